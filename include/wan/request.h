@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace wan {
+
+enum class TaskKind { i2v, t2v };
+enum class Solver { unipc, dpmpp, euler };
+enum class NoiseDevice { cpu, cuda };
+
+/// Width and height in pixels. For i2v only their product counts: the aspect ratio follows the image (spec 7.2).
+struct PixelSize {
+  int width = 0;
+  int height = 0;
+  bool operator==(const PixelSize&) const = default;
+};
+
+/// Guidance scales of the two experts (spec 7.4). Written LOW,HIGH by the user; 1 means no unconditional pass.
+struct GuideScale {
+  double low_noise = 0;
+  double high_noise = 0;
+  bool operator==(const GuideScale&) const = default;
+};
+
+/// The values a request takes where neither its manifest row nor the command line says otherwise (spec 7.5).
+struct TaskDefaults {
+  PixelSize size{1280, 720};
+  int frame_num = 81;
+  int sample_steps = 40;
+  double sample_shift = 5.0;
+  GuideScale guide_scale{3.5, 3.5};
+  double boundary = 0.9;  ///< fraction of the 1000 training timesteps; t >= boundary * 1000 is the high-noise expert's
+  Solver solver = Solver::unipc;
+  int fps = 16;
+};
+
+/// What a checkpoint can do. `name` is the official one, for example "i2v-A14B".
+struct Task {
+  TaskKind kind = TaskKind::i2v;
+  std::string name;
+  TaskDefaults defaults;
+};
+
+/// The defaults of I2V-A14B and T2V-A14B (spec 7.5).
+TaskDefaults default_parameters(TaskKind kind);
+
+/// The official default negative prompt (spec 2.4), UTF-8.
+std::string_view default_negative_prompt();
+
+/// One video to make, every field resolved.
+struct Request {
+  std::string id;
+  std::filesystem::path image;  ///< absolute or relative to the working directory; empty for t2v
+  std::string prompt;
+  std::string negative_prompt;
+  std::int64_t seed = 0;
+  PixelSize size;
+  int frame_num = 0;  ///< pixel frames, 4n+1
+  int sample_steps = 0;
+  double sample_shift = 0;
+  GuideScale guide_scale;
+  double boundary = 0;
+  Solver solver = Solver::unipc;
+  NoiseDevice noise_device = NoiseDevice::cpu;
+  int fps = 16;
+  std::string codec = "libx264";
+  int crf = 10;
+};
+
+std::string_view to_string(TaskKind kind);    ///< "i2v", "t2v"
+std::string_view to_string(Solver solver);    ///< "unipc", "dpm++", "euler"
+std::string_view to_string(NoiseDevice where);  ///< "cpu", "cuda"
+/// Parses a solver's command-line name; nothing if there is none of that name.
+std::optional<Solver> parse_solver(std::string_view text);
+
+}  // namespace wan

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace wan::comm {
+
+/// A collective under way. Move-only; wait() returns when the receive buffer holds its data and the send buffer may be
+/// reused. Until then neither buffer may be read or written. Destroying a ticket that was not waited for ends the program:
+/// it would leave the other ranks in a collective that this one has forgotten.
+class Ticket {
+ public:
+  /// What a backend knows of a collective under way.
+  class Pending {
+   public:
+    virtual ~Pending() = default;
+    virtual void wait() = 0;
+  };
+
+  Ticket() = default;  ///< of a collective that is already complete
+  explicit Ticket(std::unique_ptr<Pending> pending) : pending_(std::move(pending)) {}
+  Ticket(Ticket&&) noexcept = default;
+  Ticket& operator=(Ticket&&) noexcept;
+  Ticket(const Ticket&) = delete;
+  Ticket& operator=(const Ticket&) = delete;
+  ~Ticket();
+
+  void wait();
+
+ private:
+  std::unique_ptr<Pending> pending_;
+};
+
+enum class ReduceOp { sum, max };
+enum class Operation { all_gather, all_to_all, all_reduce, broadcast, exchange, barrier };
+inline constexpr std::size_t operation_count = 6;
+std::string_view to_string(Operation operation);
+
+/// Calls and bytes handed to other ranks, by operation. A rank's own part of a buffer does not count.
+struct Traffic {
+  std::array<std::uint64_t, operation_count> calls{};
+  std::array<std::uint64_t, operation_count> sent_bytes{};
+  std::uint64_t total_sent_bytes() const;
+};
+
+/// One message of exchange(): either buffer may be empty.
+struct PeerTransfer {
+  int peer = 0;
+  std::span<const std::byte> send;
+  std::span<std::byte> receive;
+};
+
+/// A group of ranks and the collectives over it. All ranks call the same collectives in the same order from one host thread.
+/// Buffers are plain memory (host memory here; device memory for the GPU backend), owned by the caller until the ticket's wait().
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  /// What the group is for: "world", "cfg", "ulysses", "fsdp", "vae". Named in every error.
+  virtual const std::string& name() const = 0;
+
+  /// `receive` is [size][send.size()]: every rank's `send`, in rank order. `send` may be its own slice of `receive`.
+  virtual Ticket all_gather(std::span<const std::byte> send, std::span<std::byte> receive) = 0;
+  /// Both are [size][block]: block p of `send` goes to rank p, block p of `receive` came from rank p.
+  virtual Ticket all_to_all(std::span<const std::byte> send, std::span<std::byte> receive) = 0;
+  /// In place, element by element over the ranks; every rank gets bitwise the same result.
+  virtual Ticket all_reduce(std::span<float> values, ReduceOp op) = 0;
+  virtual Ticket all_reduce(std::span<std::int64_t> values, ReduceOp op) = 0;
+  virtual Ticket broadcast(std::span<std::byte> bytes, int root) = 0;
+  /// Point-to-point messages with named peers, all under way at once. Peers must name each other with matching sizes; a rank
+  /// with no transfers still calls it.
+  virtual Ticket exchange(std::span<const PeerTransfer> transfers) = 0;
+  virtual Ticket barrier() = 0;
+
+  virtual const Traffic& traffic() const = 0;
+};
+
+}  // namespace wan::comm

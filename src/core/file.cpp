@@ -1,0 +1,111 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "core/check.h"
+
+namespace wan {
+namespace {
+
+std::string reason() { return std::strerror(errno); }
+
+void write_all(const UniqueFd& file, const std::filesystem::path& path, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(file.get(), text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail("cannot write {}: {}", path.string(), reason());
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+}  // namespace
+
+UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
+  if (this != &other) {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = other.release();
+  }
+  return *this;
+}
+
+UniqueFd::~UniqueFd() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+int UniqueFd::release() { return std::exchange(fd_, -1); }
+
+UniqueFd open_regular_file(const std::filesystem::path& path) {
+  // O_NONBLOCK keeps open() of a pipe from waiting for a writer; it changes nothing for regular files.
+  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file) fail("cannot open {}: {}", path.string(), reason());
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) fail("cannot stat {}: {}", path.string(), reason());
+  if (!S_ISREG(status.st_mode)) fail("{} is not a regular file", path.string());
+  return file;
+}
+
+void read_at(const UniqueFd& file, const std::filesystem::path& path, std::uint64_t offset,
+             std::span<std::byte> bytes) {
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t got =
+        ::pread(file.get(), bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail("cannot read {} at byte {}: {}", path.string(), offset + done, reason());
+    if (got == 0) {
+      fail("{} ends early: {} bytes wanted at byte {}, {} there", path.string(), bytes.size(), offset, done);
+    }
+    done += static_cast<std::size_t>(got);
+  }
+}
+
+std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
+  const UniqueFd file = open_regular_file(path);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) fail("cannot stat {}: {}", path.string(), reason());
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (size > max_bytes) fail("{} is {} bytes long; at most {} are read", path.string(), size, max_bytes);
+  std::string text(size, '\0');
+  read_at(file, path, 0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+void sync_path(const std::filesystem::path& path) {
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) fail("cannot open {} to flush it: {}", path.string(), reason());
+  if (::fsync(file.get()) != 0) fail("cannot flush {} to disk: {}", path.string(), reason());
+}
+
+void publish_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+  sync_path(from);
+  if (::rename(from.c_str(), to.c_str()) != 0) {
+    fail("cannot rename {} to {}: {}", from.string(), to.string(), reason());
+  }
+  sync_path(folder_of(to));
+}
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view text) {
+  const std::filesystem::path temporary =
+      folder_of(path) / fmt::format(".{}.{}.tmp", path.filename().string(), ::getpid());
+  try {
+    const UniqueFd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+    if (!file) fail("cannot create {}: {}", temporary.string(), reason());
+    write_all(file, temporary, text);
+    publish_file(temporary, path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+}  // namespace wan

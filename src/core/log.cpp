@@ -1,0 +1,45 @@
+#include "core/log.h"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+
+#include "core/check.h"
+
+namespace wan {
+namespace {
+
+std::string local_time_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  localtime_r(&now, &parts);
+  std::array<char, 32> text{};
+  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S", &parts);
+  return {text.data(), length};
+}
+
+}  // namespace
+
+Log::Log(int rank, LogLevel level, std::FILE* console) : rank_(rank), level_(level), console_(console) {}
+
+void Log::open_file(const std::filesystem::path& path) {
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "ae"), std::fclose);
+  if (!file) fail("cannot open the log {}: {}", path.string(), std::strerror(errno));
+  file_ = std::move(file);
+}
+
+void Log::write(LogLevel needed, std::string_view prefix, std::string_view message) {
+  const std::scoped_lock lock(mutex_);
+  if (console_ != nullptr && needed <= level_) {
+    fmt::print(console_, "{}{}\n", prefix, message);
+    std::fflush(console_);
+  }
+  if (file_) {
+    const std::string who = rank_ < 0 ? std::string() : fmt::format(" [rank {}]", rank_);
+    fmt::print(file_.get(), "{}{} {}{}\n", local_time_now(), who, prefix, message);
+    std::fflush(file_.get());
+  }
+}
+
+}  // namespace wan

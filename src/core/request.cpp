@@ -1,0 +1,58 @@
+#include "wan/request.h"
+
+#include <array>
+#include <utility>
+
+#include "wan/engine.h"
+
+namespace wan {
+namespace {
+
+constexpr std::array<std::pair<Solver, std::string_view>, 3> solver_names{
+    {{Solver::unipc, "unipc"}, {Solver::dpmpp, "dpm++"}, {Solver::euler, "euler"}}};
+
+}  // namespace
+
+TaskDefaults default_parameters(TaskKind kind) {
+  TaskDefaults defaults;  // the member initialisers are I2V-A14B's
+  if (kind == TaskKind::t2v) {
+    defaults.sample_shift = 12.0;
+    defaults.guide_scale = {.low_noise = 3.0, .high_noise = 4.0};
+    defaults.boundary = 0.875;
+  }
+  return defaults;
+}
+
+std::string_view default_negative_prompt() {
+  return "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
+         "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，"
+         "手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走";
+}
+
+std::string_view to_string(TaskKind kind) { return kind == TaskKind::i2v ? "i2v" : "t2v"; }
+
+std::string_view to_string(Solver solver) {
+  for (const auto& [value, name] : solver_names) {
+    if (value == solver) return name;
+  }
+  return "";
+}
+
+std::string_view to_string(NoiseDevice where) { return where == NoiseDevice::cpu ? "cpu" : "cuda"; }
+
+std::optional<Solver> parse_solver(std::string_view text) {
+  for (const auto& [value, name] : solver_names) {
+    if (name == text) return value;
+  }
+  return std::nullopt;
+}
+
+std::string_view to_string(Part part) {
+  constexpr std::array<std::string_view, part_count> names{"attention",     "linear",    "elementwise", "all_to_all",
+                                                           "weight_gather", "host_copy", "wait"};
+  return names.at(static_cast<std::size_t>(part));
+}
+
+std::string_view to_string(Expert expert) { return expert == Expert::high_noise ? "high_noise" : "low_noise"; }
+
+}  // namespace wan

@@ -1,0 +1,7 @@
+#include "wan/version.h"
+
+namespace wan {
+
+std::string version() { return WAN_VERSION; }
+
+}  // namespace wan
