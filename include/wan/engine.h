@@ -22,15 +22,15 @@ std::string_view to_string(Expert expert);  ///< "high_noise", "low_noise"
 struct StepEvent {
   std::int32_t world_rank = 0;
   std::int32_t group_rank = 0;
-  std::int32_t step = 0;       ///< 0-based
+  std::int32_t step = 0;  ///< 0-based
   std::int32_t step_count = 0;
-  std::int32_t timestep = 0;   ///< 0..1000
+  std::int32_t timestep = 0;  ///< 0..1000
   Expert expert = Expert::high_noise;
-  double start_s = 0;          ///< seconds since the run began
+  double start_s = 0;  ///< seconds since the run began
   double wall_s = 0;
   std::array<double, part_count> part_wall_s{};  ///< host seconds by part, indexed by Part
   std::array<double, part_count> part_gpu_s{};   ///< GPU seconds by part; NaN where there is no GPU
-  std::uint64_t sent_bytes = 0;           ///< by collectives, to other ranks
+  std::uint64_t sent_bytes = 0;                  ///< by collectives, to other ranks
   std::uint64_t vram_allocated_bytes = 0;
   std::uint64_t vram_reserved_bytes = 0;
   std::uint64_t vram_peak_bytes = 0;
@@ -44,7 +44,8 @@ struct PhaseEvent {
   std::uint64_t sent_bytes = 0;
 };
 
-/// Hears what happens, on the group's leader only: phases as they end, and per step one event of every rank of the group.
+/// Hears what happens, on the group's leader only: phases as they end, and per step one event of every rank
+/// of the group.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -60,11 +61,11 @@ struct OutputPaths {
 
 /// What is known of a finished request; meaningful on the group's leader.
 struct RequestReport {
-  PixelSize size;             ///< of the video
+  PixelSize size;  ///< of the video
   int frames = 0;
-  std::string layout;         ///< "cfg2 x ulysses2, fsdp4"
-  std::string device;         ///< "cpu" or the GPU's name
-  std::string precision;      ///< "fp32", "exact"
+  std::string layout;                     ///< "cfg2 x ulysses2, fsdp4"
+  std::string device;                     ///< "cpu" or the GPU's name
+  std::string precision;                  ///< "fp32", "exact"
   std::map<std::string, double> phase_s;  ///< seconds by phase
   double median_step_s = 0;
 };
@@ -76,11 +77,13 @@ class Engine {
 
   virtual const Task& task() const = 0;
 
-  /// Checks what can be checked of a request on this rank alone, without the other ranks and without computing: image
-  /// decodable, prompt not empty after cleaning, size on the latent grid, seed. Throws ItemError.
+  /// Checks what can be checked of a request on this rank alone, without the other ranks and without
+  /// computing: image decodable, prompt not empty after cleaning, size on the latent grid, seed. Throws
+  /// ItemError.
   virtual void validate(const Request& request) const = 0;
 
-  /// Collective over the group. Throws ItemError on every rank of the group alike when the item cannot be made.
+  /// Collective over the group. Throws ItemError on every rank of the group alike when the item cannot be
+  /// made.
   virtual RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer) = 0;
 };
 

@@ -14,19 +14,22 @@ enum class ExitCode : int {
   stopped_early = 85,  ///< a signal or the time limit; run again to go on
 };
 
-/// Base of everything the program throws on purpose. The message is complete: what was wrong, where, what to do.
+/// Base of everything the program throws on purpose. The message is complete: what was wrong, where, what to
+/// do.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-/// The command line, the manifest as a whole, the checkpoint or the environment is wrong; exit code 2 before any work.
+/// The command line, the manifest as a whole, the checkpoint or the environment is wrong; exit code 2 before
+/// any work.
 class UsageError : public Error {
  public:
   using Error::Error;
 };
 
-/// One item cannot be made; the others go on. `stage` is one of text, image, encode, denoise, decode, write, manifest.
+/// One item cannot be made; the others go on. `stage` is one of text, image, encode, denoise, decode, write,
+/// manifest.
 class ItemError : public Error {
  public:
   ItemError(std::string stage, const std::string& message) : Error(message), stage_(std::move(stage)) {}

@@ -12,14 +12,16 @@ enum class TaskKind { i2v, t2v };
 enum class Solver { unipc, dpmpp, euler };
 enum class NoiseDevice { cpu, cuda };
 
-/// Width and height in pixels. For i2v only their product counts: the aspect ratio follows the image (spec 7.2).
+/// Width and height in pixels. For i2v only their product counts: the aspect ratio follows the image
+/// (spec 7.2).
 struct PixelSize {
   int width = 0;
   int height = 0;
   bool operator==(const PixelSize&) const = default;
 };
 
-/// Guidance scales of the two experts (spec 7.4). Written LOW,HIGH by the user; 1 means no unconditional pass.
+/// Guidance scales of the two experts (spec 7.4). Written LOW,HIGH by the user; 1 means no unconditional
+/// pass.
 struct GuideScale {
   double low_noise = 0;
   double high_noise = 0;
@@ -33,7 +35,8 @@ struct TaskDefaults {
   int sample_steps = 40;
   double sample_shift = 5.0;
   GuideScale guide_scale{3.5, 3.5};
-  double boundary = 0.9;  ///< fraction of the 1000 training timesteps; t >= boundary * 1000 is the high-noise expert's
+  double boundary =
+      0.9;  ///< fraction of the 1000 training timesteps; t >= boundary * 1000 is the high-noise expert's
   Solver solver = Solver::unipc;
   int fps = 16;
 };
@@ -71,8 +74,8 @@ struct Request {
   int crf = 10;
 };
 
-std::string_view to_string(TaskKind kind);    ///< "i2v", "t2v"
-std::string_view to_string(Solver solver);    ///< "unipc", "dpm++", "euler"
+std::string_view to_string(TaskKind kind);      ///< "i2v", "t2v"
+std::string_view to_string(Solver solver);      ///< "unipc", "dpm++", "euler"
 std::string_view to_string(NoiseDevice where);  ///< "cpu", "cuda"
 /// Parses a solver's command-line name; nothing if there is none of that name.
 std::optional<Solver> parse_solver(std::string_view text);

@@ -13,27 +13,29 @@ namespace wan::checkpoint {
 
 /// One parameter of a unit and where it lies in the unit's flat buffer.
 struct Parameter {
-  std::string name;                 ///< the checkpoint's full name, "blocks.3.ffn.0.weight"
+  std::string name;  ///< the checkpoint's full name, "blocks.3.ffn.0.weight"
   std::vector<std::int64_t> shape;
-  std::int64_t offset = 0;          ///< in elements
+  std::int64_t offset = 0;  ///< in elements
   std::int64_t elements() const;
 };
 
-/// Parameters that are used, gathered and freed together: one transformer block, or what stands before or after them. They lie
-/// one after the other in a flat buffer, in this order.
+/// Parameters that are used, gathered and freed together: one transformer block, or what stands before or
+/// after them. They lie one after the other in a flat buffer, in this order.
 struct UnitLayout {
   std::string name;  ///< "blocks.3"
   std::vector<Parameter> parameters;
   std::int64_t elements() const;
 };
 
-/// The port through which a model gets its weights, unit by unit. The model calls begin(u), weights(u), end(u); begin may be
-/// called ahead of need and starts whatever has to be fetched; weights(u) gives tensors that are valid until end(u).
+/// The port through which a model gets its weights, unit by unit. The model calls begin(u), weights(u),
+/// end(u); begin may be called ahead of need and starts whatever has to be fetched; weights(u) gives tensors
+/// that are valid until end(u).
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
   virtual void begin(int unit) = 0;
-  /// One tensor per parameter, in the layout's order and with its shape, in the compute type and on the compute device.
+  /// One tensor per parameter, in the layout's order and with its shape, in the compute type and on the
+  /// compute device.
   virtual std::span<const at::Tensor> weights(int unit) = 0;
   virtual void end(int unit) = 0;
 };

@@ -11,9 +11,9 @@
 
 namespace wan::comm {
 
-/// A collective under way. Move-only; wait() returns when the receive buffer holds its data and the send buffer may be
-/// reused. Until then neither buffer may be read or written. Destroying a ticket that was not waited for ends the program:
-/// it would leave the other ranks in a collective that this one has forgotten.
+/// A collective under way. Move-only; wait() returns when the receive buffer holds its data and the send
+/// buffer may be reused. Until then neither buffer may be read or written. Destroying a ticket that was not
+/// waited for ends the program: it would leave the other ranks in a collective that this one has forgotten.
 class Ticket {
  public:
   /// What a backend knows of a collective under way.
@@ -56,8 +56,9 @@ struct PeerTransfer {
   std::span<std::byte> receive;
 };
 
-/// A group of ranks and the collectives over it. All ranks call the same collectives in the same order from one host thread.
-/// Buffers are plain memory (host memory here; device memory for the GPU backend), owned by the caller until the ticket's wait().
+/// A group of ranks and the collectives over it. All ranks call the same collectives in the same order from
+/// one host thread. Buffers are plain memory (host memory here; device memory for the GPU backend), owned by
+/// the caller until the ticket's wait().
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -67,7 +68,8 @@ class Communicator {
   /// What the group is for: "world", "cfg", "ulysses", "fsdp", "vae". Named in every error.
   virtual const std::string& name() const = 0;
 
-  /// `receive` is [size][send.size()]: every rank's `send`, in rank order. `send` may be its own slice of `receive`.
+  /// `receive` is [size][send.size()]: every rank's `send`, in rank order. `send` may be its own slice of
+  /// `receive`.
   virtual Ticket all_gather(std::span<const std::byte> send, std::span<std::byte> receive) = 0;
   /// Both are [size][block]: block p of `send` goes to rank p, block p of `receive` came from rank p.
   virtual Ticket all_to_all(std::span<const std::byte> send, std::span<std::byte> receive) = 0;
@@ -75,8 +77,8 @@ class Communicator {
   virtual Ticket all_reduce(std::span<float> values, ReduceOp op) = 0;
   virtual Ticket all_reduce(std::span<std::int64_t> values, ReduceOp op) = 0;
   virtual Ticket broadcast(std::span<std::byte> bytes, int root) = 0;
-  /// Point-to-point messages with named peers, all under way at once. Peers must name each other with matching sizes; a rank
-  /// with no transfers still calls it.
+  /// Point-to-point messages with named peers, all under way at once. Peers must name each other with
+  /// matching sizes; a rank with no transfers still calls it.
   virtual Ticket exchange(std::span<const PeerTransfer> transfers) = 0;
   virtual Ticket barrier() = 0;
 

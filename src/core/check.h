@@ -21,9 +21,9 @@ template <typename... Args>
 }  // namespace wan
 
 /// For what must hold if the program itself is right: names the place and the condition.
-#define WAN_CHECK(condition, ...)                                                                          \
-  do {                                                                                                     \
-    if (!(condition))                                                                                      \
-      throw ::wan::Error(fmt::format("{}:{}: internal check '{}' failed: {}", __FILE__, __LINE__, #condition, \
-                                     fmt::format(__VA_ARGS__)));                                           \
+#define WAN_CHECK(condition, ...)                                                                 \
+  do {                                                                                            \
+    if (!(condition))                                                                             \
+      throw ::wan::Error(fmt::format("{}:{}: internal check '{}' failed: {}", __FILE__, __LINE__, \
+                                     #condition, fmt::format(__VA_ARGS__)));                      \
   } while (false)

@@ -98,7 +98,8 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
   const std::filesystem::path temporary =
       folder_of(path) / fmt::format(".{}.{}.tmp", path.filename().string(), ::getpid());
   try {
-    const UniqueFd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+    const UniqueFd file(
+        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
     if (!file) fail("cannot create {}: {}", temporary.string(), reason());
     write_all(file, temporary, text);
     publish_file(temporary, path);

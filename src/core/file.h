@@ -28,11 +28,14 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-/// Opens an existing regular file for reading; throws Error with path and reason. Refuses folders, pipes and devices.
+/// Opens an existing regular file for reading; throws Error with path and reason. Refuses folders, pipes and
+/// devices.
 UniqueFd open_regular_file(const std::filesystem::path& path);
 
-/// Reads exactly `bytes.size()` bytes at `offset`; throws Error naming path, offset and how many bytes were there.
-void read_at(const UniqueFd& file, const std::filesystem::path& path, std::uint64_t offset, std::span<std::byte> bytes);
+/// Reads exactly `bytes.size()` bytes at `offset`; throws Error naming path, offset and how many bytes were
+/// there.
+void read_at(const UniqueFd& file, const std::filesystem::path& path, std::uint64_t offset,
+             std::span<std::byte> bytes);
 
 /// The whole of a text file; throws Error if it cannot be read or is larger than `max_bytes`.
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
@@ -40,7 +43,8 @@ std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_
 /// fsync of a file or folder by path; throws Error.
 void sync_path(const std::filesystem::path& path);
 
-/// Makes `from` appear as `to` in one step that survives a crash: fsync of the file, rename, fsync of the folder.
+/// Makes `from` appear as `to` in one step that survives a crash: fsync of the file, rename, fsync of the
+/// folder.
 void publish_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// Writes text under a temporary name beside `path` and publishes it; throws Error.

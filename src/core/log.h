@@ -13,7 +13,8 @@ namespace wan {
 
 enum class LogLevel { quiet, normal, verbose };
 
-/// Writes lines to a console stream and, once opened, to a log file with time and rank. Safe to use from several threads.
+/// Writes lines to a console stream and, once opened, to a log file with time and rank. Safe to use from
+/// several threads.
 class Log {
  public:
   /// `rank` < 0 leaves the rank out. The console gets lines up to `level`, the file gets all.

@@ -11,6 +11,9 @@
 namespace wan {
 namespace {
 
+constexpr int grid = 16;  // 8 pixels per latent, 2 latents per token
+constexpr int largest_side = 16384;
+
 template <typename Number>
 Number parse_number(std::string_view text, const char* kind) {
   Number value{};
@@ -35,13 +38,15 @@ std::int64_t parse_integer(std::string_view text, std::int64_t smallest, std::in
 
 double parse_real(std::string_view text, double smallest, double largest) {
   const auto value = parse_number<double>(text, "a number");
-  if (!(value >= smallest && value <= largest)) fail<ValueError>("{} is not between {} and {}", text, smallest, largest);
+  if (!(value >= smallest && value <= largest))
+    fail<ValueError>("{} is not between {} and {}", text, smallest, largest);
   return value;
 }
 
 bool parse_switch(std::string_view text) {
   std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::ranges::transform(lower, lower.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (const std::string_view word : {"on", "true", "1", "yes"}) {
     if (lower == word) return true;
   }
@@ -52,16 +57,17 @@ bool parse_switch(std::string_view text) {
 }
 
 PixelSize parse_size(std::string_view text) {
-  constexpr int grid = 16;  // 8 pixels per latent, 2 latents per token
-  constexpr int largest_side = 16384;
   const std::size_t star = text.find_first_of("*x");
-  if (star == std::string_view::npos) fail<ValueError>("'{}' is not a size; write WIDTH*HEIGHT, for example 1280*720", text);
+  if (star == std::string_view::npos)
+    fail<ValueError>("'{}' is not a size; write WIDTH*HEIGHT, for example 1280*720", text);
   const PixelSize size{.width = static_cast<int>(parse_integer(text.substr(0, star), 1, largest_side)),
                        .height = static_cast<int>(parse_integer(text.substr(star + 1), 1, largest_side))};
   if (size.width % grid != 0 || size.height % grid != 0) {
     const auto nearest = [](int side) { return std::max(grid, (side + grid / 2) / grid * grid); };
-    fail<ValueError>("size {} is not supported: width and height must be multiples of {} (the latent grid); nearest: {}*{}", text,
-                     grid, nearest(size.width), nearest(size.height));
+    fail<ValueError>(
+        "size {} is not supported: width and height must be multiples of {} (the latent grid); nearest: "
+        "{}*{}",
+        text, grid, nearest(size.width), nearest(size.height));
   }
   return size;
 }
@@ -69,8 +75,8 @@ PixelSize parse_size(std::string_view text) {
 int parse_frame_num(std::string_view text) {
   const auto frames = static_cast<int>(parse_integer(text, 1, 1025));
   if (frames % 4 != 1) {
-    fail<ValueError>("frame_num {} is not of the form 4n+1; nearest: {} or {}", frames, (frames - 1) / 4 * 4 + 1,
-                     (frames + 2) / 4 * 4 + 1);
+    fail<ValueError>("frame_num {} is not of the form 4n+1; nearest: {} or {}", frames,
+                     (frames - 1) / 4 * 4 + 1, (frames + 2) / 4 * 4 + 1);
   }
   return frames;
 }
@@ -89,12 +95,15 @@ GuideScale parse_guide_scale(std::string_view text) {
     const double both = parse_real(text, 0, 100);
     return {.low_noise = both, .high_noise = both};
   }
-  return {.low_noise = parse_real(text.substr(0, comma), 0, 100), .high_noise = parse_real(text.substr(comma + 1), 0, 100)};
+  return {.low_noise = parse_real(text.substr(0, comma), 0, 100),
+          .high_noise = parse_real(text.substr(comma + 1), 0, 100)};
 }
 
 double parse_boundary(std::string_view text) { return parse_real(text, 0, 1); }
 
-std::int64_t parse_seed(std::string_view text) { return parse_integer(text, -1, std::numeric_limits<std::int64_t>::max()); }
+std::int64_t parse_seed(std::string_view text) {
+  return parse_integer(text, -1, std::numeric_limits<std::int64_t>::max());
+}
 
 Solver parse_solver_name(std::string_view text) {
   if (const auto solver = parse_solver(text)) return *solver;

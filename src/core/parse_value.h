@@ -10,14 +10,15 @@
 
 namespace wan {
 
-/// A text that is not what it should be. The message says what was found and what is expected; whoever catches it adds where:
-/// the option's name, or the manifest's line and column.
+/// A text that is not what it should be. The message says what was found and what is expected; whoever
+/// catches it adds where: the option's name, or the manifest's line and column.
 class ValueError : public Error {
  public:
   using Error::Error;
 };
 
-/// The parameters of a request as a command line or a manifest row may give them; empty ones take the next level's value.
+/// The parameters of a request as a command line or a manifest row may give them; empty ones take the next
+/// level's value.
 struct RequestOverrides {
   std::optional<std::string> negative_prompt;
   std::optional<std::int64_t> seed;
@@ -33,14 +34,15 @@ struct RequestOverrides {
 // Each throws ValueError.
 std::int64_t parse_integer(std::string_view text, std::int64_t smallest, std::int64_t largest);
 double parse_real(std::string_view text, double smallest, double largest);
-bool parse_switch(std::string_view text);              ///< on/off, true/false, 1/0, yes/no in any case
-PixelSize parse_size(std::string_view text);           ///< "1280*720", also "1280x720": multiples of 16, at most 16384 a side
-int parse_frame_num(std::string_view text);            ///< 4n+1, 1..1025
-int parse_sample_steps(std::string_view text);         ///< 1..1000
-double parse_sample_shift(std::string_view text);      ///< above 0, at most 100
-GuideScale parse_guide_scale(std::string_view text);   ///< "3.5", "LOW,HIGH" or "LOW:HIGH", each 0..100
-double parse_boundary(std::string_view text);          ///< 0..1
-std::int64_t parse_seed(std::string_view text);        ///< -1 (drawn at random) or 0..2^63-1
-Solver parse_solver_name(std::string_view text);       ///< unipc, dpm++, euler
+bool parse_switch(std::string_view text);  ///< on/off, true/false, 1/0, yes/no in any case
+PixelSize parse_size(
+    std::string_view text);  ///< "1280*720", also "1280x720": multiples of 16, at most 16384 a side
+int parse_frame_num(std::string_view text);           ///< 4n+1, 1..1025
+int parse_sample_steps(std::string_view text);        ///< 1..1000
+double parse_sample_shift(std::string_view text);     ///< above 0, at most 100
+GuideScale parse_guide_scale(std::string_view text);  ///< "3.5", "LOW,HIGH" or "LOW:HIGH", each 0..100
+double parse_boundary(std::string_view text);         ///< 0..1
+std::int64_t parse_seed(std::string_view text);       ///< -1 (drawn at random) or 0..2^63-1
+Solver parse_solver_name(std::string_view text);      ///< unipc, dpm++, euler
 
 }  // namespace wan

@@ -24,7 +24,8 @@ TEST(Request, NegativePromptHas27FullWidthCommas) {
 }
 
 TEST(Request, SolverNamesRoundTrip) {
-  for (const Solver solver : {Solver::unipc, Solver::dpmpp, Solver::euler}) EXPECT_EQ(parse_solver(to_string(solver)), solver);
+  for (const Solver solver : {Solver::unipc, Solver::dpmpp, Solver::euler})
+    EXPECT_EQ(parse_solver(to_string(solver)), solver);
   EXPECT_EQ(parse_solver("ddim"), std::nullopt);
 }
 
