@@ -12,14 +12,10 @@
 namespace wan::engine {
 namespace {
 
-std::unique_ptr<checkpoint::WeightSource> load_weights(const checkpoint::Checkpoint& from,
-                                                       const checkpoint::TransformerConfig& config,
-                                                       bool sharded, comm::Communicator& group) {
-  checkpoint::expect_tensors(from, checkpoint::transformer_tensors(config));
-  std::vector<checkpoint::UnitLayout> units = checkpoint::transformer_units(config);
-  if (sharded)
-    return std::make_unique<parallel::ShardedWeights>(std::move(units), parameter_reader(from), group);
-  return std::make_unique<parallel::ResidentWeights>(std::move(units), parameter_reader(from));
+std::unique_ptr<checkpoint::WeightSource> load_weights(const ExpertFiles& from, bool sharded, comm::Communicator& group) {
+  std::vector<checkpoint::UnitLayout> units = checkpoint::transformer_units(from.config);
+  if (sharded) return std::make_unique<parallel::ShardedWeights>(std::move(units), parameter_reader(from.weights), group);
+  return std::make_unique<parallel::ResidentWeights>(std::move(units), parameter_reader(from.weights));
 }
 
 /// The rows of `tokens` [tokens, features] that a part owns, with zero rows where it reaches beyond the end.
@@ -48,16 +44,21 @@ struct DenoiseStage::Request {
   }
 };
 
-DenoiseStage::DenoiseStage(const checkpoint::Checkpoint& high_noise, const checkpoint::Checkpoint& low_noise,
-                           bool sharded, parallel::GroupCommunicators& group, int head_chunks)
-    : group_(group), head_chunks_(head_chunks) {
-  const checkpoint::TransformerConfig high_config = checkpoint::transformer_config(high_noise);
-  const checkpoint::TransformerConfig low_config = checkpoint::transformer_config(low_noise);
-  high_noise_weights_ = load_weights(high_noise, high_config, sharded, *group.fsdp);
-  low_noise_weights_ = load_weights(low_noise, low_config, sharded, *group.fsdp);
-  high_noise_ = std::make_unique<dit::Transformer>(high_config, *high_noise_weights_);
-  low_noise_ = std::make_unique<dit::Transformer>(low_config, *low_noise_weights_);
+ExpertFiles open_expert(const std::filesystem::path& folder) {
+  checkpoint::Checkpoint weights = checkpoint::Checkpoint::open_safetensors_folder(folder);
+  checkpoint::TransformerConfig config = checkpoint::read_transformer_config(folder, weights);
+  checkpoint::expect_tensors(weights, checkpoint::transformer_tensors(config));
+  return {.weights = std::move(weights), .config = std::move(config)};
 }
+
+DenoiseStage::DenoiseStage(const ExpertFiles& high_noise, const ExpertFiles& low_noise, bool sharded,
+                           parallel::GroupCommunicators& group, int head_chunks)
+    : group_(group),
+      head_chunks_(head_chunks),
+      high_noise_weights_(load_weights(high_noise, sharded, *group.fsdp)),
+      low_noise_weights_(load_weights(low_noise, sharded, *group.fsdp)),
+      high_noise_(std::make_unique<dit::Transformer>(high_noise.config, *high_noise_weights_)),
+      low_noise_(std::make_unique<dit::Transformer>(low_noise.config, *low_noise_weights_)) {}
 
 at::Tensor DenoiseStage::run(const DenoiseInput& input, const DenoiseListener& on_step) {
   const kernels::TokenGrid grid =

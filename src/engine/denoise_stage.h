@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 
@@ -33,6 +34,15 @@ struct StepTimes {
 /// Hears each step: the request, this rank's tokens of both predictions and of the new sample, and times.
 using DenoiseListener = std::function<void(const sample::StepRequest&, const sample::Prediction&,
                                            const at::Tensor& local_tokens, const StepTimes&)>;
+
+/// One expert's files: sizes known, weights not yet read.
+struct ExpertFiles {
+  checkpoint::Checkpoint weights;
+  checkpoint::TransformerConfig config;
+};
+
+/// Opens an expert's folder and checks that it holds exactly the tensors that its sizes call for. Throws UsageError.
+ExpertFiles open_expert(const std::filesystem::path& folder);
 
 /// The two experts of a group of ranks and their weights.
 class DenoiseStage {

@@ -12,7 +12,7 @@ namespace wan::engine {
 TextStage::TextStage(const std::filesystem::path& tokenizer_folder, const checkpoint::Checkpoint& weights,
                      bool sharded, comm::Communicator& group)
     : tokenizer_(tokenizer_folder), alone_(comm::make_local("text")) {
-  const checkpoint::TextEncoderConfig config = checkpoint::text_encoder_config(weights);
+  const checkpoint::TextEncoderConfig config = checkpoint::read_text_encoder_config(weights);
   checkpoint::expect_tensors(weights, checkpoint::text_encoder_tensors(config));
   const parallel::ParameterReader read = parameter_reader(weights);
   const checkpoint::Parameter table{

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/checkpoint_folder.h"
+#include "checkpoint/model_config.h"
 #include "core/clock.h"
 #include "engine/denoise_stage.h"
 #include "engine/text_stage.h"

@@ -7,22 +7,17 @@
 
 namespace wan::parallel {
 
-/// The VAE's rows over the first `parts` ranks of a communicator: halos between neighbours, whole frames for the middle block's
-/// attention. Ranks at or beyond `parts` hold no rows and must not call it.
+/// The VAE's rows over all ranks of a communicator: halos between neighbours, whole frames for the middle block's attention.
 class VaeRows final : public vae::RowExchange {
  public:
-  /// `latent_rows`: height of the latent; parts <= latent_rows and parts <= group.size().
-  VaeRows(comm::Communicator& group, int parts, std::int64_t latent_rows);
+  /// `latent_rows`: height of the latent, at least group.size().
+  VaeRows(comm::Communicator& group, std::int64_t latent_rows);
 
-  int parts() const override { return parts_; }
-  int part() const override { return group_.rank(); }
-  at::Tensor with_halo(const at::Tensor& rows, int above, int below) override;
+  void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) override;
   at::Tensor gather_rows(const at::Tensor& rows) override;
 
  private:
   comm::Communicator& group_;
-  int parts_;
-  std::int64_t latent_rows_;
 };
 
 }  // namespace wan::parallel

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/model_config.h"
 #include "comm/local.h"
 #include "dit/patchify.h"
 #include "parallel/ulysses.h"
@@ -18,8 +18,8 @@ constexpr double tolerance = 1e-5;
 struct Fixture {
   explicit Fixture(const std::string& name, int head_chunks = 1)
       : parity(test::load_parity_case(name)),
-        files(checkpoint::open_safetensors_folder(parity.folder / "ckpt/high_noise_model")),
-        config(checkpoint::transformer_config(files)),
+        files(checkpoint::Checkpoint::open_safetensors_folder(parity.folder / "ckpt/high_noise_model")),
+        config(checkpoint::read_transformer_config(parity.folder / "ckpt/high_noise_model", files)),
         weights(checkpoint::transformer_units(config),
                 [this](const checkpoint::Parameter& parameter, std::int64_t first, std::span<float> out) {
                   files.read_floats(files.entry(parameter.name), first, out);
