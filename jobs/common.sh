@@ -1,5 +1,7 @@
+# shellcheck shell=bash
 # Shared by the scripts of this folder and tests/run.sh; source it, do not run it.
 # Defines project (the checkout's root), say, die and mpi_environment.
+# shellcheck disable=SC2034  # read by the scripts that source this
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 say() { printf '%s: %s\n' "$(basename "$0")" "$*"; }

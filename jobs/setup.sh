@@ -42,8 +42,9 @@ install_apt_packages() {
   local as_root=(env)
   if [ "$(id -u)" -ne 0 ]; then
     # -n: fails rather than asks, so that a batch job does not wait for a password that nobody types.
-    command -v sudo >/dev/null && sudo -n true 2>/dev/null ||
+    if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
       die "system packages are missing and this user may not install them (not root, no sudo without a password). Ask for: apt-get install ${missing[*]}"
+    fi
     as_root=(sudo -n env)
   fi
   say "system packages: installing ${missing[*]}"
