@@ -205,7 +205,7 @@ void add_config_file(const std::filesystem::path& path, const std::string& where
       if (find_entry(name) == nullptr) fail_unknown(option.string_key, name, in_path, "");
       if (name == "config") fail<UsageError>("option config{}: a file cannot name another one", in_path);
       const std::string value = option.value.empty() ? "" : option.value.front();
-      if (!in_file.emplace(name, Given{value, "option " + name + in_path}).second)
+      if (!in_file.emplace(name, Given{value, fmt::format("option {}{}", name, in_path)}).second)
         fail<UsageError>("option {}{} is given twice", name, in_path);
     }
   } catch (const po::error& error) {
@@ -225,9 +225,10 @@ void refuse_not_built(const OptionEntry& entry, const Given& given) {
     if (missing.name != entry.name) continue;
     if (missing.value.empty())
       fail<UsageError>("{} is not built yet in this version; leave it out", given.where);
-    if (missing.value == canonical_value(entry, given.text))
+    if (missing.value == canonical_value(entry, given.text)) {
       fail<UsageError>("{}: the value {} is not built yet in this version; leave it out", given.where,
                        missing.value);
+    }
   }
 }
 
@@ -250,13 +251,15 @@ Options apply(const GivenOptions& given) {
 /// What no single option can tell.
 void check_consistency(const Options& options) {
   const bool single = options.image || options.prompt || options.save_file;
-  if (options.manifest && single)
+  if (options.manifest && single) {
     fail<UsageError>(
         "a manifest ({}) and a single request (--image, --prompt, --save-file) exclude each other",
         options.manifest->string());
-  if (single && !options.prompt)
+  }
+  if (single && !options.prompt) {
     fail<UsageError>("{} is given without --prompt; a single request needs its text",
                      options.image ? "--image" : "--save-file");
+  }
   if (options.plan && options.dry_run) fail<UsageError>("--plan and --dry-run exclude each other");
   if (!options.plan && options.gpus)
     fail<UsageError>("--gpus goes with --plan only; mpirun sets the ranks of a run");

@@ -39,7 +39,7 @@ std::string message_with(Arguments arguments) {
 }
 
 std::filesystem::path write_config(const test::TempDir& folder, const std::string& text) {
-  const auto path = folder / "run.cfg";
+  auto path = folder / "run.cfg";
   std::ofstream(path) << text;
   return path;
 }
