@@ -100,6 +100,11 @@ std::size_t add_canonical_option(std::span<const std::string> arguments, std::si
   const OptionEntry& entry = resolve(argument.substr(0, equals));
   const std::string name = fmt::format("--{}", entry.name);
   const std::string* next = at + 1 < arguments.size() ? &arguments[at + 1] : nullptr;
+  if (equals + 1 == argument.size() && entry.takes == Takes::value) {
+    // "--negative-prompt=" is an empty text; Boost takes one only as an argument of its own.
+    result.insert(result.end(), {name, ""});
+    return at + 1;
+  }
   if (equals != argument.size()) {
     result.push_back(fmt::format("{}{}", name, argument.substr(equals)));
     return at + 1;

@@ -210,6 +210,7 @@ TEST(Options, ValuesKeepTheirUnderscoresAndDashes) {
   EXPECT_EQ(options.ckpt_dir, "my_ckpt");
   EXPECT_EQ(options.prompt, "- a cat_with a hat");
   EXPECT_EQ(options.request.negative_prompt, "--no_blur");
+  EXPECT_EQ(parse_with({"--negative-prompt="}).request.negative_prompt, "");
 }
 
 TEST(Options, UnknownNamesGetTheNearestOne) {
@@ -255,7 +256,7 @@ TEST(Options, BadValuesNameTheOption) {
   EXPECT_EQ(message_with({"--group-size", "0"}), "option --group-size: 0 is not between 1 and 65536");
   EXPECT_EQ(message_with({"--collective-timeout", "0"}),
             "option --collective-timeout: 0 is not between 1 and 86400");
-  EXPECT_EQ(message_with({"--output-dir="}), "option --output-dir needs a value: --output-dir=DIR");
+  EXPECT_EQ(message_with({"--output-dir="}), "option --output-dir: the path is empty");
   EXPECT_EQ(message_with({"--output-dir", ""}), "option --output-dir: the path is empty");
   EXPECT_EQ(message_with({"--dry-run=perhaps"}), "option --dry-run: 'perhaps' is neither on nor off");
 }
