@@ -1,9 +1,8 @@
 #include "engine/wan_engine.h"
 
 #include "core/check.h"
-#include "engine/image_condition.h"
 #include "engine/request_run.h"
-#include "media/image.h"
+#include "engine/validate.h"
 
 namespace wan::engine {
 
@@ -28,12 +27,7 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
 
 WanEngine::~WanEngine() = default;
 
-void WanEngine::validate(const Request& request) const {
-  TextStage::cleaned_prompt(request.prompt);
-  if (task_.kind == TaskKind::t2v) return;
-  const media::Image image = media::read_image(request.image);
-  fit_to_area({.width = image.width, .height = image.height}, request.size);
-}
+void WanEngine::validate(const Request& request) const { validate_request(request, task_.kind); }
 
 RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer) {
   return Run(*this, request, outputs, observer).execute();
