@@ -1,0 +1,51 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <vector>
+
+#include "vae/layers.h"
+#include "vae/resample.h"
+#include "vae/vae_config.h"
+
+namespace wan::vae {
+
+/// What a decoder remembers of a clip between latent frames; Decoder::start() makes it.
+struct DecoderState {
+  struct Level {
+    std::vector<ResidualBlock::State> blocks;
+    Upsample::State up;
+  };
+  FrameCache conv1;
+  ResidualBlock::State middle_first, middle_last;
+  AttentionBlock::State attention;
+  std::vector<Level> levels;  ///< from the latent's resolution to the pixels'
+  FrameCache head;
+};
+
+/// Latent to pixels, one latent frame at a time (spec 4.4).
+class Decoder {
+ public:
+  Decoder(const WeightScope& weights, const VaeConfig& config);
+
+  DecoderState start() const;
+
+  /// [latent_channels, 1, h8, w8] -> [3, T, 8 h8, 8 w8], T being 1 for the clip's first frame and 4 for every
+  /// other; not clamped.
+  at::Tensor operator()(const at::Tensor& latent, DecoderState& state, RowExchange& rows) const;
+
+ private:
+  struct Level {
+    std::vector<ResidualBlock> blocks;
+    std::optional<Upsample> up;
+  };
+  CausalConv3d conv1_;
+  ResidualBlock middle_first_;
+  AttentionBlock attention_;
+  ResidualBlock middle_last_;
+  std::vector<Level> levels_;
+  Head head_;
+};
+
+}  // namespace wan::vae

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+
+namespace wan::vae {
+
+/// Who owns which rows when a clip is split over ranks from top to bottom; columns, frames and channels are
+/// not split. Part p of P owns the latent rows [floor(h8*p/P), floor(h8*(p+1)/P)) and, at a level of the
+/// autoencoder that has `scale` times the latent rows (1, 2, 4 or 8; pixels: 8), `scale` times those rows.
+class RowSplit {
+ public:
+  /// Throws Error unless 0 <= part < parts <= latent_rows.
+  RowSplit(std::int64_t latent_rows, int parts, int part);
+
+  std::int64_t latent_rows() const { return latent_rows_; }
+  int parts() const { return parts_; }
+  int part() const { return part_; }
+
+  /// First latent row of a part; first_row(parts()) is latent_rows().
+  std::int64_t first_row(int part) const { return latent_rows_ * part / parts_; }
+  /// Latent rows of a part, at least one.
+  std::int64_t row_count(int part) const { return first_row(part + 1) - first_row(part); }
+  /// Level of a tensor with `rows` rows of this part: rows per latent row. Throws Error if they do not
+  /// divide.
+  std::int64_t scale_of(std::int64_t rows) const;
+  /// This part's rows of a tensor that holds all rows in dimension `dim`: a view, nothing is copied.
+  at::Tensor own_rows(const at::Tensor& whole, std::int64_t dim) const;
+
+ private:
+  std::int64_t latent_rows_;
+  int parts_;
+  int part_;
+};
+
+/// How many of `ranks` can take part in a split of `latent_rows` rows: every part owns at least one row. The
+/// ranks from this number on have no part and no RowExchange.
+int active_parts(int ranks, std::int64_t latent_rows);
+
+/// The port through which the parts of one clip see each other's rows. All parts make the same calls in the
+/// same order from one host thread each. Both calls only have to be ordered with the tensors' stream: the
+/// autoencoder never reads a value on the host between them. One call per spatial convolution (fill_halo)
+/// and one per attention (gather_rows); none at all when there is a single part.
+class RowExchange {
+ public:
+  explicit RowExchange(RowSplit split) : split_(split) {}
+  virtual ~RowExchange() = default;
+  RowExchange(const RowExchange&) = delete;
+  RowExchange& operator=(const RowExchange&) = delete;
+
+  const RowSplit& split() const { return split_; }
+  bool alone() const { return split_.parts() == 1; }
+
+  /// `padded` is [C, T, above + h + below, W] with any strides; its middle h rows hold this part's own rows
+  /// (h >= above and h >= below at every part). Writes the last `above` rows of the part above into the
+  /// first rows and the first `below` rows of the part below into the last ones; zeros at the image's border.
+  virtual void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) = 0;
+
+  /// `rows` is this part's [C, T, h, W] with any strides. Returns all parts' rows in row order, [C, T, H, W];
+  /// parts may own different numbers of rows (split().row_count(p) * split().scale_of(h)).
+  virtual at::Tensor gather_rows(const at::Tensor& rows) = 0;
+
+ private:
+  RowSplit split_;
+};
+
+/// The exchange of a clip that is not split.
+class SinglePart final : public RowExchange {
+ public:
+  explicit SinglePart(std::int64_t latent_rows) : RowExchange(RowSplit(latent_rows, 1, 0)) {}
+
+  void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) override;
+  at::Tensor gather_rows(const at::Tensor& rows) override { return rows; }
+};
+
+}  // namespace wan::vae
