@@ -21,7 +21,8 @@ ProgressStyle progress_style_of(std::FILE* stream) {
 }
 
 std::string format_duration(double seconds) {
-  if (seconds < 99.5) return fmt::format(seconds < 10 ? "{:.1f} s" : "{:.0f} s", seconds);
+  if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
+  if (seconds < 99.5) return fmt::format("{:.0f} s", seconds);
   const auto minutes = static_cast<std::int64_t>(std::llround(seconds / 60));
   if (minutes < 100) return fmt::format("{} min", minutes);
   return fmt::format("{} h {:02} min", minutes / 60, minutes % 60);
