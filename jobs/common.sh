@@ -15,7 +15,9 @@ die() {
 # Sets the array mpi_options for mpirun. Other MPI libraries ignore all of it but --oversubscribe, which only Open MPI gets.
 mpi_environment() {
   mpi_options=()
-  if mpirun --version 2>/dev/null | grep -q "Open MPI"; then
+  local version
+  version=$(mpirun --version 2>/dev/null || true)
+  if [[ $version == *"Open MPI"* ]]; then
     mpi_options+=(--oversubscribe)
     # More ranks than cores: a waiting rank must give its core to one that computes.
     export OMPI_MCA_mpi_yield_when_idle=1

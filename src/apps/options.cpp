@@ -49,13 +49,11 @@ const OptionEntry* find_entry(std::string_view name) {
 [[noreturn]] void fail_unknown(std::string_view written, std::string_view name, const std::string& where,
                                std::string_view dashes) {
   constexpr std::size_t longest_name = 64;  // of what is worth comparing: the arguments are untrusted
-  const auto table = option_table();
-  const auto nearest = std::ranges::min_element(table, {}, [&](const OptionEntry& entry) {
-    return edit_distance(name.substr(0, longest_name), entry.name);
-  });
-  const std::size_t distance = edit_distance(name.substr(0, longest_name), nearest->name);
-  if (distance <= std::max<std::size_t>(2, name.size() / 3))
-    fail<UsageError>("unknown option '{}'{}; did you mean {}{}?", written, where, dashes, nearest->name);
+  const std::string_view compared = name.substr(0, longest_name);
+  const auto distance_to = [&](const OptionEntry& entry) { return edit_distance(compared, entry.name); };
+  const OptionEntry& nearest = *std::ranges::min_element(option_table(), {}, distance_to);
+  if (distance_to(nearest) <= std::max<std::size_t>(2, compared.size() / 3))
+    fail<UsageError>("unknown option '{}'{}; did you mean {}{}?", written, where, dashes, nearest.name);
   fail<UsageError>("unknown option '{}'{}; --help lists all", written, where);
 }
 

@@ -219,7 +219,7 @@ TEST(Options, UnknownNamesGetTheNearestOne) {
             "unknown option '--sample_step_s'; did you mean --sample-steps?");
   EXPECT_EQ(message_with({"--xyzzyxyzzy"}), "unknown option '--xyzzyxyzzy'; --help lists all");
   EXPECT_THAT(message_with({"-np", "2"}), HasSubstr("unknown option '-np'"));
-  EXPECT_THAT(message_with({std::string(1 << 16, '-')}), HasSubstr("unknown option"));
+  EXPECT_THAT(message_with({std::string(1 << 16, '-')}), HasSubstr("--help lists all"));
 }
 
 TEST(Options, AbbreviationsWhileUnambiguous) {
