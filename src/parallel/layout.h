@@ -16,9 +16,9 @@ enum class Objective { latency, throughput };
 
 /// What the user asked for; empty fields are the planner's to choose.
 struct LayoutWishes {
-  std::optional<int> group_size;
-  std::optional<int> cfg_size;
-  std::optional<int> ulysses_size;
+  std::optional<int> group_size = {};
+  std::optional<int> cfg_size = {};
+  std::optional<int> ulysses_size = {};
   Objective objective = Objective::latency;
 };
 

@@ -83,7 +83,9 @@ Plan make_plan(const PlanInput& input) {
   const auto text_units = checkpoint::text_encoder_units(input.text_encoder);
   const int text_ranks = input.t5_fsdp ? input.grid.group_size : 1;
   const std::int64_t tokens = input.tokens.tokens();
-  Plan plan{.grid = input.grid, .local_tokens = (tokens + input.grid.ulysses - 1) / input.grid.ulysses};
+  Plan plan;
+  plan.grid = input.grid;
+  plan.local_tokens = (tokens + input.grid.ulysses - 1) / input.grid.ulysses;
 
   plan.bytes.emplace_back("experts (both)", expert_bytes(input));
   if (input.dit_fsdp) {
