@@ -1,0 +1,127 @@
+#include "text/unigram.h"
+
+#include <sentencepiece_processor.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "core/check.h"
+
+namespace wan::text {
+namespace {
+
+// The library takes its model as a serialized protocol buffer. These few lines write one, so that the model
+// is the vocabulary of tokenizer.json, which decides, and not that of spiece.model, in which byte pieces and
+// the normalizer differ. Field numbers: sentencepiece_model.proto.
+enum class WireType : unsigned { varint = 0, bytes = 2, fixed32 = 5 };
+
+void append_varint(std::string& out, std::uint64_t value) {
+  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>((value & 0x7F) | 0x80));
+  out.push_back(static_cast<char>(value));
+}
+
+void append_tag(std::string& out, unsigned field, WireType type) {
+  append_varint(out, (field << 3) | static_cast<unsigned>(type));
+}
+
+void append_bytes(std::string& out, unsigned field, std::string_view bytes) {
+  append_tag(out, field, WireType::bytes);
+  append_varint(out, bytes.size());
+  out += bytes;
+}
+
+void append_number(std::string& out, unsigned field, std::uint64_t value) {
+  append_tag(out, field, WireType::varint);
+  append_varint(out, value);
+}
+
+void append_float(std::string& out, unsigned field, float value) {
+  append_tag(out, field, WireType::fixed32);
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  for (unsigned shift = 0; shift < 32; shift += 8) out.push_back(static_cast<char>((bits >> shift) & 0xFF));
+}
+
+/// A character map that maps nothing. Without any, the library writes a line to the standard error per load.
+std::string identity_character_map() {
+  constexpr std::uint32_t trie_bytes = 1024;  // one block of empty units
+  std::string map;
+  for (unsigned shift = 0; shift < 32; shift += 8)
+    map.push_back(static_cast<char>((trie_bytes >> shift) & 0xFF));
+  map.append(trie_bytes, '\0');
+  map.push_back('\0');
+  return map;
+}
+
+std::string serialized_model(std::span<const VocabularyPiece> vocabulary, std::int64_t unknown_id) {
+  constexpr std::uint64_t normal_piece = 1;
+  constexpr std::uint64_t unknown_piece = 2;
+  std::string model;
+  for (std::size_t id = 0; id < vocabulary.size(); ++id) {
+    const bool is_unknown = static_cast<std::int64_t>(id) == unknown_id;
+    std::string piece;
+    append_bytes(piece, 1, vocabulary[id].text);
+    append_float(piece, 2, vocabulary[id].score);
+    append_number(piece, 3, is_unknown ? unknown_piece : normal_piece);
+    append_bytes(model, 1, piece);
+  }
+  std::string trainer;
+  append_number(trainer, 3, 1);                                                      // model_type: unigram
+  append_bytes(trainer, 45, vocabulary[static_cast<std::size_t>(unknown_id)].text);  // unk_piece
+  append_bytes(model, 2, trainer);
+  std::string normalizer;
+  append_bytes(normalizer, 2, identity_character_map());
+  for (const unsigned field : {3U, 4U, 5U})
+    append_number(normalizer, field, 0);  // prefix, spaces, escapes: off
+  append_bytes(model, 3, normalizer);
+  return model;
+}
+
+/// Ids of `<0x00>` to `<0xFF>`, -1 where the vocabulary has none.
+std::vector<std::int64_t> find_byte_pieces(std::span<const VocabularyPiece> vocabulary) {
+  std::vector<std::int64_t> ids(256, -1);
+  for (std::size_t byte = 0; byte < ids.size(); ++byte) {
+    const auto found = std::ranges::find(vocabulary, fmt::format("<0x{:02X}>", byte), &VocabularyPiece::text);
+    if (found != vocabulary.end()) ids[byte] = found - vocabulary.begin();
+  }
+  return ids;
+}
+
+}  // namespace
+
+Unigram::Unigram(std::span<const VocabularyPiece> vocabulary, std::int64_t unknown_id, bool byte_fallback)
+    : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()), unknown_id_(unknown_id) {
+  WAN_CHECK(unknown_id >= 0 && unknown_id < std::ssize(vocabulary), "unknown_id {}", unknown_id);
+  const std::string model = serialized_model(vocabulary, unknown_id);
+  const auto status = processor_->LoadFromSerializedProto({model.data(), model.size()});
+  if (!status.ok()) fail("the sentencepiece library refuses the vocabulary: {}", status.ToString());
+  if (byte_fallback) byte_ids_ = find_byte_pieces(vocabulary);
+}
+
+Unigram::~Unigram() = default;
+
+void Unigram::append_unknown(std::string_view text, std::vector<std::int64_t>& ids) const {
+  const auto has_piece = [this](char c) { return byte_ids_[static_cast<unsigned char>(c)] >= 0; };
+  if (byte_ids_.empty() || !std::ranges::all_of(text, has_piece)) {
+    ids.push_back(unknown_id_);
+    return;
+  }
+  for (const char c : text) ids.push_back(byte_ids_[static_cast<unsigned char>(c)]);
+}
+
+void Unigram::segment(std::string_view word, std::vector<std::int64_t>& ids) const {
+  const auto pieces = processor_->EncodeAsImmutableProto({word.data(), word.size()});
+  std::string unknown;
+  for (std::size_t i = 0; i < pieces.pieces_size(); ++i) {
+    const auto piece = pieces.pieces(static_cast<int>(i));
+    if (piece.id() == unknown_id_) {
+      unknown.append(piece.surface().data(), piece.surface().size());
+      continue;
+    }
+    if (!unknown.empty()) append_unknown(unknown, ids);
+    unknown.clear();
+    ids.push_back(piece.id());
+  }
+  if (!unknown.empty()) append_unknown(unknown, ids);
+}
+
+}  // namespace wan::text
