@@ -209,10 +209,7 @@ void Tokenizer::encode_text(std::string_view text, bool is_first, std::vector<st
 std::vector<std::int64_t> Tokenizer::encode(std::string_view cleaned, std::size_t max_tokens) const {
   const std::size_t special = config_.ids_before.size() + config_.ids_after.size();
   if (max_tokens < special) fail("{} tokens leave no room for the {} special ones", max_tokens, special);
-  // NUL ends a word for the library; it has no piece either way.
-  std::u32string code_points = decode_utf8(cleaned);
-  std::ranges::replace(code_points, U'\0', U'\uFFFD');
-  const std::string text = encode_utf8(code_points);
+  const std::string text = encode_utf8(decode_utf8(cleaned));  // valid, whatever came in
 
   std::vector<std::int64_t> ids;
   for (const Part& part : split_at_added_tokens(text, false)) {
