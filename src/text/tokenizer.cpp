@@ -18,20 +18,13 @@ TokenizerConfig read_config(const std::filesystem::path& path) {
   return config;
 }
 
-std::int64_t ids_used(const TokenizerConfig& config) {
-  std::int64_t size = std::ssize(config.vocabulary);
+/// One more than the largest id that the configuration names.
+std::int64_t ids_used(const TokenizerConfig& config, std::int64_t pieces) {
+  std::int64_t size = pieces;
   for (const AddedToken& token : config.added_tokens) size = std::max(size, token.id + 1);
   for (const std::int64_t id : config.ids_before) size = std::max(size, id + 1);
   for (const std::int64_t id : config.ids_after) size = std::max(size, id + 1);
   return size;
-}
-
-Unigram make_unigram(const TokenizerConfig& config, const std::filesystem::path& path) {
-  try {
-    return {config.vocabulary, config.unknown_id, config.byte_fallback};
-  } catch (const std::exception& error) {  // the library has exceptions of its own
-    fail<UsageError>("{}: model.vocab cannot be used: {}", path.string(), error.what());
-  }
 }
 
 std::string_view without_space_left(std::string_view text) {
@@ -135,14 +128,10 @@ struct ApplyPreTokenizer {
 }  // namespace
 
 Tokenizer::Tokenizer(const std::filesystem::path& folder)
-    : config_(read_config(folder / "tokenizer.json")),
-      unigram_(make_unigram(config_, folder / "tokenizer.json")),
-      vocabulary_size_(ids_used(config_)),
-      file_(folder / "tokenizer.json") {
-  // Fifty megabytes of strings that are not needed any more.
-  config_.vocabulary.clear();
-  config_.vocabulary.shrink_to_fit();
-}
+    : file_(folder / "tokenizer.json"),
+      config_(read_config(file_)),
+      unigram_(std::move(config_.vocabulary), config_.unknown_id, config_.byte_fallback),
+      vocabulary_size_(ids_used(config_, unigram_.size())) {}
 
 const AddedToken* Tokenizer::added_token_at(std::string_view text, bool normalized) const {
   for (const AddedToken& token : config_.added_tokens) {

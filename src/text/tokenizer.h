@@ -41,10 +41,10 @@ class Tokenizer {
   std::vector<std::string> split_into_words(std::string_view text, bool is_first) const;
   void encode_text(std::string_view text, bool is_first, std::vector<std::int64_t>& ids) const;
 
-  TokenizerConfig config_;  ///< the vocabulary moved on into unigram_
+  std::filesystem::path file_;
+  TokenizerConfig config_;  ///< its vocabulary has moved into unigram_
   Unigram unigram_;
   std::int64_t vocabulary_size_;
-  std::filesystem::path file_;
 };
 
 }  // namespace wan::text

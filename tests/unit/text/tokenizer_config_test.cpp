@@ -71,7 +71,6 @@ INSTANTIATE_TEST_SUITE_P(
         Malformed{"/model/vocab/3/0", "", "model.vocab[3] has an empty piece"},
         Malformed{"/model/vocab/3/1", "x", "model.vocab[3][1] is not a score"},
         Malformed{"/model/vocab/3/1", 1e300, "model.vocab[3][1] is not a score"},
-        Malformed{"/model/vocab/5/0", "b", "model.vocab cannot be used"},
         Malformed{"/model/unk_id", nullptr, "model.unk_id is not an id between 0 and 9"},
         Malformed{"/model/unk_id", 10, "model.unk_id is not an id between 0 and 9"},
         Malformed{"/model/byte_fallback", 1, "model.byte_fallback is number, not true or false"},
