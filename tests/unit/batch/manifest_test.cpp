@@ -14,9 +14,9 @@
 namespace wan::batch {
 namespace {
 
+using test::message_of;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-using test::message_of;
 
 std::vector<ManifestRow> parse(std::string_view text, TaskKind kind = TaskKind::i2v) {
   return parse_manifest(text, "in/m.csv", kind);
@@ -35,7 +35,8 @@ std::string row_error(const std::string& header, const std::string& row) {
 
 TEST(Manifest, ReadsEveryColumn) {
   const auto rows = parse(
-      "\xEF\xBB\xBFid,image,prompt,negative_prompt,seed,size,frame_num,sample_steps,sample_shift,sample_guide_scale,"
+      "\xEF\xBB\xBFid,image,prompt,negative_prompt,seed,size,frame_num,sample_steps,sample_shift,sample_"
+      "guide_scale,"
       "sample_solver,boundary\r\n"
       "a,x.png,\"A cat,\r\n\"\"two\"\" lines\",bad,7,832*480,5, 3 ,2.5,\"1,2\",dpm++,0.5\r\n\r\n"
       ",/abs/y.png,dog,,,,,,,,,\r\n");
@@ -61,7 +62,8 @@ TEST(Manifest, ReadsEveryColumn) {
 
 TEST(Manifest, JsonLinesGiveTheSameRowsAsCsv) {
   const auto csv = parse("image,prompt,seed,sample_shift\nx.png,A cat,7,2.5\n");
-  const auto json = parse("{\"prompt\": \"A cat\", \"seed\": 7, \"image\": \"x.png\", \"sample_shift\": 2.5}\n");
+  const auto json =
+      parse("{\"prompt\": \"A cat\", \"seed\": 7, \"image\": \"x.png\", \"sample_shift\": 2.5}\n");
   ASSERT_EQ(json.size(), 1U);
   EXPECT_EQ(json[0].error, std::nullopt);
   EXPECT_EQ(json[0].id, csv[0].id);
@@ -78,31 +80,40 @@ TEST(Manifest, AutomaticIdsSurviveInsertedRowsAndEmptyColumns) {
 }
 
 TEST(Manifest, WholeFileErrorsNameThePlace) {
-  EXPECT_EQ(usage_error(" \n"), "in/m.csv:1:1: the manifest is empty; its first line names the columns: image,prompt");
+  EXPECT_EQ(usage_error(" \n"),
+            "in/m.csv:1:1: the manifest is empty; its first line names the columns: image,prompt");
   EXPECT_EQ(usage_error("image,prompt\n"), "in/m.csv: the manifest has a header but no rows");
-  EXPECT_EQ(usage_error("prompt\ncat\n"), "in/m.csv:1:1: column 'image' is missing; the first line names prompt");
-  EXPECT_EQ(usage_error("image,promt\nx,y\n"), "in/m.csv:1:7: unknown column 'promt'; did you mean 'prompt'?");
+  EXPECT_EQ(usage_error("prompt\ncat\n"),
+            "in/m.csv:1:1: column 'image' is missing; the first line names prompt");
+  EXPECT_EQ(usage_error("image,promt\nx,y\n"),
+            "in/m.csv:1:7: unknown column 'promt'; did you mean 'prompt'?");
   EXPECT_THAT(usage_error("image,prompt,steps\n"), HasSubstr("did you mean 'sample_steps'?"));
-  EXPECT_THAT(usage_error("image,prompt,\x1b[31m\n"), HasSubstr("unknown column '\\x1b[31m'; there are id, image"));
+  EXPECT_THAT(usage_error("image,prompt,\x1b[31m\n"),
+              HasSubstr("unknown column '\\x1b[31m'; there are id, image"));
   EXPECT_EQ(usage_error("image,prompt,image\n"), "in/m.csv:1:14: column 'image' is there twice");
   EXPECT_EQ(usage_error("id,image,prompt\na,x,y\nb,x,y\na,x,z\n"),
             "in/m.csv:4:1: this row has the id as line 2: 'a'; give each row an id of its own");
   EXPECT_THAT(usage_error("image,prompt\nx,y\nx,y\n"), StartsWith("in/m.csv:3:1: this row has no id"));
-  EXPECT_THAT(usage_error("image,prompt\nx,\"He said \"hi\" \"\n"), StartsWith("in/m.csv:2:12: text after a closing"));
-  EXPECT_THAT(usage_error("image,prompt\nö,\"never\nclosed\n"), StartsWith("in/m.csv:2:3: a quote is opened here"));
+  EXPECT_THAT(usage_error("image,prompt\nx,\"He said \"hi\" \"\n"),
+              StartsWith("in/m.csv:2:13: text after a closing"));
+  EXPECT_THAT(usage_error("image,prompt\nö,\"never\nclosed\n"),
+              StartsWith("in/m.csv:2:3: a quote is opened here"));
   EXPECT_THAT(usage_error("image,\"prompt\n"), StartsWith("in/m.csv:1:7: a quote is opened here"));
   EXPECT_THAT(usage_error("\xFF\xFEi\0m\0"), HasSubstr("UTF-16"));
   EXPECT_THAT(usage_error("{\"image\":\"x\",\"prompt\":\"y\",\"sed\":1}\n"),
-              StartsWith("in/m.csv:1:34: unknown column 'sed'; did you mean 'seed'?"));
+              StartsWith("in/m.csv:1:33: unknown column 'sed'; did you mean 'seed'?"));
   EXPECT_EQ(usage_error("{\"image\":\"x\"}\n"), "in/m.csv:1:1: no row has the key 'prompt'");
   EXPECT_THAT(usage_error(std::string(1 << 20, ',')), StartsWith("in/m.csv:1:1: unknown column ''"));
 }
 
 TEST(Manifest, BadRowsCarryFileLineAndColumn) {
   const std::string h = "image,prompt,";
-  EXPECT_EQ(row_error(h + "sample_steps", "x,y,4o"), "in/m.csv:2:5: sample_steps: '4o' is not a whole number");
-  EXPECT_EQ(row_error(h + "sample_steps", "x,y,0"), "in/m.csv:2:5: sample_steps: 0 is not between 1 and 1000");
-  EXPECT_THAT(row_error(h + "frame_num", "é,y,80"), StartsWith("in/m.csv:2:5: frame_num: frame_num 80 is not of"));
+  EXPECT_EQ(row_error(h + "sample_steps", "x,y,4o"),
+            "in/m.csv:2:5: sample_steps: '4o' is not a whole number");
+  EXPECT_EQ(row_error(h + "sample_steps", "x,y,0"),
+            "in/m.csv:2:5: sample_steps: 0 is not between 1 and 1000");
+  EXPECT_THAT(row_error(h + "frame_num", "é,y,80"),
+              StartsWith("in/m.csv:2:5: frame_num: frame_num 80 is not of"));
   EXPECT_THAT(row_error(h + "size", "x,y,100*100"), HasSubstr("nearest: 96*96"));
   EXPECT_THAT(row_error(h + "size", "x,y,huge"), HasSubstr("'huge' is not a size"));
   EXPECT_THAT(row_error(h + "sample_shift", "x,y,nan"), HasSubstr("sample_shift: nan is not between"));
@@ -111,15 +122,18 @@ TEST(Manifest, BadRowsCarryFileLineAndColumn) {
   EXPECT_THAT(row_error(h + "seed", "x,y,-5"), HasSubstr("seed: -5 is not between -1"));
   EXPECT_THAT(row_error(h + "seed", "x,y,99999999999999999999"), HasSubstr("out of range"));
   EXPECT_EQ(row_error("image,prompt", "x"), "in/m.csv:2:1: 1 values where the first line names 2 columns");
-  EXPECT_THAT(row_error("image,prompt", "x,a, b"), HasSubstr("3 values where the first line names 2 columns; put"));
+  EXPECT_THAT(row_error("image,prompt", "x,a, b"),
+              HasSubstr("3 values where the first line names 2 columns; put"));
   EXPECT_EQ(row_error("image,prompt", "x,"), "in/m.csv:2:1: the prompt is missing");
   EXPECT_EQ(row_error("image,prompt", "x,  "), "in/m.csv:2:3: the prompt is missing");
   EXPECT_EQ(row_error("image,prompt", ",y"), "in/m.csv:2:1: the image is missing");
   EXPECT_EQ(row_error("image,prompt", "x,a\xff"),
             "in/m.csv:2:3: prompt is not UTF-8: byte 0xff at byte 2 of the value; save the file as UTF-8");
-  EXPECT_THAT(row_error("image,prompt", "x,a\"b\""), StartsWith("in/m.csv:2:4: a quote in the middle of a field"));
+  EXPECT_THAT(row_error("image,prompt", "x,a\"b\""),
+              StartsWith("in/m.csv:2:4: a quote in the middle of a field"));
   EXPECT_EQ(row_error("image,prompt", std::string("x\0,y", 4)), "in/m.csv:2:1: image contains a NUL byte");
-  EXPECT_THAT(row_error("image,prompt", "x," + std::string((1 << 20) + 1, 'a')), HasSubstr("at most 1048576"));
+  EXPECT_THAT(row_error("image,prompt", "x," + std::string((1 << 20) + 1, 'a')),
+              HasSubstr("at most 1048576"));
   EXPECT_THAT(*parse("image,prompt\nx,y\n", TaskKind::t2v)[0].error, HasSubstr("from text alone"));
 }
 
@@ -148,8 +162,8 @@ TEST(Manifest, BadJsonLinesFailAlone) {
 }
 
 TEST(Manifest, UnsafeIdsFailTheirRow) {
-  for (const std::string id : {"..", ".hidden", "/etc/passwd", "a/b", "a b", "-rf", "run", "trace", "a.failed", "a\x07",
-                               "caf\xc3\xa9", "a\\b", "CON:", "$(id)"}) {
+  for (const std::string id : {"..", ".hidden", "/etc/passwd", "a/b", "a b", "-rf", "run", "trace",
+                               "a.failed", "a\x07", "caf\xc3\xa9", "a\\b", "CON:", "$(id)"}) {
     const auto rows = parse("id,image,prompt\n\"" + id + "\",x,y\n");
     ASSERT_TRUE(rows[0].error) << id;
     EXPECT_THAT(*rows[0].error, StartsWith("in/m.csv:2:1: id: id '")) << id;
@@ -211,7 +225,10 @@ TEST(Text, QuotesForTheShell) {
 
 TEST(Text, PrintableHidesControlsAndCuts) {
   EXPECT_EQ(printable("caf\xc3\xa9\n\x1b"), "caf\xc3\xa9\\x0a\\x1b");
-  EXPECT_EQ(printable("\xe2\x80\xae" "abc"), "\\xe2\\x80\\xaeabc") << "right-to-left override";
+  EXPECT_EQ(printable("\xe2\x80\xae"
+                      "abc"),
+            "\\xe2\\x80\\xaeabc")
+      << "right-to-left override";
   EXPECT_EQ(printable("abcdef", 3), "abc...");
 }
 

@@ -50,7 +50,8 @@ class AloneGroup final : public comm::Communicator {
 class StubEngine final : public Engine {
  public:
   explicit StubEngine(TaskKind kind = TaskKind::t2v)
-      : task_{.kind = kind, .name = kind == TaskKind::i2v ? "i2v-A14B" : "t2v-A14B",
+      : task_{.kind = kind,
+              .name = kind == TaskKind::i2v ? "i2v-A14B" : "t2v-A14B",
               .defaults = default_parameters(kind)} {}
 
   const Task& task() const override { return task_; }
@@ -63,8 +64,13 @@ class StubEngine final : public Engine {
     observer.on_phase({.phase = "text", .start_s = 0, .wall_s = 0.001, .sent_bytes = 0});
     std::ofstream(outputs.video) << content(request);
     if (!outputs.latents.empty()) std::ofstream(outputs.latents) << "latents of " << content(request);
-    return {.size = {64, 32}, .frames = request.frame_num, .layout = "alone", .device = "cpu", .precision = "fp32",
-            .phase_s = {{"text", 0.001}}, .median_step_s = 0.5};
+    return {.size = {64, 32},
+            .frames = request.frame_num,
+            .layout = "alone",
+            .device = "cpu",
+            .precision = "fp32",
+            .phase_s = {{"text", 0.001}},
+            .median_step_s = 0.5};
   }
   static std::string content(const Request& request) {
     return fmt::format("{} {} {} {}\n", request.id, request.prompt, request.seed, request.sample_steps);
@@ -90,10 +96,14 @@ class Recorder final : public ItemObserver {
 };
 
 inline RunContext context_for(const std::filesystem::path& folder, const std::string& run = "run-1") {
-  RunContext context{.folder = OutputFolder(folder), .command_line = {}, .settings = {}, .origin = {}, .job = "",
-                     .timing = {.heartbeat = std::chrono::milliseconds(20),
-                                .stale_after = std::chrono::milliseconds(300)},
-                     .stop_requested = {}};
+  RunContext context{
+      .folder = OutputFolder(folder),
+      .command_line = {},
+      .settings = {},
+      .origin = {},
+      .job = "",
+      .timing = {.heartbeat = std::chrono::milliseconds(20), .stale_after = std::chrono::milliseconds(300)},
+      .stop_requested = {}};
   context.origin.run = run;
   context.origin.host = "here";
   context.origin.manifest = "manifest.csv";
