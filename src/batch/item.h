@@ -60,7 +60,7 @@ struct ItemOutcome {
   std::string id;
   ItemStatus status = ItemStatus::open;
   bool of_this_run = false;
-  PixelSize size;
+  PixelSize size{};
   int frames = 0;
   int steps = 0;
   double seconds = 0;
