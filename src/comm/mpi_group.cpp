@@ -48,7 +48,8 @@ MpiGroup::MpiGroup(CommHandle comm, std::string name, const MpiOptions& options)
   check_mpi(MPI_Comm_size(comm_.get(), &size_), "MPI_Comm_size", where);
   int* tag_limit = nullptr;
   int found = 0;
-  check_mpi(MPI_Comm_get_attr(comm_.get(), MPI_TAG_UB, static_cast<void*>(&tag_limit), &found),
+  // The standard attaches it to the world only.
+  check_mpi(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, static_cast<void*>(&tag_limit), &found),
             "MPI_Comm_get_attr", where);
   WAN_CHECK(found != 0 && tag_limit != nullptr, "MPI names no largest tag");
   report_tag_ = *tag_limit;

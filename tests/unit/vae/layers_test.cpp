@@ -1,0 +1,152 @@
+#include "vae/layers.h"
+
+#include <gtest/gtest.h>
+
+#include "unit/vae/random_weights.h"
+#include "unit/vae/whole_clip.h"
+#include "vae/resample.h"
+#include "wan/error.h"
+
+namespace wan::vae {
+namespace {
+
+using test::RandomTensors;
+using test::relative_difference;
+using test::Weights;
+
+constexpr double tolerance = 1e-13;  // fp64
+
+WeightScope scope_of(const Weights& weights) {
+  return WeightScope([&weights](const std::string& name, at::IntArrayRef shape) {
+    const at::Tensor tensor = weights.at(name);
+    EXPECT_EQ(tensor.sizes(), shape) << name;
+    return tensor;
+  });
+}
+
+/// Puts a clip through a layer in chunks of the given lengths.
+template <typename Layer>
+at::Tensor in_chunks(const Layer& layer, const at::Tensor& clip, const std::vector<std::int64_t>& lengths) {
+  SinglePart rows(clip.size(2));
+  typename Layer::State state;
+  std::vector<at::Tensor> made;
+  std::int64_t first = 0;
+  for (const std::int64_t length : lengths) {
+    made.push_back(layer(clip.narrow(1, first, length), state, rows));
+    first += length;
+  }
+  return at::cat(made, 1);
+}
+
+TEST(CausalConv3d, AnyChunkingGivesTheWholeClip) {
+  RandomTensors random(1);
+  const Weights weights{{"c.weight", random({5, 3, 3, 3, 3})}, {"c.bias", random({5})}};
+  const at::Tensor clip = random({3, 7, 6, 5});
+  const CausalConv3d conv(scope_of(weights) / "c", 3, 5, {3, 3, 3});
+  const at::Tensor expected = test::reference_causal_conv(clip, weights.at("c.weight"), weights.at("c.bias"));
+  for (const std::vector<std::int64_t>& lengths :
+       {std::vector<std::int64_t>{7}, {1, 4, 2}, {1, 1, 1, 4}, {2, 5}, {1, 1, 1, 1, 1, 1, 1}})
+    EXPECT_LE(relative_difference(in_chunks(conv, clip, lengths), expected), tolerance);
+}
+
+TEST(CausalConv3d, CacheHoldsItsOwnTwoFrames) {
+  RandomTensors random(2);
+  const Weights weights{{"weight", random({2, 2, 3, 3, 3})}, {"bias", random({2})}};
+  const CausalConv3d conv(scope_of(weights), 2, 2, {3, 3, 3});
+  SinglePart rows(4);
+  FrameCache cache;
+  conv(random({2, 1, 4, 4}), cache, rows);
+  EXPECT_EQ(cache.frames.size(1), 1);
+  conv(random({2, 4, 4, 4}), cache, rows);
+  EXPECT_EQ(cache.frames.size(1), 2);
+  EXPECT_EQ(cache.frames.storage().nbytes(), cache.frames.nbytes());
+}
+
+TEST(RmsNorm, IsAnL2NormTimesRootOfChannels) {
+  RandomTensors random(3);
+  const Weights weights{{"gamma", random({6, 1, 1, 1})}};
+  const at::Tensor x = random({6, 2, 3, 4});
+  EXPECT_LE(
+      relative_difference(RmsNorm(scope_of(weights), 6, 3)(x), test::reference_norm(x, weights.at("gamma"))),
+      tolerance);
+}
+
+TEST(RmsNorm, ZerosStayZerosAndTinyValuesAreNotBlownUp) {
+  const Weights weights{{"gamma", at::ones({4, 1, 1, 1}, at::kDouble)}};
+  const RmsNorm norm(scope_of(weights), 4, 3);
+  EXPECT_TRUE(norm(at::zeros({4, 1, 2, 2}, at::kDouble)).eq(0).all().item<bool>());
+  // Norm 2e-14, below the floor of 1e-12: divided by the floor instead.
+  const at::Tensor tiny = norm(at::full({4, 1, 1, 1}, 1e-14, at::kDouble));
+  EXPECT_LE(relative_difference(tiny, at::full_like(tiny, 2e-2)), tolerance);
+}
+
+TEST(AttentionBlock, AttendsWithinAFrame) {
+  RandomTensors random(4);
+  const Weights weights{{"a.norm.gamma", random({8, 1, 1})},
+                        {"a.to_qkv.weight", random({24, 8, 1, 1})},
+                        {"a.to_qkv.bias", random({24})},
+                        {"a.proj.weight", random({8, 8, 1, 1})},
+                        {"a.proj.bias", random({8})}};
+  const at::Tensor clip = random({8, 3, 4, 5});
+  const AttentionBlock attention(scope_of(weights) / "a", 8);
+  EXPECT_LE(
+      relative_difference(in_chunks(attention, clip, {1, 2}), test::reference_attention(weights, "a", clip)),
+      tolerance);
+}
+
+Weights resample_weights(RandomTensors& random, std::int64_t out, std::int64_t in, std::int64_t time_out) {
+  Weights weights{{"r.resample.1.weight", random({out, in, 3, 3})}, {"r.resample.1.bias", random({out})}};
+  if (time_out > 0) {
+    weights["r.time_conv.weight"] = random({time_out, in, 3, 1, 1});
+    weights["r.time_conv.bias"] = random({time_out});
+  }
+  return weights;
+}
+
+TEST(Downsample, SpatialPadsBelowAndRightOnly) {
+  RandomTensors random(5);
+  const Weights weights = resample_weights(random, 4, 4, 0);
+  const at::Tensor clip = random({4, 5, 6, 8});
+  const Downsample down(scope_of(weights) / "r", 4, false);
+  EXPECT_LE(
+      relative_difference(in_chunks(down, clip, {1, 4}), test::reference_downsample(weights, "r", clip)),
+      tolerance);
+}
+
+TEST(Downsample, TemporalPassesTheFirstFrameAndHalvesTheOthers) {
+  RandomTensors random(6);
+  const Weights weights = resample_weights(random, 4, 4, 4);
+  const at::Tensor clip = random({4, 9, 4, 4});
+  const Downsample down(scope_of(weights) / "r", 4, true);
+  const at::Tensor expected = test::reference_downsample(weights, "r", clip);
+  ASSERT_EQ(expected.size(1), 5);
+  EXPECT_LE(relative_difference(in_chunks(down, clip, {1, 4, 4}), expected), tolerance);
+  EXPECT_LE(relative_difference(in_chunks(down, clip, {1, 2, 2, 4}), expected), tolerance);
+  EXPECT_THROW(in_chunks(down, clip, {1, 3}), Error);
+  EXPECT_THROW(in_chunks(down, clip, {2}), Error);
+}
+
+TEST(Upsample, TemporalKeepsTheFirstFrameOutOfTheTimeConvolution) {
+  RandomTensors random(7);
+  const Weights weights = resample_weights(random, 2, 4, 8);
+  const at::Tensor clip = random({4, 5, 3, 4});
+  const Upsample up(scope_of(weights) / "r", 4, true);
+  const at::Tensor expected = test::reference_upsample(weights, "r", clip);
+  ASSERT_EQ(expected.size(1), 9);
+  EXPECT_LE(relative_difference(in_chunks(up, clip, {1, 1, 1, 1, 1}), expected), tolerance);
+  EXPECT_LE(relative_difference(in_chunks(up, clip, {1, 2, 2}), expected), tolerance);
+  EXPECT_THROW(in_chunks(up, clip, {2}), Error);
+}
+
+TEST(Upsample, SpatialHalvesTheChannels) {
+  RandomTensors random(8);
+  const Weights weights = resample_weights(random, 2, 4, 0);
+  const at::Tensor clip = random({4, 5, 3, 4});
+  const Upsample up(scope_of(weights) / "r", 4, false);
+  const at::Tensor made = in_chunks(up, clip, {1, 4});
+  EXPECT_EQ(made.sizes(), (std::vector<std::int64_t>{2, 5, 6, 8}));
+  EXPECT_LE(relative_difference(made, test::reference_upsample(weights, "r", clip)), tolerance);
+}
+
+}  // namespace
+}  // namespace wan::vae

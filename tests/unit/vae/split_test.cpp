@@ -1,0 +1,159 @@
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "support/threaded_row_exchange.h"
+#include "unit/vae/random_weights.h"
+#include "vae/vae.h"
+#include "wan/error.h"
+
+namespace wan::vae {
+namespace {
+
+using test::relative_difference;
+using test::run_parts;
+using test::ThreadedRowExchange;
+
+constexpr double tolerance = 1e-13;  // fp64
+// Narrower ones amplify rounding: a norm over two channels divides by what may be close to zero.
+const VaeConfig small{.base_width = 8};
+
+TEST(RowSplit, CoversTheRowsInOrder) {
+  for (const int parts : {1, 2, 3, 4, 7}) {
+    std::int64_t next = 0;
+    for (int part = 0; part < parts; ++part) {
+      const RowSplit split(11, parts, part);
+      EXPECT_EQ(split.first_row(part), next);
+      EXPECT_GE(split.row_count(part), 1);
+      EXPECT_EQ(split.scale_of(8 * split.row_count(part)), 8);
+      next += split.row_count(part);
+    }
+    EXPECT_EQ(next, 11);
+  }
+  const at::Tensor whole = at::arange(40).view({1, 40});
+  EXPECT_TRUE(RowSplit(5, 2, 1).own_rows(whole, 1).equal(at::arange(16, 40).view({1, 24})));
+  EXPECT_THROW(RowSplit(5, 2, 1).own_rows(at::zeros({1, 41}), 1), Error);
+  EXPECT_THROW(RowSplit(5, 2, 1).scale_of(4), Error);
+}
+
+TEST(RowSplit, EveryPartOwnsARow) {
+  EXPECT_EQ(active_parts(8, 90), 8);
+  EXPECT_EQ(active_parts(8, 3), 3);
+  EXPECT_THROW(RowSplit(3, 4, 0), Error);
+  EXPECT_THROW(RowSplit(3, 2, 2), Error);
+}
+
+struct SplitCase {
+  int ranks;
+  std::int64_t latent_rows;
+};
+
+std::string name_of(const ::testing::TestParamInfo<SplitCase>& info) {
+  return fmt::format("{}ranks{}rows", info.param.ranks, info.param.latent_rows);
+}
+
+class Split : public ::testing::TestWithParam<SplitCase> {
+ protected:
+  int parts() const { return active_parts(GetParam().ranks, rows()); }
+  std::int64_t rows() const { return GetParam().latent_rows; }
+
+  const test::Weights weights_ = test::random_vae_weights(small, 11);
+  const Vae vae_{small, test::lookup(weights_)};
+};
+// Even, ragged, one row a part, and more ranks than rows.
+INSTANTIATE_TEST_SUITE_P(Vae, Split,
+                         ::testing::Values(SplitCase{1, 4}, SplitCase{2, 4}, SplitCase{2, 5}, SplitCase{3, 5},
+                                           SplitCase{4, 6}, SplitCase{3, 3}, SplitCase{4, 4},
+                                           SplitCase{8, 3}),
+                         name_of);
+
+TEST_P(Split, EncodesAsOnePart) {
+  const at::Tensor pixels = test::RandomTensors(12)({3, 9, 8 * rows(), 24});
+  const auto clip_of = [](const at::Tensor& own) {
+    return PixelClip{.frames = 9, .read = [own](std::int64_t first, std::int64_t count) {
+                       return own.narrow(1, first, count);
+                     }};
+  };
+  SinglePart whole(rows());
+  const at::Tensor expected = vae_.encode(clip_of(pixels), whole);
+  std::vector<at::Tensor> made(parts());
+  run_parts(parts(), rows(), [&](ThreadedRowExchange& exchange) {
+    made[exchange.split().part()] = vae_.encode(clip_of(exchange.split().own_rows(pixels, 2)), exchange);
+  });
+  EXPECT_LE(relative_difference(at::cat(made, 2), expected), tolerance);
+}
+
+TEST_P(Split, DecodesAsOnePart) {
+  const at::Tensor latent = test::RandomTensors(13)({16, 3, rows(), 3});
+  const auto decode = [&](const at::Tensor& own, RowExchange& exchange) {
+    std::vector<at::Tensor> chunks;
+    vae_.decode(own, exchange, [&](const at::Tensor& chunk, std::int64_t) { chunks.push_back(chunk); });
+    return at::cat(chunks, 1);
+  };
+  SinglePart whole(rows());
+  const at::Tensor expected = decode(latent, whole);
+  std::vector<at::Tensor> made(parts());
+  run_parts(parts(), rows(), [&](ThreadedRowExchange& exchange) {
+    made[exchange.split().part()] = decode(exchange.split().own_rows(latent, 2), exchange);
+  });
+  EXPECT_LE(relative_difference(at::cat(made, 2), expected), tolerance);
+}
+
+TEST_P(Split, EncodesAnImageClipAsOnePart) {
+  const at::Tensor image = test::RandomTensors(14)({3, 8 * rows(), 16});
+  SinglePart whole(rows());
+  const at::Tensor expected = vae_.encode(image_clip(image, 33), whole);
+  std::vector<at::Tensor> made(parts());
+  run_parts(parts(), rows(), [&](ThreadedRowExchange& exchange) {
+    made[exchange.split().part()] =
+        vae_.encode(image_clip(exchange.split().own_rows(image, 1), 33), exchange);
+  });
+  EXPECT_LE(relative_difference(at::cat(made, 2), expected), tolerance);
+}
+
+class ExchangeCount : public ::testing::Test {
+ protected:
+  const test::Weights weights_ = test::random_vae_weights(small, 15);
+  const Vae vae_{small, test::lookup(weights_)};
+  int halos_ = 0;
+  int gathers_ = 0;
+
+  void encode(const std::function<PixelClip(const at::Tensor&)>& clip_of) {
+    const at::Tensor image = test::RandomTensors(16)({3, 16, 8});
+    run_parts(2, 2, [&](ThreadedRowExchange& exchange) {
+      vae_.encode(clip_of(exchange.split().own_rows(image, 1)), exchange);
+      if (exchange.split().part() == 0) {
+        halos_ = exchange.halo_calls;
+        gathers_ = exchange.gather_calls;
+      }
+    });
+  }
+};
+
+TEST_F(ExchangeCount, OnePerSpatialConvolutionAndAttention) {
+  // conv1, 8 + 2 residual blocks of two, 3 down-samplings, head: 25 in each of the 1 + 2 chunks.
+  encode([](const at::Tensor& own) {
+    PixelClip clip = image_clip(own, 9);
+    clip.constant_from = never_constant;
+    return clip;
+  });
+  EXPECT_EQ(halos_, 3 * 25);
+  EXPECT_EQ(gathers_, 3);
+}
+
+TEST_F(ExchangeCount, ConstantLayersOfAnImageClipDoNotCompute) {
+  encode([](const at::Tensor& own) { return image_clip(own, 81); });
+  // Chunks until the first constant frame of spec 4.7 has been made; chunk k > 0 ends with frame 4k (2k and k
+  // after the two temporal down-samplings); every other chunk is a repetition.
+  const int full_resolution = 2 * 1 + 3 * 2 + 4 * 2 + 4 * 1;  // conv1, ds.0, ds.1, ds.2: 3, 7, 11, 11
+  const int half_resolution = 5 * 2 + 6 * 2 + 7 * 1;          // ds.3, ds.4, spatial part of ds.5: 15, 19, 11
+  const int quarter_resolution = 9 * 2 + 11 * 2 + 12 * 1;     // ds.6, ds.7, spatial part of ds.8: 15, 19, 11
+  const int latent_resolution =
+      16 * 2 + 20 * 2 + 21 * (2 + 2 + 1);  // ds.9, ds.10, middle, head: 15, 19, 23, 27, 29
+  EXPECT_EQ(halos_, full_resolution + half_resolution + quarter_resolution + latent_resolution);
+  EXPECT_EQ(gathers_, 21);
+}
+
+}  // namespace
+}  // namespace wan::vae
