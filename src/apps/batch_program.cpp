@@ -191,7 +191,7 @@ ExitCode BatchProgram::run_batch() {
     const TraceRun run{.context = context,
                        .layout = parallel::describe(layout_.guided),
                        .arguments = arguments_,
-                       .task = input_.checkpoint.task.name,
+                       .task = input_.checkpoint.task,
                        .index = options_.trace.value_or(context.folder.path() / "trace.h5")};
     trace = std::make_unique<TraceObserver>(run);
     trace->on_phase({.phase = "load", .start_s = load_start_s, .wall_s = load_s, .sent_bytes = 0});

@@ -148,7 +148,7 @@ constexpr OptionEntry table[] = {
      "exact (bf16), fp32 or fast (default: exact on a GPU, fp32 on the CPU)",
      [](Options& o, std::string_view text) { o.precision = parse_word(text, precision_words); }},
     {machine, "objective", Takes::value, "NAME",
-     "what the layout is chosen for: throughput of the batch or latency of each video (default: throughput)",
+     "what the layout is chosen for: latency of each video or throughput of the batch (default: latency)",
      [](Options& o, std::string_view text) { o.objective = parse_word(text, objective_words); }},
     {machine, "group-size", Takes::value, "N|auto",
      "ranks that make one video; divides the ranks (default: auto)",

@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "core/parse_value.h"
+#include "parallel/layout.h"
 #include "wan/request.h"
 
 namespace wan::apps {
@@ -15,7 +16,7 @@ namespace wan::apps {
 enum class Switch { automatic, on, off };
 enum class Device { automatic, cuda, cpu };
 enum class Precision { exact, fp32, fast };  ///< exact: bf16 as the official code rounds; fp32: parity mode
-enum class Objective { throughput, latency };
+using parallel::Objective;
 
 /// The command line after parsing. An empty optional is a value that the program finds itself: from the
 /// checkpoint, the planner or the machine.
@@ -44,7 +45,7 @@ struct Options {
   // Machine and layout.
   Device device = Device::automatic;
   std::optional<Precision> precision;
-  Objective objective = Objective::throughput;
+  Objective objective = Objective::latency;
   std::optional<int> group_size;    ///< ranks per group
   std::optional<int> cfg_size;      ///< 1 or 2
   std::optional<int> ulysses_size;  ///< ranks that share a sequence

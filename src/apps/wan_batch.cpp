@@ -19,15 +19,15 @@ int main(int argc, char** argv) {
     try {
       return static_cast<int>(apps::run_batch_program(mpi, arguments));
     } catch (const apps::AgreedError& error) {
-      if (mpi.rank() == 0) fmt::print(stderr, "wan_batch: {}\n", error.what());
+      if (mpi.rank() == 0) fmt::print(stderr, "error: {}\n", error.what());
       return static_cast<int>(error.code());
     } catch (const std::exception& error) {
-      fmt::print(stderr, "wan_batch: rank {} on {}: {}\n", mpi.rank(), mpi.host_name(), error.what());
+      fmt::print(stderr, "error: rank {} on {}: {}\n", mpi.rank(), mpi.host_name(), error.what());
       std::fflush(stderr);
       comm::MpiEnvironment::abort(static_cast<int>(ExitCode::failure));
     }
   } catch (const std::exception& error) {
-    std::fputs("wan_batch: ", stderr);
+    std::fputs("error: ", stderr);
     std::fputs(error.what(), stderr);
     std::fputs("\n", stderr);
     return static_cast<int>(ExitCode::failure);

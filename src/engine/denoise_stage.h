@@ -49,8 +49,8 @@ class DenoiseStage {
  public:
   /// `sharded`: each expert's weights are split over the group (FSDP), else whole on this rank.
   /// `head_chunks`: exchanges per all-to-all.
-  DenoiseStage(const checkpoint::Checkpoint& high_noise, const checkpoint::Checkpoint& low_noise,
-               bool sharded, parallel::GroupCommunicators& group, int head_chunks = 1);
+  DenoiseStage(const ExpertFiles& high_noise, const ExpertFiles& low_noise, bool sharded, parallel::GroupCommunicators& group,
+               int head_chunks = 1);
 
   const checkpoint::TransformerConfig& config() const { return high_noise_->config(); }
 

@@ -14,6 +14,10 @@ void validate_request(const Request& request, TaskKind kind) {
   fit_to_area({.width = image.width, .height = image.height}, request.size);
 }
 
+PixelSize video_size(const Request& request, TaskKind kind) {
+  return kind == TaskKind::t2v ? request.size : fit_to_area(media::probe_image(request.image), request.size);
+}
+
 void require_prompt(const char* option, const std::string& prompt) {
   try {
     TextStage::cleaned_prompt(prompt);

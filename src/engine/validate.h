@@ -8,6 +8,9 @@ namespace wan::engine {
 /// that fits the latent grid. Throws ItemError.
 void validate_request(const Request& request, TaskKind kind);
 
+/// Size of the video that a request makes, from its image's header. Throws ItemError.
+PixelSize video_size(const Request& request, TaskKind kind);
+
 /// Throws UsageError naming `option` if nothing is left of the prompt after cleaning.
 void require_prompt(const char* option, const std::string& prompt);
 

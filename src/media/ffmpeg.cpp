@@ -30,6 +30,8 @@ std::string error_text(int code) {
   return text.data();
 }
 
+std::string ffmpeg_version() { return av_version_info(); }
+
 void silence_ffmpeg() {
   static std::once_flag once;
   std::call_once(once, [] { av_log_set_level(AV_LOG_QUIET); });

@@ -32,6 +32,9 @@ CodecPtr make_codec_context(const AVCodec* codec);
 /// The library's text for an AVERROR code.
 std::string error_text(int code);
 
+/// The FFmpeg version that is linked, "5.1.9-0+deb12u1".
+std::string ffmpeg_version();
+
 /// Keeps FFmpeg's own log lines off the terminal: what matters of them is in our messages. Sets libav's
 /// process-wide level, at the first call only; called by everything in this layer that uses FFmpeg.
 void silence_ffmpeg();

@@ -88,6 +88,8 @@ using MuxerPtr = std::unique_ptr<AVFormatContext, MuxerDeleter>;
 
 }  // namespace
 
+void require_video_codec(const std::string& name) { find_codec(name); }
+
 std::vector<std::string> video_codecs() {
   std::vector<std::string> names;
   for (const CodecChoice& choice : codec_choices) {

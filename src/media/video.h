@@ -21,6 +21,9 @@ struct VideoFormat {
 /// Encoder names that a VideoFormat may name and this FFmpeg has, best known first.
 std::vector<std::string> video_codecs();
 
+/// Throws UsageError listing video_codecs() if there is none of that name.
+void require_video_codec(const std::string& name);
+
 /// Writes frames as MP4: yuv420p by BT.601 limited range, untagged, no audio, index before the data
 /// (spec 7.7). The same frames give the same bytes on every machine with the same libraries: thread counts
 /// are fixed and no date or library version is written. A writer destroyed before finish() has returned

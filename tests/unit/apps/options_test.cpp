@@ -52,7 +52,7 @@ TEST(Options, DefaultsLeaveToTheProgramWhatItFindsItself) {
   EXPECT_EQ(options.codec, "libx264");
   EXPECT_EQ(options.crf, 10);
   EXPECT_EQ(options.device, Device::automatic);
-  EXPECT_EQ(options.objective, Objective::throughput);
+  EXPECT_EQ(options.objective, Objective::latency);
   EXPECT_EQ(options.noise_device, NoiseDevice::cpu);
   EXPECT_EQ(options.dit_fsdp, Switch::automatic);
   EXPECT_EQ(options.offload_model, Switch::automatic);
