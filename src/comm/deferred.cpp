@@ -49,11 +49,12 @@ class CallQueue {
 
  private:
   void check_usable() const {
-    if (broken_)
+    if (broken_) {
       fail(
           "group '{}', rank {}: a collective failed or was left unfinished by an error; the group can no "
           "longer be used",
           inner_->name(), inner_->rank());
+    }
   }
 
   std::unique_ptr<Communicator> inner_;
@@ -68,6 +69,8 @@ class DeferredPending final : public Ticket::Pending {
       : queue_(std::move(queue)), number_(number), operation_(operation) {}
   DeferredPending(const DeferredPending&) = delete;
   DeferredPending& operator=(const DeferredPending&) = delete;
+  DeferredPending(DeferredPending&&) = delete;
+  DeferredPending& operator=(DeferredPending&&) = delete;
   ~DeferredPending() override { queue_->abandon(number_); }
 
   void wait() override { queue_->carry_out(number_); }

@@ -187,9 +187,10 @@ std::unique_ptr<Communicator> make_mpi_group(Communicator& parent, std::span<con
   std::vector<int> wanted(members.size());
   std::transform(members.begin(), members.end(), wanted.begin(),
                  [&](int member) { return group.world_ranks()[static_cast<std::size_t>(member)]; });
-  if (made->world_ranks() != wanted)
+  if (made->world_ranks() != wanted) {
     fail("{}: the ranks disagree about the members: this one has world ranks {}, together they have {}",
          made->describe_rank(), fmt::join(wanted, ", "), fmt::join(made->world_ranks(), ", "));
+  }
   return std::make_unique<MpiCommunicator>(std::move(made));
 }
 

@@ -27,11 +27,12 @@ bool initialise() {
   } else {
     check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread", "at start");
   }
-  if (provided < MPI_THREAD_FUNNELED)
+  if (provided < MPI_THREAD_FUNNELED) {
     fail(
         "MPI runs with thread level {} but MPI_THREAD_FUNNELED ({}) is needed: call MPI_Init_thread instead "
         "of MPI_Init, or use an MPI library built with thread support",
         provided, MPI_THREAD_FUNNELED);
+  }
   return initialized == 0;
 }
 

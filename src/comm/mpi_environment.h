@@ -16,6 +16,8 @@ class MpiEnvironment {
   MpiEnvironment();
   MpiEnvironment(const MpiEnvironment&) = delete;
   MpiEnvironment& operator=(const MpiEnvironment&) = delete;
+  MpiEnvironment(MpiEnvironment&&) = delete;
+  MpiEnvironment& operator=(MpiEnvironment&&) = delete;
   /// Finalises MPI, which waits for the other ranks; not while an exception unwinds, so that its message gets
   /// printed instead.
   ~MpiEnvironment();

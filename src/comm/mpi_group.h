@@ -27,6 +27,8 @@ class MpiGroup {
   MpiGroup(CommHandle comm, std::string name, const MpiOptions& options);
   MpiGroup(const MpiGroup&) = delete;
   MpiGroup& operator=(const MpiGroup&) = delete;
+  MpiGroup(MpiGroup&&) = delete;
+  MpiGroup& operator=(MpiGroup&&) = delete;
   /// Frees the communicator, or leaks it on purpose if the group was abandoned.
   ~MpiGroup();
 

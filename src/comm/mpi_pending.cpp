@@ -62,10 +62,11 @@ bool MpiPending::test(std::vector<MPI_Status>& statuses) {
     });
     if (bad != statuses.end()) code = bad->MPI_ERROR;
     const auto index = static_cast<std::size_t>(bad - statuses.begin());
-    if (index < messages_.size())
+    if (index < messages_.size()) {
       fail("MPI_Testall failed in {}, at the message of {} bytes {} rank {}: {}", describe(),
            messages_[index].bytes, messages_[index].receive ? "from" : "to", messages_[index].peer,
            error_text(code));
+    }
   }
   check_mpi(code, "MPI_Testall", fmt::format("in {}", describe()));
   return false;
@@ -77,9 +78,10 @@ void MpiPending::check_received(const std::vector<MPI_Status>& statuses) const {
     if (!message.receive) continue;
     MPI_Count received_bytes = 0;
     check_mpi(MPI_Get_elements_x(&statuses[i], MPI_BYTE, &received_bytes), "MPI_Get_elements_x", describe());
-    if (received_bytes != static_cast<MPI_Count>(message.bytes))
+    if (received_bytes != static_cast<MPI_Count>(message.bytes)) {
       fail("{}: rank {} sent {} bytes where {} were expected; the ranks disagree about sizes", describe(),
            message.peer, received_bytes, message.bytes);
+    }
   }
 }
 

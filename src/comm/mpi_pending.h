@@ -29,6 +29,8 @@ class MpiPending final : public Ticket::Pending {
   MpiPending(std::shared_ptr<MpiGroup> group, Operation operation, std::size_t bytes);
   MpiPending(const MpiPending&) = delete;
   MpiPending& operator=(const MpiPending&) = delete;
+  MpiPending(MpiPending&&) = delete;
+  MpiPending& operator=(MpiPending&&) = delete;
   ~MpiPending() override;
 
   std::uint64_t number() const { return call_.number; }

@@ -44,6 +44,8 @@ class BlockType {
   BlockType(std::size_t bytes, std::size_t total_bytes, std::size_t largest_count);
   BlockType(const BlockType&) = delete;
   BlockType& operator=(const BlockType&) = delete;
+  BlockType(BlockType&&) = delete;
+  BlockType& operator=(BlockType&&) = delete;
   ~BlockType();
 
   int count() const { return count_; }

@@ -20,22 +20,26 @@ std::vector<int> arithmetic_ranks(int first, int stride, int count) {
 }  // namespace
 
 void check_shape(const GridShape& shape, int world_size) {
-  if (shape.group_size < 1 || shape.cfg < 1 || shape.ulysses < 1)
+  if (shape.group_size < 1 || shape.cfg < 1 || shape.ulysses < 1) {
     fail<UsageError>("group size {}, cfg size {} and ulysses size {} must each be at least 1",
                      shape.group_size, shape.cfg, shape.ulysses);
-  if (shape.cfg > 2)
+  }
+  if (shape.cfg > 2) {
     fail<UsageError>(
         "cfg size {} is more than there are passes per step (conditional, unconditional): use 1 "
         "or 2",
         shape.cfg);
-  if (!sizes_fit(shape))
+  }
+  if (!sizes_fit(shape)) {
     fail<UsageError>("group size {} is not a multiple of cfg size x ulysses size = {} x {}", shape.group_size,
                      shape.cfg, shape.ulysses);
-  if (world_size < shape.group_size || world_size % shape.group_size != 0)
+  }
+  if (world_size < shape.group_size || world_size % shape.group_size != 0) {
     fail<UsageError>(
         "{} ranks cannot be cut into groups of {}: start a multiple of {} ranks or choose a "
         "group size that divides {}",
         world_size, shape.group_size, shape.group_size, world_size);
+  }
 }
 
 GridPosition position(const GridShape& shape, int world_rank) {

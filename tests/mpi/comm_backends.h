@@ -40,18 +40,19 @@ inline std::vector<Backend> backends() {
       // A limit of 7 sends small test data the way of messages over 2 GiB.
       {.name = "mpi_large", .wrap = as_it_is, .options = {.timeout_s = patience_s, .largest_count = 7}},
       {.name = "deferred", .wrap = make_deferred, .options = {.timeout_s = patience_s}}};
-  if (MpiEnvironment().size() == 1)
+  if (MpiEnvironment().size() == 1) {
     all.push_back(
         {.name = "local",
          .wrap = [](const std::unique_ptr<Communicator>& inner) { return make_local(inner->name()); },
          .options = {}});
+  }
   return all;
 }
 
 /// Bytes that tell seed, rank and place apart.
 inline std::byte pattern(unsigned seed, int rank, std::size_t index) {
   std::uint64_t x =
-      index * 0x9E3779B97F4A7C15u + seed * 0xD1B54A32D192ED03u + static_cast<unsigned>(rank) * 977u;
+      index * 0x9E3779B97F4A7C15u + seed * 0xD1B54A32D192ED03u + static_cast<std::uint64_t>(rank) * 977u;
   x = (x ^ (x >> 31)) * 0xBF58476D1CE4E5B9u;
   return static_cast<std::byte>(x >> 56);
 }

@@ -48,9 +48,9 @@ TEST(RankGrid, MembersOfSubGroups) {
 // Every rank is in its own sub-groups, all members of a sub-group have the same list, and the position's
 // index counts along it.
 TEST(RankGrid, SubGroupsPartitionTheWorldInEveryShape) {
-  for (const int ulysses : {1, 2, 3, 4, 5})
-    for (const int cfg : {1, 2})
-      for (const int copies : {1, 2, 3})
+  for (const int ulysses : {1, 2, 3, 4, 5}) {
+    for (const int cfg : {1, 2}) {
+      for (const int copies : {1, 2, 3}) {
         for (int rank = 0; rank < 2 * ulysses * cfg * copies; ++rank) {
           const GridShape shape{.group_size = ulysses * cfg * copies, .cfg = cfg, .ulysses = ulysses};
           const GridPosition at = position(shape, rank);
@@ -63,6 +63,9 @@ TEST(RankGrid, SubGroupsPartitionTheWorldInEveryShape) {
           for (const int other : cfg_members(shape, rank))
             EXPECT_EQ(cfg_members(shape, other), cfg_members(shape, rank));
         }
+      }
+    }
+  }
 }
 
 TEST(RankGrid, RefusesWhatDoesNotFitAndSaysWhy) {
@@ -78,7 +81,7 @@ TEST(RankGrid, RefusesWhatDoesNotFitAndSaysWhy) {
 }
 
 TEST(SplitRange, CoversEverythingOnceInNearlyEvenParts) {
-  for (std::int64_t total = 0; total < 40; ++total)
+  for (std::int64_t total = 0; total < 40; ++total) {
     for (int parts = 1; parts < 12; ++parts) {
       std::int64_t next = 0;
       std::set<std::int64_t> lengths;
@@ -92,6 +95,7 @@ TEST(SplitRange, CoversEverythingOnceInNearlyEvenParts) {
       EXPECT_EQ(next, total);
       EXPECT_LE(*lengths.rbegin() - *lengths.begin(), 1);
     }
+  }
 }
 
 TEST(SplitRange, DoesNotOverflow) {

@@ -19,6 +19,8 @@ class CountingPending final : public Ticket::Pending {
   explicit CountingPending(Counters& counters) : counters_(counters) {}
   CountingPending(const CountingPending&) = delete;
   CountingPending& operator=(const CountingPending&) = delete;
+  CountingPending(CountingPending&&) = delete;
+  CountingPending& operator=(CountingPending&&) = delete;
   ~CountingPending() override { ++counters_.destroyed; }
   void wait() override { ++counters_.waits; }
   std::string describe() const override { return "all_gather number 7"; }
@@ -44,7 +46,7 @@ TEST(Ticket, WaitsOnceHoweverOftenItIsMovedAndAsked) {
 TEST(Ticket, IsLetGoWithoutWaitingWhileAnExceptionUnwinds) {
   Counters counters;
   try {
-    const Ticket ticket = counting_ticket(counters);
+    [[maybe_unused]] const Ticket ticket = counting_ticket(counters);
     throw Error("something else went wrong");
   } catch (const Error&) {
     EXPECT_EQ(counters.waits, 0);
@@ -74,7 +76,7 @@ TEST(TicketDeathTest, OverwrittenTicketEndsTheProgram) {
 TEST(Deferred, GroupIsUnusableAfterATicketWasLetGo) {
   const auto group = make_deferred(make_local("cfg"));
   try {
-    const Ticket ticket = group->barrier();
+    [[maybe_unused]] const Ticket ticket = group->barrier();
     throw Error("something else went wrong");
   } catch (const Error&) {
     EXPECT_THROW(group->barrier(), Error);
