@@ -1,7 +1,6 @@
 #include "batch/claims.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <condition_variable>
+#include <csignal>
 #include <cstring>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -131,6 +131,8 @@ class ClaimBoard::Heartbeat {
   }
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
+  Heartbeat(Heartbeat&&) = delete;
+  Heartbeat& operator=(Heartbeat&&) = delete;
   ~Heartbeat() {
     thread_.request_stop();
     thread_.join();

@@ -87,6 +87,8 @@ class ClaimBoard {
   ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing);
   ClaimBoard(const ClaimBoard&) = delete;
   ClaimBoard& operator=(const ClaimBoard&) = delete;
+  ClaimBoard(ClaimBoard&&) = delete;
+  ClaimBoard& operator=(ClaimBoard&&) = delete;
   ~ClaimBoard();
 
   /// Claims an item that nobody holds or whose holder is dead. After success the caller looks again whether

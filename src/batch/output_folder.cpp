@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "batch/text.h"
 #include "core/check.h"
@@ -38,7 +39,7 @@ void create_folder(const std::filesystem::path& path) {
 
 }  // namespace
 
-OutputFolder::OutputFolder(const std::filesystem::path& path) : path_(path) {
+OutputFolder::OutputFolder(std::filesystem::path path) : path_(std::move(path)) {
   create_folder(path_);
   if (::mkdir(claims().c_str(), 0777) != 0 && errno != EEXIST) {
     fail<UsageError>("cannot write to the output folder {}: {}; choose another with --output-dir",

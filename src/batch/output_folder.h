@@ -18,7 +18,7 @@ class OutputFolder {
   /// Creates the folder (and its parents) if need be, and .claims in it. Throws UsageError naming the folder
   /// and the reason when it cannot be created or written to. The folder itself may be a link; .claims may
   /// not.
-  explicit OutputFolder(const std::filesystem::path& path);
+  explicit OutputFolder(std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path claims() const { return path_ / ".claims"; }

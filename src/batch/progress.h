@@ -29,6 +29,8 @@ class Progress final : public ItemObserver {
   Progress(std::FILE* stream, ProgressStyle style, int group_count, std::function<double()> now_s);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
+  Progress(Progress&&) = delete;
+  Progress& operator=(Progress&&) = delete;
   ~Progress() override;  ///< clears the bar
 
   void on_phase(const PhaseEvent& event) override;
