@@ -1,7 +1,6 @@
 #include "text/unigram.h"
 
 #include <algorithm>
-#include <ranges>
 
 #include "core/check.h"
 
@@ -23,19 +22,20 @@ std::size_t character_bytes(char lead) {
 Unigram::Unigram(std::vector<VocabularyPiece> vocabulary, std::int64_t unknown_id, bool byte_fallback)
     : size_(std::ssize(vocabulary)), unknown_id_(unknown_id) {
   WAN_CHECK(unknown_id >= 0 && unknown_id < size_, "unknown_id is {} of {}", unknown_id, size_);
-  unknown_score_ =
-      std::ranges::min(vocabulary | std::views::transform(&VocabularyPiece::score)) - unknown_penalty;
+  double lowest_score = vocabulary.front().score;
+  for (const VocabularyPiece& piece : vocabulary) lowest_score = std::min(lowest_score, piece.score);
+  unknown_score_ = lowest_score - unknown_penalty;
   entries_.reserve(vocabulary.size());
   for (VocabularyPiece& piece : vocabulary) {
     entries_.push_back({std::move(piece.text), piece.score, std::ssize(entries_)});
   }
   // Among equal pieces the last comes first and stays.
-  std::ranges::sort(entries_, [](const Entry& a, const Entry& b) {
-    const int order = a.text.compare(b.text);
-    return order != 0 ? order < 0 : a.id > b.id;
+  std::sort(entries_.begin(), entries_.end(), [](const Entry& one, const Entry& other) {
+    const int order = one.text.compare(other.text);
+    return order != 0 ? order < 0 : one.id > other.id;
   });
-  const auto repeated = std::ranges::unique(entries_, {}, &Entry::text);
-  entries_.erase(repeated.begin(), repeated.end());
+  const auto alike = [](const Entry& one, const Entry& other) { return one.text == other.text; };
+  entries_.erase(std::unique(entries_.begin(), entries_.end(), alike), entries_.end());
   if (byte_fallback) byte_ids_ = find_byte_pieces();
 }
 
@@ -63,9 +63,8 @@ bool Unigram::offer_pieces(std::string_view word, std::size_t begin, std::vector
       return entry.text.size() < length ? -1 : static_cast<unsigned char>(entry.text[length - 1]);
     };
     const int wanted = static_cast<unsigned char>(word[begin + length - 1]);
-    const auto range = std::ranges::equal_range(first, last, wanted, {}, byte_here);
-    first = range.begin();
-    last = range.end();
+    first = std::ranges::lower_bound(first, last, wanted, {}, byte_here);
+    last = std::ranges::upper_bound(first, last, wanted, {}, byte_here);
     if (first == last) break;
     if (first->text.size() != length) continue;
     Node& node = nodes[begin + length];
@@ -102,14 +101,15 @@ void Unigram::append_unknown(std::string_view text, std::vector<std::int64_t>& i
 
 void Unigram::segment(std::string_view word, std::vector<std::int64_t>& ids) const {
   const std::vector<Node> nodes = best_segmentations(word);
-  std::vector<std::size_t> ends;  // of the pieces, from the last to the first
+  std::vector<std::size_t> ends;  // of the pieces
   for (std::size_t end = word.size(); end > 0; end = nodes[end].begin) ends.push_back(end);
+  std::reverse(ends.begin(), ends.end());
   std::size_t unknown_bytes = 0;
   const auto finish_unknown = [&](std::size_t end) {
     if (unknown_bytes > 0) append_unknown(word.substr(end - unknown_bytes, unknown_bytes), ids);
     unknown_bytes = 0;
   };
-  for (const std::size_t end : ends | std::views::reverse) {
+  for (const std::size_t end : ends) {
     const Node& node = nodes[end];
     if (node.id == unknown_id_) {
       unknown_bytes += end - node.begin;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -33,7 +34,7 @@ inline nlohmann::json small_tokenizer() {
 }
 
 inline void write_tokenizer(const wan::test::TempDir& folder, const nlohmann::json& json) {
-  write_file_atomically(folder / "tokenizer.json", json.dump());
+  std::ofstream(folder / "tokenizer.json", std::ios::binary) << json.dump();
 }
 
 }  // namespace wan::text::test

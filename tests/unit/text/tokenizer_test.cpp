@@ -100,6 +100,20 @@ TEST(Tokenizer, WrittenOutBytePieceIsAPiece) {
   EXPECT_EQ(encode_with(unchanged, "a<0xC3>a"), (Ids{4, 8, 5, 1}));
 }
 
+TEST(Tokenizer, OfEqualPiecesTheLastCounts) {
+  const auto change = [](nlohmann::json& json) { json["model"]["vocab"].push_back({"b", -3.0}); };
+  EXPECT_EQ(encode_with(change, "bb"), (Ids{3, 10, 10, 1}));
+}
+
+TEST(Tokenizer, OfEqualScoresTheFirstFoundStays) {
+  // "o" + "oo" and "oo" + "o" have the same score; the one whose last piece begins earlier is met first.
+  const auto change = [](nlohmann::json& json) {
+    json["model"]["vocab"] = nlohmann::json::parse(
+        R"([["<pad>", 0], ["</s>", 0], ["<unk>", 0], ["\u2581", -1], ["o", -2], ["oo", -2]])");
+  };
+  EXPECT_EQ(encode_with(change, "ooo"), (Ids{3, 4, 5, 1}));
+}
+
 TEST(Tokenizer, RunsOfSpacesAndTheEndAreNormalized) {
   const Tokenizer tokenizer(test::parity_tokenizer());
   EXPECT_EQ(tokenizer.encode("camera   camera  "), tokenizer.encode("camera camera"));
