@@ -1,15 +1,32 @@
 #include "trace/hdf5.h"
 
 #include <mutex>
+#include <string>
 #include <utility>
 
 namespace wan::trace {
 namespace {
 
-herr_t append_entry(unsigned /*depth*/, const H5E_error2_t* entry, void* text_pointer) {
-  std::string& text = *static_cast<std::string*>(text_pointer);
-  if (!text.empty()) text += "; ";
-  text += fmt::format("{}: {}", entry->func_name, entry->desc);
+/// The ends of the library's error stack: what was asked of it and what went wrong at the bottom.
+struct StackEnds {
+  std::string innermost;
+  std::string outermost;
+};
+
+/// HDF5 puts line breaks and addresses into its descriptions.
+std::string tidy(std::string text) {
+  std::erase(text, '\n');
+  return text.substr(0, text.find(", buf = 0x"));
+}
+
+herr_t note_entry(unsigned /*depth*/, const H5E_error2_t* entry, void* ends_pointer) {
+  StackEnds& ends = *static_cast<StackEnds*>(ends_pointer);
+  const std::string text = tidy(fmt::format("{}: {}", entry->func_name, entry->desc));
+  if (ends.innermost.empty()) {
+    ends.innermost = text;
+  } else {
+    ends.outermost = text;
+  }
   return 0;
 }
 
@@ -50,19 +67,23 @@ Handle::~Handle() {
 hid_t Handle::release() { return std::exchange(id_, -1); }
 
 std::string error_stack_text() {
-  std::string text;
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, append_entry, &text);
+  StackEnds ends;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, note_entry, &ends);
   H5Eclear2(H5E_DEFAULT);
-  return text.empty() ? "HDF5 gives no reason" : text;
+  if (ends.innermost.empty()) return "HDF5 gives no reason";
+  return ends.outermost.empty() ? ends.innermost : fmt::format("{} ({})", ends.innermost, ends.outermost);
 }
 
-void silence_hdf5() {
+void prepare_hdf5() {
   static std::once_flag once;
-  std::call_once(once, [] { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); });
+  std::call_once(once, [] {
+    H5dont_atexit();
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  });
 }
 
 Handle create_file(const std::filesystem::path& path) {
-  silence_hdf5();
+  prepare_hdf5();
   const Handle access = access_without_locks(path);
   const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
   if (id < 0) fail("cannot create {}: {}", path.string(), error_stack_text());
@@ -70,7 +91,7 @@ Handle create_file(const std::filesystem::path& path) {
 }
 
 Handle open_file(const std::filesystem::path& path) {
-  silence_hdf5();
+  prepare_hdf5();
   const Handle access = access_without_locks(path);
   const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get());
   if (id < 0) fail("cannot read {} as an HDF5 file: {}", path.string(), error_stack_text());

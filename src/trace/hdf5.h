@@ -31,11 +31,14 @@ class Handle {
   Close close_ = nullptr;
 };
 
-/// The library's own account of the last failed call, innermost cause last; empties its error stack.
+/// The library's own account of the last failed call: the cause, and in parentheses the call; empties its
+/// error stack.
 std::string error_stack_text();
 
-/// Keeps the library from printing its errors to stderr by itself. Process-wide, at the first call only.
-void silence_hdf5();
+/// Keeps the library from printing its errors to stderr by itself, and from cleaning up at the program's end:
+/// every handle is closed by its owner, and HDF5 1.10 crashes there when a disk was full. Process-wide, at
+/// the first call only, which must come before any other use of HDF5.
+void prepare_hdf5();
 
 /// Throws Error with the error stack if `status` is negative: "cannot <doing> in <path>: ...".
 template <typename Status>

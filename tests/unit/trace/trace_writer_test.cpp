@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <csignal>
@@ -89,6 +90,28 @@ TEST(TraceWriter, SaysWhyAFileCannotBeMade) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr((dir / "none" / "t.h5").string()));
     EXPECT_THAT(error.what(), HasSubstr("No such file or directory"));
+  }
+}
+
+[[noreturn]] void write_beyond(rlim_t bytes, const std::filesystem::path& path) {
+  // A full disk, as far as a file can tell.
+  std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit limit{.rlim_cur = bytes, .rlim_max = bytes};
+  if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) std::exit(2);
+  try {
+    TraceWriter writer(path, {});
+    for (int step = 0; step < 10000; ++step) writer.add_steps(test::sample_steps(step));
+  } catch (const Error& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    std::exit(0);
+  }
+  std::exit(1);
+}
+
+TEST(TraceWriterDeathTest, AFullDiskIsAnErrorNotACrash) {
+  const test::TempDir dir;
+  for (const rlim_t bytes : {1000U, 20000U, 130000U, 300000U}) {
+    EXPECT_EXIT(write_beyond(bytes, dir / "t.h5"), testing::ExitedWithCode(0), "t\\.h5: .*File too large");
   }
 }
 
