@@ -16,6 +16,7 @@ namespace wan::vae {
 struct PixelClip {
   std::int64_t frames = 0;  ///< 4n+1
   /// All frames from this index on are equal; encode() then stops computing where nothing changes any more.
+  /// The same on every part: it decides which layers run, and with them which exchanges take place.
   std::int64_t constant_from = never_constant;
   /// Frames [first, first + count) as [3, count, 8 * latent rows, W] in [-1, 1] (overshoot is allowed), in
   /// the weights' type and on their device.
@@ -59,6 +60,7 @@ class Vae {
 };
 
 /// [3, T, H, W] in [-1, 1] -> [T, H, W, 3] of 0..255, truncated (spec 7.7). Contiguous, on the same device.
+/// What becomes of NaN is unspecified: whoever decodes checks the latent before.
 at::Tensor to_uint8_frames(const at::Tensor& chunk);
 
 }  // namespace wan::vae

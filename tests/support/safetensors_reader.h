@@ -25,7 +25,8 @@ inline std::map<std::string, at::Tensor> read_safetensors(const std::filesystem:
   const std::map<std::string, at::ScalarType> types{
       {"F32", at::kFloat}, {"U8", at::kByte}, {"I32", at::kInt}};
   std::map<std::string, at::Tensor> tensors;
-  for (const auto& [name, entry] : nlohmann::json::parse(text).items()) {
+  const nlohmann::json header = nlohmann::json::parse(text);
+  for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;
     at::Tensor tensor = at::empty(entry.at("shape").get<std::vector<std::int64_t>>(),
                                   types.at(entry.at("dtype").get<std::string>()));

@@ -1,0 +1,121 @@
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "support/safetensors_reader.h"
+#include "support/threaded_row_exchange.h"
+#include "vae/vae.h"
+
+/// The autoencoder against what the official implementation made of the same weights and inputs.
+namespace wan::vae {
+namespace {
+
+using Tensors = std::map<std::string, at::Tensor>;
+
+Tensors load_weights(const std::string& name) {
+  return test::read_safetensors(std::filesystem::path(WAN_VAE_WEIGHT_DIR) / (name + ".safetensors"));
+}
+
+Vae load_vae(const std::string& name) {
+  const Tensors weights = load_weights(name);
+  const VaeConfig config =
+      infer_vae_config([&](const std::string& tensor) { return weights.at(tensor).sizes().vec(); });
+  EXPECT_EQ(weights.size(), vae_tensors(config).size());
+  return {config, [&](const std::string& tensor) { return weights.at(tensor); }};
+}
+
+struct ParityCase {
+  std::string name;
+  int parts;
+};
+
+// GoogleTest prints a parameter by its name.
+void PrintTo(const ParityCase& parity_case, std::ostream* out) {
+  *out << parity_case.name << " in " << parity_case.parts << " parts";
+}
+
+class VaeParity : public ::testing::TestWithParam<ParityCase> {
+ protected:
+  const Tensors expected_ = test::read_safetensors(std::filesystem::path(WAN_TEST_DATA) / "parity" /
+                                                   GetParam().name / "expected.safetensors");
+  const Vae vae_ = load_vae(GetParam().name);
+  const std::int64_t latent_rows_ = expected_.at("video").size(2) / spatial_factor;
+
+  /// Runs `work` as each part and puts the parts' results together along dimension 2.
+  at::Tensor by_parts(const std::function<at::Tensor(RowExchange&)>& work) const {
+    if (GetParam().parts == 1) {
+      SinglePart whole(latent_rows_);
+      return work(whole);
+    }
+    std::vector<at::Tensor> made(GetParam().parts);
+    test::run_parts(GetParam().parts, latent_rows_, [&](test::ThreadedRowExchange& exchange) {
+      made[exchange.split().part()] = work(exchange);
+    });
+    return at::cat(made, 2);
+  }
+
+  at::Tensor last_latent() const {
+    int step = 0;
+    while (expected_.contains("step." + std::to_string(step + 1) + ".latent")) ++step;
+    return expected_.at("step." + std::to_string(step) + ".latent");
+  }
+};
+
+std::string name_of(const ::testing::TestParamInfo<ParityCase>& info) {
+  return fmt::format("{}_{}", info.param.name, info.param.parts);
+}
+
+const std::vector<ParityCase> image_cases{
+    {"i2v_landscape", 1}, {"i2v_landscape", 3}, {"i2v_portrait_ragged", 1}, {"i2v_portrait_ragged", 4}};
+const std::vector<ParityCase> text_cases{{"t2v_square", 1}, {"t2v_square", 8}};  // nothing to encode
+
+class EncodeParity : public VaeParity {};
+INSTANTIATE_TEST_SUITE_P(Image, EncodeParity, ::testing::ValuesIn(image_cases), name_of);
+
+class DecodeParity : public VaeParity {};
+INSTANTIATE_TEST_SUITE_P(Image, DecodeParity, ::testing::ValuesIn(image_cases), name_of);
+INSTANTIATE_TEST_SUITE_P(Text, DecodeParity, ::testing::ValuesIn(text_cases), name_of);
+
+TEST_P(EncodeParity, EncodesTheImageClip) {
+  const at::Tensor& image = expected_.at("image.resized");  // [3, H, W]
+  const std::int64_t frames = expected_.at("video").size(1);
+  const at::Tensor latent = by_parts([&](RowExchange& rows) {
+    return vae_.encode(image_clip(rows.split().own_rows(image, 1), frames), rows);
+  });
+  const at::Tensor& reference = expected_.at("vae.encoded");  // [16, T, h8, w8]
+  ASSERT_EQ(latent.sizes(), reference.sizes());
+  const double relative = ((latent - reference).abs().max() / reference.abs().max()).item<double>();
+  RecordProperty("relative_difference", fmt::format("{:.3g}", relative));
+  EXPECT_LE(relative, 1e-5);
+}
+
+TEST_P(DecodeParity, DecodesTheLastLatent) {
+  const at::Tensor latent = last_latent();  // [16, T, h8, w8]
+  const at::Tensor video = by_parts([&](RowExchange& rows) {
+    std::vector<at::Tensor> chunks;
+    vae_.decode(rows.split().own_rows(latent, 2), rows,
+                [&](const at::Tensor& chunk, std::int64_t) { chunks.push_back(chunk); });
+    return at::cat(chunks, 1);  // [3, F, h, W]
+  });
+  const at::Tensor& reference = expected_.at("video");
+  ASSERT_EQ(video.sizes(), reference.sizes());
+  const double difference = (video - reference).abs().max().item<double>();
+  RecordProperty("largest_difference", fmt::format("{:.3g}", difference));
+  EXPECT_LE(difference, 2e-5);
+
+  const at::Tensor levels = to_uint8_frames(video).to(at::kInt);            // [F, H, W, 3]
+  const at::Tensor reference_levels = expected_.at("frames").to(at::kInt);  // [F, H, W, 3]
+  ASSERT_EQ(levels.sizes(), reference_levels.sizes());
+  const at::Tensor off = (levels - reference_levels).abs();
+  EXPECT_LE(off.max().item<int>(), 1);
+  EXPECT_GE(off.eq(0).to(at::kDouble).mean().item<double>(), 0.999);
+}
+
+}  // namespace
+}  // namespace wan::vae
