@@ -4,6 +4,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "checkpoint/safetensors.h"
@@ -198,14 +199,13 @@ void WanEngine::Run::decode_and_write() {
 void WanEngine::Run::save_latents() const {
   parallel::agree(*engine_.group_.group, [this] {
     if (!leads()) return;
-    checkpoint::write_safetensors(outputs_.latents, {{.name = "latent",
-                                                      .dtype = checkpoint::DType::f32,
-                                                      .shape = latent_.sizes().vec(),
-                                                      .bytes = parallel::bytes_of(latent_)},
-                                                     {.name = "frames",
-                                                      .dtype = checkpoint::DType::u8,
-                                                      .shape = frames_.sizes().vec(),
-                                                      .bytes = parallel::bytes_of(frames_)}});
+    const std::array<checkpoint::TensorView, 2> tensors{
+        {{.name = "latent",
+          .dtype = checkpoint::DType::f32,
+          .shape = latent_.sizes().vec(),
+          .bytes = parallel::bytes_of(latent_)},
+         {.name = "frames", .dtype = checkpoint::DType::u8, .shape = frames_.sizes().vec(), .bytes = parallel::bytes_of(frames_)}}};
+    checkpoint::write_safetensors(outputs_.latents, tensors);
   });
 }
 

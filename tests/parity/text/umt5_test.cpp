@@ -54,7 +54,9 @@ TEST(RelativePosition, BucketsOfTheSpec) {
       {31, 11}, {32, 12}, {45, 12}, {46, 13}, {63, 13}, {64, 14}, {90, 14}, {91, 15}, {500, 15}};
   for (const auto& [distance, bucket] : table) {
     EXPECT_EQ(relative_position_bucket(-distance, 32), bucket) << distance;
-    if (distance > 0) EXPECT_EQ(relative_position_bucket(distance, 32), bucket + 16) << distance;
+    if (distance > 0) {
+      EXPECT_EQ(relative_position_bucket(distance, 32), bucket + 16) << distance;
+    }
   }
 }
 
