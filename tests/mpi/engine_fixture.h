@@ -1,0 +1,88 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include "comm/deferred.h"
+#include "comm/local.h"
+#include "comm/mpi.h"
+#include "engine/wan_engine.h"
+#include "support/parity_case.h"
+#include "support/temp_dir.h"
+
+namespace wan::test {
+
+/// Hears nothing.
+class SilentObserver final : public Observer {
+ public:
+  void on_phase(const PhaseEvent& /*event*/) override {}
+  void on_step(const StepEvent& /*event*/) override {}
+};
+
+enum class Backend { mpi, deferred };
+
+/// The ranks of this test program and engines over them.
+class RankWorld {
+ public:
+  RankWorld() : world_(comm::make_mpi_world(mpi_, {.timeout_s = 60})) {}
+
+  int size() const { return mpi_.size(); }
+  int rank() const { return mpi_.rank(); }
+  comm::Communicator& world() { return *world_; }
+
+  /// Communicators of one group of all ranks.
+  parallel::GroupCommunicators communicators(const comm::GridShape& shape, Backend backend,
+                                             std::int64_t heads) {
+    const comm::GridShape unguided = parallel::unguided_shape(shape, {}, heads);
+    return parallel::make_group_communicators(
+        shape, unguided, rank(), [&](const std::vector<int>& members, const std::string& name) {
+          auto group = comm::make_mpi_group(*world_, members, name, {.timeout_s = 60});
+          return backend == Backend::deferred ? comm::make_deferred(std::move(group)) : std::move(group);
+        });
+  }
+
+ private:
+  comm::MpiEnvironment mpi_;
+  std::unique_ptr<comm::Communicator> world_;
+};
+
+/// Communicators of this rank alone.
+inline parallel::GroupCommunicators lone_communicators() {
+  return parallel::make_group_communicators(
+      {}, {}, 0,
+      [](const std::vector<int>& /*members*/, const std::string& name) { return comm::make_local(name); });
+}
+
+/// Every split of `ranks` ranks into cfg x ulysses that the heads allow.
+inline std::vector<comm::GridShape> shapes_of(int ranks, std::int64_t heads) {
+  std::vector<comm::GridShape> shapes;
+  for (int cfg = 1; cfg <= 2; ++cfg) {
+    if (ranks % cfg == 0 && heads % (ranks / cfg) == 0)
+      shapes.push_back({.group_size = ranks, .cfg = cfg, .ulysses = ranks / cfg});
+  }
+  return shapes;
+}
+
+/// Latent and frames of a request, as the engine wrote them; empty tensors on ranks that do not lead.
+struct Made {
+  at::Tensor latent;  ///< [16, frames, height, width]
+  at::Tensor frames;  ///< uint8 [frames, height, width, 3]
+};
+
+inline Made make(engine::WanEngine& engine, const Request& request) {
+  const TempDir folder;
+  SilentObserver observer;
+  engine.run(request, {.video = folder / "video.mp4", .latents = folder / "latent.safetensors"}, observer);
+  if (engine.communicators().group->rank() != 0) return {};
+  EXPECT_GT(std::filesystem::file_size(folder / "video.mp4"), 0U);
+  auto tensors = load_tensors(folder / "latent.safetensors");
+  return {.latent = tensors.at("latent"), .frames = tensors.at("frames")};
+}
+
+/// Makes a request on this rank alone.
+inline Made make_alone(const checkpoint::CheckpointFolder& folder, const Request& request) {
+  const Stopwatch clock;
+  engine::WanEngine engine(folder, {}, lone_communicators(), clock);
+  return make(engine, request);
+}
+
+}  // namespace wan::test

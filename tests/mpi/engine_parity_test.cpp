@@ -1,0 +1,142 @@
+#include <gtest/gtest.h>
+
+#include "mpi/engine_fixture.h"
+
+namespace wan {
+namespace {
+
+using test::Backend;
+
+constexpr double reference_tolerance = 1e-4;  // against the official code's numbers
+constexpr double layout_tolerance = 1e-5;     // against one rank of our own
+
+std::int64_t heads_of(const checkpoint::CheckpointFolder& folder) {
+  return engine::open_expert(folder.high_noise_model).config.num_heads;
+}
+
+class ParityCases : public testing::TestWithParam<const char*> {};
+
+TEST_P(ParityCases, EveryLayoutGivesTheReferencesNumbers) {
+  test::RankWorld ranks;
+  const test::ParityCase parity = test::load_parity_case(GetParam());
+  const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
+  const std::int64_t heads = heads_of(folder);
+  const test::Made alone = test::make_alone(folder, parity.request);
+  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), heads)) {
+    for (const bool sharded : {false, true}) {
+      for (const Backend backend : {Backend::mpi, Backend::deferred}) {
+        SCOPED_TRACE(parallel::describe(shape) + (sharded ? " sharded" : "") +
+                     (backend == Backend::deferred ? " deferred" : ""));
+        const Stopwatch clock;
+        engine::WanEngine engine(folder, {.dit_fsdp = sharded, .t5_fsdp = sharded},
+                                 ranks.communicators(shape, backend, heads), clock);
+        const test::Made made = test::make(engine, parity.request);
+        if (ranks.rank() != 0) continue;
+        EXPECT_LT(test::relative_error(made.latent, parity.final_latent()), reference_tolerance);
+        EXPECT_LT(test::fraction_off_by_more_than_one(made.frames, parity.tensor("frames")), 1e-3);
+        EXPECT_LT(test::relative_error(made.latent, alone.latent), layout_tolerance);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Reference, ParityCases,
+                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square"));
+
+/// Requests with what the reference cases lack: no guidance, guidance in one expert only, Euler, heads in two
+/// exchanges, a token count that no rank count divides, more ranks than latent rows.
+struct Variant {
+  const char* name;
+  void (*change)(Request&);
+  int head_chunks = 1;
+};
+
+class Variants : public testing::TestWithParam<Variant> {};
+
+TEST_P(Variants, EveryLayoutGivesTheOneRankResult) {
+  test::RankWorld ranks;
+  test::ParityCase parity = test::load_parity_case("i2v_landscape");
+  Request request = parity.request;
+  request.sample_steps = 4;
+  request.frame_num = 5;
+  GetParam().change(request);
+  const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
+  const std::int64_t heads = heads_of(folder);
+  const test::Made alone = test::make_alone(folder, request);
+  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), heads)) {
+    if (heads % (shape.ulysses * GetParam().head_chunks) != 0) continue;
+    SCOPED_TRACE(parallel::describe(shape));
+    const Stopwatch clock;
+    engine::WanEngine engine(folder,
+                             {.dit_fsdp = true, .t5_fsdp = true, .head_chunks = GetParam().head_chunks},
+                             ranks.communicators(shape, Backend::deferred, heads), clock);
+    const test::Made made = test::make(engine, request);
+    if (ranks.rank() != 0) continue;
+    EXPECT_LT(test::relative_error(made.latent, alone.latent), layout_tolerance);
+    EXPECT_LT(test::fraction_off_by_more_than_one(made.frames, alone.frames), 1e-3);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Requests, Variants,
+                         testing::Values(Variant{"unguided",
+                                                 [](Request& r) {
+                                                   r.guide_scale = {1, 1};
+                                                 }},
+                                         Variant{"guided_low_only",
+                                                 [](Request& r) {
+                                                   r.guide_scale = {3, 1};
+                                                 }},
+                                         Variant{"euler", [](Request& r) { r.solver = Solver::euler; }},
+                                         Variant{"two_head_chunks", [](Request&) {}, 2},
+                                         Variant{"odd_tokens",
+                                                 [](Request& r) {
+                                                   r.size = {112, 48};
+                                                 }},
+                                         Variant{"few_rows",
+                                                 [](Request& r) {
+                                                   r.size = {32, 32};
+                                                 }}),
+                         [](const testing::TestParamInfo<Variant>& info) { return info.param.name; });
+
+TEST(TextCache, EachDistinctTextIsEncodedOnce) {
+  const test::ParityCase parity = test::load_parity_case("t2v_square");
+  Request request = parity.request;
+  request.sample_steps = 1;
+  const Stopwatch clock;
+  engine::WanEngine engine(checkpoint::inspect_checkpoint(parity.folder / "ckpt"), {},
+                           test::lone_communicators(), clock);
+  test::make(engine, request);
+  EXPECT_EQ(engine.encoded_texts(), 2);  // prompt and negative prompt
+  test::make(engine, request);
+  request.prompt = "  " + request.prompt + "  ";  // the same after cleaning
+  test::make(engine, request);
+  EXPECT_EQ(engine.encoded_texts(), 2);
+  request.prompt += " more";
+  test::make(engine, request);
+  EXPECT_EQ(engine.encoded_texts(), 3);
+}
+
+TEST(ItemErrors, AreThrownOnEveryRankAndLeaveTheEngineUsable) {
+  test::RankWorld ranks;
+  const test::ParityCase parity = test::load_parity_case("i2v_landscape");
+  const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
+  const comm::GridShape shape = test::shapes_of(ranks.size(), ranks.size()).front();
+  if (heads_of(folder) % shape.ulysses != 0) GTEST_SKIP() << "4 heads over " << ranks.size() << " ranks";
+  const Stopwatch clock;
+  engine::WanEngine engine(folder, {}, ranks.communicators(shape, Backend::mpi, heads_of(folder)), clock);
+  test::SilentObserver observer;
+  Request bad = parity.request;
+  bad.image = "/nonexistent/image.png";
+  const test::TempDir out;
+  EXPECT_THROW(engine.run(bad, {.video = out / "v.mp4", .latents = {}}, observer), ItemError);
+  Request unwritable = parity.request;
+  unwritable.sample_steps = 1;
+  EXPECT_THROW(engine.run(unwritable, {.video = "/proc/nowhere/v.mp4", .latents = {}}, observer), ItemError);
+  const test::Made made = test::make(engine, parity.request);
+  if (ranks.rank() == 0) {
+    EXPECT_LT(test::relative_error(made.latent, parity.final_latent()), reference_tolerance);
+  }
+}
+
+}  // namespace
+}  // namespace wan
