@@ -90,7 +90,7 @@ TEST_P(EncodeParity, EncodesTheImageClip) {
   });
   const at::Tensor& reference = expected_.at("vae.encoded");  // [16, T, h8, w8]
   ASSERT_EQ(latent.sizes(), reference.sizes());
-  const double relative = ((latent - reference).abs().max() / reference.abs().max()).item<double>();
+  const auto relative = ((latent - reference).abs().max() / reference.abs().max()).item<double>();
   RecordProperty("relative_difference", fmt::format("{:.3g}", relative));
   EXPECT_LE(relative, 1e-5);
 }
@@ -105,7 +105,7 @@ TEST_P(DecodeParity, DecodesTheLastLatent) {
   });
   const at::Tensor& reference = expected_.at("video");
   ASSERT_EQ(video.sizes(), reference.sizes());
-  const double difference = (video - reference).abs().max().item<double>();
+  const auto difference = (video - reference).abs().max().item<double>();
   RecordProperty("largest_difference", fmt::format("{:.3g}", difference));
   EXPECT_LE(difference, 2e-5);
 
