@@ -39,7 +39,8 @@ endforeach()
 target_link_options(wan_torch INTERFACE "-Wl,-rpath,${WAN_TORCH_ROOT}/lib")
 
 # ATen's header takes most of a compilation: it is precompiled once, here, and every target that computes with tensors reuses it.
-file(WRITE ${CMAKE_BINARY_DIR}/aten_pch.cpp "// Holds nothing: it exists so that the precompiled header has a target.\n")
+# (file(CONFIGURE) leaves the file alone when it would not change, so that configuring again rebuilds nothing.)
+file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/aten_pch.cpp CONTENT "// Holds nothing: it exists so that the precompiled header has a target.\n")
 add_library(wan_aten_pch STATIC ${CMAKE_BINARY_DIR}/aten_pch.cpp)
 target_link_libraries(wan_aten_pch PRIVATE wan_options wan_fmt wan_torch Threads::Threads)
 target_compile_options(wan_aten_pch PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)

@@ -7,13 +7,15 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 namespace wan::comm {
 
 /// A collective under way. Move-only; wait() returns when the receive buffer holds its data and the send
 /// buffer may be reused. Until then neither buffer may be read or written. Destroying a ticket that was not
 /// waited for ends the program: it would leave the other ranks in a collective that this one has forgotten.
+/// While an exception unwinds it is let go instead, without waiting; its group is then unusable (every later
+/// call on it throws Error), for the transfer may still be under way.
 class Ticket {
  public:
   /// What a backend knows of a collective under way.
@@ -21,6 +23,8 @@ class Ticket {
    public:
     virtual ~Pending() = default;
     virtual void wait() = 0;
+    /// For the message when the ticket is forgotten: operation, number, group.
+    virtual std::string describe() const { return "a collective"; }
   };
 
   Ticket() = default;  ///< of a collective that is already complete
@@ -31,9 +35,13 @@ class Ticket {
   Ticket& operator=(const Ticket&) = delete;
   ~Ticket();
 
+  /// Returns at once if there is nothing left to wait for. Throws Error if the collective fails or times out.
   void wait();
 
  private:
+  /// Ends the program, or lets the collective go while an exception unwinds.
+  void drop() noexcept;
+
   std::unique_ptr<Pending> pending_;
 };
 
@@ -43,6 +51,9 @@ inline constexpr std::size_t operation_count = 6;
 std::string_view to_string(Operation operation);
 
 /// Calls and bytes handed to other ranks, by operation. A rank's own part of a buffer does not count.
+/// Counted by what the call means, alike in every backend, for n ranks: all_gather (n-1) * send,
+/// all_to_all (n-1) * block, all_reduce (n-1) * values, broadcast (n-1) * bytes on the root and 0 elsewhere,
+/// exchange the sends to other ranks, barrier 0.
 struct Traffic {
   std::array<std::uint64_t, operation_count> calls{};
   std::array<std::uint64_t, operation_count> sent_bytes{};
@@ -73,12 +84,14 @@ class Communicator {
   virtual Ticket all_gather(std::span<const std::byte> send, std::span<std::byte> receive) = 0;
   /// Both are [size][block]: block p of `send` goes to rank p, block p of `receive` came from rank p.
   virtual Ticket all_to_all(std::span<const std::byte> send, std::span<std::byte> receive) = 0;
-  /// In place, element by element over the ranks; every rank gets bitwise the same result.
+  /// In place, element by element over the ranks; every rank gets bitwise the same result. Integer sums
+  /// wrap around; the maximum of floats is NaN where any rank has NaN.
   virtual Ticket all_reduce(std::span<float> values, ReduceOp op) = 0;
   virtual Ticket all_reduce(std::span<std::int64_t> values, ReduceOp op) = 0;
   virtual Ticket broadcast(std::span<std::byte> bytes, int root) = 0;
   /// Point-to-point messages with named peers, all under way at once. Peers must name each other with
-  /// matching sizes; a rank with no transfers still calls it.
+  /// matching sizes; several with one peer match in the order given; a rank with no transfers still calls
+  /// it.
   virtual Ticket exchange(std::span<const PeerTransfer> transfers) = 0;
   virtual Ticket barrier() = 0;
 

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Makes a Debian 12 or Ubuntu 24.04 machine ready to build wan_batch: system packages through apt (only those missing; with sudo when
+# not root) and a Python environment in .venv with LibTorch (PyPI's torch), CMake and the test tools. Everything but the apt packages
+# stays inside the checkout. Run it as often as you like: a second run takes well under a second and changes nothing.
+#
+#   jobs/setup.sh
+#
+# A smaller torch without CUDA libraries:  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu jobs/setup.sh
+set -euo pipefail
+# shellcheck source=jobs/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+apt_packages=(
+  g++ ninja-build ccache pkg-config git ca-certificates python3 python3-venv
+  openmpi-bin libopenmpi-dev libhdf5-dev libfmt-dev libboost-program-options-dev nlohmann-json3-dev
+  libavcodec-dev libavformat-dev libswscale-dev libavutil-dev libsentencepiece-dev libutf8proc-dev
+  libgtest-dev libgmock-dev)
+# torch is pinned: the program links its libraries, and its kernels decide the last bits of a video.
+pip_requirements=("torch==2.11.0" "cmake>=4" numpy safetensors h5py sentencepiece)
+
+venv=$project/.venv
+unfinished=$venv/.wan_unfinished  # there while pip works: a .venv left by an interrupted run is made anew
+
+missing_apt_packages() {
+  local installed
+  installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${apt_packages[@]}" 2>/dev/null | awk '$2 == "installed" { print $1 }' || true)
+  local package
+  for package in "${apt_packages[@]}"; do
+    grep -qxF -- "$package" <<<"$installed" || echo "$package"
+  done
+}
+
+install_apt_packages() {
+  command -v dpkg-query >/dev/null ||
+    die "this is neither Debian nor Ubuntu (no dpkg); install the counterparts of: ${apt_packages[*]}"
+  local missing
+  mapfile -t missing < <(missing_apt_packages)
+  if [ ${#missing[@]} -eq 0 ]; then
+    say "system packages: all ${#apt_packages[@]} there"
+    return
+  fi
+  local as_root=(env)
+  if [ "$(id -u)" -ne 0 ]; then
+    # -n: fails rather than asks, so that a batch job does not wait for a password that nobody types.
+    if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+      die "system packages are missing and this user may not install them (not root, no sudo without a password). Ask for: apt-get install ${missing[*]}"
+    fi
+    as_root=(sudo -n env)
+  fi
+  say "system packages: installing ${missing[*]}"
+  local apt=("${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+  local log
+  log=$(mktemp)
+  if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    die "apt-get could not install ${missing[*]} (its last lines are above)"
+  fi
+  rm -f "$log"
+}
+
+# Prints each requirement that the environment does not meet; fails when its Python does not run.
+unmet_requirements() {
+  "$venv/bin/python" -I - "${pip_requirements[@]}" <<'PYTHON'
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+
+def numbers(text):
+    return [int(part) for part in re.findall(r"\d+", text.split("+")[0])]  # 2.11.0+cpu counts as 2.11.0
+
+
+for requirement in sys.argv[1:]:
+    name, relation, wanted = re.fullmatch(r"([\w-]+)(==|>=)?(.*)", requirement).groups()
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        print(requirement)
+        continue
+    if (relation == "==" and numbers(found) != numbers(wanted)) or (relation == ">=" and numbers(found) < numbers(wanted)):
+        print(requirement)
+PYTHON
+}
+
+make_venv() {
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "$(python3 --version) is too old: torch needs Python 3.10 or newer"
+  say "Python environment: making .venv"
+  python3 -m venv "$venv" || die "python3 -m venv failed (its message is above)"
+}
+
+install_python_packages() {
+  if [ -e "$unfinished" ] && [ ! -L "$venv" ]; then
+    say "Python environment: removing the .venv that an interrupted run left"
+    rm -rf -- "$venv"
+  fi
+  [ -x "$venv/bin/python" ] || make_venv
+  local unmet
+  unmet=$(unmet_requirements) || die "$venv/bin/python does not run; remove $venv and try again"
+  if [ -z "$unmet" ]; then
+    say "Python environment: .venv has ${pip_requirements[*]}"
+    return
+  fi
+  mapfile -t unmet <<<"$unmet"
+  say "Python environment: installing ${unmet[*]} (torch and its CUDA libraries take 5 GB of disk)"
+  : >"$unfinished"
+  # No cache: it would lie outside the checkout and double the disk space.
+  "$venv/bin/python" -m pip install --quiet --no-input --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
+    "${unmet[@]}" </dev/null || die "pip could not install ${unmet[*]} (its message is above); run again to go on"
+  rm -f -- "$unfinished"
+}
+
+install_apt_packages
+install_python_packages

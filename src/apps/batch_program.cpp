@@ -1,0 +1,225 @@
+#include "apps/batch_program.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <memory>
+#include <random>
+
+#include "apps/agreement.h"
+#include "apps/options.h"
+#include "apps/plan_report.h"
+#include "apps/run_input.h"
+#include "apps/run_layout.h"
+#include "apps/trace_observer.h"
+#include "apps/version_report.h"
+#include "batch/progress.h"
+#include "batch/runner.h"
+#include "batch/summary.h"
+#include "comm/local.h"
+#include "comm/mpi.h"
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "engine/validate.h"
+#include "engine/wan_engine.h"
+#include "media/video.h"
+
+namespace wan::apps {
+namespace {
+
+constexpr double start_timeout_s = 600;
+constexpr double step_timeout_s = 120;
+
+/// One run of the program on one rank.
+class BatchProgram {
+ public:
+  BatchProgram(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments)
+      : mpi_(mpi), arguments_(arguments.begin(), arguments.end()), world_(comm::make_mpi_world(mpi, {.timeout_s = start_timeout_s})) {}
+
+  ExitCode run();
+
+ private:
+  bool is_rank_0() const { return mpi_.rank() == 0; }
+  ExitCode show_plan();
+  ExitCode dry_run();
+  ExitCode run_batch();
+  parallel::GroupCommunicators make_communicators();
+  batch::RunContext make_context();
+  std::string program_command() const;
+
+  const comm::MpiEnvironment& mpi_;
+  std::vector<std::string> arguments_;
+  Stopwatch clock_;
+  std::unique_ptr<comm::Communicator> world_;
+  Options options_;
+  RunInput input_;
+  parallel::PlanInput plan_;
+  RunLayout layout_;
+  std::unique_ptr<Log> log_;
+};
+
+ExitCode BatchProgram::run() {
+  ParsedCommandLine parsed;
+  agree(*world_, [&] { parsed = parse_options(arguments_); });
+  if (parsed.action != Action::run) {
+    if (is_rank_0()) fmt::print("{}", parsed.action == Action::help ? help_text() : version_report());
+    return ExitCode::done;
+  }
+  options_ = parsed.options;
+  log_ = std::make_unique<Log>(mpi_.rank(), is_rank_0() ? options_.log_level : LogLevel::quiet, stderr);
+  if (parsed.demo && is_rank_0()) log_->info("no arguments: running the demo of {} (see --help)", demo_config_file);
+  if (options_.save_file) {
+    options_.output_dir = options_.save_file->has_parent_path() ? options_.save_file->parent_path() : ".";
+  }
+  input_ = read_run_input(*world_, options_);
+  const int ranks = options_.plan ? options_.gpus.value_or(mpi_.size()) : mpi_.size();
+  agree(*world_, [&] {
+    plan_ = describe_model(input_, options_);
+    layout_ = choose_layout(options_, ranks, options_.gpu_memory_bytes.value_or(memory_per_rank_bytes(mpi_)), plan_);
+  });
+  if (options_.plan) return show_plan();
+  if (options_.dry_run) return dry_run();
+  return run_batch();
+}
+
+ExitCode BatchProgram::show_plan() {
+  if (is_rank_0()) {
+    const int ranks = options_.gpus.value_or(mpi_.size());
+    fmt::print("{}", plan_report(plan_, parallel::make_plan(plan_), ranks, options_.gpu_memory_bytes));
+  }
+  return ExitCode::done;
+}
+
+ExitCode BatchProgram::dry_run() {
+  const std::string failed = on_rank_0(*world_, [&] {
+    std::int64_t bad = 0;
+    for (const batch::ManifestRow& row : input_.rows) {
+      std::string error = row.error.value_or("");
+      try {
+        if (error.empty()) engine::validate_request(resolve_row(input_, row), input_.checkpoint.task.kind);
+      } catch (const ItemError& problem) {
+        error = problem.what();
+      }
+      if (error.empty()) continue;
+      ++bad;
+      log_->error("{}: {}", row.id, error);
+    }
+    fmt::print("{} items checked, {} would fail; layout {}; nothing was written\n", input_.rows.size(), bad,
+               parallel::describe(layout_.guided));
+    return std::to_string(bad);
+  });
+  return failed == "0" ? ExitCode::done : ExitCode::some_failed;
+}
+
+parallel::GroupCommunicators BatchProgram::make_communicators() {
+  const comm::MpiOptions mpi_options{.timeout_s = options_.collective_timeout_s.value_or(step_timeout_s)};
+  return parallel::make_group_communicators(
+      layout_.guided, layout_.unguided, mpi_.rank(), [&](const std::vector<int>& members, const std::string& name) {
+        return members.size() == 1 && mpi_.size() == 1 ? comm::make_local(name)
+                                                       : comm::make_mpi_group(*world_, members, name, mpi_options);
+      });
+}
+
+/// What identifies this run among all that write to an output folder.
+std::string new_run_id() {
+  std::random_device random;
+  std::string time = batch::utc_now();
+  std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
+  return fmt::format("{}-{:08x}", time, random());
+}
+
+std::string BatchProgram::program_command() const {
+  const char* launcher_ranks = std::getenv("OMPI_COMM_WORLD_SIZE");  // NOLINT(concurrency-mt-unsafe)
+  return launcher_ranks != nullptr ? fmt::format("mpirun -np {} wan_batch", mpi_.size()) : "wan_batch";
+}
+
+batch::RunContext BatchProgram::make_context() {
+  std::unique_ptr<batch::OutputFolder> folder;
+  agree(*world_, [&] { folder = std::make_unique<batch::OutputFolder>(options_.output_dir); });
+  const std::string run = on_rank_0(*world_, [] { return new_run_id(); });
+  const char* job = std::getenv("SLURM_JOB_ID");  // NOLINT(concurrency-mt-unsafe)
+  batch::RunContext context{.folder = *folder,
+                            .command_line = input_.overrides,
+                            .settings = input_.settings,
+                            .origin = {.run = run,
+                                       .host = mpi_.host_name(),
+                                       .manifest = input_.manifest_name,
+                                       .line = 0,
+                                       .command = {program_command(), "--ckpt-dir", options_.ckpt_dir.string()},
+                                       .started = batch::utc_now(),
+                                       .ranks = layout_.guided.group_size},
+                            .job = job != nullptr ? job : "",
+                            .resume = options_.resume,
+                            .retry_failed = options_.retry_failed,
+                            .save_latents = options_.save_latents,
+                            .group_index = mpi_.rank() / layout_.guided.group_size,
+                            .group_count = mpi_.size() / layout_.guided.group_size,
+                            .world_rank = mpi_.rank(),
+                            .timing = {},
+                            .stop_requested = nullptr,
+                            .log = log_.get()};
+  return context;
+}
+
+ExitCode BatchProgram::run_batch() {
+  agree(*world_, [&] { media::require_video_codec(options_.codec); });
+  const batch::RunContext context = make_context();
+  agree(*world_, [&] {
+    if (is_rank_0()) log_->open_file(context.folder.path() / "wan_batch.log");
+  });
+  log_->info("{}: {} item{}, {} rank{} in {} group{}, {}{}", input_.checkpoint.task.name, input_.rows.size(),
+             input_.rows.size() == 1 ? "" : "s", mpi_.size(), mpi_.size() == 1 ? "" : "s", context.group_count,
+             context.group_count == 1 ? "" : "s", parallel::describe(layout_.guided),
+             layout_.dit_fsdp ? ", weights sharded" : "");
+
+  parallel::GroupCommunicators communicators = make_communicators();
+  const double load_start_s = clock_.elapsed_s();
+  std::unique_ptr<engine::WanEngine> engine;
+  agree(*world_, [&] {
+    engine = std::make_unique<engine::WanEngine>(
+        input_.checkpoint, engine::EngineOptions{.dit_fsdp = layout_.dit_fsdp, .t5_fsdp = layout_.t5_fsdp},
+        std::move(communicators), clock_);
+  });
+  const double load_s = clock_.elapsed_s() - load_start_s;
+  log_->info("checkpoint loaded in {:.1f} s", load_s);
+
+  const bool leads = engine->communicators().group->rank() == 0;
+  std::unique_ptr<TraceObserver> trace;
+  agree(*world_, [&] {
+    if (!leads) return;
+    const TraceRun run{.context = context,
+                       .layout = parallel::describe(layout_.guided),
+                       .arguments = arguments_,
+                       .task = input_.checkpoint.task,
+                       .index = options_.trace.value_or(context.folder.path() / "trace.h5")};
+    trace = std::make_unique<TraceObserver>(run);
+    trace->on_phase({.phase = "load", .start_s = load_start_s, .wall_s = load_s, .sent_bytes = 0});
+  });
+  std::unique_ptr<batch::Progress> progress;
+  if (is_rank_0() && options_.log_level != LogLevel::quiet) {
+    progress = std::make_unique<batch::Progress>(stderr, batch::progress_style_of(stderr), context.group_count,
+                                                 [this] { return clock_.elapsed_s(); });
+  }
+  std::vector<batch::ItemObserver*> listening;
+  if (trace) listening.push_back(trace.get());
+  if (progress) listening.push_back(progress.get());
+  batch::ObserverList observers(listening);
+  const batch::GroupCounts mine =
+      batch::run_group(*engine, *engine->communicators().group, input_.rows, context, observers);
+  progress.reset();
+
+  const batch::RunResult result = batch::finish_run(*world_, mine, input_.rows, context, input_.checkpoint.task);
+  if (is_rank_0() && options_.log_level != LogLevel::quiet) {
+    fmt::print("{}", batch::format_summary(result.outcomes, result.counts, context.folder.path()));
+  }
+  return batch::exit_code(result.counts);
+}
+
+}  // namespace
+
+ExitCode run_batch_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
+  return BatchProgram(mpi, arguments).run();
+}
+
+}  // namespace wan::apps

@@ -1,0 +1,240 @@
+#include "apps/option_table.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "core/check.h"
+
+namespace wan::apps {
+namespace {
+
+constexpr int largest_rank_count = 65536;
+constexpr double longest_timeout_s = 86400;
+
+/// One of a few words; the message lists them.
+template <typename Value, std::size_t count>
+Value parse_word(std::string_view text, const std::array<std::pair<std::string_view, Value>, count>& words) {
+  std::string known;
+  for (const auto& [word, value] : words) {
+    if (text == word) return value;
+    known += known.empty() ? "" : ", ";
+    known += word;
+  }
+  fail<ValueError>("'{}' is not one of {}", text, known);
+}
+
+Switch parse_automatic_switch(std::string_view text) {
+  if (text == "auto") return Switch::automatic;
+  try {
+    return parse_switch(text) ? Switch::on : Switch::off;
+  } catch (const ValueError&) {
+    fail<ValueError>("'{}' is not one of on, off, auto", text);
+  }
+}
+
+/// A count of ranks, or nothing for "auto".
+std::optional<int> parse_count_or_auto(std::string_view text, int largest) {
+  if (text == "auto") return std::nullopt;
+  return static_cast<int>(parse_integer(text, 1, largest));
+}
+
+std::filesystem::path parse_path(std::string_view text) {
+  if (text.empty()) fail<ValueError>("the path is empty");
+  return {text};
+}
+
+std::filesystem::path parse_video_path(std::string_view text) {
+  std::filesystem::path path = parse_path(text);
+  if (path.extension() != ".mp4") fail<ValueError>("'{}' does not end in .mp4", text);
+  return path;
+}
+
+std::string parse_task(std::string_view text) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 2> tasks{
+      {{"i2v-A14B", "i2v-A14B"}, {"t2v-A14B", "t2v-A14B"}}};
+  return std::string(parse_word(text, tasks));
+}
+
+/// FFmpeg's name of an encoder; whether it is there is for the encoder to say.
+std::string parse_codec(std::string_view text) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  };
+  if (text.empty() || !std::ranges::all_of(text, allowed))
+    fail<ValueError>("'{}' is not the name of an encoder, for example libx264", text);
+  return std::string(text);
+}
+
+constexpr std::array<std::pair<std::string_view, Device>, 3> device_words{
+    {{"auto", Device::automatic}, {"cuda", Device::cuda}, {"cpu", Device::cpu}}};
+constexpr std::array<std::pair<std::string_view, NoiseDevice>, 2> noise_device_words{
+    {{"cpu", NoiseDevice::cpu}, {"cuda", NoiseDevice::cuda}}};
+constexpr std::array<std::pair<std::string_view, Precision>, 3> precision_words{
+    {{"exact", Precision::exact}, {"fp32", Precision::fp32}, {"fast", Precision::fast}}};
+constexpr std::array<std::pair<std::string_view, Objective>, 2> objective_words{
+    {{"latency", Objective::latency}, {"throughput", Objective::throughput}}};
+constexpr std::array<std::pair<std::string_view, LogLevel>, 3> log_level_words{
+    {{"quiet", LogLevel::quiet}, {"normal", LogLevel::normal}, {"verbose", LogLevel::verbose}}};
+
+constexpr std::string_view input = "Input";
+constexpr std::string_view sampling = "Sampling (a manifest row may set its own)";
+constexpr std::string_view output = "Output";
+constexpr std::string_view machine = "Machine and layout";
+constexpr std::string_view running = "The run";
+constexpr std::string_view general = "General";
+
+constexpr OptionEntry table[] = {
+    {input, "ckpt-dir", Takes::value, "DIR", "checkpoint in the official layout; sizes are read from it",
+     [](Options& o, std::string_view text) { o.ckpt_dir = parse_path(text); }},
+    {input, "task", Takes::value, "NAME", "i2v-A14B or t2v-A14B; refused when the checkpoint is another",
+     [](Options& o, std::string_view text) { o.task = parse_task(text); }},
+    {input, "manifest", Takes::value, "FILE",
+     "CSV or JSON lines with columns image and prompt; the same as the bare argument",
+     [](Options& o, std::string_view text) { o.manifest = parse_path(text); }},
+    {input, "image", Takes::value, "FILE", "one request without a manifest: its image",
+     [](Options& o, std::string_view text) { o.image = parse_path(text); }},
+    {input, "prompt", Takes::value, "TEXT", "one request without a manifest: its prompt",
+     [](Options& o, std::string_view text) { o.prompt = std::string(text); }},
+    {input, "config", Takes::value, "FILE",
+     "options as NAME = VALUE lines, # starts a comment; the command line wins"},
+
+    {sampling, "size", Takes::value, "W*H",
+     "pixels (default: 1280*720); for i2v an area, whose aspect follows the image",
+     [](Options& o, std::string_view text) { o.request.size = parse_size(text); }},
+    {sampling, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81)",
+     [](Options& o, std::string_view text) { o.request.frame_num = parse_frame_num(text); }},
+    {sampling, "sample-steps", Takes::value, "N", "denoising steps (default: 40)",
+     [](Options& o, std::string_view text) { o.request.sample_steps = parse_sample_steps(text); }},
+    {sampling, "sample-shift", Takes::value, "S", "shift of the noise schedule (default: i2v 5, t2v 12)",
+     [](Options& o, std::string_view text) { o.request.sample_shift = parse_sample_shift(text); }},
+    {sampling, "sample-guide-scale", Takes::value, "LOW[,HIGH]",
+     "guidance of the low-noise and the high-noise expert, 1 for none (default: i2v 3.5, t2v 3,4)",
+     [](Options& o, std::string_view text) { o.request.guide_scale = parse_guide_scale(text); }},
+    {sampling, "boundary", Takes::value, "R",
+     "share of the timesteps below which the low-noise expert works (default: i2v 0.9, t2v 0.875)",
+     [](Options& o, std::string_view text) { o.request.boundary = parse_boundary(text); }},
+    {sampling, "sample-solver", Takes::value, "NAME", "unipc, dpm++ or euler (default: unipc)",
+     [](Options& o, std::string_view text) { o.request.solver = parse_solver_name(text); }},
+    {sampling, "base-seed", Takes::value, "N",
+     "a row without a seed takes N + its 0-based number; -1 draws N (default: -1)",
+     [](Options& o, std::string_view text) { o.request.seed = parse_seed(text); }},
+    {sampling, "negative-prompt", Takes::value, "TEXT", "what to stay away from (default: the official text)",
+     [](Options& o, std::string_view text) { o.request.negative_prompt = std::string(text); }},
+    {sampling, "noise-device", Takes::value, "NAME",
+     "cpu: the same video everywhere; cuda: the noise generate.py draws on the same GPU (default: cpu)",
+     [](Options& o, std::string_view text) { o.noise_device = parse_word(text, noise_device_words); }},
+
+    {output, "output-dir", Takes::value, "DIR", "videos, records, log and trace (default: outputs)",
+     [](Options& o, std::string_view text) { o.output_dir = parse_path(text); }},
+    {output, "save-file", Takes::value, "FILE.mp4", "one request without a manifest: its video",
+     [](Options& o, std::string_view text) { o.save_file = parse_video_path(text); }},
+    {output, "fps", Takes::value, "N", "frames per second (default: 16)",
+     [](Options& o, std::string_view text) { o.fps = static_cast<int>(parse_integer(text, 1, 240)); }},
+    {output, "codec", Takes::value, "NAME", "FFmpeg's name of the encoder (default: libx264)",
+     [](Options& o, std::string_view text) { o.codec = parse_codec(text); }},
+    {output, "crf", Takes::value, "N", "quality, 0 to 51, smaller is better (default: 10)",
+     [](Options& o, std::string_view text) { o.crf = static_cast<int>(parse_integer(text, 0, 51)); }},
+    {output, "save-latents", Takes::nothing, "", "also write each video's final latent and frames",
+     [](Options& o, std::string_view text) { o.save_latents = parse_switch(text); }},
+    {output, "trace", Takes::value, "FILE", "HDF5 trace (default: trace.h5 in the output folder)",
+     [](Options& o, std::string_view text) { o.trace = parse_path(text); }},
+
+    {machine, "device", Takes::value, "NAME", "auto, cuda or cpu (default: auto)",
+     [](Options& o, std::string_view text) { o.device = parse_word(text, device_words); }},
+    {machine, "precision", Takes::value, "NAME",
+     "exact (bf16), fp32 or fast (default: exact on a GPU, fp32 on the CPU)",
+     [](Options& o, std::string_view text) { o.precision = parse_word(text, precision_words); }},
+    {machine, "objective", Takes::value, "NAME",
+     "what the layout is chosen for: latency of each video or throughput of the batch (default: latency)",
+     [](Options& o, std::string_view text) { o.objective = parse_word(text, objective_words); }},
+    {machine, "group-size", Takes::value, "N|auto",
+     "ranks that make one video; divides the ranks (default: auto)",
+     [](Options& o, std::string_view text) { o.group_size = parse_count_or_auto(text, largest_rank_count); }},
+    {machine, "cfg-size", Takes::value, "N|auto",
+     "2: the passes with and without prompt on ranks of their own (default: auto)",
+     [](Options& o, std::string_view text) { o.cfg_size = parse_count_or_auto(text, 2); }},
+    {machine, "ulysses-size", Takes::value, "N|auto",
+     "ranks that share a sequence; divides the heads (default: auto)",
+     [](Options& o, std::string_view text) {
+       o.ulysses_size = parse_count_or_auto(text, largest_rank_count);
+     }},
+    {machine, "dit-fsdp", Takes::optional, "on|off|auto", "shard the transformers' weights (default: auto)",
+     [](Options& o, std::string_view text) { o.dit_fsdp = parse_automatic_switch(text); }},
+    {machine, "t5-fsdp", Takes::optional, "on|off|auto", "shard the text encoder's weights (default: auto)",
+     [](Options& o, std::string_view text) { o.t5_fsdp = parse_automatic_switch(text); }},
+    {machine, "t5-cpu", Takes::optional, "on|off", "run the text encoder on the CPU (default: off)",
+     [](Options& o, std::string_view text) { o.t5_cpu = parse_switch(text); }},
+    {machine, "offload-model", Takes::optional, "on|off|auto",
+     "keep the expert that is not at work in host memory (default: auto)",
+     [](Options& o, std::string_view text) { o.offload_model = parse_automatic_switch(text); }},
+    {machine, "blocks-on-host", Takes::value, "N|auto", "transformer blocks streamed from host memory"},
+    {machine, "convert-model-dtype", Takes::optional, "on|off",
+     "accepted for generate.py's sake; --precision decides",
+     [](Options&, std::string_view text) { parse_switch(text); }},
+
+    {running, "plan", Takes::nothing, "", "print layout, bytes per GPU and expected times, and exit",
+     [](Options& o, std::string_view text) { o.plan = parse_switch(text); }},
+    {running, "gpus", Takes::value, "N", "with --plan: GPUs to plan for (default: those of this run)",
+     [](Options& o, std::string_view text) {
+       o.gpus = static_cast<int>(parse_integer(text, 1, largest_rank_count));
+     }},
+    {running, "gpu-memory", Takes::value, "BYTES", "with --plan: memory of each GPU, for example 48GiB",
+     [](Options& o, std::string_view text) { o.gpu_memory_bytes = parse_bytes(text); }},
+    {running, "dry-run", Takes::nothing, "", "check every row, image and the checkpoint; write nothing",
+     [](Options& o, std::string_view text) { o.dry_run = parse_switch(text); }},
+    {running, "no-resume", Takes::nothing, "", "make again what is already done",
+     [](Options& o, std::string_view text) { o.resume = !parse_switch(text); }},
+    {running, "retry-failed", Takes::nothing, "", "try again what an earlier run recorded as failed",
+     [](Options& o, std::string_view text) { o.retry_failed = parse_switch(text); }},
+    {running, "time-limit", Takes::value, "HH:MM:SS", "stop in time, to go on with the next run"},
+    {running, "checkpoint-interval", Takes::value, "MIN", "save the item in flight that often"},
+    {running, "collective-timeout", Takes::value, "S",
+     "seconds after which a rank that does not answer ends the run (default: 600 at start, then 120)",
+     [](Options& o, std::string_view text) {
+       o.collective_timeout_s = parse_real(text, 1, longest_timeout_s);
+     }},
+    {running, "log-level", Takes::value, "NAME", "quiet, normal or verbose (default: normal)",
+     [](Options& o, std::string_view text) { o.log_level = parse_word(text, log_level_words); }},
+
+    {general, "help", Takes::nothing, "", "print this and exit"},
+    {general, "version", Takes::nothing, "", "print the version and what was compiled in, and exit"},
+};
+
+constexpr NotBuilt not_built[] = {
+    {"precision", "fast"}, {"device", "cuda"},          {"offload-model", "on"},
+    {"time-limit", ""},    {"checkpoint-interval", ""}, {"blocks-on-host", ""},
+};
+
+}  // namespace
+
+std::span<const OptionEntry> option_table() { return table; }
+
+std::span<const NotBuilt> not_built_table() { return not_built; }
+
+std::uint64_t parse_bytes(std::string_view text) {
+  constexpr std::uint64_t kibi = 1024;
+  constexpr std::uint64_t kilo = 1000;
+  const std::size_t end = std::min(text.find_first_not_of("+-.0123456789"), text.size());
+  const std::size_t unit_at = std::min(text.find_first_not_of(' ', end), text.size());
+  const std::string_view unit = text.substr(unit_at);
+  if (end == 0 || unit.empty())
+    fail<ValueError>("'{}' is not a number of bytes with its unit, for example 48GiB", text);
+  constexpr std::string_view prefixes = "KMGT";
+  const std::size_t power = prefixes.find(unit.front());
+  const std::string_view rest = unit.substr(power == std::string_view::npos ? 0 : 1);
+  const bool known =
+      power == std::string_view::npos ? rest == "B" : rest.empty() || rest == "B" || rest == "iB";
+  if (!known)
+    fail<ValueError>("'{}' is not a unit; there are B, KB, MB, GB, TB, KiB, MiB, GiB and TiB", unit);
+
+  double factor = 1;
+  for (std::size_t i = 0; power != std::string_view::npos && i <= power; ++i)
+    factor *= static_cast<double>(rest == "B" ? kilo : kibi);
+  constexpr double largest = 9e15;  // whole numbers up to here are exact in a double
+  return static_cast<std::uint64_t>(parse_real(text.substr(0, end), 0, largest / factor) * factor);
+}
+
+}  // namespace wan::apps

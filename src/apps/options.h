@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "core/log.h"
+#include "core/parse_value.h"
+#include "parallel/layout.h"
+#include "wan/request.h"
+
+namespace wan::apps {
+
+enum class Switch { automatic, on, off };
+enum class Device { automatic, cuda, cpu };
+enum class Precision { exact, fp32, fast };  ///< exact: bf16 as the official code rounds; fp32: parity mode
+using parallel::Objective;
+
+/// The command line after parsing. An empty optional is a value that the program finds itself: from the
+/// checkpoint, the planner or the machine.
+struct Options {
+  std::filesystem::path ckpt_dir;
+  std::optional<std::string> task;  ///< "i2v-A14B" or "t2v-A14B": what the checkpoint must be
+
+  // Input: either a manifest or one request given by prompt, with an image where the task takes one.
+  std::optional<std::filesystem::path> manifest;
+  std::optional<std::filesystem::path> image;
+  std::optional<std::string> prompt;
+  std::optional<std::filesystem::path> save_file;  ///< of the one request; ends in .mp4
+
+  // Output.
+  std::filesystem::path output_dir = "outputs";
+  std::optional<std::filesystem::path> trace;  ///< empty: OUT/trace.h5
+  bool save_latents = false;
+  std::optional<int> fps;  ///< frames per second, 1..240
+  std::string codec = "libx264";
+  int crf = 10;  ///< 0..51, smaller is better
+
+  // Values for every request that its manifest row does not set.
+  RequestOverrides request;
+  NoiseDevice noise_device = NoiseDevice::cpu;
+
+  // Machine and layout.
+  Device device = Device::automatic;
+  std::optional<Precision> precision;
+  Objective objective = Objective::latency;
+  std::optional<int> group_size;    ///< ranks per group
+  std::optional<int> cfg_size;      ///< 1 or 2
+  std::optional<int> ulysses_size;  ///< ranks that share a sequence
+  Switch dit_fsdp = Switch::automatic;
+  Switch t5_fsdp = Switch::automatic;
+  Switch offload_model = Switch::automatic;
+  bool t5_cpu = false;
+
+  // The run.
+  bool plan = false;
+  std::optional<int> gpus;                        ///< of the machine to plan for
+  std::optional<std::uint64_t> gpu_memory_bytes;  ///< of each of its GPUs
+  bool dry_run = false;
+  bool resume = true;
+  bool retry_failed = false;
+  std::optional<double> collective_timeout_s;
+  LogLevel log_level = LogLevel::normal;
+};
+
+enum class Action { run, help, version };
+
+struct ParsedCommandLine {
+  Action action = Action::run;
+  Options options;    ///< meaningful for Action::run only
+  bool demo = false;  ///< started without any argument: the options are those of demo_config_file
+};
+
+/// What runs when no argument is given; relative to the working directory.
+inline constexpr const char* demo_config_file = "inputs/demo/demo.cfg";
+
+/// Parses the arguments after the program's name. Option names may be written with underscores, as
+/// generate.py has them, and shortened as long as they stay unambiguous; of an option given twice the last
+/// counts. A file named by --config gives values for what the arguments leave out. --help and --version win
+/// over everything else. Reads the configuration file, touches nothing else. Throws UsageError naming the
+/// option and, for a value out of a file, the file.
+ParsedCommandLine parse_options(std::span<const std::string> arguments);
+
+/// What --help prints: usage, options by group with their defaults, exit codes.
+std::string help_text();
+
+/// A number of bytes with its unit: "48GiB", "141 GB", "512M" (K, M, G and T alone are binary). Throws
+/// ValueError.
+std::uint64_t parse_bytes(std::string_view text);
+
+}  // namespace wan::apps

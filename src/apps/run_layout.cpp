@@ -1,0 +1,82 @@
+#include "apps/run_layout.h"
+
+#include <fstream>
+
+#include "checkpoint/checkpoint.h"
+#include "core/check.h"
+
+namespace wan::apps {
+namespace {
+
+constexpr double share_for_weights = 0.6;  // of a rank's memory; the rest is for activations
+constexpr int exact_bytes = 2;
+constexpr int fp32_bytes = 4;
+
+std::int64_t parameters_of(const checkpoint::Checkpoint& files) {
+  std::int64_t elements = 0;
+  for (const auto& [name, entry] : files.entries()) elements += entry.elements();
+  return elements;
+}
+
+/// The grid of the first good row, or of the defaults; an i2v image is taken to have the size's own aspect.
+kernels::TokenGrid planned_tokens(const RunInput& input) {
+  Request request;
+  for (const batch::ManifestRow& row : input.rows) {
+    if (row.error) continue;
+    request = resolve_row(input, row);
+    break;
+  }
+  if (request.frame_num == 0) {
+    request.size = input.checkpoint.task.defaults.size;
+    request.frame_num = input.checkpoint.task.defaults.frame_num;
+  }
+  return {.frames = (request.frame_num - 1) / 4 + 1, .rows = request.size.height / 16, .columns = request.size.width / 16};
+}
+
+}  // namespace
+
+parallel::PlanInput describe_model(const RunInput& input, const Options& options) {
+  const auto expert = checkpoint::Checkpoint::open_safetensors_folder(input.checkpoint.high_noise_model);
+  const bool for_gpus = options.plan && (options.gpus || options.gpu_memory_bytes);
+  const GuideScale scale = input.overrides.guide_scale.value_or(input.checkpoint.task.defaults.guide_scale);
+  return {.transformer = checkpoint::read_transformer_config(input.checkpoint.high_noise_model, expert),
+          .text_encoder = checkpoint::read_text_encoder_config(
+              checkpoint::Checkpoint::open_torch_archive(input.checkpoint.text_encoder)),
+          .vae_parameters = parameters_of(checkpoint::Checkpoint::open_torch_archive(input.checkpoint.vae)),
+          .grid = {},
+          .tokens = planned_tokens(input),
+          .guided = scale.low_noise != 1 || scale.high_noise != 1,
+          .dit_fsdp = false,
+          .t5_fsdp = false,
+          .element_bytes = for_gpus && options.precision != Precision::fp32 ? exact_bytes : fp32_bytes};
+}
+
+RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes, parallel::PlanInput& plan) {
+  const parallel::LayoutWishes wishes{.group_size = options.group_size,
+                                      .cfg_size = options.cfg_size,
+                                      .ulysses_size = options.ulysses_size,
+                                      .objective = options.objective};
+  RunLayout layout;
+  layout.guided = parallel::choose_grid(wishes, ranks, plan.transformer.num_heads, plan.guided);
+  layout.unguided = parallel::unguided_shape(layout.guided, wishes, plan.transformer.num_heads);
+  plan.grid = layout.guided;
+  const bool fits = static_cast<double>(parallel::make_plan(plan).total_bytes()) <
+                    share_for_weights * static_cast<double>(memory_bytes);
+  const bool can_split = layout.guided.group_size > 1;
+  const auto decide = [&](Switch wish) { return wish == Switch::on || (wish == Switch::automatic && can_split && !fits); };
+  layout.dit_fsdp = plan.dit_fsdp = decide(options.dit_fsdp);
+  layout.t5_fsdp = plan.t5_fsdp = decide(options.t5_fsdp);
+  return layout;
+}
+
+std::uint64_t memory_per_rank_bytes(const comm::MpiEnvironment& mpi) {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  std::uint64_t kibibytes = 0;
+  for (std::string unit; file >> key >> kibibytes; std::getline(file, unit)) {
+    if (key == "MemAvailable:") return kibibytes * 1024 / static_cast<std::uint64_t>(mpi.local_size());
+  }
+  fail("cannot read MemAvailable from /proc/meminfo");
+}
+
+}  // namespace wan::apps

@@ -1,0 +1,70 @@
+#include "apps/trace_observer.h"
+
+#include <fmt/ranges.h>
+
+#include "core/check.h"
+#include "engine/validate.h"
+#include "trace/trace_index.h"
+#include "wan/version.h"
+
+namespace wan::apps {
+namespace {
+
+trace::RunAttributes run_attributes(const TraceRun& run) {
+  return {{"version", version()},
+          {"run", run.context.origin.run},
+          {"started", run.context.origin.started},
+          {"host", run.context.origin.host},
+          {"job", run.context.job},
+          {"task", run.task.name},
+          {"layout", run.layout},
+          {"group", std::int64_t{run.context.group_index}},
+          {"groups", std::int64_t{run.context.group_count}},
+          {"ranks", std::int64_t{run.context.origin.ranks}},
+          {"device", std::string("cpu")},
+          {"gpu_model", std::string()},
+          {"command", fmt::format("{}", fmt::join(run.arguments, " "))}};
+}
+
+}  // namespace
+
+TraceObserver::TraceObserver(const TraceRun& run)
+    : task_(run.task), layout_(run.layout), ranks_(static_cast<std::size_t>(run.context.origin.ranks)) {
+  const std::filesystem::path folder = run.index.parent_path() / run.index.stem();
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) fail("cannot make the trace's folder {}: {}", folder.string(), error.message());
+  const std::filesystem::path file =
+      folder / fmt::format("{}-g{:02}.h5", run.context.origin.run, run.context.group_index);
+  writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run));
+  trace::add_to_index(run.index, file);
+}
+
+void TraceObserver::on_phase(const PhaseEvent& event) { writer_->add_phase(event); }
+
+void TraceObserver::on_step(const StepEvent& event) {
+  step_.push_back(event);
+  if (step_.size() < ranks_) return;
+  writer_->add_steps(step_);
+  step_.clear();
+}
+
+void TraceObserver::on_item_start(const batch::ItemStart& start) {
+  PixelSize size = start.request.size;
+  try {
+    size = engine::video_size(start.request, task_.kind);
+  } catch (const ItemError&) {
+    // The engine finds the same and reports it; the trace keeps what was asked for.
+    size = start.request.size;
+  }
+  writer_->begin_item({.id = start.request.id,
+                       .seed = start.request.seed,
+                       .size = size,
+                       .frames = start.request.frame_num,
+                       .steps = start.request.sample_steps,
+                       .layout = layout_});
+}
+
+void TraceObserver::on_item_end(const batch::ItemOutcome& /*outcome*/) { step_.clear(); }
+
+}  // namespace wan::apps

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "batch/observer.h"
+#include "trace/trace_writer.h"
+
+namespace wan::apps {
+
+/// What the trace says of the run it belongs to.
+struct TraceRun {
+  const batch::RunContext& context;
+  std::string layout;
+  std::vector<std::string> arguments;
+  Task task;
+  std::filesystem::path index;  ///< OUT/trace.h5
+};
+
+/// Writes what an engine reports to the group's trace file, OUT/trace/<run>-gNN.h5, and links that from the index.
+class TraceObserver final : public batch::ItemObserver {
+ public:
+  /// Creates the file and its link. Throws Error.
+  explicit TraceObserver(const TraceRun& run);
+
+  void on_phase(const PhaseEvent& event) override;
+  void on_step(const StepEvent& event) override;
+  void on_item_start(const batch::ItemStart& start) override;
+  void on_item_end(const batch::ItemOutcome& outcome) override;
+
+ private:
+  Task task_;
+  std::string layout_;
+  std::size_t ranks_;
+  std::unique_ptr<trace::TraceWriter> writer_;
+  std::vector<StepEvent> step_;  ///< the ranks' rows of the step that is being reported
+};
+
+}  // namespace wan::apps

@@ -1,0 +1,34 @@
+#include "apps/version_report.h"
+
+#include <ATen/Version.h>
+#include <fmt/format.h>
+#include <hdf5.h>
+#include <mpi.h>
+
+#include <array>
+
+#include "media/ffmpeg.h"
+#include "wan/version.h"
+
+namespace wan::apps {
+
+std::string version_report() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> mpi{};
+  int length = 0;
+  if (MPI_Get_library_version(mpi.data(), &length) != MPI_SUCCESS) length = 0;
+  const std::string mpi_text(mpi.data(), static_cast<std::size_t>(length));
+  unsigned int major = 0;
+  unsigned int minor = 0;
+  unsigned int release = 0;
+  if (H5get_libversion(&major, &minor, &release) < 0) major = minor = release = 0;
+  return fmt::format(
+      "wan_batch {}\n"
+      "LibTorch   {}\n"
+      "MPI        {}\n"
+      "HDF5       {}.{}.{}\n"
+      "FFmpeg     {}\n"
+      "devices    cpu\n",
+      version(), WAN_TORCH_VERSION, mpi_text.substr(0, mpi_text.find(',')), major, minor, release, media::ffmpeg_version());
+}
+
+}  // namespace wan::apps

@@ -1,0 +1,313 @@
+#include "batch/claims.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <condition_variable>
+#include <csignal>
+#include <cstring>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "batch/output_folder.h"
+#include "batch/text.h"
+#include "core/check.h"
+#include "core/file.h"
+
+namespace wan::batch {
+namespace {
+
+using nlohmann::json;
+using std::chrono::steady_clock;
+
+constexpr std::uint64_t max_claim_bytes = 64U << 10;
+constexpr int max_generation = 1000;  // bounds the search when a folder is tampered with
+constexpr int largest_gap = 4;
+constexpr std::string_view owner_prefix = ".owner-";
+constexpr std::size_t counter_digits = 16;
+
+std::string counter_text(std::uint64_t count) { return fmt::format("{:0{}}\n", count, counter_digits); }
+
+/// The counter comes first and has a fixed width, so that a beat rewrites these bytes and nothing else.
+std::string owner_text(const ClaimOwner& owner) {
+  const json fields{{"host", owner.host}, {"pid", owner.pid},         {"job", owner.job},
+                    {"run", owner.run},   {"machine", owner.machine}, {"token", owner.token}};
+  return counter_text(0) + fields.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+bool is_token(std::string_view text) {
+  return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+/// Nothing if the content is not an owner's: cut short by a crash, or not ours at all.
+std::optional<ClaimOwner> parse_owner(std::string_view content) {
+  try {
+    const json fields = json::parse(content.substr(std::min(content.size(), counter_digits + 1)));
+    ClaimOwner owner{.host = fields.at("host"),
+                     .pid = fields.at("pid"),
+                     .job = fields.at("job"),
+                     .run = fields.at("run"),
+                     .machine = fields.at("machine"),
+                     .token = fields.at("token")};
+    if (!is_token(owner.token)) return std::nullopt;
+    return owner;
+  } catch (const json::exception&) {
+    return std::nullopt;
+  }
+}
+
+std::string describe(std::string_view content) {
+  const auto owner = parse_owner(content);
+  if (!owner) return "an unknown owner";
+  return printable(fmt::format("{}, process {}{}", owner->host, owner->pid,
+                               owner->job.empty() ? std::string() : fmt::format(", job {}", owner->job)));
+}
+
+/// The content of a claim; nothing if it is gone. Something that is no file reads as empty, and so ages like
+/// any other silent claim.
+std::optional<std::string> read_claim(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0) return std::nullopt;
+  if (!S_ISREG(status.st_mode)) return std::string();
+  try {
+    return read_text_file(path, max_claim_bytes);
+  } catch (const Error&) {
+    if (::lstat(path.c_str(), &status) != 0) return std::nullopt;
+    return std::string();
+  }
+}
+
+bool is_there(const std::filesystem::path& path) {
+  struct stat status {};
+  return ::lstat(path.c_str(), &status) == 0;
+}
+
+/// A process that this machine can see to be gone need not be waited for.
+bool is_gone(const ClaimOwner& owner, const ClaimOwner& self) {
+  return !self.machine.empty() && owner.machine == self.machine && owner.pid > 0 &&
+         ::kill(static_cast<pid_t>(owner.pid), 0) != 0 && errno == ESRCH;
+}
+
+std::string this_machine() {
+  try {
+    std::array<char, 37> boot{};  // /proc files have no size of their own: read_text_file would see nothing
+    const UniqueFd file(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
+    if (!file || ::read(file.get(), boot.data(), 36) != 36) return {};
+    return fmt::format("{} {}", boot.data(), std::filesystem::read_symlink("/proc/self/ns/pid").string());
+  } catch (const std::filesystem::filesystem_error&) {
+    return {};
+  }
+}
+
+}  // namespace
+
+ClaimOwner ClaimOwner::this_process(std::string run, std::string job) {
+  std::array<char, 256> host{};
+  if (::gethostname(host.data(), host.size() - 1) != 0) std::strcpy(host.data(), "unknown");
+  return {.host = host.data(),
+          .pid = ::getpid(),
+          .job = std::move(job),
+          .run = std::move(run),
+          .machine = this_machine(),
+          .token = random_token()};
+}
+
+/// Owns the owner file and bumps its counter until destroyed.
+class ClaimBoard::Heartbeat {
+ public:
+  Heartbeat(std::filesystem::path path, const std::string& text, std::chrono::milliseconds period)
+      : path_(std::move(path)), period_(period) {
+    create_file(path_, text);
+    file_ = UniqueFd(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!file_ || ::fstat(file_.get(), &status_) != 0) {
+      fail("cannot open {}: {}", path_.string(), std::strerror(errno));
+    }
+    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+  }
+  Heartbeat(const Heartbeat&) = delete;
+  Heartbeat& operator=(const Heartbeat&) = delete;
+  Heartbeat(Heartbeat&&) = delete;
+  Heartbeat& operator=(Heartbeat&&) = delete;
+  ~Heartbeat() {
+    thread_.request_stop();
+    thread_.join();
+    ::unlink(path_.c_str());
+  }
+
+  const std::filesystem::path& path() const { return path_; }
+  bool is_file(const struct stat& other) const {
+    return other.st_ino == status_.st_ino && other.st_dev == status_.st_dev;
+  }
+
+ private:
+  void run(const std::stop_token& stop) {
+    std::mutex mutex;
+    std::condition_variable_any wake;
+    std::unique_lock lock(mutex);
+    for (std::uint64_t count = 1; !wake.wait_for(lock, stop, period_, [&] { return stop.stop_requested(); });
+         ++count) {
+      // A beat that cannot be written is not an error here: if that lasts, the item is taken over, and
+      // Claim::is_held() says so. fsync makes other hosts of a network file system see it.
+      const std::string text = counter_text(count);
+      if (::pwrite(file_.get(), text.data(), text.size(), 0) > 0) ::fsync(file_.get());
+    }
+  }
+
+  std::filesystem::path path_;
+  std::chrono::milliseconds period_;
+  UniqueFd file_;
+  struct stat status_ {};
+  std::jthread thread_;
+};
+
+Claim::Claim(const ClaimBoard& board, std::string id, int generation, std::vector<std::string> dead_tokens)
+    : board_(&board), id_(std::move(id)), generation_(generation), dead_tokens_(std::move(dead_tokens)) {}
+
+Claim::Claim(Claim&& other) noexcept
+    : board_(std::exchange(other.board_, nullptr)),
+      id_(std::move(other.id_)),
+      generation_(other.generation_),
+      dead_tokens_(std::move(other.dead_tokens_)) {}
+
+Claim::~Claim() {
+  if (board_ != nullptr) board_->release(id_, generation_);
+}
+
+bool Claim::is_held() const { return board_->is_held(id_, generation_); }
+
+ClaimBoard::ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing)
+    : folder_(std::move(folder)), owner_(std::move(owner)), timing_(timing) {
+  remove_orphans();
+  heartbeat_ = std::make_unique<Heartbeat>(owner_path(owner_.token), owner_text(owner_), timing_.heartbeat);
+}
+
+ClaimBoard::~ClaimBoard() = default;
+
+std::filesystem::path ClaimBoard::link_path(const std::string& id, int generation) const {
+  return folder_ /
+         (generation == 0 ? fmt::format("{}.claim", id) : fmt::format("{}.claim.{}", id, generation));
+}
+
+std::filesystem::path ClaimBoard::owner_path(std::string_view token) const {
+  return folder_ / fmt::format("{}{}", owner_prefix, token);
+}
+
+bool ClaimBoard::is_ours(const std::filesystem::path& link) const {
+  struct stat status {};
+  return ::lstat(link.c_str(), &status) == 0 && heartbeat_->is_file(status);
+}
+
+/// Only one of many processes succeeds.
+bool ClaimBoard::make_link(const std::filesystem::path& link) const {
+  if (::link(heartbeat_->path().c_str(), link.c_str()) == 0) return true;
+  const int error = errno;
+  // A network file system may have done it and lost the answer: then the repeated call finds our own file.
+  if (is_ours(link)) return true;
+  if (error == EEXIST) return false;
+  fail("cannot claim {}: {}", link.string(), std::strerror(error));
+}
+
+/// -1 if nobody has claimed the item. A crash in the middle of a release leaves gaps in the chain.
+int ClaimBoard::highest_generation(const std::string& id) const {
+  int highest = -1;
+  for (int generation = 0; generation <= highest + largest_gap && generation <= max_generation;
+       ++generation) {
+    if (is_there(link_path(id, generation))) highest = generation;
+  }
+  return highest;
+}
+
+ClaimBoard::Life ClaimBoard::judge(const std::string& key, const std::string& content) {
+  if (const auto owner = parse_owner(content); owner && is_gone(*owner, owner_)) return Life::dead;
+  const auto now = steady_clock::now();
+  const auto [found, is_new] = sightings_.try_emplace(key, Sighting{.content = content, .since = now});
+  Sighting& sighting = found->second;
+  if (!is_new && sighting.content != content) {
+    sighting = Sighting{.content = content, .since = now, .has_beaten = true};
+  }
+  if (now - sighting.since >= timing_.stale_after) return Life::dead;
+  return sighting.has_beaten ? Life::alive : Life::undecided;
+}
+
+ClaimAttempt ClaimBoard::try_claim(const std::string& id) {
+  using Outcome = ClaimAttempt::Outcome;
+  for (int tries = 0; tries < 3; ++tries) {
+    const int generation = highest_generation(id);
+    if (generation < 0) {
+      if (!make_link(link_path(id, 0))) continue;  // somebody was faster: look at them
+      if (is_held(id, 0)) {
+        return {.outcome = Outcome::acquired, .claim = Claim(*this, id, 0, {}), .holder = {}};
+      }
+      // A taker's link is ahead of a chain whose lower links were just released: it owns, not we.
+      ::unlink(link_path(id, 0).c_str());
+      continue;
+    }
+    const std::filesystem::path link = link_path(id, generation);
+    const auto content = read_claim(link);
+    if (!content) continue;  // released a moment ago
+    const Life life = judge(link.filename().string(), *content);
+    if (life == Life::dead) return take_over(id, generation, *content);
+    return {.outcome = life == Life::alive ? Outcome::alive : Outcome::undecided,
+            .claim = {},
+            .holder = describe(*content)};
+  }
+  return {.outcome = Outcome::undecided, .claim = {}, .holder = "several at once"};
+}
+
+ClaimAttempt ClaimBoard::take_over(const std::string& id, int generation, const std::string& content) {
+  using Outcome = ClaimAttempt::Outcome;
+  const auto lost = [] {
+    return ClaimAttempt{
+        .outcome = Outcome::undecided, .claim = {}, .holder = "another one that took it over"};
+  };
+  const int mine = generation + 1;
+  WAN_CHECK(mine <= max_generation, "{} was taken over {} times; remove its claims from {}", id, generation,
+            folder_.string());
+  if (!make_link(link_path(id, mine))) return lost();
+  // The link counts only while the dead claim below it is the one that was judged.
+  const auto below = read_claim(link_path(id, generation));
+  if (!below || *below != content || highest_generation(id) != mine) {
+    ::unlink(link_path(id, mine).c_str());
+    return lost();
+  }
+  return {
+      .outcome = Outcome::acquired, .claim = Claim(*this, id, mine, tokens_below(id, mine)), .holder = {}};
+}
+
+std::vector<std::string> ClaimBoard::tokens_below(const std::string& id, int generation) const {
+  std::vector<std::string> tokens;
+  for (int below = 0; below < generation; ++below) {
+    const auto content = read_claim(link_path(id, below));
+    const auto owner = content ? parse_owner(*content) : std::nullopt;
+    if (owner && owner->token != owner_.token) tokens.push_back(owner->token);
+  }
+  return tokens;
+}
+
+bool ClaimBoard::is_held(const std::string& id, int generation) const {
+  return is_ours(link_path(id, generation)) && highest_generation(id) == generation;
+}
+
+void ClaimBoard::release(const std::string& id, int generation) const noexcept {
+  // A higher link is another owner's who took this for dead; the chain is theirs to clear away.
+  if (!is_held(id, generation)) return;
+  // From the bottom: while the own link is there nobody else is owner. What cannot be removed goes stale.
+  for (int link = 0; link <= generation; ++link) ::unlink(link_path(id, link).c_str());
+}
+
+void ClaimBoard::remove_orphans() const {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+    if (!entry.path().filename().string().starts_with(owner_prefix)) continue;
+    const auto content = read_claim(entry.path());
+    const auto owner = content ? parse_owner(*content) : std::nullopt;
+    if (owner && is_gone(*owner, owner_)) ::unlink(entry.path().c_str());
+  }
+}
+
+}  // namespace wan::batch

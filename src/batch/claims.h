@@ -1,0 +1,129 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace wan::batch {
+
+// Who works on what, for every group of every job that shares an output folder. Only link(), rename-free
+// unlink() and reads are used, so that it holds on shared file systems, without locks or a server.
+//
+// Each group's leader has one owner file, whose heartbeat counter a thread of its own bumps. To claim an item
+// is to link the owner file as `<id>.claim`, which only one of many can do. When an owner is dead, the item
+// is taken over by linking `<id>.claim.1` and so on: the highest link owns, and again only one can make it.
+// (Renaming over the dead claim would let a slow second taker rename over the first one's living claim.) An
+// owner that was only suspended sees the higher link and gives up.
+
+/// Who holds a claim.
+struct ClaimOwner {
+  std::string host;
+  std::int64_t pid = 0;
+  std::string job;      ///< the scheduler's job id; may be empty
+  std::string run;      ///< run id, the same on all groups of one job
+  std::string machine;  ///< boot id and process namespace: where `pid` means something
+  std::string token;    ///< random, one per owner; also names the owner's temporary files
+
+  /// The calling process, with a new token.
+  static ClaimOwner this_process(std::string run, std::string job);
+};
+
+struct ClaimTiming {
+  std::chrono::milliseconds heartbeat{5'000};
+  /// An owner whose heartbeat did not change for this long on the observer's steady clock is dead.
+  std::chrono::milliseconds stale_after{60'000};
+};
+
+class ClaimBoard;
+
+/// One claimed item; releases it at the end of its life. Must not outlive its board.
+class Claim {
+ public:
+  Claim(Claim&& other) noexcept;
+  Claim& operator=(Claim&&) = delete;
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+  ~Claim();
+
+  const std::string& id() const { return id_; }
+  /// Tokens of the dead owners whose claim this one follows: their temporary files may be removed.
+  const std::vector<std::string>& dead_tokens() const { return dead_tokens_; }
+  /// False when another owner has taken the item over, thinking this one dead. Asked before publishing.
+  bool is_held() const;
+
+ private:
+  friend class ClaimBoard;
+  Claim(const ClaimBoard& board, std::string id, int generation, std::vector<std::string> dead_tokens);
+
+  const ClaimBoard* board_;
+  std::string id_;
+  int generation_;
+  std::vector<std::string> dead_tokens_;
+};
+
+/// The outcome of trying to claim an item.
+struct ClaimAttempt {
+  enum class Outcome {
+    acquired,
+    alive,      ///< another owner's heartbeat was seen to beat
+    undecided,  ///< another owner's, not yet seen to beat nor silent for long enough: ask again later
+  };
+  Outcome outcome = Outcome::undecided;
+  std::optional<Claim> claim;  ///< with acquired
+  std::string holder;          ///< otherwise: "node7, process 123, job 4711"
+};
+
+/// One owner's view of the claims of an output folder. Used from one thread; the heartbeat has its own.
+class ClaimBoard {
+ public:
+  /// Makes the owner file and starts the heartbeat. Removes owner files of dead processes of this machine.
+  /// Throws Error.
+  ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing);
+  ClaimBoard(const ClaimBoard&) = delete;
+  ClaimBoard& operator=(const ClaimBoard&) = delete;
+  ClaimBoard(ClaimBoard&&) = delete;
+  ClaimBoard& operator=(ClaimBoard&&) = delete;
+  ~ClaimBoard();
+
+  /// Claims an item that nobody holds or whose holder is dead. After success the caller looks again whether
+  /// the item still needs doing: its last owner may have finished it a moment before. Throws Error.
+  ClaimAttempt try_claim(const std::string& id);
+
+  const ClaimOwner& owner() const { return owner_; }
+
+ private:
+  friend class Claim;
+  struct Sighting {
+    std::string content;
+    std::chrono::steady_clock::time_point since;
+    bool has_beaten = false;
+  };
+  enum class Life { dead, alive, undecided };
+  class Heartbeat;
+
+  std::filesystem::path link_path(const std::string& id, int generation) const;
+  std::filesystem::path owner_path(std::string_view token) const;
+  bool is_ours(const std::filesystem::path& link) const;
+  bool make_link(const std::filesystem::path& link) const;
+  int highest_generation(const std::string& id) const;
+  Life judge(const std::string& key, const std::string& content);
+  ClaimAttempt take_over(const std::string& id, int generation, const std::string& content);
+  std::vector<std::string> tokens_below(const std::string& id, int generation) const;
+  bool is_held(const std::string& id, int generation) const;
+  void release(const std::string& id, int generation) const noexcept;
+  void remove_orphans() const;
+
+  std::filesystem::path folder_;
+  ClaimOwner owner_;
+  ClaimTiming timing_;
+  std::map<std::string, Sighting> sightings_;  ///< by file name
+  std::unique_ptr<Heartbeat> heartbeat_;
+};
+
+}  // namespace wan::batch

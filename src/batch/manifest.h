@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/parse_value.h"
+#include "wan/request.h"
+
+namespace wan::batch {
+
+/// One row of the manifest: one video to make, or the reason why not.
+struct ManifestRow {
+  std::int64_t index = 0;       ///< 0-based among the rows; what an automatic seed counts
+  std::int64_t line = 0;        ///< 1-based line where the row begins
+  std::string id;               ///< safe as a file stem and unique in the manifest, also for a bad row
+  std::filesystem::path image;  ///< relative ones resolved against the manifest's folder; empty for t2v
+  std::string prompt;           ///< UTF-8
+  RequestOverrides overrides;
+  std::optional<std::string> error;  ///< set for a bad row: the complete message, with file, line and column
+};
+
+/// Limits on untrusted manifests.
+inline constexpr std::uint64_t max_manifest_bytes = std::uint64_t{256} << 20;
+inline constexpr std::int64_t max_manifest_rows = 1'000'000;
+inline constexpr std::size_t max_value_bytes = std::size_t{1} << 20;
+
+/// The manifest's bytes; throws UsageError if it cannot be read, is empty or too large. For rank 0: the bytes
+/// are broadcast and every rank parses them alike.
+std::string read_manifest(const std::filesystem::path& path);
+
+/// Parses a manifest. JSON lines if the name ends in .jsonl, .ndjson or .json-lines or the text begins with
+/// '{', else CSV (RFC 4180, UTF-8, a byte order mark and CRLF are accepted) with a header line. Columns:
+/// image (required for i2v, empty for t2v), prompt, and optionally id, negative_prompt, seed, size,
+/// frame_num, sample_steps, sample_shift, sample_guide_scale, sample_solver, boundary. An empty value is as
+/// good as none.
+///
+/// Throws UsageError, with file, line and column, for what concerns the manifest as a whole: no rows, too
+/// many rows, quoting that leaves open where a row ends, an unknown or missing column, two rows with the same
+/// id. Anything else is the row's own error and leaves the other rows alone.
+std::vector<ManifestRow> parse_manifest(std::string_view text, const std::filesystem::path& path,
+                                        TaskKind task);
+
+/// read_manifest and parse_manifest in one.
+std::vector<ManifestRow> load_manifest(const std::filesystem::path& path, TaskKind task);
+
+}  // namespace wan::batch

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "batch/item.h"
+#include "wan/engine.h"
+
+namespace wan::batch {
+
+/// An item that begins, and how far the run is.
+struct ItemStart {
+  const Request& request;
+  std::int64_t row = 0;      ///< 0-based
+  std::int64_t settled = 0;  ///< rows known to be done or failed, by whomever
+  std::int64_t rows = 0;
+};
+
+/// Hears an engine's events and the items they belong to. On the group's leader only.
+class ItemObserver : public Observer {
+ public:
+  virtual void on_item_start(const ItemStart& start) = 0;
+  virtual void on_item_end(const ItemOutcome& outcome) = 0;
+};
+
+/// Passes everything on to several observers, in order; does not own them.
+class ObserverList final : public ItemObserver {
+ public:
+  explicit ObserverList(std::vector<ItemObserver*> observers) : observers_(std::move(observers)) {}
+  void on_phase(const PhaseEvent& event) override {
+    for (ItemObserver* observer : observers_) observer->on_phase(event);
+  }
+  void on_step(const StepEvent& event) override {
+    for (ItemObserver* observer : observers_) observer->on_step(event);
+  }
+  void on_item_start(const ItemStart& start) override {
+    for (ItemObserver* observer : observers_) observer->on_item_start(start);
+  }
+  void on_item_end(const ItemOutcome& outcome) override {
+    for (ItemObserver* observer : observers_) observer->on_item_end(outcome);
+  }
+
+ private:
+  std::vector<ItemObserver*> observers_;
+};
+
+}  // namespace wan::batch

@@ -1,0 +1,130 @@
+#include "batch/output_folder.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "batch/text.h"
+#include "core/check.h"
+#include "core/file.h"
+
+namespace wan::batch {
+namespace {
+
+constexpr std::string_view text_suffix = "json";
+constexpr std::string_view video_suffix = "mp4";
+constexpr std::string_view latents_suffix = "safetensors";
+
+std::string hidden_name(std::string_view id, std::string_view token, std::string_view suffix) {
+  // The suffix stays last: the encoder picks the container format by it.
+  return fmt::format(".{}.{}.{}", id, token, suffix);
+}
+
+void create_folder(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error && !std::filesystem::is_directory(path)) {
+    fail<UsageError>("cannot create the output folder {}: {}; choose another with --output-dir",
+                     printable(path.string()), error.message());
+  }
+  if (!std::filesystem::is_directory(path, error)) {
+    fail<UsageError>("the output folder {} is not a folder; choose another with --output-dir",
+                     printable(path.string()));
+  }
+}
+
+}  // namespace
+
+OutputFolder::OutputFolder(std::filesystem::path path) : path_(std::move(path)) {
+  create_folder(path_);
+  if (::mkdir(claims().c_str(), 0777) != 0 && errno != EEXIST) {
+    fail<UsageError>("cannot write to the output folder {}: {}; choose another with --output-dir",
+                     printable(path_.string()), std::strerror(errno));
+  }
+  struct stat status {};
+  if (::lstat(claims().c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
+    fail<UsageError>("{} is in the way: it is not a folder; remove it", printable(claims().string()));
+  }
+  const std::string token = random_token();
+  for (const std::filesystem::path& folder : {path_, claims()}) {
+    const std::filesystem::path probe = folder / hidden_name("probe", token, text_suffix);
+    try {
+      create_file(probe, "");
+      remove_file(probe);
+    } catch (const Error& error) {
+      fail<UsageError>("cannot write to the output folder {}: {}; choose another with --output-dir",
+                       printable(path_.string()), error.what());
+    }
+  }
+}
+
+std::filesystem::path OutputFolder::video(std::string_view id) const {
+  return path_ / fmt::format("{}.mp4", id);
+}
+std::filesystem::path OutputFolder::latents(std::string_view id) const {
+  return path_ / fmt::format("{}.latent.safetensors", id);
+}
+std::filesystem::path OutputFolder::sidecar(std::string_view id) const {
+  return path_ / fmt::format("{}.json", id);
+}
+std::filesystem::path OutputFolder::failure(std::string_view id) const {
+  return path_ / fmt::format("{}.failed.json", id);
+}
+
+OutputPaths OutputFolder::temporary_outputs(std::string_view id, std::string_view token,
+                                            bool with_latents) const {
+  OutputPaths paths{.video = path_ / hidden_name(id, token, video_suffix), .latents = {}};
+  if (with_latents) paths.latents = path_ / hidden_name(id, token, latents_suffix);
+  return paths;
+}
+
+void OutputFolder::remove_temporaries(std::string_view id, std::string_view token) const {
+  for (const std::string_view suffix : {video_suffix, latents_suffix}) {
+    remove_file(path_ / hidden_name(id, token, suffix));
+  }
+  // publish_text() names its file after the target.
+  for (const std::filesystem::path& target : {sidecar(id), failure(id)}) {
+    remove_file(path_ / hidden_name(target.stem().string(), token, text_suffix));
+  }
+}
+
+void OutputFolder::publish_text(const std::filesystem::path& target, std::string_view text,
+                                std::string_view token) const {
+  const std::filesystem::path temporary = path_ / hidden_name(target.stem().string(), token, text_suffix);
+  try {
+    create_file(temporary, text);
+    publish_file(temporary, target);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+std::optional<std::uint64_t> plain_file_size(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+void remove_file(const std::filesystem::path& path) {
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    fail("cannot remove {}: {}", printable(path.string()), std::strerror(errno));
+  }
+}
+
+void create_file(const std::filesystem::path& path, std::string_view text) {
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
+  if (!file) fail("cannot create {}: {}", printable(path.string()), std::strerror(errno));
+  while (!text.empty()) {
+    const ssize_t written = ::write(file.get(), text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail("cannot write {}: {}", printable(path.string()), std::strerror(errno));
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+}  // namespace wan::batch

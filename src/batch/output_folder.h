@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "wan/engine.h"
+
+namespace wan::batch {
+
+/// The folder that a run writes to, and the names in it. Final names only ever appear by rename, which
+/// replaces a link or a pipe of that name instead of following it. Ids and tokens are checked by the caller:
+/// ids by check_id(), tokens are random_token()'s.
+class OutputFolder {
+ public:
+  /// Creates the folder (and its parents) if need be, and .claims in it. Throws UsageError naming the folder
+  /// and the reason when it cannot be created or written to. The folder itself may be a link; .claims may
+  /// not.
+  explicit OutputFolder(std::filesystem::path path);
+
+  const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path claims() const { return path_ / ".claims"; }
+  std::filesystem::path video(std::string_view id) const;
+  std::filesystem::path latents(std::string_view id) const;
+  std::filesystem::path sidecar(std::string_view id) const;
+  std::filesystem::path failure(std::string_view id) const;
+
+  /// Hidden names, in the same file system, of one owner's unfinished outputs of an item.
+  OutputPaths temporary_outputs(std::string_view id, std::string_view token, bool with_latents) const;
+  /// Removes what the owner of `token` left of an item under hidden names; nothing there is fine.
+  void remove_temporaries(std::string_view id, std::string_view token) const;
+
+  /// Replaces `target` (in this folder) by `text` in one step: written under a hidden name with `token`,
+  /// flushed, renamed. Throws Error.
+  void publish_text(const std::filesystem::path& target, std::string_view text, std::string_view token) const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Size in bytes of a regular file that is not a link; nothing if `path` is anything else or not there.
+std::optional<std::uint64_t> plain_file_size(const std::filesystem::path& path);
+
+/// Removes a file if it is there; throws Error when it is there and cannot be removed.
+void remove_file(const std::filesystem::path& path);
+
+/// Creates a file that is not there yet and writes `text` to it; throws Error.
+void create_file(const std::filesystem::path& path, std::string_view text);
+
+}  // namespace wan::batch

@@ -1,0 +1,102 @@
+#include <array>
+#include <exception>
+#include <nlohmann/json.hpp>
+
+#include "batch/runner.h"
+#include "batch/text.h"
+#include "core/check.h"
+#include "wan/version.h"
+
+namespace wan::batch {
+
+RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped) {
+  RunCounts counts;
+  counts.stopped = stopped;
+  for (const ItemOutcome& outcome : outcomes) {
+    switch (outcome.status) {
+      case ItemStatus::done:
+        ++(outcome.of_this_run ? counts.made : counts.kept);
+        break;
+      case ItemStatus::failed:
+        ++(outcome.of_this_run ? counts.failed : counts.failed_before);
+        break;
+      case ItemStatus::open:
+        ++counts.open;
+        break;
+    }
+  }
+  return counts;
+}
+
+ExitCode exit_code(const RunCounts& counts) {
+  if (counts.stopped && counts.open > 0) return ExitCode::stopped_early;
+  if (counts.failed + counts.failed_before > 0) return ExitCode::some_failed;
+  return ExitCode::done;
+}
+
+std::string_view exit_reason(const RunCounts& counts) {
+  switch (exit_code(counts)) {
+    case ExitCode::stopped_early:
+      return "stopped early: run again to go on";
+    case ExitCode::some_failed:
+      return "some items failed";
+    default:
+      return "done";
+  }
+}
+
+std::string run_record(const RunCounts& counts, const RunContext& context) {
+  const nlohmann::json fields{
+      {"run", context.origin.run},
+      {"version", version()},
+      {"host", context.origin.host},
+      {"job", context.job},
+      {"manifest", context.origin.manifest},
+      {"started", context.origin.started},
+      {"ended", utc_now()},
+      {"exit_code", static_cast<int>(exit_code(counts))},
+      {"exit_reason", exit_reason(counts)},
+      {"counts",
+       {{"rows", counts.rows()},
+        {"made", counts.made},
+        {"kept", counts.kept},
+        {"failed", counts.failed},
+        {"failed_before", counts.failed_before},
+        {"open", counts.open}}},
+  };
+  return fields.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::span<const ManifestRow> rows,
+                     const RunContext& context, const Task& task) {
+  std::array<std::int64_t, 1> stopped{mine.stopped ? 1 : 0};
+  world.all_reduce(std::span<std::int64_t>(stopped), comm::ReduceOp::max).wait();
+  RunResult result;
+  std::exception_ptr error;
+  if (world.rank() == 0) {
+    try {
+      result.outcomes = survey(rows, context, task);
+      result.counts = count(result.outcomes, stopped[0] != 0);
+      context.folder.publish_text(context.folder.path() / "run.json", run_record(result.counts, context),
+                                  random_token());
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }
+  // The others must learn of an error too, or they would wait for counts that never come.
+  const RunCounts& own = result.counts;
+  std::array<std::int64_t, 6> numbers{own.made,          own.kept, own.failed,
+                                      own.failed_before, own.open, error ? 1 : 0};
+  world.broadcast(std::as_writable_bytes(std::span(numbers)), 0).wait();
+  if (error) std::rethrow_exception(error);
+  if (numbers[5] != 0) fail("rank 0 could not write the run's record; its message says why");
+  result.counts = {.made = numbers[0],
+                   .kept = numbers[1],
+                   .failed = numbers[2],
+                   .failed_before = numbers[3],
+                   .open = numbers[4],
+                   .stopped = stopped[0] != 0};
+  return result;
+}
+
+}  // namespace wan::batch

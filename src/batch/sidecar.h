@@ -1,0 +1,99 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "wan/engine.h"
+#include "wan/request.h"
+
+namespace wan::batch {
+
+/// A file as it was published.
+struct OutputFile {
+  std::uint64_t bytes = 0;
+  std::string sha256;
+};
+
+/// Whether `path` is a regular file of that size and, with `by_content`, that checksum.
+bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_content);
+
+/// What decides how a video looks, as far as a request says: two equal ones need not be made twice.
+/// Everything of the request but its name and the image's path; the image counts by content.
+struct Parameters {
+  Request request;
+  std::string task;             ///< "i2v-A14B"
+  bool automatic_seed = false;  ///< not given by the user: kept once drawn
+  std::string image_sha256;     ///< empty: no image, or it could not be read
+};
+
+/// True if a record made with `recorded` answers `wanted`. An automatic seed that was recorded as one may
+/// differ; an image that cannot be read any more is compared by file name.
+bool answers(const nlohmann::json& recorded, const Parameters& wanted);
+
+/// Where a record comes from.
+struct Origin {
+  std::string run;  ///< run id
+  std::string host;
+  std::string manifest;  ///< its path; empty for a single request
+  std::int64_t line = 0;
+  std::vector<std::string> command;  ///< program and options that are the same for all items
+  std::string started;               ///< UTC, "2025-11-03T10:00:00Z"
+  int ranks = 1;
+};
+
+/// All that OUT/<id>.json says.
+struct Sidecar {
+  Parameters parameters;
+  RequestReport report;
+  OutputFile video;
+  std::optional<OutputFile> latents;
+  double seconds = 0;
+  double gpu_seconds = 0;
+  Origin origin;
+};
+
+/// All that OUT/<id>.failed.json says. A row that cannot be parsed has no parameters.
+struct FailureRecord {
+  std::string id;
+  std::string stage;
+  std::string message;
+  std::optional<Parameters> parameters;
+  int rank = 0;  ///< in the world, of the leader that reports
+  Origin origin;
+};
+
+std::string to_json_text(const Sidecar& sidecar);
+std::string to_json_text(const FailureRecord& failure);
+
+/// The shell command that makes this one item again.
+std::string command_again(const Request& request, const Origin& origin);
+
+/// What resume reads back of a sidecar or a failure record. Files in the output folder may be anything: what
+/// does not parse is nothing.
+struct StoredRecord {
+  std::string run;
+  std::string stage;    ///< failures only
+  std::string message;  ///< failures only
+  PixelSize size;
+  int frames = 0;
+  int steps = 0;
+  double seconds = 0;
+  double median_step_s = 0;
+  std::optional<std::int64_t> automatic_seed;  ///< the seed, if it was not given by the user
+  bool answers_request = false;
+  OutputFile video;
+  std::optional<OutputFile> latents;
+};
+
+/// Reads a record back and compares it with what is wanted now (nothing: a row without parameters).
+std::optional<StoredRecord> read_record(const std::filesystem::path& path, const Parameters* wanted);
+
+/// Now in UTC, "2025-11-03T10:00:00Z".
+std::string utc_now();
+
+}  // namespace wan::batch

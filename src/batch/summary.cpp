@@ -1,0 +1,91 @@
+#include "batch/summary.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "batch/text.h"
+
+namespace wan::batch {
+namespace {
+
+constexpr std::size_t max_id_columns = 40;
+
+/// The items to show, in the manifest's order; failures and open ones come first when not all can be shown.
+std::vector<const ItemOutcome*> choose(std::span<const ItemOutcome> outcomes, std::size_t max_lines) {
+  std::vector<const ItemOutcome*> shown;
+  for (const ItemOutcome& outcome : outcomes) shown.push_back(&outcome);
+  if (shown.size() <= max_lines) return shown;
+  std::stable_partition(shown.begin(), shown.end(),
+                        [](const ItemOutcome* o) { return o->status != ItemStatus::done; });
+  shown.resize(max_lines);
+  return shown;
+}
+
+std::string status_text(const ItemOutcome& outcome) {
+  if (outcome.status == ItemStatus::open) return "open";
+  if (outcome.of_this_run) return std::string(to_string(outcome.status));
+  return outcome.status == ItemStatus::done ? "kept" : "failed before";
+}
+
+std::string item_line(const ItemOutcome& outcome, std::size_t id_columns) {
+  const std::string id = printable(outcome.id, id_columns);
+  if (outcome.status != ItemStatus::done) {
+    const std::string reason = outcome.stage.empty()
+                                   ? std::string()
+                                   : fmt::format("{}: {}", outcome.stage, printable(outcome.message));
+    return fmt::format("{:<{}}  {:<13}  {}\n", id, id_columns, status_text(outcome), reason);
+  }
+  return fmt::format("{:<{}}  {:<13}  {:>9}  {:>6}  {:>5}  {:>9.1f}  {:>8.2f}\n", id, id_columns,
+                     status_text(outcome), fmt::format("{}*{}", outcome.size.width, outcome.size.height),
+                     outcome.frames, outcome.steps, outcome.seconds, outcome.median_step_s);
+}
+
+std::string count_line(const RunCounts& counts) {
+  std::string text = fmt::format("{} of {} done", counts.made + counts.kept, counts.rows());
+  if (counts.kept > 0) text += fmt::format(" ({} from before)", counts.kept);
+  if (const auto failed = counts.failed + counts.failed_before; failed > 0)
+    text += fmt::format(", {} failed", failed);
+  if (counts.open > 0) text += fmt::format(", {} open", counts.open);
+  return text + "\n";
+}
+
+std::string hints(std::span<const ItemOutcome> outcomes, const RunCounts& counts,
+                  const std::filesystem::path& output_folder) {
+  std::string text;
+  if (const auto failed = counts.failed + counts.failed_before; failed > 0) {
+    const auto first =
+        std::ranges::find_if(outcomes, [](const ItemOutcome& o) { return o.status == ItemStatus::failed; });
+    const std::string path =
+        first == outcomes.end() ? "" : (output_folder / fmt::format("{}.failed.json", first->id)).string();
+    text += fmt::format("{} failed: see {}{}; run again with --retry-failed\n", failed, printable(path),
+                        failed > 1 ? " and the like" : "");
+  }
+  if (counts.open > 0) {
+    text += counts.stopped ? fmt::format("stopped early with {} open: run the same command again to go on\n",
+                                         counts.open)
+                           : fmt::format("{} open: another job is working on them; see {}\n", counts.open,
+                                         printable((output_folder / ".claims").string()));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string format_summary(std::span<const ItemOutcome> outcomes, const RunCounts& counts,
+                           const std::filesystem::path& output_folder, std::size_t max_lines) {
+  const std::vector<const ItemOutcome*> shown = choose(outcomes, max_lines);
+  std::size_t id_columns = 2;
+  for (const ItemOutcome* outcome : shown) {
+    id_columns = std::max(id_columns, std::min(outcome->id.size(), max_id_columns));
+  }
+  std::string text = fmt::format("{:<{}}  {:<13}  {:>9}  {:>6}  {:>5}  {:>9}  {:>8}\n", "id", id_columns,
+                                 "status", "size", "frames", "steps", "seconds", "s/step");
+  for (const ItemOutcome* outcome : shown) text += item_line(*outcome, id_columns);
+  if (shown.size() < outcomes.size())
+    text += fmt::format("... and {} more\n", outcomes.size() - shown.size());
+  return text + count_line(counts) + hints(outcomes, counts, output_folder);
+}
+
+}  // namespace wan::batch

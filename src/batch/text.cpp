@@ -1,0 +1,132 @@
+#include "batch/text.h"
+
+#include <fmt/format.h>
+#include <utf8proc.h>
+
+#include <algorithm>
+#include <cctype>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <vector>
+
+namespace wan::batch {
+namespace {
+
+/// Length in bytes of the code point at the start of `text`; 0 if it is ill-formed.
+std::size_t code_point_length(std::string_view text, utf8proc_int32_t& code_point) {
+  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
+  const auto length = utf8proc_iterate(bytes, static_cast<utf8proc_ssize_t>(text.size()), &code_point);
+  return length > 0 ? static_cast<std::size_t>(length) : 0;
+}
+
+bool is_shown_as_is(utf8proc_int32_t code_point) {
+  switch (utf8proc_category(code_point)) {
+    case UTF8PROC_CATEGORY_CC:  // control
+    case UTF8PROC_CATEGORY_CF:  // format, among them the ones that turn the writing direction
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+      return false;
+    default:
+      return true;
+  }
+}
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::optional<std::size_t> first_invalid_utf8(std::string_view text) {
+  for (std::size_t at = 0; at < text.size();) {
+    utf8proc_int32_t code_point = 0;
+    const std::size_t length = code_point_length(text.substr(at), code_point);
+    if (length == 0) return at;
+    at += length;
+  }
+  return std::nullopt;
+}
+
+std::string printable(std::string_view text, std::size_t max_bytes) {
+  std::string shown;
+  while (!text.empty()) {
+    if (shown.size() >= max_bytes) return shown + "...";
+    utf8proc_int32_t code_point = 0;
+    std::size_t length = code_point_length(text, code_point);
+    if (length > 0 && is_shown_as_is(code_point)) {
+      shown += text.substr(0, length);
+    } else {
+      length = std::max<std::size_t>(length, 1);
+      for (const char byte : text.substr(0, length)) {
+        shown += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+      }
+    }
+    text.remove_prefix(length);
+  }
+  return shown;
+}
+
+std::string_view trim(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
+
+std::optional<std::string_view> nearest_name(std::string_view text,
+                                             std::span<const std::string_view> candidates) {
+  if (text.empty() || text.size() > 64) return std::nullopt;
+  std::string lower(text);
+  std::ranges::transform(lower, lower.begin(),
+                         [](unsigned char c) { return c == '-' || c == ' ' ? '_' : std::tolower(c); });
+  std::optional<std::string_view> nearest;
+  std::size_t fewest = std::numeric_limits<std::size_t>::max();
+  for (const std::string_view candidate : candidates) {
+    std::size_t edits = edit_distance(lower, candidate);
+    // "steps" is meant to be "sample_steps", however many letters that adds.
+    if (lower.size() >= 4 && candidate.find(lower) != std::string_view::npos) edits = 1;
+    if (edits < fewest) {
+      fewest = edits;
+      nearest = candidate;
+    }
+  }
+  if (fewest > std::max<std::size_t>(1, text.size() / 2)) return std::nullopt;
+  return nearest;
+}
+
+std::string shell_quote(std::string_view argument) {
+  const auto is_plain = [](unsigned char c) {
+    return std::isalnum(c) != 0 ||
+           std::string_view("_./-=:,+@%").find(static_cast<char>(c)) != std::string_view::npos;
+  };
+  if (!argument.empty() && std::ranges::all_of(argument, is_plain)) return std::string(argument);
+  std::string quoted = "'";
+  for (const char c : argument) {
+    if (c == '\'') {
+      quoted += "'\\''";
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + "'";
+}
+
+std::string random_token() {
+  std::random_device source;
+  return fmt::format("{:08x}{:08x}{:08x}{:08x}", source(), source(), source(), source());
+}
+
+}  // namespace wan::batch

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/tensor_file.h"
+
+namespace wan::checkpoint {
+
+/// The tensors of a model by name, over any number of files. Opening reads headers only; tensor data are read
+/// as they are asked for, and only those. The files stay open. Reading is safe from several threads.
+class Checkpoint {
+ public:
+  using Entries = std::map<std::string, TensorEntry, std::less<>>;
+
+  /// Opens `folder`/diffusion_pytorch_model.safetensors.index.json with all its shards, or else the single
+  /// file `folder`/diffusion_pytorch_model.safetensors (spec 1.6). Throws UsageError: neither is there, the
+  /// index is malformed, names a shard that is missing or not a plain file name, or does not agree with the
+  /// shards' tensors.
+  static Checkpoint open_safetensors_folder(const std::filesystem::path& folder);
+
+  /// Opens one .safetensors file. Throws UsageError.
+  static Checkpoint open_safetensors_file(const std::filesystem::path& file);
+
+  /// Opens a .pth file written by torch.save() (spec 1.7). Throws UsageError.
+  static Checkpoint open_torch_archive(const std::filesystem::path& file);
+
+  const std::filesystem::path& source() const { return source_; }  ///< the folder or file that was opened
+  const Entries& entries() const { return entries_; }
+  std::vector<std::string> names() const;  ///< in alphabetical order
+  bool contains(std::string_view name) const { return entries_.contains(name); }
+  /// Throws UsageError if there is no such tensor.
+  const TensorEntry& entry(std::string_view name) const;
+
+  /// Reads elements [first_element, first_element + out.size()) of a tensor of this checkpoint, counted
+  /// row-major, as floats. A contiguous tensor costs exactly the bytes of that range, a strided one at least
+  /// those. Throws UsageError if its type is not floating-point, Error if the range is not inside the tensor
+  /// or the file cannot be read.
+  void read_floats(const TensorEntry& entry, std::int64_t first_element, std::span<float> out) const;
+
+  /// The same as bfloat16 bits, rounded to nearest even where the file holds a wider type.
+  void read_bf16(const TensorEntry& entry, std::int64_t first_element, std::span<std::uint16_t> out) const;
+
+  /// Bytes of tensor data read so far, by all threads.
+  std::uint64_t bytes_read() const { return bytes_read_->load(std::memory_order_relaxed); }
+
+ private:
+  /// Takes `elements` stored elements, row-major, the first of which is element `first` of the range read.
+  using Sink = std::function<void(std::size_t first, std::span<const std::byte> bytes)>;
+
+  explicit Checkpoint(std::filesystem::path source) : source_(std::move(source)) {}
+  void add_file(const std::filesystem::path& path, UniqueFd file, std::vector<TensorEntry> tensors);
+  void check_range(const TensorEntry& entry, std::int64_t first_element, std::size_t elements) const;
+  void read_file(const TensorEntry& entry, std::uint64_t offset_bytes, std::span<std::byte> out) const;
+  void read_contiguous(const TensorEntry& entry, std::int64_t first_element, std::size_t elements,
+                       const Sink& sink) const;
+  void read_strided(const TensorEntry& entry, std::int64_t first_element, std::size_t out_first,
+                    std::size_t elements, const Sink& sink) const;
+  void read_elements(const TensorEntry& entry, std::int64_t first_element, std::size_t elements,
+                     const Sink& sink) const;
+
+  std::filesystem::path source_;
+  Entries entries_;
+  std::map<std::filesystem::path, UniqueFd> files_;
+  std::unique_ptr<std::atomic<std::uint64_t>> bytes_read_ = std::make_unique<std::atomic<std::uint64_t>>(0);
+};
+
+/// A tensor that a model needs.
+struct ExpectedTensor {
+  std::string name;
+  std::vector<std::int64_t> shape;
+};
+
+/// Throws one UsageError that lists, with counts and up to five of each, the tensors that are missing, that
+/// are there and not expected, and those of another shape or of a type that is not floating-point.
+void expect_tensors(const Checkpoint& checkpoint, std::span<const ExpectedTensor> expected);
+
+}  // namespace wan::checkpoint

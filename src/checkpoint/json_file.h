@@ -1,0 +1,13 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+namespace wan::checkpoint {
+
+/// Reads a JSON file whose content is an object. Throws UsageError: unreadable, larger than `max_bytes`, not
+/// JSON, not an object, nested more than 16 deep, or with a key twice in one object.
+nlohmann::json read_json_object(const std::filesystem::path& path, std::uint64_t max_bytes);
+
+}  // namespace wan::checkpoint

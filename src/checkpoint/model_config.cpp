@@ -1,0 +1,228 @@
+#include "checkpoint/model_config.h"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "checkpoint/json_file.h"
+#include "checkpoint/unsupported_model.h"
+#include "core/check.h"
+
+namespace wan::checkpoint {
+namespace {
+
+constexpr std::uint64_t max_config_bytes = 1 << 20;
+constexpr std::int64_t max_size = 1 << 24;  // far above any width; keeps products of two inside 64 bits
+constexpr std::int64_t patch_pixels = 4;    // the patch is 1x2x2 (spec 1.2)
+constexpr std::int64_t latent_channels = 16;
+constexpr std::int64_t condition_channels = 20;  // 4 of the frame mask, 16 of the encoded image
+
+/// config.json, with messages that name file and key.
+class ConfigFile {
+ public:
+  explicit ConfigFile(std::filesystem::path path)
+      : path_(std::move(path)), json_(read_json_object(path_, max_config_bytes)) {}
+
+  const std::filesystem::path& path() const { return path_; }
+  const nlohmann::json& json() const { return json_; }
+
+  std::int64_t size(const char* key) const {
+    const auto found = json_.find(key);
+    if (found == json_.end())
+      fail<UsageError>("{}: '{}' is missing; expected a positive integer", path_.string(), key);
+    if (!found->is_number_unsigned() || *found == 0 || *found > max_size) {
+      fail<UsageError>("{}: '{}' is {}; expected an integer from 1 to {}", path_.string(), key,
+                       in_quotes(found->dump()), max_size);
+    }
+    return found->get<std::int64_t>();
+  }
+
+  std::int64_t size_or(const char* key, std::int64_t otherwise) const {
+    return json_.contains(key) ? size(key) : otherwise;
+  }
+
+  double eps() const {
+    const auto found = json_.find("eps");
+    if (found == json_.end()) return 1e-6;  // the official constructor's
+    if (!found->is_number() || !(found->get<double>() > 0) || !(found->get<double>() < 1)) {
+      fail<UsageError>("{}: 'eps' is {}; expected a number between 0 and 1", path_.string(),
+                       in_quotes(found->dump()));
+    }
+    return found->get<double>();
+  }
+
+  /// For what the official file does not store because it never varies: if it is there, it must be this.
+  void expect_fixed(const char* key, const nlohmann::json& value) const {
+    const auto found = json_.find(key);
+    if (found != json_.end() && *found != value) {
+      fail<UsageError>("{}: '{}' is {}; only {} is built", path_.string(), key, in_quotes(found->dump()),
+                       value.dump());
+    }
+  }
+
+ private:
+  std::filesystem::path path_;
+  nlohmann::json json_;
+};
+
+/// A tensor's shape, which must have so many dimensions, none of them 0 or absurd.
+const std::vector<std::int64_t>& shape_of(const Checkpoint& weights, std::string_view name,
+                                          std::size_t dimensions) {
+  const TensorEntry& entry = weights.entry(name);
+  bool fits = entry.shape.size() == dimensions;
+  for (const std::int64_t size : entry.shape) fits = fits && size >= 1 && size <= max_size;
+  if (!fits) {
+    fail<UsageError>("{}: tensor {} has the shape {}; expected {} dimensions of 1 to {}", entry.file.string(),
+                     in_quotes(name), shape_text(entry.shape), dimensions, max_size);
+  }
+  return entry.shape;
+}
+
+/// Number of distinct N in "blocks.N.": they must be 0, 1, ... without gaps.
+std::int64_t count_layers(const Checkpoint& weights) {
+  constexpr std::string_view prefix = "blocks.";
+  std::set<std::int64_t> layers;
+  for (const auto& [name, entry] : weights.entries()) {
+    if (!name.starts_with(prefix)) continue;
+    std::int64_t layer = -1;
+    const char* end = name.data() + name.size();
+    const auto parsed = std::from_chars(name.data() + prefix.size(), end, layer);
+    if (parsed.ec != std::errc() || parsed.ptr == end || *parsed.ptr != '.' || layer < 0) {
+      fail<UsageError>("{}: tensor {}: expected blocks.N.… with a layer number N", entry.file.string(),
+                       in_quotes(name));
+    }
+    layers.insert(layer);
+  }
+  const auto count = static_cast<std::int64_t>(layers.size());
+  if (count == 0) fail<UsageError>("{}: no tensor of a block (blocks.0.…) found", weights.source().string());
+  if (*layers.rbegin() != count - 1) {
+    fail<UsageError>("{}: tensors of {} blocks found, the last one being blocks.{}; blocks are missing",
+                     weights.source().string(), count, *layers.rbegin());
+  }
+  return count;
+}
+
+void expect_size(const ConfigFile& config, const char* key, std::int64_t in_file, const std::string& from) {
+  if (config.json().contains(key) && config.size(key) != in_file) {
+    fail<UsageError>("{}: '{}' is {}, but the tensors say {} ({}); file and weights do not belong together",
+                     config.path().string(), key, config.size(key), in_file, from);
+  }
+}
+
+TransformerConfig config_from_shapes(const Checkpoint& weights) {
+  TransformerConfig config;
+  const auto& patch = shape_of(weights, "patch_embedding.weight", 5);  // [dim, in_dim, 1, 2, 2]
+  config.dim = patch[0];
+  config.in_dim = patch[1];
+  config.freq_dim = shape_of(weights, "time_embedding.0.weight", 2)[1];
+  config.text_dim = shape_of(weights, "text_embedding.0.weight", 2)[1];
+  config.ffn_dim = shape_of(weights, "blocks.0.ffn.0.weight", 2)[0];
+  const std::int64_t head_rows = shape_of(weights, "head.head.weight", 2)[0];
+  if (head_rows % patch_pixels != 0) {
+    fail<UsageError>(
+        "{}: tensor 'head.head.weight' has {} rows; expected a multiple of {}, the pixels of a patch",
+        weights.source().string(), head_rows, patch_pixels);
+  }
+  config.out_dim = head_rows / patch_pixels;
+  config.num_layers = count_layers(weights);
+  return config;
+}
+
+void check_consistency(const TransformerConfig& config, const std::string& where) {
+  if (config.dim % config.num_heads != 0 || config.head_dim() % 2 != 0) {
+    fail<UsageError>("{}: 'num_heads' is {}, which does not cut dim {} into heads of even size", where,
+                     config.num_heads, config.dim);
+  }
+  if (config.freq_dim % 2 != 0) {
+    fail<UsageError>("{}: 'freq_dim' is {}; expected an even number", where, config.freq_dim);
+  }
+  const std::int64_t expected_in =
+      config.model_type == "i2v" ? latent_channels + condition_channels : latent_channels;
+  if (config.in_dim != expected_in || config.out_dim != latent_channels) {
+    fail<UsageError>("{}: a {} model with in_dim {} and out_dim {}; expected {} and {}", where,
+                     config.model_type, config.in_dim, config.out_dim, expected_in, latent_channels);
+  }
+}
+
+}  // namespace
+
+TransformerConfig read_transformer_config(const std::filesystem::path& folder, const Checkpoint& weights) {
+  const ConfigFile file(folder / "config.json");
+  refuse_unsupported_config(file.json(), file.path());
+  refuse_unsupported_tensors(weights);
+  TransformerConfig config = config_from_shapes(weights);
+  config.model_type = file.json().at("model_type").get<std::string>();
+  config.num_heads = file.size("num_heads");
+  config.text_len = file.size_or("text_len", 512);
+  config.eps = file.eps();
+  for (const auto& [key, size, from] : {std::tuple{"dim", config.dim, "patch_embedding.weight"},
+                                        std::tuple{"in_dim", config.in_dim, "patch_embedding.weight"},
+                                        std::tuple{"freq_dim", config.freq_dim, "time_embedding.0.weight"},
+                                        std::tuple{"text_dim", config.text_dim, "text_embedding.0.weight"},
+                                        std::tuple{"ffn_dim", config.ffn_dim, "blocks.0.ffn.0.weight"},
+                                        std::tuple{"out_dim", config.out_dim, "head.head.weight"},
+                                        std::tuple{"num_layers", config.num_layers, "blocks.N"}}) {
+    expect_size(file, key, size, from);
+  }
+  file.expect_fixed("patch_size", {1, 2, 2});
+  file.expect_fixed("window_size", {-1, -1});
+  file.expect_fixed("qk_norm", true);
+  file.expect_fixed("cross_attn_norm", true);
+  check_consistency(config, file.path().string());
+  return config;
+}
+
+void expect_same_config(const TransformerConfig& high_noise, const TransformerConfig& low_noise) {
+  const auto compare = [](const char* name, const auto& high, const auto& low) {
+    if (high != low) {
+      fail<UsageError>(
+          "high_noise_model and low_noise_model differ in {}: {} and {}; they are of two checkpoints", name,
+          high, low);
+    }
+  };
+  compare("model_type", high_noise.model_type, low_noise.model_type);
+  compare("dim", high_noise.dim, low_noise.dim);
+  compare("ffn_dim", high_noise.ffn_dim, low_noise.ffn_dim);
+  compare("freq_dim", high_noise.freq_dim, low_noise.freq_dim);
+  compare("in_dim", high_noise.in_dim, low_noise.in_dim);
+  compare("out_dim", high_noise.out_dim, low_noise.out_dim);
+  compare("text_dim", high_noise.text_dim, low_noise.text_dim);
+  compare("text_len", high_noise.text_len, low_noise.text_len);
+  compare("num_heads", high_noise.num_heads, low_noise.num_heads);
+  compare("num_layers", high_noise.num_layers, low_noise.num_layers);
+  compare("eps", high_noise.eps, low_noise.eps);
+}
+
+TextEncoderConfig read_text_encoder_config(const Checkpoint& weights) {
+  if (weights.contains("shared.weight") || weights.contains("encoder.embed_tokens.weight")) {
+    fail<UsageError>(
+        "{}: these are the tensor names of Hugging Face's umT5; expected the official file "
+        "models_t5_umt5-xxl-enc-bf16.pth",
+        weights.source().string());
+  }
+  TextEncoderConfig config;
+  const auto& embedding = shape_of(weights, "token_embedding.weight", 2);  // [vocabulary, dim]
+  config.vocabulary = embedding[0];
+  config.dim = embedding[1];
+  config.attention_dim = shape_of(weights, "blocks.0.attn.q.weight", 2)[0];
+  config.ffn_dim = shape_of(weights, "blocks.0.ffn.fc1.weight", 2)[0];
+  const auto& bias = shape_of(weights, "blocks.0.pos_embedding.embedding.weight", 2);  // [buckets, heads]
+  config.num_buckets = bias[0];
+  config.num_heads = bias[1];
+  config.num_layers = count_layers(weights);
+  if (config.attention_dim % config.num_heads != 0) {
+    fail<UsageError>("{}: the attention width {} is not a multiple of the {} heads of the position bias",
+                     weights.source().string(), config.attention_dim, config.num_heads);
+  }
+  // The bucket formula halves the buckets by sign and again by distance (spec 3.2).
+  if (config.num_buckets % 4 != 0) {
+    fail<UsageError>("{}: the position bias has {} buckets; expected a multiple of 4",
+                     weights.source().string(), config.num_buckets);
+  }
+  return config;
+}
+
+}  // namespace wan::checkpoint

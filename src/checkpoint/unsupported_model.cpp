@@ -1,0 +1,125 @@
+#include "checkpoint/unsupported_model.h"
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "checkpoint/json_file.h"
+#include "core/check.h"
+
+namespace wan::checkpoint {
+namespace {
+
+constexpr std::string_view built = "built are I2V-A14B and T2V-A14B of Wan 2.2";
+
+struct KnownModel {
+  std::string_view mark;  ///< a model_type, or what a tensor name begins with, or a file
+  std::string_view name;
+};
+
+constexpr std::array<KnownModel, 5> model_types{{{"ti2v", "TI2V-5B"},
+                                                 {"s2v", "S2V-14B"},
+                                                 {"animate", "Animate-14B"},
+                                                 {"vace", "VACE"},
+                                                 {"flf2v", "Wan 2.1 FLF2V-14B"}}};
+
+constexpr std::array<KnownModel, 4> class_names{
+    {{"WanModel_S2V", "S2V-14B"},
+     {"WanAnimateModel", "Animate-14B"},
+     {"VaceWanModel", "VACE"},
+     {"WanTransformer3DModel", "a checkpoint in Diffusers' layout"}}};
+
+constexpr std::array<KnownModel, 9> tensor_prefixes{{{"vace_", "VACE"},
+                                                     {"casual_audio_encoder.", "S2V-14B"},
+                                                     {"audio_injector.", "S2V-14B"},
+                                                     {"frame_packer.", "S2V-14B"},
+                                                     {"cond_encoder.", "S2V-14B"},
+                                                     {"motion_encoder.", "Animate-14B"},
+                                                     {"face_encoder.", "Animate-14B"},
+                                                     {"face_adapter.", "Animate-14B"},
+                                                     {"pose_patch_embedding.", "Animate-14B"}}};
+
+constexpr std::array<KnownModel, 8> folder_marks{{{"Wan2.2_VAE.pth", "TI2V-5B"},
+                                                  {"wav2vec2-large-xlsr-53-english", "S2V-14B"},
+                                                  {"relighting_lora", "Animate-14B"},
+                                                  {"relighting_lora.ckpt", "Animate-14B"},
+                                                  {"process_checkpoint", "Animate-14B"},
+                                                  {"model_index.json", "a checkpoint in Diffusers' layout"},
+                                                  {"transformer", "a checkpoint in Diffusers' layout"},
+                                                  {"xlm-roberta-large", "Wan 2.1 I2V"}}};
+
+[[noreturn]] void refuse(const std::filesystem::path& where, std::string_view model,
+                         std::string_view evidence) {
+  fail<UsageError>("{} is {} ({}), which is not built; {}", where.string(), model, evidence, built);
+}
+
+/// Whether a config.json says what Wan 2.1's and Wan 2.2's plain transformers say alike.
+bool is_wan_model(const nlohmann::json& config) {
+  const auto type = config.find("model_type");
+  const auto class_name = config.find("_class_name");
+  return type != config.end() && (*type == "i2v" || *type == "t2v") &&
+         (class_name == config.end() || *class_name == "WanModel");
+}
+
+}  // namespace
+
+void refuse_unsupported_config(const nlohmann::json& config, const std::filesystem::path& path) {
+  const auto text = [&](const char* key) {
+    const auto found = config.find(key);
+    return found != config.end() && found->is_string() ? found->get<std::string>() : std::string();
+  };
+  const std::string type = text("model_type");
+  const std::string class_name = text("_class_name");
+  for (const KnownModel& model : model_types) {
+    if (type == model.mark) refuse(path, model.name, fmt::format("model_type {}", in_quotes(type)));
+  }
+  if (const auto in_dim = config.find("in_dim"); in_dim != config.end() && *in_dim == 48) {
+    refuse(path, "TI2V-5B", "in_dim 48");
+  }
+  for (const KnownModel& model : class_names) {
+    if (class_name == model.mark)
+      refuse(path, model.name, fmt::format("_class_name {}", in_quotes(class_name)));
+  }
+  if (!class_name.empty() && class_name != "WanModel") {
+    fail<UsageError>("{}: _class_name is {}; {}", path.string(), in_quotes(class_name), built);
+  }
+  if (type != "i2v" && type != "t2v") {
+    fail<UsageError>("{}: model_type is {}; expected 'i2v' or 't2v': {}", path.string(),
+                     type.empty() ? "missing" : in_quotes(type), built);
+  }
+}
+
+void refuse_unsupported_tensors(const Checkpoint& weights) {
+  for (const auto& [name, entry] : weights.entries()) {
+    if (name.starts_with("img_emb.") || name.ends_with(".cross_attn.k_img.weight")) {
+      refuse(entry.file, "Wan 2.1 I2V", fmt::format("its tensor {}", in_quotes(name)));
+    }
+    for (const KnownModel& model : tensor_prefixes) {
+      if (name.starts_with(model.mark))
+        refuse(entry.file, model.name, fmt::format("its tensor {}", in_quotes(name)));
+    }
+  }
+}
+
+void refuse_unsupported_folder(const std::filesystem::path& root) {
+  std::error_code unreadable;
+  const std::filesystem::path config_path = root / "config.json";
+  const bool top_config = std::filesystem::is_regular_file(config_path, unreadable);
+  if (top_config) {
+    const nlohmann::json config = read_json_object(config_path, 1 << 20);
+    if (!is_wan_model(config)) refuse_unsupported_config(config, config_path);
+  }
+  for (const KnownModel& model : folder_marks) {
+    if (std::filesystem::exists(root / model.mark, unreadable)) {
+      refuse(root, model.name, fmt::format("it holds {}", model.mark));
+    }
+  }
+  // Wan 2.2's A14B models have one config.json per expert; one at the top belongs to a model with one
+  // transformer.
+  if (top_config && !std::filesystem::exists(root / "high_noise_model", unreadable)) {
+    refuse(root, "a Wan 2.1 checkpoint", "config.json at its top, no high_noise_model");
+  }
+}
+
+}  // namespace wan::checkpoint

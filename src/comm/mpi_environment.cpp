@@ -1,0 +1,80 @@
+#include "comm/mpi_environment.h"
+
+#include <mpi.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+#include "comm/mpi_support.h"
+#include "core/check.h"
+
+namespace wan::comm {
+namespace {
+
+/// Initialises MPI unless that has been done; returns whether this call did it.
+bool initialise() {
+  int finalized = 0;
+  int initialized = 0;
+  check_mpi(MPI_Finalized(&finalized), "MPI_Finalized", "at start");
+  if (finalized != 0) fail("MPI has been finalised and cannot be started a second time in one process");
+  check_mpi(MPI_Initialized(&initialized), "MPI_Initialized", "at start");
+  int provided = MPI_THREAD_SINGLE;
+  if (initialized == 0) {
+    check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread",
+              "at start");
+  } else {
+    check_mpi(MPI_Query_thread(&provided), "MPI_Query_thread", "at start");
+  }
+  if (provided < MPI_THREAD_FUNNELED) {
+    fail(
+        "MPI runs with thread level {} but MPI_THREAD_FUNNELED ({}) is needed: call MPI_Init_thread instead "
+        "of MPI_Init, or use an MPI library built with thread support",
+        provided, MPI_THREAD_FUNNELED);
+  }
+  return initialized == 0;
+}
+
+}  // namespace
+
+MpiEnvironment::MpiEnvironment() : owner_(initialise()), exceptions_at_start_(std::uncaught_exceptions()) {
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler",
+            "at start");
+  check_mpi(MPI_Comm_set_errhandler(MPI_COMM_SELF, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler", "at start");
+  read_topology();
+}
+
+void MpiEnvironment::read_topology() {
+  check_mpi(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank", "at start");
+  check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size", "at start");
+  std::array<char, MPI_MAX_PROCESSOR_NAME> host{};
+  int length = 0;
+  check_mpi(MPI_Get_processor_name(host.data(), &length), "MPI_Get_processor_name", "at start");
+  host_name_.assign(host.data(), static_cast<std::size_t>(length));
+
+  MPI_Comm node = MPI_COMM_NULL;
+  check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node),
+            "MPI_Comm_split_type", "at start");
+  const CommHandle node_handle(node);
+  check_mpi(MPI_Comm_rank(node, &local_rank_), "MPI_Comm_rank", "on the node");
+  check_mpi(MPI_Comm_size(node, &local_size_), "MPI_Comm_size", "on the node");
+}
+
+MpiEnvironment::~MpiEnvironment() {
+  if (!owner_ || std::uncaught_exceptions() > exceptions_at_start_) return;
+  int finalized = 0;
+  if (MPI_Finalized(&finalized) == MPI_SUCCESS && finalized == 0) MPI_Finalize();
+}
+
+void MpiEnvironment::abort(int code) noexcept {
+  std::fflush(nullptr);
+  int initialized = 0;
+  int finalized = 0;
+  MPI_Initialized(&initialized);
+  MPI_Finalized(&finalized);
+  if (initialized != 0 && finalized == 0) MPI_Abort(MPI_COMM_WORLD, code);
+  std::_Exit(code);
+}
+
+}  // namespace wan::comm

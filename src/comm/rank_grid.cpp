@@ -1,0 +1,82 @@
+#include "comm/rank_grid.h"
+
+#include "core/check.h"
+
+namespace wan::comm {
+namespace {
+
+bool sizes_fit(const GridShape& shape) {
+  if (shape.group_size < 1 || shape.cfg < 1 || shape.cfg > 2 || shape.ulysses < 1) return false;
+  return shape.group_size % (std::int64_t{shape.cfg} * shape.ulysses) == 0;
+}
+
+/// World ranks first, first + stride, ...
+std::vector<int> arithmetic_ranks(int first, int stride, int count) {
+  std::vector<int> ranks(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) ranks[static_cast<std::size_t>(i)] = first + i * stride;
+  return ranks;
+}
+
+}  // namespace
+
+void check_shape(const GridShape& shape, int world_size) {
+  if (shape.group_size < 1 || shape.cfg < 1 || shape.ulysses < 1) {
+    fail<UsageError>("group size {}, cfg size {} and ulysses size {} must each be at least 1",
+                     shape.group_size, shape.cfg, shape.ulysses);
+  }
+  if (shape.cfg > 2) {
+    fail<UsageError>(
+        "cfg size {} is more than there are passes per step (conditional, unconditional): use 1 "
+        "or 2",
+        shape.cfg);
+  }
+  if (!sizes_fit(shape)) {
+    fail<UsageError>("group size {} is not a multiple of cfg size x ulysses size = {} x {}", shape.group_size,
+                     shape.cfg, shape.ulysses);
+  }
+  if (world_size < shape.group_size || world_size % shape.group_size != 0) {
+    fail<UsageError>(
+        "{} ranks cannot be cut into groups of {}: start a multiple of {} ranks or choose a "
+        "group size that divides {}",
+        world_size, shape.group_size, shape.group_size, world_size);
+  }
+}
+
+GridPosition position(const GridShape& shape, int world_rank) {
+  WAN_CHECK(sizes_fit(shape), "group size {}, cfg {}, ulysses {}", shape.group_size, shape.cfg,
+            shape.ulysses);
+  WAN_CHECK(world_rank >= 0, "rank {}", world_rank);
+  const int group_rank = world_rank % shape.group_size;
+  return {.group = world_rank / shape.group_size,
+          .group_rank = group_rank,
+          .copy = group_rank / (shape.cfg * shape.ulysses),
+          .cfg = group_rank / shape.ulysses % shape.cfg,
+          .ulysses = group_rank % shape.ulysses};
+}
+
+std::vector<int> group_members(const GridShape& shape, int world_rank) {
+  const GridPosition at = position(shape, world_rank);
+  return arithmetic_ranks(world_rank - at.group_rank, 1, shape.group_size);
+}
+
+std::vector<int> ulysses_members(const GridShape& shape, int world_rank) {
+  const GridPosition at = position(shape, world_rank);
+  return arithmetic_ranks(world_rank - at.ulysses, 1, shape.ulysses);
+}
+
+std::vector<int> cfg_members(const GridShape& shape, int world_rank) {
+  const GridPosition at = position(shape, world_rank);
+  return arithmetic_ranks(world_rank - at.cfg * shape.ulysses, shape.ulysses, shape.cfg);
+}
+
+std::pair<std::int64_t, std::int64_t> split_range(std::int64_t total, int parts, int index) {
+  WAN_CHECK(total >= 0 && parts >= 1 && index >= 0 && index < parts, "part {} of {} of {}", index, parts,
+            total);
+  const std::int64_t quotient = total / parts;
+  const std::int64_t remainder = total % parts;
+  // floor(total * i / parts) without the product, which might overflow.
+  const auto bound = [&](std::int64_t i) { return quotient * i + remainder * i / parts; };
+  return {bound(index), bound(index + 1)};
+}
+
+}  // namespace wan::comm

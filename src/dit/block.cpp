@@ -1,0 +1,122 @@
+#include "dit/block.h"
+
+#include <ATen/ATen.h>
+
+#include "kernels/attention.h"
+#include "kernels/linear.h"
+#include "kernels/normalization.h"
+
+namespace wan::dit {
+
+at::Tensor Block::self_attention(const at::Tensor& x, const at::Tensor& modulation,
+                                 const kernels::RotaryTable& rotary, SequenceExchange& exchange) const {
+  const at::Tensor input = [&] {
+    const auto scope = clock.measure(Part::elementwise);
+    return kernels::layer_norm_modulate(x, modulation[1], modulation[0], eps,
+                                        weights.qkv_weight.scalar_type());
+  }();  // [local_tokens, dim]
+  project_qkv(input, rotary, exchange);
+  for (int chunk = 0; chunk < exchange.shape().head_chunks; ++chunk) attend_chunk(chunk, exchange);
+  const at::Tensor attended = collect_heads(exchange, clock);  // [local_tokens, dim]
+  const auto scope = clock.measure(Part::linear);
+  return kernels::linear(attended, weights.out_weight, weights.out_bias);  // [local_tokens, dim]
+}
+
+void Block::project_qkv(const at::Tensor& input, const kernels::RotaryTable& rotary,
+                        SequenceExchange& exchange) const {
+  const std::int64_t dim = input.size(1);
+  const SequenceShape& shape = exchange.shape();
+  const at::Tensor qkv = [&] {
+    const auto scope = clock.measure(Part::linear);
+    return kernels::linear(input, weights.qkv_weight, weights.qkv_bias);  // [local_tokens, 3 * dim]
+  }();
+  const auto scope = clock.measure(Part::elementwise);
+  const auto in_heads = [&](const at::Tensor& value) {
+    return value.unflatten(1, {heads, -1});
+  };  // [local_tokens, heads, head_dim]
+  const std::array<at::Tensor, 3> parts{
+      kernels::apply_rotary(in_heads(kernels::rms_norm(qkv.narrow(1, 0, dim), weights.norm_q, eps)), rotary),
+      kernels::apply_rotary(in_heads(kernels::rms_norm(qkv.narrow(1, dim, dim), weights.norm_k, eps)),
+                            rotary),
+      in_heads(qkv.narrow(1, 2 * dim, dim))};
+  for (int chunk = 0; chunk < shape.head_chunks; ++chunk) {
+    at::Tensor buffer = exchange.qkv_buffer(chunk);  // [parts, local_tokens, 3, heads_per_chunk, head_dim]
+    for (std::int64_t which = 0; which < 3; ++which) {
+      const at::Tensor by_owner =
+          parts[which]
+              .unflatten(1, {shape.parts, shape.head_chunks, -1})  // [local_tokens, parts, chunks, hpc, hd]
+              .select(2, chunk)
+              .transpose(0, 1);  // [parts, local_tokens, heads_per_chunk, head_dim]
+      buffer.select(2, which).copy_(by_owner);
+    }
+    exchange.launch_qkv(chunk);
+  }
+}
+
+void Block::attend_chunk(int chunk, SequenceExchange& exchange) const {
+  const std::int64_t tokens = exchange.shape().tokens;
+  const at::Tensor qkv = [&] {
+    const auto scope = clock.measure(Part::all_to_all);
+    return exchange.wait_qkv(chunk);  // [padded_tokens, 3, heads_per_chunk, head_dim]
+  }();
+  {
+    const auto scope = clock.measure(Part::attention);
+    const at::Tensor real = qkv.narrow(0, 0, tokens);   // padding is no key, and as a query nobody reads it
+    at::Tensor out = exchange.attention_buffer(chunk);  // [padded_tokens, heads_per_chunk, head_dim]
+    out.narrow(0, 0, tokens)
+        .copy_(kernels::attention(real.select(1, 0), real.select(1, 1), real.select(1, 2)));
+    out.narrow(0, tokens, out.size(0) - tokens).zero_();
+  }
+  exchange.launch_attention(chunk);
+}
+
+at::Tensor Block::collect_heads(SequenceExchange& exchange, PartClock& clock) {
+  const SequenceShape& shape = exchange.shape();
+  std::vector<at::Tensor> chunks;
+  for (int chunk = 0; chunk < shape.head_chunks; ++chunk) {
+    const auto scope = clock.measure(Part::all_to_all);
+    chunks.push_back(exchange.wait_attention(chunk));  // [parts, local_tokens, heads_per_chunk, head_dim]
+  }
+  const auto scope = clock.measure(Part::elementwise);
+  return at::stack(chunks, 1)    // [parts, chunks, local_tokens, heads_per_chunk, head_dim]
+      .permute({2, 0, 1, 3, 4})  // [local_tokens, parts, chunks, heads_per_chunk, head_dim]
+      .reshape({shape.local_tokens, shape.heads * shape.head_dim});
+}
+
+at::Tensor Block::cross_attention(const at::Tensor& x, const TextCondition::KeyValue& text) const {
+  const at::Tensor input = [&] {
+    const auto scope = clock.measure(Part::elementwise);
+    return kernels::layer_norm_affine(x, weights.norm3_weight, weights.norm3_bias, eps,
+                                      weights.cross_q_weight.scalar_type());
+  }();  // [local_tokens, dim]
+  const at::Tensor projected = [&] {
+    const auto scope = clock.measure(Part::linear);
+    return kernels::linear(input, weights.cross_q_weight, weights.cross_q_bias);  // [local_tokens, dim]
+  }();
+  const at::Tensor query = [&] {
+    const auto scope = clock.measure(Part::elementwise);
+    return kernels::rms_norm(projected, weights.cross_norm_q, eps)
+        .unflatten(1, {heads, -1});  // [local_tokens, heads, head_dim]
+  }();
+  const at::Tensor attended = [&] {
+    const auto scope = clock.measure(Part::attention);
+    return kernels::attention(query, text.key, text.value).flatten(1);  // [local_tokens, dim]
+  }();
+  const auto scope = clock.measure(Part::linear);
+  return kernels::linear(attended, weights.cross_out_weight, weights.cross_out_bias);  // [local_tokens, dim]
+}
+
+at::Tensor Block::feed_forward(const at::Tensor& x, const at::Tensor& modulation) const {
+  const at::Tensor input = [&] {
+    const auto scope = clock.measure(Part::elementwise);
+    return kernels::layer_norm_modulate(x, modulation[4], modulation[3], eps,
+                                        weights.ffn_0_weight.scalar_type());
+  }();  // [local_tokens, dim]
+  const auto scope = clock.measure(Part::linear);
+  const at::Tensor hidden =
+      kernels::gelu_tanh(kernels::linear(input, weights.ffn_0_weight, weights.ffn_0_bias));
+  return kernels::linear(hidden, weights.ffn_2_weight,
+                         weights.ffn_2_bias);  // [local_tokens, ffn_dim] -> [local_tokens, dim]
+}
+
+}  // namespace wan::dit

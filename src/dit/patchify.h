@@ -1,0 +1,24 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "kernels/rotary.h"
+
+namespace wan::dit {
+
+/// The token grid of a latent [channels, frames, height, width]: patches are 1 x 2 x 2 (spec 5.2).
+kernels::TokenGrid token_grid(std::int64_t latent_frames, std::int64_t latent_height,
+                              std::int64_t latent_width);
+
+/// [channels, frames, height, width] -> [tokens, channels * 4], features in the order channel, row, column of
+/// the patch.
+at::Tensor patchify(const at::Tensor& latent);
+
+/// The inverse: [tokens, channels * 4] -> [channels, frames, height, width].
+at::Tensor unpatchify(const at::Tensor& tokens, const kernels::TokenGrid& grid);
+
+/// The head's features (row, column, channel; spec 5.7) in patchify's order. [tokens, 4 * channels] both
+/// ways.
+at::Tensor head_to_patch_order(const at::Tensor& head);
+
+}  // namespace wan::dit

@@ -1,0 +1,36 @@
+#include "dit/text_condition.h"
+
+#include <ATen/ATen.h>
+
+#include "core/check.h"
+#include "kernels/linear.h"
+#include "kernels/normalization.h"
+
+namespace wan::dit {
+
+void TextCondition::embed(const StemWeights& weights, std::int64_t text_len) {
+  if (!blocks_.empty()) return;
+  WAN_CHECK(context_.size(0) <= text_len, "{} text tokens, the model takes {}", context_.size(0), text_len);
+  const at::Tensor padded =
+      at::constant_pad_nd(context_, {0, 0, 0, text_len - context_.size(0)});  // [text_len, text_dim]
+  const at::Tensor hidden =
+      kernels::gelu_tanh(kernels::linear(padded, weights.text_0_weight, weights.text_0_bias));
+  embedded_ = kernels::linear(hidden, weights.text_2_weight, weights.text_2_bias);  // [text_len, dim]
+}
+
+const TextCondition::KeyValue& TextCondition::key_value(std::size_t block, const BlockWeights& weights,
+                                                        std::int64_t heads, double eps) {
+  if (block < blocks_.size()) return blocks_[block];
+  WAN_CHECK(block == blocks_.size() && embedded_.defined(), "keys of block {} asked for after {}", block,
+            blocks_.size());
+  const std::int64_t dim = embedded_.size(1);
+  const at::Tensor kv =
+      kernels::linear(embedded_, weights.cross_kv_weight, weights.cross_kv_bias);  // [text_len, 2 * dim]
+  const at::Tensor key =
+      kernels::rms_norm(kv.narrow(1, 0, dim), weights.cross_norm_k, eps);  // [text_len, dim]
+  const at::Tensor value = kv.narrow(1, dim, dim).contiguous();            // [text_len, dim]
+  blocks_.push_back({.key = key.unflatten(1, {heads, -1}), .value = value.unflatten(1, {heads, -1})});
+  return blocks_.back();
+}
+
+}  // namespace wan::dit

@@ -1,0 +1,18 @@
+#pragma once
+
+#include "dit/weights.h"
+
+namespace wan::dit {
+
+/// What a timestep does to every token alike (spec 5.3), fp32.
+struct TimeEmbedding {
+  at::Tensor embedding;   ///< `e`, [dim]: modulates the head
+  at::Tensor projection;  ///< `e0`, [6, dim]: modulates the blocks
+};
+
+/// cos and sin of the timestep at freq_dim / 2 frequencies, fp32 [freq_dim], computed in fp64.
+at::Tensor timestep_sinusoid(int timestep, std::int64_t freq_dim);
+
+TimeEmbedding embed_timestep(const StemWeights& weights, int timestep);
+
+}  // namespace wan::dit

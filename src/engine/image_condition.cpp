@@ -1,0 +1,46 @@
+#include "engine/image_condition.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "core/check.h"
+
+namespace wan::engine {
+namespace {
+
+constexpr int latent_stride = 8;  // pixels per latent
+constexpr int patch = 2;          // latents per token
+
+/// Written in this order of operations: results at exact boundaries depend on the rounding (spec 7.2).
+int latent_side(double area_times_ratio) {
+  return patch *
+         static_cast<int>(std::floor(std::floor(std::sqrt(area_times_ratio) / latent_stride) / patch));
+}
+
+}  // namespace
+
+PixelSize fit_to_area(PixelSize image, PixelSize size) {
+  const double area = static_cast<double>(size.width) * size.height;
+  const double ratio = static_cast<double>(image.height) / image.width;
+  const PixelSize result{.width = latent_stride * latent_side(area / ratio),
+                         .height = latent_stride * latent_side(area * ratio)};
+  if (result.width < 1 || result.height < 1) {
+    fail_item("image",
+              "an image of {}x{} at the area of size {}*{} leaves no room on the latent grid of 16 pixels; "
+              "use a larger size",
+              image.width, image.height, size.width, size.height);
+  }
+  return result;
+}
+
+at::Tensor resize_image(const media::Image& image, PixelSize target) {
+  const at::Tensor bytes = at::empty({image.height, image.width, 3}, at::kByte);
+  std::copy(image.rgb.begin(), image.rgb.end(), bytes.data_ptr<std::uint8_t>());
+  const at::Tensor pixels =
+      bytes.permute({2, 0, 1}).to(at::kFloat).div(255).sub(0.5).div(0.5);  // [3, height, width]
+  return at::upsample_bicubic2d(pixels.unsqueeze(0), {target.height, target.width}, /*align_corners=*/false)
+      .squeeze(0);
+}
+
+}  // namespace wan::engine

@@ -1,0 +1,18 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "media/image.h"
+#include "wan/request.h"
+
+namespace wan::engine {
+
+/// The video size of an i2v request: the image's aspect ratio at the area of `size`, on the latent grid
+/// (spec 7.2). Throws ItemError if a side would be empty.
+PixelSize fit_to_area(PixelSize image, PixelSize size);
+
+/// The image at `target` size: fp32 [3, height, width] in -1..1, bicubic stretch without antialiasing,
+/// overshoot kept.
+at::Tensor resize_image(const media::Image& image, PixelSize target);
+
+}  // namespace wan::engine

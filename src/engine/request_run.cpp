@@ -1,0 +1,212 @@
+#include "engine/request_run.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "checkpoint/safetensors.h"
+#include "core/check.h"
+#include "engine/image_condition.h"
+#include "media/image.h"
+#include "media/video.h"
+#include "parallel/agree.h"
+#include "parallel/tensor_bytes.h"
+
+namespace wan::engine {
+namespace {
+
+constexpr std::int64_t latent_channels = 16;
+constexpr std::int64_t mask_channels = 4;
+constexpr int latent_stride = 8;
+constexpr int frames_per_latent = 4;
+
+std::int64_t latent_frames(int frame_num) { return (frame_num - 1) / frames_per_latent + 1; }
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+}  // namespace
+
+template <typename Work>
+void WanEngine::Run::phase(const char* name, Work&& work) {
+  const double start_s = engine_.run_clock_.elapsed_s();
+  const std::uint64_t sent_before = engine_.group_.sent_bytes();
+  work();
+  const double wall_s = engine_.run_clock_.elapsed_s() - start_s;
+  report_.phase_s[name] += wall_s;
+  if (leads()) {
+    observer_.on_phase({.phase = name,
+                        .start_s = start_s,
+                        .wall_s = wall_s,
+                        .sent_bytes = engine_.group_.sent_bytes() - sent_before});
+  }
+}
+
+RequestReport WanEngine::Run::execute() {
+  const bool has_image = engine_.task_.kind == TaskKind::i2v;
+  phase("text", [this] { encode_texts(); });
+  if (has_image) {
+    phase("image", [this] { prepare_image(); });
+  } else {
+    size_ = request_.size;
+  }
+  draw_noise();
+  if (has_image) phase("encode", [this] { encode_image(); });
+  phase("denoise", [this] { denoise(); });
+  phase("decode", [this] { decode_and_write(); });
+  if (!outputs_.latents.empty()) phase("write", [this] { save_latents(); });
+
+  report_.size = size_;
+  report_.frames = request_.frame_num;
+  report_.layout = parallel::describe(engine_.group_.passes(sample::is_guided(request_.guide_scale)).shape);
+  if (engine_.options_.dit_fsdp) report_.layout += fmt::format(", fsdp{}", engine_.group_.group->size());
+  report_.device = "cpu";
+  report_.precision = "fp32";
+  report_.median_step_s = median(step_s_);
+  return report_;
+}
+
+void WanEngine::Run::encode_texts() {
+  const std::string prompt = TextStage::cleaned_prompt(request_.prompt);
+  input_.context = engine_.text_->encode(prompt);  // [tokens, text_dim]
+  if (sample::is_guided(request_.guide_scale)) {
+    input_.negative_context = engine_.text_->encode(TextStage::cleaned_prompt(request_.negative_prompt));
+  }
+}
+
+void WanEngine::Run::prepare_image() {
+  comm::Communicator& group = *engine_.group_.group;
+  std::array<std::int64_t, 2> sides{};  // width, height
+  parallel::agree(group, [&] {
+    if (!leads()) return;
+    const media::Image image = media::read_image(request_.image);
+    const PixelSize size = fit_to_area({.width = image.width, .height = image.height}, request_.size);
+    image_ = resize_image(image, size).contiguous();  // [3, height, width]
+    sides = {size.width, size.height};
+  });
+  group.broadcast(std::as_writable_bytes(std::span(sides)), 0).wait();
+  size_ = {.width = static_cast<int>(sides[0]), .height = static_cast<int>(sides[1])};
+  if (!leads()) image_ = at::empty({3, size_.height, size_.width}, at::kFloat);
+  group.broadcast(parallel::writable_bytes_of(image_), 0).wait();
+}
+
+void WanEngine::Run::draw_noise() {
+  // Every rank draws the whole noise from the same seed, so that it does not depend on the layout (spec 7.3).
+  const auto generator = at::detail::createCPUGenerator(static_cast<std::uint64_t>(request_.seed));
+  input_.noise = at::randn({latent_channels, latent_frames(request_.frame_num), size_.height / latent_stride,
+                            size_.width / latent_stride},
+                           generator, at::TensorOptions().dtype(at::kFloat));
+}
+
+void WanEngine::Run::encode_image() {
+  const at::Tensor latent =
+      engine_.vae_->encode_image(image_, request_.frame_num);  // [16, frames, height, width]
+  image_.reset();
+  at::Tensor mask = at::zeros({mask_channels, latent.size(1), latent.size(2), latent.size(3)}, at::kFloat);
+  mask.select(1, 0).fill_(1);
+  input_.condition = at::cat({mask, latent}, 0);  // [20, frames, height, width]
+}
+
+void WanEngine::Run::denoise() {
+  input_.settings = {.solver = request_.solver,
+                     .steps = request_.sample_steps,
+                     .shift = request_.sample_shift,
+                     .boundary = request_.boundary,
+                     .guide_scale = request_.guide_scale};
+  step_start_s_ = engine_.run_clock_.elapsed_s();
+  sent_before_step_ = engine_.group_.sent_bytes();
+  latent_ = engine_.denoise_->run(
+      input_, [this](const sample::StepRequest& step, const sample::Prediction& prediction,
+                     const at::Tensor& x, const StepTimes& times) {
+        if (engine_.step_listener_) engine_.step_listener_(step, prediction, x, times);
+        report_step(step, times);
+      });
+  const bool finite = latent_.isfinite().all().item<bool>();
+  if (!finite)
+    fail_item(
+        "denoise",
+        "the denoised latent holds values that are not finite; the checkpoint's weights may be damaged");
+}
+
+void WanEngine::Run::report_step(const sample::StepRequest& step, const StepTimes& times) {
+  StepEvent event{.world_rank = engine_.group_.world_rank,
+                  .group_rank = engine_.group_.group->rank(),
+                  .step = step.index,
+                  .step_count = request_.sample_steps,
+                  .timestep = step.timestep,
+                  .expert = step.expert,
+                  .start_s = step_start_s_,
+                  .wall_s = times.wall_s,
+                  .part_wall_s = times.part_s,
+                  .sent_bytes = engine_.group_.sent_bytes() - sent_before_step_};
+  event.part_gpu_s.fill(std::numeric_limits<double>::quiet_NaN());
+  step_s_.push_back(times.wall_s);
+  comm::Communicator& group = *engine_.group_.group;
+  std::vector<StepEvent> events(static_cast<std::size_t>(group.size()));
+  group.all_gather(std::as_bytes(std::span(&event, 1)), std::as_writable_bytes(std::span(events))).wait();
+  if (leads()) {
+    for (const StepEvent& of_rank : events) observer_.on_step(of_rank);
+  }
+  step_start_s_ = engine_.run_clock_.elapsed_s();
+  sent_before_step_ = engine_.group_.sent_bytes();
+}
+
+void WanEngine::Run::decode_and_write() {
+  std::exception_ptr
+      kept;  // the leader goes on taking part when its writer fails; all ranks hear of it at the end
+  const auto guarded = [&kept](auto&& work) {
+    if (kept) return;
+    try {
+      work();
+    } catch (const ItemError&) {
+      kept = std::current_exception();
+    }
+  };
+  std::unique_ptr<media::VideoWriter> writer;
+  if (leads()) {
+    guarded([&] {
+      writer =
+          std::make_unique<media::VideoWriter>(outputs_.video, media::VideoFormat{.width = size_.width,
+                                                                                  .height = size_.height,
+                                                                                  .fps = request_.fps,
+                                                                                  .codec = request_.codec,
+                                                                                  .crf = request_.crf});
+    });
+  }
+  std::vector<at::Tensor> saved;
+  engine_.vae_->decode(
+      latent_, [&](const at::Tensor& frames /* uint8 [frames, height, width, 3], leader only */) {
+        if (!outputs_.latents.empty()) saved.push_back(frames);
+        guarded([&] {
+          for (std::int64_t i = 0; i < frames.size(0); ++i) {
+            const at::Tensor frame = frames[i].contiguous();  // [height, width, 3]
+            writer->write_frame({frame.data_ptr<std::uint8_t>(), static_cast<std::size_t>(frame.numel())});
+          }
+        });
+      });
+  if (leads()) guarded([&] { writer->finish(); });
+  if (!saved.empty()) frames_ = at::cat(saved, 0);
+  parallel::agree(*engine_.group_.group, kept);
+}
+
+void WanEngine::Run::save_latents() const {
+  parallel::agree(*engine_.group_.group, [this] {
+    if (!leads()) return;
+    checkpoint::write_safetensors(outputs_.latents, {{.name = "latent",
+                                                      .dtype = checkpoint::DType::f32,
+                                                      .shape = latent_.sizes().vec(),
+                                                      .bytes = parallel::bytes_of(latent_)},
+                                                     {.name = "frames",
+                                                      .dtype = checkpoint::DType::u8,
+                                                      .shape = frames_.sizes().vec(),
+                                                      .bytes = parallel::bytes_of(frames_)}});
+  });
+}
+
+}  // namespace wan::engine

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/wan_engine.h"
+
+namespace wan::engine {
+
+/// One request on its way through the stages, on one rank. State lives here and nowhere else.
+class WanEngine::Run {
+ public:
+  Run(WanEngine& engine, const Request& request, const OutputPaths& outputs, Observer& observer)
+      : engine_(engine), request_(request), outputs_(outputs), observer_(observer) {}
+
+  RequestReport execute();
+
+ private:
+  bool leads() const { return engine_.group_.group->rank() == 0; }
+  /// Runs one phase and reports it. Collective errors pass through.
+  template <typename Work>
+  void phase(const char* name, Work&& work);
+
+  void encode_texts();
+  void prepare_image();
+  void encode_image();
+  void draw_noise();
+  void denoise();
+  void decode_and_write();
+  void save_latents() const;
+  void report_step(const sample::StepRequest& step, const StepTimes& times);
+
+  WanEngine& engine_;
+  const Request& request_;
+  const OutputPaths& outputs_;
+  Observer& observer_;
+  RequestReport report_;
+  PixelSize size_;
+  at::Tensor image_;  ///< fp32 [3, height, width] in -1..1
+  DenoiseInput input_;
+  at::Tensor latent_;  ///< denoised, [16, frames, height, width]
+  at::Tensor frames_;  ///< uint8 [frames, height, width, 3], on the leader and only if latents are saved
+  std::vector<double> step_s_;
+  double step_start_s_ = 0;
+  std::uint64_t sent_before_step_ = 0;
+};
+
+}  // namespace wan::engine

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/model_config.h"
+#include "core/clock.h"
+#include "engine/denoise_stage.h"
+#include "engine/text_stage.h"
+#include "engine/vae_stage.h"
+#include "parallel/layout.h"
+#include "wan/engine.h"
+
+namespace wan::engine {
+
+struct EngineOptions {
+  bool dit_fsdp = false;  ///< split the experts' weights over the group
+  bool t5_fsdp = false;   ///< split the text encoder's
+  int head_chunks = 1;    ///< exchanges per Ulysses all-to-all
+};
+
+/// The Wan 2.2 I2V-A14B and T2V-A14B pipelines over one group of ranks (spec section 7).
+class WanEngine final : public Engine {
+ public:
+  /// Reads this rank's part of the checkpoint. `run_clock` started with the run. Throws UsageError on a
+  /// checkpoint that is not what it should be; no collectives.
+  WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOptions& options,
+            parallel::GroupCommunicators group, const Stopwatch& run_clock);
+  ~WanEngine() override;
+
+  const Task& task() const override { return task_; }
+  void validate(const Request& request) const override;
+  RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer) override;
+
+  /// Hears every step of the following requests, on every rank; for tests.
+  void set_step_listener(DenoiseListener listener) { step_listener_ = std::move(listener); }
+  std::int64_t encoded_texts() const { return text_->encoded_texts(); }
+  /// Bytes this rank read from the checkpoint.
+  std::uint64_t checkpoint_bytes_read() const { return checkpoint_bytes_read_; }
+  const parallel::GroupCommunicators& communicators() const { return group_; }
+  DenoiseStage& denoise_stage() { return *denoise_; }
+
+ private:
+  class Run;
+
+  Task task_;
+  EngineOptions options_;
+  parallel::GroupCommunicators group_;
+  const Stopwatch& run_clock_;
+  std::unique_ptr<TextStage> text_;
+  std::unique_ptr<DenoiseStage> denoise_;
+  std::unique_ptr<VaeStage> vae_;
+  DenoiseListener step_listener_;
+  std::uint64_t checkpoint_bytes_read_ = 0;
+};
+
+}  // namespace wan::engine

@@ -1,0 +1,32 @@
+#include "kernels/normalization.h"
+
+#include <ATen/ATen.h>
+
+namespace wan::kernels {
+
+at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
+                               double eps, at::ScalarType out_type) {
+  const at::Tensor normed = at::layer_norm(x, {x.size(-1)}, {}, {}, eps);  // [tokens, dim]
+  return at::addcmul(shift, normed, scale + 1).to(out_type);               // [tokens, dim]
+}
+
+at::Tensor layer_norm_affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                             double eps, at::ScalarType out_type) {
+  return at::layer_norm(x, {x.size(-1)}, weight.to(at::kFloat), bias.to(at::kFloat), eps).to(out_type);
+}
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  const at::Tensor wide = x.to(at::kFloat);                                            // [tokens, dim]
+  const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);  // [tokens, 1]
+  return (wide * scale).to(x.scalar_type()) * weight;                                  // [tokens, dim]
+}
+
+void add_gated(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate) {
+  if (gate.defined()) {
+    x.addcmul_(y.to(x.scalar_type()), gate);
+  } else {
+    x.add_(y);
+  }
+}
+
+}  // namespace wan::kernels

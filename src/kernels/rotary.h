@@ -1,0 +1,34 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace wan::kernels {
+
+/// The token grid of a video: frames x rows x columns, tokens in that order (spec 5.2).
+struct TokenGrid {
+  std::int64_t frames = 0;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::int64_t tokens() const { return frames * rows * columns; }
+  bool operator==(const TokenGrid&) const = default;
+};
+
+/// cos and sin of every rotary angle of a run of tokens (spec 5.5): fp32 [tokens, head_dim / 2] each, from
+/// fp64 angles.
+struct RotaryTable {
+  at::Tensor cos;
+  at::Tensor sin;
+};
+
+/// The table of tokens [first, first + count) of the grid. Tokens at or beyond grid.tokens() are padding and
+/// are not turned.
+RotaryTable make_rotary_table(const TokenGrid& grid, std::int64_t head_dim, std::int64_t first,
+                              std::int64_t count);
+
+/// Turns adjacent pairs of elements. x: [tokens, heads, head_dim], any strides; the result is contiguous, in
+/// x's type.
+at::Tensor apply_rotary(const at::Tensor& x, const RotaryTable& table);
+
+}  // namespace wan::kernels

@@ -1,0 +1,129 @@
+#include "parallel/layout.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "core/check.h"
+
+namespace wan::parallel {
+namespace {
+
+std::vector<int> divisors(std::int64_t of, int at_most) {
+  std::vector<int> result;
+  for (int candidate = 1; candidate <= at_most; ++candidate) {
+    if (of % candidate == 0) result.push_back(candidate);
+  }
+  return result;
+}
+
+void check_wishes(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided) {
+  if (wishes.group_size && (*wishes.group_size < 1 || world_size % *wishes.group_size != 0)) {
+    fail<UsageError>("--group-size {} does not divide the {} ranks; sizes that work: {}", *wishes.group_size,
+                     world_size, fmt::join(divisors(world_size, world_size), ", "));
+  }
+  if (wishes.cfg_size && *wishes.cfg_size != 1 && *wishes.cfg_size != 2) {
+    fail<UsageError>("--cfg-size {}: guidance has two passes; sizes that work: 1, 2", *wishes.cfg_size);
+  }
+  if (wishes.cfg_size == 2 && !guided) {
+    fail<UsageError>(
+        "--cfg-size 2: with guidance scale 1 there is only one pass to compute; use --cfg-size 1");
+  }
+  if (wishes.ulysses_size && (*wishes.ulysses_size < 1 || heads % *wishes.ulysses_size != 0)) {
+    fail<UsageError>(
+        "--ulysses-size {} does not divide the model's {} attention heads; sizes that work on {} ranks: {}",
+        *wishes.ulysses_size, heads, world_size, fmt::join(divisors(heads, world_size), ", "));
+  }
+}
+
+/// Every shape that fits the ranks and the heads, wishes set aside.
+std::vector<comm::GridShape> possible_shapes(int world_size, std::int64_t heads, bool guided) {
+  std::vector<comm::GridShape> shapes;
+  for (const int group_size : divisors(world_size, world_size)) {
+    for (int cfg = 1; cfg <= (guided ? 2 : 1); ++cfg) {
+      if (group_size % cfg == 0 && heads % (group_size / cfg) == 0) {
+        shapes.push_back({.group_size = group_size, .cfg = cfg, .ulysses = group_size / cfg});
+      }
+    }
+  }
+  return shapes;
+}
+
+bool grants(const LayoutWishes& wishes, const comm::GridShape& shape) {
+  return wishes.group_size.value_or(shape.group_size) == shape.group_size &&
+         wishes.cfg_size.value_or(shape.cfg) == shape.cfg &&
+         wishes.ulysses_size.value_or(shape.ulysses) == shape.ulysses;
+}
+
+std::string list_shapes(const std::vector<comm::GridShape>& shapes) {
+  std::vector<std::string> lines;
+  for (const comm::GridShape& shape : shapes) {
+    lines.push_back(fmt::format("--group-size {} --cfg-size {} --ulysses-size {}", shape.group_size,
+                                shape.cfg, shape.ulysses));
+  }
+  return fmt::format("{}", fmt::join(lines, "; "));
+}
+
+}  // namespace
+
+comm::GridShape choose_grid(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided) {
+  check_wishes(wishes, world_size, heads, guided);
+  const std::vector<comm::GridShape> possible = possible_shapes(world_size, heads, guided);
+  std::vector<comm::GridShape> granted;
+  std::ranges::copy_if(possible, std::back_inserter(granted),
+                       [&](const comm::GridShape& shape) { return grants(wishes, shape); });
+  if (granted.empty()) {
+    fail<UsageError>(
+        "the layout asked for fits neither {} ranks nor {} attention heads; layouts that work: {}",
+        world_size, heads, list_shapes(possible));
+  }
+  return *std::ranges::min_element(granted, {}, [&](const comm::GridShape& shape) {
+    const int size_rank = wishes.objective == Objective::latency ? -shape.group_size : shape.group_size;
+    return std::pair(size_rank, -shape.cfg);
+  });
+}
+
+comm::GridShape unguided_shape(const comm::GridShape& shape, const LayoutWishes& wishes, std::int64_t heads) {
+  comm::GridShape result{.group_size = shape.group_size, .cfg = 1, .ulysses = shape.ulysses};
+  if (wishes.ulysses_size) return result;
+  for (const int ulysses : divisors(shape.group_size, shape.group_size)) {
+    if (heads % ulysses == 0) result.ulysses = std::max(result.ulysses, ulysses);
+  }
+  return result;
+}
+
+std::string describe(const comm::GridShape& shape) {
+  std::string text = fmt::format("cfg{} x ulysses{}", shape.cfg, shape.ulysses);
+  if (shape.copies() > 1) text += fmt::format(" x {} copies", shape.copies());
+  return text;
+}
+
+std::uint64_t GroupCommunicators::sent_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const comm::Communicator* part : {group.get(), fsdp.get(), vae.get(), guided.ulysses.get(),
+                                         guided.cfg.get(), unguided.ulysses.get(), unguided.cfg.get()}) {
+    bytes += part->traffic().total_sent_bytes();
+  }
+  return bytes;
+}
+
+GroupCommunicators make_group_communicators(const comm::GridShape& guided, const comm::GridShape& unguided,
+                                            int world_rank, const CommunicatorFactory& make) {
+  const std::vector<int> members = comm::group_members(guided, world_rank);
+  const auto passes = [&](const comm::GridShape& shape) {
+    return PassCommunicators{.shape = shape,
+                             .position = comm::position(shape, world_rank),
+                             .ulysses = make(comm::ulysses_members(shape, world_rank), "ulysses"),
+                             .cfg = make(comm::cfg_members(shape, world_rank), "cfg")};
+  };
+  GroupCommunicators result;
+  result.group = make(members, "group");
+  result.fsdp = make(members, "fsdp");
+  result.vae = make(members, "vae");
+  result.guided = passes(guided);
+  result.unguided = passes(unguided);
+  result.world_rank = world_rank;
+  return result;
+}
+
+}  // namespace wan::parallel

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "comm/rank_grid.h"
+
+namespace wan::parallel {
+
+enum class Objective { latency, throughput };
+
+/// What the user asked for; empty fields are the planner's to choose.
+struct LayoutWishes {
+  std::optional<int> group_size = {};
+  std::optional<int> cfg_size = {};
+  std::optional<int> ulysses_size = {};
+  Objective objective = Objective::latency;
+};
+
+/// Lays a world of ranks out as groups of cfg x ulysses for requests with guidance. Explicit wishes are
+/// obeyed or refused with a UsageError that lists what works; the rest is chosen: the largest groups under
+/// `latency`, the smallest under `throughput`, and within a group the split over the two passes of guidance
+/// before the split over the sequence.
+comm::GridShape choose_grid(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided);
+
+/// The same group for a request without an unconditional pass: no cfg split; ranks that the heads do not
+/// divide over compute the same as others (copies).
+comm::GridShape unguided_shape(const comm::GridShape& shape, const LayoutWishes& wishes, std::int64_t heads);
+
+/// "cfg2 x ulysses2", and " x 2 copies" where ranks repeat work.
+std::string describe(const comm::GridShape& shape);
+
+/// Makes the communicator of a set of world ranks; called by all ranks of the world in the same order.
+using CommunicatorFactory = std::function<std::unique_ptr<comm::Communicator>(const std::vector<int>& members,
+                                                                              const std::string& name)>;
+
+/// The communicators over which one request's tokens and passes are divided.
+struct PassCommunicators {
+  comm::GridShape shape;
+  comm::GridPosition position;
+  std::unique_ptr<comm::Communicator> ulysses;
+  std::unique_ptr<comm::Communicator> cfg;
+};
+
+/// All communicators of one group, made once at start.
+struct GroupCommunicators {
+  std::unique_ptr<comm::Communicator> group;  ///< control, latents, images, frames
+  std::unique_ptr<comm::Communicator> fsdp;   ///< weight gathers
+  std::unique_ptr<comm::Communicator> vae;    ///< halos and frame gathers
+  PassCommunicators guided;
+  PassCommunicators unguided;
+  int world_rank = 0;
+
+  const PassCommunicators& passes(bool is_guided) const { return is_guided ? guided : unguided; }
+  /// Bytes this rank has handed to others so far, over all communicators.
+  std::uint64_t sent_bytes() const;
+};
+
+GroupCommunicators make_group_communicators(const comm::GridShape& guided, const comm::GridShape& unguided,
+                                            int world_rank, const CommunicatorFactory& make);
+
+}  // namespace wan::parallel

@@ -1,0 +1,116 @@
+#include "parallel/plan.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "checkpoint/weight_source.h"
+#include "parallel/unit_weights.h"
+
+namespace wan::parallel {
+namespace {
+
+// Measured on an H200 at this model's shapes: cuBLAS bf16 GEMMs sustained, cuDNN attention at head size 128,
+// and fused elementwise kernels per token and step.
+constexpr double linear_flop_per_s = 680e12;
+constexpr double attention_flop_per_s = 570e12;
+constexpr double elementwise_s_per_token = 0.21 / 32760;
+
+constexpr int fp32_bytes = 4;
+constexpr int experts = 2;
+
+std::int64_t kept_elements(const std::vector<checkpoint::UnitLayout>& units, int ranks) {
+  std::int64_t elements = 0;
+  for (const checkpoint::UnitLayout& unit : units) elements += shard_elements(unit, ranks);
+  return elements;
+}
+
+std::int64_t gather_buffer_elements(const std::vector<checkpoint::UnitLayout>& units, int ranks) {
+  std::int64_t largest = 0;
+  for (const checkpoint::UnitLayout& unit : units)
+    largest = std::max(largest, shard_elements(unit, ranks) * ranks);
+  return 2 * largest;
+}
+
+int passes_per_rank(const PlanInput& input) { return input.guided && input.grid.cfg == 1 ? 2 : 1; }
+
+/// Bytes that a rank hands to others in a step: Ulysses both ways, guidance, weights.
+std::int64_t wire_bytes(const PlanInput& input, std::int64_t local_tokens) {
+  const checkpoint::TransformerConfig& model = input.transformer;
+  const int parts = input.grid.ulysses;
+  // Block 0's attention serves both passes of a rank that makes both.
+  const std::int64_t attentions = model.num_layers * passes_per_rank(input) - (passes_per_rank(input) - 1);
+  std::int64_t bytes = attentions * 4 * local_tokens * model.dim / parts * (parts - 1) * input.element_bytes;
+  if (input.guided && input.grid.cfg == 2) bytes += local_tokens * model.out_dim * 4 * fp32_bytes;
+  if (input.dit_fsdp) {
+    const int ranks = input.grid.group_size;
+    bytes += kept_elements(checkpoint::transformer_units(model), ranks) * (ranks - 1) * input.element_bytes;
+  }
+  return bytes;
+}
+
+/// Activations alive at the widest point of a block: residual streams, q k v with their exchange buffers, the
+/// FFN's hidden row.
+std::int64_t activation_bytes(const PlanInput& input, std::int64_t local_tokens) {
+  const checkpoint::TransformerConfig& model = input.transformer;
+  const std::int64_t residual = static_cast<std::int64_t>(passes_per_rank(input)) * model.dim * fp32_bytes;
+  const std::int64_t exchanged = (input.grid.ulysses > 1 ? 2 : 1) * 4 * model.dim * input.element_bytes;
+  const std::int64_t widest = std::max(4 * model.dim, model.ffn_dim + 2 * model.dim) * input.element_bytes;
+  return local_tokens * (residual + exchanged + widest);
+}
+
+std::int64_t text_cache_bytes(const PlanInput& input) {
+  const checkpoint::TransformerConfig& model = input.transformer;
+  return static_cast<std::int64_t>(passes_per_rank(input)) * model.num_layers * 2 * model.text_len *
+         model.dim * input.element_bytes;
+}
+
+}  // namespace
+
+std::int64_t Plan::total_bytes() const {
+  return std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0},
+                         [](std::int64_t sum, const auto& part) { return sum + part.second; });
+}
+
+std::int64_t expert_bytes(const PlanInput& input) {
+  const int ranks = input.dit_fsdp ? input.grid.group_size : 1;
+  return experts * kept_elements(checkpoint::transformer_units(input.transformer), ranks) *
+         input.element_bytes;
+}
+
+Plan make_plan(const PlanInput& input) {
+  const checkpoint::TransformerConfig& model = input.transformer;
+  const auto transformer_units = checkpoint::transformer_units(model);
+  const auto text_units = checkpoint::text_encoder_units(input.text_encoder);
+  const int text_ranks = input.t5_fsdp ? input.grid.group_size : 1;
+  const std::int64_t tokens = input.tokens.tokens();
+  Plan plan;
+  plan.grid = input.grid;
+  plan.local_tokens = (tokens + input.grid.ulysses - 1) / input.grid.ulysses;
+
+  plan.bytes.emplace_back("experts (both)", expert_bytes(input));
+  if (input.dit_fsdp) {
+    plan.bytes.emplace_back(
+        "weight gather buffers",
+        experts * gather_buffer_elements(transformer_units, input.grid.group_size) * input.element_bytes);
+  }
+  const std::int64_t table =
+      (input.text_encoder.vocabulary + text_ranks - 1) / text_ranks * input.text_encoder.dim;
+  std::int64_t text_elements = table + kept_elements(text_units, text_ranks);
+  if (input.t5_fsdp) text_elements += gather_buffer_elements(text_units, text_ranks);
+  plan.bytes.emplace_back("text encoder", text_elements * input.element_bytes);
+  plan.bytes.emplace_back("VAE weights", input.vae_parameters * fp32_bytes);
+  plan.bytes.emplace_back("activations and exchange buffers", activation_bytes(input, plan.local_tokens));
+  plan.bytes.emplace_back("text keys and values", text_cache_bytes(input));
+
+  const double rows = static_cast<double>(plan.local_tokens) * passes_per_rank(input);
+  plan.linear_flop_per_step =
+      2.0 * static_cast<double>(model.dim * (6 * model.dim + 2 * model.ffn_dim) * model.num_layers) * rows;
+  plan.attention_flop_per_step = 4.0 * static_cast<double>(model.dim * model.num_layers) * rows *
+                                 static_cast<double>(tokens + model.text_len);
+  plan.wire_bytes_per_step = wire_bytes(input, plan.local_tokens);
+  plan.step_s = plan.linear_flop_per_step / linear_flop_per_s +
+                plan.attention_flop_per_step / attention_flop_per_s + elementwise_s_per_token / 2 * rows;
+  return plan;
+}
+
+}  // namespace wan::parallel

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "checkpoint/model_config.h"
+#include "comm/rank_grid.h"
+#include "kernels/rotary.h"
+
+namespace wan::parallel {
+
+/// Everything a plan is computed from. No tensor is made and no file is read.
+struct PlanInput {
+  checkpoint::TransformerConfig transformer;
+  checkpoint::TextEncoderConfig text_encoder;
+  std::int64_t vae_parameters = 0;
+  comm::GridShape grid;
+  kernels::TokenGrid tokens;  ///< of the request that is planned for
+  bool guided = true;
+  bool dit_fsdp = false;
+  bool t5_fsdp = false;
+  int element_bytes = 2;  ///< of weights and matrix work: 2 in exact, 4 in fp32
+};
+
+/// What one rank will hold and do.
+struct Plan {
+  comm::GridShape grid;
+  std::int64_t local_tokens = 0;
+  std::vector<std::pair<std::string, std::int64_t>> bytes = {};  ///< by part, per rank
+  std::int64_t wire_bytes_per_step = 0;                     ///< handed to other ranks, per rank
+  double linear_flop_per_step = 0;                          ///< per rank
+  double attention_flop_per_step = 0;                       ///< per rank
+  double step_s = 0;                                        ///< expected on one H200 per rank, in bf16
+
+  std::int64_t total_bytes() const;
+};
+
+Plan make_plan(const PlanInput& input);
+
+/// Bytes one rank keeps of the experts' weights under an input's layout.
+std::int64_t expert_bytes(const PlanInput& input);
+
+}  // namespace wan::parallel

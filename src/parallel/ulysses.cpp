@@ -1,0 +1,74 @@
+#include "parallel/ulysses.h"
+
+#include <ATen/ATen.h>
+
+#include "core/check.h"
+#include "parallel/tensor_bytes.h"
+
+namespace wan::parallel {
+
+UlyssesExchange::UlyssesExchange(comm::Communicator& group, std::int64_t tokens, std::int64_t heads,
+                                 std::int64_t head_dim, at::ScalarType type, int head_chunks)
+    : group_(group),
+      shape_{.parts = group.size(),
+             .part = group.rank(),
+             .tokens = tokens,
+             .local_tokens = (tokens + group.size() - 1) / group.size(),
+             .heads = heads,
+             .head_dim = head_dim,
+             .head_chunks = head_chunks},
+      type_(type) {
+  WAN_CHECK(heads % (group.size() * head_chunks) == 0, "{} heads over {} ranks in {} chunks", heads,
+            group.size(), head_chunks);
+  for (int chunk = 0; chunk < head_chunks; ++chunk) {
+    qkv_.push_back(make_way(3));
+    attention_.push_back(make_way(1));
+  }
+}
+
+UlyssesExchange::Way UlyssesExchange::make_way(std::int64_t tensors) const {
+  const at::Tensor send = at::zeros(
+      {shape_.parts, shape_.local_tokens, tensors, shape_.heads_per_chunk(), shape_.head_dim}, type_);
+  return {.send = send, .receive = shape_.parts == 1 ? send : at::zeros_like(send), .ticket = {}};
+}
+
+void UlyssesExchange::launch(Way& way) {
+  if (shape_.parts > 1) way.ticket = group_.all_to_all(bytes_of(way.send), writable_bytes_of(way.receive));
+}
+
+at::Tensor UlyssesExchange::qkv_buffer(int chunk) { return qkv_.at(static_cast<std::size_t>(chunk)).send; }
+
+void UlyssesExchange::launch_qkv(int chunk) { launch(qkv_.at(static_cast<std::size_t>(chunk))); }
+
+at::Tensor UlyssesExchange::wait_qkv(int chunk) {
+  Way& way = qkv_.at(static_cast<std::size_t>(chunk));
+  way.ticket.wait();
+  return way.receive.flatten(
+      0, 1);  // [parts, local_tokens, ...] is [padded_tokens, 3, heads_per_chunk, head_dim] in order
+}
+
+at::Tensor UlyssesExchange::attention_buffer(int chunk) {
+  return attention_.at(static_cast<std::size_t>(chunk))
+      .send.squeeze(2)
+      .flatten(0, 1);  // [padded_tokens, heads_per_chunk, head_dim]
+}
+
+void UlyssesExchange::launch_attention(int chunk) { launch(attention_.at(static_cast<std::size_t>(chunk))); }
+
+at::Tensor UlyssesExchange::wait_attention(int chunk) {
+  Way& way = attention_.at(static_cast<std::size_t>(chunk));
+  way.ticket.wait();
+  return way.receive.squeeze(2);  // [parts, local_tokens, heads_per_chunk, head_dim]
+}
+
+std::int64_t UlyssesExchange::buffer_bytes() const {
+  std::int64_t bytes = 0;
+  for (const auto* ways : {&qkv_, &attention_}) {
+    for (const Way& way : *ways) {
+      bytes += static_cast<std::int64_t>(way.send.nbytes()) * (shape_.parts == 1 ? 1 : 2);
+    }
+  }
+  return bytes;
+}
+
+}  // namespace wan::parallel

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "comm/communicator.h"
+#include "dit/sequence_exchange.h"
+
+namespace wan::parallel {
+
+/// Ulysses sequence parallelism (spec 8.2) over a communicator: q, k and v of a chunk of heads in one
+/// all-to-all, the results in another. All buffers are reserved at construction. With one rank nothing is
+/// sent or copied.
+class UlyssesExchange final : public dit::SequenceExchange {
+ public:
+  /// `heads` must be a multiple of ranks * head_chunks.
+  UlyssesExchange(comm::Communicator& group, std::int64_t tokens, std::int64_t heads, std::int64_t head_dim,
+                  at::ScalarType type, int head_chunks = 1);
+
+  const dit::SequenceShape& shape() const override { return shape_; }
+  at::Tensor qkv_buffer(int chunk) override;
+  void launch_qkv(int chunk) override;
+  at::Tensor wait_qkv(int chunk) override;
+  at::Tensor attention_buffer(int chunk) override;
+  void launch_attention(int chunk) override;
+  at::Tensor wait_attention(int chunk) override;
+
+  std::int64_t buffer_bytes() const;
+
+ private:
+  struct Way {
+    at::Tensor send;
+    at::Tensor receive;  ///< the same memory as send when there is one rank
+    comm::Ticket ticket;
+  };
+  Way make_way(std::int64_t tensors) const;
+  void launch(Way& way);
+
+  comm::Communicator& group_;
+  dit::SequenceShape shape_;
+  at::ScalarType type_;
+  std::vector<Way> qkv_;        ///< per chunk, [parts, local_tokens, 3, heads_per_chunk, head_dim]
+  std::vector<Way> attention_;  ///< per chunk, [parts, local_tokens, heads_per_chunk, head_dim]
+};
+
+}  // namespace wan::parallel

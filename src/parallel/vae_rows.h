@@ -1,0 +1,23 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "comm/communicator.h"
+#include "vae/row_exchange.h"
+
+namespace wan::parallel {
+
+/// The VAE's rows over all ranks of a communicator: halos between neighbours, whole frames for the middle block's attention.
+class VaeRows final : public vae::RowExchange {
+ public:
+  /// `latent_rows`: height of the latent, at least group.size().
+  VaeRows(comm::Communicator& group, std::int64_t latent_rows);
+
+  void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) override;
+  at::Tensor gather_rows(const at::Tensor& rows) override;
+
+ private:
+  comm::Communicator& group_;
+};
+
+}  // namespace wan::parallel

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <vector>
+
+#include "wan/engine.h"
+#include "wan/request.h"
+
+namespace wan::sample {
+
+inline constexpr int training_timesteps = 1000;
+
+/// The times at which the model is evaluated (spec 6.1).
+struct Schedule {
+  std::vector<int> timesteps;  ///< [steps], 0..1000, what the model is told
+  std::vector<float> sigmas;   ///< [steps + 1], the last one is 0
+  int steps() const { return static_cast<int>(timesteps.size()); }
+};
+
+/// `shift` bends the uniform times towards the noisy end. UniPC starts at sigma 0.999, DPM++ and Euler at 1.
+Schedule make_schedule(Solver solver, int steps, double shift);
+
+/// The expert in charge of a timestep: high noise where timestep >= boundary * 1000 (spec 7.4).
+Expert expert_for(int timestep, double boundary);
+
+/// The scale of that expert's guidance.
+double guide_scale_for(Expert expert, const GuideScale& scale);
+
+}  // namespace wan::sample

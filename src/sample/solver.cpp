@@ -1,0 +1,24 @@
+#include "sample/solver.h"
+
+#include <ATen/ATen.h>
+
+#include "core/check.h"
+#include "sample/dpm_solver.h"
+#include "sample/euler.h"
+#include "sample/uni_pc.h"
+
+namespace wan::sample {
+
+std::unique_ptr<FlowSolver> make_solver(Solver solver, const Schedule& schedule) {
+  switch (solver) {
+    case Solver::unipc:
+      return std::make_unique<UniPc>(schedule);
+    case Solver::dpmpp:
+      return std::make_unique<DpmSolver>(schedule);
+    case Solver::euler:
+      return std::make_unique<Euler>(schedule);
+  }
+  fail("internal: unknown solver {}", static_cast<int>(solver));
+}
+
+}  // namespace wan::sample

@@ -1,0 +1,56 @@
+#include "sample/uni_pc.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "sample/noise_level.h"
+
+namespace wan::sample {
+
+at::Tensor UniPc::step(int i, const at::Tensor& x, const at::Tensor& velocity) {
+  const at::Tensor data = x - velocity * schedule_.sigmas[i];  // from the uncorrected sample
+  // The corrector of the last step cannot change the result: the last prediction is the data prediction
+  // itself.
+  const bool last = i + 1 == schedule_.steps();
+  const at::Tensor corrected = i == 0 || last ? x : correct(i, data);
+  at::Tensor next = predict(i, corrected, data);
+  data_2_ = data_1_;
+  data_1_ = data;
+  corrected_ = corrected;
+  previous_order_ = std::min({2, schedule_.steps() - i, i + 1});
+  return next;
+}
+
+at::Tensor UniPc::correct(int i, const at::Tensor& data) const {
+  const NoiseLevel now(schedule_.sigmas[i]);
+  const NoiseLevel before(schedule_.sigmas[i - 1]);
+  const float h = now.lambda - before.lambda;
+  const float b = std::expm1(-h);
+  const at::Tensor base = corrected_ * (now.sigma / before.sigma) - data_1_ * (now.alpha * b);
+  if (previous_order_ == 1) return base - (data - data_1_) * (0.5F * now.alpha * b);
+  const float r = (NoiseLevel(schedule_.sigmas[i - 2]).lambda - before.lambda) / h;
+  const float f = b / -h - 1.0F;
+  const float b1 = f / b;
+  const float b2 = 2.0F * (f / -h - 0.5F) / b;
+  const float rho1 = (b1 - b2) / (1.0F - r);
+  const float rho2 = b1 - rho1;
+  const at::Tensor slope = (data_2_ - data_1_) / r;
+  return base - (slope * rho1 + (data - data_1_) * rho2) * (now.alpha * b);
+}
+
+at::Tensor UniPc::predict(int i, const at::Tensor& corrected, const at::Tensor& data) const {
+  const NoiseLevel now(schedule_.sigmas[i]);
+  const NoiseLevel next(schedule_.sigmas[i + 1]);
+  if (i + 1 == schedule_.steps()) return data;  // sigma 0: expm1(-inf) = -1
+  const float h = next.lambda - now.lambda;
+  const float b = std::expm1(-h);
+  const at::Tensor first_order = corrected * (next.sigma / now.sigma) - data * (next.alpha * b);
+  if (i == 0) return first_order;
+  const float r = (NoiseLevel(schedule_.sigmas[i - 1]).lambda - now.lambda) / h;
+  const at::Tensor slope = (data_1_ - data) / r;
+  return first_order - slope * (0.5F * next.alpha * b);
+}
+
+}  // namespace wan::sample

@@ -1,0 +1,246 @@
+#include "text/tokenizer_config.h"
+
+extern "C" {
+#include <libavutil/base64.h>
+}
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "core/check.h"
+#include "core/file.h"
+
+namespace wan::text {
+namespace {
+
+using Json = nlohmann::json;
+
+// The umT5 tokenizer.json has 17 MB and a million values.
+constexpr std::uint64_t largest_file_bytes = 64ULL << 20;
+constexpr std::size_t most_values = 6'000'000;
+constexpr int deepest_nesting = 64;
+constexpr std::int64_t largest_id = (1 << 24) - 1;
+constexpr double largest_score = 1e6;
+
+/// A value of the file and where it is, so that every complaint can name its place.
+class Entry {
+ public:
+  Entry(const Json& value, std::string where) : value_(value), where_(std::move(where)) {}
+
+  template <typename... Args>
+  [[noreturn]] void refuse(fmt::format_string<Args...> format, Args&&... args) const {
+    fail("{} {}", where_.empty() ? "the file" : where_, fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  bool has(const char* key) const {
+    return value_.is_object() && value_.contains(key) && !value_[key].is_null();
+  }
+  Entry operator[](const char* key) const {
+    if (!value_.is_object()) refuse("is {}, not an object", value_.type_name());
+    const auto found = value_.find(key);
+    if (found == value_.end()) refuse("has no '{}'", key);
+    return {*found, where_.empty() ? key : fmt::format("{}.{}", where_, key)};
+  }
+  Entry operator[](std::size_t index) const {
+    return {value_.at(index), fmt::format("{}[{}]", where_, index)};
+  }
+  bool is_null() const { return value_.is_null(); }
+  std::size_t size() const {
+    if (!value_.is_array()) refuse("is {}, not an array", value_.type_name());
+    return value_.size();
+  }
+  const std::string& text() const {
+    const auto* text = value_.get_ptr<const Json::string_t*>();
+    if (text == nullptr) refuse("is {}, not a string", value_.type_name());
+    return *text;
+  }
+  bool flag() const {
+    if (!value_.is_boolean()) refuse("is {}, not true or false", value_.type_name());
+    return value_.get<bool>();
+  }
+  bool flag_or(const char* key, bool otherwise) const { return has(key) ? (*this)[key].flag() : otherwise; }
+  std::int64_t id(std::int64_t largest) const {
+    // An unsigned value above the range of the signed type is caught by the comparison of doubles.
+    if (!value_.is_number_integer() || value_.get<double>() < 0 ||
+        value_.get<double>() > static_cast<double>(largest)) {
+      refuse("is not an id between 0 and {}", largest);
+    }
+    return value_.get<std::int64_t>();
+  }
+  double score() const {
+    if (!value_.is_number() || !(std::abs(value_.get<double>()) <= largest_score)) refuse("is not a score");
+    return value_.get<double>();
+  }
+
+ private:
+  const Json& value_;
+  std::string where_;
+};
+
+/// Parses with bounds on depth and number of values, which bound memory by the file's honest content.
+Json parse_json(const std::string& text) {
+  std::size_t values = 0;
+  const auto within_bounds = [&values](int depth, Json::parse_event_t, const Json&) {
+    if (depth > deepest_nesting) fail("nests deeper than {} levels", deepest_nesting);
+    if (++values > most_values) fail("has more than {} values", most_values);
+    return true;
+  };
+  return Json::parse(text, within_bounds);
+}
+
+std::string decode_base64(const Entry& entry) {
+  const std::string& encoded = entry.text();
+  std::string decoded(AV_BASE64_DECODE_SIZE(encoded.size()), '\0');
+  const int size = av_base64_decode(reinterpret_cast<std::uint8_t*>(decoded.data()), encoded.c_str(),
+                                    static_cast<int>(decoded.size()));
+  if (size < 0) entry.refuse("is not base64");
+  decoded.resize(static_cast<std::size_t>(size));
+  return decoded;
+}
+
+std::vector<AddedToken> read_added_tokens(const Entry& entry) {
+  std::vector<AddedToken> tokens;
+  for (std::size_t i = 0; i < entry.size(); ++i) {
+    const Entry row = entry[i];
+    AddedToken token{.content = row["content"].text(),
+                     .id = row["id"].id(largest_id),
+                     .takes_left_space = row.flag_or("lstrip", false),
+                     .takes_right_space = row.flag_or("rstrip", false),
+                     .normalized = row.flag_or("normalized", false)};
+    if (token.content.empty()) row.refuse("has an empty 'content'");
+    if (row.flag_or("single_word", false)) row.refuse("asks for 'single_word', which is not supported");
+    tokens.push_back(std::move(token));
+  }
+  return tokens;
+}
+
+ReplaceStep read_replace(const Entry& entry) {
+  const Entry pattern = entry["pattern"];
+  ReplaceStep step{.literal = {}, .content = entry["content"].text()};
+  if (pattern.has("String")) {
+    step.literal = pattern["String"].text();
+    if (step.literal.empty()) pattern.refuse("is an empty string");
+  } else if (pattern["Regex"].text() != " {2,}") {
+    pattern.refuse("is '{}'; of regular expressions only ' {{2,}}' is supported", pattern["Regex"].text());
+  }
+  return step;
+}
+
+void read_normalizer(const Entry& entry, std::vector<NormalizerStep>& steps) {
+  if (entry.is_null()) return;
+  const std::string& type = entry["type"].text();
+  if (type == "Sequence") {
+    const Entry list = entry["normalizers"];
+    for (std::size_t i = 0; i < list.size(); ++i) read_normalizer(list[i], steps);
+  } else if (type == "Precompiled") {
+    const Entry map = entry["precompiled_charsmap"];
+    try {
+      steps.emplace_back(CharacterMap(decode_base64(map)));
+    } catch (const Error& error) {
+      entry.refuse("cannot be used: {}", error.what());
+    }
+  } else if (type == "Strip") {
+    steps.emplace_back(StripStep{.left = entry["strip_left"].flag(), .right = entry["strip_right"].flag()});
+  } else if (type == "Replace") {
+    steps.emplace_back(read_replace(entry));
+  } else {
+    entry.refuse("has type '{}'; Sequence, Precompiled, Strip and Replace are supported", type);
+  }
+}
+
+MetaspaceStep read_metaspace(const Entry& entry) {
+  using Prepend = MetaspaceStep::Prepend;
+  if (entry["replacement"].text() != "\u2581") entry.refuse("has a 'replacement' other than U+2581");
+  MetaspaceStep step{.prepend = Prepend::always, .split = entry.flag_or("split", true)};
+  if (!entry.has("prepend_scheme")) {
+    // Older files have only the flag.
+    step.prepend = entry.flag_or("add_prefix_space", true) ? Prepend::always : Prepend::never;
+    return step;
+  }
+  const std::string& scheme = entry["prepend_scheme"].text();
+  if (scheme != "always" && scheme != "first" && scheme != "never") {
+    entry.refuse("has prepend_scheme '{}'; there are always, first and never", scheme);
+  }
+  if (scheme != "always") step.prepend = scheme == "first" ? Prepend::first : Prepend::never;
+  return step;
+}
+
+void read_pre_tokenizer(const Entry& entry, std::vector<PreTokenizerStep>& steps) {
+  if (entry.is_null()) return;
+  const std::string& type = entry["type"].text();
+  if (type == "Sequence") {
+    const Entry list = entry["pretokenizers"];
+    for (std::size_t i = 0; i < list.size(); ++i) read_pre_tokenizer(list[i], steps);
+  } else if (type == "WhitespaceSplit") {
+    steps.emplace_back(WhitespaceSplitStep{});
+  } else if (type == "Metaspace") {
+    steps.emplace_back(read_metaspace(entry));
+  } else {
+    entry.refuse("has type '{}'; Sequence, WhitespaceSplit and Metaspace are supported", type);
+  }
+}
+
+void read_post_processor(const Entry& entry, TokenizerConfig& config) {
+  if (entry["type"].text() != "TemplateProcessing") {
+    entry.refuse("has type '{}'; TemplateProcessing is supported", entry["type"].text());
+  }
+  bool text_seen = false;
+  const Entry list = entry["single"];
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const Entry row = list[i];
+    if (row.has("Sequence")) {
+      if (text_seen) row.refuse("is a second text");
+      text_seen = true;
+      continue;
+    }
+    const std::string& name = row["SpecialToken"]["id"].text();
+    const Entry ids = entry["special_tokens"][name.c_str()]["ids"];
+    for (std::size_t k = 0; k < ids.size(); ++k) {
+      (text_seen ? config.ids_after : config.ids_before).push_back(ids[k].id(largest_id));
+    }
+  }
+  if (!text_seen) list.refuse("has no place for the text");
+}
+
+void read_model(const Entry& entry, TokenizerConfig& config) {
+  if (entry["type"].text() != "Unigram") {
+    entry.refuse("has type '{}'; Unigram is supported", entry["type"].text());
+  }
+  const Entry vocabulary = entry["vocab"];
+  const std::size_t size = vocabulary.size();
+  if (size == 0) vocabulary.refuse("is empty");
+  if (size > static_cast<std::size_t>(largest_id)) vocabulary.refuse("has {} pieces, too many", size);
+  config.vocabulary.reserve(size);
+  for (std::size_t id = 0; id < size; ++id) {
+    const Entry row = vocabulary[id];
+    if (row.size() != 2) row.refuse("is not a pair [piece, score]");
+    VocabularyPiece piece{.text = row[std::size_t{0}].text(), .score = row[std::size_t{1}].score()};
+    if (piece.text.empty()) row.refuse("has an empty piece");
+    config.vocabulary.push_back(std::move(piece));
+  }
+  config.unknown_id = entry["unk_id"].id(static_cast<std::int64_t>(size) - 1);
+  config.byte_fallback = entry.flag_or("byte_fallback", false);
+}
+
+}  // namespace
+
+TokenizerConfig read_tokenizer_config(const std::filesystem::path& path) {
+  try {
+    const Json json = parse_json(read_text_file(path, largest_file_bytes));
+    const Entry root(json, "");
+    TokenizerConfig config;
+    config.added_tokens = read_added_tokens(root["added_tokens"]);
+    read_normalizer(root["normalizer"], config.normalizer);
+    read_pre_tokenizer(root["pre_tokenizer"], config.pre_tokenizer);
+    read_model(root["model"], config);
+    read_post_processor(root["post_processor"], config);
+    return config;
+  } catch (const Json::exception& error) {
+    fail<UsageError>("{}: not valid JSON: {}", path.string(), error.what());
+  } catch (const Error& error) {
+    fail<UsageError>("{}: {}; take the file from the official checkpoint again", path.string(), error.what());
+  }
+}
+
+}  // namespace wan::text

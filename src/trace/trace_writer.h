@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+
+#include "wan/engine.h"
+
+namespace wan::trace {
+
+/// What is said once of a whole run: version, layout, host, GPU model, Slurm job, command line, start time.
+using RunAttributes = std::map<std::string, std::variant<std::int64_t, double, std::string>>;
+
+/// One row of /items.
+struct ItemRecord {
+  std::string id;
+  std::int64_t seed = 0;
+  PixelSize size;  ///< of the video
+  int frames = 0;
+  int steps = 0;
+  std::string layout;  ///< "cfg2 x ulysses2, fsdp4"
+};
+
+/// One row of /samples: a GPU at a moment.
+struct DeviceSample {
+  double time_s = 0;  ///< since the run began
+  std::int32_t rank = 0;
+  std::uint64_t vram_used_bytes = 0;
+  double power_w = 0;        ///< NaN where unknown
+  double temperature_c = 0;  ///< NaN where unknown
+};
+
+/// Writes the HDF5 trace of one group of ranks, on its leader. Every add_ and begin_ call ends with flush():
+/// a process killed between two calls leaves a file that any HDF5 reader opens. Not for use by several
+/// threads at once, nor together with other users of HDF5 in the process (the library may be built without
+/// locks).
+///
+/// Root attributes: those given. Groups, each with one dataset per column, each column with `units`:
+///   /items    id, seed, width, height, frames, steps, layout
+///   /steps    item (row of /items, -1: none), world_rank, group_rank, step, timestep, expert (enumeration),
+///             start_s, wall_s, wall_<part>_s and gpu_<part>_s for every Part, sent_bytes,
+///             vram_allocated_bytes, vram_reserved_bytes, vram_peak_bytes
+///   /phases   item, phase, start_s, wall_s, sent_bytes
+///   /samples  time_s, rank, vram_used_bytes, power_w, temperature_c
+///
+/// All members throw Error with HDF5's reason. A trace that failed once is not to be written on.
+class TraceWriter {
+ public:
+  /// Creates the file, replacing one of that name; its folder must exist.
+  TraceWriter(const std::filesystem::path& path, const RunAttributes& attributes);
+  TraceWriter(const TraceWriter&) = delete;
+  TraceWriter& operator=(const TraceWriter&) = delete;
+  TraceWriter(TraceWriter&&) = delete;
+  TraceWriter& operator=(TraceWriter&&) = delete;
+  ~TraceWriter();
+
+  /// Rows added from now on belong to this item.
+  void begin_item(const ItemRecord& item);
+  void add_steps(std::span<const StepEvent> events);
+  void add_phase(const PhaseEvent& event);
+  void add_samples(std::span<const DeviceSample> samples);
+  /// Hands all rows to the operating system.
+  void flush();
+
+ private:
+  struct Tables;
+  std::unique_ptr<Tables> tables_;
+};
+
+}  // namespace wan::trace

@@ -1,0 +1,95 @@
+"""What the command line tests share: a scratch folder, images, manifests, and running the program as a user would."""
+
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+import unittest
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+PROGRAM = Path(os.environ.get("WAN_BATCH", PROJECT / "build" / "bin" / "wan_batch"))
+MPIEXEC = os.environ.get("WAN_MPIEXEC", "mpirun")
+CHECKPOINT = PROJECT / "inputs" / "demo" / "checkpoint"
+
+DONE, FAILURE, USAGE, SOME_FAILED = 0, 1, 2, 3
+SMALL = ["--size", "64*64", "--frame-num", "5", "--sample-steps", "2", "--base-seed", "7"]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    def errors(self) -> list[str]:
+        """The program's own messages; mpirun adds others, none of which has this word."""
+        return [line for line in self.err.splitlines() if "error:" in line]
+
+    def __str__(self) -> str:
+        return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+def environment() -> dict[str, str]:
+    """Works as root, on few cores, and without a GPU that happens to be there."""
+    return os.environ | {
+        "OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
+        "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def png(width: int, height: int) -> bytes:
+    """An RGB gradient as a PNG file."""
+    rows = b"".join(b"\0" + b"".join(bytes((255 * x // width, 255 * y // height, 128)) for x in range(width)) for y in range(height))
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+class CliCase(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="wan_cli_"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.out = self.folder / "out"
+        (self.folder / "good.png").write_bytes(png(96, 64))
+
+    def manifest(self, *lines: str, name: str = "rows.csv") -> Path:
+        path = self.folder / name
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        return path
+
+    def good_manifest(self) -> Path:
+        return self.manifest("id,image,prompt", "one,good.png,A white cat")
+
+    def command(self, *arguments, ranks: int = 0) -> list[str]:
+        """ranks 0: a bare start without mpirun."""
+        launcher = [MPIEXEC, "-np", str(ranks), "--oversubscribe"] if ranks else []
+        return [*launcher, str(PROGRAM), *map(str, arguments)]
+
+    def run_program(self, *arguments, ranks: int = 0, timeout_s: int = 120) -> Result:
+        """In the scratch folder, so that a path taken as relative by mistake shows."""
+        done = subprocess.run(self.command(*arguments, ranks=ranks), cwd=self.folder, env=environment(), timeout=timeout_s,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def run_batch(self, manifest: Path, *arguments, ranks: int = 0, checkpoint: Path = CHECKPOINT) -> Result:
+        """A run with the toy checkpoint and small videos; `arguments` come last and win."""
+        return self.run_program("--ckpt-dir", checkpoint, "--output-dir", self.out, *SMALL, manifest, *arguments, ranks=ranks)
+
+    def assert_usage_error(self, result: Result, *fragments: str):
+        """Exit 2, one message that says all of it, and nothing made."""
+        self.assertEqual(result.code, USAGE, result)
+        self.assertEqual(len(result.errors()), 1, result)
+        for fragment in fragments:
+            self.assertIn(fragment, result.errors()[0])
+        made = [path for path in self.out.rglob("*.mp4")] if self.out.is_dir() else []
+        self.assertEqual(made, [])

@@ -1,0 +1,104 @@
+"""Bad rows: each fails alone with a record that says why, the others are made, exit 3."""
+
+import json
+
+from cli_case import DONE, SOME_FAILED, CliCase
+
+
+class Rows(CliCase):
+    def failures(self) -> dict[str, dict]:
+        """Records of failed items by id."""
+        records = {}
+        for path in self.out.glob("*.failed.json"):
+            records[path.name.removesuffix(".failed.json")] = json.loads(path.read_text(encoding="utf-8"))
+        return records
+
+    def assert_made(self, *ids: str):
+        for name in ids:
+            video = self.out / f"{name}.mp4"
+            self.assertTrue(video.is_file(), f"{video} is missing")
+            self.assertIn(b"ftyp", video.read_bytes()[:16])
+            self.assertEqual(json.loads((self.out / f"{name}.json").read_text(encoding="utf-8"))["status"], "done")
+        self.assertEqual({path.stem for path in self.out.glob("*.mp4")}, set(ids))
+
+    def assert_failed(self, name: str, *fragments: str, stage: str | None = None):
+        record = self.failures().get(name)
+        self.assertIsNotNone(record, f"{name} has no record; there are {sorted(self.failures())}")
+        for fragment in fragments:
+            self.assertIn(fragment, record["message"])
+        if stage is not None:
+            self.assertEqual(record["stage"], stage)
+
+    def bad_images(self) -> None:
+        good = (self.folder / "good.png").read_bytes()
+        (self.folder / "truncated.png").write_bytes(good[:len(good) // 2])
+        (self.folder / "zero.png").write_bytes(b"")
+        (self.folder / "text.png").write_text("this is not an image\n" * 20)
+        (self.folder / "folder.png").mkdir()
+
+    def test_bad_images(self):
+        self.bad_images()
+        rows = [f"{name},{name}.png,A white cat" for name in ("absent", "truncated", "zero", "text", "folder")]
+        manifest = self.manifest("id,image,prompt", "first,good.png,A white cat", *rows, "last,good.png,A black cat")
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                result = self.run_batch(manifest, "--no-resume", ranks=ranks)
+                self.assertEqual(result.code, SOME_FAILED, result)
+                self.assert_made("first", "last")
+                for name in ("absent", "truncated", "zero", "text", "folder"):
+                    self.assert_failed(name, f"{name}.png", stage="image")
+                self.assertEqual(len(self.failures()), 5)
+
+    def test_bad_values_name_line_and_column(self):
+        manifest = self.manifest(
+            "id,image,prompt,size,frame_num,sample_steps",
+            "good,good.png,A white cat,,,",
+            "number,good.png,A white cat,,,two",
+            "frames,good.png,A white cat,,6,",
+            "grid,good.png,A white cat,100*64,,",
+            "steps,good.png,A white cat,,,0",
+            "short,good.png")
+        result = self.run_batch(manifest)
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assert_made("good")
+        self.assert_failed("number", "rows.csv:3:31", "sample_steps", "'two'", stage="manifest")
+        self.assert_failed("frames", "rows.csv:4:30", "frame_num", "5 or 9", stage="manifest")
+        self.assert_failed("grid", "rows.csv:5:", "size", "multiples of 16", stage="manifest")
+        self.assert_failed("steps", "rows.csv:6:", "sample_steps", stage="manifest")
+        # The last row's values cannot be told apart, so its id is an automatic one.
+        unnamed = [record["message"] for record in self.failures().values() if "rows.csv:7:1" in record["message"]]
+        self.assertEqual(len(unnamed), 1, self.failures())
+        self.assertIn("2 values", unnamed[0])
+
+    def test_prompt_empty_after_cleaning(self):
+        manifest = self.manifest("id,image,prompt", "empty,good.png,&nbsp; &#32;", "good,good.png,A white cat")
+        result = self.run_batch(manifest)
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assert_made("good")
+        self.assert_failed("empty", "prompt")
+
+    def test_unsafe_ids_write_nothing_elsewhere(self):
+        unsafe = ["../escape", "/tmp/escape", "a/b", ".hidden", "-option", "run", "x.failed"]
+        rows = [f"{name},good.png,A white cat" for name in unsafe]
+        manifest = self.manifest("id,image,prompt", *rows, "good,good.png,A white cat")
+        before = {path for path in self.folder.rglob("*")}
+        result = self.run_batch(manifest)
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assert_made("good")
+        messages = [record["message"] for record in self.failures().values()]
+        self.assertEqual(len(messages), len(unsafe), messages)
+        for line, name in enumerate(unsafe, start=2):
+            self.assertTrue(any(f"rows.csv:{line}:1" in message and name in message for message in messages), (name, messages))
+        outside = {path for path in self.folder.rglob("*") if self.out not in path.parents} - before - {self.out}
+        self.assertEqual(outside, set())
+
+    def test_a_mended_row_is_made_by_the_next_run(self):
+        manifest = self.manifest("id,image,prompt", "one,good.png,A white cat", "two,late.png,A black cat")
+        self.assertEqual(self.run_batch(manifest).code, SOME_FAILED)
+        first = (self.out / "one.mp4").stat().st_mtime_ns
+        (self.folder / "late.png").write_bytes((self.folder / "good.png").read_bytes())
+        result = self.run_batch(manifest, "--retry-failed")
+        self.assertEqual(result.code, DONE, result)
+        self.assert_made("one", "two")
+        self.assertEqual(self.failures(), {})
+        self.assertEqual((self.out / "one.mp4").stat().st_mtime_ns, first)

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <mpi.h>
+
+#include <functional>
+#include <numeric>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "comm/deferred.h"
+#include "comm/local.h"
+#include "comm/mpi.h"
+
+namespace wan::comm::test {
+
+/// Long enough for a loaded machine, short enough that a failed assertion on one rank does not hang the test.
+inline constexpr double patience_s = 40;
+
+/// A way to make groups of all ranks, or of some of them.
+struct Backend {
+  std::string name;
+  std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)> wrap;
+  MpiOptions options;
+
+  std::unique_ptr<Communicator> world() const { return wrap(make_mpi_world(MpiEnvironment(), options)); }
+  std::unique_ptr<Communicator> group(const std::vector<int>& members, const std::string& group_name) const {
+    const std::unique_ptr<Communicator> parent = make_mpi_world(MpiEnvironment(), options);
+    return wrap(make_mpi_group(*parent, members, group_name, options));
+  }
+};
+
+inline std::ostream& operator<<(std::ostream& out, const Backend& backend) { return out << backend.name; }
+
+/// Those that fit the number of ranks this program was started with.
+inline std::vector<Backend> backends() {
+  const auto as_it_is = [](std::unique_ptr<Communicator> inner) { return inner; };
+  std::vector<Backend> all{
+      {.name = "mpi", .wrap = as_it_is, .options = {.timeout_s = patience_s}},
+      // A limit of 7 sends small test data the way of messages over 2 GiB.
+      {.name = "mpi_large", .wrap = as_it_is, .options = {.timeout_s = patience_s, .largest_count = 7}},
+      {.name = "deferred", .wrap = make_deferred, .options = {.timeout_s = patience_s}}};
+  if (MpiEnvironment().size() == 1) {
+    all.push_back(
+        {.name = "local",
+         .wrap = [](const std::unique_ptr<Communicator>& inner) { return make_local(inner->name()); },
+         .options = {}});
+  }
+  return all;
+}
+
+/// Bytes that tell seed, rank and place apart.
+inline std::byte pattern(unsigned seed, int rank, std::size_t index) {
+  std::uint64_t x =
+      index * 0x9E3779B97F4A7C15u + seed * 0xD1B54A32D192ED03u + static_cast<std::uint64_t>(rank) * 977u;
+  x = (x ^ (x >> 31)) * 0xBF58476D1CE4E5B9u;
+  return static_cast<std::byte>(x >> 56);
+}
+
+inline std::vector<std::byte> pattern_bytes(unsigned seed, int rank, std::size_t count) {
+  std::vector<std::byte> bytes(count);
+  for (std::size_t i = 0; i < count; ++i) bytes[i] = pattern(seed, rank, i);
+  return bytes;
+}
+
+}  // namespace wan::comm::test

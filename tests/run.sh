@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Sets up, builds and runs every test that needs neither a GPU nor a night. Arguments go to ctest and narrow the choice:
+#
+#   tests/run.sh [-R REGEX] [-L LABEL] ...
+set -euo pipefail
+# shellcheck source=jobs/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
+
+"$project/jobs/build.sh"
+mpi_environment
+exec "$project/.venv/bin/ctest" --test-dir "$project/build" --output-on-failure --no-tests=error -LE "nightly|gpu" -j "$(nproc)" "$@"

@@ -1,0 +1,32 @@
+#include "support/parity_case.h"
+
+#include <nlohmann/json.hpp>
+
+namespace wan::test {
+
+ParityCase load_parity_case(const std::string& name) {
+  ParityCase result;
+  result.folder = std::filesystem::path(WAN_TEST_DATA) / "parity" / name;
+  const auto parameters = nlohmann::json::parse(read_text_file(result.folder / "case.json", 1 << 20));
+  const std::string manifest = read_text_file(result.folder / "manifest.csv", 1 << 20);
+  // The one row is: case,IMAGE,PROMPT and no field is quoted.
+  const std::string row = manifest.substr(manifest.find('\n') + 1);
+  const std::size_t prompt_at = row.find(',', row.find(',') + 1) + 1;
+  Request& request = result.request;
+  request.id = "case";
+  request.prompt = row.substr(prompt_at, row.find_last_not_of("\r\n") + 1 - prompt_at);
+  request.negative_prompt = default_negative_prompt();
+  if (parameters["task"] == "i2v") request.image = result.folder / "input.png";
+  request.seed = parameters["noise_seed"];
+  request.size = parse_size(parameters["size"].get<std::string>());
+  request.frame_num = parameters["frames"];
+  request.sample_steps = parameters["steps"];
+  request.sample_shift = parameters["shift"];
+  request.guide_scale = {.low_noise = parameters["guide_low"], .high_noise = parameters["guide_high"]};
+  request.boundary = parameters["boundary"];
+  request.solver = parse_solver_name(parameters["solver"].get<std::string>());
+  result.expected = load_tensors(result.folder / "expected.safetensors");
+  return result;
+}
+
+}  // namespace wan::test

@@ -1,0 +1,365 @@
+#include "apps/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "apps/option_table.h"
+#include "support/temp_dir.h"
+
+namespace wan::apps {
+namespace {
+
+using Arguments = std::vector<std::string>;
+using ::testing::HasSubstr;
+
+Options parse(const Arguments& arguments) { return parse_options(arguments).options; }
+
+/// The options of a valid call, and these.
+Options parse_with(Arguments arguments) {
+  arguments.insert(arguments.end(), {"--ckpt-dir", "ckpt", "rows.csv"});
+  return parse(arguments);
+}
+
+std::string message_of(const Arguments& arguments) {
+  try {
+    parse_options(arguments);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::string message_with(Arguments arguments) {
+  arguments.insert(arguments.end(), {"--ckpt-dir", "ckpt", "rows.csv"});
+  return message_of(arguments);
+}
+
+std::filesystem::path write_config(const test::TempDir& folder, const std::string& text) {
+  auto path = folder / "run.cfg";
+  std::ofstream(path) << text;
+  return path;
+}
+
+TEST(Options, DefaultsLeaveToTheProgramWhatItFindsItself) {
+  const Options options = parse_with({});
+  EXPECT_EQ(options.ckpt_dir, "ckpt");
+  EXPECT_EQ(options.manifest, "rows.csv");
+  EXPECT_EQ(options.output_dir, "outputs");
+  EXPECT_EQ(options.codec, "libx264");
+  EXPECT_EQ(options.crf, 10);
+  EXPECT_EQ(options.device, Device::automatic);
+  EXPECT_EQ(options.objective, Objective::latency);
+  EXPECT_EQ(options.noise_device, NoiseDevice::cpu);
+  EXPECT_EQ(options.dit_fsdp, Switch::automatic);
+  EXPECT_EQ(options.offload_model, Switch::automatic);
+  EXPECT_EQ(options.log_level, LogLevel::normal);
+  EXPECT_TRUE(options.resume);
+  EXPECT_FALSE(options.plan || options.dry_run || options.retry_failed || options.save_latents ||
+               options.t5_cpu);
+  EXPECT_FALSE(options.task || options.image || options.prompt || options.save_file || options.trace ||
+               options.fps);
+  EXPECT_FALSE(options.precision || options.group_size || options.cfg_size || options.ulysses_size);
+  EXPECT_FALSE(options.gpus || options.gpu_memory_bytes || options.collective_timeout_s);
+  EXPECT_FALSE(options.request.size || options.request.frame_num || options.request.seed);
+}
+
+TEST(Options, SamplingValues) {
+  const Options options =
+      parse_with({"--size", "832*480", "--frame-num=49", "--sample-steps", "30", "--sample-shift", "3",
+                  "--sample-guide-scale", "3,4.5", "--boundary", "0.875", "--sample-solver", "dpm++",
+                  "--base-seed", "-1", "--negative-prompt", "blur", "--noise-device", "cuda"});
+  EXPECT_EQ(options.request.size, (PixelSize{832, 480}));
+  EXPECT_EQ(options.request.frame_num, 49);
+  EXPECT_EQ(options.request.sample_steps, 30);
+  EXPECT_EQ(options.request.sample_shift, 3.0);
+  EXPECT_EQ(options.request.guide_scale, (GuideScale{3, 4.5}));
+  EXPECT_EQ(options.request.boundary, 0.875);
+  EXPECT_EQ(options.request.solver, Solver::dpmpp);
+  EXPECT_EQ(options.request.seed, -1);
+  EXPECT_EQ(options.request.negative_prompt, "blur");
+  EXPECT_EQ(options.noise_device, NoiseDevice::cuda);
+}
+
+TEST(Options, InputAndOutput) {
+  const Options options = parse_with({"--task", "i2v-A14B", "--output-dir", "out", "--fps", "24", "--codec",
+                                      "libx265", "--crf", "18", "--save-latents", "--trace", "t.h5"});
+  EXPECT_EQ(options.task, "i2v-A14B");
+  EXPECT_EQ(options.output_dir, "out");
+  EXPECT_EQ(options.fps, 24);
+  EXPECT_EQ(options.codec, "libx265");
+  EXPECT_EQ(options.crf, 18);
+  EXPECT_TRUE(options.save_latents);
+  EXPECT_EQ(options.trace, "t.h5");
+}
+
+TEST(Options, MachineAndRun) {
+  const Options options = parse_with({"--device",
+                                      "cpu",
+                                      "--precision",
+                                      "fp32",
+                                      "--objective",
+                                      "latency",
+                                      "--group-size",
+                                      "4",
+                                      "--cfg-size",
+                                      "2",
+                                      "--ulysses-size",
+                                      "auto",
+                                      "--dit-fsdp",
+                                      "--t5-fsdp",
+                                      "off",
+                                      "--t5-cpu",
+                                      "--offload-model",
+                                      "off",
+                                      "--no-resume",
+                                      "--retry-failed",
+                                      "--collective-timeout",
+                                      "30",
+                                      "--log-level",
+                                      "verbose",
+                                      "--dry-run"});
+  EXPECT_EQ(options.device, Device::cpu);
+  EXPECT_EQ(options.precision, Precision::fp32);
+  EXPECT_EQ(options.objective, Objective::latency);
+  EXPECT_EQ(options.group_size, 4);
+  EXPECT_EQ(options.cfg_size, 2);
+  EXPECT_FALSE(options.ulysses_size);
+  EXPECT_EQ(options.dit_fsdp, Switch::on);
+  EXPECT_EQ(options.t5_fsdp, Switch::off);
+  EXPECT_TRUE(options.t5_cpu);
+  EXPECT_EQ(options.offload_model, Switch::off);
+  EXPECT_FALSE(options.resume);
+  EXPECT_TRUE(options.retry_failed);
+  EXPECT_EQ(options.collective_timeout_s, 30.0);
+  EXPECT_EQ(options.log_level, LogLevel::verbose);
+  EXPECT_TRUE(options.dry_run);
+}
+
+TEST(Options, PlanForAnotherMachine) {
+  const Options options = parse({"--ckpt-dir", "ckpt", "--plan", "--gpus", "8", "--gpu-memory", "48GiB"});
+  EXPECT_TRUE(options.plan);
+  EXPECT_EQ(options.gpus, 8);
+  EXPECT_EQ(options.gpu_memory_bytes, std::uint64_t{48} << 30);
+  EXPECT_EQ(message_with({"--gpus", "8"}), "--gpus goes with --plan only; mpirun sets the ranks of a run");
+  EXPECT_EQ(message_with({"--gpu-memory", "8GB"}),
+            "--gpu-memory goes with --plan only; a run asks the GPUs themselves");
+  EXPECT_EQ(message_with({"--plan", "--dry-run"}), "--plan and --dry-run exclude each other");
+}
+
+TEST(Options, SpellingsOfTheOfficialScript) {
+  const Options options = parse({"--task",
+                                 "i2v-A14B",
+                                 "--size",
+                                 "1280*720",
+                                 "--ckpt_dir",
+                                 "./Wan2.2-I2V-A14B",
+                                 "--image",
+                                 "in.jpg",
+                                 "--prompt",
+                                 "a cat",
+                                 "--save_file",
+                                 "out.mp4",
+                                 "--frame_num",
+                                 "81",
+                                 "--offload_model",
+                                 "False",
+                                 "--convert_model_dtype",
+                                 "--dit_fsdp",
+                                 "--t5_fsdp",
+                                 "--t5_cpu",
+                                 "--ulysses_size",
+                                 "8",
+                                 "--base_seed",
+                                 "7",
+                                 "--sample_guide_scale",
+                                 "5.0",
+                                 "--sample_steps=20",
+                                 "--sample_shift=8",
+                                 "--sample_solver",
+                                 "unipc"});
+  EXPECT_EQ(options.ckpt_dir, "./Wan2.2-I2V-A14B");
+  EXPECT_EQ(options.image, "in.jpg");
+  EXPECT_EQ(options.prompt, "a cat");
+  EXPECT_EQ(options.save_file, "out.mp4");
+  EXPECT_EQ(options.offload_model, Switch::off);
+  EXPECT_EQ(options.dit_fsdp, Switch::on);
+  EXPECT_EQ(options.t5_fsdp, Switch::on);
+  EXPECT_TRUE(options.t5_cpu);
+  EXPECT_EQ(options.ulysses_size, 8);
+  EXPECT_EQ(options.request.seed, 7);
+  EXPECT_EQ(options.request.guide_scale, (GuideScale{5, 5}));
+  EXPECT_EQ(options.request.sample_steps, 20);
+}
+
+TEST(Options, AnOptionalValueIsNotTheManifest) {
+  EXPECT_EQ(parse({"--ckpt-dir", "c", "--dit-fsdp", "rows.csv"}).manifest, "rows.csv");
+  const Options options = parse({"--ckpt-dir", "c", "--dit-fsdp", "off", "rows.csv"});
+  EXPECT_EQ(options.manifest, "rows.csv");
+  EXPECT_EQ(options.dit_fsdp, Switch::off);
+  EXPECT_EQ(parse_with({"--dit-fsdp=auto"}).dit_fsdp, Switch::automatic);
+  EXPECT_EQ(message_with({"--dit-fsdp=maybe"}), "option --dit-fsdp: 'maybe' is not one of on, off, auto");
+}
+
+TEST(Options, ValuesKeepTheirUnderscoresAndDashes) {
+  const Options options =
+      parse({"--ckpt-dir", "my_ckpt", "--prompt", "- a cat_with a hat", "--negative-prompt=--no_blur"});
+  EXPECT_EQ(options.ckpt_dir, "my_ckpt");
+  EXPECT_EQ(options.prompt, "- a cat_with a hat");
+  EXPECT_EQ(options.request.negative_prompt, "--no_blur");
+  EXPECT_EQ(parse_with({"--negative-prompt="}).request.negative_prompt, "");
+}
+
+TEST(Options, UnknownNamesGetTheNearestOne) {
+  EXPECT_EQ(message_with({"--frame-nun", "5"}), "unknown option '--frame-nun'; did you mean --frame-num?");
+  EXPECT_EQ(message_with({"--sample_step_s=5"}),
+            "unknown option '--sample_step_s'; did you mean --sample-steps?");
+  EXPECT_EQ(message_with({"--xyzzyxyzzy"}), "unknown option '--xyzzyxyzzy'; --help lists all");
+  EXPECT_THAT(message_with({"-np", "2"}), HasSubstr("unknown option '-np'"));
+  EXPECT_THAT(message_with({std::string(1 << 16, '-')}), HasSubstr("--help lists all"));
+}
+
+TEST(Options, AbbreviationsWhileUnambiguous) {
+  EXPECT_EQ(parse_with({"--frame", "5"}).request.frame_num, 5);
+  EXPECT_EQ(message_with({"--sample-s", "5"}),
+            "option '--sample-s' is ambiguous: --sample-steps, --sample-shift, --sample-solver");
+}
+
+TEST(Options, TheLastOfTwoCountsButNotOfTwoManifests) {
+  EXPECT_EQ(parse_with({"--size", "64*64", "--size", "96*64"}).request.size, (PixelSize{96, 64}));
+  EXPECT_EQ(message_with({"other.csv"}), "two manifests are given: 'other.csv' and 'rows.csv'");
+}
+
+TEST(Options, BadValuesNameTheOption) {
+  EXPECT_EQ(message_with({"--frame_num", "80"}),
+            "option --frame-num: frame_num 80 is not of the form 4n+1; nearest: 77 or 81");
+  EXPECT_THAT(message_with({"--size", "830*480"}), HasSubstr("option --size: size 830*480 is not supported"));
+  EXPECT_EQ(message_with({"--sample-steps", "0"}), "option --sample-steps: 0 is not between 1 and 1000");
+  EXPECT_EQ(message_with({"--sample-shift", "x"}), "option --sample-shift: 'x' is not a number");
+  EXPECT_EQ(message_with({"--fps", "0"}), "option --fps: 0 is not between 1 and 240");
+  EXPECT_EQ(message_with({"--crf", "52"}), "option --crf: 52 is not between 0 and 51");
+  EXPECT_EQ(message_with({"--codec", "lib;x"}),
+            "option --codec: 'lib;x' is not the name of an encoder, for example libx264");
+  EXPECT_EQ(message_with({"--task", "ti2v-5B"}), "option --task: 'ti2v-5B' is not one of i2v-A14B, t2v-A14B");
+  EXPECT_EQ(message_with({"--device", "tpu"}), "option --device: 'tpu' is not one of auto, cuda, cpu");
+  EXPECT_EQ(message_with({"--precision", "fp64"}),
+            "option --precision: 'fp64' is not one of exact, fp32, fast");
+  EXPECT_EQ(message_with({"--objective", "speed"}),
+            "option --objective: 'speed' is not one of latency, throughput");
+  EXPECT_EQ(message_with({"--noise-device", "gpu"}), "option --noise-device: 'gpu' is not one of cpu, cuda");
+  EXPECT_EQ(message_with({"--log-level", "loud"}),
+            "option --log-level: 'loud' is not one of quiet, normal, verbose");
+  EXPECT_EQ(message_with({"--cfg-size", "3"}), "option --cfg-size: 3 is not between 1 and 2");
+  EXPECT_EQ(message_with({"--group-size", "0"}), "option --group-size: 0 is not between 1 and 65536");
+  EXPECT_EQ(message_with({"--collective-timeout", "0"}),
+            "option --collective-timeout: 0 is not between 1 and 86400");
+  EXPECT_EQ(message_with({"--output-dir="}), "option --output-dir: the path is empty");
+  EXPECT_EQ(message_with({"--output-dir", ""}), "option --output-dir: the path is empty");
+  EXPECT_EQ(message_with({"--dry-run=perhaps"}), "option --dry-run: 'perhaps' is neither on nor off");
+}
+
+TEST(Options, AMissingValueIsSaidSo) {
+  EXPECT_EQ(message_of({"rows.csv", "--size"}), "option --size needs a value: --size=W*H");
+  EXPECT_EQ(message_of({"--size", "--ckpt-dir", "c"}), "option --size needs a value: --size=W*H");
+}
+
+TEST(Options, SingleRequest) {
+  const Options options = parse({"--ckpt-dir", "c", "--prompt", "a cat", "--image", "cat.png"});
+  EXPECT_FALSE(options.manifest);
+  EXPECT_EQ(message_with({"--prompt", "a cat"}),
+            "a manifest (rows.csv) and a single request (--image, --prompt, --save-file) exclude each other");
+  EXPECT_EQ(message_of({"--ckpt-dir", "c", "--image", "cat.png"}),
+            "--image is given without --prompt; a single request needs its text");
+  EXPECT_EQ(message_of({"--ckpt-dir", "c", "--prompt", "x", "--save-file", "a.avi"}),
+            "option --save-file: 'a.avi' does not end in .mp4");
+}
+
+TEST(Options, WhatARunNeeds) {
+  EXPECT_EQ(message_of({"rows.csv"}),
+            "--ckpt-dir is missing: the folder of the checkpoint in the official layout");
+  EXPECT_EQ(message_of({"--ckpt-dir", "c"}),
+            "there is nothing to make: give a manifest, or --prompt with --image; see --help");
+}
+
+TEST(Options, NotBuiltYetIsRefusedByName) {
+  for (const NotBuilt& missing : not_built_table()) {
+    const std::string argument =
+        "--" + std::string(missing.name) + "=" + std::string(missing.value.empty() ? "1" : missing.value);
+    EXPECT_THAT(message_with({argument}), HasSubstr("option --" + std::string(missing.name)));
+    EXPECT_THAT(message_with({argument}), HasSubstr("not built yet"));
+  }
+  EXPECT_EQ(message_with({"--offload_model", "True"}),
+            "option --offload-model: the value on is not built yet in this version; leave it out");
+  EXPECT_EQ(parse_with({"--offload-model", "auto"}).offload_model, Switch::automatic);
+}
+
+TEST(Options, ConfigFileGivesWhatTheCommandLineLeavesOut) {
+  const test::TempDir folder;
+  const auto path = write_config(folder,
+                                 "# a run\nckpt-dir = ckpt\nframe_num = 49\nsize=96*64  # small\n"
+                                 "manifest = rows.csv\ndry-run = on\ndit-fsdp = off\n");
+  const Options options = parse({"--config", path.string(), "--size", "64*64"});
+  EXPECT_EQ(options.ckpt_dir, "ckpt");
+  EXPECT_EQ(options.manifest, "rows.csv");
+  EXPECT_EQ(options.request.frame_num, 49);
+  EXPECT_EQ(options.request.size, (PixelSize{64, 64}));
+  EXPECT_TRUE(options.dry_run);
+  EXPECT_EQ(options.dit_fsdp, Switch::off);
+}
+
+TEST(Options, ConfigFileErrorsNameTheFile) {
+  const test::TempDir folder;
+  const auto message = [&](const std::string& text) {
+    const auto path = write_config(folder, text);
+    std::string found = message_with({"--config", path.string()});
+    if (const auto at = found.find(path.string()); at != std::string::npos)
+      found.replace(at, path.string().size(), "F");
+    return found;
+  };
+  EXPECT_EQ(message("framenum = 5\n"), "unknown option 'framenum' in F; did you mean frame-num?");
+  EXPECT_EQ(message("size = 5\n"),
+            "option size in F: '5' is not a size; write WIDTH*HEIGHT, for example 1280*720");
+  EXPECT_EQ(message("size = 64*64\nsize = 96*64\n"), "option size in F is given twice");
+  EXPECT_EQ(message("config = x\n"), "option config in F: a file cannot name another one");
+  EXPECT_THAT(message("no equals sign\n"), HasSubstr("F: "));
+  EXPECT_THAT(message_with({"--config", "/nowhere/run.cfg"}), HasSubstr("option --config: "));
+  EXPECT_THAT(message_with({"--config", folder.path().string()}), HasSubstr(folder.path().string()));
+}
+
+TEST(Options, EveryTableLineIsReachableAndInTheHelp) {
+  const std::string help = help_text();
+  for (const OptionEntry& entry : option_table()) {
+    EXPECT_THAT(help, HasSubstr("--" + std::string(entry.name))) << entry.name;
+    const auto same_name = std::ranges::count(option_table(), entry.name, &OptionEntry::name);
+    EXPECT_EQ(same_name, 1) << entry.name;
+  }
+  for (const NotBuilt& missing : not_built_table()) {
+    EXPECT_EQ(std::ranges::count(option_table(), missing.name, &OptionEntry::name), 1) << missing.name;
+  }
+  EXPECT_THAT(help, HasSubstr("1280*720"));
+  EXPECT_THAT(help, HasSubstr("Exit codes"));
+}
+
+TEST(Options, HelpAndVersionWinOverEverythingElse) {
+  EXPECT_EQ(parse_options(Arguments{"--help", "--size", "nonsense"}).action, Action::help);
+  EXPECT_EQ(parse_options(Arguments{"-h"}).action, Action::help);
+  EXPECT_EQ(parse_options(Arguments{"--version"}).action, Action::version);
+}
+
+TEST(ParseBytes, UnitsAndErrors) {
+  EXPECT_EQ(parse_bytes("48GiB"), std::uint64_t{48} << 30);
+  EXPECT_EQ(parse_bytes("48G"), std::uint64_t{48} << 30);
+  EXPECT_EQ(parse_bytes("80 GB"), 80'000'000'000U);
+  EXPECT_EQ(parse_bytes("1.5KiB"), 1536U);
+  EXPECT_EQ(parse_bytes("512B"), 512U);
+  for (const char* bad :
+       {"48", "GiB", "", "48GiBs", "48Q", "-1GB", "1e3GB", "9999999999TB", "1.2.3GB", "G"}) {
+    EXPECT_THROW(parse_bytes(bad), ValueError) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace wan::apps

@@ -1,0 +1,391 @@
+#include "batch/runner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "batch/text.h"
+#include "core/checksum.h"
+#include "core/file.h"
+#include "stub_group.h"
+#include "support/temp_dir.h"
+
+namespace wan::batch {
+namespace {
+
+using nlohmann::json;
+using test::context_for;
+using test::files_in;
+using test::message_of;
+using test::rows_of;
+using test::StubEngine;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class Runner : public ::testing::Test {
+ protected:
+  /// Runs the manifest as run `name` and returns the prompts of the items made.
+  std::vector<std::string> run(const std::vector<ManifestRow>& rows, const std::string& name,
+                               const std::function<void(RunContext&)>& change = {}) {
+    RunContext context = context_for(out_, name);
+    if (change) change(context);
+    StubEngine engine(kind_);
+    engine.on_run = on_run_;
+    test::AloneGroup group;
+    test::Recorder recorder;
+    counts_ = run_group(engine, group, rows, context, recorder);
+    result_ = finish_run(group, counts_, rows, context, engine.task());
+    std::vector<std::string> prompts;
+    for (const Request& request : engine.runs) prompts.push_back(request.prompt);
+    runs_ = engine.runs;
+    return prompts;
+  }
+  json read(const std::string& name) const { return json::parse(read_text_file(out_ / name, 1 << 20)); }
+
+  wan::test::TempDir dir_;
+  std::filesystem::path out_ = dir_ / "out";
+  TaskKind kind_ = TaskKind::t2v;
+  std::function<void(const Request&, const OutputPaths&)> on_run_;
+  GroupCounts counts_;
+  RunResult result_;
+  std::vector<Request> runs_;
+};
+
+const std::string two_rows = "id,prompt\na,cat\nb,dog\n";
+
+TEST_F(Runner, PublishesVideoSidecarAndRunRecord) {
+  const auto rows = rows_of(two_rows);
+  EXPECT_THAT(run(rows, "run-1", [](RunContext& c) { c.save_latents = true; }), ElementsAre("cat", "dog"));
+  EXPECT_THAT(files_in(out_), ElementsAre("a.json", "a.latent.safetensors", "a.mp4", "b.json",
+                                          "b.latent.safetensors", "b.mp4", "run.json"));
+  const json sidecar = read("a.json");
+  EXPECT_EQ(sidecar["outputs"]["video"]["sha256"], sha256_file_hex(out_ / "a.mp4"));
+  EXPECT_EQ(sidecar["outputs"]["latents"]["sha256"], sha256_file_hex(out_ / "a.latent.safetensors"));
+  EXPECT_EQ(sidecar["parameters"]["prompt"], "cat");
+  EXPECT_EQ(sidecar["manifest"]["line"], 2);
+  EXPECT_THAT(sidecar["command"].get<std::string>(),
+              ::testing::StartsWith("wan_batch --ckpt-dir 'my models' --prompt=cat "));
+  const json record = read("run.json");
+  EXPECT_EQ(record["exit_code"], 0);
+  EXPECT_EQ(record["counts"]["made"], 2);
+  EXPECT_TRUE(std::filesystem::is_empty(out_ / ".claims"));
+}
+
+TEST_F(Runner, ResumesWithoutDoingAnythingAgain) {
+  run(rows_of(two_rows), "run-1");
+  EXPECT_THAT(run(rows_of(two_rows), "run-2"), ElementsAre());
+  EXPECT_EQ(result_.counts.kept, 2);
+  EXPECT_EQ(exit_code(result_.counts), ExitCode::done);
+  EXPECT_THAT(run(rows_of(two_rows), "run-3", [](RunContext& c) { c.resume = false; }),
+              ElementsAre("cat", "dog"));
+  EXPECT_EQ(result_.counts.made, 2);
+}
+
+TEST_F(Runner, ChangedParametersAreMadeAgain) {
+  run(rows_of(two_rows), "run-1");
+  EXPECT_THAT(run(rows_of("id,prompt\na,cat\nb,wolf\n"), "run-2"), ElementsAre("wolf"));
+  EXPECT_THAT(run(rows_of("id,prompt,seed\na,cat,77\nb,wolf,\n"), "run-3"), ElementsAre("cat"));
+  EXPECT_THAT(run(rows_of("id,prompt,seed\na,cat,77\nb,wolf,\n"), "run-4",
+                  [](RunContext& c) { c.command_line.sample_steps = 3; }),
+              ElementsAre("cat", "wolf"));
+  EXPECT_THAT(run(rows_of("id,prompt,seed\na,cat,77\nb,wolf,\n"), "run-5",
+                  [](RunContext& c) {
+                    c.command_line.sample_steps = 3;
+                    c.save_latents = true;
+                  }),
+              ElementsAre("cat", "wolf"))
+      << "latents are asked for now and were not kept";
+}
+
+TEST_F(Runner, AutomaticSeedIsKeptByTheSidecar) {
+  const auto with_base = [](std::int64_t base) {
+    return [base](RunContext& c) { c.settings.base_seed = base; };
+  };
+  run(rows_of(two_rows), "run-1", with_base(10));
+  EXPECT_THAT(run(rows_of("id,prompt\nnew,bird\na,cat\nb,dog\n"), "run-2", with_base(500)),
+              ElementsAre("bird"));
+  std::filesystem::remove(out_ / "b.mp4");
+  run(rows_of(two_rows), "run-3", with_base(900));
+  ASSERT_EQ(runs_.size(), 1U);
+  EXPECT_EQ(runs_[0].seed, 11);
+}
+
+TEST_F(Runner, EveryAlteredOrMissingOutputIsFound) {
+  const auto rows = rows_of("id,prompt\na,1\nb,2\nc,3\nd,4\ne,5\nf,6\ng,7\n");
+  run(rows, "run-1");
+  const auto flip_a_bit = [&](const std::string& name) {
+    std::fstream file(out_ / name, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(1);
+    const int byte = file.get();
+    file.seekp(1);
+    file.put(static_cast<char>(byte ^ 1));
+  };
+  flip_a_bit("a.mp4");
+  std::filesystem::remove(out_ / "b.mp4");
+  std::filesystem::resize_file(out_ / "c.mp4", 1);
+  std::ofstream(out_ / "d.json") << "{ \"cut";
+  std::ofstream(out_ / "e.json") << R"({"run": 5, "outputs": [], "parameters": "x"})";
+  std::filesystem::rename(out_ / "f.mp4", dir_ / "elsewhere.mp4");
+  std::filesystem::create_symlink(dir_ / "elsewhere.mp4", out_ / "f.mp4");
+  EXPECT_THAT(run(rows, "run-2"), ElementsAre("1", "2", "3", "4", "5", "6"));
+  EXPECT_TRUE(std::filesystem::is_regular_file(std::filesystem::symlink_status(out_ / "f.mp4")));
+  EXPECT_THAT(run(rows, "run-3"), ElementsAre());
+}
+
+TEST_F(Runner, LinksAndPipesInPlaceOfOutputsAreReplacedNotFollowed) {
+  std::filesystem::create_directories(out_);
+  std::ofstream(dir_ / "precious") << "mine";
+  for (const std::string name : {"a.mp4", "a.json", "run.json"}) {
+    std::filesystem::create_symlink(dir_ / "precious", out_ / name);
+  }
+  ASSERT_EQ(::mkfifo((out_ / "b.mp4").c_str(), 0600), 0);
+  ASSERT_EQ(::mkfifo((out_ / "b.json").c_str(), 0600), 0);
+  EXPECT_THAT(run(rows_of(two_rows), "run-1"), ElementsAre("cat", "dog"));
+  EXPECT_EQ(read_text_file(dir_ / "precious", 100), "mine");
+  EXPECT_EQ(result_.counts.made, 2);
+}
+
+TEST_F(Runner, FolderInPlaceOfAnOutputFailsTheItemAlone) {
+  std::filesystem::create_directories(out_ / "a.mp4");
+  run(rows_of(two_rows), "run-1");
+  EXPECT_EQ(result_.counts.made, 1);
+  EXPECT_EQ(read("a.failed.json")["stage"], "write");
+  EXPECT_THAT(files_in(out_), ElementsAre("a.failed.json", "a.mp4", "b.json", "b.mp4", "run.json"));
+}
+
+TEST_F(Runner, FailuresAreRecordedKeptAndRetriedOnRequest) {
+  on_run_ = [](const Request& request, const OutputPaths& outputs) {
+    std::ofstream(outputs.video) << "half a vid";
+    if (request.id == "a") fail_item("denoise", "NaN in step 3");
+  };
+  const auto rows = rows_of("id,prompt,sample_steps\na,cat,2\nb,dog,2\nc,cannot be made,2\nd,bird,two\n");
+  run(rows, "run-1");
+  EXPECT_EQ(result_.counts.made, 1);
+  EXPECT_EQ(result_.counts.failed, 3);
+  EXPECT_EQ(exit_code(result_.counts), ExitCode::some_failed);
+  EXPECT_THAT(files_in(out_),
+              ElementsAre("a.failed.json", "b.json", "b.mp4", "c.failed.json", "d.failed.json", "run.json"));
+  EXPECT_EQ(read("a.failed.json")["message"], "NaN in step 3");
+  EXPECT_EQ(read("c.failed.json")["stage"], "image");
+  EXPECT_EQ(read("d.failed.json")["message"], "manifest.csv:5:8: sample_steps: 'two' is not a whole number");
+
+  on_run_ = {};
+  EXPECT_THAT(run(rows, "run-2"), ElementsAre());
+  EXPECT_EQ(result_.counts.failed_before, 3);
+  EXPECT_EQ(exit_code(result_.counts), ExitCode::some_failed);
+  EXPECT_THAT(run(rows, "run-3", [](RunContext& c) { c.retry_failed = true; }), ElementsAre("cat"));
+  EXPECT_EQ(result_.counts.made, 1);
+  EXPECT_EQ(result_.counts.failed, 2) << "tried again, failed again";
+  EXPECT_FALSE(std::filesystem::exists(out_ / "a.failed.json"));
+  EXPECT_THAT(run(rows_of("id,prompt,sample_steps\na,cat,2\nb,dog,2\nc,can be made,2\nd,bird,2\n"), "run-4"),
+              ElementsAre("can be made", "bird"))
+      << "changed rows are tried again without being asked";
+  EXPECT_EQ(exit_code(result_.counts), ExitCode::done);
+}
+
+TEST_F(Runner, ChangedOrRepairedImageIsMadeAgainAndAMissingOneIsNot) {
+  kind_ = TaskKind::i2v;
+  std::ofstream(dir_ / "x.png") << "pixels";
+  const auto rows = parse_manifest("id,image,prompt\na,x.png,cat\n", dir_ / "m.csv", kind_);
+  EXPECT_THAT(run(rows, "run-1"), ElementsAre("cat"));
+  EXPECT_THAT(run(rows, "run-2"), ElementsAre());
+  std::ofstream(dir_ / "x.png") << "other pixels";
+  EXPECT_THAT(run(rows, "run-3"), ElementsAre("cat"));
+  std::filesystem::remove(dir_ / "x.png");
+  EXPECT_THAT(run(rows, "run-4"), ElementsAre());
+  EXPECT_EQ(result_.counts.kept, 1);
+}
+
+TEST_F(Runner, OtherExceptionsLeaveWithNothingHalfDone) {
+  on_run_ = [](const Request&, const OutputPaths& outputs) {
+    std::ofstream(outputs.video) << "half a vid";
+    fail("the GPU fell off the bus");
+  };
+  EXPECT_EQ(message_of<Error>([&] { run(rows_of(two_rows), "run-1"); }), "the GPU fell off the bus");
+  EXPECT_THAT(files_in(out_), ElementsAre());
+  EXPECT_TRUE(std::filesystem::is_empty(out_ / ".claims"));
+  on_run_ = {};
+  EXPECT_THAT(run(rows_of(two_rows), "run-2"), ElementsAre("cat", "dog"));
+}
+
+TEST_F(Runner, EngineThatLeavesNoPlainFileFailsTheItem) {
+  on_run_ = [this](const Request& request, const OutputPaths& outputs) {
+    if (request.id == "a") std::filesystem::create_symlink(dir_ / "elsewhere", outputs.video);
+  };
+  run(rows_of(two_rows), "run-1");
+  EXPECT_EQ(result_.counts.made, 1);
+  EXPECT_EQ(result_.counts.failed, 1);
+}
+
+TEST_F(Runner, StopsBetweenItemsAndGoesOnLater) {
+  int asked = 0;
+  run(rows_of(two_rows), "run-1", [&](RunContext& c) { c.stop_requested = [&] { return ++asked > 1; }; });
+  EXPECT_TRUE(counts_.stopped);
+  EXPECT_EQ(result_.counts.open, 1);
+  EXPECT_EQ(exit_code(result_.counts), ExitCode::stopped_early);
+  EXPECT_EQ(read("run.json")["exit_code"], 85);
+  EXPECT_THAT(run(rows_of(two_rows), "run-2"), ElementsAre("dog"));
+}
+
+TEST_F(Runner, ItemsOfALivingOwnerAreLeftToIt) {
+  const OutputFolder folder(out_);
+  ClaimBoard other(folder.claims(), ClaimOwner::this_process("other", "9"),
+                   {.heartbeat = std::chrono::milliseconds(10), .stale_after = std::chrono::seconds(30)});
+  const ClaimAttempt held = other.try_claim("a");
+  EXPECT_THAT(run(rows_of(two_rows), "run-1"), ElementsAre("dog"));
+  EXPECT_EQ(result_.counts.open, 1);
+  EXPECT_EQ(exit_code(result_.counts), ExitCode::done);
+}
+
+TEST_F(Runner, ThousandRowsOfWhichTwoHundredAreBad) {
+  std::string text = "prompt,sample_steps\n";
+  for (int i = 0; i < 1000; ++i) text += fmt::format("cat {},{}\n", i, i % 5 == 0 ? "none" : "4");
+  run(rows_of(text), "run-1");
+  EXPECT_EQ(result_.counts.made, 800);
+  EXPECT_EQ(result_.counts.failed, 200);
+  EXPECT_EQ(exit_code(result_.counts), ExitCode::some_failed);
+  EXPECT_EQ(files_in(out_).size(), 800U * 2 + 200 + 1);
+}
+
+TEST(OutputFolderTest, UnusableFoldersAreUsageErrors) {
+  const wan::test::TempDir dir;
+  std::ofstream(dir / "file") << "x";
+  const auto message = [](const std::filesystem::path& path) {
+    return message_of<UsageError>([&] { OutputFolder{path}; });
+  };
+  EXPECT_THAT(message(dir / "file" / "out"),
+              HasSubstr("file/out: Not a directory; choose another with --output-dir"));
+  EXPECT_THAT(message(dir / "file"), HasSubstr("file"));
+  EXPECT_THAT(message("/proc/nowhere"), HasSubstr("/proc/nowhere"));
+  EXPECT_THAT(message("/proc"), HasSubstr("cannot write to the output folder /proc"));
+  std::filesystem::create_directories(dir / "real" / "out");
+  std::filesystem::create_directory_symlink(dir / "real" / "out", dir / "link");
+  EXPECT_EQ(message(dir / "link"), "no error") << "the folder itself may be a link";
+  std::filesystem::create_directories(dir / "trap");
+  std::filesystem::create_directory_symlink("/tmp", dir / "trap" / ".claims");
+  EXPECT_THAT(message(dir / "trap"), HasSubstr(".claims is in the way"));
+}
+
+/// Several processes of one manifest; `kill_some` of them end by SIGKILL in the middle of an item.
+class Processes : public Runner {
+ protected:
+  enum class Stage { none, before_video, after_video, between_renames };
+
+  /// A worker that writes one byte to `made` for each item its engine ran.
+  pid_t spawn(const std::vector<ManifestRow>& rows, const std::string& name, Stage kill_at, int kill_after) {
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    int runs = 0;
+    on_run_ = [&](const Request& request, const OutputPaths& outputs) {
+      ++runs;
+      const bool is_doomed = kill_at != Stage::none && runs > kill_after;
+      if (is_doomed && kill_at == Stage::before_video) ::kill(::getpid(), SIGKILL);
+      if (is_doomed && kill_at == Stage::after_video) {
+        std::ofstream(outputs.video) << "half a video";
+        ::kill(::getpid(), SIGKILL);
+      }
+      if (is_doomed && kill_at == Stage::between_renames) {
+        std::ofstream(outputs.video) << StubEngine::content(request);
+        std::filesystem::rename(outputs.video, out_ / (request.id + ".mp4"));
+        ::kill(::getpid(), SIGKILL);
+      }
+      std::ofstream(dir_ / "log", std::ios::app) << request.id + "\n";
+    };
+    try {
+      run(rows, name);
+    } catch (const std::exception& error) {
+      std::fputs(error.what(), stderr);
+      ::_exit(9);
+    }
+    ::_exit(0);
+  }
+  static int wait_for(pid_t child) {
+    int status = 0;
+    return ::waitpid(child, &status, 0) == child ? status : -1;
+  }
+  std::vector<std::string> log() const {
+    std::ifstream file(dir_ / "log");
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(file, line);) lines.push_back(line);
+    return lines;
+  }
+  void expect_complete(const std::vector<ManifestRow>& rows) {
+    std::vector<std::string> expected{"run.json"};
+    for (const ManifestRow& row : rows) {
+      expected.push_back(row.id + ".json");
+      expected.push_back(row.id + ".mp4");
+    }
+    std::ranges::sort(expected);
+    EXPECT_EQ(files_in(out_), expected);
+    for (const ManifestRow& row : rows) {
+      const json sidecar = read(row.id + ".json");
+      EXPECT_EQ(sidecar["outputs"]["video"]["sha256"], sha256_file_hex(out_ / (row.id + ".mp4")));
+    }
+    EXPECT_TRUE(std::filesystem::is_empty(out_ / ".claims"));
+  }
+  static std::vector<ManifestRow> many_rows(int count) {
+    std::string text = "id,prompt\n";
+    for (int i = 0; i < count; ++i) text += fmt::format("i{},cat {}\n", i, i);
+    return rows_of(text);
+  }
+};
+
+TEST_F(Processes, ManyAtOnceMakeEachItemOnce) {
+  const auto rows = many_rows(60);
+  std::vector<pid_t> children;
+  for (int i = 0; i < 12; ++i) children.push_back(spawn(rows, fmt::format("run-{}", i), Stage::none, 0));
+  for (const pid_t child : children) EXPECT_EQ(wait_for(child), 0);
+  const auto made = log();
+  EXPECT_EQ(made.size(), rows.size());
+  EXPECT_EQ(std::set<std::string>(made.begin(), made.end()).size(), rows.size());
+  expect_complete(rows);
+}
+
+TEST_F(Processes, KilledAtAnyStageNothingIsLostOrDoubledOnRerun) {
+  const auto rows = many_rows(6);
+  for (const Stage stage : {Stage::before_video, Stage::after_video, Stage::between_renames}) {
+    for (int after = 0; after < 4; ++after) {
+      std::filesystem::remove_all(out_);
+      std::filesystem::remove(dir_ / "log");
+      const int status = wait_for(spawn(rows, "run-1", stage, after));
+      ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+      EXPECT_EQ(wait_for(spawn(rows, "run-2", Stage::none, 0)), 0);
+      const auto made = log();
+      EXPECT_EQ(made.size(), rows.size()) << "each item finished once";
+      EXPECT_EQ(std::set<std::string>(made.begin(), made.end()).size(), rows.size());
+      expect_complete(rows);
+    }
+  }
+}
+
+TEST_F(Processes, KilledAtRandomMomentsUntilDone) {
+  const auto rows = many_rows(40);
+  int kills = 0;
+  for (int start = 0; start < 30; ++start) {
+    const pid_t child = spawn(rows, fmt::format("run-{}", start), Stage::none, 0);
+    ::usleep(static_cast<useconds_t>(1000 + start * 700));
+    ::kill(child, SIGKILL);
+    const int status = wait_for(child);
+    kills += WIFSIGNALED(status) ? 1 : 0;
+    for (const std::string& name : files_in(out_)) {
+      if (!name.ends_with(".json") || name.starts_with('.')) continue;
+      EXPECT_NO_THROW(read(name)) << name << " is whole";
+    }
+  }
+  EXPECT_GT(kills, 0);
+  EXPECT_EQ(wait_for(spawn(rows, "last", Stage::none, 0)), 0);
+  for (const ManifestRow& row : rows) {
+    const json sidecar = read(row.id + ".json");
+    EXPECT_EQ(sidecar["outputs"]["video"]["sha256"], sha256_file_hex(out_ / (row.id + ".mp4")));
+  }
+}
+
+}  // namespace
+}  // namespace wan::batch

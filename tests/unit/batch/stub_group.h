@@ -1,0 +1,139 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "batch/runner.h"
+#include "comm/communicator.h"
+#include "core/check.h"
+#include "wan/engine.h"
+
+namespace wan::batch::test {
+
+/// A group of one rank.
+class AloneGroup final : public comm::Communicator {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  const std::string& name() const override { return name_; }
+  comm::Ticket all_gather(std::span<const std::byte> send, std::span<std::byte> receive) override {
+    std::memmove(receive.data(), send.data(), send.size());
+    return {};
+  }
+  comm::Ticket all_to_all(std::span<const std::byte> send, std::span<std::byte> receive) override {
+    return all_gather(send, receive);
+  }
+  comm::Ticket all_reduce(std::span<float>, comm::ReduceOp) override { return {}; }
+  comm::Ticket all_reduce(std::span<std::int64_t>, comm::ReduceOp) override { return {}; }
+  comm::Ticket broadcast(std::span<std::byte>, int) override {
+    ++broadcasts;
+    return {};
+  }
+  comm::Ticket exchange(std::span<const comm::PeerTransfer>) override { return {}; }
+  comm::Ticket barrier() override { return {}; }
+  const comm::Traffic& traffic() const override { return traffic_; }
+
+  int broadcasts = 0;
+
+ private:
+  std::string name_ = "group";
+  comm::Traffic traffic_;
+};
+
+/// Writes small files that depend on the request alone, as a video does.
+class StubEngine final : public Engine {
+ public:
+  explicit StubEngine(TaskKind kind = TaskKind::t2v)
+      : task_{.kind = kind,
+              .name = kind == TaskKind::i2v ? "i2v-A14B" : "t2v-A14B",
+              .defaults = default_parameters(kind)} {}
+
+  const Task& task() const override { return task_; }
+  void validate(const Request& request) const override {
+    if (request.prompt == "cannot be made") fail_item("image", "{} is a stub's bad image", request.id);
+  }
+  RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer) override {
+    runs.push_back(request);
+    if (on_run) on_run(request, outputs);
+    observer.on_phase({.phase = "text", .start_s = 0, .wall_s = 0.001, .sent_bytes = 0});
+    std::ofstream(outputs.video) << content(request);
+    if (!outputs.latents.empty()) std::ofstream(outputs.latents) << "latents of " << content(request);
+    return {.size = {64, 32},
+            .frames = request.frame_num,
+            .layout = "alone",
+            .device = "cpu",
+            .precision = "fp32",
+            .phase_s = {{"text", 0.001}},
+            .median_step_s = 0.5};
+  }
+  static std::string content(const Request& request) {
+    return fmt::format("{} {} {} {}\n", request.id, request.prompt, request.seed, request.sample_steps);
+  }
+
+  std::vector<Request> runs;
+  std::function<void(const Request&, const OutputPaths&)> on_run;
+
+ private:
+  Task task_;
+};
+
+/// Keeps what happened to the items.
+class Recorder final : public ItemObserver {
+ public:
+  void on_phase(const PhaseEvent&) override {}
+  void on_step(const StepEvent&) override {}
+  void on_item_start(const ItemStart& start) override { started.push_back(start.request.id); }
+  void on_item_end(const ItemOutcome& outcome) override { ended.push_back(outcome); }
+
+  std::vector<std::string> started;
+  std::vector<ItemOutcome> ended;
+};
+
+inline RunContext context_for(const std::filesystem::path& folder, const std::string& run = "run-1") {
+  RunContext context{
+      .folder = OutputFolder(folder),
+      .command_line = {},
+      .settings = {},
+      .origin = {},
+      .job = "",
+      .timing = {.heartbeat = std::chrono::milliseconds(20), .stale_after = std::chrono::milliseconds(300)},
+      .stop_requested = {}};
+  context.origin.run = run;
+  context.origin.host = "here";
+  context.origin.manifest = "manifest.csv";
+  context.origin.command = {"wan_batch", "--ckpt-dir", "my models"};
+  return context;
+}
+
+inline std::vector<ManifestRow> rows_of(const std::string& csv, TaskKind kind = TaskKind::t2v) {
+  return parse_manifest(csv, "manifest.csv", kind);
+}
+
+/// Names of all files in a folder that are not its claims folder.
+inline std::vector<std::string> files_in(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.path().filename() != ".claims") names.push_back(entry.path().filename().string());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+/// The message of the Error that `call` throws, "no error" if none.
+template <typename Expected, typename Call>
+std::string message_of(Call&& call) {
+  try {
+    call();
+  } catch (const Expected& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+}  // namespace wan::batch::test

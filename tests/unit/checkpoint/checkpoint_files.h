@@ -1,0 +1,81 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "wan/error.h"
+
+namespace wan::checkpoint::test {
+
+inline std::string test_data(const std::string& name) { return std::string(WAN_TEST_DATA) + "/" + name; }
+
+inline void write_bytes(const std::filesystem::path& path, std::string_view bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  ASSERT_TRUE(file.good()) << path;
+}
+
+inline std::string read_bytes(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// An integer's little-endian bytes.
+template <typename T>
+std::string little_endian(T value) {
+  std::string bytes(sizeof(T), '\0');
+  std::memcpy(bytes.data(), &value, sizeof(T));
+  return bytes;
+}
+
+/// A safetensors file of this header and so many bytes of data.
+inline std::string safetensors(const std::string& header, std::size_t data_bytes) {
+  return little_endian<std::uint64_t>(header.size()) + header + std::string(data_bytes, '\1');
+}
+
+/// What the error says; fails the test if there is none or if it is not a UsageError.
+template <typename Action>
+std::string usage_error_of(Action action) {
+  try {
+    action();
+  } catch (const UsageError& error) {
+    return error.what();
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << "not a UsageError: " << error.what();
+    return error.what();
+  }
+  ADD_FAILURE() << "accepted";
+  return "";
+}
+
+/// One member of a zip archive to be built, and what to get wrong about it.
+struct ZipMemberSpec {
+  std::string name;
+  std::string bytes;
+  std::uint16_t method = 0;
+  std::uint16_t flags = 0;
+  std::string local_name = {};      ///< if the local header is to have another
+  std::uint32_t claimed_bytes = 0;  ///< if not 0: the size that the directory claims
+};
+
+struct ZipOptions {
+  bool zip64 = false;  ///< sizes, offsets and the end record in their 64-bit forms
+  std::string comment = {};
+  int extra_members = 0;  ///< that the end record counts and the directory has not
+  std::uint16_t disk = 0;
+};
+
+/// Builds zip archives byte by byte, wrong ones too.
+std::string build_zip(const std::vector<ZipMemberSpec>& members, const ZipOptions& options = {});
+
+}  // namespace wan::checkpoint::test

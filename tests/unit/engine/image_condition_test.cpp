@@ -1,0 +1,57 @@
+#include "engine/image_condition.h"
+
+#include <gtest/gtest.h>
+
+#include "support/parity_case.h"
+#include "wan/error.h"
+
+namespace wan::engine {
+namespace {
+
+struct SizeCase {
+  PixelSize image, size, expected;
+};
+class FitToArea : public testing::TestWithParam<SizeCase> {};
+
+TEST_P(FitToArea, AsInTheTableOfTheSpec) {
+  EXPECT_EQ(fit_to_area(GetParam().image, GetParam().size), GetParam().expected);
+}
+
+constexpr PixelSize small{832, 480};
+constexpr PixelSize large{1280, 720};
+INSTANTIATE_TEST_SUITE_P(
+    Table72, FitToArea,
+    testing::Values(SizeCase{{480, 832}, small, {480, 832}}, SizeCase{{480, 832}, large, {720, 1248}},
+                    SizeCase{{832, 480}, small, {832, 464}}, SizeCase{{832, 480}, large, {1248, 720}},
+                    SizeCase{{1920, 1080}, small, {832, 464}}, SizeCase{{1280, 720}, large, {1280, 720}},
+                    SizeCase{{720, 1280}, small, {464, 832}}, SizeCase{{720, 1280}, large, {720, 1280}},
+                    SizeCase{{500, 500}, small, {624, 624}}, SizeCase{{500, 500}, large, {960, 960}},
+                    SizeCase{{4000, 3000}, small, {720, 544}}, SizeCase{{640, 480}, large, {1104, 816}},
+                    SizeCase{{1000, 1500}, small, {512, 768}}, SizeCase{{1000, 1500}, large, {768, 1168}},
+                    SizeCase{{832, 1104}, small, {544, 720}}, SizeCase{{832, 1104}, large, {832, 1104}}));
+
+TEST(FitToAreaLimits, AnImageTooThinForTheGridIsRefused) {
+  EXPECT_THROW(fit_to_area({10000, 1}, {64, 64}), ItemError);
+}
+
+class ResizeParity : public testing::TestWithParam<std::string> {};
+
+TEST_P(ResizeParity, MatchesTheReference) {
+  const test::ParityCase parity = test::load_parity_case(GetParam());
+  const media::Image image = media::read_image(parity.request.image);
+  const PixelSize target = fit_to_area({image.width, image.height}, parity.request.size);
+  EXPECT_LT(test::relative_error(resize_image(image, target), parity.tensor("image.resized")), 1e-6);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, ResizeParity, testing::Values("i2v_landscape", "i2v_portrait_ragged"));
+
+TEST(Resize, EqualSizeIsTheIdentity) {
+  media::Image image{.width = 2, .height = 1, .rgb = {0, 51, 255, 102, 153, 204}};
+  const at::Tensor pixels = resize_image(image, {2, 1});  // [3, 1, 2]
+  EXPECT_NEAR(pixels[0][0][0].item<float>(), -1.0, 1e-6);
+  EXPECT_NEAR(pixels[2][0][0].item<float>(), 1.0, 1e-6);
+  EXPECT_NEAR(pixels[1][0][1].item<float>(), 153 / 255.0 * 2 - 1, 1e-6);
+}
+
+}  // namespace
+}  // namespace wan::engine

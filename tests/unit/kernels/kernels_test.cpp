@@ -1,0 +1,128 @@
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kernels/attention.h"
+#include "kernels/linear.h"
+#include "kernels/normalization.h"
+#include "kernels/rotary.h"
+
+namespace wan::kernels {
+namespace {
+
+double error(const at::Tensor& actual, const at::Tensor& expected) {
+  const at::Tensor wide = expected.to(at::kDouble);
+  return ((actual.to(at::kDouble) - wide).norm() / wide.norm()).item<double>();
+}
+
+struct AttentionCase {
+  std::int64_t queries, keys, heads, head_dim;
+};
+class Attention : public testing::TestWithParam<AttentionCase> {};
+
+TEST_P(Attention, MatchesTheReference) {
+  const AttentionCase& c = GetParam();
+  const at::Tensor q = at::randn({c.queries, c.heads, c.head_dim});
+  const at::Tensor k = at::randn({c.keys, c.heads, c.head_dim});
+  const at::Tensor v = at::randn({c.keys, c.heads, c.head_dim});
+  const at::Tensor exact = attention_reference(q.to(at::kDouble), k.to(at::kDouble), v.to(at::kDouble));
+  EXPECT_LT(error(attention(q, k, v), exact), 1e-6);
+  EXPECT_LT(error(attention_reference(q, k, v), exact), 1e-6);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Attention,
+                         testing::Values(AttentionCase{1, 1, 1, 8}, AttentionCase{70, 70, 4, 24},
+                                         AttentionCase{33, 512, 3, 24}, AttentionCase{130, 65, 2, 128}));
+
+TEST(Attention, TakesStridedInputs) {
+  const at::Tensor qkv = at::randn({40, 3, 2, 16});  // [tokens, 3, heads, head_dim]
+  const at::Tensor strided = attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2));
+  const at::Tensor packed =
+      attention(qkv.select(1, 0).contiguous(), qkv.select(1, 1).contiguous(), qkv.select(1, 2).contiguous());
+  EXPECT_LT(error(strided, packed), 1e-6);
+}
+
+TEST(Normalization, LayerNormModulateByItsFormula) {
+  const at::Tensor x = at::randn({7, 48}) * 3 + 1;
+  const at::Tensor scale = at::randn({48});
+  const at::Tensor shift = at::randn({48});
+  const at::Tensor wide = x.to(at::kDouble);
+  const at::Tensor centered = wide - wide.mean(1, true);
+  const at::Tensor normed = centered / at::sqrt(centered.square().mean(1, true) + 1e-6);
+  EXPECT_LT(error(layer_norm_modulate(x, scale, shift, 1e-6, at::kFloat), normed * (1 + scale) + shift),
+            1e-6);
+  EXPECT_LT(error(layer_norm_affine(x, scale, shift, 1e-6, at::kFloat), normed * scale + shift), 1e-6);
+  EXPECT_EQ(layer_norm_modulate(x, scale, shift, 1e-6, at::kBFloat16).scalar_type(), at::kBFloat16);
+}
+
+TEST(Normalization, RmsNormSpansTheWholeRow) {
+  const at::Tensor x = at::randn({5, 24});
+  const at::Tensor weight = at::randn({24});
+  const at::Tensor wide = x.to(at::kDouble);
+  EXPECT_LT(error(rms_norm(x, weight, 1e-6), wide / at::sqrt(wide.square().mean(1, true) + 1e-6) * weight),
+            1e-6);
+}
+
+TEST(Normalization, AddGatedWithAndWithoutGate) {
+  const at::Tensor x = at::randn({5, 8});
+  const at::Tensor y = at::randn({5, 8});
+  const at::Tensor gate = at::randn({8});
+  at::Tensor gated = x.clone();
+  add_gated(gated, y, gate);
+  EXPECT_LT(error(gated, x + y * gate), 1e-6);
+  at::Tensor plain = x.clone();
+  add_gated(plain, y, {});
+  EXPECT_LT(error(plain, x + y), 1e-6);
+}
+
+TEST(Rotary, TurnsAdjacentPairsByTheGridPosition) {
+  const TokenGrid grid{.frames = 2, .rows = 3, .columns = 4};
+  const std::int64_t head_dim = 24;  // 12 pairs: 4 for the frame, 4 for the row, 4 for the column
+  const RotaryTable table = make_rotary_table(grid, head_dim, 0, grid.tokens());
+  const std::int64_t token = (1 * 3 + 2) * 4 + 3;  // frame 1, row 2, column 3
+  for (int j = 0; j < 4; ++j) {
+    const double speed = std::pow(10000.0, -2.0 * j / 8.0);
+    EXPECT_NEAR(table.cos[token][j].item<float>(), std::cos(1 * speed), 1e-7);
+    EXPECT_NEAR(table.sin[token][4 + j].item<float>(), std::sin(2 * speed), 1e-7);
+    EXPECT_NEAR(table.sin[token][8 + j].item<float>(), std::sin(3 * speed), 1e-7);
+  }
+  const at::Tensor x = at::randn({grid.tokens(), 2, head_dim});
+  const at::Tensor turned = apply_rotary(x, table);
+  const float a = x[token][1][2].item<float>();
+  const float b = x[token][1][3].item<float>();
+  const double angle = std::pow(10000.0, -2.0 * 1 / 8.0);  // pair 1 of the frame axis
+  EXPECT_NEAR(turned[token][1][2].item<float>(), a * std::cos(angle) - b * std::sin(angle), 1e-5);
+  EXPECT_NEAR(turned[token][1][3].item<float>(), a * std::sin(angle) + b * std::cos(angle), 1e-5);
+}
+
+TEST(Rotary, HeadSize128SplitsInto22And21And21Pairs) {
+  const RotaryTable table =
+      make_rotary_table({.frames = 2, .rows = 2, .columns = 2}, 128, 7, 1);  // the token at (1, 1, 1)
+  EXPECT_NEAR(table.cos[0][21].item<float>(), std::cos(std::pow(10000.0, -42.0 / 44.0)), 1e-7);
+  EXPECT_NEAR(table.cos[0][22].item<float>(), std::cos(1.0), 1e-7);
+  EXPECT_NEAR(table.cos[0][43].item<float>(), std::cos(1.0), 1e-7);
+}
+
+TEST(Rotary, PaddingIsNotTurnedAndSlicesAgree) {
+  const TokenGrid grid{.frames = 1, .rows = 2, .columns = 3};
+  const RotaryTable whole = make_rotary_table(grid, 24, 0, 8);
+  const RotaryTable tail = make_rotary_table(grid, 24, 4, 4);
+  EXPECT_TRUE(at::equal(whole.cos.narrow(0, 4, 4), tail.cos));
+  EXPECT_TRUE(at::equal(whole.sin.narrow(0, 4, 4), tail.sin));
+  const at::Tensor x = at::randn({4, 1, 24});
+  EXPECT_TRUE(at::equal(apply_rotary(x, tail).narrow(0, 2, 2), x.narrow(0, 2, 2)));
+}
+
+TEST(Linear, RoundsItsInputToTheWeightsType) {
+  const at::Tensor x = at::randn({3, 8});
+  const at::Tensor weight = at::randn({5, 8}).to(at::kBFloat16);
+  EXPECT_EQ(kernels::linear(x, weight).scalar_type(), at::kBFloat16);
+  const at::Tensor wide = at::randn({4});
+  const double inner = 0.7978845608028654;
+  const at::Tensor expected = wide * 0.5 * (1 + at::tanh((wide + wide.pow(3) * 0.044715) * inner));
+  EXPECT_TRUE(at::allclose(gelu_tanh(wide), expected, 1e-5, 1e-6));
+}
+
+}  // namespace
+}  // namespace wan::kernels

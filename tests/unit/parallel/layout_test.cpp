@@ -1,0 +1,71 @@
+#include "parallel/layout.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "wan/error.h"
+
+namespace wan::parallel {
+namespace {
+
+using comm::GridShape;
+using testing::HasSubstr;
+
+std::string refusal(const LayoutWishes& wishes, int world, std::int64_t heads, bool guided = true) {
+  try {
+    const GridShape shape = choose_grid(wishes, world, heads, guided);
+    return "accepted " + describe(shape);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+}
+
+TEST(ChooseGrid, PrefersGuidanceBeforeTheSequence) {
+  EXPECT_EQ(choose_grid({}, 1, 40, true), (GridShape{1, 1, 1}));
+  EXPECT_EQ(choose_grid({}, 2, 40, true), (GridShape{2, 2, 1}));
+  EXPECT_EQ(choose_grid({}, 4, 40, true), (GridShape{4, 2, 2}));
+  EXPECT_EQ(choose_grid({}, 8, 40, true), (GridShape{8, 2, 4}));
+  EXPECT_EQ(choose_grid({}, 4, 40, false), (GridShape{4, 1, 4}));
+}
+
+TEST(ChooseGrid, PicksAnotherLayoutWhereHeadsDoNotDivide) {
+  EXPECT_EQ(choose_grid({}, 3, 40, true), (GridShape{1, 1, 1}));  // 3 divides neither 2 passes nor 40 heads
+  EXPECT_EQ(choose_grid({}, 3, 3, true), (GridShape{3, 1, 3}));
+  EXPECT_EQ(choose_grid({}, 4, 3, true), (GridShape{2, 2, 1}));  // two groups of two
+  EXPECT_EQ(choose_grid({}, 6, 3, true), (GridShape{6, 2, 3}));
+}
+
+TEST(ChooseGrid, ThroughputTakesTheSmallestGroups) {
+  EXPECT_EQ(choose_grid({.objective = Objective::throughput}, 4, 40, true), (GridShape{1, 1, 1}));
+  EXPECT_EQ(choose_grid({.group_size = 2, .objective = Objective::throughput}, 4, 40, true),
+            (GridShape{2, 2, 1}));
+}
+
+TEST(ChooseGrid, ObeysWishes) {
+  EXPECT_EQ(choose_grid({.cfg_size = 1}, 4, 40, true), (GridShape{4, 1, 4}));
+  EXPECT_EQ(choose_grid({.ulysses_size = 1}, 4, 40, true), (GridShape{2, 2, 1}));
+  EXPECT_EQ(choose_grid({.group_size = 2, .cfg_size = 1}, 4, 40, true), (GridShape{2, 1, 2}));
+  EXPECT_EQ(choose_grid({.cfg_size = 2, .ulysses_size = 2}, 8, 40, true), (GridShape{4, 2, 2}));
+}
+
+TEST(ChooseGrid, RefusesWithTheSizesThatWork) {
+  EXPECT_EQ(refusal({.group_size = 3}, 4, 40),
+            "--group-size 3 does not divide the 4 ranks; sizes that work: 1, 2, 4");
+  EXPECT_THAT(refusal({.ulysses_size = 3}, 3, 40),
+              HasSubstr("does not divide the model's 40 attention heads; sizes that work on 3 ranks: 1, 2"));
+  EXPECT_THAT(refusal({.cfg_size = 3}, 3, 40), HasSubstr("sizes that work: 1, 2"));
+  EXPECT_THAT(refusal({.cfg_size = 2}, 2, 40, false), HasSubstr("guidance scale 1"));
+  EXPECT_THAT(refusal({.ulysses_size = 8}, 4, 40),
+              HasSubstr("layouts that work: --group-size 1 --cfg-size 1 --ulysses-size 1;"));
+  EXPECT_THAT(refusal({.group_size = 3}, 3, 4), HasSubstr("layouts that work"));
+}
+
+TEST(UnguidedShape, SpreadsTheSequenceOverTheWholeGroup) {
+  EXPECT_EQ(unguided_shape({4, 2, 2}, {}, 40), (GridShape{4, 1, 4}));
+  EXPECT_EQ(unguided_shape({2, 2, 1}, {}, 3), (GridShape{2, 1, 1}));  // both ranks do the same
+  EXPECT_EQ(unguided_shape({2, 2, 1}, {}, 3).copies(), 2);
+  EXPECT_EQ(unguided_shape({4, 2, 2}, {.ulysses_size = 2}, 40), (GridShape{4, 1, 2}));
+}
+
+}  // namespace
+}  // namespace wan::parallel

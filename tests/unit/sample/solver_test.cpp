@@ -1,0 +1,80 @@
+#include "sample/solver.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "sample/sampler.h"
+
+namespace wan::sample {
+namespace {
+
+using nlohmann::json;
+
+at::Tensor to_tensor(const json& values) {
+  return at::tensor(values.get<std::vector<float>>(), at::TensorOptions().dtype(at::kFloat));
+}
+
+/// The analytic model of the reference trajectories.
+at::Tensor toy_velocity(const at::Tensor& x, double timestep) {
+  return x * 0.7 + at::sin(x * 2 + timestep / 300.0);
+}
+
+TEST(Solvers, FollowAllReferenceTrajectories) {
+  std::ifstream file(WAN_TEST_DATA "/parity/scheduler_cases.json");
+  const json data = json::parse(file);
+  ASSERT_EQ(data["cases"].size(), 24U);
+  for (const json& c : data["cases"]) {
+    const auto solver = parse_solver(c["solver"].get<std::string>());
+    ASSERT_TRUE(solver.has_value());
+    const Schedule schedule = make_schedule(*solver, c["steps"], c["shift"]);
+    SCOPED_TRACE(c["solver"].get<std::string>() + " " + c["steps"].dump() + " shift " + c["shift"].dump());
+    EXPECT_EQ(schedule.timesteps, c["timesteps"].get<std::vector<int>>());
+    EXPECT_EQ(schedule.sigmas, c["sigmas"].get<std::vector<float>>());
+    const auto stepper = make_solver(*solver, schedule);
+    at::Tensor x = to_tensor(c["x0"]);
+    for (int i = 0; i < schedule.steps(); ++i) {
+      x = stepper->step(i, x, toy_velocity(x, schedule.timesteps[i]));
+      const at::Tensor expected = to_tensor(c["trajectory"][i]);
+      const double error = ((x - expected).norm() / expected.norm()).item<double>();
+      ASSERT_LT(error, 1e-5) << "step " << i;
+    }
+  }
+}
+
+TEST(Solvers, EulerIntegratesAConstantFlowExactly) {
+  const Schedule schedule = make_schedule(Solver::euler, 7, 5);
+  const auto stepper = make_solver(Solver::euler, schedule);
+  const at::Tensor noise = at::randn({5});
+  const at::Tensor velocity = at::randn({5});
+  at::Tensor x = noise;
+  for (int i = 0; i < schedule.steps(); ++i) x = stepper->step(i, x, velocity);
+  EXPECT_TRUE(at::allclose(x, noise - velocity, 1e-5, 1e-5));
+}
+
+TEST(Sampler, GuidanceOneAsksForOnePassAndTheBoundarySwitchesScales) {
+  const SamplerSettings settings{.solver = Solver::euler,
+                                 .steps = 4,
+                                 .shift = 5,
+                                 .boundary = 0.9,
+                                 .guide_scale = {.low_noise = 1, .high_noise = 2}};
+  std::vector<bool> guided;
+  const at::Tensor noise = at::zeros({2});
+  const Denoiser denoise = [&](const at::Tensor& x, const StepRequest& step) {
+    guided.push_back(step.guided);
+    EXPECT_EQ(step.guided, step.expert == Expert::high_noise);
+    return Prediction{.conditional = at::ones_like(x),
+                      .unconditional = step.guided ? at::zeros_like(x) : at::Tensor()};
+  };
+  const Schedule schedule = make_schedule(Solver::euler, 4, 5);
+  const at::Tensor x = sample(settings, noise, denoise, nullptr);
+  EXPECT_EQ(guided, (std::vector<bool>{true, true, false, false}));
+  // velocity is 2 under guidance 2 and 1 without
+  const float expected = 2 * (schedule.sigmas[2] - schedule.sigmas[0]) - schedule.sigmas[2];
+  EXPECT_NEAR(x[0].item<float>(), expected, 1e-6);
+}
+
+}  // namespace
+}  // namespace wan::sample

@@ -1,0 +1,160 @@
+#include "text/tokenizer_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <random>
+
+#include "small_tokenizer.h"
+#include "text/tokenizer.h"
+#include "wan/error.h"
+
+namespace wan::text {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+/// The message of the UsageError that this tokenizer.json gives; "accepted" if none.
+std::string refusal(const std::string& content) {
+  const wan::test::TempDir folder;
+  std::ofstream(folder / "tokenizer.json", std::ios::binary) << content;
+  try {
+    const Tokenizer tokenizer(folder.path());
+    tokenizer.encode("a b\u00BD<x>");
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(TokenizerConfig, MissingFileIsNamed) {
+  const wan::test::TempDir folder;
+  try {
+    const Tokenizer tokenizer(folder.path());
+    FAIL() << "no file was needed";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr((folder / "tokenizer.json").string()), HasSubstr("No such file")));
+  }
+}
+
+TEST(TokenizerConfig, SpieceModelIsNotRead) {
+  const wan::test::TempDir folder;
+  test::write_tokenizer(folder, test::small_tokenizer());
+  write_file_atomically(folder / "spiece.model", "garbage");
+  EXPECT_EQ(Tokenizer(folder.path()).vocabulary_size(), 22);
+}
+
+struct Malformed {
+  const char* pointer;  ///< JSON pointer of the value that is replaced
+  nlohmann::json value;
+  const char* message;
+};
+
+class MalformedConfig : public testing::TestWithParam<Malformed> {};
+
+TEST_P(MalformedConfig, IsRefusedByName) {
+  nlohmann::json json = test::small_tokenizer();
+  json[nlohmann::json::json_pointer(GetParam().pointer)] = GetParam().value;
+  EXPECT_THAT(refusal(json.dump()), AllOf(HasSubstr("tokenizer.json: "), HasSubstr(GetParam().message)));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Values, MalformedConfig,
+    testing::Values(
+        Malformed{"/model", 5, "model is number, not an object"},
+        Malformed{"/model/type", "BPE", "model has type 'BPE'; Unigram is supported"},
+        Malformed{"/model/vocab", nlohmann::json::array(), "model.vocab is empty"},
+        Malformed{"/model/vocab/3", "x", "model.vocab[3] is string, not an array"},
+        Malformed{"/model/vocab/3/0", "", "model.vocab[3] has an empty piece"},
+        Malformed{"/model/vocab/3/1", "x", "model.vocab[3][1] is not a score"},
+        Malformed{"/model/vocab/3/1", 1e300, "model.vocab[3][1] is not a score"},
+        Malformed{"/model/unk_id", nullptr, "model.unk_id is not an id between 0 and 9"},
+        Malformed{"/model/unk_id", 10, "model.unk_id is not an id between 0 and 9"},
+        Malformed{"/model/byte_fallback", 1, "model.byte_fallback is number, not true or false"},
+        Malformed{"/added_tokens", nlohmann::json::object(), "added_tokens is object, not an array"},
+        Malformed{"/added_tokens/1/id", -1, "added_tokens[1].id is not an id"},
+        Malformed{"/added_tokens/1/id", 18446744073709551615ULL, "added_tokens[1].id is not an id"},
+        Malformed{"/added_tokens/1/content", "", "added_tokens[1] has an empty 'content'"},
+        Malformed{"/added_tokens/1/single_word", true, "added_tokens[1] asks for 'single_word'"},
+        Malformed{"/normalizer", {{"type", "Lowercase"}}, "normalizer has type 'Lowercase'"},
+        Malformed{
+            "/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "@@@@"}}, "is not base64"},
+        Malformed{"/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "AAA="}}, "too short"},
+        // A trie of one unit whose children would be far outside.
+        Malformed{"/normalizer",
+                  {{"type", "Precompiled"}, {"precompiled_charsmap", "BAAAAAD///8A"}},
+                  "character map of tokenizer.json points to unit"},
+        Malformed{"/pre_tokenizer/replacement", "_", "pre_tokenizer has a 'replacement' other than U+2581"},
+        Malformed{"/pre_tokenizer/prepend_scheme", "last", "prepend_scheme 'last'"},
+        Malformed{"/post_processor", nullptr, "post_processor is null, not an object"},
+        Malformed{"/post_processor/single", nlohmann::json::array(), "post_processor.single has no place"},
+        Malformed{"/post_processor/special_tokens", nlohmann::json::object(), "has no '</s>'"}));
+
+TEST(TokenizerConfig, BrokenJsonIsRefusedWithItsPlace) {
+  EXPECT_THAT(refusal(""), HasSubstr("not valid JSON"));
+  EXPECT_THAT(refusal("[]"), HasSubstr("the file is array, not an object"));
+  EXPECT_THAT(refusal("{}"), HasSubstr("the file has no 'added_tokens'"));
+  EXPECT_THAT(refusal("{\"model\": \"\xFF\"}"), HasSubstr("not valid JSON"));
+  EXPECT_THAT(refusal(std::string(1 << 20, '[')), HasSubstr("nests deeper than 64 levels"));
+  const std::string whole = test::small_tokenizer().dump();
+  for (std::size_t size = 0; size < whole.size(); size += 7) {
+    EXPECT_THAT(refusal(whole.substr(0, size)), HasSubstr("not valid JSON")) << size;
+  }
+}
+
+/// The places of every value below `json`.
+void collect(const nlohmann::json& json, const nlohmann::json::json_pointer& at,
+             std::vector<nlohmann::json::json_pointer>& places) {
+  places.push_back(at);
+  if (!json.is_structured()) return;
+  for (const auto& [key, value] : json.items()) {
+    collect(value, json.is_array() ? at / std::stoul(key) : at / key, places);
+  }
+}
+
+TEST(TokenizerConfig, AnyValueOfAnyTypeInAnyPlaceIsTakenOrRefused) {
+  const nlohmann::json good = test::small_tokenizer();
+  std::vector<nlohmann::json::json_pointer> places;
+  collect(good, nlohmann::json::json_pointer(), places);
+  const std::vector<nlohmann::json> values{
+      nullptr, true, -1, 1e30, "", "\u2581", nlohmann::json::array(), nlohmann::json::object()};
+  int refused = 0;
+  for (const auto& place : places) {
+    for (const auto& value : values) {
+      nlohmann::json json = good;
+      json[place] = value;
+      refused += refusal(json.dump()) == "accepted" ? 0 : 1;  // anything but UsageError fails the test
+    }
+  }
+  EXPECT_GT(refused, 200);
+}
+
+TEST(TokenizerConfig, DamagedCharacterMapNeverReadsOutsideItself) {
+  const auto parity =
+      nlohmann::json::parse(read_text_file(test::parity_tokenizer() / "tokenizer.json", 1 << 20));
+  const auto map = parity.at("normalizer").at("normalizers").at(0);
+  std::string letters = map.at("precompiled_charsmap").get<std::string>();
+  letters.resize(4096);  // far shorter than its header says
+  nlohmann::json json = test::small_tokenizer();
+  json["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", letters}};
+  EXPECT_THAT(refusal(json.dump()), HasSubstr("declares a trie of"));
+  // A trie of 1 KiB with random units.
+  std::mt19937 random(3);
+  for (int i = 0; i < 300; ++i) {
+    std::string blob("\0\4\0\0", 4);
+    for (int k = 0; k < 1024; ++k) blob.push_back(static_cast<char>(random() % 256));
+    blob += std::string("x\0y", 3);
+    try {
+      const CharacterMap damaged(blob);
+      for (const char* text : {"a", "\u00BD", "\uFF41\u0301", "plain text"}) damaged.normalize(text);
+    } catch (const Error&) {
+      continue;  // refusing is as good as any answer
+    }
+  }
+}
+
+}  // namespace
+}  // namespace wan::text

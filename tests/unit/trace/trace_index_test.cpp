@@ -1,0 +1,102 @@
+#include "trace/trace_index.h"
+
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "support/temp_dir.h"
+#include "support/trace_sample.h"
+#include "trace/hdf5.h"
+
+namespace wan::trace {
+namespace {
+
+using testing::HasSubstr;
+
+int count_links(const std::filesystem::path& index) {
+  const Handle file = open_file(index);
+  H5G_info_t info{};
+  checked(H5Gget_info(file.get(), &info), "count links", index);
+  return static_cast<int>(info.nlinks);
+}
+
+void write_trace(const std::filesystem::path& path) {
+  std::filesystem::create_directories(path.parent_path());
+  TraceWriter(path, {}).begin_item(test::sample_item("a"));
+}
+
+TEST(TraceIndex, LeadsIntoEachFileAndMovesWithItsFolder) {
+  const test::TempDir dir;
+  for (const char* name : {"run1-g00", "run1-g01"}) {
+    const std::filesystem::path file = dir / "out" / "trace" / (std::string(name) + ".h5");
+    write_trace(file);
+    add_to_index(dir / "out" / "trace.h5", file);
+    add_to_index(dir / "out" / "trace.h5", file);
+  }
+  EXPECT_EQ(count_links(dir / "out" / "trace.h5"), 2);
+  std::filesystem::rename(dir / "out", dir / "moved");
+  const Handle index = open_file(dir / "moved" / "trace.h5");
+  for (const char* name : {"run1-g00/items/id", "run1-g01/items/id"}) {
+    const Handle column(H5Dopen2(index.get(), name, H5P_DEFAULT), H5Dclose);
+    EXPECT_TRUE(column) << name << ": " << error_stack_text();
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir / "moved" / "trace.h5.tmp"));
+}
+
+TEST(TraceIndex, AnIndexElsewhereFindsTheFiles) {
+  const test::TempDir dir;
+  write_trace(dir / "out" / "trace" / "r.h5");
+  std::filesystem::create_directories(dir / "else");
+  add_to_index(dir / "else" / "index.h5", dir / "out" / "trace" / "r.h5");
+  const Handle index = open_file(dir / "else" / "index.h5");
+  const Handle column(H5Dopen2(index.get(), "r/items/id", H5P_DEFAULT), H5Dclose);
+  EXPECT_TRUE(column) << error_stack_text();
+}
+
+TEST(TraceIndex, ConcurrentJobsLoseNoLink) {
+  const test::TempDir dir;
+  constexpr int jobs = 8;
+  constexpr int links_each = 6;
+  std::vector<pid_t> children;
+  for (int job = 0; job < jobs; ++job) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      try {
+        for (int link = 0; link < links_each; ++link) {
+          add_to_index(dir / "trace.h5", dir / "trace" / fmt::format("job{}-g{:02}.h5", job, link));
+        }
+        ::_exit(0);
+      } catch (const std::exception& error) {
+        fmt::print(stderr, "{}\n", error.what());
+        ::_exit(1);
+      }
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  }
+  EXPECT_EQ(count_links(dir / "trace.h5"), jobs * links_each);
+}
+
+TEST(TraceIndex, LeavesAFileOfAnotherKindAlone) {
+  const test::TempDir dir;
+  write_file_atomically(dir / "notes.txt", "mine");
+  EXPECT_THROW(add_to_index(dir / "notes.txt", dir / "a.h5"), Error);
+  EXPECT_EQ(read_text_file(dir / "notes.txt", 100), "mine");
+  write_trace(dir / "data.h5");
+  try {
+    add_to_index(dir / "data.h5", dir / "a.h5");
+    FAIL() << "a trace was taken for an index";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("'items' in it is no external link"));
+  }
+  EXPECT_EQ(count_links(dir / "data.h5"), 4);
+}
+
+}  // namespace
+}  // namespace wan::trace
