@@ -48,6 +48,8 @@ class RowExchange {
   virtual ~RowExchange() = default;
   RowExchange(const RowExchange&) = delete;
   RowExchange& operator=(const RowExchange&) = delete;
+  RowExchange(RowExchange&&) = delete;
+  RowExchange& operator=(RowExchange&&) = delete;
 
   const RowSplit& split() const { return split_; }
   bool alone() const { return split_.parts() == 1; }

@@ -87,7 +87,7 @@ void Vae::decode(const at::Tensor& latent, RowExchange& rows, const PixelSink& s
 
 PixelClip image_clip(const at::Tensor& image, std::int64_t frames) {
   const auto read = [image](std::int64_t first, std::int64_t count) {
-    const at::Tensor chunk = at::zeros({image.size(0), count, image.size(1), image.size(2)}, image.options());
+    at::Tensor chunk = at::zeros({image.size(0), count, image.size(1), image.size(2)}, image.options());
     if (first == 0) chunk.select(1, 0).copy_(image);
     return chunk;
   };

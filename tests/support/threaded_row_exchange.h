@@ -72,6 +72,7 @@ inline void run_parts(int parts, std::int64_t latent_rows,
   std::vector<std::exception_ptr> errors(parts);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(parts);
     for (int part = 0; part < parts; ++part) {
       threads.emplace_back([&, part] {
         try {

@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "support/safetensors_reader.h"
+#include "checkpoint/checkpoint.h"
+#include "support/parity_case.h"
 #include "support/threaded_row_exchange.h"
 #include "vae/vae.h"
 
@@ -18,16 +19,21 @@ namespace {
 
 using Tensors = std::map<std::string, at::Tensor>;
 
-Tensors load_weights(const std::string& name) {
-  return test::read_safetensors(std::filesystem::path(WAN_VAE_WEIGHT_DIR) / (name + ".safetensors"));
+std::filesystem::path case_dir(const std::string& name) {
+  return std::filesystem::path(WAN_TEST_DATA) / "parity" / name;
 }
 
 Vae load_vae(const std::string& name) {
-  const Tensors weights = load_weights(name);
+  const auto file = checkpoint::Checkpoint::open_torch_archive(case_dir(name) / "ckpt" / "Wan2.1_VAE.pth");
   const VaeConfig config =
-      infer_vae_config([&](const std::string& tensor) { return weights.at(tensor).sizes().vec(); });
-  EXPECT_EQ(weights.size(), vae_tensors(config).size());
-  return {config, [&](const std::string& tensor) { return weights.at(tensor); }};
+      infer_vae_config([&](const std::string& tensor) { return file.entry(tensor).shape; });
+  EXPECT_EQ(file.names().size(), vae_tensors(config).size());
+  return {config, [&](const std::string& tensor) {
+            const checkpoint::TensorEntry& entry = file.entry(tensor);
+            at::Tensor values = at::empty(entry.shape, at::kFloat);
+            file.read_floats(entry, 0, {values.data_ptr<float>(), static_cast<std::size_t>(values.numel())});
+            return values;
+          }};
 }
 
 struct ParityCase {
@@ -42,8 +48,7 @@ void PrintTo(const ParityCase& parity_case, std::ostream* out) {
 
 class VaeParity : public ::testing::TestWithParam<ParityCase> {
  protected:
-  const Tensors expected_ = test::read_safetensors(std::filesystem::path(WAN_TEST_DATA) / "parity" /
-                                                   GetParam().name / "expected.safetensors");
+  const Tensors expected_ = test::load_tensors(case_dir(GetParam().name) / "expected.safetensors");
   const Vae vae_ = load_vae(GetParam().name);
   const std::int64_t latent_rows_ = expected_.at("video").size(2) / spatial_factor;
 
@@ -90,7 +95,7 @@ TEST_P(EncodeParity, EncodesTheImageClip) {
   });
   const at::Tensor& reference = expected_.at("vae.encoded");  // [16, T, h8, w8]
   ASSERT_EQ(latent.sizes(), reference.sizes());
-  const double relative = ((latent - reference).abs().max() / reference.abs().max()).item<double>();
+  const auto relative = ((latent - reference).abs().max() / reference.abs().max()).item<double>();
   RecordProperty("relative_difference", fmt::format("{:.3g}", relative));
   EXPECT_LE(relative, 1e-5);
 }
@@ -105,7 +110,7 @@ TEST_P(DecodeParity, DecodesTheLastLatent) {
   });
   const at::Tensor& reference = expected_.at("video");
   ASSERT_EQ(video.sizes(), reference.sizes());
-  const double difference = (video - reference).abs().max().item<double>();
+  const auto difference = (video - reference).abs().max().item<double>();
   RecordProperty("largest_difference", fmt::format("{:.3g}", difference));
   EXPECT_LE(difference, 2e-5);
 

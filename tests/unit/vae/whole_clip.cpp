@@ -64,9 +64,9 @@ at::Tensor reference_attention(const Weights& weights, const std::string& name, 
 
 at::Tensor reference_downsample(const Weights& weights, const std::string& name, const at::Tensor& x) {
   const at::Tensor padded = at::constant_pad_nd(x.transpose(0, 1), {0, 1, 0, 1});
-  const at::Tensor y = at::conv2d(padded, get(weights, name + ".resample.1.weight"),
-                                  get(weights, name + ".resample.1.bias"), 2)
-                           .transpose(0, 1);
+  at::Tensor y = at::conv2d(padded, get(weights, name + ".resample.1.weight"),
+                            get(weights, name + ".resample.1.bias"), 2)
+                     .transpose(0, 1);
   if (!weights.contains(name + ".time_conv.weight")) return y;
   std::vector<at::Tensor> frames{y.narrow(1, 0, 1)};
   for (std::int64_t k = 1; 2 * k < y.size(1); ++k) {
