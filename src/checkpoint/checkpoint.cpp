@@ -120,7 +120,7 @@ Checkpoint Checkpoint::open_safetensors_folder(const std::filesystem::path& fold
 }
 
 void Checkpoint::add_file(const std::filesystem::path& path, UniqueFd file,
-                          std::vector<TensorEntry> tensors) {
+                          std::vector<TensorEntry>&& tensors) {
   files_.emplace(path, std::move(file));
   for (TensorEntry& tensor : tensors) {
     std::string name = tensor.name;

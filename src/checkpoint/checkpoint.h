@@ -57,7 +57,7 @@ class Checkpoint {
   using Sink = std::function<void(std::size_t first, std::span<const std::byte> bytes)>;
 
   explicit Checkpoint(std::filesystem::path source) : source_(std::move(source)) {}
-  void add_file(const std::filesystem::path& path, UniqueFd file, std::vector<TensorEntry> tensors);
+  void add_file(const std::filesystem::path& path, UniqueFd file, std::vector<TensorEntry>&& tensors);
   void check_range(const TensorEntry& entry, std::int64_t first_element, std::size_t elements) const;
   void read_file(const TensorEntry& entry, std::uint64_t offset_bytes, std::span<std::byte> out) const;
   void read_contiguous(const TensorEntry& entry, std::int64_t first_element, std::size_t elements,

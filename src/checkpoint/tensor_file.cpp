@@ -60,10 +60,7 @@ std::string in_quotes(std::string_view name) {
       text += c;
     }
   }
-  if (name.size() > shown_bytes)
-    text += fmt::format("...' ({} bytes)", name.size());
-  else
-    text += '\'';
+  text += name.size() > shown_bytes ? fmt::format("...' ({} bytes)", name.size()) : "'";
   return text;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -42,6 +43,10 @@ std::string little_endian(T value) {
 inline std::string safetensors(const std::string& header, std::size_t data_bytes) {
   return little_endian<std::uint64_t>(header.size()) + header + std::string(data_bytes, '\1');
 }
+
+/// Processor seconds of this process so far: what a bound on time should count on a machine that others use
+/// too.
+inline double cpu_s() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 /// What the error says; fails the test if there is none or if it is not a UsageError.
 template <typename Action>
