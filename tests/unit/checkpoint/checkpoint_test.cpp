@@ -80,7 +80,7 @@ TEST(Checkpoint, ViewsOfATorchArchiveAreAsTorchReadsThem) {
   EXPECT_EQ(lines, checkpoint.entries().size());
   EXPECT_FALSE(is_contiguous(checkpoint.entry("permuted")));
   EXPECT_EQ(checkpoint.entry("shared_row").begin_byte,
-            checkpoint.entry("plain").begin_byte + 2 * 8 * sizeof(float));
+            checkpoint.entry("plain").begin_byte + std::size_t{2} * 8 * sizeof(float));
 }
 
 TEST(Checkpoint, ReadsAModulesStateDictAndParameters) {

@@ -62,7 +62,7 @@ TEST(DType, EveryBFloat16IsExactAndComesBack) {
 TEST(DType, RoundsToTheNearestBFloat16AndTiesToEven) {
   std::mt19937 random(5);
   for (int i = 0; i < 200'000; ++i) {
-    std::uint32_t bits = static_cast<std::uint32_t>(random());
+    auto bits = static_cast<std::uint32_t>(random());
     if (i % 4 == 0) bits = (bits & 0xFFFF0000U) | 0x8000U;  // a tie
     const auto value = std::bit_cast<float>(bits);
     if (!std::isfinite(value)) continue;

@@ -75,7 +75,7 @@ class ConfigFile : public ::testing::Test {
   std::string error_with(const std::string& key, const nlohmann::json& value) {
     const nlohmann::json before = config_;
     config_[key] = value;
-    const std::string message = error();
+    std::string message = error();
     config_ = before;
     return message;
   }

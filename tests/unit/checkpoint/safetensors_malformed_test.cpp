@@ -19,10 +19,10 @@ using ::testing::HasSubstr;
 // cost.
 #ifdef __SANITIZE_ADDRESS__
 constexpr double time_limit_s = 5.0;
-constexpr long memory_limit_kib = 2000 * 1024;
+constexpr long memory_limit_kib = 2'000'000;
 #else
 constexpr double time_limit_s = 1.0;
-constexpr long memory_limit_kib = 500 * 1024;
+constexpr long memory_limit_kib = 500'000;
 #endif
 
 /// A file that must be refused, and what the message must say.
@@ -80,7 +80,7 @@ std::vector<Malformed> bad_json() {
       {"newline in a name", safetensors("{\"a\n\":1}", 0), "control character 0x0a"},
       {"invalid UTF-8", safetensors("{\"\xC3\x28\":1}", 0), "not valid JSON"},
       {"overlong UTF-8", safetensors("{\"\xC0\xAF\":1}", 0), "not valid JSON"},
-      {"unpaired surrogate", safetensors("{\"\\ud800\":1}", 0), "not valid JSON"},
+      {"unpaired surrogate", safetensors(R"({"\ud800":1})", 0), "not valid JSON"},
       {"single quotes", safetensors("{'a':1}", 0), "not valid JSON"},
       {"comment", safetensors("{/* */}", 0), "not valid JSON"},
       {"deep nesting", safetensors(R"({"a":)" + std::string(1'000'000, '['), 0), "'a' is an array"},
@@ -90,7 +90,7 @@ std::vector<Malformed> bad_json() {
       {"long string", safetensors("{\"" + std::string(17 << 20, 'x') + "\":1}", 0), "string of more than"},
       {"unclosed string", safetensors("{\"" + std::string(1 << 20, 'x'), 0), "not valid JSON"},
       {"duplicate tensor", safetensors("{" + a + "," + a + "}", 8), "'a' occurs twice"},
-      {"duplicate by escape", safetensors("{" + a + ",\"\\u0061\":" + good_entry + "}", 8),
+      {"duplicate by escape", safetensors("{" + a + R"(,"\u0061":)" + good_entry + "}", 8),
        "'a' occurs twice"},
       {"duplicate metadata", safetensors(R"({"__metadata__":{},"__metadata__":{}})", 0),
        "'__metadata__' occurs twice"},
@@ -121,13 +121,13 @@ std::vector<Malformed> bad_fields() {
       {"unknown dtype", with("\"F8_E4M3\"", "[8]", "[0,8]"), "the dtype 'F8_E4M3'; expected one of"},
       {"lower-case dtype", with("\"f32\"", "[2]", "[0,8]"), "the dtype 'f32'"},
       {"dtype number", with("32", "[2]", "[0,8]"), "'dtype' holds the number 32"},
-      {"dtype array", with("[\"F32\"]", "[2]", "[0,8]"), "'dtype' holds an array"},
-      {"dtype unprintable", with("\"\\u001b[2J\"", "[2]", "[0,8]"), "'\\x1b[2J'"},
+      {"dtype array", with(R"(["F32"])", "[2]", "[0,8]"), "'dtype' holds an array"},
+      {"dtype unprintable", with(R"("\u001b[2J")", "[2]", "[0,8]"), "'\\x1b[2J'"},
       {"negative size", with("\"F32\"", "[-2]", "[0,8]"), "'shape' holds the number -2"},
       {"fractional size", with("\"F32\"", "[2.0]", "[0,8]"), "'shape' holds the number 2"},
       {"size 2^63", with("\"F32\"", "[9223372036854775808]", "[0,8]"), "the size 9223372036854775808"},
       {"size 2^64", with("\"F32\"", "[18446744073709551616]", "[0,8]"), "'shape' holds the number 1.8"},
-      {"size text", with("\"F32\"", "[\"2\"]", "[0,8]"), "'shape' holds the text '2'"},
+      {"size text", with("\"F32\"", R"(["2"])", "[0,8]"), "'shape' holds the text '2'"},
       {"size null", with("\"F32\"", "[null]", "[0,8]"), "'shape' holds null"},
       {"shape number", with("\"F32\"", "2", "[0,8]"), "'shape' holds the number 2"},
       {"shape nested", with("\"F32\"", "[[2]]", "[0,8]"), "'shape' holds an array"},
@@ -139,7 +139,7 @@ std::vector<Malformed> bad_fields() {
       {"negative offset", with("\"F32\"", "[2]", "[-8,0]"), "'data_offsets' holds the number -8"},
       {"fractional offset", with("\"F32\"", "[2]", "[0,8.5]"), "'data_offsets' holds the number 8.5"},
       {"offsets text", with("\"F32\"", "[2]", "\"0,8\""), "'data_offsets' holds the text"},
-      {"offsets object", with("\"F32\"", "[2]", "{\"begin\":0}"), "'data_offsets' holds an object"},
+      {"offsets object", with("\"F32\"", "[2]", R"({"begin":0})"), "'data_offsets' holds an object"},
   };
 }
 
