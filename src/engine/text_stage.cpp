@@ -9,23 +9,26 @@
 
 namespace wan::engine {
 
-TextStage::TextStage(const std::filesystem::path& tokenizer_folder, const checkpoint::Checkpoint& weights,
-                     bool sharded, comm::Communicator& group)
-    : tokenizer_(tokenizer_folder), alone_(comm::make_local("text")) {
-  const checkpoint::TextEncoderConfig config = checkpoint::read_text_encoder_config(weights);
-  checkpoint::expect_tensors(weights, checkpoint::text_encoder_tensors(config));
+TextStage::TextStage(const std::filesystem::path& tokenizer_folder, const checkpoint::Checkpoint& weights, bool sharded,
+                     comm::Communicator& group)
+    : config_(checkpoint::read_text_encoder_config(weights)), tokenizer_(tokenizer_folder), alone_(comm::make_local("text")) {
+  if (tokenizer_.vocabulary_size() > config_.vocabulary) {
+    fail<UsageError>("the tokenizer in {} has ids up to {}, the text encoder {} has {} embeddings: they do not belong together",
+                     tokenizer_folder.string(), tokenizer_.vocabulary_size() - 1, weights.source().string(), config_.vocabulary);
+  }
+  checkpoint::expect_tensors(weights, checkpoint::text_encoder_tensors(config_));
   const parallel::ParameterReader read = parameter_reader(weights);
   const checkpoint::Parameter table{
-      .name = "token_embedding.weight", .shape = {config.vocabulary, config.dim}, .offset = 0};
+      .name = "token_embedding.weight", .shape = {config_.vocabulary, config_.dim}, .offset = 0};
   if (sharded) {
     weights_ =
-        std::make_unique<parallel::ShardedWeights>(checkpoint::text_encoder_units(config), read, group);
+        std::make_unique<parallel::ShardedWeights>(checkpoint::text_encoder_units(config_), read, group);
   } else {
-    weights_ = std::make_unique<parallel::ResidentWeights>(checkpoint::text_encoder_units(config), read);
+    weights_ = std::make_unique<parallel::ResidentWeights>(checkpoint::text_encoder_units(config_), read);
   }
   vocabulary_ = std::make_unique<parallel::Vocabulary>(table, read, sharded ? group : *alone_);
   encoder_ = std::make_unique<text::Umt5Encoder>(
-      config, *weights_, [this](std::span<const std::int64_t> ids) { return vocabulary_->lookup(ids); });
+      config_, *weights_, [this](std::span<const std::int64_t> ids) { return vocabulary_->lookup(ids); });
 }
 
 std::string TextStage::cleaned_prompt(const std::string& prompt) {

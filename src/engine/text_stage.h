@@ -26,6 +26,8 @@ class TextStage {
   TextStage(const std::filesystem::path& tokenizer_folder, const checkpoint::Checkpoint& weights,
             bool sharded, comm::Communicator& group);
 
+  std::int64_t dim() const { return config_.dim; }  ///< width of an embedding
+
   /// Local and cheap. The cleaned text; throws ItemError if nothing is left of it.
   static std::string cleaned_prompt(const std::string& prompt);
 
@@ -37,6 +39,7 @@ class TextStage {
  private:
   static constexpr std::size_t cache_limit = 64;  // texts; at most 8 MiB each at the full model's width
 
+  checkpoint::TextEncoderConfig config_;
   text::Tokenizer tokenizer_;
   std::unique_ptr<checkpoint::WeightSource> weights_;
   std::unique_ptr<parallel::Vocabulary> vocabulary_;

@@ -9,10 +9,11 @@ namespace {
 
 using test::Backend;
 
-/// The smaller parts of the i2v_landscape checkpoint, and a request big enough for its sequence to outweigh
-/// them.
-struct Setup {
-  test::ParityCase parity = test::load_parity_case("i2v_landscape");
+/// A toy checkpoint whose heads the ranks divide, and a request big enough for its sequence to outweigh the weights.
+struct Toy {
+  explicit Toy(int ranks) : parity(test::load_parity_case(ranks == 3 ? "i2v_portrait_ragged" : "i2v_landscape")) {}
+
+  test::ParityCase parity;
   checkpoint::CheckpointFolder folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
   engine::ExpertFiles high_noise = engine::open_expert(folder.high_noise_model);
   engine::ExpertFiles low_noise = engine::open_expert(folder.low_noise_model);
@@ -32,18 +33,18 @@ struct Setup {
 
 TEST(Traffic, IsThatOfThePlanForEveryLayout) {
   test::RankWorld ranks;
-  const Setup setup;
-  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), setup.heads)) {
+  const Toy model(ranks.size());
+  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), model.heads)) {
     for (const bool sharded : {false, true}) {
       SCOPED_TRACE(parallel::describe(shape) + (sharded ? " sharded" : ""));
-      parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, setup.heads);
-      engine::DenoiseStage stage(setup.high_noise, setup.low_noise, sharded, group);
-      stage.run(setup.input(), nullptr);
-      const parallel::PlanInput input{.transformer = setup.high_noise.config,
+      parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, model.heads);
+      engine::DenoiseStage stage(model.high_noise, model.low_noise, sharded, group);
+      stage.run(model.input(), nullptr);
+      const parallel::PlanInput input{.transformer = model.high_noise.config,
                                       .text_encoder = {},
                                       .vae_parameters = 0,
                                       .grid = shape,
-                                      .tokens = setup.grid(),
+                                      .tokens = model.grid(),
                                       .guided = true,
                                       .dit_fsdp = sharded && ranks.size() > 1,
                                       .t5_fsdp = false,
@@ -60,42 +61,40 @@ TEST(Traffic, IsThatOfThePlanForEveryLayout) {
 
 TEST(Allocations, NoRankHoldsTheWholeSequence) {
   test::RankWorld ranks;
-  const Setup setup;
-  if (setup.heads % ranks.size() != 0)
-    GTEST_SKIP() << setup.heads << " heads over " << ranks.size() << " ranks";
-  const engine::DenoiseInput input = setup.input();
+  const Toy model(ranks.size());
+  const engine::DenoiseInput input = model.input();
   const auto largest_in_run = [&](parallel::GroupCommunicators group) {
-    engine::DenoiseStage stage(setup.high_noise, setup.low_noise, false, group);
+    engine::DenoiseStage stage(model.high_noise, model.low_noise, false, group);
     const test::AllocationCounter counter;
     stage.run(input, nullptr);
     return std::pair(counter.largest_bytes(), counter.peak_bytes());
   };
   const auto [alone_largest, alone_peak] = largest_in_run(test::lone_communicators());
-  const std::int64_t hidden_bytes = setup.grid().tokens() * setup.high_noise.config.dim * 4;
+  const std::int64_t hidden_bytes = model.grid().tokens() * model.high_noise.config.dim * 4;
   ASSERT_GE(alone_largest, 3 * hidden_bytes);  // q, k and v of all tokens: the counter sees the sequence
   const comm::GridShape shape{.group_size = ranks.size(), .cfg = 1, .ulysses = ranks.size()};
-  const auto [largest, peak] = largest_in_run(ranks.communicators(shape, Backend::mpi, setup.heads));
-  // The input latent and its patches are whole on every rank (144 of the values that a hidden row has 96 of).
-  const std::int64_t input_bytes = setup.grid().tokens() * 144 * 4;
+  const auto [largest, peak] = largest_in_run(ranks.communicators(shape, Backend::mpi, model.heads));
+  // The input latent and its patches are whole on every rank (36 channels of 4 values per token).
+  const std::int64_t input_bytes = model.grid().tokens() * 36 * 4 * 4;
   EXPECT_LE(largest, std::max(alone_largest / ranks.size(), input_bytes) * 11 / 10);
   EXPECT_LE(peak, alone_peak / ranks.size() + 4 * input_bytes);
 }
 
 TEST(Allocations, NoRankHoldsAWholeExpertWhenWeightsAreSharded) {
   test::RankWorld ranks;
-  const Setup setup;
+  const Toy model(ranks.size());
   std::int64_t expert_bytes = 0;
   std::int64_t largest_unit_bytes = 0;
-  for (const checkpoint::UnitLayout& unit : checkpoint::transformer_units(setup.high_noise.config)) {
+  for (const checkpoint::UnitLayout& unit : checkpoint::transformer_units(model.high_noise.config)) {
     expert_bytes += unit.elements() * 4;
     largest_unit_bytes = std::max(largest_unit_bytes, unit.elements() * 4);
   }
   const comm::GridShape shape = test::shapes_of(ranks.size(), ranks.size()).front();
   parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, ranks.size());
-  const std::uint64_t read_before = setup.high_noise.weights.bytes_read();
+  const std::uint64_t read_before = model.high_noise.weights.bytes_read();
   const test::AllocationCounter counter;
-  const engine::DenoiseStage stage(setup.high_noise, setup.low_noise, true, group);
-  const std::int64_t read = static_cast<std::int64_t>(setup.high_noise.weights.bytes_read() - read_before);
+  const engine::DenoiseStage stage(model.high_noise, model.low_noise, true, group);
+  const std::int64_t read = static_cast<std::int64_t>(model.high_noise.weights.bytes_read() - read_before);
   const std::int64_t padding = 64 * 4 * ranks.size();
   // Two experts' shards, and for each two buffers of the largest unit.
   EXPECT_LE(counter.alive_bytes(), 2 * (expert_bytes / ranks.size() + 2 * largest_unit_bytes) + 64 * padding);
@@ -105,18 +104,18 @@ TEST(Allocations, NoRankHoldsAWholeExpertWhenWeightsAreSharded) {
 
 TEST(Allocations, NoRankHoldsTheWholeVideo) {
   test::RankWorld ranks;
-  const Setup setup;
-  const auto vae_files = checkpoint::Checkpoint::open_torch_archive(setup.folder.vae);
-  const at::Tensor latent = at::randn({16, 3, 48, 16});
+  const Toy model(ranks.size());
+  const auto vae_files = checkpoint::Checkpoint::open_torch_archive(model.folder.vae);
+  const at::Tensor latent = at::randn({16, 2, 24, 16});
   const auto largest_in_run = [&](comm::Communicator& group) {
     engine::VaeStage stage(vae_files, group);
     const test::AllocationCounter counter;
     std::int64_t frames = 0;
     stage.decode(latent, [&](const at::Tensor& chunk) { frames += chunk.size(0); });
     if (group.rank() == 0) {
-      EXPECT_EQ(frames, 9);
+      EXPECT_EQ(frames, 5);
     }
-    stage.encode_image(at::zeros({3, 48 * 8, 16 * 8}), 9);
+    stage.encode_image(at::zeros({3, 24 * 8, 16 * 8}), 5);
     return counter.largest_bytes();
   };
   const auto alone = comm::make_local("vae");
