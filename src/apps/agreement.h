@@ -18,11 +18,12 @@ class AgreedError : public Error {
   ExitCode code_;
 };
 
-/// Runs `work`, which holds no collectives, on every rank of the job. If it throws on any of them, every rank throws an
-/// AgreedError with the message of the lowest such rank. Collective.
+/// Runs `work`, which holds no collectives, on every rank of the job. If it throws on any of them, every rank
+/// throws an AgreedError with the message of the lowest such rank. Collective.
 void agree(comm::Communicator& world, const std::function<void()>& work);
 
-/// Runs `work` on rank 0 and gives its text to every rank; its exception becomes everybody's AgreedError. Collective.
+/// Runs `work` on rank 0 and gives its text to every rank; its exception becomes everybody's AgreedError.
+/// Collective.
 std::string on_rank_0(comm::Communicator& world, const std::function<std::string()>& work);
 
 }  // namespace wan::apps

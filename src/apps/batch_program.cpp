@@ -35,7 +35,9 @@ constexpr double step_timeout_s = 120;
 class BatchProgram {
  public:
   BatchProgram(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments)
-      : mpi_(mpi), arguments_(arguments.begin(), arguments.end()), world_(comm::make_mpi_world(mpi, {.timeout_s = start_timeout_s})) {}
+      : mpi_(mpi),
+        arguments_(arguments.begin(), arguments.end()),
+        world_(comm::make_mpi_world(mpi, {.timeout_s = start_timeout_s})) {}
 
   ExitCode run();
 
@@ -68,7 +70,8 @@ ExitCode BatchProgram::run() {
   }
   options_ = parsed.options;
   log_ = std::make_unique<Log>(mpi_.rank(), is_rank_0() ? options_.log_level : LogLevel::quiet, stderr);
-  if (parsed.demo && is_rank_0()) log_->info("no arguments: running the demo of {} (see --help)", demo_config_file);
+  if (parsed.demo && is_rank_0())
+    log_->info("no arguments: running the demo of {} (see --help)", demo_config_file);
   if (options_.save_file) {
     options_.output_dir = options_.save_file->has_parent_path() ? options_.save_file->parent_path() : ".";
   }
@@ -76,7 +79,8 @@ ExitCode BatchProgram::run() {
   const int ranks = options_.plan ? options_.gpus.value_or(mpi_.size()) : mpi_.size();
   agree(*world_, [&] {
     plan_ = describe_model(input_, options_);
-    layout_ = choose_layout(options_, ranks, options_.gpu_memory_bytes.value_or(memory_per_rank_bytes(mpi_)), plan_);
+    layout_ = choose_layout(options_, ranks, options_.gpu_memory_bytes.value_or(memory_per_rank_bytes(mpi_)),
+                            plan_);
   });
   if (options_.plan) return show_plan();
   if (options_.dry_run) return dry_run();
@@ -114,11 +118,13 @@ ExitCode BatchProgram::dry_run() {
 
 parallel::GroupCommunicators BatchProgram::make_communicators() {
   const comm::MpiOptions mpi_options{.timeout_s = options_.collective_timeout_s.value_or(step_timeout_s)};
-  return parallel::make_group_communicators(
-      layout_.guided, layout_.unguided, mpi_.rank(), [&](const std::vector<int>& members, const std::string& name) {
-        return members.size() == 1 && mpi_.size() == 1 ? comm::make_local(name)
-                                                       : comm::make_mpi_group(*world_, members, name, mpi_options);
-      });
+  return parallel::make_group_communicators(layout_.guided, layout_.unguided, mpi_.rank(),
+                                            [&](const std::vector<int>& members, const std::string& name) {
+                                              return members.size() == 1 && mpi_.size() == 1
+                                                         ? comm::make_local(name)
+                                                         : comm::make_mpi_group(*world_, members, name,
+                                                                                mpi_options);
+                                            });
 }
 
 /// What identifies this run among all that write to an output folder.
@@ -139,26 +145,27 @@ batch::RunContext BatchProgram::make_context() {
   agree(*world_, [&] { folder = std::make_unique<batch::OutputFolder>(options_.output_dir); });
   const std::string run = on_rank_0(*world_, [] { return new_run_id(); });
   const char* job = std::getenv("SLURM_JOB_ID");  // NOLINT(concurrency-mt-unsafe)
-  batch::RunContext context{.folder = *folder,
-                            .command_line = input_.overrides,
-                            .settings = input_.settings,
-                            .origin = {.run = run,
-                                       .host = mpi_.host_name(),
-                                       .manifest = input_.manifest_name,
-                                       .line = 0,
-                                       .command = {program_command(), "--ckpt-dir", options_.ckpt_dir.string()},
-                                       .started = batch::utc_now(),
-                                       .ranks = layout_.guided.group_size},
-                            .job = job != nullptr ? job : "",
-                            .resume = options_.resume,
-                            .retry_failed = options_.retry_failed,
-                            .save_latents = options_.save_latents,
-                            .group_index = mpi_.rank() / layout_.guided.group_size,
-                            .group_count = mpi_.size() / layout_.guided.group_size,
-                            .world_rank = mpi_.rank(),
-                            .timing = {},
-                            .stop_requested = nullptr,
-                            .log = log_.get()};
+  batch::RunContext context{
+      .folder = *folder,
+      .command_line = input_.overrides,
+      .settings = input_.settings,
+      .origin = {.run = run,
+                 .host = mpi_.host_name(),
+                 .manifest = input_.manifest_name,
+                 .line = 0,
+                 .command = {program_command(), "--ckpt-dir", options_.ckpt_dir.string()},
+                 .started = batch::utc_now(),
+                 .ranks = layout_.guided.group_size},
+      .job = job != nullptr ? job : "",
+      .resume = options_.resume,
+      .retry_failed = options_.retry_failed,
+      .save_latents = options_.save_latents,
+      .group_index = mpi_.rank() / layout_.guided.group_size,
+      .group_count = mpi_.size() / layout_.guided.group_size,
+      .world_rank = mpi_.rank(),
+      .timing = {},
+      .stop_requested = nullptr,
+      .log = log_.get()};
   return context;
 }
 
@@ -169,8 +176,8 @@ ExitCode BatchProgram::run_batch() {
     if (is_rank_0()) log_->open_file(context.folder.path() / "wan_batch.log");
   });
   log_->info("{}: {} item{}, {} rank{} in {} group{}, {}{}", input_.checkpoint.task.name, input_.rows.size(),
-             input_.rows.size() == 1 ? "" : "s", mpi_.size(), mpi_.size() == 1 ? "" : "s", context.group_count,
-             context.group_count == 1 ? "" : "s", parallel::describe(layout_.guided),
+             input_.rows.size() == 1 ? "" : "s", mpi_.size(), mpi_.size() == 1 ? "" : "s",
+             context.group_count, context.group_count == 1 ? "" : "s", parallel::describe(layout_.guided),
              layout_.dit_fsdp ? ", weights sharded" : "");
 
   parallel::GroupCommunicators communicators = make_communicators();
@@ -198,8 +205,8 @@ ExitCode BatchProgram::run_batch() {
   });
   std::unique_ptr<batch::Progress> progress;
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
-    progress = std::make_unique<batch::Progress>(stderr, batch::progress_style_of(stderr), context.group_count,
-                                                 [this] { return clock_.elapsed_s(); });
+    progress = std::make_unique<batch::Progress>(stderr, batch::progress_style_of(stderr),
+                                                 context.group_count, [this] { return clock_.elapsed_s(); });
   }
   std::vector<batch::ItemObserver*> listening;
   if (trace) listening.push_back(trace.get());
@@ -209,7 +216,8 @@ ExitCode BatchProgram::run_batch() {
       batch::run_group(*engine, *engine->communicators().group, input_.rows, context, observers);
   progress.reset();
 
-  const batch::RunResult result = batch::finish_run(*world_, mine, input_.rows, context, input_.checkpoint.task);
+  const batch::RunResult result =
+      batch::finish_run(*world_, mine, input_.rows, context, input_.checkpoint.task);
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
     fmt::print("{}", batch::format_summary(result.outcomes, result.counts, context.folder.path()));
   }

@@ -8,8 +8,9 @@
 
 namespace wan::apps {
 
-/// wan_batch from its arguments to its exit code, on one rank of the job. Collective over all ranks. Throws AgreedError, alike
-/// on all ranks, for what ends the program in an orderly way, and anything else for what only this rank knows of.
+/// wan_batch from its arguments to its exit code, on one rank of the job. Collective over all ranks. Throws
+/// AgreedError, alike on all ranks, for what ends the program in an orderly way, and anything else for what
+/// only this rank knows of.
 ExitCode run_batch_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments);
 
 }  // namespace wan::apps

@@ -8,7 +8,8 @@
 
 namespace wan::apps {
 
-/// A plan as --plan prints it: the layout, bytes per rank by part against the memory there is, wire bytes, expected step time.
+/// A plan as --plan prints it: the layout, bytes per rank by part against the memory there is, wire bytes,
+/// expected step time.
 std::string plan_report(const parallel::PlanInput& input, const parallel::Plan& plan, int ranks,
                         std::optional<std::uint64_t> memory_bytes);
 

@@ -30,7 +30,9 @@ kernels::TokenGrid planned_tokens(const RunInput& input) {
     request.size = input.checkpoint.task.defaults.size;
     request.frame_num = input.checkpoint.task.defaults.frame_num;
   }
-  return {.frames = (request.frame_num - 1) / 4 + 1, .rows = request.size.height / 16, .columns = request.size.width / 16};
+  return {.frames = (request.frame_num - 1) / 4 + 1,
+          .rows = request.size.height / 16,
+          .columns = request.size.width / 16};
 }
 
 }  // namespace
@@ -51,7 +53,8 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
           .element_bytes = for_gpus && options.precision != Precision::fp32 ? exact_bytes : fp32_bytes};
 }
 
-RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes, parallel::PlanInput& plan) {
+RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes,
+                        parallel::PlanInput& plan) {
   const parallel::LayoutWishes wishes{.group_size = options.group_size,
                                       .cfg_size = options.cfg_size,
                                       .ulysses_size = options.ulysses_size,
@@ -63,7 +66,9 @@ RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_
   const bool fits = static_cast<double>(parallel::make_plan(plan).total_bytes()) <
                     share_for_weights * static_cast<double>(memory_bytes);
   const bool can_split = layout.guided.group_size > 1;
-  const auto decide = [&](Switch wish) { return wish == Switch::on || (wish == Switch::automatic && can_split && !fits); };
+  const auto decide = [&](Switch wish) {
+    return wish == Switch::on || (wish == Switch::automatic && can_split && !fits);
+  };
   layout.dit_fsdp = plan.dit_fsdp = decide(options.dit_fsdp);
   layout.t5_fsdp = plan.t5_fsdp = decide(options.t5_fsdp);
   return layout;

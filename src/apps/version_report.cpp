@@ -28,7 +28,8 @@ std::string version_report() {
       "HDF5       {}.{}.{}\n"
       "FFmpeg     {}\n"
       "devices    cpu\n",
-      version(), WAN_TORCH_VERSION, mpi_text.substr(0, mpi_text.find(',')), major, minor, release, media::ffmpeg_version());
+      version(), WAN_TORCH_VERSION, mpi_text.substr(0, mpi_text.find(',')), major, minor, release,
+      media::ffmpeg_version());
 }
 
 }  // namespace wan::apps

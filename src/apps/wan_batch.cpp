@@ -9,8 +9,9 @@
 #include "comm/mpi_environment.h"
 #include "core/log.h"
 
-/// Parses, calls, reports; see batch_program.h. A non-zero exit code is returned only after all ranks have met and finalised, so
-/// that no launcher kills a rank that still writes; an error that only some ranks know of ends the job at once instead.
+/// Parses, calls, reports; see batch_program.h. A non-zero exit code is returned only after all ranks have
+/// met and finalised, so that no launcher kills a rank that still writes; an error that only some ranks know
+/// of ends the job at once instead.
 int main(int argc, char** argv) {
   using namespace wan;
   const std::vector<std::string> arguments(argv + 1, argv + argc);

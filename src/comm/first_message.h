@@ -13,7 +13,8 @@ struct RankMessage {
   std::string text;
 };
 
-/// Every rank says something or nothing; all get what the lowest rank that spoke has said, or nothing if none did. Collective.
+/// Every rank says something or nothing; all get what the lowest rank that spoke has said, or nothing if none
+/// did. Collective.
 std::optional<RankMessage> first_message(Communicator& group, const std::optional<std::string>& own);
 
 }  // namespace wan::comm

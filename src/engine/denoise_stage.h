@@ -41,7 +41,8 @@ struct ExpertFiles {
   checkpoint::TransformerConfig config;
 };
 
-/// Opens an expert's folder and checks that it holds exactly the tensors that its sizes call for. Throws UsageError.
+/// Opens an expert's folder and checks that it holds exactly the tensors that its sizes call for. Throws
+/// UsageError.
 ExpertFiles open_expert(const std::filesystem::path& folder);
 
 /// The two experts of a group of ranks and their weights.
@@ -49,8 +50,8 @@ class DenoiseStage {
  public:
   /// `sharded`: each expert's weights are split over the group (FSDP), else whole on this rank.
   /// `head_chunks`: exchanges per all-to-all.
-  DenoiseStage(const ExpertFiles& high_noise, const ExpertFiles& low_noise, bool sharded, parallel::GroupCommunicators& group,
-               int head_chunks = 1);
+  DenoiseStage(const ExpertFiles& high_noise, const ExpertFiles& low_noise, bool sharded,
+               parallel::GroupCommunicators& group, int head_chunks = 1);
 
   const checkpoint::TransformerConfig& config() const { return high_noise_->config(); }
 

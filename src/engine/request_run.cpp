@@ -199,12 +199,14 @@ void WanEngine::Run::decode_and_write() {
 void WanEngine::Run::save_latents() const {
   parallel::agree(*engine_.group_.group, [this] {
     if (!leads()) return;
-    const std::array<checkpoint::TensorView, 2> tensors{
-        {{.name = "latent",
-          .dtype = checkpoint::DType::f32,
-          .shape = latent_.sizes().vec(),
-          .bytes = parallel::bytes_of(latent_)},
-         {.name = "frames", .dtype = checkpoint::DType::u8, .shape = frames_.sizes().vec(), .bytes = parallel::bytes_of(frames_)}}};
+    const std::array<checkpoint::TensorView, 2> tensors{{{.name = "latent",
+                                                          .dtype = checkpoint::DType::f32,
+                                                          .shape = latent_.sizes().vec(),
+                                                          .bytes = parallel::bytes_of(latent_)},
+                                                         {.name = "frames",
+                                                          .dtype = checkpoint::DType::u8,
+                                                          .shape = frames_.sizes().vec(),
+                                                          .bytes = parallel::bytes_of(frames_)}}};
     checkpoint::write_safetensors(outputs_.latents, tensors);
   });
 }

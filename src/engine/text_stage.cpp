@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "comm/local.h"
 #include "core/check.h"
 #include "engine/parameter_reader.h"
@@ -9,12 +11,17 @@
 
 namespace wan::engine {
 
-TextStage::TextStage(const std::filesystem::path& tokenizer_folder, const checkpoint::Checkpoint& weights, bool sharded,
-                     comm::Communicator& group)
-    : config_(checkpoint::read_text_encoder_config(weights)), tokenizer_(tokenizer_folder), alone_(comm::make_local("text")) {
+TextStage::TextStage(const std::filesystem::path& tokenizer_folder, const checkpoint::Checkpoint& weights,
+                     bool sharded, comm::Communicator& group)
+    : config_(checkpoint::read_text_encoder_config(weights)),
+      tokenizer_(tokenizer_folder),
+      alone_(comm::make_local("text")) {
   if (tokenizer_.vocabulary_size() > config_.vocabulary) {
-    fail<UsageError>("the tokenizer in {} has ids up to {}, the text encoder {} has {} embeddings: they do not belong together",
-                     tokenizer_folder.string(), tokenizer_.vocabulary_size() - 1, weights.source().string(), config_.vocabulary);
+    fail<UsageError>(
+        "the tokenizer in {} has ids up to {}, the text encoder {} has {} embeddings: they do not belong "
+        "together",
+        tokenizer_folder.string(), tokenizer_.vocabulary_size() - 1, weights.source().string(),
+        config_.vocabulary);
   }
   checkpoint::expect_tensors(weights, checkpoint::text_encoder_tensors(config_));
   const parallel::ParameterReader read = parameter_reader(weights);
@@ -38,12 +45,19 @@ std::string TextStage::cleaned_prompt(const std::string& prompt) {
 }
 
 at::Tensor TextStage::encode(const std::string& cleaned) {
-  if (const auto known = cache_.find(cleaned); known != cache_.end()) return known->second;
-  if (cache_.size() >= cache_limit) cache_.clear();
+  ++uses_;
+  if (const auto known = cache_.find(cleaned); known != cache_.end()) {
+    known->second.last_use = uses_;
+    return known->second.embedding;
+  }
+  if (cache_.size() >= cache_limit) {
+    cache_.erase(
+        std::ranges::min_element(cache_, {}, [](const auto& entry) { return entry.second.last_use; }));
+  }
   const std::vector<std::int64_t> ids = tokenizer_.encode(cleaned);
   at::Tensor embedding = encoder_->encode(ids);  // [tokens, dim]
   ++encoded_texts_;
-  cache_.emplace(cleaned, embedding);
+  cache_.emplace(cleaned, CachedText{.embedding = embedding, .last_use = uses_});
   return embedding;
 }
 

@@ -45,7 +45,12 @@ class TextStage {
   std::unique_ptr<parallel::Vocabulary> vocabulary_;
   std::unique_ptr<comm::Communicator> alone_;  ///< stands in for the group when the table is whole
   std::unique_ptr<text::Umt5Encoder> encoder_;
-  std::map<std::string, at::Tensor> cache_;
+  struct CachedText {
+    at::Tensor embedding;       ///< [tokens, dim]
+    std::int64_t last_use = 0;  ///< uses_ at that time
+  };
+  std::map<std::string, CachedText> cache_;  ///< by cleaned text; the least recently used one makes room
+  std::int64_t uses_ = 0;
   std::int64_t encoded_texts_ = 0;
 };
 

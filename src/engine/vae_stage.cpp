@@ -16,7 +16,8 @@ at::Tensor read_tensor(const checkpoint::Checkpoint& weights, const std::string&
   return tensor;
 }
 
-/// Every part's rows of uint8 frames [frames, rows, width, 3], brought together on rank 0; undefined elsewhere.
+/// Every part's rows of uint8 frames [frames, rows, width, 3], brought together on rank 0; undefined
+/// elsewhere.
 at::Tensor gather_frames(comm::Communicator& group, const vae::RowSplit& split, const at::Tensor& own) {
   constexpr std::int64_t row_axis = 1;
   std::vector<comm::PeerTransfer> transfers;
@@ -40,21 +41,25 @@ VaeStage::VaeStage(const checkpoint::Checkpoint& weights, comm::Communicator& gr
   const vae::VaeConfig config =
       vae::infer_vae_config([&](const std::string& name) { return weights.entry(name).shape; });
   std::vector<checkpoint::ExpectedTensor> expected;
-  for (const vae::ExpectedShape& tensor : vae::vae_tensors(config)) expected.push_back({tensor.name, tensor.shape});
+  for (const vae::ExpectedShape& tensor : vae::vae_tensors(config))
+    expected.push_back({tensor.name, tensor.shape});
   checkpoint::expect_tensors(weights, expected);
-  vae_ = std::make_unique<vae::Vae>(config, [&](const std::string& name) { return read_tensor(weights, name); });
+  vae_ =
+      std::make_unique<vae::Vae>(config, [&](const std::string& name) { return read_tensor(weights, name); });
 }
 
 /// A video with fewer latent rows than ranks is so small that every rank works on all of it.
 std::unique_ptr<vae::RowExchange> VaeStage::split_rows(std::int64_t latent_rows) const {
-  if (group_.size() > 1 && latent_rows >= group_.size()) return std::make_unique<parallel::VaeRows>(group_, latent_rows);
+  if (group_.size() > 1 && latent_rows >= group_.size())
+    return std::make_unique<parallel::VaeRows>(group_, latent_rows);
   return std::make_unique<vae::SinglePart>(latent_rows);
 }
 
 at::Tensor VaeStage::encode_image(const at::Tensor& image, int frame_num) {
   const auto rows = split_rows(image.size(1) / vae::spatial_factor);
   const at::Tensor own_pixels = rows->split().own_rows(image, 1);  // [3, own rows, width]
-  const at::Tensor own = vae_->encode(vae::image_clip(own_pixels, frame_num), *rows);  // [16, frames, own rows, width / 8]
+  const at::Tensor own =
+      vae_->encode(vae::image_clip(own_pixels, frame_num), *rows);  // [16, frames, own rows, width / 8]
   return rows->alone() ? own : rows->gather_rows(own);
 }
 

@@ -17,12 +17,12 @@ class VaeStage {
   /// Reads the weights. Throws UsageError on tensors that are missing or misshapen.
   VaeStage(const checkpoint::Checkpoint& weights, comm::Communicator& group);
 
-  /// Collective. `image`: fp32 [3, height, width], the same on every rank; the clip is the image and zero frames. Returns the
-  /// normalised latent [16, frames, height / 8, width / 8], whole on every rank.
+  /// Collective. `image`: fp32 [3, height, width], the same on every rank; the clip is the image and zero
+  /// frames. Returns the normalised latent [16, frames, height / 8, width / 8], whole on every rank.
   at::Tensor encode_image(const at::Tensor& image, int frame_num);
 
-  /// Collective. `latent`: [16, frames, height, width], the same on every rank. On rank 0 `sink` gets the video chunk by chunk as
-  /// uint8 [frames, height, width, 3].
+  /// Collective. `latent`: [16, frames, height, width], the same on every rank. On rank 0 `sink` gets the
+  /// video chunk by chunk as uint8 [frames, height, width, 3].
   void decode(const at::Tensor& latent, const std::function<void(const at::Tensor& frames)>& sink);
 
  private:

@@ -4,8 +4,8 @@
 
 namespace wan::engine {
 
-/// What can be said of a request without a checkpoint's weights: prompt not empty after cleaning, image decodable and of a shape
-/// that fits the latent grid. Throws ItemError.
+/// What can be said of a request without a checkpoint's weights: prompt not empty after cleaning, image
+/// decodable and of a shape that fits the latent grid. Throws ItemError.
 void validate_request(const Request& request, TaskKind kind);
 
 /// Size of the video that a request makes, from its image's header. Throws ItemError.

@@ -18,8 +18,9 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
   const bool split = group_.group->size() > 1;
   text_ = std::make_unique<TextStage>(folder.tokenizer, text_encoder, options.t5_fsdp && split, *group_.fsdp);
   if (text_->dim() != high_noise.config.text_dim) {
-    fail<UsageError>("{}: the text encoder's width is {}, the transformers in {} expect {}", folder.text_encoder.string(),
-                     text_->dim(), folder.root.string(), high_noise.config.text_dim);
+    fail<UsageError>("{}: the text encoder's width is {}, the transformers in {} expect {}",
+                     folder.text_encoder.string(), text_->dim(), folder.root.string(),
+                     high_noise.config.text_dim);
   }
   denoise_ = std::make_unique<DenoiseStage>(high_noise, low_noise, options.dit_fsdp && split, group_,
                                             options.head_chunks);

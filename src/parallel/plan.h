@@ -29,10 +29,10 @@ struct Plan {
   comm::GridShape grid;
   std::int64_t local_tokens = 0;
   std::vector<std::pair<std::string, std::int64_t>> bytes = {};  ///< by part, per rank
-  std::int64_t wire_bytes_per_step = 0;                     ///< handed to other ranks, per rank
-  double linear_flop_per_step = 0;                          ///< per rank
-  double attention_flop_per_step = 0;                       ///< per rank
-  double step_s = 0;                                        ///< expected on one H200 per rank, in bf16
+  std::int64_t wire_bytes_per_step = 0;                          ///< handed to other ranks, per rank
+  double linear_flop_per_step = 0;                               ///< per rank
+  double attention_flop_per_step = 0;                            ///< per rank
+  double step_s = 0;                                             ///< expected on one H200 per rank, in bf16
 
   std::int64_t total_bytes() const;
 };

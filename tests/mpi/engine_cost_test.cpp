@@ -9,9 +9,11 @@ namespace {
 
 using test::Backend;
 
-/// A toy checkpoint whose heads the ranks divide, and a request big enough for its sequence to outweigh the weights.
+/// A toy checkpoint whose heads the ranks divide, and a request big enough for its sequence to outweigh the
+/// weights.
 struct Toy {
-  explicit Toy(int ranks) : parity(test::load_parity_case(ranks == 3 ? "i2v_portrait_ragged" : "i2v_landscape")) {}
+  explicit Toy(int ranks)
+      : parity(test::load_parity_case(ranks == 3 ? "i2v_portrait_ragged" : "i2v_landscape")) {}
 
   test::ParityCase parity;
   checkpoint::CheckpointFolder folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");

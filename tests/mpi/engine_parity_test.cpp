@@ -85,7 +85,8 @@ int run_variant(test::RankWorld& ranks, const Variant& variant, const char* case
 TEST_P(Variants, EveryLayoutGivesTheOneRankResult) {
   test::RankWorld ranks;
   int layouts = 0;
-  for (const char* case_name : {"i2v_landscape", "i2v_portrait_ragged"}) layouts += run_variant(ranks, GetParam(), case_name);
+  for (const char* case_name : {"i2v_landscape", "i2v_portrait_ragged"})
+    layouts += run_variant(ranks, GetParam(), case_name);
   if (layouts == 0) GTEST_SKIP() << "no layout of " << ranks.size() << " ranks fits";
 }
 

@@ -24,7 +24,8 @@ class Umt5Parity : public testing::TestWithParam<std::string> {};
 
 TEST_P(Umt5Parity, PromptAndNegativePrompt) {
   const test::ParityCase parity = test::load_parity_case(GetParam());
-  const auto files = checkpoint::Checkpoint::open_torch_archive(parity.folder / "ckpt/models_t5_umt5-xxl-enc-bf16.pth");
+  const auto files =
+      checkpoint::Checkpoint::open_torch_archive(parity.folder / "ckpt/models_t5_umt5-xxl-enc-bf16.pth");
   const checkpoint::TextEncoderConfig config = checkpoint::read_text_encoder_config(files);
   const parallel::ParameterReader read = [&](const checkpoint::Parameter& parameter, std::int64_t first,
                                              std::span<float> out) {
