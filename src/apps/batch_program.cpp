@@ -24,6 +24,7 @@
 #include "engine/validate.h"
 #include "engine/wan_engine.h"
 #include "media/video.h"
+#include "text/clean.h"
 
 namespace wan::apps {
 namespace {
@@ -48,6 +49,7 @@ class BatchProgram {
   ExitCode run_batch();
   parallel::GroupCommunicators make_communicators();
   batch::RunContext make_context();
+  void warn_of_mojibake() const;
   std::string program_command() const;
 
   const comm::MpiEnvironment& mpi_;
@@ -169,6 +171,17 @@ batch::RunContext BatchProgram::make_context() {
   return context;
 }
 
+/// Damaged encodings are repaired by the official program and not by this one.
+void BatchProgram::warn_of_mojibake() const {
+  if (!is_rank_0()) return;
+  for (const batch::ManifestRow& row : input_.rows) {
+    if (!row.error && text::looks_like_mojibake(row.prompt)) {
+      log_->warn("{}: the prompt looks as if UTF-8 had been read as another encoding; it is used as it is: {}", row.id,
+                 row.prompt.substr(0, 80));
+    }
+  }
+}
+
 ExitCode BatchProgram::run_batch() {
   agree(*world_, [&] { media::require_video_codec(options_.codec); });
   const batch::RunContext context = make_context();
@@ -180,6 +193,7 @@ ExitCode BatchProgram::run_batch() {
              context.group_count, context.group_count == 1 ? "" : "s", parallel::describe(layout_.guided),
              layout_.dit_fsdp ? ", weights sharded" : "");
 
+  warn_of_mojibake();
   parallel::GroupCommunicators communicators = make_communicators();
   const double load_start_s = clock_.elapsed_s();
   std::unique_ptr<engine::WanEngine> engine;
