@@ -39,7 +39,7 @@ std::vector<std::uint8_t> busy_frame(const VideoFormat& format, int number) {
   unsigned state = 7;
   for (std::size_t i = 0; i < rgb.size(); ++i) {
     state = state * 1664525U + 1013904223U;
-    rgb[i] = static_cast<std::uint8_t>((state >> 24U) / 4 + i / 3 + static_cast<unsigned>(number) * 5);
+    rgb[i] = static_cast<std::uint8_t>((state >> 24U) / 4 + i / 3 + static_cast<std::size_t>(number) * 5);
   }
   return rgb;
 }
