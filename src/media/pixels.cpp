@@ -32,7 +32,6 @@ std::uint8_t to_8_bits(unsigned value, int depth) {
   return static_cast<std::uint8_t>((value * 255 + largest / 2) / largest);
 }
 
-/// RGB, palette and gray need no arithmetic that could round, so swscale is left out.
 Image read_palette(const AVFrame& frame) {
   Image image = blank(frame.width, frame.height);
   std::array<std::uint32_t, 256> colours{};  // native-endian ARGB words
@@ -47,6 +46,7 @@ Image read_palette(const AVFrame& frame) {
   return image;
 }
 
+/// RGB, palette and gray need no arithmetic that could round, so swscale is left out.
 Image read_samples(const AVFrame& frame, const AVPixFmtDescriptor& format) {
   const bool gray = format.nb_components < rgb_channels;
   Image image = blank(frame.width, frame.height);

@@ -25,9 +25,9 @@ std::vector<std::string> video_codecs();
 void require_video_codec(const std::string& name);
 
 /// Writes frames as MP4: yuv420p by BT.601 limited range, untagged, no audio, index before the data
-/// (spec 7.7). The same frames give the same bytes on every machine with the same libraries: thread counts
-/// are fixed and no date or library version is written. A writer destroyed before finish() has returned
-/// removes its file.
+/// (spec 7.7). The same
+/// frames give the same bytes on every machine with the same libraries: encoding is by one thread and no date
+/// is written. A writer destroyed before finish() has returned removes its file.
 class VideoWriter {
  public:
   /// Creates the file (an existing one is replaced) and opens the encoder. The name needs no ending. Throws

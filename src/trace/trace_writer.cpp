@@ -1,6 +1,6 @@
 #include "trace/trace_writer.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "trace/table.h"
 
@@ -105,8 +105,8 @@ Table<DeviceSample> make_samples(const Handle& file, const std::filesystem::path
 }  // namespace
 
 struct TraceWriter::Tables {
-  explicit Tables(const std::filesystem::path& file_path)
-      : path(file_path),
+  explicit Tables(std::filesystem::path file_path)
+      : path(std::move(file_path)),
         file(create_file(path)),
         items(make_items(file, path)),
         steps(make_steps(file, path)),
@@ -124,8 +124,9 @@ struct TraceWriter::Tables {
 
 TraceWriter::TraceWriter(const std::filesystem::path& path, const RunAttributes& attributes)
     : tables_(std::make_unique<Tables>(path)) {
-  for (const auto& [name, value] : attributes) {
-    std::visit([&](const auto& held) { set_attribute(tables_->file, path, name, held); }, value);
+  for (const auto& attribute : attributes) {
+    std::visit([&](const auto& value) { set_attribute(tables_->file, path, attribute.first, value); },
+               attribute.second);
   }
   flush();
 }
