@@ -19,12 +19,21 @@ TokenizerConfig read_config(const std::filesystem::path& path) {
 }
 
 /// One more than the largest id that the configuration names.
-std::int64_t ids_used(const TokenizerConfig& config, std::int64_t pieces) {
-  std::int64_t size = pieces;
+std::int64_t ids_used(const TokenizerConfig& config) {
+  std::int64_t size = std::ssize(config.vocabulary);
   for (const AddedToken& token : config.added_tokens) size = std::max(size, token.id + 1);
   for (const std::int64_t id : config.ids_before) size = std::max(size, id + 1);
   for (const std::int64_t id : config.ids_after) size = std::max(size, id + 1);
   return size;
+}
+
+Unigram make_unigram(const TokenizerConfig& config, const std::filesystem::path& path) {
+  try {
+    return {config.vocabulary, config.unknown_id, config.byte_fallback};
+  } catch (const std::exception& error) {  // the library has exceptions of its own
+    fail<UsageError>("{}: model.vocab cannot be used: {}; take the file from the official checkpoint again",
+                     path.string(), error.what());
+  }
 }
 
 std::string_view without_space_left(std::string_view text) {
@@ -130,8 +139,10 @@ struct ApplyPreTokenizer {
 Tokenizer::Tokenizer(const std::filesystem::path& folder)
     : file_(folder / "tokenizer.json"),
       config_(read_config(file_)),
-      unigram_(std::move(config_.vocabulary), config_.unknown_id, config_.byte_fallback),
-      vocabulary_size_(ids_used(config_, unigram_.size())) {}
+      unigram_(make_unigram(config_, file_)),
+      vocabulary_size_(ids_used(config_)) {
+  config_.vocabulary = {};  // a quarter of a million strings that are not needed any more
+}
 
 const AddedToken* Tokenizer::added_token_at(std::string_view text, bool normalized) const {
   for (const AddedToken& token : config_.added_tokens) {

@@ -12,8 +12,9 @@
 
 namespace wan::text {
 
-/// The umT5 tokenizer of a checkpoint (spec 2.5), id for id what the reference's fast tokenizer gives. It is
-/// built from tokenizer.json alone, as the reference does; spiece.model beside it is not read.
+/// The umT5 tokenizer of a checkpoint (spec 2.5), id for id what the reference's fast tokenizer gives up to
+/// the ties that Unigram names. It is built from tokenizer.json alone, as the reference does; spiece.model
+/// beside it is not read.
 class Tokenizer {
  public:
   /// `folder`: `google/umt5-xxl` of the checkpoint. Throws UsageError that names the file and what is wrong.
@@ -42,7 +43,7 @@ class Tokenizer {
   void encode_text(std::string_view text, bool is_first, std::vector<std::int64_t>& ids) const;
 
   std::filesystem::path file_;
-  TokenizerConfig config_;  ///< its vocabulary has moved into unigram_
+  TokenizerConfig config_;  ///< its vocabulary has gone into unigram_
   Unigram unigram_;
   std::int64_t vocabulary_size_;
 };

@@ -68,9 +68,9 @@ class Entry {
     }
     return value_.get<std::int64_t>();
   }
-  double score() const {
+  float score() const {
     if (!value_.is_number() || !(std::abs(value_.get<double>()) <= largest_score)) refuse("is not a score");
-    return value_.get<double>();
+    return value_.get<float>();
   }
 
  private:
@@ -216,7 +216,9 @@ void read_model(const Entry& entry, TokenizerConfig& config) {
     const Entry row = vocabulary[id];
     if (row.size() != 2) row.refuse("is not a pair [piece, score]");
     VocabularyPiece piece{.text = row[std::size_t{0}].text(), .score = row[std::size_t{1}].score()};
-    if (piece.text.empty()) row.refuse("has an empty piece");
+    if (piece.text.empty() || piece.text.find('\0') != std::string::npos) {
+      row.refuse("has an empty piece, or one with a NUL");
+    }
     config.vocabulary.push_back(std::move(piece));
   }
   config.unknown_id = entry["unk_id"].id(static_cast<std::int64_t>(size) - 1);

@@ -1,93 +1,101 @@
 #include "text/unigram.h"
 
+#include <sentencepiece_processor.h>
+
 #include <algorithm>
+#include <bit>
 
 #include "core/check.h"
 
 namespace wan::text {
 namespace {
 
-constexpr double unknown_penalty = 10;  // below the lowest score of the vocabulary
+// The library takes its model as a serialized protocol buffer. These few lines write one, so that the model
+// is the vocabulary of tokenizer.json, which decides, and not that of spiece.model, in which byte pieces and
+// the normalizer differ. Field numbers: sentencepiece_model.proto.
+enum class WireType : unsigned { varint = 0, bytes = 2, fixed32 = 5 };
 
-/// Bytes of the character that starts with `lead` in valid UTF-8.
-std::size_t character_bytes(char lead) {
-  const auto byte = static_cast<unsigned char>(lead);
-  if (byte < 0xC0) return 1;
-  if (byte < 0xE0) return 2;
-  return byte < 0xF0 ? 3 : 4;
+void append_varint(std::string& out, std::uint64_t value) {
+  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>((value & 0x7F) | 0x80));
+  out.push_back(static_cast<char>(value));
+}
+
+void append_tag(std::string& out, unsigned field, WireType type) {
+  append_varint(out, (field << 3) | static_cast<unsigned>(type));
+}
+
+void append_bytes(std::string& out, unsigned field, std::string_view bytes) {
+  append_tag(out, field, WireType::bytes);
+  append_varint(out, bytes.size());
+  out += bytes;
+}
+
+void append_number(std::string& out, unsigned field, std::uint64_t value) {
+  append_tag(out, field, WireType::varint);
+  append_varint(out, value);
+}
+
+void append_little_endian(std::string& out, std::uint32_t value) {
+  for (unsigned shift = 0; shift < 32; shift += 8) out.push_back(static_cast<char>((value >> shift) & 0xFF));
+}
+
+void append_float(std::string& out, unsigned field, float value) {
+  append_tag(out, field, WireType::fixed32);
+  append_little_endian(out, std::bit_cast<std::uint32_t>(value));
+}
+
+/// A character map that maps nothing. Without any, the library writes a line to the standard error per load.
+std::string identity_character_map() {
+  constexpr std::uint32_t trie_bytes = 1024;  // one block of empty units
+  std::string map;
+  append_little_endian(map, trie_bytes);
+  map.append(trie_bytes + 1, '\0');  // and the end of the replacements
+  return map;
+}
+
+std::string serialized_model(const std::vector<VocabularyPiece>& vocabulary, std::int64_t unknown_id) {
+  constexpr std::uint64_t normal_piece = 1;
+  constexpr std::uint64_t unknown_piece = 2;
+  std::string model;
+  for (std::size_t id = 0; id < vocabulary.size(); ++id) {
+    const bool is_unknown = static_cast<std::int64_t>(id) == unknown_id;
+    std::string piece;
+    append_bytes(piece, 1, vocabulary[id].text);
+    append_float(piece, 2, vocabulary[id].score);
+    append_number(piece, 3, is_unknown ? unknown_piece : normal_piece);
+    append_bytes(model, 1, piece);
+  }
+  std::string trainer;
+  append_number(trainer, 3, 1);  // model_type: unigram
+  append_bytes(model, 2, trainer);
+  std::string normalizer;
+  append_bytes(normalizer, 2, identity_character_map());
+  // add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces: the pre-tokenizer has done it all.
+  for (const unsigned field : {3U, 4U, 5U}) append_number(normalizer, field, 0);
+  append_bytes(model, 3, normalizer);
+  return model;
 }
 
 }  // namespace
 
-Unigram::Unigram(std::vector<VocabularyPiece> vocabulary, std::int64_t unknown_id, bool byte_fallback)
-    : size_(std::ssize(vocabulary)), unknown_id_(unknown_id) {
-  WAN_CHECK(unknown_id >= 0 && unknown_id < size_, "unknown_id is {} of {}", unknown_id, size_);
-  double lowest_score = vocabulary.front().score;
-  for (const VocabularyPiece& piece : vocabulary) lowest_score = std::min(lowest_score, piece.score);
-  unknown_score_ = lowest_score - unknown_penalty;
-  entries_.reserve(vocabulary.size());
-  for (VocabularyPiece& piece : vocabulary) {
-    entries_.push_back({std::move(piece.text), piece.score, std::ssize(entries_)});
-  }
-  // Among equal pieces the last comes first and stays.
-  std::sort(entries_.begin(), entries_.end(), [](const Entry& one, const Entry& other) {
-    const int order = one.text.compare(other.text);
-    return order != 0 ? order < 0 : one.id > other.id;
-  });
-  const auto alike = [](const Entry& one, const Entry& other) { return one.text == other.text; };
-  entries_.erase(std::unique(entries_.begin(), entries_.end(), alike), entries_.end());
+Unigram::Unigram(const std::vector<VocabularyPiece>& vocabulary, std::int64_t unknown_id, bool byte_fallback)
+    : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()), unknown_id_(unknown_id) {
+  WAN_CHECK(unknown_id >= 0 && unknown_id < std::ssize(vocabulary), "unknown_id is {} of {}", unknown_id,
+            vocabulary.size());
+  const auto status = processor_->LoadFromSerializedProto(serialized_model(vocabulary, unknown_id));
+  if (!status.ok()) fail("the sentencepiece library refuses it: {}", status.message());
   if (byte_fallback) byte_ids_ = find_byte_pieces();
 }
+
+Unigram::~Unigram() = default;
 
 std::vector<std::int64_t> Unigram::find_byte_pieces() const {
   std::vector<std::int64_t> ids(256, -1);
   for (std::size_t byte = 0; byte < ids.size(); ++byte) {
-    const std::string text = fmt::format("<0x{:02X}>", byte);
-    const auto found = std::ranges::lower_bound(entries_, text, {}, &Entry::text);
-    if (found != entries_.end() && found->text == text) ids[byte] = found->id;
+    const int id = processor_->PieceToId(fmt::format("<0x{:02X}>", byte));
+    if (id != unknown_id_) ids[byte] = id;
   }
   return ids;
-}
-
-/// Offers every piece that the word has at `begin` to the node where it ends, shorter pieces first. Returns
-/// whether one of them is a single character.
-bool Unigram::offer_pieces(std::string_view word, std::size_t begin, std::vector<Node>& nodes) const {
-  const std::size_t first_character = character_bytes(word[begin]);
-  bool single = false;
-  // The entries that begin like the word from `begin` on: one range, narrowed byte by byte. An entry that is
-  // just these bytes is its first.
-  auto first = entries_.begin();
-  auto last = entries_.end();
-  for (std::size_t length = 1; begin + length <= word.size(); ++length) {
-    const auto byte_here = [length](const Entry& entry) {
-      return entry.text.size() < length ? -1 : static_cast<unsigned char>(entry.text[length - 1]);
-    };
-    const int wanted = static_cast<unsigned char>(word[begin + length - 1]);
-    first = std::ranges::lower_bound(first, last, wanted, {}, byte_here);
-    last = std::ranges::upper_bound(first, last, wanted, {}, byte_here);
-    if (first == last) break;
-    if (first->text.size() != length) continue;
-    Node& node = nodes[begin + length];
-    const double score = nodes[begin].score + first->score;
-    if (node.id < 0 || score > node.score) node = {.score = score, .begin = begin, .id = first->id};
-    single = single || length == first_character;
-  }
-  return single;
-}
-
-/// nodes[i]: the best segmentation of the first i bytes; filled at the ends of characters.
-std::vector<Unigram::Node> Unigram::best_segmentations(std::string_view word) const {
-  std::vector<Node> nodes(word.size() + 1);
-  for (std::size_t begin = 0; begin < word.size();) {
-    const std::size_t end = std::min(begin + character_bytes(word[begin]), word.size());
-    if (!offer_pieces(word, begin, nodes)) {
-      const double score = nodes[begin].score + unknown_score_;
-      Node& node = nodes[end];
-      if (node.id < 0 || score > node.score) node = {.score = score, .begin = begin, .id = unknown_id_};
-    }
-    begin = end;
-  }
-  return nodes;
 }
 
 void Unigram::append_unknown(std::string_view text, std::vector<std::int64_t>& ids) const {
@@ -100,25 +108,21 @@ void Unigram::append_unknown(std::string_view text, std::vector<std::int64_t>& i
 }
 
 void Unigram::segment(std::string_view word, std::vector<std::int64_t>& ids) const {
-  const std::vector<Node> nodes = best_segmentations(word);
-  std::vector<std::size_t> ends;  // of the pieces
-  for (std::size_t end = word.size(); end > 0; end = nodes[end].begin) ends.push_back(end);
-  std::reverse(ends.begin(), ends.end());
-  std::size_t unknown_bytes = 0;
-  const auto finish_unknown = [&](std::size_t end) {
-    if (unknown_bytes > 0) append_unknown(word.substr(end - unknown_bytes, unknown_bytes), ids);
-    unknown_bytes = 0;
-  };
-  for (const std::size_t end : ends) {
-    const Node& node = nodes[end];
-    if (node.id == unknown_id_) {
-      unknown_bytes += end - node.begin;
+  // Not EncodeAsImmutableProto(), which does the same but drops the status.
+  sentencepiece::ImmutableSentencePieceText segmented;
+  const auto status = processor_->Encode(word, segmented.mutable_proto());
+  if (!status.ok()) fail("the sentencepiece library cannot segment '{}': {}", word, status.message());
+  std::string unknown;
+  for (const auto& piece : segmented.pieces()) {
+    if (piece.id() == unknown_id_) {
+      unknown += piece.surface();
       continue;
     }
-    finish_unknown(node.begin);
-    ids.push_back(node.id);
+    if (!unknown.empty()) append_unknown(unknown, ids);
+    unknown.clear();
+    ids.push_back(piece.id());
   }
-  finish_unknown(word.size());
+  if (!unknown.empty()) append_unknown(unknown, ids);
 }
 
 }  // namespace wan::text

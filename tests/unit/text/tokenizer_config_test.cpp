@@ -69,6 +69,11 @@ INSTANTIATE_TEST_SUITE_P(
         Malformed{"/model/vocab", nlohmann::json::array(), "model.vocab is empty"},
         Malformed{"/model/vocab/3", "x", "model.vocab[3] is string, not an array"},
         Malformed{"/model/vocab/3/0", "", "model.vocab[3] has an empty piece"},
+        Malformed{"/model/vocab/3/0", std::string("a\0b", 3),
+                  "model.vocab[3] has an empty piece, or one with a NUL"},
+        Malformed{"/model/vocab/6/0", "\u2581a",
+                  "model.vocab cannot be used: the sentencepiece library refuses it"},
+        Malformed{"/model/vocab/6/0", "\u2581a", "\u2581a is already defined"},
         Malformed{"/model/vocab/3/1", "x", "model.vocab[3][1] is not a score"},
         Malformed{"/model/vocab/3/1", 1e300, "model.vocab[3][1] is not a score"},
         Malformed{"/model/unk_id", nullptr, "model.unk_id is not an id between 0 and 9"},
@@ -92,6 +97,13 @@ INSTANTIATE_TEST_SUITE_P(
         Malformed{"/post_processor", nullptr, "post_processor is null, not an object"},
         Malformed{"/post_processor/single", nlohmann::json::array(), "post_processor.single has no place"},
         Malformed{"/post_processor/special_tokens", nlohmann::json::object(), "has no '</s>'"}));
+
+TEST(TokenizerConfig, VocabularyOfTheUnknownPieceAloneIsRefused) {
+  nlohmann::json json = test::small_tokenizer();
+  json["model"]["vocab"] = nlohmann::json::parse(R"([["<unk>", 0]])");
+  json["model"]["unk_id"] = 0;
+  EXPECT_THAT(refusal(json.dump()), HasSubstr("tokenizer.json: model.vocab cannot be used"));
+}
 
 TEST(TokenizerConfig, BrokenJsonIsRefusedWithItsPlace) {
   EXPECT_THAT(refusal(""), HasSubstr("not valid JSON"));

@@ -100,11 +100,6 @@ TEST(Tokenizer, WrittenOutBytePieceIsAPiece) {
   EXPECT_EQ(encode_with(unchanged, "a<0xC3>a"), (Ids{4, 8, 5, 1}));
 }
 
-TEST(Tokenizer, OfEqualPiecesTheLastCounts) {
-  const auto change = [](nlohmann::json& json) { json["model"]["vocab"].push_back({"b", -3.0}); };
-  EXPECT_EQ(encode_with(change, "bb"), (Ids{3, 10, 10, 1}));
-}
-
 TEST(Tokenizer, OfEqualScoresTheFirstFoundStays) {
   // "o" + "oo" and "oo" + "o" have the same score; the one whose last piece begins earlier is met first.
   const auto change = [](nlohmann::json& json) {
