@@ -16,6 +16,7 @@
 #include "batch/progress.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
+#include "batch/text.h"
 #include "comm/local.h"
 #include "comm/mpi.h"
 #include "core/check.h"
@@ -24,6 +25,7 @@
 #include "engine/validate.h"
 #include "engine/wan_engine.h"
 #include "media/video.h"
+#include "text/tokenizer.h"
 
 namespace wan::apps {
 namespace {
@@ -35,7 +37,9 @@ constexpr double step_timeout_s = 120;
 class BatchProgram {
  public:
   BatchProgram(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments)
-      : mpi_(mpi), arguments_(arguments.begin(), arguments.end()), world_(comm::make_mpi_world(mpi, {.timeout_s = start_timeout_s})) {}
+      : mpi_(mpi),
+        arguments_(arguments.begin(), arguments.end()),
+        world_(comm::make_mpi_world(mpi, {.timeout_s = start_timeout_s})) {}
 
   ExitCode run();
 
@@ -46,7 +50,10 @@ class BatchProgram {
   ExitCode run_batch();
   parallel::GroupCommunicators make_communicators();
   batch::RunContext make_context();
-  std::string program_command() const;
+  std::vector<std::string> command_again() const;
+  std::filesystem::path trace_index() const;
+  void check_environment();
+  std::string headline() const;
 
   const comm::MpiEnvironment& mpi_;
   std::vector<std::string> arguments_;
@@ -68,7 +75,8 @@ ExitCode BatchProgram::run() {
   }
   options_ = parsed.options;
   log_ = std::make_unique<Log>(mpi_.rank(), is_rank_0() ? options_.log_level : LogLevel::quiet, stderr);
-  if (parsed.demo && is_rank_0()) log_->info("no arguments: running the demo of {} (see --help)", demo_config_file);
+  if (parsed.demo && is_rank_0())
+    log_->info("no arguments: running the demo of {} (see --help)", demo_config_file);
   if (options_.save_file) {
     options_.output_dir = options_.save_file->has_parent_path() ? options_.save_file->parent_path() : ".";
   }
@@ -76,9 +84,11 @@ ExitCode BatchProgram::run() {
   const int ranks = options_.plan ? options_.gpus.value_or(mpi_.size()) : mpi_.size();
   agree(*world_, [&] {
     plan_ = describe_model(input_, options_);
-    layout_ = choose_layout(options_, ranks, options_.gpu_memory_bytes.value_or(memory_per_rank_bytes(mpi_)), plan_);
+    layout_ = choose_layout(options_, ranks, options_.gpu_memory_bytes.value_or(memory_per_rank_bytes(mpi_)),
+                            plan_);
   });
   if (options_.plan) return show_plan();
+  check_environment();
   if (options_.dry_run) return dry_run();
   return run_batch();
 }
@@ -93,6 +103,7 @@ ExitCode BatchProgram::show_plan() {
 
 ExitCode BatchProgram::dry_run() {
   const std::string failed = on_rank_0(*world_, [&] {
+    text::Tokenizer{input_.checkpoint.tokenizer};  // a run reads it when it loads the checkpoint
     std::int64_t bad = 0;
     for (const batch::ManifestRow& row : input_.rows) {
       std::string error = row.error.value_or("");
@@ -114,11 +125,13 @@ ExitCode BatchProgram::dry_run() {
 
 parallel::GroupCommunicators BatchProgram::make_communicators() {
   const comm::MpiOptions mpi_options{.timeout_s = options_.collective_timeout_s.value_or(step_timeout_s)};
-  return parallel::make_group_communicators(
-      layout_.guided, layout_.unguided, mpi_.rank(), [&](const std::vector<int>& members, const std::string& name) {
-        return members.size() == 1 && mpi_.size() == 1 ? comm::make_local(name)
-                                                       : comm::make_mpi_group(*world_, members, name, mpi_options);
-      });
+  return parallel::make_group_communicators(layout_.guided, layout_.unguided, mpi_.rank(),
+                                            [&](const std::vector<int>& members, const std::string& name) {
+                                              return members.size() == 1 && mpi_.size() == 1
+                                                         ? comm::make_local(name)
+                                                         : comm::make_mpi_group(*world_, members, name,
+                                                                                mpi_options);
+                                            });
 }
 
 /// What identifies this run among all that write to an output folder.
@@ -129,9 +142,35 @@ std::string new_run_id() {
   return fmt::format("{}-{:08x}", time, random());
 }
 
-std::string BatchProgram::program_command() const {
-  const char* launcher_ranks = std::getenv("OMPI_COMM_WORLD_SIZE");  // NOLINT(concurrency-mt-unsafe)
-  return launcher_ranks != nullptr ? fmt::format("mpirun -np {} wan_batch", mpi_.size()) : "wan_batch";
+/// The words before an item's own options: one item again needs one group only.
+std::vector<std::string> BatchProgram::command_again() const {
+  std::vector<std::string> words;
+  if (layout_.guided.group_size > 1) words = {"mpirun", "-np", std::to_string(layout_.guided.group_size)};
+  words.insert(words.end(),
+               {"wan_batch", "--ckpt-dir", std::filesystem::absolute(options_.ckpt_dir).string()});
+  if (options_.device == Device::cpu) words.insert(words.end(), {"--device", "cpu"});
+  return words;
+}
+
+std::filesystem::path BatchProgram::trace_index() const {
+  return std::filesystem::absolute(options_.trace.value_or(options_.output_dir / "trace.h5"));
+}
+
+/// What can be known to fail later on is found before anything is loaded or made.
+void BatchProgram::check_environment() {
+  agree(*world_, [&] {
+    media::require_video_codec(options_.codec);
+    batch::require_writable_place(options_.output_dir, options_.save_file ? "--save-file" : "--output-dir");
+    if (options_.trace) batch::require_writable_place(trace_index().parent_path(), "--trace");
+  });
+}
+
+std::string BatchProgram::headline() const {
+  const int groups = mpi_.size() / layout_.guided.group_size;
+  return fmt::format("{}: {} item{}, {} rank{} in {} group{}, {}{}", input_.checkpoint.task.name,
+                     input_.rows.size(), input_.rows.size() == 1 ? "" : "s", mpi_.size(),
+                     mpi_.size() == 1 ? "" : "s", groups, groups == 1 ? "" : "s",
+                     parallel::describe(layout_.guided), layout_.dit_fsdp ? ", weights sharded" : "");
 }
 
 batch::RunContext BatchProgram::make_context() {
@@ -146,7 +185,7 @@ batch::RunContext BatchProgram::make_context() {
                                        .host = mpi_.host_name(),
                                        .manifest = input_.manifest_name,
                                        .line = 0,
-                                       .command = {program_command(), "--ckpt-dir", options_.ckpt_dir.string()},
+                                       .command = command_again(),
                                        .started = batch::utc_now(),
                                        .ranks = layout_.guided.group_size},
                             .job = job != nullptr ? job : "",
@@ -163,16 +202,7 @@ batch::RunContext BatchProgram::make_context() {
 }
 
 ExitCode BatchProgram::run_batch() {
-  agree(*world_, [&] { media::require_video_codec(options_.codec); });
-  const batch::RunContext context = make_context();
-  agree(*world_, [&] {
-    if (is_rank_0()) log_->open_file(context.folder.path() / "wan_batch.log");
-  });
-  log_->info("{}: {} item{}, {} rank{} in {} group{}, {}{}", input_.checkpoint.task.name, input_.rows.size(),
-             input_.rows.size() == 1 ? "" : "s", mpi_.size(), mpi_.size() == 1 ? "" : "s", context.group_count,
-             context.group_count == 1 ? "" : "s", parallel::describe(layout_.guided),
-             layout_.dit_fsdp ? ", weights sharded" : "");
-
+  log_->info("{}", headline());
   parallel::GroupCommunicators communicators = make_communicators();
   const double load_start_s = clock_.elapsed_s();
   std::unique_ptr<engine::WanEngine> engine;
@@ -182,6 +212,12 @@ ExitCode BatchProgram::run_batch() {
         std::move(communicators), clock_);
   });
   const double load_s = clock_.elapsed_s() - load_start_s;
+  // Only now: a checkpoint that cannot be used leaves no output folder behind.
+  const batch::RunContext context = make_context();
+  agree(*world_, [&] {
+    if (is_rank_0()) log_->open_file(context.folder.path() / "wan_batch.log");
+  });
+  log_->detail("run {}: {}", context.origin.run, headline());
   log_->info("checkpoint loaded in {:.1f} s", load_s);
 
   const bool leads = engine->communicators().group->rank() == 0;
@@ -192,14 +228,14 @@ ExitCode BatchProgram::run_batch() {
                        .layout = parallel::describe(layout_.guided),
                        .arguments = arguments_,
                        .task = input_.checkpoint.task,
-                       .index = options_.trace.value_or(context.folder.path() / "trace.h5")};
+                       .index = trace_index()};
     trace = std::make_unique<TraceObserver>(run);
     trace->on_phase({.phase = "load", .start_s = load_start_s, .wall_s = load_s, .sent_bytes = 0});
   });
   std::unique_ptr<batch::Progress> progress;
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
-    progress = std::make_unique<batch::Progress>(stderr, batch::progress_style_of(stderr), context.group_count,
-                                                 [this] { return clock_.elapsed_s(); });
+    progress = std::make_unique<batch::Progress>(stderr, batch::progress_style_of(stderr),
+                                                 context.group_count, [this] { return clock_.elapsed_s(); });
   }
   std::vector<batch::ItemObserver*> listening;
   if (trace) listening.push_back(trace.get());
@@ -209,9 +245,14 @@ ExitCode BatchProgram::run_batch() {
       batch::run_group(*engine, *engine->communicators().group, input_.rows, context, observers);
   progress.reset();
 
-  const batch::RunResult result = batch::finish_run(*world_, mine, input_.rows, context, input_.checkpoint.task);
+  const batch::RunResult result =
+      batch::finish_run(*world_, mine, input_.rows, context, input_.checkpoint.task);
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
     fmt::print("{}", batch::format_summary(result.outcomes, result.counts, context.folder.path()));
+    fmt::print("{} in all; videos and records: {}; log: {}; trace: {}\n",
+               batch::format_duration(clock_.elapsed_s()), batch::printable(context.folder.path().string()),
+               batch::printable((context.folder.path() / "wan_batch.log").string()),
+               batch::printable(trace_index().string()));
   }
   return batch::exit_code(result.counts);
 }

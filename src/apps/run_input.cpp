@@ -12,7 +12,8 @@ constexpr std::uintmax_t largest_model_on_cpu_bytes = 2'000'000'000;
 
 void check_task(const Options& options, const checkpoint::CheckpointFolder& folder) {
   if (options.task && *options.task != folder.task.name) {
-    fail<UsageError>("--task {}: the checkpoint {} is of {}", *options.task, folder.root.string(), folder.task.name);
+    fail<UsageError>("--task {}: the checkpoint {} is of {}", *options.task, folder.root.string(),
+                     folder.task.name);
   }
 }
 
@@ -23,12 +24,14 @@ batch::ManifestRow single_row(const Options& options, TaskKind kind) {
   if (kind == TaskKind::i2v) {
     if (!options.image) fail<UsageError>("--image: the checkpoint makes videos from images; name one");
     row.image = *options.image;
-    if (!std::filesystem::exists(row.image)) fail<UsageError>("--image {}: there is no such file", row.image.string());
+    if (!std::filesystem::exists(row.image))
+      fail<UsageError>("--image {}: there is no such file", row.image.string());
   } else if (options.image) {
     fail<UsageError>("--image: the checkpoint makes videos from text alone (t2v-A14B); leave it out");
   }
   const std::string hint = kind == TaskKind::i2v ? row.image.stem().string() : row.prompt.substr(0, 40);
-  row.id = options.save_file ? options.save_file->stem().string() : batch::automatic_id(hint, row.prompt + row.image.string());
+  row.id = options.save_file ? options.save_file->stem().string()
+                             : batch::automatic_id(hint, row.prompt + row.image.string());
   try {
     batch::check_id(row.id);
   } catch (const ValueError& error) {
@@ -51,7 +54,8 @@ std::uintmax_t checkpoint_bytes(const checkpoint::CheckpointFolder& folder) {
 RunInput read_run_input(comm::Communicator& world, const Options& options) {
   RunInput input;
   agree(world, [&] {
-    if (options.ckpt_dir.empty()) fail<UsageError>("--ckpt-dir is missing: name the folder of a checkpoint in the official layout");
+    if (options.ckpt_dir.empty())
+      fail<UsageError>("--ckpt-dir is missing: name the folder of a checkpoint in the official layout");
     input.checkpoint = checkpoint::inspect_checkpoint(options.ckpt_dir);
     check_task(options, input.checkpoint);
     check_device(options, input.checkpoint);
@@ -61,7 +65,7 @@ RunInput read_run_input(comm::Communicator& world, const Options& options) {
     const std::string text = on_rank_0(world, [&] { return batch::read_manifest(*options.manifest); });
     agree(world, [&] { input.rows = batch::parse_manifest(text, *options.manifest, kind); });
     input.manifest_name = options.manifest->string();
-  } else {
+  } else if (options.prompt) {
     agree(world, [&] {
       input.rows.push_back(single_row(options, kind));
       engine::require_prompt("--prompt", input.rows.front().prompt);
@@ -87,13 +91,16 @@ void check_device(const Options& options, const checkpoint::CheckpointFolder& ch
     fail<UsageError>("--noise-device cuda needs a GPU, and this run is on the CPU; use --noise-device cpu");
   }
   if (options.precision == Precision::exact) {
-    fail<UsageError>("--precision exact is bf16 on a GPU, and this run is on the CPU, which computes in fp32; use --precision fp32");
+    fail<UsageError>(
+        "--precision exact is bf16 on a GPU, and this run is on the CPU, which computes in fp32; use "
+        "--precision fp32");
   }
   if (options.device == Device::cpu || options.plan || options.dry_run) return;
   const std::uintmax_t bytes = checkpoint_bytes(checkpoint);
   if (bytes > largest_model_on_cpu_bytes) {
     fail<UsageError>(
-        "no GPU was found, and a model of {:.1f} GB would take days on the CPU; run where there is a GPU, or insist with --device cpu",
+        "no GPU was found, and a model of {:.1f} GB would take days on the CPU; run where there is a GPU, or "
+        "insist with --device cpu",
         static_cast<double>(bytes) / 1e9);
   }
 }

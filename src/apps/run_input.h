@@ -13,17 +13,17 @@ namespace wan::apps {
 /// What the command line leads to before anything is computed: the same on all ranks.
 struct RunInput {
   checkpoint::CheckpointFolder checkpoint;
-  std::vector<batch::ManifestRow> rows;
-  RequestOverrides overrides;     ///< the command line's, without the seed
+  std::vector<batch::ManifestRow> rows;  ///< none when a plan is asked for without a request
+  RequestOverrides overrides;            ///< the command line's, without the seed
   batch::RunSettings settings;
-  std::string manifest_name;      ///< for records; empty for a single request
+  std::string manifest_name;  ///< for records; empty for a single request
 };
 
 /// Reads checkpoint folder and manifest (on rank 0; the text is broadcast). Collective; throws AgreedError.
 RunInput read_run_input(comm::Communicator& world, const Options& options);
 
-/// Refuses what the machine at hand cannot do: --device, --precision, --noise-device, and a model over 2 GB on the CPU that was
-/// not asked for. Throws UsageError.
+/// Refuses what the machine at hand cannot do: --device, --precision, --noise-device, and a model over 2 GB
+/// on the CPU that was not asked for. Throws UsageError.
 void check_device(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
 
 /// The request that a row resolves to.

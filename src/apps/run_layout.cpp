@@ -1,5 +1,6 @@
 #include "apps/run_layout.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include "checkpoint/checkpoint.h"
@@ -18,30 +19,36 @@ std::int64_t parameters_of(const checkpoint::Checkpoint& files) {
   return elements;
 }
 
-/// The grid of the first good row, or of the defaults; an i2v image is taken to have the size's own aspect.
+/// Sizes of an expert whose files hold every tensor of the model, as their headers say.
+checkpoint::TransformerConfig check_expert(const std::filesystem::path& folder) {
+  const auto weights = checkpoint::Checkpoint::open_safetensors_folder(folder);
+  const checkpoint::TransformerConfig config = checkpoint::read_transformer_config(folder, weights);
+  checkpoint::expect_tensors(weights, checkpoint::transformer_tensors(config));
+  return config;
+}
+
+/// The grid of the first good row, or of the command line's values; an i2v image is taken to have the size's
+/// own aspect.
 kernels::TokenGrid planned_tokens(const RunInput& input) {
-  Request request;
-  for (const batch::ManifestRow& row : input.rows) {
-    if (row.error) continue;
-    request = resolve_row(input, row);
-    break;
-  }
-  if (request.frame_num == 0) {
-    request.size = input.checkpoint.task.defaults.size;
-    request.frame_num = input.checkpoint.task.defaults.frame_num;
-  }
-  return {.frames = (request.frame_num - 1) / 4 + 1, .rows = request.size.height / 16, .columns = request.size.width / 16};
+  const auto good = std::ranges::find_if(input.rows, [](const auto& row) { return !row.error; });
+  const Request request = resolve_row(input, good != input.rows.end() ? *good : batch::ManifestRow{});
+  return {.frames = (request.frame_num - 1) / 4 + 1,
+          .rows = request.size.height / 16,
+          .columns = request.size.width / 16};
 }
 
 }  // namespace
 
 parallel::PlanInput describe_model(const RunInput& input, const Options& options) {
-  const auto expert = checkpoint::Checkpoint::open_safetensors_folder(input.checkpoint.high_noise_model);
+  const checkpoint::TransformerConfig transformer = check_expert(input.checkpoint.high_noise_model);
+  checkpoint::expect_same_config(transformer, check_expert(input.checkpoint.low_noise_model));
+  const auto encoder = checkpoint::Checkpoint::open_torch_archive(input.checkpoint.text_encoder);
+  const checkpoint::TextEncoderConfig text_encoder = checkpoint::read_text_encoder_config(encoder);
+  checkpoint::expect_tensors(encoder, checkpoint::text_encoder_tensors(text_encoder));
   const bool for_gpus = options.plan && (options.gpus || options.gpu_memory_bytes);
   const GuideScale scale = input.overrides.guide_scale.value_or(input.checkpoint.task.defaults.guide_scale);
-  return {.transformer = checkpoint::read_transformer_config(input.checkpoint.high_noise_model, expert),
-          .text_encoder = checkpoint::read_text_encoder_config(
-              checkpoint::Checkpoint::open_torch_archive(input.checkpoint.text_encoder)),
+  return {.transformer = transformer,
+          .text_encoder = text_encoder,
           .vae_parameters = parameters_of(checkpoint::Checkpoint::open_torch_archive(input.checkpoint.vae)),
           .grid = {},
           .tokens = planned_tokens(input),
@@ -51,7 +58,8 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
           .element_bytes = for_gpus && options.precision != Precision::fp32 ? exact_bytes : fp32_bytes};
 }
 
-RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes, parallel::PlanInput& plan) {
+RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes,
+                        parallel::PlanInput& plan) {
   const parallel::LayoutWishes wishes{.group_size = options.group_size,
                                       .cfg_size = options.cfg_size,
                                       .ulysses_size = options.ulysses_size,
@@ -63,7 +71,9 @@ RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_
   const bool fits = static_cast<double>(parallel::make_plan(plan).total_bytes()) <
                     share_for_weights * static_cast<double>(memory_bytes);
   const bool can_split = layout.guided.group_size > 1;
-  const auto decide = [&](Switch wish) { return wish == Switch::on || (wish == Switch::automatic && can_split && !fits); };
+  const auto decide = [&](Switch wish) {
+    return wish == Switch::on || (wish == Switch::automatic && can_split && !fits);
+  };
   layout.dit_fsdp = plan.dit_fsdp = decide(options.dit_fsdp);
   layout.t5_fsdp = plan.t5_fsdp = decide(options.t5_fsdp);
   return layout;

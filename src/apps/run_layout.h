@@ -16,12 +16,14 @@ struct RunLayout {
   bool t5_fsdp = false;
 };
 
-/// Everything about the model that planning needs, from headers alone. Throws UsageError.
+/// Everything about the model that planning needs, from headers alone, which must name every tensor of the
+/// experts and the text encoder. Throws UsageError.
 parallel::PlanInput describe_model(const RunInput& input, const Options& options);
 
-/// Chooses the layout for `ranks` ranks. `memory_bytes`: what one rank may fill with weights before they are split over the
-/// group when that is left open. Completes `plan` with the choice. Throws UsageError.
-RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes, parallel::PlanInput& plan);
+/// Chooses the layout for `ranks` ranks. `memory_bytes`: what one rank may fill with weights before they are
+/// split over the group when that is left open. Completes `plan` with the choice. Throws UsageError.
+RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes,
+                        parallel::PlanInput& plan);
 
 /// Host memory that one rank of this node can count on.
 std::uint64_t memory_per_rank_bytes(const comm::MpiEnvironment& mpi);

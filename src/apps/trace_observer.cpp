@@ -31,13 +31,16 @@ trace::RunAttributes run_attributes(const TraceRun& run) {
 TraceObserver::TraceObserver(const TraceRun& run)
     : task_(run.task), layout_(run.layout), ranks_(static_cast<std::size_t>(run.context.origin.ranks)) {
   const std::filesystem::path folder = run.index.parent_path() / run.index.stem();
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) fail("cannot make the trace's folder {}: {}", folder.string(), error.message());
   const std::filesystem::path file =
       folder / fmt::format("{}-g{:02}.h5", run.context.origin.run, run.context.group_index);
-  writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run));
-  trace::add_to_index(run.index, file);
+  try {
+    std::filesystem::create_directories(folder);
+    writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run));
+    trace::add_to_index(run.index, file);
+  } catch (const std::exception& error) {
+    // No item has begun: where the trace goes is a matter of configuration.
+    fail<UsageError>("the trace cannot be written: {}; choose another place with --trace", error.what());
+  }
 }
 
 void TraceObserver::on_phase(const PhaseEvent& event) { writer_->add_phase(event); }

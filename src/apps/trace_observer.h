@@ -19,10 +19,11 @@ struct TraceRun {
   std::filesystem::path index;  ///< OUT/trace.h5
 };
 
-/// Writes what an engine reports to the group's trace file, OUT/trace/<run>-gNN.h5, and links that from the index.
+/// Writes what an engine reports to the group's trace file, OUT/trace/<run>-gNN.h5, and links that from the
+/// index.
 class TraceObserver final : public batch::ItemObserver {
  public:
-  /// Creates the file and its link. Throws Error.
+  /// Creates the file and its link. Throws UsageError.
   explicit TraceObserver(const TraceRun& run);
 
   void on_phase(const PhaseEvent& event) override;
