@@ -16,6 +16,7 @@
 #include "batch/progress.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
+#include "batch/text.h"
 #include "comm/local.h"
 #include "comm/mpi.h"
 #include "core/check.h"
@@ -25,6 +26,7 @@
 #include "engine/wan_engine.h"
 #include "media/video.h"
 #include "text/clean.h"
+#include "text/tokenizer.h"
 
 namespace wan::apps {
 namespace {
@@ -50,7 +52,10 @@ class BatchProgram {
   parallel::GroupCommunicators make_communicators();
   batch::RunContext make_context();
   void warn_of_mojibake() const;
-  std::string program_command() const;
+  std::vector<std::string> command_again() const;
+  std::filesystem::path trace_index() const;
+  void check_environment();
+  std::string headline() const;
 
   const comm::MpiEnvironment& mpi_;
   std::vector<std::string> arguments_;
@@ -85,6 +90,7 @@ ExitCode BatchProgram::run() {
                             plan_);
   });
   if (options_.plan) return show_plan();
+  check_environment();
   if (options_.dry_run) return dry_run();
   return run_batch();
 }
@@ -99,6 +105,7 @@ ExitCode BatchProgram::show_plan() {
 
 ExitCode BatchProgram::dry_run() {
   const std::string failed = on_rank_0(*world_, [&] {
+    text::Tokenizer{input_.checkpoint.tokenizer};  // a run reads it when it loads the checkpoint
     std::int64_t bad = 0;
     for (const batch::ManifestRow& row : input_.rows) {
       std::string error = row.error.value_or("");
@@ -137,9 +144,35 @@ std::string new_run_id() {
   return fmt::format("{}-{:08x}", time, random());
 }
 
-std::string BatchProgram::program_command() const {
-  const char* launcher_ranks = std::getenv("OMPI_COMM_WORLD_SIZE");  // NOLINT(concurrency-mt-unsafe)
-  return launcher_ranks != nullptr ? fmt::format("mpirun -np {} wan_batch", mpi_.size()) : "wan_batch";
+/// The words before an item's own options: one item again needs one group only.
+std::vector<std::string> BatchProgram::command_again() const {
+  std::vector<std::string> words;
+  if (layout_.guided.group_size > 1) words = {"mpirun", "-np", std::to_string(layout_.guided.group_size)};
+  words.insert(words.end(),
+               {"wan_batch", "--ckpt-dir", std::filesystem::absolute(options_.ckpt_dir).string()});
+  if (options_.device == Device::cpu) words.insert(words.end(), {"--device", "cpu"});
+  return words;
+}
+
+std::filesystem::path BatchProgram::trace_index() const {
+  return std::filesystem::absolute(options_.trace.value_or(options_.output_dir / "trace.h5"));
+}
+
+/// What can be known to fail later on is found before anything is loaded or made.
+void BatchProgram::check_environment() {
+  agree(*world_, [&] {
+    media::require_video_codec(options_.codec);
+    batch::require_writable_place(options_.output_dir, options_.save_file ? "--save-file" : "--output-dir");
+    if (options_.trace) batch::require_writable_place(trace_index().parent_path(), "--trace");
+  });
+}
+
+std::string BatchProgram::headline() const {
+  const int groups = mpi_.size() / layout_.guided.group_size;
+  return fmt::format("{}: {} item{}, {} rank{} in {} group{}, {}{}", input_.checkpoint.task.name,
+                     input_.rows.size(), input_.rows.size() == 1 ? "" : "s", mpi_.size(),
+                     mpi_.size() == 1 ? "" : "s", groups, groups == 1 ? "" : "s",
+                     parallel::describe(layout_.guided), layout_.dit_fsdp ? ", weights sharded" : "");
 }
 
 batch::RunContext BatchProgram::make_context() {
@@ -147,27 +180,26 @@ batch::RunContext BatchProgram::make_context() {
   agree(*world_, [&] { folder = std::make_unique<batch::OutputFolder>(options_.output_dir); });
   const std::string run = on_rank_0(*world_, [] { return new_run_id(); });
   const char* job = std::getenv("SLURM_JOB_ID");  // NOLINT(concurrency-mt-unsafe)
-  batch::RunContext context{
-      .folder = *folder,
-      .command_line = input_.overrides,
-      .settings = input_.settings,
-      .origin = {.run = run,
-                 .host = mpi_.host_name(),
-                 .manifest = input_.manifest_name,
-                 .line = 0,
-                 .command = {program_command(), "--ckpt-dir", options_.ckpt_dir.string()},
-                 .started = batch::utc_now(),
-                 .ranks = layout_.guided.group_size},
-      .job = job != nullptr ? job : "",
-      .resume = options_.resume,
-      .retry_failed = options_.retry_failed,
-      .save_latents = options_.save_latents,
-      .group_index = mpi_.rank() / layout_.guided.group_size,
-      .group_count = mpi_.size() / layout_.guided.group_size,
-      .world_rank = mpi_.rank(),
-      .timing = {},
-      .stop_requested = nullptr,
-      .log = log_.get()};
+  batch::RunContext context{.folder = *folder,
+                            .command_line = input_.overrides,
+                            .settings = input_.settings,
+                            .origin = {.run = run,
+                                       .host = mpi_.host_name(),
+                                       .manifest = input_.manifest_name,
+                                       .line = 0,
+                                       .command = command_again(),
+                                       .started = batch::utc_now(),
+                                       .ranks = layout_.guided.group_size},
+                            .job = job != nullptr ? job : "",
+                            .resume = options_.resume,
+                            .retry_failed = options_.retry_failed,
+                            .save_latents = options_.save_latents,
+                            .group_index = mpi_.rank() / layout_.guided.group_size,
+                            .group_count = mpi_.size() / layout_.guided.group_size,
+                            .world_rank = mpi_.rank(),
+                            .timing = {},
+                            .stop_requested = nullptr,
+                            .log = log_.get()};
   return context;
 }
 
@@ -176,23 +208,15 @@ void BatchProgram::warn_of_mojibake() const {
   if (!is_rank_0()) return;
   for (const batch::ManifestRow& row : input_.rows) {
     if (!row.error && text::looks_like_mojibake(row.prompt)) {
-      log_->warn("{}: the prompt looks as if UTF-8 had been read as another encoding; it is used as it is: {}", row.id,
-                 row.prompt.substr(0, 80));
+      log_->warn(
+          "{}: the prompt looks as if UTF-8 had been read as another encoding; it is used as it is: {}",
+          row.id, row.prompt.substr(0, 80));
     }
   }
 }
 
 ExitCode BatchProgram::run_batch() {
-  agree(*world_, [&] { media::require_video_codec(options_.codec); });
-  const batch::RunContext context = make_context();
-  agree(*world_, [&] {
-    if (is_rank_0()) log_->open_file(context.folder.path() / "wan_batch.log");
-  });
-  log_->info("{}: {} item{}, {} rank{} in {} group{}, {}{}", input_.checkpoint.task.name, input_.rows.size(),
-             input_.rows.size() == 1 ? "" : "s", mpi_.size(), mpi_.size() == 1 ? "" : "s",
-             context.group_count, context.group_count == 1 ? "" : "s", parallel::describe(layout_.guided),
-             layout_.dit_fsdp ? ", weights sharded" : "");
-
+  log_->info("{}", headline());
   warn_of_mojibake();
   parallel::GroupCommunicators communicators = make_communicators();
   const double load_start_s = clock_.elapsed_s();
@@ -203,6 +227,12 @@ ExitCode BatchProgram::run_batch() {
         std::move(communicators), clock_);
   });
   const double load_s = clock_.elapsed_s() - load_start_s;
+  // Only now: a checkpoint that cannot be used leaves no output folder behind.
+  const batch::RunContext context = make_context();
+  agree(*world_, [&] {
+    if (is_rank_0()) log_->open_file(context.folder.path() / "wan_batch.log");
+  });
+  log_->detail("run {}: {}", context.origin.run, headline());
   log_->info("checkpoint loaded in {:.1f} s", load_s);
 
   const bool leads = engine->communicators().group->rank() == 0;
@@ -213,7 +243,7 @@ ExitCode BatchProgram::run_batch() {
                        .layout = parallel::describe(layout_.guided),
                        .arguments = arguments_,
                        .task = input_.checkpoint.task,
-                       .index = options_.trace.value_or(context.folder.path() / "trace.h5")};
+                       .index = trace_index()};
     trace = std::make_unique<TraceObserver>(run);
     trace->on_phase({.phase = "load", .start_s = load_start_s, .wall_s = load_s, .sent_bytes = 0});
   });
@@ -234,6 +264,10 @@ ExitCode BatchProgram::run_batch() {
       batch::finish_run(*world_, mine, input_.rows, context, input_.checkpoint.task);
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
     fmt::print("{}", batch::format_summary(result.outcomes, result.counts, context.folder.path()));
+    fmt::print("{} in all; videos and records: {}; log: {}; trace: {}\n",
+               batch::format_duration(clock_.elapsed_s()), batch::printable(context.folder.path().string()),
+               batch::printable((context.folder.path() / "wan_batch.log").string()),
+               batch::printable(trace_index().string()));
   }
   return batch::exit_code(result.counts);
 }

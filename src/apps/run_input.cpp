@@ -65,7 +65,7 @@ RunInput read_run_input(comm::Communicator& world, const Options& options) {
     const std::string text = on_rank_0(world, [&] { return batch::read_manifest(*options.manifest); });
     agree(world, [&] { input.rows = batch::parse_manifest(text, *options.manifest, kind); });
     input.manifest_name = options.manifest->string();
-  } else {
+  } else if (options.prompt) {
     agree(world, [&] {
       input.rows.push_back(single_row(options, kind));
       engine::require_prompt("--prompt", input.rows.front().prompt);

@@ -1,5 +1,6 @@
 #include "apps/run_layout.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include "checkpoint/checkpoint.h"
@@ -18,18 +19,19 @@ std::int64_t parameters_of(const checkpoint::Checkpoint& files) {
   return elements;
 }
 
-/// The grid of the first good row, or of the defaults; an i2v image is taken to have the size's own aspect.
+/// Sizes of an expert whose files hold every tensor of the model, as their headers say.
+checkpoint::TransformerConfig check_expert(const std::filesystem::path& folder) {
+  const auto weights = checkpoint::Checkpoint::open_safetensors_folder(folder);
+  const checkpoint::TransformerConfig config = checkpoint::read_transformer_config(folder, weights);
+  checkpoint::expect_tensors(weights, checkpoint::transformer_tensors(config));
+  return config;
+}
+
+/// The grid of the first good row, or of the command line's values; an i2v image is taken to have the size's
+/// own aspect.
 kernels::TokenGrid planned_tokens(const RunInput& input) {
-  Request request;
-  for (const batch::ManifestRow& row : input.rows) {
-    if (row.error) continue;
-    request = resolve_row(input, row);
-    break;
-  }
-  if (request.frame_num == 0) {
-    request.size = input.checkpoint.task.defaults.size;
-    request.frame_num = input.checkpoint.task.defaults.frame_num;
-  }
+  const auto good = std::ranges::find_if(input.rows, [](const auto& row) { return !row.error; });
+  const Request request = resolve_row(input, good != input.rows.end() ? *good : batch::ManifestRow{});
   return {.frames = (request.frame_num - 1) / 4 + 1,
           .rows = request.size.height / 16,
           .columns = request.size.width / 16};
@@ -38,12 +40,15 @@ kernels::TokenGrid planned_tokens(const RunInput& input) {
 }  // namespace
 
 parallel::PlanInput describe_model(const RunInput& input, const Options& options) {
-  const auto expert = checkpoint::Checkpoint::open_safetensors_folder(input.checkpoint.high_noise_model);
+  const checkpoint::TransformerConfig transformer = check_expert(input.checkpoint.high_noise_model);
+  checkpoint::expect_same_config(transformer, check_expert(input.checkpoint.low_noise_model));
+  const auto encoder = checkpoint::Checkpoint::open_torch_archive(input.checkpoint.text_encoder);
+  const checkpoint::TextEncoderConfig text_encoder = checkpoint::read_text_encoder_config(encoder);
+  checkpoint::expect_tensors(encoder, checkpoint::text_encoder_tensors(text_encoder));
   const bool for_gpus = options.plan && (options.gpus || options.gpu_memory_bytes);
   const GuideScale scale = input.overrides.guide_scale.value_or(input.checkpoint.task.defaults.guide_scale);
-  return {.transformer = checkpoint::read_transformer_config(input.checkpoint.high_noise_model, expert),
-          .text_encoder = checkpoint::read_text_encoder_config(
-              checkpoint::Checkpoint::open_torch_archive(input.checkpoint.text_encoder)),
+  return {.transformer = transformer,
+          .text_encoder = text_encoder,
           .vae_parameters = parameters_of(checkpoint::Checkpoint::open_torch_archive(input.checkpoint.vae)),
           .grid = {},
           .tokens = planned_tokens(input),

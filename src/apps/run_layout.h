@@ -16,7 +16,8 @@ struct RunLayout {
   bool t5_fsdp = false;
 };
 
-/// Everything about the model that planning needs, from headers alone. Throws UsageError.
+/// Everything about the model that planning needs, from headers alone, which must name every tensor of the
+/// experts and the text encoder. Throws UsageError.
 parallel::PlanInput describe_model(const RunInput& input, const Options& options);
 
 /// Chooses the layout for `ranks` ranks. `memory_bytes`: what one rank may fill with weights before they are

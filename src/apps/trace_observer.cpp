@@ -29,23 +29,42 @@ trace::RunAttributes run_attributes(const TraceRun& run) {
 }  // namespace
 
 TraceObserver::TraceObserver(const TraceRun& run)
-    : task_(run.task), layout_(run.layout), ranks_(static_cast<std::size_t>(run.context.origin.ranks)) {
+    : log_(run.context.log),
+      task_(run.task),
+      layout_(run.layout),
+      ranks_(static_cast<std::size_t>(run.context.origin.ranks)) {
   const std::filesystem::path folder = run.index.parent_path() / run.index.stem();
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) fail("cannot make the trace's folder {}: {}", folder.string(), error.message());
   const std::filesystem::path file =
       folder / fmt::format("{}-g{:02}.h5", run.context.origin.run, run.context.group_index);
-  writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run));
-  trace::add_to_index(run.index, file);
+  try {
+    std::filesystem::create_directories(folder);
+    writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run));
+    trace::add_to_index(run.index, file);
+  } catch (const std::exception& error) {
+    // No item has begun: where the trace goes is a matter of configuration.
+    fail<UsageError>("the trace cannot be written: {}; choose another place with --trace", error.what());
+  }
 }
 
-void TraceObserver::on_phase(const PhaseEvent& event) { writer_->add_phase(event); }
+template <typename Write>
+void TraceObserver::guarded(Write&& write) {
+  if (!writer_) return;
+  try {
+    write(*writer_);
+  } catch (const Error& error) {
+    if (log_ != nullptr) log_->warn("the trace ends here: {}", error.what());
+    writer_.reset();
+  }
+}
+
+void TraceObserver::on_phase(const PhaseEvent& event) {
+  guarded([&](trace::TraceWriter& writer) { writer.add_phase(event); });
+}
 
 void TraceObserver::on_step(const StepEvent& event) {
   step_.push_back(event);
   if (step_.size() < ranks_) return;
-  writer_->add_steps(step_);
+  guarded([&](trace::TraceWriter& writer) { writer.add_steps(step_); });
   step_.clear();
 }
 
@@ -57,12 +76,14 @@ void TraceObserver::on_item_start(const batch::ItemStart& start) {
     // The engine finds the same and reports it; the trace keeps what was asked for.
     size = start.request.size;
   }
-  writer_->begin_item({.id = start.request.id,
+  guarded([&](trace::TraceWriter& writer) {
+    writer.begin_item({.id = start.request.id,
                        .seed = start.request.seed,
                        .size = size,
                        .frames = start.request.frame_num,
                        .steps = start.request.sample_steps,
                        .layout = layout_});
+  });
 }
 
 void TraceObserver::on_item_end(const batch::ItemOutcome& /*outcome*/) { step_.clear(); }

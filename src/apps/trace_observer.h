@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "batch/observer.h"
+#include "core/log.h"
 #include "trace/trace_writer.h"
 
 namespace wan::apps {
@@ -23,7 +24,7 @@ struct TraceRun {
 /// index.
 class TraceObserver final : public batch::ItemObserver {
  public:
-  /// Creates the file and its link. Throws Error.
+  /// Creates the file and its link. Throws UsageError.
   explicit TraceObserver(const TraceRun& run);
 
   void on_phase(const PhaseEvent& event) override;
@@ -32,6 +33,11 @@ class TraceObserver final : public batch::ItemObserver {
   void on_item_end(const batch::ItemOutcome& outcome) override;
 
  private:
+  /// Runs `write` on the writer, or nothing once the trace has ended.
+  template <typename Write>
+  void guarded(Write&& write);
+
+  Log* log_;
   Task task_;
   std::string layout_;
   std::size_t ranks_;

@@ -104,6 +104,22 @@ void OutputFolder::publish_text(const std::filesystem::path& target, std::string
   }
 }
 
+void require_writable_place(const std::filesystem::path& path, std::string_view option) {
+  std::error_code unreachable;
+  std::filesystem::path nearest = std::filesystem::absolute(path);
+  while (!std::filesystem::exists(nearest, unreachable) && nearest.has_relative_path()) {
+    nearest = nearest.parent_path();
+  }
+  if (!std::filesystem::is_directory(nearest, unreachable)) {
+    fail<UsageError>("cannot write to the folder {}: {} is not a folder; choose another with {}",
+                     printable(path.string()), printable(nearest.string()), option);
+  }
+  if (::access(nearest.c_str(), W_OK | X_OK) != 0) {
+    fail<UsageError>("cannot write to the folder {}: {}: {}; choose another with {}",
+                     printable(path.string()), printable(nearest.string()), std::strerror(errno), option);
+  }
+}
+
 std::optional<std::uint64_t> plain_file_size(const std::filesystem::path& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;

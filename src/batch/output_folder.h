@@ -40,6 +40,11 @@ class OutputFolder {
   std::filesystem::path path_;
 };
 
+/// Throws UsageError naming `option` if the folder `path` can neither be there nor be made: what is in its
+/// place, or the nearest folder above it, is no folder or not writable. Touches nothing, so that it can come
+/// before a checkpoint is loaded and in a dry run.
+void require_writable_place(const std::filesystem::path& path, std::string_view option);
+
 /// Size in bytes of a regular file that is not a link; nothing if `path` is anything else or not there.
 std::optional<std::uint64_t> plain_file_size(const std::filesystem::path& path);
 

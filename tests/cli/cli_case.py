@@ -1,5 +1,6 @@
 """What the command line tests share: a scratch folder, images, manifests, and running the program as a user would."""
 
+import json
 import os
 import shutil
 import struct
@@ -7,7 +8,7 @@ import subprocess
 import tempfile
 import unittest
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,7 @@ class Result:
     code: int
     out: str
     err: str
+    made: set[str] = field(default_factory=set)  # files and folders new or changed in the scratch folder
 
     def errors(self) -> list[str]:
         """The program's own messages; mpirun adds others, none of which has this word."""
@@ -77,13 +79,27 @@ class CliCase(unittest.TestCase):
 
     def run_program(self, *arguments, ranks: int = 0, timeout_s: int = 120) -> Result:
         """In the scratch folder, so that a path taken as relative by mistake shows."""
+        before = self.snapshot()
         done = subprocess.run(self.command(*arguments, ranks=ranks), cwd=self.folder, env=environment(), timeout=timeout_s,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-        return Result(done.returncode, done.stdout, done.stderr)
+        made = {path for path, _ in self.snapshot() - before}
+        result = Result(done.returncode, done.stdout, done.stderr, made)
+        for crash in ("terminate called", "what():", "received signal", "Segmentation", "MPI_ABORT"):
+            self.assertNotIn(crash, result.err)
+        return result
+
+    def snapshot(self) -> set[tuple[str, int]]:
+        """All that is in the scratch folder, with times of change."""
+        return {(str(path.relative_to(self.folder)), path.lstat().st_mtime_ns) for path in self.folder.rglob("*")}
 
     def run_batch(self, manifest: Path, *arguments, ranks: int = 0, checkpoint: Path = CHECKPOINT) -> Result:
         """A run with the toy checkpoint and small videos; `arguments` come last and win."""
         return self.run_program("--ckpt-dir", checkpoint, "--output-dir", self.out, *SMALL, manifest, *arguments, ranks=ranks)
+
+    def records(self) -> dict[str, dict]:
+        """The records of finished items by id."""
+        records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in self.out.glob("*.json")}
+        return {name: record for name, record in records.items() if record.get("status") == "done"}
 
     def assert_usage_error(self, result: Result, *fragments: str):
         """Exit 2, one message that says all of it, and nothing made."""
@@ -91,5 +107,4 @@ class CliCase(unittest.TestCase):
         self.assertEqual(len(result.errors()), 1, result)
         for fragment in fragments:
             self.assertIn(fragment, result.errors()[0])
-        made = [path for path in self.out.rglob("*.mp4")] if self.out.is_dir() else []
-        self.assertEqual(made, [])
+        self.assertEqual(result.made, set(), result)

@@ -1,16 +1,18 @@
-"""Whole runs: the demo, one request without a manifest, and a run that is killed."""
+"""Whole runs: the demo, one request without a manifest, what is kept and what is made again, several groups."""
 
 import json
-import signal
+import shlex
+import struct
 import subprocess
-import time
 from pathlib import Path
 
-from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, CliCase, environment
+from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, CliCase, environment
+
+T2V_CHECKPOINT = PROJECT / "tests" / "data" / "parity" / "t2v_square" / "ckpt"
 
 
-class Runs(CliCase):
-    def test_the_demo(self):
+class Demo(CliCase):
+    def test_with_two_ranks(self):
         command = self.command("--config", "inputs/demo/demo.cfg", "--output-dir", self.out, ranks=2)
         done = subprocess.run(command, cwd=PROJECT, env=environment(), timeout=300, capture_output=True, text=True)
         self.assertEqual(done.returncode, DONE, done.stderr)
@@ -19,64 +21,86 @@ class Runs(CliCase):
         self.assertEqual(sizes, [(64, 64, 5), (64, 96, 9), (96, 48, 5), (96, 64, 9)])
         self.assertEqual(len(list(self.out.glob("*.mp4"))), 4)
         self.assertTrue((self.out / "run.json").is_file())
+        self.assertIn("4 of 4 done", done.stdout)
+        self.assertIn(str(self.out / "trace.h5"), done.stdout)
 
-    def test_one_request(self):
-        result = self.run_program("--ckpt_dir", CHECKPOINT, "--image", "good.png", "--prompt", "A white cat", "--save_file", "cat.mp4",
-                                  "--output-dir", self.out, *SMALL)
+
+class SingleRequest(CliCase):
+    def request(self, *arguments, ranks: int = 0):
+        return self.run_program("--ckpt_dir", CHECKPOINT, *SMALL, "--image", "good.png", "--prompt", "A white cat", *arguments,
+                                ranks=ranks)
+
+    def test_save_file(self):
+        result = self.request("--save_file", "cat.mp4")
         self.assertEqual(result.code, DONE, result)
         self.assertEqual([path.name for path in self.folder.rglob("*.mp4")], ["cat.mp4"])
 
-    def records(self) -> dict[str, dict]:
-        records = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in self.out.glob("*.json")}
-        return {name: record for name, record in records.items() if record.get("status") == "done"}
+    def test_its_command_makes_it_again(self):
+        result = self.request("--save-file", "cat.mp4", ranks=2)
+        self.assertEqual(result.code, DONE, result)
+        first = (self.folder / "cat.mp4").read_bytes()
+        words = shlex.split(json.loads((self.folder / "cat.json").read_text(encoding="utf-8"))["command"])
+        self.assertEqual(words[:4], ["mpirun", "-np", "2", "wan_batch"])
+        result = self.run_program(*words[4:], "--save-file", "again/cat.mp4", ranks=2)
+        self.assertEqual(result.code, DONE, result)
+        self.assertEqual((self.folder / "again" / "cat.mp4").read_bytes(), first)
 
-    def wait_for(self, path: Path, process: subprocess.Popen, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not path.exists():
-            self.assertIsNone(process.poll(), f"the run ended with {process.returncode} before {path.name} was there")
-            self.assertLess(time.monotonic(), deadline, f"{path.name} did not come")
-            time.sleep(0.02)
+    def test_latents(self):
+        result = self.request("--save-file", "cat.mp4", "--save-latents")
+        self.assertEqual(result.code, DONE, result)
+        content = (self.folder / "cat.latent.safetensors").read_bytes()
+        header = json.loads(content[8:8 + struct.unpack("<Q", content[:8])[0]])
+        record = json.loads((self.folder / "cat.json").read_text(encoding="utf-8"))
+        width, height = record["width"], record["height"]
+        self.assertEqual((header["latent"]["dtype"], header["latent"]["shape"]), ("F32", [16, 2, height // 8, width // 8]))
+        self.assertEqual((header["frames"]["dtype"], header["frames"]["shape"]), ("U8", [5, height, width, 3]))
 
-    def steps_in_traces(self) -> int:
-        """Rows of the longest dataset of any trace; h5py must open every file of the killed run."""
+
+class Batches(CliCase):
+    def test_what_is_kept_and_what_is_made_again(self):
+        manifest = self.manifest("id,image,prompt", "one,good.png,A white cat", "bad,text.png,A white cat")
+        (self.folder / "text.png").write_text("no image")
+        self.assertEqual(self.run_batch(manifest).code, SOME_FAILED)
+        kept = self.run_batch(manifest)
+        self.assertEqual(kept.code, SOME_FAILED, kept)
+        self.assertRegex(kept.out, r"one +kept")
+        self.assertRegex(kept.out, r"bad +failed before")
+        retried = self.run_batch(manifest, "--retry-failed")
+        self.assertRegex(retried.out, r"one +kept")
+        self.assertRegex(retried.out, r"bad +failed +image")
+        video = (self.out / "one.mp4").read_bytes()
+        again = self.run_batch(manifest, "--no-resume")
+        self.assertRegex(again.out, r"one +done")
+        self.assertEqual((self.out / "one.mp4").read_bytes(), video, "the same seed gave another video")
+        changed = self.run_batch(manifest, "--sample-steps", "3")
+        self.assertRegex(changed.out, r"one +done")
+
+    def test_text_to_video(self):
+        manifest = self.manifest("id,prompt", "one,A white cat")
+        result = self.run_batch(manifest, checkpoint=T2V_CHECKPOINT)
+        self.assertEqual(result.code, DONE, result)
+        record = self.records()["one"]
+        self.assertEqual((record["width"], record["height"], record["frames"]), (64, 64, 5))
+        self.assertEqual(record["parameters"]["task"], "t2v-A14B")
+        refused = self.run_batch(self.good_manifest(), "--dry-run", checkpoint=T2V_CHECKPOINT)
+        self.assertIn("rows.csv:2:5", refused.err)
+
+    def test_two_groups_share_the_manifest(self):
+        names = [f"item{n}" for n in range(6)]
+        manifest = self.manifest("id,image,prompt", *[f"{name},good.png,A white cat" for name in names])
+        trace = self.folder / "traces" / "trace.h5"
+        result = self.run_batch(manifest, "--group-size", "1", "--trace", trace, ranks=2)
+        self.assertEqual(result.code, DONE, result)
+        self.assertEqual(set(self.records()), set(names))
+        self.assertEqual(json.loads((self.out / "run.json").read_text(encoding="utf-8"))["counts"]["made"], len(names))
+        self.assertEqual(list(self.out.rglob("*.h5")), [])
+        self.assertEqual(sorted(self.traced_items(trace)), names, "an item was made twice or not at all")
+
+    def traced_items(self, index: Path) -> list[str]:
         try:
             import h5py
         except ImportError:
             self.skipTest("h5py is not installed (jobs/setup.sh does)")
-        longest = 0
-        files = list(self.out.rglob("*.h5"))
-        self.assertNotEqual(files, [], "the run left no trace")
-        for path in files:
-            with h5py.File(path, "r") as file:
-                lengths = []
-                file.visititems(lambda _, node: lengths.append(node.shape[0] if isinstance(node, h5py.Dataset) and node.shape else 0))
-                longest = max([longest, *lengths])
-        return longest
-
-    def test_kill_in_mid_item_loses_and_repeats_nothing(self):
-        manifest = self.manifest("id,image,prompt,sample_steps", "one,good.png,A white cat,2", "two,good.png,A black cat,400",
-                                 "three,good.png,A dog,2")
-        arguments = ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, manifest]
-        with open(self.folder / "killed.log", "w", encoding="utf-8") as log:
-            process = subprocess.Popen(self.command(*arguments), cwd=self.folder, env=environment(), stdout=log, stderr=log)
-            try:
-                self.wait_for(self.out / "one.json", process, timeout_s=60)
-                time.sleep(0.5)  # well into the 400 steps of the second item
-            finally:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-        self.assertEqual(set(self.records()), {"one"})
-        self.assertEqual([path.name for path in self.out.glob("*.mp4")], ["one.mp4"])
-        self.assertGreater(self.steps_in_traces(), 2)
-        first = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in self.out.glob("one.*")}
-
-        result = self.run_program(*arguments)
-        self.assertEqual(result.code, DONE, result)
-        self.assertEqual(set(self.records()), {"one", "two", "three"})
-        self.assertEqual({path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in self.out.glob("one.*")}, first)
-        hidden = [path.name for path in self.out.glob(".*") if path.name != ".claims"]
-        self.assertEqual(hidden, [], "the killed run's unfinished files are still there")
-        made = {path.name: path.stat().st_mtime_ns for path in self.out.glob("*.mp4")}
-
-        self.assertEqual(self.run_program(*arguments).code, DONE)
-        self.assertEqual({path.name: path.stat().st_mtime_ns for path in self.out.glob("*.mp4")}, made)
+        with h5py.File(index, "r") as file:
+            self.assertEqual(len(file), 2, "one link for each group")
+            return [name.decode() for group in file.values() for name in group["items/id"][:]]

@@ -1,8 +1,37 @@
 """Usage and configuration errors: exit 2, exactly one message, which names what was wrong."""
 
+import json
+import os
 import shutil
+import struct
+import unittest
+import zipfile
+from pathlib import Path
 
-from cli_case import CHECKPOINT, DONE, SOME_FAILED, CliCase
+from cli_case import CHECKPOINT, DONE, SMALL, SOME_FAILED, USAGE, CliCase
+
+
+def remove_tensor(path: Path) -> None:
+    """Takes head.head.bias out of a safetensors file, which stays a good one."""
+    content = path.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8:8 + length])
+    begin, end = header.pop("head.head.bias")["data_offsets"]
+    for name, entry in header.items():
+        if name != "__metadata__" and entry["data_offsets"][0] >= end:
+            entry["data_offsets"] = [offset - (end - begin) for offset in entry["data_offsets"]]
+    data = content[8 + length:]
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[:begin] + data[end:])
+
+
+def rename_tensor(path: Path) -> None:
+    """Gives a tensor of a torch archive another name of the same length."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(info, archive.read(info)) for info in archive.infolist()]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for info, content in members:
+            archive.writestr(info.filename, content.replace(b"decoder.conv1.bias", b"decoder.conv1.bixs"))
 
 
 class Help(CliCase):
@@ -104,6 +133,30 @@ class Folders(CliCase):
                 shutil.rmtree(copy)
                 self.assert_usage_error(result, file.rsplit("/", 1)[-1])
 
+    def test_checkpoint_damaged(self):
+        shard = "high_noise_model/diffusion_pytorch_model-00002-of-00002.safetensors"
+        cases = [
+            (shard, lambda path: path.write_bytes(path.read_bytes()[:-100]), (shard,)),
+            (shard, lambda path: path.write_bytes(b""), (shard,)),
+            ("low_noise_model/diffusion_pytorch_model.safetensors", remove_tensor, ("low_noise_model", "head.head.bias", "missing")),
+            ("models_t5_umt5-xxl-enc-bf16.pth", lambda path: path.write_bytes(path.read_bytes()[:-100]), ("models_t5_umt5",)),
+            ("Wan2.1_VAE.pth", rename_tensor, ("Wan2.1_VAE.pth", "decoder.conv1.bias", "missing")),
+            ("google/umt5-xxl/tokenizer.json", lambda path: path.write_text("{}"), ("tokenizer.json",)),
+            ("high_noise_model/config.json", lambda path: path.write_text("{"), ("high_noise_model/config.json",)),
+        ]
+        for file, damage, fragments in cases:
+            with self.subTest(file=file, fragments=fragments):
+                copy = self.folder / "ckpt"
+                shutil.copytree(CHECKPOINT, copy)
+                damage(copy / file)
+                result = self.run_batch(self.good_manifest(), checkpoint=copy)
+                shutil.rmtree(copy)
+                self.assert_usage_error(result, *fragments)
+
+
+class Places(CliCase):
+    """Where a run would write."""
+
     def test_output_folder_not_writable(self):
         # Below a regular file nothing can be made, not even by root.
         (self.folder / "file").write_text("in the way")
@@ -112,24 +165,95 @@ class Folders(CliCase):
                 result = self.run_batch(self.good_manifest(), "--output-dir", self.folder / "file" / "out", ranks=ranks)
                 self.assert_usage_error(result, "file/out", "--output-dir")
 
+    @unittest.skipIf(os.geteuid() == 0, "root may write everywhere")
+    def test_output_folder_without_permission(self):
+        self.out.mkdir(mode=0o500)
+        self.assert_usage_error(self.run_batch(self.good_manifest()), str(self.out), "--output-dir")
+
+    def test_trace_below_a_file(self):
+        result = self.run_batch(self.good_manifest(), "--trace", "good.png/trace.h5")
+        self.assert_usage_error(result, "good.png", "--trace")
+
+    def test_trace_over_another_file_leaves_it_alone(self):
+        notes = self.folder / "notes.txt"
+        notes.write_text("not a trace")
+        result = self.run_batch(self.good_manifest(), "--trace", notes)
+        self.assertEqual(result.code, USAGE, result)
+        self.assertEqual(len(result.errors()), 1, result)
+        self.assertIn("notes.txt", result.errors()[0])
+        self.assertEqual(notes.read_text(), "not a trace")
+        self.assertEqual(list(self.out.glob("*.mp4")), [])
+
+    def test_save_file_below_a_file(self):
+        result = self.run_program("--ckpt-dir", CHECKPOINT, *SMALL, "--image", "good.png", "--prompt", "A cat",
+                                  "--save-file", "good.png/cat.mp4")
+        self.assert_usage_error(result, "good.png", "--save-file")
+
 
 class DryRun(CliCase):
-    def snapshot(self):
-        return sorted((str(path), path.stat().st_mtime_ns) for path in self.folder.rglob("*"))
-
     def test_touches_nothing(self):
-        manifest = self.good_manifest()
-        before = self.snapshot()
         for ranks in (0, 2):
             with self.subTest(ranks=ranks):
-                result = self.run_batch(manifest, "--dry-run", ranks=ranks)
+                result = self.run_batch(self.good_manifest(), "--dry-run", ranks=ranks)
                 self.assertEqual(result.code, DONE, result)
-                self.assertEqual(self.snapshot(), before)
+                self.assertEqual(result.made, set())
+                self.assertIn("1 items checked, 0 would fail", result.out)
 
     def test_names_bad_rows(self):
-        manifest = self.manifest("image,prompt", "good.png,A white cat", "absent.png,A white cat")
-        before = self.snapshot()
-        result = self.run_batch(manifest, "--dry-run")
+        manifest = self.manifest("image,prompt,frame_num", "good.png,A white cat,", "absent.png,A white cat,", "good.png,A cat,6")
+        result = self.run_batch(manifest, "--dry-run", ranks=2)
         self.assertEqual(result.code, SOME_FAILED, result)
-        self.assertIn("absent.png", result.out + result.err)
-        self.assertEqual(self.snapshot(), before)
+        self.assertEqual(result.made, set())
+        self.assertEqual(len(result.errors()), 2, result)
+        self.assertIn("absent.png", result.errors()[0])
+        self.assertIn("rows.csv:4:16", result.errors()[1])
+        self.assertIn("3 items checked, 2 would fail", result.out)
+
+
+class Plan(CliCase):
+    def test_of_this_run(self):
+        result = self.run_batch(self.good_manifest(), "--plan", ranks=2)
+        self.assertEqual(result.code, DONE, result)
+        self.assertEqual(result.made, set())
+        self.assertEqual(result.out.count("memory per rank"), 1, result)
+        self.assertIn("2 in 1 group of 2", result.out)
+
+    def test_of_another_machine(self):
+        result = self.run_program("--ckpt-dir", CHECKPOINT, "--plan", "--gpus", "4", "--gpu-memory", "48GiB")
+        self.assertEqual(result.code, DONE, result)
+        self.assertIn("fits into 48.0 GiB", result.out)
+        self.assertIn("4 in 1 group of 4", result.out)
+
+    def test_that_is_impossible(self):
+        result = self.run_program("--ckpt-dir", CHECKPOINT, "--plan", "--gpus", "4", "--group-size", "3")
+        self.assert_usage_error(result, "group-size", "3", "4")
+
+
+class SingleRequest(CliCase):
+    def request(self, *arguments, prompt: str = "A white cat"):
+        return self.run_program("--ckpt-dir", CHECKPOINT, *SMALL, "--save-file", "cat.mp4", "--prompt", prompt, *arguments)
+
+    def test_mistakes(self):
+        self.assert_usage_error(self.request(), "--image")
+        self.assert_usage_error(self.request("--image", "absent.png"), "--image", "absent.png")
+        self.assert_usage_error(self.request("--image", "good.png", prompt="&nbsp; &#32;"), "--prompt")
+        self.assert_usage_error(self.request("--image", "good.png", "--save-file", "cat.avi"), "--save-file", "cat.avi", ".mp4")
+        self.assert_usage_error(self.request("--image", "good.png", self.good_manifest()), "rows.csv", "exclude")
+
+
+class ConfigFile(CliCase):
+    def config(self, *lines: str) -> Path:
+        path = self.folder / "run.cfg"
+        path.write_text("".join(line + "\n" for line in lines))
+        return path
+
+    def test_the_command_line_wins(self):
+        config = self.config("# a comment", f"ckpt-dir = {CHECKPOINT}", f"manifest = {self.good_manifest()}", "size = 64*64",
+                             "frame_num = 6")
+        self.assert_usage_error(self.run_program("--config", config), "frame-num in", "run.cfg", "4n+1")
+        result = self.run_program("--config", config, "--frame-num", "5", "--dry-run")
+        self.assertEqual(result.code, DONE, result)
+
+    def test_mistakes_name_the_file(self):
+        self.assert_usage_error(self.run_program("--config", self.config("frame-nun = 5")), "frame-nun", "run.cfg", "frame-num")
+        self.assert_usage_error(self.run_program("--config", self.config("frame-num 5")), "run.cfg", "NAME = VALUE")
