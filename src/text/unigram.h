@@ -21,9 +21,9 @@ struct VocabularyPiece {
 /// The unigram language model: the segmentation of a word with the highest sum of scores (spec 2.5, encoding
 /// steps 3 and 4), done by the sentencepiece library.
 ///
-/// Limit: the library adds scores in single precision, the reference's fast tokenizer in double. Where
-/// several segmentations have the same score, rounding may choose another one of them: measured on 433 of
-/// 30,000 adversarial texts, all in runs of one letter (`aaaaaaaaaaa`), none elsewhere.
+/// Limit: the library adds scores in single precision, the reference's fast tokenizer in double, and where
+/// segmentations tie, rounding may choose another one. Measured: 433 of 30,000 adversarial texts get other
+/// ids, all by ties in runs of one letter: the same pieces in another order, as `ooo` by `o oo` or `oo o`.
 class Unigram {
  public:
   /// `unknown_id` names the piece that stands for text without a piece. `byte_fallback`: such text becomes
@@ -31,7 +31,9 @@ class Unigram {
   /// two pieces are the same.
   Unigram(const std::vector<VocabularyPiece>& vocabulary, std::int64_t unknown_id, bool byte_fallback);
   Unigram(const Unigram&) = delete;
+  Unigram(Unigram&&) = delete;
   Unigram& operator=(const Unigram&) = delete;
+  Unigram& operator=(Unigram&&) = delete;
   ~Unigram();
 
   /// Appends the ids of `word`, taken as it is: no prefix is added, nothing normalized. A run of unknown
