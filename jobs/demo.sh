@@ -10,21 +10,13 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 ranks=${RANKS:-2}
-output_dir=${OUTPUT_DIR:-$project/outputs/demo}
+output_dir=${OUTPUT_DIR:-outputs/demo}
 [[ $ranks =~ ^[1-9][0-9]*$ ]] || die "RANKS is '$ranks', not a number of ranks"
 
-"$project/jobs/build.sh"
+"$project/jobs/build.sh" --target wan_batch_program
 mpi_environment
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(mpi_threads "$ranks")}
 export OMP_NUM_THREADS
 
 cd "$project"
-status=0
-mpirun -np "$ranks" "${mpi_options[@]}" build/bin/wan_batch --config inputs/demo/demo.cfg --output-dir "$output_dir" "$@" ||
-  status=$?
-say "videos: $output_dir/*.mp4 ($(find "$output_dir" -maxdepth 1 -name '*.mp4' 2>/dev/null | wc -l))"
-say "trace:  $output_dir/trace.h5 (HDF5, read it with h5py)"
-for log in "$output_dir"/*.log; do
-  [ ! -e "$log" ] || say "log:    $log"
-done
-exit "$status"
+exec mpirun -np "$ranks" "${mpi_options[@]}" build/bin/wan_batch --config inputs/demo/demo.cfg --output-dir "$output_dir" "$@"

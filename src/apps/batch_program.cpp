@@ -56,6 +56,7 @@ class BatchProgram {
   std::filesystem::path trace_index() const;
   void check_environment();
   std::string headline() const;
+  std::string places() const;
 
   const comm::MpiEnvironment& mpi_;
   std::vector<std::string> arguments_;
@@ -215,6 +216,19 @@ void BatchProgram::warn_of_mojibake() const {
   }
 }
 
+/// Where the user finds what was made; below the summary.
+std::string BatchProgram::places() const {
+  const std::filesystem::path& folder = options_.output_dir;
+  std::string text = fmt::format("wall time  {}\n", batch::format_duration(clock_.elapsed_s()));
+  for (const auto& [what, where] :
+       {std::pair{"videos", folder / "*.mp4"}, std::pair{"records", folder / "*.json"},
+        std::pair{"log", folder / "wan_batch.log"},
+        std::pair{"trace", options_.trace.value_or(folder / "trace.h5")}}) {
+    text += fmt::format("{:<9}  {}\n", what, batch::printable(where.string()));
+  }
+  return text;
+}
+
 ExitCode BatchProgram::run_batch() {
   log_->info("{}", headline());
   warn_of_mojibake();
@@ -264,10 +278,7 @@ ExitCode BatchProgram::run_batch() {
       batch::finish_run(*world_, mine, input_.rows, context, input_.checkpoint.task);
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
     fmt::print("{}", batch::format_summary(result.outcomes, result.counts, context.folder.path()));
-    fmt::print("{} in all; videos and records: {}; log: {}; trace: {}\n",
-               batch::format_duration(clock_.elapsed_s()), batch::printable(context.folder.path().string()),
-               batch::printable((context.folder.path() / "wan_batch.log").string()),
-               batch::printable(trace_index().string()));
+    fmt::print("{}", places());
   }
   return batch::exit_code(result.counts);
 }

@@ -37,9 +37,11 @@ std::string item_line(const ItemOutcome& outcome, std::size_t id_columns) {
                                    : fmt::format("{}: {}", outcome.stage, printable(outcome.message));
     return fmt::format("{:<{}}  {:<13}  {}\n", id, id_columns, status_text(outcome), reason);
   }
-  return fmt::format("{:<{}}  {:<13}  {:>9}  {:>6}  {:>5}  {:>9.1f}  {:>8.2f}\n", id, id_columns,
+  constexpr double short_step_s = 0.1;
+  return fmt::format("{:<{}}  {:<13}  {:>9}  {:>6}  {:>5}  {:>9.1f}  {:>8.{}f}\n", id, id_columns,
                      status_text(outcome), fmt::format("{}*{}", outcome.size.width, outcome.size.height),
-                     outcome.frames, outcome.steps, outcome.seconds, outcome.median_step_s);
+                     outcome.frames, outcome.steps, outcome.seconds, outcome.median_step_s,
+                     outcome.median_step_s < short_step_s ? 4 : 2);
 }
 
 std::string count_line(const RunCounts& counts) {

@@ -41,7 +41,7 @@ class Killed(CliCase):
 
     def kill_in_second_item(self, ranks: int) -> list:
         """Kills one process with SIGKILL well inside the second of three items; returns the arguments of the run."""
-        manifest = self.manifest("id,image,prompt,sample_steps", "one,good.png,A white cat,2", "two,good.png,A black cat,400",
+        manifest = self.manifest("id,image,prompt,sample_steps", "one,good.png,A white cat,2", "two,good.png,A black cat,1000",
                                  "three,good.png,A dog,2")
         arguments = ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, manifest]
         with open(self.folder / "killed.log", "w", encoding="utf-8") as log:
@@ -49,7 +49,7 @@ class Killed(CliCase):
                                        stderr=log)
             try:
                 self.wait_for(self.out / "one.json", process, timeout_s=60)
-                time.sleep(0.5)  # well into the 400 steps
+                time.sleep(0.3)  # well into the 1000 steps
             finally:
                 victim = processes_of(process)[-1] if ranks else process.pid
                 os.kill(victim, signal.SIGKILL)
@@ -59,7 +59,7 @@ class Killed(CliCase):
     def check_killed_and_finished(self, ranks: int) -> None:
         arguments = self.kill_in_second_item(ranks)
         self.assertEqual(set(self.records()), {"one"})
-        self.assertEqual([path.name for path in self.out.glob("*.mp4")], ["one.mp4"])
+        self.assertEqual([path.name for path in self.out.glob("[!.]*.mp4")], ["one.mp4"])
         self.assertEqual(list(self.out.glob("*.failed.json")), [])
         self.assertGreater(self.steps_in_traces(), 2)
         first = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in self.out.glob("one.*")}

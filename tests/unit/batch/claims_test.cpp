@@ -1,0 +1,157 @@
+#include "batch/claims.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <fstream>
+#include <thread>
+
+#include "batch/output_folder.h"
+#include "stub_group.h"
+#include "support/temp_dir.h"
+
+namespace wan::batch {
+namespace {
+
+using Outcome = ClaimAttempt::Outcome;
+using std::chrono::milliseconds;
+
+constexpr ClaimTiming quick{.heartbeat = milliseconds(20), .stale_after = milliseconds(300)};
+
+class Claims : public ::testing::Test {
+ protected:
+  ClaimBoard board(ClaimTiming timing = quick) {
+    return {folder_.claims(), ClaimOwner::this_process("run", "job"), timing};
+  }
+  /// Asks until something else than undecided comes, as the run loop does.
+  static ClaimAttempt settle(ClaimBoard& board, const std::string& id) {
+    for (int tries = 0;; ++tries) {
+      ClaimAttempt attempt = board.try_claim(id);
+      if (attempt.outcome != Outcome::undecided || tries == 2000) return attempt;
+      std::this_thread::sleep_for(milliseconds(2));
+    }
+  }
+  std::size_t entries() const {
+    std::size_t count = 0;
+    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder_.claims())) ++count;
+    return count;
+  }
+
+  wan::test::TempDir dir_;
+  OutputFolder folder_{dir_ / "out"};
+};
+
+TEST_F(Claims, OneHoldsOthersSeeItAliveUntilReleased) {
+  {
+    ClaimBoard first = board();
+    ClaimBoard second = board();
+    {
+      const ClaimAttempt mine = first.try_claim("a");
+      ASSERT_EQ(mine.outcome, Outcome::acquired);
+      EXPECT_TRUE(mine.claim->is_held());
+      const ClaimAttempt theirs = settle(second, "a");
+      EXPECT_EQ(theirs.outcome, Outcome::alive);
+      EXPECT_NE(theirs.holder.find(fmt::format("process {}, job job", ::getpid())), std::string::npos);
+    }
+    EXPECT_EQ(settle(second, "a").outcome, Outcome::acquired);
+  }
+  EXPECT_EQ(entries(), 0U);
+}
+
+TEST_F(Claims, SilentOwnerOfAnotherMachineIsTakenOverOnce) {
+  const std::string token(32, 'd');
+  std::ofstream(folder_.claims() / "a.claim")
+      << "0000000000000007\n"
+      << R"({"host":"far","pid":1,"job":"","run":"r","machine":"other","token":")" << token << "\"}\n";
+  ClaimBoard first = board();
+  ClaimBoard second = board();
+  EXPECT_EQ(first.try_claim("a").outcome, Outcome::undecided) << "nobody is dead at first sight";
+  const ClaimAttempt taken = settle(first, "a");
+  ASSERT_EQ(taken.outcome, Outcome::acquired);
+  EXPECT_EQ(taken.claim->dead_tokens(), std::vector<std::string>{token});
+  EXPECT_EQ(settle(second, "a").outcome, Outcome::alive);
+  EXPECT_TRUE(taken.claim->is_held());
+}
+
+TEST_F(Claims, GarbageAndForeignObjectsAgeLikeAnySilentClaim) {
+  std::ofstream(folder_.claims() / "text.claim") << "not a claim";
+  std::ofstream(folder_.claims() / "empty.claim").flush();
+  std::filesystem::create_directory(folder_.claims() / "folder.claim");
+  std::filesystem::create_symlink("/dev/zero", folder_.claims() / "link.claim");
+  ClaimBoard mine = board();
+  for (const std::string id : {"text", "empty", "folder", "link"}) {
+    EXPECT_EQ(settle(mine, id).outcome, Outcome::acquired) << id;
+  }
+}
+
+TEST_F(Claims, SuspendedOwnerLearnsThatItLost) {
+  ClaimBoard sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
+  const ClaimAttempt early = sleeper.try_claim("a");
+  ASSERT_EQ(early.outcome, Outcome::acquired);
+  ClaimBoard taker = board();
+  const ClaimAttempt late = settle(taker, "a");
+  ASSERT_EQ(late.outcome, Outcome::acquired);
+  EXPECT_FALSE(early.claim->is_held());
+  EXPECT_TRUE(late.claim->is_held());
+}
+
+TEST_F(Claims, SuspendedOwnersReleaseLeavesTheTakersClaimAlone) {
+  ClaimBoard sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
+  auto early = std::make_unique<ClaimAttempt>(sleeper.try_claim("a"));
+  ClaimBoard taker = board();
+  const ClaimAttempt late = settle(taker, "a");
+  ASSERT_EQ(late.outcome, Outcome::acquired);
+  early.reset();
+  EXPECT_TRUE(late.claim->is_held());
+  ClaimBoard third = board();
+  EXPECT_EQ(settle(third, "a").outcome, Outcome::alive);
+}
+
+TEST_F(Claims, ProcessKilledOnThisMachineIsTakenOverAtOnce) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ClaimBoard theirs(folder_.claims(), ClaimOwner::this_process("run", "job"), quick);
+    const ClaimAttempt attempt = theirs.try_claim("a");
+    ::kill(::getpid(), SIGKILL);
+  }
+  ASSERT_EQ(::waitpid(child, nullptr, 0), child);
+  ASSERT_EQ(entries(), 2U);
+  ClaimBoard mine = board({.heartbeat = milliseconds(20), .stale_after = std::chrono::hours(1)});
+  const ClaimAttempt attempt = mine.try_claim("a");
+  EXPECT_EQ(attempt.outcome, Outcome::acquired);
+  EXPECT_EQ(attempt.claim->dead_tokens().size(), 1U);
+  EXPECT_EQ(entries(), 3U) << "own owner file, both links; the dead owner's file is gone";
+}
+
+TEST_F(Claims, ManyThreadsRaceForDeadClaimsAndOneWinsEach) {
+  constexpr int items = 20;
+  constexpr int threads = 8;
+  for (int i = 0; i < items; ++i) std::ofstream(folder_.claims() / fmt::format("i{}.claim", i)) << "dead";
+  std::array<std::atomic<int>, items> holders{};
+  std::array<std::atomic<int>, items> wins{};
+  std::atomic<bool> overlap = false;
+  std::vector<std::jthread> racers;
+  for (int t = 0; t < threads; ++t) {
+    racers.emplace_back([&] {
+      ClaimBoard mine = board();
+      std::vector<Claim> held;  // to the end, so that an item won twice shows
+      for (int i = 0; i < items; ++i) {
+        ClaimAttempt attempt = settle(mine, fmt::format("i{}", i));
+        if (!attempt.claim) continue;
+        if (++holders.at(static_cast<std::size_t>(i)) > 1) overlap = true;
+        ++wins.at(static_cast<std::size_t>(i));
+        held.push_back(std::move(*attempt.claim));
+      }
+      std::this_thread::sleep_for(milliseconds(1500));
+    });
+  }
+  racers.clear();
+  EXPECT_FALSE(overlap);
+  for (const auto& count : wins) EXPECT_EQ(count, 1);
+}
+
+}  // namespace
+}  // namespace wan::batch
