@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <numeric>
 #include <random>
 
 #include "apps/agreement.h"
@@ -33,6 +34,9 @@ namespace {
 
 constexpr double start_timeout_s = 600;
 constexpr double step_timeout_s = 120;
+// Between items ranks wait as long as the others work: for the leader's next order, and for the other groups
+// at the end. A rank that dies meanwhile is the launcher's to notice.
+constexpr double no_timeout_s = 1e9;
 
 /// One run of the program on one rank.
 class BatchProgram {
@@ -49,6 +53,8 @@ class BatchProgram {
   ExitCode show_plan();
   ExitCode dry_run();
   ExitCode run_batch();
+  void load_engine();
+  batch::GroupCounts work_through(const batch::RunContext& context);
   parallel::GroupCommunicators make_communicators();
   batch::RunContext make_context();
   void warn_of_mojibake() const;
@@ -67,6 +73,10 @@ class BatchProgram {
   parallel::PlanInput plan_;
   RunLayout layout_;
   std::unique_ptr<Log> log_;
+  std::unique_ptr<comm::Communicator> meeting_;  ///< all ranks, at the end
+  std::unique_ptr<comm::Communicator> orders_;   ///< a group's leader to its ranks
+  std::unique_ptr<engine::WanEngine> engine_;
+  PhaseEvent load_;
 };
 
 ExitCode BatchProgram::run() {
@@ -127,13 +137,18 @@ ExitCode BatchProgram::dry_run() {
 }
 
 parallel::GroupCommunicators BatchProgram::make_communicators() {
-  const comm::MpiOptions mpi_options{.timeout_s = options_.collective_timeout_s.value_or(step_timeout_s)};
+  const double timeout_s = options_.collective_timeout_s.value_or(step_timeout_s);
+  const auto make = [&](const std::vector<int>& members, const std::string& name, double limit_s) {
+    return mpi_.size() == 1 ? comm::make_local(name)
+                            : comm::make_mpi_group(*world_, members, name, {.timeout_s = limit_s});
+  };
+  std::vector<int> everyone(static_cast<std::size_t>(mpi_.size()));
+  std::iota(everyone.begin(), everyone.end(), 0);
+  meeting_ = make(everyone, "meeting", no_timeout_s);
+  orders_ = make(comm::group_members(layout_.guided, mpi_.rank()), "orders", no_timeout_s);
   return parallel::make_group_communicators(layout_.guided, layout_.unguided, mpi_.rank(),
                                             [&](const std::vector<int>& members, const std::string& name) {
-                                              return members.size() == 1 && mpi_.size() == 1
-                                                         ? comm::make_local(name)
-                                                         : comm::make_mpi_group(*world_, members, name,
-                                                                                mpi_options);
+                                              return make(members, name, timeout_s);
                                             });
 }
 
@@ -229,37 +244,30 @@ std::string BatchProgram::places() const {
   return text;
 }
 
-ExitCode BatchProgram::run_batch() {
-  log_->info("{}", headline());
-  warn_of_mojibake();
+void BatchProgram::load_engine() {
   parallel::GroupCommunicators communicators = make_communicators();
-  const double load_start_s = clock_.elapsed_s();
-  std::unique_ptr<engine::WanEngine> engine;
+  load_.phase = "load";
+  load_.start_s = clock_.elapsed_s();
   agree(*world_, [&] {
-    engine = std::make_unique<engine::WanEngine>(
+    engine_ = std::make_unique<engine::WanEngine>(
         input_.checkpoint, engine::EngineOptions{.dit_fsdp = layout_.dit_fsdp, .t5_fsdp = layout_.t5_fsdp},
         std::move(communicators), clock_);
   });
-  const double load_s = clock_.elapsed_s() - load_start_s;
-  // Only now: a checkpoint that cannot be used leaves no output folder behind.
-  const batch::RunContext context = make_context();
-  agree(*world_, [&] {
-    if (is_rank_0()) log_->open_file(context.folder.path() / "wan_batch.log");
-  });
-  log_->detail("run {}: {}", context.origin.run, headline());
-  log_->info("checkpoint loaded in {:.1f} s", load_s);
+  load_.wall_s = clock_.elapsed_s() - load_.start_s;
+}
 
-  const bool leads = engine->communicators().group->rank() == 0;
+/// This rank's part in its group's items, with trace and progress where they belong.
+batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) {
   std::unique_ptr<TraceObserver> trace;
   agree(*world_, [&] {
-    if (!leads) return;
+    if (orders_->rank() != 0) return;
     const TraceRun run{.context = context,
                        .layout = parallel::describe(layout_.guided),
                        .arguments = arguments_,
                        .task = input_.checkpoint.task,
                        .index = trace_index()};
     trace = std::make_unique<TraceObserver>(run);
-    trace->on_phase({.phase = "load", .start_s = load_start_s, .wall_s = load_s, .sent_bytes = 0});
+    trace->on_phase(load_);
   });
   std::unique_ptr<batch::Progress> progress;
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
@@ -270,12 +278,23 @@ ExitCode BatchProgram::run_batch() {
   if (trace) listening.push_back(trace.get());
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
-  const batch::GroupCounts mine =
-      batch::run_group(*engine, *engine->communicators().group, input_.rows, context, observers);
-  progress.reset();
+  return batch::run_group(*engine_, *orders_, input_.rows, context, observers);
+}
 
+ExitCode BatchProgram::run_batch() {
+  log_->info("{}", headline());
+  warn_of_mojibake();
+  load_engine();
+  // Only now: a checkpoint that cannot be used leaves no output folder behind.
+  const batch::RunContext context = make_context();
+  agree(*world_, [&] {
+    if (is_rank_0()) log_->open_file(context.folder.path() / "wan_batch.log");
+  });
+  log_->detail("run {}: {}", context.origin.run, headline());
+  log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);
+  const batch::GroupCounts mine = work_through(context);
   const batch::RunResult result =
-      batch::finish_run(*world_, mine, input_.rows, context, input_.checkpoint.task);
+      batch::finish_run(*meeting_, mine, input_.rows, context, input_.checkpoint.task);
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
     fmt::print("{}", batch::format_summary(result.outcomes, result.counts, context.folder.path()));
     fmt::print("{}", places());

@@ -103,8 +103,8 @@ Umt5Encoder::Umt5Encoder(checkpoint::TextEncoderConfig config, checkpoint::Weigh
 
 at::Tensor Umt5Encoder::encode(std::span<const std::int64_t> ids) {
   const int final_unit = static_cast<int>(config_.num_layers);
-  weights_.begin(0);
   at::Tensor x = lookup_(ids);  // [ids, dim]
+  weights_.begin(0);
   const at::Tensor buckets = position_buckets(x.size(0), config_.num_buckets).to(x.device());
   for (int layer = 0; layer < final_unit; ++layer) {
     weights_.begin(layer + 1);
