@@ -1,6 +1,6 @@
 #include "apps/batch_program.h"
 
-#include <unistd.h>
+#include <ATen/Parallel.h>
 
 #include <cstdlib>
 #include <memory>
@@ -245,6 +245,8 @@ std::string BatchProgram::places() const {
 }
 
 void BatchProgram::load_engine() {
+  if (std::getenv("OMP_NUM_THREADS") == nullptr)
+    at::set_num_threads(threads_per_rank(mpi_));  // NOLINT(concurrency-mt-unsafe)
   parallel::GroupCommunicators communicators = make_communicators();
   load_.phase = "load";
   load_.start_s = clock_.elapsed_s();

@@ -1,5 +1,8 @@
 #include "apps/run_layout.h"
 
+#include <sched.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <fstream>
 
@@ -77,6 +80,15 @@ RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_
   layout.dit_fsdp = plan.dit_fsdp = decide(options.dit_fsdp);
   layout.t5_fsdp = plan.t5_fsdp = decide(options.t5_fsdp);
   return layout;
+}
+
+int threads_per_rank(const comm::MpiEnvironment& mpi) {
+  const int cores = std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
+  cpu_set_t bound;
+  CPU_ZERO(&bound);
+  if (::sched_getaffinity(0, sizeof bound, &bound) == 0 && CPU_COUNT(&bound) < cores)
+    return CPU_COUNT(&bound);
+  return std::max(1, cores / mpi.local_size());
 }
 
 std::uint64_t memory_per_rank_bytes(const comm::MpiEnvironment& mpi) {

@@ -25,6 +25,10 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
 RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes,
                         parallel::PlanInput& plan);
 
+/// Threads that one rank should compute with where OMP_NUM_THREADS does not say: the cores it is bound to, or
+/// its share of the node's.
+int threads_per_rank(const comm::MpiEnvironment& mpi);
+
 /// Host memory that one rank of this node can count on.
 std::uint64_t memory_per_rank_bytes(const comm::MpiEnvironment& mpi);
 
