@@ -65,7 +65,7 @@ PixelSize parse_size(std::string_view text) {
   if (size.width % grid != 0 || size.height % grid != 0) {
     const auto nearest = [](int side) { return std::max(grid, (side + grid / 2) / grid * grid); };
     fail<ValueError>(
-        "size {} is not supported: width and height must be multiples of {} (the latent grid); nearest: "
+        "{} is not supported: width and height must be multiples of {} (the latent grid); nearest: "
         "{}*{}",
         text, grid, nearest(size.width), nearest(size.height));
   }
@@ -75,8 +75,8 @@ PixelSize parse_size(std::string_view text) {
 int parse_frame_num(std::string_view text) {
   const auto frames = static_cast<int>(parse_integer(text, 1, 1025));
   if (frames % 4 != 1) {
-    fail<ValueError>("frame_num {} is not of the form 4n+1; nearest: {} or {}", frames,
-                     (frames - 1) / 4 * 4 + 1, (frames + 2) / 4 * 4 + 1);
+    fail<ValueError>("{} is not of the form 4n+1; nearest: {} or {}", frames, (frames - 1) / 4 * 4 + 1,
+                     (frames + 2) / 4 * 4 + 1);
   }
   return frames;
 }
@@ -85,7 +85,7 @@ int parse_sample_steps(std::string_view text) { return static_cast<int>(parse_in
 
 double parse_sample_shift(std::string_view text) {
   const double shift = parse_real(text, 0, 100);
-  if (shift == 0) fail<ValueError>("sample_shift must be above 0");
+  if (shift == 0) fail<ValueError>("0 is not above 0");
   return shift;
 }
 

@@ -235,8 +235,8 @@ TEST(Options, TheLastOfTwoCountsButNotOfTwoManifests) {
 
 TEST(Options, BadValuesNameTheOption) {
   EXPECT_EQ(message_with({"--frame_num", "80"}),
-            "option --frame-num: frame_num 80 is not of the form 4n+1; nearest: 77 or 81");
-  EXPECT_THAT(message_with({"--size", "830*480"}), HasSubstr("option --size: size 830*480 is not supported"));
+            "option --frame-num: 80 is not of the form 4n+1; nearest: 77 or 81");
+  EXPECT_THAT(message_with({"--size", "830*480"}), HasSubstr("option --size: 830*480 is not supported"));
   EXPECT_EQ(message_with({"--sample-steps", "0"}), "option --sample-steps: 0 is not between 1 and 1000");
   EXPECT_EQ(message_with({"--sample-shift", "x"}), "option --sample-shift: 'x' is not a number");
   EXPECT_EQ(message_with({"--fps", "0"}), "option --fps: 0 is not between 1 and 240");

@@ -28,10 +28,9 @@ TEST(ParseValue, AcceptsWhatUsersWrite) {
 }
 
 TEST(ParseValue, SaysWhatIsWrongAndWhatWouldDo) {
-  EXPECT_EQ(message_of([] { parse_frame_num("80"); }),
-            "frame_num 80 is not of the form 4n+1; nearest: 77 or 81");
+  EXPECT_EQ(message_of([] { parse_frame_num("80"); }), "80 is not of the form 4n+1; nearest: 77 or 81");
   EXPECT_EQ(message_of([] { parse_size("830*480"); }),
-            "size 830*480 is not supported: width and height must be multiples of 16 (the latent grid); "
+            "830*480 is not supported: width and height must be multiples of 16 (the latent grid); "
             "nearest: 832*480");
   EXPECT_EQ(message_of([] { parse_sample_steps("0"); }), "0 is not between 1 and 1000");
   EXPECT_EQ(message_of([] { parse_sample_steps("4o"); }), "'4o' is not a whole number");
