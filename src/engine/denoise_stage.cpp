@@ -18,7 +18,7 @@ std::unique_ptr<checkpoint::WeightSource> load_weights(const ExpertFiles& from, 
   if (sharded)
     return std::make_unique<parallel::ShardedWeights>(std::move(units), parameter_reader(from.weights),
                                                       group);
-  return std::make_unique<parallel::ResidentWeights>(std::move(units), parameter_reader(from.weights));
+  return std::make_unique<parallel::ResidentWeights>(units, parameter_reader(from.weights));
 }
 
 /// The rows of `tokens` [tokens, features] that a part owns, with zero rows where it reaches beyond the end.

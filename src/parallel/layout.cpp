@@ -57,6 +57,7 @@ bool grants(const LayoutWishes& wishes, const comm::GridShape& shape) {
 
 std::string list_shapes(const std::vector<comm::GridShape>& shapes) {
   std::vector<std::string> lines;
+  lines.reserve(shapes.size());
   for (const comm::GridShape& shape : shapes) {
     lines.push_back(fmt::format("--group-size {} --cfg-size {} --ulysses-size {}", shape.group_size,
                                 shape.cfg, shape.ulysses));

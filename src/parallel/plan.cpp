@@ -53,7 +53,8 @@ std::int64_t wire_bytes(const PlanInput& input, std::int64_t local_tokens) {
 std::int64_t activation_bytes(const PlanInput& input, std::int64_t local_tokens) {
   const checkpoint::TransformerConfig& model = input.transformer;
   const std::int64_t residual = static_cast<std::int64_t>(passes_per_rank(input)) * model.dim * fp32_bytes;
-  const std::int64_t exchanged = (input.grid.ulysses > 1 ? 2 : 1) * 4 * model.dim * input.element_bytes;
+  const std::int64_t buffers = input.grid.ulysses > 1 ? 2 : 1;  // sent and received, or one for both
+  const std::int64_t exchanged = buffers * 4 * model.dim * input.element_bytes;
   const std::int64_t widest = std::max(4 * model.dim, model.ffn_dim + 2 * model.dim) * input.element_bytes;
   return local_tokens * (residual + exchanged + widest);
 }

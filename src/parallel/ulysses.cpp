@@ -18,8 +18,8 @@ UlyssesExchange::UlyssesExchange(comm::Communicator& group, std::int64_t tokens,
              .head_dim = head_dim,
              .head_chunks = head_chunks},
       type_(type) {
-  WAN_CHECK(heads % (group.size() * head_chunks) == 0, "{} heads over {} ranks in {} chunks", heads,
-            group.size(), head_chunks);
+  WAN_CHECK(heads % (std::int64_t{group.size()} * head_chunks) == 0, "{} heads over {} ranks in {} chunks",
+            heads, group.size(), head_chunks);
   for (int chunk = 0; chunk < head_chunks; ++chunk) {
     qkv_.push_back(make_way(3));
     attention_.push_back(make_way(1));

@@ -41,7 +41,8 @@ std::int64_t shard_elements(const checkpoint::UnitLayout& unit, int ranks) {
   return (unit.elements() + ranks - 1) / ranks;
 }
 
-ResidentWeights::ResidentWeights(std::vector<checkpoint::UnitLayout> units, const ParameterReader& read) {
+ResidentWeights::ResidentWeights(const std::vector<checkpoint::UnitLayout>& units,
+                                 const ParameterReader& read) {
   for (const checkpoint::UnitLayout& unit : units) {
     const at::Tensor flat = at::empty({unit.elements()}, at::kFloat);  // [elements]
     read_slice(unit, 0, floats_of(flat), read);

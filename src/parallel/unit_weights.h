@@ -18,7 +18,7 @@ using ParameterReader =
 /// Every unit whole on this rank: one flat buffer per unit, read at construction.
 class ResidentWeights final : public checkpoint::WeightSource {
  public:
-  ResidentWeights(std::vector<checkpoint::UnitLayout> units, const ParameterReader& read);
+  ResidentWeights(const std::vector<checkpoint::UnitLayout>& units, const ParameterReader& read);
   void begin(int unit) override;
   std::span<const at::Tensor> weights(int unit) override;
   void end(int unit) override;

@@ -11,12 +11,12 @@ namespace wan::sample {
 at::Tensor DpmSolver::step(int i, const at::Tensor& x, const at::Tensor& velocity) {
   const NoiseLevel now(schedule_.sigmas[i]);
   const NoiseLevel next(schedule_.sigmas[i + 1]);
-  const at::Tensor data = x - velocity * now.sigma;
+  at::Tensor data = x - velocity * now.sigma;
   const at::Tensor previous_data = std::exchange(previous_data_, data);
   if (i + 1 == schedule_.steps()) return data;
   const float h = next.lambda - now.lambda;  // +inf at step 0, where sigma is 1
   const float c = next.alpha * (std::exp(-h) - 1.0F);
-  const at::Tensor first_order = x * (next.sigma / now.sigma) - data * c;
+  at::Tensor first_order = x * (next.sigma / now.sigma) - data * c;
   if (i < 2) return first_order;  // at step 1 the ratio below is infinite, the slope 0
   const float r0 = (now.lambda - NoiseLevel(schedule_.sigmas[i - 1]).lambda) / h;
   const at::Tensor slope = (data - previous_data) * (1.0F / r0);

@@ -46,7 +46,7 @@ at::Tensor UniPc::predict(int i, const at::Tensor& corrected, const at::Tensor& 
   if (i + 1 == schedule_.steps()) return data;  // sigma 0: expm1(-inf) = -1
   const float h = next.lambda - now.lambda;
   const float b = std::expm1(-h);
-  const at::Tensor first_order = corrected * (next.sigma / now.sigma) - data * (next.alpha * b);
+  at::Tensor first_order = corrected * (next.sigma / now.sigma) - data * (next.alpha * b);
   if (i == 0) return first_order;
   const float r = (NoiseLevel(schedule_.sigmas[i - 1]).lambda - now.lambda) / h;
   const at::Tensor slope = (data_1_ - data) / r;
