@@ -25,9 +25,6 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
   denoise_ = std::make_unique<DenoiseStage>(high_noise, low_noise, options.dit_fsdp && split, group_,
                                             options.head_chunks);
   vae_ = std::make_unique<VaeStage>(vae, *group_.vae);
-  for (const checkpoint::Checkpoint* part : {&high_noise.weights, &low_noise.weights, &text_encoder, &vae}) {
-    checkpoint_bytes_read_ += part->bytes_read();
-  }
 }
 
 WanEngine::~WanEngine() = default;

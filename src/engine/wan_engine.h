@@ -37,10 +37,7 @@ class WanEngine final : public Engine {
   /// Hears every step of the following requests, on every rank; for tests.
   void set_step_listener(DenoiseListener listener) { step_listener_ = std::move(listener); }
   std::int64_t encoded_texts() const { return text_->encoded_texts(); }
-  /// Bytes this rank read from the checkpoint.
-  std::uint64_t checkpoint_bytes_read() const { return checkpoint_bytes_read_; }
   const parallel::GroupCommunicators& communicators() const { return group_; }
-  DenoiseStage& denoise_stage() { return *denoise_; }
 
  private:
   class Run;
@@ -53,7 +50,6 @@ class WanEngine final : public Engine {
   std::unique_ptr<DenoiseStage> denoise_;
   std::unique_ptr<VaeStage> vae_;
   DenoiseListener step_listener_;
-  std::uint64_t checkpoint_bytes_read_ = 0;
 };
 
 }  // namespace wan::engine

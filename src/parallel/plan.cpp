@@ -65,17 +65,18 @@ std::int64_t text_cache_bytes(const PlanInput& input) {
          model.dim * input.element_bytes;
 }
 
+/// Bytes of both experts' weights that one rank keeps.
+std::int64_t expert_bytes(const PlanInput& input) {
+  const int ranks = input.dit_fsdp ? input.grid.group_size : 1;
+  return experts * kept_elements(checkpoint::transformer_units(input.transformer), ranks) *
+         input.element_bytes;
+}
+
 }  // namespace
 
 std::int64_t Plan::total_bytes() const {
   return std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0},
                          [](std::int64_t sum, const auto& part) { return sum + part.second; });
-}
-
-std::int64_t expert_bytes(const PlanInput& input) {
-  const int ranks = input.dit_fsdp ? input.grid.group_size : 1;
-  return experts * kept_elements(checkpoint::transformer_units(input.transformer), ranks) *
-         input.element_bytes;
 }
 
 Plan make_plan(const PlanInput& input) {

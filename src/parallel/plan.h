@@ -39,7 +39,4 @@ struct Plan {
 
 Plan make_plan(const PlanInput& input);
 
-/// Bytes one rank keeps of the experts' weights under an input's layout.
-std::int64_t expert_bytes(const PlanInput& input);
-
 }  // namespace wan::parallel

@@ -61,14 +61,4 @@ at::Tensor UlyssesExchange::wait_attention(int chunk) {
   return way.receive.squeeze(2);  // [parts, local_tokens, heads_per_chunk, head_dim]
 }
 
-std::int64_t UlyssesExchange::buffer_bytes() const {
-  std::int64_t bytes = 0;
-  for (const auto* ways : {&qkv_, &attention_}) {
-    for (const Way& way : *ways) {
-      bytes += static_cast<std::int64_t>(way.send.nbytes()) * (shape_.parts == 1 ? 1 : 2);
-    }
-  }
-  return bytes;
-}
-
 }  // namespace wan::parallel

@@ -26,8 +26,6 @@ class UlyssesExchange final : public dit::SequenceExchange {
   void launch_attention(int chunk) override;
   at::Tensor wait_attention(int chunk) override;
 
-  std::int64_t buffer_bytes() const;
-
  private:
   struct Way {
     at::Tensor send;

@@ -99,14 +99,4 @@ ShardedWeights::Slot& ShardedWeights::slot_of(int unit) {
   return *slot;
 }
 
-std::int64_t ShardedWeights::shard_bytes() const {
-  std::int64_t bytes = 0;
-  for (const at::Tensor& shard : shards_) bytes += static_cast<std::int64_t>(shard.nbytes());
-  return bytes;
-}
-
-std::int64_t ShardedWeights::buffer_bytes() const {
-  return gather_slots * static_cast<std::int64_t>(slots_.front().flat.nbytes());
-}
-
 }  // namespace wan::parallel

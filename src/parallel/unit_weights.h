@@ -39,10 +39,6 @@ class ShardedWeights final : public checkpoint::WeightSource {
   std::span<const at::Tensor> weights(int unit) override;
   void end(int unit) override;
 
-  /// Bytes of this rank's slices, and of the two gather buffers.
-  std::int64_t shard_bytes() const;
-  std::int64_t buffer_bytes() const;
-
  private:
   struct Slot {
     at::Tensor flat;  ///< [largest padded unit]

@@ -19,7 +19,6 @@ class Vocabulary {
 
   /// Collective. Returns [ids, dim].
   at::Tensor lookup(std::span<const std::int64_t> ids);
-  std::int64_t shard_bytes() const { return static_cast<std::int64_t>(rows_.nbytes()); }
 
  private:
   comm::Communicator& group_;
