@@ -112,8 +112,7 @@ TEST(Manifest, BadRowsCarryFileLineAndColumn) {
             "in/m.csv:2:5: sample_steps: '4o' is not a whole number");
   EXPECT_EQ(row_error(h + "sample_steps", "x,y,0"),
             "in/m.csv:2:5: sample_steps: 0 is not between 1 and 1000");
-  EXPECT_THAT(row_error(h + "frame_num", "é,y,80"),
-              StartsWith("in/m.csv:2:5: frame_num: 80 is not of"));
+  EXPECT_THAT(row_error(h + "frame_num", "é,y,80"), StartsWith("in/m.csv:2:5: frame_num: 80 is not of"));
   EXPECT_THAT(row_error(h + "size", "x,y,100*100"), HasSubstr("nearest: 96*96"));
   EXPECT_THAT(row_error(h + "size", "x,y,huge"), HasSubstr("'huge' is not a size"));
   EXPECT_THAT(row_error(h + "sample_shift", "x,y,nan"), HasSubstr("sample_shift: nan is not between"));
