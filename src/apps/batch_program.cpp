@@ -116,7 +116,8 @@ ExitCode BatchProgram::show_plan() {
 
 ExitCode BatchProgram::dry_run() {
   const std::string failed = on_rank_0(*world_, [&] {
-    text::Tokenizer{input_.checkpoint.tokenizer};  // a run reads it when it loads the checkpoint
+    [[maybe_unused]] const text::Tokenizer readable(
+        input_.checkpoint.tokenizer);  // a run reads it when it loads the checkpoint
     std::int64_t bad = 0;
     for (const batch::ManifestRow& row : input_.rows) {
       std::string error = row.error.value_or("");

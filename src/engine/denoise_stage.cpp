@@ -15,9 +15,10 @@ namespace {
 std::unique_ptr<checkpoint::WeightSource> load_weights(const ExpertFiles& from, bool sharded,
                                                        comm::Communicator& group) {
   std::vector<checkpoint::UnitLayout> units = checkpoint::transformer_units(from.config);
-  if (sharded)
+  if (sharded) {
     return std::make_unique<parallel::ShardedWeights>(std::move(units), parameter_reader(from.weights),
                                                       group);
+  }
   return std::make_unique<parallel::ResidentWeights>(units, parameter_reader(from.weights));
 }
 

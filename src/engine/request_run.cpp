@@ -129,10 +129,11 @@ void WanEngine::Run::denoise() {
         report_step(step, times);
       });
   const bool finite = latent_.isfinite().all().item<bool>();
-  if (!finite)
+  if (!finite) {
     fail_item(
         "denoise",
         "the denoised latent holds values that are not finite; the checkpoint's weights may be damaged");
+  }
 }
 
 void WanEngine::Run::report_step(const sample::StepRequest& step, const StepTimes& times) {

@@ -11,7 +11,7 @@ namespace {
 
 at::Tensor read_tensor(const checkpoint::Checkpoint& weights, const std::string& name) {
   const checkpoint::TensorEntry& entry = weights.entry(name);
-  const at::Tensor tensor = at::empty(entry.shape, at::kFloat);
+  at::Tensor tensor = at::empty(entry.shape, at::kFloat);
   weights.read_floats(entry, 0, parallel::floats_of(tensor));
   return tensor;
 }

@@ -28,6 +28,8 @@ class WanEngine final : public Engine {
   /// checkpoint that is not what it should be; no collectives.
   WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOptions& options,
             parallel::GroupCommunicators group, const Stopwatch& run_clock);
+  WanEngine(const WanEngine&) = delete;
+  WanEngine& operator=(const WanEngine&) = delete;
   ~WanEngine() override;
 
   const Task& task() const override { return task_; }
