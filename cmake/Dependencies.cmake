@@ -26,3 +26,4 @@ if(NOT TARGET HDF5::HDF5)
 endif()
 
 include(LibTorch)
+include(Cuda)
