@@ -1,6 +1,7 @@
 # The architecture as a link graph: which folder of src/ may use which. wan_add_layer() refuses anything else.
 set(WAN_MAY_USE_core "")
 set(WAN_MAY_USE_comm core)
+set(WAN_MAY_USE_gpu core)
 set(WAN_MAY_USE_kernels core)
 set(WAN_MAY_USE_media core)
 set(WAN_MAY_USE_trace core)
@@ -9,10 +10,10 @@ set(WAN_MAY_USE_text core kernels checkpoint)
 set(WAN_MAY_USE_vae core kernels checkpoint)
 set(WAN_MAY_USE_dit core kernels checkpoint)
 set(WAN_MAY_USE_sample core)
-set(WAN_MAY_USE_parallel core comm kernels checkpoint text vae dit)
-set(WAN_MAY_USE_engine core comm kernels media checkpoint text vae dit sample parallel)
+set(WAN_MAY_USE_parallel core comm gpu kernels checkpoint text vae dit)
+set(WAN_MAY_USE_engine core comm gpu kernels media checkpoint text vae dit sample parallel)
 set(WAN_MAY_USE_batch core comm trace)
-set(WAN_MAY_USE_apps core comm media trace checkpoint text parallel engine batch)
+set(WAN_MAY_USE_apps core comm gpu media trace checkpoint text parallel engine batch)
 
 # wan_add_layer(NAME [TORCH] SOURCES file... [USES layer...] [LIBRARIES target...])
 # One static library wan_NAME per folder. TORCH: computes with tensors (links LibTorch, uses the precompiled ATen header).

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 
 #include "wan/request.h"
@@ -36,6 +37,15 @@ struct StepEvent {
   std::uint64_t vram_peak_bytes = 0;
 };
 
+/// A GPU at a moment.
+struct DeviceSample {
+  double time_s = 0;  ///< since the run began
+  std::int32_t rank = 0;
+  std::uint64_t vram_used_bytes = 0;  ///< by everybody, contexts included
+  double power_w = 0;                 ///< NaN where unknown
+  double temperature_c = 0;           ///< NaN where unknown
+};
+
 /// One phase of a request (text, image, encode, denoise, decode, write) or of the run (load).
 struct PhaseEvent {
   std::string phase;
@@ -51,6 +61,8 @@ class Observer {
   virtual ~Observer() = default;
   virtual void on_phase(const PhaseEvent& event) = 0;
   virtual void on_step(const StepEvent& event) = 0;
+  /// The group's GPUs since the last call; never called on CPU ranks.
+  virtual void on_samples(std::span<const DeviceSample> /*samples*/) {}
 };
 
 /// The temporary names an engine writes to. It leaves complete, closed files there or throws.

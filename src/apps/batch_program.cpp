@@ -10,6 +10,8 @@
 #include "apps/agreement.h"
 #include "apps/options.h"
 #include "apps/plan_report.h"
+#include "apps/run_communicators.h"
+#include "apps/run_device.h"
 #include "apps/run_input.h"
 #include "apps/run_layout.h"
 #include "apps/trace_observer.h"
@@ -18,7 +20,6 @@
 #include "batch/runner.h"
 #include "batch/summary.h"
 #include "batch/text.h"
-#include "comm/local.h"
 #include "comm/mpi.h"
 #include "core/check.h"
 #include "core/clock.h"
@@ -55,7 +56,7 @@ class BatchProgram {
   ExitCode run_batch();
   void load_engine();
   batch::GroupCounts work_through(const batch::RunContext& context);
-  parallel::GroupCommunicators make_communicators();
+  void make_control_groups();
   batch::RunContext make_context();
   void warn_of_mojibake() const;
   std::vector<std::string> command_again() const;
@@ -69,6 +70,7 @@ class BatchProgram {
   Stopwatch clock_;
   std::unique_ptr<comm::Communicator> world_;
   Options options_;
+  RunDevice device_;
   RunInput input_;
   parallel::PlanInput plan_;
   RunLayout layout_;
@@ -93,12 +95,12 @@ ExitCode BatchProgram::run() {
   if (options_.save_file) {
     options_.output_dir = options_.save_file->has_parent_path() ? options_.save_file->parent_path() : ".";
   }
-  input_ = read_run_input(*world_, options_);
+  device_ = choose_device(*world_, mpi_, options_);
+  input_ = read_run_input(*world_, options_, device_.compute.on_gpu());
   const int ranks = options_.plan ? options_.gpus.value_or(mpi_.size()) : mpi_.size();
   agree(*world_, [&] {
-    plan_ = describe_model(input_, options_);
-    layout_ = choose_layout(options_, ranks, options_.gpu_memory_bytes.value_or(memory_per_rank_bytes(mpi_)),
-                            plan_);
+    plan_ = describe_model(input_, options_, device_.compute.on_gpu());
+    layout_ = choose_layout(options_, ranks, options_.gpu_memory_bytes.value_or(device_.memory_bytes), plan_);
   });
   if (options_.plan) return show_plan();
   check_environment();
@@ -137,20 +139,12 @@ ExitCode BatchProgram::dry_run() {
   return failed == "0" ? ExitCode::done : ExitCode::some_failed;
 }
 
-parallel::GroupCommunicators BatchProgram::make_communicators() {
-  const double timeout_s = options_.collective_timeout_s.value_or(step_timeout_s);
-  const auto make = [&](const std::vector<int>& members, const std::string& name, double limit_s) {
-    return mpi_.size() == 1 ? comm::make_local(name)
-                            : comm::make_mpi_group(*world_, members, name, {.timeout_s = limit_s});
-  };
+void BatchProgram::make_control_groups() {
   std::vector<int> everyone(static_cast<std::size_t>(mpi_.size()));
   std::iota(everyone.begin(), everyone.end(), 0);
-  meeting_ = make(everyone, "meeting", no_timeout_s);
-  orders_ = make(comm::group_members(layout_.guided, mpi_.rank()), "orders", no_timeout_s);
-  return parallel::make_group_communicators(layout_.guided, layout_.unguided, mpi_.rank(),
-                                            [&](const std::vector<int>& members, const std::string& name) {
-                                              return make(members, name, timeout_s);
-                                            });
+  meeting_ = make_control_group(*world_, everyone, "meeting", no_timeout_s);
+  orders_ =
+      make_control_group(*world_, comm::group_members(layout_.guided, mpi_.rank()), "orders", no_timeout_s);
 }
 
 /// What identifies this run among all that write to an output folder.
@@ -186,10 +180,11 @@ void BatchProgram::check_environment() {
 
 std::string BatchProgram::headline() const {
   const int groups = mpi_.size() / layout_.guided.group_size;
-  return fmt::format("{}: {} item{}, {} rank{} in {} group{}, {}{}", input_.checkpoint.task.name,
+  return fmt::format("{}: {} item{}, {} rank{} in {} group{}, {}{}{} on {}", input_.checkpoint.task.name,
                      input_.rows.size(), input_.rows.size() == 1 ? "" : "s", mpi_.size(),
                      mpi_.size() == 1 ? "" : "s", groups, groups == 1 ? "" : "s",
-                     parallel::describe(layout_.guided), layout_.dit_fsdp ? ", weights sharded" : "");
+                     parallel::describe(layout_.guided), layout_.dit_fsdp ? ", weights sharded" : "",
+                     layout_.offload_model ? ", one expert on the host" : "", device_.name());
 }
 
 batch::RunContext BatchProgram::make_context() {
@@ -248,14 +243,26 @@ std::string BatchProgram::places() const {
 void BatchProgram::load_engine() {
   if (std::getenv("OMP_NUM_THREADS") == nullptr)
     at::set_num_threads(threads_per_rank(mpi_));  // NOLINT(concurrency-mt-unsafe)
-  parallel::GroupCommunicators communicators = make_communicators();
+  make_control_groups();
+  parallel::GroupCommunicators communicators = make_group_communicators(
+      *world_, layout_, device_, options_.collective_timeout_s.value_or(step_timeout_s));
   load_.phase = "load";
   load_.start_s = clock_.elapsed_s();
   agree(*world_, [&] {
-    engine_ = std::make_unique<engine::WanEngine>(
-        input_.checkpoint, engine::EngineOptions{.dit_fsdp = layout_.dit_fsdp, .t5_fsdp = layout_.t5_fsdp},
-        std::move(communicators), clock_);
+    engine_ =
+        std::make_unique<engine::WanEngine>(input_.checkpoint,
+                                            engine::EngineOptions{.dit_fsdp = layout_.dit_fsdp,
+                                                                  .t5_fsdp = layout_.t5_fsdp,
+                                                                  .t5_cpu = options_.t5_cpu,
+                                                                  .offload_model = layout_.offload_model,
+                                                                  .compute = device_.compute,
+                                                                  .gpu = device_.gpu},
+                                            std::move(communicators), clock_);
   });
+  std::vector<std::string> prompts;
+  for (const batch::ManifestRow& row : input_.rows)
+    if (!row.error) prompts.push_back(row.prompt);
+  engine_->expect_prompts(prompts);
   load_.wall_s = clock_.elapsed_s() - load_.start_s;
 }
 
@@ -268,6 +275,8 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
                        .layout = parallel::describe(layout_.guided),
                        .arguments = arguments_,
                        .task = input_.checkpoint.task,
+                       .device = device_.compute.on_gpu() ? "cuda" : "cpu",
+                       .gpu_model = device_.gpu.name,
                        .index = trace_index()};
     trace = std::make_unique<TraceObserver>(run);
     trace->on_phase(load_);

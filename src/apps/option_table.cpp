@@ -204,8 +204,10 @@ constexpr OptionEntry table[] = {
 };
 
 constexpr NotBuilt not_built[] = {
-    {"precision", "fast"}, {"device", "cuda"},          {"offload-model", "on"},
-    {"time-limit", ""},    {"checkpoint-interval", ""}, {"blocks-on-host", ""},
+    {"precision", "fast"},
+    {"time-limit", ""},
+    {"checkpoint-interval", ""},
+    {"blocks-on-host", ""},
 };
 
 }  // namespace

@@ -33,8 +33,10 @@ std::string plan_report(const parallel::PlanInput& input, const parallel::Plan& 
                       tokens.rows, tokens.columns, plan.local_tokens);
   text += "memory per rank\n";
   for (const auto& [part, bytes] : plan.bytes)
-    text += fmt::format("  {:<32}{:>12}\n", part, format_bytes(bytes));
-  text += fmt::format("  {:<32}{:>12}\n", "together", format_bytes(plan.total_bytes()));
+    text += fmt::format("  {:<44}{:>12}\n", part, format_bytes(bytes));
+  for (const auto& [phase, bytes] : plan.phase_bytes)
+    text += fmt::format("  {:<44}{:>12}\n", "or " + phase, format_bytes(bytes));
+  text += fmt::format("  {:<44}{:>12}\n", "at most together", format_bytes(plan.total_bytes()));
   if (memory_bytes) {
     const auto memory = static_cast<std::int64_t>(*memory_bytes);
     const std::int64_t left = memory - plan.total_bytes();

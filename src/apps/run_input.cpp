@@ -51,14 +51,14 @@ std::uintmax_t checkpoint_bytes(const checkpoint::CheckpointFolder& folder) {
 
 }  // namespace
 
-RunInput read_run_input(comm::Communicator& world, const Options& options) {
+RunInput read_run_input(comm::Communicator& world, const Options& options, bool on_gpu) {
   RunInput input;
   agree(world, [&] {
     if (options.ckpt_dir.empty())
       fail<UsageError>("--ckpt-dir is missing: name the folder of a checkpoint in the official layout");
     input.checkpoint = checkpoint::inspect_checkpoint(options.ckpt_dir);
     check_task(options, input.checkpoint);
-    check_device(options, input.checkpoint);
+    if (!on_gpu && !options.plan && !options.dry_run) check_cpu_run(options, input.checkpoint);
   });
   const TaskKind kind = input.checkpoint.task.kind;
   if (options.manifest) {
@@ -85,8 +85,7 @@ RunInput read_run_input(comm::Communicator& world, const Options& options) {
   return input;
 }
 
-void check_device(const Options& options, const checkpoint::CheckpointFolder& checkpoint) {
-  // The CPU is all there is in this build; --device cuda is refused when the options are parsed.
+void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& checkpoint) {
   if (options.noise_device == NoiseDevice::cuda) {
     fail<UsageError>("--noise-device cuda needs a GPU, and this run is on the CPU; use --noise-device cpu");
   }
@@ -95,7 +94,11 @@ void check_device(const Options& options, const checkpoint::CheckpointFolder& ch
         "--precision exact is bf16 on a GPU, and this run is on the CPU, which computes in fp32; use "
         "--precision fp32");
   }
-  if (options.device == Device::cpu || options.plan || options.dry_run) return;
+  if (options.offload_model == Switch::on) {
+    fail<UsageError>(
+        "--offload-model on moves weights between GPU and host, and this run is on the CPU; leave it out");
+  }
+  if (options.device == Device::cpu) return;
   const std::uintmax_t bytes = checkpoint_bytes(checkpoint);
   if (bytes > largest_model_on_cpu_bytes) {
     fail<UsageError>(

@@ -19,12 +19,13 @@ struct RunInput {
   std::string manifest_name;  ///< for records; empty for a single request
 };
 
-/// Reads checkpoint folder and manifest (on rank 0; the text is broadcast). Collective; throws AgreedError.
-RunInput read_run_input(comm::Communicator& world, const Options& options);
+/// Reads checkpoint folder and manifest (on rank 0; the text is broadcast). `on_gpu`: what the run computes
+/// on. Collective; throws AgreedError.
+RunInput read_run_input(comm::Communicator& world, const Options& options, bool on_gpu);
 
-/// Refuses what the machine at hand cannot do: --device, --precision, --noise-device, and a model over 2 GB
-/// on the CPU that was not asked for. Throws UsageError.
-void check_device(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
+/// Refuses what a run on the CPU cannot do: --precision exact, --noise-device cuda, --offload-model on, and a
+/// model over 2 GB that was not asked for. Throws UsageError.
+void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
 
 /// The request that a row resolves to.
 Request resolve_row(const RunInput& input, const batch::ManifestRow& row);

@@ -5,14 +5,17 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 
+#include "apps/plan_report.h"
 #include "checkpoint/checkpoint.h"
 #include "core/check.h"
 
 namespace wan::apps {
 namespace {
 
-constexpr double share_for_weights = 0.6;  // of a rank's memory; the rest is for activations
+constexpr double usable_share_gpu = 0.97;  // of a GPU's free memory: allocators leave holes
+constexpr double usable_share_cpu = 0.6;   // of a rank's share of the host's, which others use too
 constexpr int exact_bytes = 2;
 constexpr int fp32_bytes = 4;
 
@@ -40,9 +43,56 @@ kernels::TokenGrid planned_tokens(const RunInput& input) {
           .columns = request.size.width / 16};
 }
 
+/// Where weights may lie, from the fastest to the smallest.
+struct Residency {
+  bool dit_fsdp, t5_fsdp, offload_model;
+};
+constexpr Residency residencies[] = {{false, false, false},
+                                     {false, true, false},
+                                     {true, true, false},
+                                     {false, true, true},
+                                     {true, true, true}};
+
+bool grants(Switch wish, bool choice) { return wish == Switch::automatic || (wish == Switch::on) == choice; }
+
+void apply(const Residency& residency, const Options& options, parallel::PlanInput& plan) {
+  const bool can_split = plan.grid.group_size > 1;
+  plan.dit_fsdp = can_split && residency.dit_fsdp;
+  plan.t5_fsdp =
+      can_split && (options.t5_fsdp == Switch::automatic ? residency.t5_fsdp : options.t5_fsdp == Switch::on);
+  plan.offload_model = plan.on_gpu && residency.offload_model;
+}
+
+/// The first residency that the user's wishes allow and that fits; without one, the smallest on the CPU,
+/// whose memory can be swapped, and an error on GPUs.
+void choose_residency(const Options& options, std::uint64_t memory_bytes, parallel::PlanInput& plan) {
+  const double usable =
+      static_cast<double>(memory_bytes) * (plan.on_gpu ? usable_share_gpu : usable_share_cpu);
+  std::int64_t least_bytes = std::numeric_limits<std::int64_t>::max();
+  for (const Residency& residency : residencies) {
+    const bool granted = grants(options.dit_fsdp, residency.dit_fsdp) &&
+                         grants(options.offload_model, residency.offload_model) &&
+                         (plan.on_gpu || !residency.offload_model);
+    if (!granted) continue;
+    apply(residency, options, plan);
+    const std::int64_t bytes = parallel::make_plan(plan).total_bytes();
+    if (static_cast<double>(bytes) <= usable) return;
+    least_bytes = std::min(least_bytes, bytes);
+  }
+  if (!plan.on_gpu || options.plan) return;
+  fail<UsageError>(
+      "the layout {} needs {} on each GPU, {} more than the {} that are free; use more GPUs per group "
+      "(--group-size), a smaller --size or --frame-num, or leave --dit-fsdp and --offload-model to the "
+      "planner "
+      "(--plan --gpus N --gpu-memory M shows what fits)",
+      parallel::describe(plan.grid), format_bytes(least_bytes),
+      format_bytes(least_bytes - static_cast<std::int64_t>(usable)),
+      format_bytes(static_cast<std::int64_t>(usable)));
+}
+
 }  // namespace
 
-parallel::PlanInput describe_model(const RunInput& input, const Options& options) {
+parallel::PlanInput describe_model(const RunInput& input, const Options& options, bool on_gpu) {
   const checkpoint::TransformerConfig transformer = check_expert(input.checkpoint.high_noise_model);
   checkpoint::expect_same_config(transformer, check_expert(input.checkpoint.low_noise_model));
   const auto encoder = checkpoint::Checkpoint::open_torch_archive(input.checkpoint.text_encoder);
@@ -56,9 +106,10 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
           .grid = {},
           .tokens = planned_tokens(input),
           .guided = scale.low_noise != 1 || scale.high_noise != 1,
-          .dit_fsdp = false,
-          .t5_fsdp = false,
-          .element_bytes = for_gpus && options.precision != Precision::fp32 ? exact_bytes : fp32_bytes};
+          .on_gpu = on_gpu || for_gpus,
+          .t5_cpu = options.t5_cpu,
+          .element_bytes =
+              (on_gpu || for_gpus) && options.precision != Precision::fp32 ? exact_bytes : fp32_bytes};
 }
 
 RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes,
@@ -71,14 +122,10 @@ RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_
   layout.guided = parallel::choose_grid(wishes, ranks, plan.transformer.num_heads, plan.guided);
   layout.unguided = parallel::unguided_shape(layout.guided, wishes, plan.transformer.num_heads);
   plan.grid = layout.guided;
-  const bool fits = static_cast<double>(parallel::make_plan(plan).total_bytes()) <
-                    share_for_weights * static_cast<double>(memory_bytes);
-  const bool can_split = layout.guided.group_size > 1;
-  const auto decide = [&](Switch wish) {
-    return wish == Switch::on || (wish == Switch::automatic && can_split && !fits);
-  };
-  layout.dit_fsdp = plan.dit_fsdp = decide(options.dit_fsdp);
-  layout.t5_fsdp = plan.t5_fsdp = decide(options.t5_fsdp);
+  choose_residency(options, memory_bytes, plan);
+  layout.dit_fsdp = plan.dit_fsdp;
+  layout.t5_fsdp = plan.t5_fsdp;
+  layout.offload_model = plan.offload_model;
   return layout;
 }
 

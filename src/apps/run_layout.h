@@ -14,14 +14,17 @@ struct RunLayout {
   comm::GridShape unguided;
   bool dit_fsdp = false;
   bool t5_fsdp = false;
+  bool offload_model = false;
 };
 
 /// Everything about the model that planning needs, from headers alone, which must name every tensor of the
 /// experts and the text encoder. Throws UsageError.
-parallel::PlanInput describe_model(const RunInput& input, const Options& options);
+parallel::PlanInput describe_model(const RunInput& input, const Options& options, bool on_gpu);
 
-/// Chooses the layout for `ranks` ranks. `memory_bytes`: what one rank may fill with weights before they are
-/// split over the group when that is left open. Completes `plan` with the choice. Throws UsageError.
+/// Chooses the layout for `ranks` ranks of `memory_bytes` each, and where the weights lie as far as the user
+/// leaves it open: whole on each rank if they fit, else sharded over the group, else the expert not in use in
+/// host memory. Completes `plan` with the choice. Throws UsageError if nothing fits into GPU memory, saying
+/// by how much and what would.
 RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes,
                         parallel::PlanInput& plan);
 

@@ -21,8 +21,8 @@ trace::RunAttributes run_attributes(const TraceRun& run) {
           {"group", std::int64_t{run.context.group_index}},
           {"groups", std::int64_t{run.context.group_count}},
           {"ranks", std::int64_t{run.context.origin.ranks}},
-          {"device", std::string("cpu")},
-          {"gpu_model", std::string()},
+          {"device", run.device},
+          {"gpu_model", run.gpu_model},
           {"command", fmt::format("{}", fmt::join(run.arguments, " "))}};
 }
 
@@ -66,6 +66,10 @@ void TraceObserver::on_step(const StepEvent& event) {
   if (step_.size() < ranks_) return;
   guarded([&](trace::TraceWriter& writer) { writer.add_steps(step_); });
   step_.clear();
+}
+
+void TraceObserver::on_samples(std::span<const DeviceSample> samples) {
+  guarded([&](trace::TraceWriter& writer) { writer.add_samples(samples); });
 }
 
 void TraceObserver::on_item_start(const batch::ItemStart& start) {

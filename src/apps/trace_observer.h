@@ -17,6 +17,8 @@ struct TraceRun {
   std::string layout;
   std::vector<std::string> arguments;
   Task task;
+  std::string device;           ///< "cpu" or "cuda"
+  std::string gpu_model;        ///< empty on the CPU
   std::filesystem::path index;  ///< OUT/trace.h5
 };
 
@@ -29,6 +31,7 @@ class TraceObserver final : public batch::ItemObserver {
 
   void on_phase(const PhaseEvent& event) override;
   void on_step(const StepEvent& event) override;
+  void on_samples(std::span<const DeviceSample> samples) override;
   void on_item_start(const batch::ItemStart& start) override;
   void on_item_end(const batch::ItemOutcome& outcome) override;
 

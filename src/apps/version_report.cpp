@@ -7,6 +7,7 @@
 
 #include <array>
 
+#include "gpu/device.h"
 #include "media/ffmpeg.h"
 #include "wan/version.h"
 
@@ -27,9 +28,9 @@ std::string version_report() {
       "MPI        {}\n"
       "HDF5       {}.{}.{}\n"
       "FFmpeg     {}\n"
-      "devices    cpu\n",
+      "devices    {}\n",
       version(), WAN_TORCH_VERSION, mpi_text.substr(0, mpi_text.find(',')), major, minor, release,
-      media::ffmpeg_version());
+      media::ffmpeg_version(), gpu::is_built_in() ? "cpu, cuda (sm_80, sm_86, sm_89, sm_90a)" : "cpu");
 }
 
 }  // namespace wan::apps

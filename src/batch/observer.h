@@ -34,6 +34,9 @@ class ObserverList final : public ItemObserver {
   void on_step(const StepEvent& event) override {
     for (ItemObserver* observer : observers_) observer->on_step(event);
   }
+  void on_samples(std::span<const DeviceSample> samples) override {
+    for (ItemObserver* observer : observers_) observer->on_samples(samples);
+  }
   void on_item_start(const ItemStart& start) override {
     for (ItemObserver* observer : observers_) observer->on_item_start(start);
   }

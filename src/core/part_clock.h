@@ -1,19 +1,33 @@
 #pragma once
 
 #include <array>
+#include <optional>
 
 #include "core/clock.h"
 #include "wan/engine.h"
 
 namespace wan {
 
+/// Hears where the work issued to a device passes from one part of a step to another.
+class PartListener {
+ public:
+  virtual ~PartListener() = default;
+  /// What is issued from now on belongs to `part`, or to none.
+  virtual void on_part(std::optional<Part> part) = 0;
+};
+
 /// Adds up host seconds by part of a step. Parts do not nest: the innermost scope alone counts its time.
 class PartClock {
  public:
+  PartClock() = default;
+  /// `listener`, if any, must outlive the clock.
+  explicit PartClock(PartListener* listener) : listener_(listener) {}
+
   class Scope {
    public:
     Scope(PartClock& clock, Part part) : clock_(clock), part_(part), outer_(clock.current_) {
       clock_.current_ = this;
+      if (clock_.listener_ != nullptr) clock_.listener_->on_part(part);
     }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
@@ -22,6 +36,8 @@ class PartClock {
       clock_.part_s_[static_cast<std::size_t>(part_)] += elapsed_s - inner_s_;
       if (outer_ != nullptr) outer_->inner_s_ += elapsed_s;
       clock_.current_ = outer_;
+      if (clock_.listener_ != nullptr)
+        clock_.listener_->on_part(outer_ != nullptr ? std::optional(outer_->part_) : std::nullopt);
     }
 
    private:
@@ -39,6 +55,7 @@ class PartClock {
  private:
   std::array<double, part_count> part_s_{};
   Scope* current_ = nullptr;
+  PartListener* listener_ = nullptr;
 };
 
 }  // namespace wan

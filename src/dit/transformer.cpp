@@ -93,7 +93,12 @@ void Transformer::run_block(int block, std::span<TextCondition* const> texts, co
 }
 
 std::vector<at::Tensor> Transformer::run_head(const ForwardContext& context, const Streams& streams) {
-  const HeadWeights weights(weights_.weights(head_unit()));
+  const auto unit = [&] {
+    const auto scope = context.clock.measure(Part::weight_gather);
+    return weights_.weights(head_unit());
+  }();
+  const auto scope = context.clock.measure(Part::linear);
+  const HeadWeights weights(unit);
   const at::Tensor modulation = weights.modulation.to(at::kFloat) + streams.time.embedding;  // [2, dim]
   std::vector<at::Tensor> predictions;
   for (const at::Tensor& x : streams.x) {
@@ -101,7 +106,10 @@ std::vector<at::Tensor> Transformer::run_head(const ForwardContext& context, con
         kernels::layer_norm_modulate(x, modulation[1], modulation[0], config_.eps, at::kFloat);
     const at::Tensor head = at::linear(input, weights.weight.to(at::kFloat), weights.bias.to(at::kFloat));
     if (context.probe) context.probe("head", head);
-    predictions.push_back(head_to_patch_order(head));  // [local_tokens, out_dim * 4]
+    // The official unpatchify rounds, and guidance then subtracts rounded predictions (spec 5.9).
+    const bool rounds = weights.weight.scalar_type() == at::kBFloat16;
+    const at::Tensor prediction = rounds ? head.to(at::kBFloat16).to(at::kFloat) : head;
+    predictions.push_back(head_to_patch_order(prediction));  // [local_tokens, out_dim * 4]
   }
   weights_.end(head_unit());
   return predictions;

@@ -2,30 +2,21 @@
 
 #include <ATen/ATen.h>
 
+#include <limits>
 #include <map>
 
 #include "core/check.h"
 #include "dit/patchify.h"
-#include "engine/parameter_reader.h"
 #include "parallel/tensor_bytes.h"
 
 namespace wan::engine {
 namespace {
 
-std::unique_ptr<checkpoint::WeightSource> load_weights(const ExpertFiles& from, bool sharded,
-                                                       comm::Communicator& group) {
-  std::vector<checkpoint::UnitLayout> units = checkpoint::transformer_units(from.config);
-  if (sharded) {
-    return std::make_unique<parallel::ShardedWeights>(std::move(units), parameter_reader(from.weights),
-                                                      group);
-  }
-  return std::make_unique<parallel::ResidentWeights>(units, parameter_reader(from.weights));
-}
-
 /// The rows of `tokens` [tokens, features] that a part owns, with zero rows where it reaches beyond the end.
 at::Tensor own_tokens(const at::Tensor& tokens, const dit::SequenceShape& shape) {
   const at::Tensor padded = at::constant_pad_nd(tokens, {0, 0, 0, shape.padded_tokens() - tokens.size(0)});
-  return padded.narrow(0, shape.first_token(), shape.local_tokens).contiguous();  // [local_tokens, features]
+  return padded.narrow(0, shape.first_token(), shape.local_tokens)
+      .clone(at::MemoryFormat::Contiguous);  // [local_tokens, features]; a view would keep all of it alive
 }
 
 }  // namespace
@@ -34,6 +25,8 @@ at::Tensor own_tokens(const at::Tensor& tokens, const dit::SequenceShape& shape)
 struct DenoiseStage::Request {
   const DenoiseInput& input;
   const parallel::PassCommunicators& passes;
+  kernels::Compute compute;
+  kernels::TokenGrid grid;
   parallel::UlyssesExchange exchange;
   kernels::RotaryTable rotary;
   at::Tensor condition;  ///< own tokens, [local_tokens, 20 * 4]; undefined for t2v
@@ -43,63 +36,117 @@ struct DenoiseStage::Request {
     std::erase_if(texts, [&](const auto& entry) {
       return entry.first.first != expert;
     });  // the other expert's have served
-    return texts.try_emplace({expert, is_prompt}, is_prompt ? input.context : input.negative_context)
-        .first->second;
+    const at::Tensor& context = is_prompt ? input.context : input.negative_context;
+    return texts.try_emplace({expert, is_prompt}, context.to(compute.device, compute.type)).first->second;
   }
 };
 
-ExpertFiles open_expert(const std::filesystem::path& folder) {
-  checkpoint::Checkpoint weights = checkpoint::Checkpoint::open_safetensors_folder(folder);
-  checkpoint::TransformerConfig config = checkpoint::read_transformer_config(folder, weights);
-  checkpoint::expect_tensors(weights, checkpoint::transformer_tensors(config));
-  return {.weights = std::move(weights), .config = std::move(config)};
+DenoiseStage::DenoiseStage(const ExpertModel& high_noise, const ExpertModel& low_noise,
+                           const DenoiseOptions& options, parallel::GroupCommunicators& group)
+    : group_(group),
+      options_(options),
+      timer_(options.compute.on_gpu() ? std::make_unique<gpu::PartTimer>() : nullptr),
+      clock_(timer_.get()) {
+  make_shared_memory(high_noise.config);
+  high_noise_ = load(high_noise);
+  low_noise_ = load(low_noise);
 }
 
-DenoiseStage::DenoiseStage(const ExpertFiles& high_noise, const ExpertFiles& low_noise, bool sharded,
-                           parallel::GroupCommunicators& group, int head_chunks)
-    : group_(group),
-      head_chunks_(head_chunks),
-      high_noise_weights_(load_weights(high_noise, sharded, *group.fsdp)),
-      low_noise_weights_(load_weights(low_noise, sharded, *group.fsdp)),
-      high_noise_(std::make_unique<dit::Transformer>(high_noise.config, *high_noise_weights_)),
-      low_noise_(std::make_unique<dit::Transformer>(low_noise.config, *low_noise_weights_)) {}
+void DenoiseStage::make_shared_memory(const checkpoint::TransformerConfig& config) {
+  const std::vector<checkpoint::UnitLayout> units = checkpoint::transformer_units(config);
+  const int parts = options_.sharded ? group_.fsdp->size() : 1;
+  if (options_.sharded)
+    gather_buffers_ = std::make_shared<parallel::GatherBuffers>(units, parts, options_.compute);
+  if (options_.offload) arena_ = std::make_shared<parallel::WeightArena>(units, parts, options_.compute);
+}
 
-at::Tensor DenoiseStage::run(const DenoiseInput& input, const DenoiseListener& on_step) {
+DenoiseStage::ExpertState DenoiseStage::load(const ExpertModel& model) {
+  const int parts = options_.sharded ? group_.fsdp->size() : 1;
+  const int part = options_.sharded ? group_.fsdp->rank() : 0;
+  ExpertState state;
+  state.shards = std::make_shared<parallel::WeightShards>(checkpoint::transformer_units(model.config),
+                                                          model.read, parts, part, options_.compute, arena_);
+  if (options_.sharded) {
+    state.weights = std::make_unique<parallel::ShardedWeights>(state.shards, *group_.fsdp, gather_buffers_);
+  } else {
+    state.weights = std::make_unique<parallel::ResidentWeights>(state.shards);
+  }
+  state.transformer = std::make_unique<dit::Transformer>(model.config, *state.weights);
+  return state;
+}
+
+DenoiseStage::Request DenoiseStage::make_request(const DenoiseInput& input) const {
   const kernels::TokenGrid grid =
       dit::token_grid(input.noise.size(1), input.noise.size(2), input.noise.size(3));
-  const bool guided = sample::is_guided(input.settings.guide_scale);
-  const parallel::PassCommunicators& passes = group_.passes(guided);
-  const std::int64_t head_dim = config().dim / config().num_heads;
-  Request request{.input = input,
-                  .passes = passes,
-                  .exchange = parallel::UlyssesExchange(*passes.ulysses, grid.tokens(), config().num_heads,
-                                                        head_dim, at::kFloat, head_chunks_),
-                  .rotary = {},
-                  .condition = {},
-                  .texts = {}};
+  const parallel::PassCommunicators& passes = group_.passes(sample::is_guided(input.settings.guide_scale));
+  const checkpoint::TransformerConfig& model = config();
+  Request request{
+      .input = input,
+      .passes = passes,
+      .compute = options_.compute,
+      .grid = grid,
+      .exchange = parallel::UlyssesExchange(*passes.ulysses, grid.tokens(), model.num_heads, model.head_dim(),
+                                            options_.compute, options_.head_chunks),
+      .rotary = {},
+      .condition = {},
+      .texts = {}};
   const dit::SequenceShape& shape = request.exchange.shape();
-  request.rotary = kernels::make_rotary_table(grid, head_dim, shape.first_token(), shape.local_tokens);
-  if (input.condition.defined()) request.condition = own_tokens(dit::patchify(input.condition), shape);
+  request.rotary =
+      kernels::make_rotary_table(grid, model.head_dim(), shape.first_token(), shape.local_tokens);
+  request.rotary.cos = request.rotary.cos.to(options_.compute.device);
+  request.rotary.sin = request.rotary.sin.to(options_.compute.device);
+  if (input.condition.defined()) {
+    request.condition =
+        own_tokens(dit::patchify(input.condition.to(options_.compute.device)), shape);  // [local_tokens, 80]
+  }
+  return request;
+}
 
+at::Tensor DenoiseStage::run(const DenoiseInput& input, const DenoiseListener& on_step) {
+  Request request = make_request(input);
   Stopwatch watch;
   clock_.reset();
+  if (options_.compute.on_gpu()) {
+    timer_->take();
+    gpu::reset_peak(options_.compute.device.index());
+  }
   const auto listener = [&](const sample::StepRequest& step, const sample::Prediction& prediction,
                             const at::Tensor& x) {
-    const StepTimes times{.wall_s = watch.elapsed_s(), .part_s = clock_.part_s()};
+    StepTimes times = end_step();
+    times.wall_s = watch.elapsed_s();
     if (on_step) on_step(step, prediction, x, times);
     watch = Stopwatch();
     clock_.reset();
   };
+  const at::Tensor noise = dit::patchify(input.noise.to(options_.compute.device));  // [tokens, 64]
   const at::Tensor denoised = sample::sample(
-      input.settings, own_tokens(dit::patchify(input.noise), shape),
+      input.settings, own_tokens(noise, request.exchange.shape()),
       [&](const at::Tensor& x, const sample::StepRequest& step) { return predict(request, x, step); },
       listener);
-  return gather_latent(denoised, guided, grid);
+  return gather_latent(denoised, sample::is_guided(input.settings.guide_scale), request.grid);
+}
+
+/// On a GPU this is where the host waits for the step.
+StepTimes DenoiseStage::end_step() {
+  StepTimes times{.wall_s = 0, .part_s = clock_.part_s(), .gpu_part_s = {}, .memory = {}};
+  if (!options_.compute.on_gpu()) {
+    times.gpu_part_s.fill(std::numeric_limits<double>::quiet_NaN());
+    return times;
+  }
+  times.gpu_part_s = timer_->take();
+  times.memory = gpu::memory_use(options_.compute.device.index());
+  gpu::reset_peak(options_.compute.device.index());
+  return times;
 }
 
 sample::Prediction DenoiseStage::predict(Request& request, const at::Tensor& x,
                                          const sample::StepRequest& step) {
-  dit::Transformer& model = transformer(step.expert);
+  ExpertState& state = expert(step.expert);
+  dit::Transformer& model = *state.transformer;
+  {
+    const auto scope = clock_.measure(Part::host_copy);
+    state.shards->bring_in();
+  }
   const at::Tensor patches =
       request.condition.defined() ? at::cat({x, request.condition}, 1) : x;  // [local_tokens, in_dim * 4]
   const dit::ForwardContext context{
@@ -126,6 +173,7 @@ at::Tensor DenoiseStage::gather_latent(const at::Tensor& local_tokens, bool guid
                                        const kernels::TokenGrid& grid) const {
   comm::Communicator& ulysses = *group_.passes(guided).ulysses;
   const at::Tensor own = local_tokens.contiguous();  // [local_tokens, 64]
+  if (ulysses.size() == 1) return dit::unpatchify(own.narrow(0, 0, grid.tokens()), grid);
   const at::Tensor all = at::empty({ulysses.size() * own.size(0), own.size(1)}, own.options());
   ulysses.all_gather(parallel::bytes_of(own), parallel::writable_bytes_of(all)).wait();
   return dit::unpatchify(all.narrow(0, 0, grid.tokens()), grid);  // [16, frames, height, width]

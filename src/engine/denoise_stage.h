@@ -2,21 +2,25 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 
-#include "checkpoint/checkpoint.h"
 #include "core/part_clock.h"
 #include "dit/transformer.h"
+#include "engine/model_parts.h"
+#include "gpu/memory.h"
+#include "gpu/part_timer.h"
+#include "kernels/compute.h"
 #include "parallel/layout.h"
 #include "parallel/ulysses.h"
+#include "parallel/unit_weights.h"
 #include "sample/sampler.h"
 
 namespace wan::engine {
 
-/// One request as denoising sees it. All tensors are whole and equal on every rank; each rank keeps its
-/// tokens of them.
+/// One request as denoising sees it. All tensors are whole and equal on every rank, on any device; each rank
+/// keeps its tokens of them.
 struct DenoiseInput {
   at::Tensor noise;      ///< fp32 [16, frames, height, width] in latents
   at::Tensor condition;  ///< fp32 [20, frames, height, width], mask then image latent; undefined for t2v
@@ -28,34 +32,35 @@ struct DenoiseInput {
 /// What happened in one step on this rank.
 struct StepTimes {
   double wall_s = 0;
-  std::array<double, part_count> part_s{};
+  std::array<double, part_count> part_s{};      ///< host seconds
+  std::array<double, part_count> gpu_part_s{};  ///< GPU seconds; NaN on the CPU
+  gpu::MemoryUse memory;                        ///< of this rank's GPU at the end; peak: in the step
 };
 
 /// Hears each step: the request, this rank's tokens of both predictions and of the new sample, and times.
 using DenoiseListener = std::function<void(const sample::StepRequest&, const sample::Prediction&,
                                            const at::Tensor& local_tokens, const StepTimes&)>;
 
-/// One expert's files: sizes known, weights not yet read.
-struct ExpertFiles {
-  checkpoint::Checkpoint weights;
-  checkpoint::TransformerConfig config;
+struct DenoiseOptions {
+  bool sharded = false;  ///< each expert's weights are split over the group (FSDP), else whole on this rank
+  bool offload = false;  ///< the expert not in use waits in page-locked host memory; GPU only
+  int head_chunks = 1;   ///< exchanges per Ulysses all-to-all
+  kernels::Compute compute = {};
 };
-
-/// Opens an expert's folder and checks that it holds exactly the tensors that its sizes call for. Throws
-/// UsageError.
-ExpertFiles open_expert(const std::filesystem::path& folder);
 
 /// The two experts of a group of ranks and their weights.
 class DenoiseStage {
  public:
-  /// `sharded`: each expert's weights are split over the group (FSDP), else whole on this rank.
-  /// `head_chunks`: exchanges per all-to-all.
-  DenoiseStage(const ExpertFiles& high_noise, const ExpertFiles& low_noise, bool sharded,
-               parallel::GroupCommunicators& group, int head_chunks = 1);
+  /// Reads this rank's part of both experts' weights. `group` must outlive the stage.
+  DenoiseStage(const ExpertModel& high_noise, const ExpertModel& low_noise, const DenoiseOptions& options,
+               parallel::GroupCommunicators& group);
 
-  const checkpoint::TransformerConfig& config() const { return high_noise_->config(); }
+  const checkpoint::TransformerConfig& config() const { return high_noise_.transformer->config(); }
+  /// Of both experts, on this rank, wherever they lie.
+  std::int64_t weight_bytes() const { return high_noise_.shards->bytes() + low_noise_.shards->bytes(); }
 
-  /// Collective over the group. Returns the denoised latent [16, frames, height, width], whole on every rank.
+  /// Collective over the group. Returns the denoised latent [16, frames, height, width], whole on every rank,
+  /// on the compute device.
   at::Tensor run(const DenoiseInput& input, const DenoiseListener& on_step);
 
   /// Gathers a rank's tokens into the whole latent [channels, frames, height, width]; collective over its
@@ -64,18 +69,26 @@ class DenoiseStage {
 
  private:
   struct Request;
+  struct ExpertState {
+    std::shared_ptr<parallel::WeightShards> shards;
+    std::unique_ptr<checkpoint::WeightSource> weights;
+    std::unique_ptr<dit::Transformer> transformer;
+  };
+  ExpertState load(const ExpertModel& model);
+  void make_shared_memory(const checkpoint::TransformerConfig& config);
+  Request make_request(const DenoiseInput& input) const;
   sample::Prediction predict(Request& request, const at::Tensor& x, const sample::StepRequest& step);
-  dit::Transformer& transformer(Expert expert) {
-    return expert == Expert::high_noise ? *high_noise_ : *low_noise_;
-  }
+  StepTimes end_step();
+  ExpertState& expert(Expert which) { return which == Expert::high_noise ? high_noise_ : low_noise_; }
 
   parallel::GroupCommunicators& group_;
-  int head_chunks_;
-  std::unique_ptr<checkpoint::WeightSource> high_noise_weights_;
-  std::unique_ptr<checkpoint::WeightSource> low_noise_weights_;
-  std::unique_ptr<dit::Transformer> high_noise_;
-  std::unique_ptr<dit::Transformer> low_noise_;
+  DenoiseOptions options_;
+  std::unique_ptr<gpu::PartTimer> timer_;  ///< on a GPU
   PartClock clock_;
+  std::shared_ptr<parallel::GatherBuffers> gather_buffers_;  ///< of both experts, if they are sharded
+  std::shared_ptr<parallel::WeightArena> arena_;             ///< of both experts, if one is offloaded
+  ExpertState high_noise_;
+  ExpertState low_noise_;
 };
 
 }  // namespace wan::engine

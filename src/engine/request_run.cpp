@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 
 #include "checkpoint/safetensors.h"
 #include "core/check.h"
 #include "engine/image_condition.h"
+#include "gpu/device.h"
+#include "gpu/memory.h"
+#include "gpu/part_timer.h"
 #include "media/image.h"
 #include "media/video.h"
 #include "parallel/agree.h"
@@ -38,7 +40,14 @@ template <typename Work>
 void WanEngine::Run::phase(const char* name, Work&& work) {
   const double start_s = engine_.run_clock_.elapsed_s();
   const std::uint64_t sent_before = engine_.group_.sent_bytes();
-  work();
+  {
+    const gpu::Range range(name);
+    work();
+    if (engine_.options_.compute.on_gpu()) {
+      gpu::synchronize();
+      gpu::release_unused();
+    }
+  }
   const double wall_s = engine_.run_clock_.elapsed_s() - start_s;
   report_.phase_s[name] += wall_s;
   if (leads()) {
@@ -47,6 +56,12 @@ void WanEngine::Run::phase(const char* name, Work&& work) {
                         .wall_s = wall_s,
                         .sent_bytes = engine_.group_.sent_bytes() - sent_before});
   }
+  share_samples();
+}
+
+void WanEngine::Run::share_samples() {
+  const std::vector<DeviceSample> samples = engine_.gather_samples();
+  if (leads() && !samples.empty()) observer_.on_samples(samples);
 }
 
 RequestReport WanEngine::Run::execute() {
@@ -67,18 +82,20 @@ RequestReport WanEngine::Run::execute() {
   report_.frames = request_.frame_num;
   report_.layout = parallel::describe(engine_.group_.passes(sample::is_guided(request_.guide_scale)).shape);
   if (engine_.options_.dit_fsdp) report_.layout += fmt::format(", fsdp{}", engine_.group_.group->size());
-  report_.device = "cpu";
-  report_.precision = "fp32";
+  report_.device = engine_.options_.compute.on_gpu() ? engine_.options_.gpu.name : "cpu";
+  report_.precision = engine_.options_.compute.type == at::kBFloat16 ? "exact" : "fp32";
   report_.median_step_s = median(step_s_);
   return report_;
 }
 
 void WanEngine::Run::encode_texts() {
   const std::string prompt = TextStage::cleaned_prompt(request_.prompt);
-  input_.context = engine_.text_->encode(prompt);  // [tokens, text_dim]
-  if (sample::is_guided(request_.guide_scale)) {
-    input_.negative_context = engine_.text_->encode(TextStage::cleaned_prompt(request_.negative_prompt));
-  }
+  std::vector<std::string> texts{prompt};
+  if (sample::is_guided(request_.guide_scale))
+    texts.push_back(TextStage::cleaned_prompt(request_.negative_prompt));
+  const std::vector<at::Tensor> embeddings = engine_.text_->encode(texts);
+  input_.context = embeddings.front();  // [tokens, text_dim]
+  if (embeddings.size() > 1) input_.negative_context = embeddings.back();
 }
 
 void WanEngine::Run::prepare_image() {
@@ -99,17 +116,22 @@ void WanEngine::Run::prepare_image() {
 
 void WanEngine::Run::draw_noise() {
   // Every rank draws the whole noise from the same seed, so that it does not depend on the layout (spec 7.3).
-  const auto generator = at::detail::createCPUGenerator(static_cast<std::uint64_t>(request_.seed));
-  input_.noise = at::randn({latent_channels, latent_frames(request_.frame_num), size_.height / latent_stride,
-                            size_.width / latent_stride},
-                           generator, at::TensorOptions().dtype(at::kFloat));
+  const auto seed = static_cast<std::uint64_t>(request_.seed);
+  const bool on_gpu = request_.noise_device == NoiseDevice::cuda;
+  const at::Generator generator =
+      on_gpu ? gpu::make_generator(engine_.options_.gpu.index, seed) : at::detail::createCPUGenerator(seed);
+  input_.noise =
+      at::randn({latent_channels, latent_frames(request_.frame_num), size_.height / latent_stride,
+                 size_.width / latent_stride},
+                generator, on_gpu ? engine_.options_.compute.fp32() : at::TensorOptions(at::kFloat));
 }
 
 void WanEngine::Run::encode_image() {
   const at::Tensor latent =
       engine_.vae_->encode_image(image_, request_.frame_num);  // [16, frames, height, width]
   image_.reset();
-  at::Tensor mask = at::zeros({mask_channels, latent.size(1), latent.size(2), latent.size(3)}, at::kFloat);
+  const at::Tensor mask =
+      at::zeros({mask_channels, latent.size(1), latent.size(2), latent.size(3)}, latent.options());
   mask.select(1, 0).fill_(1);
   input_.condition = at::cat({mask, latent}, 0);  // [20, frames, height, width]
 }
@@ -119,10 +141,11 @@ void WanEngine::Run::denoise() {
                      .steps = request_.sample_steps,
                      .shift = request_.sample_shift,
                      .boundary = request_.boundary,
-                     .guide_scale = request_.guide_scale};
+                     .guide_scale = request_.guide_scale,
+                     .bf16_terms = engine_.options_.compute.type == at::kBFloat16};
   step_start_s_ = engine_.run_clock_.elapsed_s();
   sent_before_step_ = engine_.group_.sent_bytes();
-  latent_ = engine_.denoise_->run(
+  latent_ = engine_.denoise_->run(  // on the compute device
       input_, [this](const sample::StepRequest& step, const sample::Prediction& prediction,
                      const at::Tensor& x, const StepTimes& times) {
         if (engine_.step_listener_) engine_.step_listener_(step, prediction, x, times);
@@ -147,7 +170,10 @@ void WanEngine::Run::report_step(const sample::StepRequest& step, const StepTime
                   .wall_s = times.wall_s,
                   .part_wall_s = times.part_s,
                   .sent_bytes = engine_.group_.sent_bytes() - sent_before_step_};
-  event.part_gpu_s.fill(std::numeric_limits<double>::quiet_NaN());
+  event.part_gpu_s = times.gpu_part_s;
+  event.vram_allocated_bytes = times.memory.allocated_bytes;
+  event.vram_reserved_bytes = times.memory.reserved_bytes;
+  event.vram_peak_bytes = times.memory.peak_allocated_bytes;
   step_s_.push_back(times.wall_s);
   comm::Communicator& group = *engine_.group_.group;
   std::vector<StepEvent> events(static_cast<std::size_t>(group.size()));
@@ -155,6 +181,7 @@ void WanEngine::Run::report_step(const sample::StepRequest& step, const StepTime
   if (leads()) {
     for (const StepEvent& of_rank : events) observer_.on_step(of_rank);
   }
+  share_samples();
   step_start_s_ = engine_.run_clock_.elapsed_s();
   sent_before_step_ = engine_.group_.sent_bytes();
 }
@@ -200,10 +227,11 @@ void WanEngine::Run::decode_and_write() {
 void WanEngine::Run::save_latents() const {
   parallel::agree(*engine_.group_.group, [this] {
     if (!leads()) return;
+    const at::Tensor latent = latent_.cpu().contiguous();  // [16, frames, height, width]
     const std::array<checkpoint::TensorView, 2> tensors{{{.name = "latent",
                                                           .dtype = checkpoint::DType::f32,
-                                                          .shape = latent_.sizes().vec(),
-                                                          .bytes = parallel::bytes_of(latent_)},
+                                                          .shape = latent.sizes().vec(),
+                                                          .bytes = parallel::bytes_of(latent)},
                                                          {.name = "frames",
                                                           .dtype = checkpoint::DType::u8,
                                                           .shape = frames_.sizes().vec(),

@@ -28,6 +28,7 @@ class WanEngine::Run {
   void denoise();
   void decode_and_write();
   void save_latents() const;
+  void share_samples();
   void report_step(const sample::StepRequest& step, const StepTimes& times);
 
   WanEngine& engine_;

@@ -4,39 +4,31 @@
 
 #include <algorithm>
 
-#include "comm/local.h"
 #include "core/check.h"
-#include "engine/parameter_reader.h"
 #include "text/clean.h"
 
 namespace wan::engine {
+namespace {
 
-TextStage::TextStage(const std::filesystem::path& tokenizer_folder, const checkpoint::Checkpoint& weights,
-                     bool sharded, comm::Communicator& group)
-    : config_(checkpoint::read_text_encoder_config(weights)),
-      tokenizer_(tokenizer_folder),
-      alone_(comm::make_local("text")) {
-  if (tokenizer_.vocabulary_size() > config_.vocabulary) {
+/// The model, if the tokenizer's ids are all in its table; found before any weight is read.
+TextEncoderModel fitting(TextEncoderModel model, const text::Tokenizer& tokenizer,
+                         const std::filesystem::path& tokenizer_folder) {
+  if (tokenizer.vocabulary_size() > model.config.vocabulary) {
     fail<UsageError>(
-        "the tokenizer in {} has ids up to {}, the text encoder {} has {} embeddings: they do not belong "
+        "the tokenizer in {} has ids up to {}, the text encoder has {} embeddings: they do not belong "
         "together",
-        tokenizer_folder.string(), tokenizer_.vocabulary_size() - 1, weights.source().string(),
-        config_.vocabulary);
+        tokenizer_folder.string(), tokenizer.vocabulary_size() - 1, model.config.vocabulary);
   }
-  checkpoint::expect_tensors(weights, checkpoint::text_encoder_tensors(config_));
-  const parallel::ParameterReader read = parameter_reader(weights);
-  const checkpoint::Parameter table{
-      .name = "token_embedding.weight", .shape = {config_.vocabulary, config_.dim}, .offset = 0};
-  if (sharded) {
-    weights_ =
-        std::make_unique<parallel::ShardedWeights>(checkpoint::text_encoder_units(config_), read, group);
-  } else {
-    weights_ = std::make_unique<parallel::ResidentWeights>(checkpoint::text_encoder_units(config_), read);
-  }
-  vocabulary_ = std::make_unique<parallel::Vocabulary>(table, read, sharded ? group : *alone_);
-  encoder_ = std::make_unique<text::Umt5Encoder>(
-      config_, *weights_, [this](std::span<const std::int64_t> ids) { return vocabulary_->lookup(ids); });
+  return model;
 }
+
+}  // namespace
+
+TextStage::TextStage(const std::filesystem::path& tokenizer_folder, TextEncoderModel model,
+                     const TextEncoderOptions& options, comm::Communicator& group)
+    : tokenizer_(tokenizer_folder),
+      encoder_(fitting(std::move(model), tokenizer_, tokenizer_folder), options, group),
+      resident_(options.resident) {}
 
 std::string TextStage::cleaned_prompt(const std::string& prompt) {
   std::string cleaned = text::clean_prompt(prompt);
@@ -44,21 +36,41 @@ std::string TextStage::cleaned_prompt(const std::string& prompt) {
   return cleaned;
 }
 
-at::Tensor TextStage::encode(const std::string& cleaned) {
-  ++uses_;
-  if (const auto known = cache_.find(cleaned); known != cache_.end()) {
-    known->second.last_use = uses_;
-    return known->second.embedding;
+void TextStage::expect(std::vector<std::string> cleaned) { expected_ = std::move(cleaned); }
+
+std::vector<at::Tensor> TextStage::encode(const std::vector<std::string>& cleaned) {
+  const bool known = std::ranges::all_of(cleaned, [this](const std::string& text) { return is_known(text); });
+  std::vector<at::Tensor> embeddings;
+  for (const std::string& text : cleaned) {
+    if (!is_known(text)) encode_one(text);
+    CachedText& cached = cache_.at(text);
+    cached.last_use = ++uses_;
+    embeddings.push_back(cached.embedding);
   }
+  if (!known && !resident_) encode_expected();
+  encoder_.unload();
+  return embeddings;
+}
+
+void TextStage::encode_expected() {
+  std::size_t ahead = 0;
+  for (const std::string& text : expected_) {
+    if (cache_.size() >= cache_limit || ahead == ahead_limit) break;
+    if (is_known(text)) continue;
+    encode_one(text);
+    ++ahead;
+  }
+}
+
+void TextStage::encode_one(const std::string& cleaned) {
   if (cache_.size() >= cache_limit) {
     cache_.erase(
         std::ranges::min_element(cache_, {}, [](const auto& entry) { return entry.second.last_use; }));
   }
   const std::vector<std::int64_t> ids = tokenizer_.encode(cleaned);
-  at::Tensor embedding = encoder_->encode(ids);  // [tokens, dim]
+  cache_.emplace(cleaned,
+                 CachedText{.embedding = encoder_.encode(ids).cpu(), .last_use = ++uses_});  // [tokens, dim]
   ++encoded_texts_;
-  cache_.emplace(cleaned, CachedText{.embedding = embedding, .last_use = uses_});
-  return embedding;
 }
 
 }  // namespace wan::engine

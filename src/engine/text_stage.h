@@ -5,16 +5,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <memory>
 #include <string>
+#include <vector>
 
-#include "checkpoint/checkpoint.h"
-#include "checkpoint/model_config.h"
-#include "checkpoint/weight_source.h"
-#include "comm/communicator.h"
-#include "parallel/vocabulary.h"
+#include "engine/text_encoder.h"
 #include "text/tokenizer.h"
-#include "text/umt5_encoder.h"
 
 namespace wan::engine {
 
@@ -22,34 +17,41 @@ namespace wan::engine {
 /// once.
 class TextStage {
  public:
-  /// `sharded`: the encoder's weights are split over `group`, else whole on this rank.
-  TextStage(const std::filesystem::path& tokenizer_folder, const checkpoint::Checkpoint& weights,
-            bool sharded, comm::Communicator& group);
+  /// Throws UsageError if tokenizer and encoder do not belong together.
+  TextStage(const std::filesystem::path& tokenizer_folder, TextEncoderModel model,
+            const TextEncoderOptions& options, comm::Communicator& group);
 
-  std::int64_t dim() const { return config_.dim; }  ///< width of an embedding
+  std::int64_t dim() const { return encoder_.config().dim; }  ///< width of an embedding
 
   /// Local and cheap. The cleaned text; throws ItemError if nothing is left of it.
   static std::string cleaned_prompt(const std::string& prompt);
 
-  /// Collective over the group. Embedding of a cleaned text: [tokens, dim], fp32.
-  at::Tensor encode(const std::string& cleaned);
+  /// Texts that will be asked for, cleaned, soonest first, the same on every rank of the group: an encoder
+  /// whose weights do not stay in memory takes some of them along when it is loaded for another.
+  void expect(std::vector<std::string> cleaned);
+
+  /// Collective over the group. Embeddings of cleaned texts: [tokens, dim] each, on the host.
+  std::vector<at::Tensor> encode(const std::vector<std::string>& cleaned);
 
   std::int64_t encoded_texts() const { return encoded_texts_; }
 
  private:
   static constexpr std::size_t cache_limit = 64;  // texts; at most 8 MiB each at the full model's width
+  static constexpr std::size_t ahead_limit = 32;  // texts encoded at one loading of the weights beyond need
 
-  checkpoint::TextEncoderConfig config_;
+  bool is_known(const std::string& cleaned) const { return cache_.contains(cleaned); }
+  void encode_one(const std::string& cleaned);
+  void encode_expected();
+
   text::Tokenizer tokenizer_;
-  std::unique_ptr<checkpoint::WeightSource> weights_;
-  std::unique_ptr<parallel::Vocabulary> vocabulary_;
-  std::unique_ptr<comm::Communicator> alone_;  ///< stands in for the group when the table is whole
-  std::unique_ptr<text::Umt5Encoder> encoder_;
+  TextEncoder encoder_;
+  bool resident_;
   struct CachedText {
-    at::Tensor embedding;       ///< [tokens, dim]
+    at::Tensor embedding;       ///< [tokens, dim], on the host
     std::int64_t last_use = 0;  ///< uses_ at that time
   };
   std::map<std::string, CachedText> cache_;  ///< by cleaned text; the least recently used one makes room
+  std::vector<std::string> expected_;
   std::int64_t uses_ = 0;
   std::int64_t encoded_texts_ = 0;
 };

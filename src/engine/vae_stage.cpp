@@ -9,13 +9,6 @@
 namespace wan::engine {
 namespace {
 
-at::Tensor read_tensor(const checkpoint::Checkpoint& weights, const std::string& name) {
-  const checkpoint::TensorEntry& entry = weights.entry(name);
-  at::Tensor tensor = at::empty(entry.shape, at::kFloat);
-  weights.read_floats(entry, 0, parallel::floats_of(tensor));
-  return tensor;
-}
-
 /// Every part's rows of uint8 frames [frames, rows, width, 3], brought together on rank 0; undefined
 /// elsewhere.
 at::Tensor gather_frames(comm::Communicator& group, const vae::RowSplit& split, const at::Tensor& own) {
@@ -28,7 +21,7 @@ at::Tensor gather_frames(comm::Communicator& group, const vae::RowSplit& split, 
   for (int part = 1; group.rank() == 0 && part < split.parts(); ++part) {
     std::vector<std::int64_t> shape = own.sizes().vec();
     shape[row_axis] = split.row_count(part) * vae::spatial_factor;
-    parts.push_back(at::empty(shape, at::kByte));
+    parts.push_back(at::empty(shape, own.options()));
     transfers.push_back({.peer = part, .send = {}, .receive = parallel::writable_bytes_of(parts.back())});
   }
   group.exchange(transfers).wait();
@@ -37,16 +30,11 @@ at::Tensor gather_frames(comm::Communicator& group, const vae::RowSplit& split, 
 
 }  // namespace
 
-VaeStage::VaeStage(const checkpoint::Checkpoint& weights, comm::Communicator& group) : group_(group) {
-  const vae::VaeConfig config =
-      vae::infer_vae_config([&](const std::string& name) { return weights.entry(name).shape; });
-  std::vector<checkpoint::ExpectedTensor> expected;
-  for (const vae::ExpectedShape& tensor : vae::vae_tensors(config))
-    expected.push_back({tensor.name, tensor.shape});
-  checkpoint::expect_tensors(weights, expected);
-  vae_ =
-      std::make_unique<vae::Vae>(config, [&](const std::string& name) { return read_tensor(weights, name); });
-}
+VaeStage::VaeStage(const VaeModel& model, at::Device device, comm::Communicator& group)
+    : group_(group),
+      device_(device),
+      vae_(std::make_unique<vae::Vae>(
+          model.config, [&](const std::string& name) { return model.read(name).to(device); })) {}
 
 /// A video with fewer latent rows than ranks is so small that every rank works on all of it.
 std::unique_ptr<vae::RowExchange> VaeStage::split_rows(std::int64_t latent_rows) const {
@@ -57,7 +45,7 @@ std::unique_ptr<vae::RowExchange> VaeStage::split_rows(std::int64_t latent_rows)
 
 at::Tensor VaeStage::encode_image(const at::Tensor& image, int frame_num) {
   const auto rows = split_rows(image.size(1) / vae::spatial_factor);
-  const at::Tensor own_pixels = rows->split().own_rows(image, 1);  // [3, own rows, width]
+  const at::Tensor own_pixels = rows->split().own_rows(image, 1).to(device_);  // [3, own rows, width]
   const at::Tensor own =
       vae_->encode(vae::image_clip(own_pixels, frame_num), *rows);  // [16, frames, own rows, width / 8]
   return rows->alone() ? own : rows->gather_rows(own);
@@ -65,11 +53,11 @@ at::Tensor VaeStage::encode_image(const at::Tensor& image, int frame_num) {
 
 void VaeStage::decode(const at::Tensor& latent, const std::function<void(const at::Tensor& frames)>& sink) {
   const auto rows = split_rows(latent.size(2));
-  const at::Tensor own = rows->split().own_rows(latent, 2);  // [16, frames, own rows, width]
+  const at::Tensor own = rows->split().own_rows(latent, 2).to(device_);  // [16, frames, own rows, width]
   vae_->decode(own, *rows, [&](const at::Tensor& chunk, std::int64_t /*first*/) {
     const at::Tensor own_frames = vae::to_uint8_frames(chunk);  // [frames, own rows, width, 3]
     const at::Tensor frames = rows->alone() ? own_frames : gather_frames(group_, rows->split(), own_frames);
-    if (group_.rank() == 0) sink(frames);
+    if (group_.rank() == 0) sink(frames.cpu());
   });
 }
 

@@ -3,22 +3,30 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
-#include "checkpoint/checkpoint.h"
 #include "checkpoint/model_config.h"
 #include "core/clock.h"
 #include "engine/denoise_stage.h"
+#include "engine/model_parts.h"
 #include "engine/text_stage.h"
 #include "engine/vae_stage.h"
+#include "gpu/device.h"
+#include "gpu/monitor.h"
 #include "parallel/layout.h"
 #include "wan/engine.h"
 
 namespace wan::engine {
 
 struct EngineOptions {
-  bool dit_fsdp = false;  ///< split the experts' weights over the group
-  bool t5_fsdp = false;   ///< split the text encoder's
-  int head_chunks = 1;    ///< exchanges per Ulysses all-to-all
+  bool dit_fsdp = false;       ///< split the experts' weights over the group
+  bool t5_fsdp = false;        ///< split the text encoder's
+  bool t5_cpu = false;         ///< the text encoder computes on the host, in fp32
+  bool offload_model = false;  ///< the expert not in use waits in page-locked host memory
+  int head_chunks = 1;         ///< exchanges per Ulysses all-to-all
+  kernels::Compute compute = {};
+  gpu::DeviceInfo gpu = {};  ///< of this rank, if it computes on one
 };
 
 /// The Wan 2.2 I2V-A14B and T2V-A14B pipelines over one group of ranks (spec section 7).
@@ -36,6 +44,10 @@ class WanEngine final : public Engine {
   void validate(const Request& request) const override;
   RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer) override;
 
+  /// Prompts of the items to come, soonest first, the same on every rank of the group: a hint that lets the
+  /// text encoder work for several items while its weights are in memory. No collective.
+  void expect_prompts(const std::vector<std::string>& prompts);
+
   /// Hears every step of the following requests, on every rank; for tests.
   void set_step_listener(DenoiseListener listener) { step_listener_ = std::move(listener); }
   std::int64_t encoded_texts() const { return text_->encoded_texts(); }
@@ -44,10 +56,15 @@ class WanEngine final : public Engine {
  private:
   class Run;
 
+  /// Samples of all ranks of the group since the last call, on its leader. Collective.
+  std::vector<DeviceSample> gather_samples();
+
   Task task_;
   EngineOptions options_;
   parallel::GroupCommunicators group_;
   const Stopwatch& run_clock_;
+  std::unique_ptr<checkpoint::Checkpoint> text_encoder_files_;  ///< read from as long as texts come
+  std::unique_ptr<gpu::Monitor> monitor_;                       ///< of this rank's GPU
   std::unique_ptr<TextStage> text_;
   std::unique_ptr<DenoiseStage> denoise_;
   std::unique_ptr<VaeStage> vae_;

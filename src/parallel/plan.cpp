@@ -1,7 +1,6 @@
 #include "parallel/plan.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "checkpoint/weight_source.h"
 #include "parallel/unit_weights.h"
@@ -14,6 +13,12 @@ namespace {
 constexpr double linear_flop_per_s = 680e12;
 constexpr double attention_flop_per_s = 570e12;
 constexpr double elementwise_s_per_token = 0.21 / 32760;
+
+// Measured on an H200 as well: what the driver and the libraries take, NCCL's buffers, and the autoencoder's
+// peak over its weights divided by the video's pixels.
+constexpr std::int64_t context_bytes = std::int64_t{800} << 20;
+constexpr std::int64_t nccl_bytes = std::int64_t{800} << 20;
+constexpr std::int64_t vae_bytes_per_pixel = 24'500;
 
 constexpr int fp32_bytes = 4;
 constexpr int experts = 2;
@@ -65,44 +70,71 @@ std::int64_t text_cache_bytes(const PlanInput& input) {
          model.dim * input.element_bytes;
 }
 
-/// Bytes of both experts' weights that one rank keeps.
+/// Bytes of the experts' weights that one rank keeps.
 std::int64_t expert_bytes(const PlanInput& input) {
   const int ranks = input.dit_fsdp ? input.grid.group_size : 1;
-  return experts * kept_elements(checkpoint::transformer_units(input.transformer), ranks) *
+  const int present = input.offload_model ? 1 : experts;
+  return present * kept_elements(checkpoint::transformer_units(input.transformer), ranks) *
          input.element_bytes;
+}
+
+/// The text encoder without its embedding table, which stays in its file.
+std::int64_t text_encoder_bytes(const PlanInput& input) {
+  const auto units = checkpoint::text_encoder_units(input.text_encoder);
+  const int ranks = input.t5_fsdp ? input.grid.group_size : 1;
+  std::int64_t elements = kept_elements(units, ranks);
+  if (input.t5_fsdp) elements += gather_buffer_elements(units, ranks);
+  return elements * input.element_bytes;
+}
+
+/// The autoencoder's activations at the pixels of one rank's rows.
+std::int64_t vae_bytes(const PlanInput& input) {
+  constexpr std::int64_t pixels_per_token = 16 * 16;
+  const std::int64_t pixels = input.tokens.rows * input.tokens.columns * pixels_per_token;
+  return pixels / input.grid.group_size * vae_bytes_per_pixel;
+}
+
+void add_parts(const PlanInput& input, Plan& plan) {
+  const auto units = checkpoint::transformer_units(input.transformer);
+  plan.bytes.emplace_back(input.offload_model ? "experts (one at a time)" : "experts (both)",
+                          expert_bytes(input));
+  if (input.dit_fsdp) {
+    plan.bytes.emplace_back("weight gather buffers",
+                            gather_buffer_elements(units, input.grid.group_size) * input.element_bytes);
+  }
+  plan.bytes.emplace_back("VAE weights", input.vae_parameters * fp32_bytes);
+  if (input.on_gpu) {
+    plan.bytes.emplace_back("CUDA context and libraries", context_bytes);
+    if (input.grid.group_size > 1) plan.bytes.emplace_back("NCCL", nccl_bytes);
+  }
+  // On a GPU the text encoder's weights come for a moment; on the CPU they stay.
+  if (!input.on_gpu) {
+    plan.bytes.emplace_back("text encoder", text_encoder_bytes(input));
+  } else if (!input.t5_cpu) {
+    plan.phase_bytes.emplace_back("text: the encoder", text_encoder_bytes(input));
+  }
+  plan.phase_bytes.emplace_back("encode, decode: VAE activations", vae_bytes(input));
+  plan.phase_bytes.emplace_back("denoise: activations, exchange, text keys",
+                                activation_bytes(input, plan.local_tokens) + text_cache_bytes(input));
 }
 
 }  // namespace
 
 std::int64_t Plan::total_bytes() const {
-  return std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0},
-                         [](std::int64_t sum, const auto& part) { return sum + part.second; });
+  std::int64_t total = 0;
+  for (const auto& part : bytes) total += part.second;
+  std::int64_t most = 0;
+  for (const auto& phase : phase_bytes) most = std::max(most, phase.second);
+  return total + most;
 }
 
 Plan make_plan(const PlanInput& input) {
   const checkpoint::TransformerConfig& model = input.transformer;
-  const auto transformer_units = checkpoint::transformer_units(model);
-  const auto text_units = checkpoint::text_encoder_units(input.text_encoder);
-  const int text_ranks = input.t5_fsdp ? input.grid.group_size : 1;
   const std::int64_t tokens = input.tokens.tokens();
   Plan plan;
   plan.grid = input.grid;
   plan.local_tokens = (tokens + input.grid.ulysses - 1) / input.grid.ulysses;
-
-  plan.bytes.emplace_back("experts (both)", expert_bytes(input));
-  if (input.dit_fsdp) {
-    plan.bytes.emplace_back(
-        "weight gather buffers",
-        experts * gather_buffer_elements(transformer_units, input.grid.group_size) * input.element_bytes);
-  }
-  const std::int64_t table =
-      (input.text_encoder.vocabulary + text_ranks - 1) / text_ranks * input.text_encoder.dim;
-  std::int64_t text_elements = table + kept_elements(text_units, text_ranks);
-  if (input.t5_fsdp) text_elements += gather_buffer_elements(text_units, text_ranks);
-  plan.bytes.emplace_back("text encoder", text_elements * input.element_bytes);
-  plan.bytes.emplace_back("VAE weights", input.vae_parameters * fp32_bytes);
-  plan.bytes.emplace_back("activations and exchange buffers", activation_bytes(input, plan.local_tokens));
-  plan.bytes.emplace_back("text keys and values", text_cache_bytes(input));
+  add_parts(input, plan);
 
   const double rows = static_cast<double>(plan.local_tokens) * passes_per_rank(input);
   plan.linear_flop_per_step =

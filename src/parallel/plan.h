@@ -21,6 +21,9 @@ struct PlanInput {
   bool guided = true;
   bool dit_fsdp = false;
   bool t5_fsdp = false;
+  bool offload_model = false;  ///< one expert at a time in GPU memory
+  bool on_gpu = false;         ///< else everything lies in host memory, the text encoder all the time
+  bool t5_cpu = false;
   int element_bytes = 2;  ///< of weights and matrix work: 2 in exact, 4 in fp32
 };
 
@@ -28,12 +31,15 @@ struct PlanInput {
 struct Plan {
   comm::GridShape grid;
   std::int64_t local_tokens = 0;
-  std::vector<std::pair<std::string, std::int64_t>> bytes = {};  ///< by part, per rank
-  std::int64_t wire_bytes_per_step = 0;                          ///< handed to other ranks, per rank
-  double linear_flop_per_step = 0;                               ///< per rank
-  double attention_flop_per_step = 0;                            ///< per rank
-  double step_s = 0;                                             ///< expected on one H200 per rank, in bf16
+  using Parts = std::vector<std::pair<std::string, std::int64_t>>;
+  Parts bytes = {};        ///< by part, per rank, all the time
+  Parts phase_bytes = {};  ///< per rank, by phase of a request, on top of those: never two at a time
+  std::int64_t wire_bytes_per_step = 0;  ///< handed to other ranks, per rank
+  double linear_flop_per_step = 0;       ///< per rank
+  double attention_flop_per_step = 0;    ///< per rank
+  double step_s = 0;                     ///< expected on one H200 per rank, in bf16
 
+  /// The most in use at a time.
   std::int64_t total_bytes() const;
 };
 

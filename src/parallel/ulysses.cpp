@@ -8,7 +8,7 @@
 namespace wan::parallel {
 
 UlyssesExchange::UlyssesExchange(comm::Communicator& group, std::int64_t tokens, std::int64_t heads,
-                                 std::int64_t head_dim, at::ScalarType type, int head_chunks)
+                                 std::int64_t head_dim, const kernels::Compute& compute, int head_chunks)
     : group_(group),
       shape_{.parts = group.size(),
              .part = group.rank(),
@@ -17,7 +17,7 @@ UlyssesExchange::UlyssesExchange(comm::Communicator& group, std::int64_t tokens,
              .heads = heads,
              .head_dim = head_dim,
              .head_chunks = head_chunks},
-      type_(type) {
+      compute_(compute) {
   WAN_CHECK(heads % (std::int64_t{group.size()} * head_chunks) == 0, "{} heads over {} ranks in {} chunks",
             heads, group.size(), head_chunks);
   for (int chunk = 0; chunk < head_chunks; ++chunk) {
@@ -27,8 +27,9 @@ UlyssesExchange::UlyssesExchange(comm::Communicator& group, std::int64_t tokens,
 }
 
 UlyssesExchange::Way UlyssesExchange::make_way(std::int64_t tensors) const {
-  const at::Tensor send = at::zeros(
-      {shape_.parts, shape_.local_tokens, tensors, shape_.heads_per_chunk(), shape_.head_dim}, type_);
+  const at::Tensor send =
+      at::zeros({shape_.parts, shape_.local_tokens, tensors, shape_.heads_per_chunk(), shape_.head_dim},
+                compute_.options());
   return {.send = send, .receive = shape_.parts == 1 ? send : at::zeros_like(send), .ticket = {}};
 }
 

@@ -6,6 +6,7 @@
 
 #include "comm/communicator.h"
 #include "dit/sequence_exchange.h"
+#include "kernels/compute.h"
 
 namespace wan::parallel {
 
@@ -16,7 +17,7 @@ class UlyssesExchange final : public dit::SequenceExchange {
  public:
   /// `heads` must be a multiple of ranks * head_chunks.
   UlyssesExchange(comm::Communicator& group, std::int64_t tokens, std::int64_t heads, std::int64_t head_dim,
-                  at::ScalarType type, int head_chunks = 1);
+                  const kernels::Compute& compute, int head_chunks = 1);
 
   const dit::SequenceShape& shape() const override { return shape_; }
   at::Tensor qkv_buffer(int chunk) override;
@@ -37,7 +38,7 @@ class UlyssesExchange final : public dit::SequenceExchange {
 
   comm::Communicator& group_;
   dit::SequenceShape shape_;
-  at::ScalarType type_;
+  kernels::Compute compute_;
   std::vector<Way> qkv_;        ///< per chunk, [parts, local_tokens, 3, heads_per_chunk, head_dim]
   std::vector<Way> attention_;  ///< per chunk, [parts, local_tokens, heads_per_chunk, head_dim]
 };

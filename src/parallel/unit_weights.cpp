@@ -10,8 +10,6 @@
 namespace wan::parallel {
 namespace {
 
-constexpr int gather_slots = 2;
-
 /// One tensor per parameter, as views of the unit's flat buffer.
 std::vector<at::Tensor> parameter_views(const checkpoint::UnitLayout& unit, const at::Tensor& flat) {
   std::vector<at::Tensor> views;
@@ -21,33 +19,11 @@ std::vector<at::Tensor> parameter_views(const checkpoint::UnitLayout& unit, cons
   return views;
 }
 
-/// Reads the part of a unit's flat buffer that begins at `first` into `slice`; what lies beyond the unit's
-/// end is left alone.
-void read_slice(const checkpoint::UnitLayout& unit, std::int64_t first, std::span<float> slice,
-                const ParameterReader& read) {
-  const std::int64_t last = first + static_cast<std::int64_t>(slice.size());
-  for (const checkpoint::Parameter& parameter : unit.parameters) {
-    const std::int64_t from = std::max(first, parameter.offset);
-    const std::int64_t to = std::min(last, parameter.offset + parameter.elements());
-    if (from >= to) continue;
-    read(parameter, from - parameter.offset,
-         slice.subspan(static_cast<std::size_t>(from - first), static_cast<std::size_t>(to - from)));
-  }
-}
-
 }  // namespace
 
-std::int64_t shard_elements(const checkpoint::UnitLayout& unit, int ranks) {
-  return (unit.elements() + ranks - 1) / ranks;
-}
-
-ResidentWeights::ResidentWeights(const std::vector<checkpoint::UnitLayout>& units,
-                                 const ParameterReader& read) {
-  for (const checkpoint::UnitLayout& unit : units) {
-    const at::Tensor flat = at::empty({unit.elements()}, at::kFloat);  // [elements]
-    read_slice(unit, 0, floats_of(flat), read);
-    views_.push_back(parameter_views(unit, flat));
-  }
+ResidentWeights::ResidentWeights(std::shared_ptr<WeightShards> shards) : shards_(std::move(shards)) {
+  for (std::size_t unit = 0; unit < shards_->units().size(); ++unit)
+    views_.push_back(parameter_views(shards_->units()[unit], shards_->slice(static_cast<int>(unit))));
 }
 
 void ResidentWeights::begin(int /*unit*/) {}
@@ -56,29 +32,29 @@ std::span<const at::Tensor> ResidentWeights::weights(int unit) {
 }
 void ResidentWeights::end(int /*unit*/) {}
 
-ShardedWeights::ShardedWeights(std::vector<checkpoint::UnitLayout> units, const ParameterReader& read,
-                               comm::Communicator& group)
-    : units_(std::move(units)), group_(group), slots_(gather_slots) {
+GatherBuffers::GatherBuffers(const std::vector<checkpoint::UnitLayout>& units, int ranks,
+                             const kernels::Compute& compute) {
   std::int64_t largest = 0;
-  for (const checkpoint::UnitLayout& unit : units_) {
-    const std::int64_t elements = shard_elements(unit, group.size());
-    const at::Tensor shard = at::zeros({elements}, at::kFloat);  // [unit elements / ranks]
-    read_slice(unit, elements * group.rank(), floats_of(shard), read);
-    shards_.push_back(shard);
-    largest = std::max(largest, elements * group.size());
-  }
-  for (Slot& slot : slots_) slot.flat = at::empty({largest}, at::kFloat);
+  for (const checkpoint::UnitLayout& unit : units)
+    largest = std::max(largest, shard_elements(unit, ranks) * ranks);
+  for (at::Tensor& buffer : buffers_) buffer = at::empty({largest}, compute.options());
 }
 
+ShardedWeights::ShardedWeights(std::shared_ptr<WeightShards> shards, comm::Communicator& group,
+                               std::shared_ptr<GatherBuffers> buffers)
+    : shards_(std::move(shards)), group_(group), buffers_(std::move(buffers)) {}
+
 void ShardedWeights::begin(int unit) {
-  WAN_CHECK(unit >= 0 && unit < static_cast<int>(units_.size()), "unit {} of {}", unit, units_.size());
+  WAN_CHECK(unit >= 0 && unit < static_cast<int>(shards_->units().size()), "unit {} of {}", unit,
+            shards_->units().size());
   const auto free = std::ranges::find(slots_, -1, &Slot::unit);
-  WAN_CHECK(free != slots_.end(), "unit {} asked for while {} others are whole", unit, gather_slots);
+  WAN_CHECK(free != slots_.end(), "unit {} asked for while {} others are whole", unit, slots_.size());
   free->unit = unit;
-  const at::Tensor& shard = shards_[static_cast<std::size_t>(unit)];
-  const at::Tensor whole = free->flat.narrow(0, 0, shard.numel() * group_.size());
-  free->views = parameter_views(units_[static_cast<std::size_t>(unit)], whole);
-  free->ticket = group_.all_gather(bytes_of(shard), writable_bytes_of(whole));
+  const at::Tensor& slice = shards_->slice(unit);
+  const at::Tensor whole = buffers_->buffer(static_cast<std::size_t>(free - slots_.begin()))
+                               .narrow(0, 0, slice.numel() * group_.size());
+  free->views = parameter_views(shards_->units()[static_cast<std::size_t>(unit)], whole);
+  free->ticket = group_.all_gather(bytes_of(slice), writable_bytes_of(whole));
 }
 
 std::span<const at::Tensor> ShardedWeights::weights(int unit) {

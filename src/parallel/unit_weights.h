@@ -2,59 +2,70 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
+#include <array>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "checkpoint/weight_source.h"
 #include "comm/communicator.h"
+#include "parallel/weight_shards.h"
 
 namespace wan::parallel {
 
-/// Reads elements [first, first + out.size()) of a parameter's row-major content.
-using ParameterReader =
-    std::function<void(const checkpoint::Parameter&, std::int64_t first, std::span<float> out)>;
-
-/// Every unit whole on this rank: one flat buffer per unit, read at construction.
+/// Every unit whole on this rank.
 class ResidentWeights final : public checkpoint::WeightSource {
  public:
-  ResidentWeights(const std::vector<checkpoint::UnitLayout>& units, const ParameterReader& read);
+  /// `shards`: of one part.
+  explicit ResidentWeights(std::shared_ptr<WeightShards> shards);
   void begin(int unit) override;
   std::span<const at::Tensor> weights(int unit) override;
   void end(int unit) override;
 
  private:
+  std::shared_ptr<WeightShards> shards_;
   std::vector<std::vector<at::Tensor>> views_;  ///< per unit, one tensor per parameter
 };
 
-/// Fully sharded: of every unit this rank keeps one even slice of its flat buffer (FSDP, spec 8.1) and reads
-/// only that from the checkpoint. begin() starts the gather of the whole unit into one of two buffers,
+/// The two buffers into which units are gathered. Models that do not run at the same time share them.
+class GatherBuffers {
+ public:
+  static constexpr std::size_t count = 2;
+
+  /// Room for the largest of these units.
+  GatherBuffers(const std::vector<checkpoint::UnitLayout>& units, int ranks, const kernels::Compute& compute);
+
+  /// [largest padded unit]
+  const at::Tensor& buffer(std::size_t index) const { return buffers_.at(index); }
+
+ private:
+  std::array<at::Tensor, count> buffers_;
+};
+
+/// Fully sharded (FSDP, spec 8.1): begin() starts the gather of the whole unit into one of two buffers,
 /// weights() waits for it, end() gives the buffer back; so at most two units are ever whole, and the next one
 /// travels while the present one computes.
 class ShardedWeights final : public checkpoint::WeightSource {
  public:
-  ShardedWeights(std::vector<checkpoint::UnitLayout> units, const ParameterReader& read,
-                 comm::Communicator& group);
+  /// `shards`: this rank's of group.size() parts.
+  ShardedWeights(std::shared_ptr<WeightShards> shards, comm::Communicator& group,
+                 std::shared_ptr<GatherBuffers> buffers);
   void begin(int unit) override;
   std::span<const at::Tensor> weights(int unit) override;
   void end(int unit) override;
 
  private:
   struct Slot {
-    at::Tensor flat;  ///< [largest padded unit]
-    int unit = -1;    ///< -1: free
+    int unit = -1;  ///< -1: free
     comm::Ticket ticket;
     std::vector<at::Tensor> views;
   };
   Slot& slot_of(int unit);
 
-  std::vector<checkpoint::UnitLayout> units_;
+  std::shared_ptr<WeightShards> shards_;
   comm::Communicator& group_;
-  std::vector<at::Tensor> shards_;  ///< per unit, [padded elements / ranks]
-  std::vector<Slot> slots_;
+  std::shared_ptr<GatherBuffers> buffers_;
+  std::array<Slot, GatherBuffers::count> slots_;
 };
-
-/// Elements of a rank's slice of a unit: the unit divided by the ranks, rounded up.
-std::int64_t shard_elements(const checkpoint::UnitLayout& unit, int ranks);
 
 }  // namespace wan::parallel

@@ -11,7 +11,7 @@ bool is_guided(const GuideScale& scale) { return scale.low_noise != 1.0 || scale
 at::Tensor sample(const SamplerSettings& settings, const at::Tensor& noise, const Denoiser& denoise,
                   const StepListener& on_step) {
   const Schedule schedule = make_schedule(settings.solver, settings.steps, settings.shift);
-  const auto solver = make_solver(settings.solver, schedule);
+  const auto solver = make_solver(settings.solver, schedule, settings.bf16_terms);
   at::Tensor x = noise;
   for (int i = 0; i < schedule.steps(); ++i) {
     const Expert expert = expert_for(schedule.timesteps[i], settings.boundary);

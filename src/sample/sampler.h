@@ -32,6 +32,7 @@ struct SamplerSettings {
   double shift = 0;
   double boundary = 0;
   GuideScale guide_scale;
+  bool bf16_terms = false;  ///< round as the official code does inside its bf16 region (spec 6.4)
 };
 
 /// Whether both predictions are needed anywhere in the run.

@@ -9,10 +9,10 @@
 
 namespace wan::sample {
 
-std::unique_ptr<FlowSolver> make_solver(Solver solver, const Schedule& schedule) {
+std::unique_ptr<FlowSolver> make_solver(Solver solver, const Schedule& schedule, bool bf16_terms) {
   switch (solver) {
     case Solver::unipc:
-      return std::make_unique<UniPc>(schedule);
+      return std::make_unique<UniPc>(schedule, bf16_terms);
     case Solver::dpmpp:
       return std::make_unique<DpmSolver>(schedule);
     case Solver::euler:

@@ -19,6 +19,7 @@ class FlowSolver {
   virtual at::Tensor step(int i, const at::Tensor& x, const at::Tensor& velocity) = 0;
 };
 
-std::unique_ptr<FlowSolver> make_solver(Solver solver, const Schedule& schedule);
+/// `bf16_terms`: UniPC's second-order terms pass through bf16, as in the official code on a GPU (spec 6.4).
+std::unique_ptr<FlowSolver> make_solver(Solver solver, const Schedule& schedule, bool bf16_terms = false);
 
 }  // namespace wan::sample

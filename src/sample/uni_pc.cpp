@@ -23,6 +23,12 @@ at::Tensor UniPc::step(int i, const at::Tensor& x, const at::Tensor& velocity) {
   return next;
 }
 
+at::Tensor UniPc::rounded(const at::Tensor& x) const {
+  return bf16_terms_ ? x.to(at::kBFloat16).to(at::kFloat) : x;
+}
+
+float UniPc::rounded(float x) const { return bf16_terms_ ? static_cast<float>(c10::BFloat16(x)) : x; }
+
 at::Tensor UniPc::correct(int i, const at::Tensor& data) const {
   const NoiseLevel now(schedule_.sigmas[i]);
   const NoiseLevel before(schedule_.sigmas[i - 1]);
@@ -37,7 +43,8 @@ at::Tensor UniPc::correct(int i, const at::Tensor& data) const {
   const float rho1 = (b1 - b2) / (1.0F - r);
   const float rho2 = b1 - rho1;
   const at::Tensor slope = (data_2_ - data_1_) / r;
-  return base - (slope * rho1 + (data - data_1_) * rho2) * (now.alpha * b);
+  const at::Tensor second_order = rounded(rounded(slope) * rounded(rho1));
+  return base - (second_order + (data - data_1_) * rho2) * (now.alpha * b);
 }
 
 at::Tensor UniPc::predict(int i, const at::Tensor& corrected, const at::Tensor& data) const {
@@ -50,7 +57,8 @@ at::Tensor UniPc::predict(int i, const at::Tensor& corrected, const at::Tensor& 
   if (i == 0) return first_order;
   const float r = (NoiseLevel(schedule_.sigmas[i - 1]).lambda - now.lambda) / h;
   const at::Tensor slope = (data_1_ - data) / r;
-  return first_order - slope * (0.5F * next.alpha * b);
+  if (!bf16_terms_) return first_order - slope * (0.5F * next.alpha * b);
+  return first_order - rounded(rounded(rounded(slope) * 0.5F) * (next.alpha * b));
 }
 
 }  // namespace wan::sample

@@ -8,14 +8,21 @@ namespace wan::sample {
 /// model output, then predicts the next sample. Lower order at both ends.
 class UniPc final : public FlowSolver {
  public:
-  explicit UniPc(Schedule schedule) : schedule_(std::move(schedule)) {}
+  /// `bf16_terms`: see make_solver().
+  explicit UniPc(Schedule schedule, bool bf16_terms = false)
+      : schedule_(std::move(schedule)), bf16_terms_(bf16_terms) {}
   at::Tensor step(int i, const at::Tensor& x, const at::Tensor& velocity) override;
 
  private:
   at::Tensor correct(int i, const at::Tensor& data) const;
   at::Tensor predict(int i, const at::Tensor& corrected, const at::Tensor& data) const;
 
+  /// x as bf16 holds it, or x itself where nothing is rounded.
+  at::Tensor rounded(const at::Tensor& x) const;
+  float rounded(float x) const;
+
   Schedule schedule_;
+  bool bf16_terms_;
   at::Tensor data_1_;     ///< data prediction of the previous step
   at::Tensor data_2_;     ///< and of the one before
   at::Tensor corrected_;  ///< corrected sample of the previous step

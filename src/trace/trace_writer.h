@@ -25,15 +25,6 @@ struct ItemRecord {
   std::string layout;  ///< "cfg2 x ulysses2, fsdp4"
 };
 
-/// One row of /samples: a GPU at a moment.
-struct DeviceSample {
-  double time_s = 0;  ///< since the run began
-  std::int32_t rank = 0;
-  std::uint64_t vram_used_bytes = 0;
-  double power_w = 0;        ///< NaN where unknown
-  double temperature_c = 0;  ///< NaN where unknown
-};
-
 /// Writes the HDF5 trace of one group of ranks, on its leader. Every add_ and begin_ call ends with flush():
 /// a process killed between two calls leaves a file that any HDF5 reader opens. Not for use by several
 /// threads at once, nor together with other users of HDF5 in the process (the library may be built without

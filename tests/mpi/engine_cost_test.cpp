@@ -40,7 +40,8 @@ TEST(Traffic, IsThatOfThePlanForEveryLayout) {
     for (const bool sharded : {false, true}) {
       SCOPED_TRACE(parallel::describe(shape) + (sharded ? " sharded" : ""));
       parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, model.heads);
-      engine::DenoiseStage stage(model.high_noise, model.low_noise, sharded, group);
+      engine::DenoiseStage stage(engine::expert_model(model.high_noise),
+                                 engine::expert_model(model.low_noise), {.sharded = sharded}, group);
       stage.run(model.input(), nullptr);
       const parallel::PlanInput input{.transformer = model.high_noise.config,
                                       .text_encoder = {},
@@ -66,7 +67,8 @@ TEST(Allocations, NoRankHoldsTheWholeSequence) {
   const Toy model(ranks.size());
   const engine::DenoiseInput input = model.input();
   const auto largest_in_run = [&](parallel::GroupCommunicators group) {
-    engine::DenoiseStage stage(model.high_noise, model.low_noise, false, group);
+    engine::DenoiseStage stage(engine::expert_model(model.high_noise), engine::expert_model(model.low_noise),
+                               {}, group);
     const test::AllocationCounter counter;
     stage.run(input, nullptr);
     return std::pair(counter.largest_bytes(), counter.peak_bytes());
@@ -95,11 +97,12 @@ TEST(Allocations, NoRankHoldsAWholeExpertWhenWeightsAreSharded) {
   parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, ranks.size());
   const std::uint64_t read_before = model.high_noise.weights.bytes_read();
   const test::AllocationCounter counter;
-  const engine::DenoiseStage stage(model.high_noise, model.low_noise, true, group);
+  const engine::DenoiseStage stage(engine::expert_model(model.high_noise),
+                                   engine::expert_model(model.low_noise), {.sharded = true}, group);
   const std::int64_t read = static_cast<std::int64_t>(model.high_noise.weights.bytes_read() - read_before);
   const std::int64_t padding = 64 * 4 * ranks.size();
-  // Two experts' shards, and for each two buffers of the largest unit.
-  EXPECT_LE(counter.alive_bytes(), 2 * (expert_bytes / ranks.size() + 2 * largest_unit_bytes) + 64 * padding);
+  // Two experts' shards, and for both together two buffers of the largest unit.
+  EXPECT_LE(counter.alive_bytes(), 2 * expert_bytes / ranks.size() + 2 * largest_unit_bytes + 64 * padding);
   EXPECT_LE(counter.largest_bytes(), largest_unit_bytes + padding);
   EXPECT_LE(read, expert_bytes / ranks.size() + 64 * padding) << "reads more of the file than it keeps";
 }
@@ -110,7 +113,7 @@ TEST(Allocations, NoRankHoldsTheWholeVideo) {
   const auto vae_files = checkpoint::Checkpoint::open_torch_archive(model.folder.vae);
   const at::Tensor latent = at::randn({16, 2, 24, 16});
   const auto largest_in_run = [&](comm::Communicator& group) {
-    engine::VaeStage stage(vae_files, group);
+    engine::VaeStage stage(engine::vae_model(vae_files), at::kCPU, group);
     const test::AllocationCounter counter;
     std::int64_t frames = 0;
     stage.decode(latent, [&](const at::Tensor& chunk) { frames += chunk.size(0); });

@@ -20,10 +20,13 @@ struct Fixture {
       : parity(test::load_parity_case(name)),
         files(checkpoint::Checkpoint::open_safetensors_folder(parity.folder / "ckpt/high_noise_model")),
         config(checkpoint::read_transformer_config(parity.folder / "ckpt/high_noise_model", files)),
-        weights(checkpoint::transformer_units(config),
-                [this](const checkpoint::Parameter& parameter, std::int64_t first, std::span<float> out) {
-                  files.read_floats(files.entry(parameter.name), first, out);
-                }),
+        weights(std::make_shared<parallel::WeightShards>(
+            checkpoint::transformer_units(config),
+            [this](const checkpoint::Parameter& parameter, std::int64_t first, const at::Tensor& out) {
+              files.read_floats(files.entry(parameter.name), first,
+                                {out.data_ptr<float>(), static_cast<std::size_t>(out.numel())});
+            },
+            1, 0, kernels::Compute())),
         transformer(config, weights),
         alone(comm::make_local("ulysses")) {
     const at::Tensor noise = parity.tensor("noise");  // [16, frames, height, width]
@@ -37,7 +40,7 @@ struct Fixture {
     patches = patchify(input);
     const std::int64_t head_dim = config.dim / config.num_heads;
     exchange = std::make_unique<parallel::UlyssesExchange>(*alone, grid.tokens(), config.num_heads, head_dim,
-                                                           at::kFloat, head_chunks);
+                                                           kernels::Compute(), head_chunks);
     rotary = kernels::make_rotary_table(grid, head_dim, 0, grid.tokens());
     timestep = static_cast<int>(parity.tensor("timesteps")[0].item<float>());
   }

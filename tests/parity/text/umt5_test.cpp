@@ -1,9 +1,7 @@
 #include <gtest/gtest.h>
 
-#include "checkpoint/checkpoint.h"
 #include "comm/local.h"
-#include "parallel/unit_weights.h"
-#include "parallel/vocabulary.h"
+#include "engine/text_encoder.h"
 #include "support/parity_case.h"
 #include "text/umt5_encoder.h"
 
@@ -26,24 +24,28 @@ TEST_P(Umt5Parity, PromptAndNegativePrompt) {
   const test::ParityCase parity = test::load_parity_case(GetParam());
   const auto files =
       checkpoint::Checkpoint::open_torch_archive(parity.folder / "ckpt/models_t5_umt5-xxl-enc-bf16.pth");
-  const checkpoint::TextEncoderConfig config = checkpoint::read_text_encoder_config(files);
-  const parallel::ParameterReader read = [&](const checkpoint::Parameter& parameter, std::int64_t first,
-                                             std::span<float> out) {
-    files.read_floats(files.entry(parameter.name), first, out);
-  };
-  parallel::ResidentWeights weights(checkpoint::text_encoder_units(config), read);
   const auto alone = comm::make_local("text");
-  parallel::Vocabulary vocabulary(
-      {.name = "token_embedding.weight", .shape = {config.vocabulary, config.dim}, .offset = 0}, read,
-      *alone);
-  Umt5Encoder encoder(config, weights,
-                      [&](std::span<const std::int64_t> ids) { return vocabulary.lookup(ids); });
+  engine::TextEncoder encoder(engine::text_encoder_model(files), {.resident = false}, *alone);
   EXPECT_LT(test::relative_error(encoder.encode(real_ids(parity.tensor("text.ids"))),
                                  parity.tensor("text.context")),
             1e-5);
   EXPECT_LT(test::relative_error(encoder.encode(real_ids(parity.tensor("text.negative_ids"))),
                                  parity.tensor("text.negative_context")),
             1e-5);
+  encoder.unload();  // the weights come again when they are needed
+  EXPECT_LT(test::relative_error(encoder.encode(real_ids(parity.tensor("text.ids"))),
+                                 parity.tensor("text.context")),
+            1e-5);
+}
+
+TEST(TextEncoder, AnIdBeyondTheTableIsTheItemsFault) {
+  const test::ParityCase parity = test::load_parity_case("t2v_square");
+  const auto files =
+      checkpoint::Checkpoint::open_torch_archive(parity.folder / "ckpt/models_t5_umt5-xxl-enc-bf16.pth");
+  const auto alone = comm::make_local("text");
+  engine::TextEncoder encoder(engine::text_encoder_model(files), {}, *alone);
+  const std::vector<std::int64_t> ids{encoder.config().vocabulary, 1};
+  EXPECT_THROW(encoder.encode(ids), ItemError);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Umt5Parity,

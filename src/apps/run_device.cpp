@@ -1,0 +1,143 @@
+#include "apps/run_device.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "apps/agreement.h"
+#include "apps/run_layout.h"
+#include "core/check.h"
+#include "gpu/memory.h"
+
+namespace wan::apps {
+namespace {
+
+/// What ranks tell each other of their GPUs, byte by byte.
+struct GpuCard {
+  std::array<char, 64> host{};
+  std::array<char, 32> bus_id{};
+  std::int32_t rank = 0;
+  std::int32_t index = -1;   ///< -1: no GPU
+  std::int32_t visible = 0;  ///< GPUs that the rank sees
+  std::uint64_t total_bytes = 0;
+};
+
+template <std::size_t size>
+void put(std::array<char, size>& field, const std::string& text) {
+  std::strncpy(field.data(), text.c_str(), size - 1);
+}
+
+std::vector<GpuCard> exchange_cards(comm::Communicator& world, const GpuCard& own) {
+  std::vector<GpuCard> cards(static_cast<std::size_t>(world.size()));
+  world.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(cards))).wait();
+  return cards;
+}
+
+bool same_host(const GpuCard& a, const GpuCard& b) { return std::strcmp(a.host.data(), b.host.data()) == 0; }
+
+/// Index of the GPU for this rank. A launcher that binds shows each rank one GPU; otherwise all are seen by
+/// all and the local rank picks.
+int pick_index(const comm::MpiEnvironment& mpi, int visible) {
+  if (visible == 1) return 0;
+  if (mpi.local_rank() >= visible) {
+    fail<UsageError>(
+        "{} ranks on {}, but only {} GPUs; start at most one rank per GPU (mpirun -np {}), or use --device "
+        "cpu",
+        mpi.local_size(), mpi.host_name(), visible, visible);
+  }
+  return mpi.local_rank();
+}
+
+void check_distinct(const std::vector<GpuCard>& cards) {
+  for (std::size_t i = 0; i < cards.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (!same_host(cards[i], cards[j]) || cards[i].bus_id != cards[j].bus_id) continue;
+      fail<UsageError>(
+          "ranks {} and {} on {} have the same GPU ({}); start one rank per GPU and let the launcher bind "
+          "them, "
+          "or show all GPUs to all ranks",
+          cards[j].rank, cards[i].rank, cards[i].host.data(), cards[i].bus_id.data());
+    }
+  }
+}
+
+void check_equal_memory(const std::vector<GpuCard>& cards) {
+  constexpr double tolerance = 0.95;
+  const auto [least, most] = std::ranges::minmax_element(cards, {}, &GpuCard::total_bytes);
+  if (static_cast<double>(least->total_bytes) >= tolerance * static_cast<double>(most->total_bytes)) return;
+  fail<UsageError>(
+      "GPUs of different size: rank {} on {} has {:.0f} GiB, rank {} on {} has {:.0f} GiB; use GPUs of one "
+      "kind, "
+      "for example by CUDA_VISIBLE_DEVICES or a Slurm constraint",
+      least->rank, least->host.data(), static_cast<double>(least->total_bytes) / (1 << 30), most->rank,
+      most->host.data(), static_cast<double>(most->total_bytes) / (1 << 30));
+}
+
+/// Without direct access every byte between GPUs goes through host memory, at a tenth of the speed.
+void check_peers(const GpuCard& own, const std::vector<GpuCard>& cards) {
+  if (std::getenv("NCCL_P2P_DISABLE") != nullptr) return;  // NOLINT(concurrency-mt-unsafe): the user knows
+  for (const GpuCard& other : cards) {
+    const bool reachable = !same_host(own, other) || own.rank == other.rank || own.visible == 1 ||
+                           gpu::can_access_peer(own.index, other.index);
+    if (reachable) continue;
+    fail<UsageError>(
+        "GPU {} of rank {} and GPU {} of rank {} on {} cannot reach each other's memory; check the topology "
+        "(nvidia-smi topo -m), or accept slow transfers through the host with NCCL_P2P_DISABLE=1",
+        own.index, own.rank, other.index, other.rank, own.host.data());
+  }
+}
+
+at::ScalarType type_of(const Options& options) {
+  return options.precision == Precision::fp32 ? at::kFloat : at::kBFloat16;
+}
+
+RunDevice use_cpu(const comm::MpiEnvironment& mpi) {
+  return {.compute = {}, .gpu = {}, .memory_bytes = memory_per_rank_bytes(mpi)};
+}
+
+RunDevice use_gpu(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options,
+                  int visible) {
+  RunDevice device;
+  GpuCard own{.rank = mpi.rank(), .visible = visible};
+  agree(world, [&] {
+    gpu::use_expandable_segments();
+    device.gpu = gpu::open_device(pick_index(mpi, visible));
+    put(own.host, mpi.host_name());
+    put(own.bus_id, device.gpu.bus_id);
+    own.index = device.gpu.index;
+    own.total_bytes = device.gpu.total_bytes;
+  });
+  const std::vector<GpuCard> cards = exchange_cards(world, own);
+  agree(world, [&] {
+    check_distinct(cards);
+    check_equal_memory(cards);
+    check_peers(own, cards);
+    // The official code leaves convolutions TF32; the parity mode is strict.
+    gpu::allow_tf32_convolutions(options.precision != Precision::fp32);
+  });
+  device.compute = {.device = at::Device(at::kCUDA, static_cast<at::DeviceIndex>(device.gpu.index)),
+                    .type = type_of(options)};
+  device.memory_bytes = device.gpu.free_bytes;
+  return device;
+}
+
+}  // namespace
+
+RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options) {
+  if (options.device == Device::cpu || options.plan || options.dry_run) return use_cpu(mpi);
+  const gpu::VisibleGpus visible = gpu::visible_gpus();
+  std::int64_t without = visible.count == 0 ? 1 : 0;
+  world.all_reduce(std::span(&without, 1), comm::ReduceOp::sum).wait();
+  if (options.device == Device::automatic && without == world.size()) return use_cpu(mpi);
+  agree(world, [&] {
+    if (visible.count > 0) return;
+    fail<UsageError>("{}rank {} on {} has no GPU: {}",
+                     options.device == Device::cuda ? "--device cuda: " : "some ranks have a GPU, but ",
+                     mpi.rank(), mpi.host_name(), visible.reason);
+  });
+  return use_gpu(world, mpi, options, visible.count);
+}
+
+}  // namespace wan::apps

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "apps/options.h"
+#include "comm/communicator.h"
+#include "comm/mpi_environment.h"
+#include "gpu/device.h"
+#include "kernels/compute.h"
+
+namespace wan::apps {
+
+/// What this rank computes on.
+struct RunDevice {
+  kernels::Compute compute;
+  gpu::DeviceInfo gpu;             ///< meaningful if compute.on_gpu()
+  std::uint64_t memory_bytes = 0;  ///< that this rank can count on: of its GPU, or its share of the host's
+
+  std::string name() const { return compute.on_gpu() ? gpu.name : "cpu"; }
+};
+
+/// Gives every rank a GPU of its own, the local rank's, or with --device cpu, or where there is none, the
+/// CPU; and --precision its type. Creates the GPU's context. Collective; throws AgreedError with exit code 2:
+/// no GPU for --device cuda, fewer GPUs than ranks on a node, two ranks on one GPU, GPUs of different memory,
+/// GPUs that cannot reach each other, a driver older than what LibTorch needs, a precision that the device
+/// does not have.
+RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options);
+
+}  // namespace wan::apps

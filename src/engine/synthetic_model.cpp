@@ -1,0 +1,64 @@
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <map>
+#include <string_view>
+
+#include "core/check.h"
+#include "engine/model_parts.h"
+
+namespace wan::engine {
+namespace {
+
+/// Scale parameters of norms, which are near one in a trained model.
+bool is_norm_scale(std::string_view name) {
+  return name.ends_with("gamma") ||
+         (name.find("norm") != std::string_view::npos && name.ends_with(".weight"));
+}
+
+/// Spread that keeps the size of activations: 1 / sqrt(inputs) for a matrix or a convolution.
+double spread(const std::vector<std::int64_t>& shape) {
+  if (shape.size() < 2) return 0.02;
+  const std::int64_t inputs =
+      std::accumulate(shape.begin() + 1, shape.end(), std::int64_t{1}, std::multiplies<>());
+  return 1.0 / std::sqrt(static_cast<double>(inputs));
+}
+
+void fill(const std::string& name, const std::vector<std::int64_t>& shape, const at::Tensor& out) {
+  if (is_norm_scale(name)) {
+    out.fill_(1.0);
+  } else {
+    out.normal_(0.0, spread(shape));
+  }
+}
+
+parallel::ParameterReader synthetic_reader() {
+  return [](const checkpoint::Parameter& parameter, std::int64_t /*first*/, const at::Tensor& out) {
+    fill(parameter.name, parameter.shape, out);
+  };
+}
+
+}  // namespace
+
+ExpertModel synthetic_expert(const checkpoint::TransformerConfig& config) {
+  return {.config = config, .read = synthetic_reader()};
+}
+
+TextEncoderModel synthetic_text_encoder(const checkpoint::TextEncoderConfig& config) {
+  return {.config = config, .read = synthetic_reader()};
+}
+
+VaeModel synthetic_vae(const vae::VaeConfig& config) {
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  for (const vae::ExpectedShape& tensor : vae::vae_tensors(config)) shapes.emplace(tensor.name, tensor.shape);
+  const auto read = [shapes](const std::string& name) {
+    const auto found = shapes.find(name);
+    WAN_CHECK(found != shapes.end(), "the autoencoder has no tensor {}", name);
+    const at::Tensor tensor = at::empty(found->second, at::kFloat);
+    fill(name, found->second, tensor);
+    return tensor;
+  };
+  return {.config = config, .read = read};
+}
+
+}  // namespace wan::engine

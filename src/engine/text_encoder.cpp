@@ -1,0 +1,59 @@
+#include "engine/text_encoder.h"
+
+#include <ATen/ATen.h>
+
+#include "core/check.h"
+
+namespace wan::engine {
+
+TextEncoder::TextEncoder(TextEncoderModel model, const TextEncoderOptions& options, comm::Communicator& group)
+    : model_(std::move(model)), options_(options), group_(group) {
+  if (options_.resident) load();
+}
+
+void TextEncoder::load() {
+  if (encoder_) return;
+  const std::vector<checkpoint::UnitLayout> units = checkpoint::text_encoder_units(model_.config);
+  const int parts = options_.sharded ? group_.size() : 1;
+  const int part = options_.sharded ? group_.rank() : 0;
+  auto shards = std::make_shared<parallel::WeightShards>(units, model_.read, parts, part, options_.compute);
+  if (options_.sharded) {
+    weights_ = std::make_unique<parallel::ShardedWeights>(
+        shards, group_, std::make_shared<parallel::GatherBuffers>(units, parts, options_.compute));
+  } else {
+    weights_ = std::make_unique<parallel::ResidentWeights>(shards);
+  }
+  encoder_ = std::make_unique<text::Umt5Encoder>(
+      model_.config, *weights_, [this](std::span<const std::int64_t> ids) { return read_embeddings(ids); });
+}
+
+void TextEncoder::unload() {
+  if (options_.resident) return;
+  encoder_.reset();
+  weights_.reset();
+}
+
+at::Tensor TextEncoder::encode(std::span<const std::int64_t> ids) {
+  load();
+  return encoder_->encode(ids);
+}
+
+at::Tensor TextEncoder::read_embeddings(std::span<const std::int64_t> ids) const {
+  const checkpoint::TextEncoderConfig& config = model_.config;
+  const checkpoint::Parameter table{
+      .name = "token_embedding.weight", .shape = {config.vocabulary, config.dim}, .offset = 0};
+  const at::Tensor rows =
+      at::empty({static_cast<std::int64_t>(ids.size()), config.dim}, options_.compute.type);  // [ids, dim]
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= config.vocabulary) {
+      fail_item("text",
+                "token id {} is beyond the text encoder's vocabulary of {}: tokenizer and checkpoint do not "
+                "belong together",
+                ids[i], config.vocabulary);
+    }
+    model_.read(table, ids[i] * config.dim, rows[static_cast<std::int64_t>(i)]);
+  }
+  return rows.to(options_.compute.device);
+}
+
+}  // namespace wan::engine

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <span>
+
+#include "comm/communicator.h"
+#include "engine/model_parts.h"
+#include "kernels/compute.h"
+#include "parallel/unit_weights.h"
+#include "text/umt5_encoder.h"
+
+namespace wan::engine {
+
+struct TextEncoderOptions {
+  bool sharded = false;  ///< the layers' weights are split over the group, else whole on this rank
+  bool resident = true;  ///< weights stay in memory; else they come with load() and go with unload()
+  kernels::Compute compute = {};
+};
+
+/// The umT5 encoder and its weights. The table of token embeddings, two fifths of all weights, never is in
+/// memory: the few rows that a text needs are read as they are needed.
+class TextEncoder {
+ public:
+  /// Reads the weights if they are to be resident. `group` must outlive the encoder.
+  TextEncoder(TextEncoderModel model, const TextEncoderOptions& options, comm::Communicator& group);
+
+  const checkpoint::TextEncoderConfig& config() const { return model_.config; }
+
+  /// Reads this rank's part of the weights unless it is there. No collective.
+  void load();
+  /// Gives the weights' memory back unless they are resident.
+  void unload();
+
+  /// Collective over the group. `ids`: real token ids, </s> last. Returns [ids, dim] in the compute type.
+  at::Tensor encode(std::span<const std::int64_t> ids);
+
+ private:
+  /// Rows of the embedding table, [ids, dim].
+  at::Tensor read_embeddings(std::span<const std::int64_t> ids) const;
+
+  TextEncoderModel model_;
+  TextEncoderOptions options_;
+  comm::Communicator& group_;
+  std::unique_ptr<checkpoint::WeightSource> weights_;  ///< null while unloaded
+  std::unique_ptr<text::Umt5Encoder> encoder_;         ///< likewise
+};
+
+}  // namespace wan::engine

@@ -1,0 +1,101 @@
+#include "gpu/device.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Context.h>
+#include <ATen/cuda/CUDAGeneratorImpl.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <cuda_runtime_api.h>
+
+#include <array>
+
+#include "gpu/cuda_check.h"
+
+namespace wan::gpu {
+namespace {
+
+/// 13.0 out of 13000.
+std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
+
+/// Versions for the message of a driver that is too old; never throws.
+std::string driver_and_runtime() {
+  int driver = 0;
+  int runtime = 0;
+  static_cast<void>(cudaDriverGetVersion(&driver));
+  static_cast<void>(cudaRuntimeGetVersion(&runtime));
+  if (driver == 0) return "no NVIDIA driver answers on this machine";
+  return fmt::format("the driver supports CUDA {}, LibTorch needs {}", version_text(driver),
+                     version_text(runtime));
+}
+
+}  // namespace
+
+void check_cuda(cudaError_t code, const char* call, const char* file, int line) {
+  if (code == cudaSuccess) return;
+  static_cast<void>(cudaGetLastError());  // an error that is not sticky ends here
+  fail("{}:{}: {} failed: {} ({})", file, line, call, cudaGetErrorString(code), cudaGetErrorName(code));
+}
+
+bool is_built_in() { return true; }
+
+VisibleGpus visible_gpus() {
+  int count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  if (code == cudaSuccess && count > 0) return {.count = count, .reason = {}};
+  static_cast<void>(cudaGetLastError());
+  if (code == cudaErrorInsufficientDriver)
+    return {.count = 0, .reason = driver_and_runtime() + ": update the driver"};
+  if (code == cudaSuccess || code == cudaErrorNoDevice)
+    return {.count = 0, .reason = "the driver shows no GPU to this process; look at CUDA_VISIBLE_DEVICES"};
+  return {.count = 0, .reason = fmt::format("{} ({})", cudaGetErrorString(code), driver_and_runtime())};
+}
+
+DeviceInfo open_device(int index) {
+  const auto require = [index](cudaError_t code, const char* doing) {
+    if (code == cudaSuccess) return;
+    static_cast<void>(cudaGetLastError());
+    fail<UsageError>("GPU {} cannot be used: {}: {} ({})", index, doing, cudaGetErrorString(code),
+                     driver_and_runtime());
+  };
+  require(cudaSetDevice(index), "selecting it");
+  cudaDeviceProp properties{};
+  require(cudaGetDeviceProperties(&properties, index), "reading its properties");
+  if (properties.major < 8) {
+    fail<UsageError>(
+        "GPU {} ({}) has compute capability {}.{}; 8.0 or newer is needed (A100, A40, RTX 4090, H100 ...)",
+        index, properties.name, properties.major, properties.minor);
+  }
+  std::array<char, 32> bus_id{};
+  require(cudaDeviceGetPCIBusId(bus_id.data(), static_cast<int>(bus_id.size()), index), "reading its bus id");
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+  require(cudaMemGetInfo(&free_bytes, &total_bytes), "creating a context on it");
+  return {.index = index,
+          .name = properties.name,
+          .bus_id = bus_id.data(),
+          .total_bytes = total_bytes,
+          .free_bytes = free_bytes,
+          .compute_major = properties.major,
+          .compute_minor = properties.minor,
+          .multiprocessors = properties.multiProcessorCount};
+}
+
+bool can_access_peer(int index, int peer) {
+  int can = 0;
+  WAN_CUDA_CHECK(cudaDeviceCanAccessPeer(&can, index, peer));
+  return can != 0;
+}
+
+void allow_tf32_convolutions(bool allowed) {
+  at::globalContext().setAllowTF32CuDNN(allowed);
+  at::globalContext().setAllowTF32CuBLAS(false);
+}
+
+at::Generator make_generator(int index, std::uint64_t seed) {
+  at::Generator generator = at::cuda::detail::createCUDAGenerator(static_cast<c10::DeviceIndex>(index));
+  generator.set_current_seed(seed);
+  return generator;
+}
+
+void synchronize() { WAN_CUDA_CHECK(cudaDeviceSynchronize()); }
+
+}  // namespace wan::gpu

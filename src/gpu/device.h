@@ -1,0 +1,53 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+namespace wan::gpu {
+
+/// What is known of one GPU.
+struct DeviceInfo {
+  int index = 0;
+  std::string name;    ///< "NVIDIA H200"
+  std::string bus_id;  ///< "0000:1b:00.0", the same whatever CUDA_VISIBLE_DEVICES says
+  std::uint64_t total_bytes = 0;
+  std::uint64_t free_bytes = 0;
+  int compute_major = 0;  ///< compute capability, 9.0 on Hopper
+  int compute_minor = 0;
+  int multiprocessors = 0;
+};
+
+/// The GPUs that this process may use.
+struct VisibleGpus {
+  int count = 0;
+  std::string reason;  ///< why there are none: no driver, driver too old, a build without CUDA ...
+};
+
+/// Whether this build has GPU code at all.
+bool is_built_in();
+
+/// Never throws; initialises the driver.
+VisibleGpus visible_gpus();
+
+/// Makes `index` this thread's GPU, creates its context and says what it is. Throws UsageError with the
+/// driver's reason: a GPU in exclusive use by another process, of a kind that this build has no code for, or
+/// broken.
+DeviceInfo open_device(int index);
+
+/// Whether GPU `index` can reach the memory of GPU `peer` of the same process directly.
+bool can_access_peer(int index, int peer);
+
+/// Whether convolutions and matrix products of fp32 tensors may round their inputs to TF32 on the GPU. The
+/// official code leaves convolutions that freedom and matrix products not.
+void allow_tf32_convolutions(bool allowed);
+
+/// A generator as torch has it on GPU `index`.
+at::Generator make_generator(int index, std::uint64_t seed);
+
+/// Waits until all work issued to this thread's GPU is done. Throws Error with the driver's reason if any of
+/// it failed.
+void synchronize();
+
+}  // namespace wan::gpu

@@ -1,0 +1,45 @@
+// The GPU layer of a build without CUDA: it says that there is none. What needs one is never reached, because
+// visible_gpus() is asked first.
+#include "core/check.h"
+#include "gpu/device.h"
+#include "gpu/memory.h"
+#include "gpu/part_timer.h"
+#include "gpu/upload.h"
+
+namespace wan::gpu {
+namespace {
+
+[[noreturn]] void fail_without_cuda() { fail("internal: GPU code was reached in a build without CUDA"); }
+
+}  // namespace
+
+bool is_built_in() { return false; }
+VisibleGpus visible_gpus() { return {.count = 0, .reason = "this program was built without CUDA"}; }
+DeviceInfo open_device(int /*index*/) { fail_without_cuda(); }
+bool can_access_peer(int /*index*/, int /*peer*/) { fail_without_cuda(); }
+void allow_tf32_convolutions(bool /*allowed*/) { fail_without_cuda(); }
+at::Generator make_generator(int /*index*/, std::uint64_t /*seed*/) { fail_without_cuda(); }
+void synchronize() { fail_without_cuda(); }
+
+MemoryUse memory_use(int /*device*/) { fail_without_cuda(); }
+void reset_peak(int /*device*/) { fail_without_cuda(); }
+std::uint64_t used_bytes() { fail_without_cuda(); }
+void release_unused() { fail_without_cuda(); }
+void use_expandable_segments() { fail_without_cuda(); }
+at::Tensor make_pinned(at::IntArrayRef /*shape*/, at::ScalarType /*type*/) { fail_without_cuda(); }
+
+struct Upload::Slot {};
+Upload::Upload() { fail_without_cuda(); }
+Upload::~Upload() = default;
+void Upload::fill(const at::Tensor& /*out*/, const Make& /*make*/) { fail_without_cuda(); }
+
+class PartTimer::Events {};
+PartTimer::PartTimer() { fail_without_cuda(); }
+PartTimer::~PartTimer() = default;
+void PartTimer::on_part(std::optional<Part> /*part*/) {}
+std::array<double, part_count> PartTimer::take() { fail_without_cuda(); }
+
+Range::Range(const char* /*name*/) {}
+Range::~Range() = default;
+
+}  // namespace wan::gpu

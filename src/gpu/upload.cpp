@@ -1,0 +1,45 @@
+#include "gpu/upload.h"
+
+#include <ATen/ATen.h>
+#include <ATen/cuda/CUDAEvent.h>
+
+#include <algorithm>
+
+#include "core/check.h"
+#include "gpu/memory.h"
+
+namespace wan::gpu {
+namespace {
+
+constexpr std::int64_t piece_bytes = std::int64_t{32} << 20;
+constexpr std::size_t slot_count = 2;
+
+}  // namespace
+
+struct Upload::Slot {
+  at::Tensor memory = make_pinned({piece_bytes}, at::kByte);
+  at::cuda::CUDAEvent sent;  ///< the copy out of `memory` is done
+};
+
+Upload::Upload() : slots_(std::make_unique<Slot[]>(slot_count)) {}
+
+Upload::~Upload() {
+  for (std::size_t i = 0; i < slot_count; ++i) slots_[i].sent.synchronize();
+}
+
+void Upload::fill(const at::Tensor& out, const Make& make) {
+  WAN_CHECK(out.is_cuda() && out.dim() == 1 && out.is_contiguous(), "an upload needs a flat tensor on a GPU");
+  const std::int64_t piece_elements = piece_bytes / static_cast<std::int64_t>(out.element_size());
+  for (std::int64_t first = 0; first < out.numel(); first += piece_elements) {
+    const std::int64_t count = std::min(piece_elements, out.numel() - first);
+    Slot& slot = slots_[next_];
+    next_ = (next_ + 1) % slot_count;
+    slot.sent.synchronize();
+    const at::Tensor piece = slot.memory.view(out.scalar_type()).narrow(0, 0, count);
+    make(first, piece);
+    out.narrow(0, first, count).copy_(piece, /*non_blocking=*/true);
+    slot.sent.record();
+  }
+}
+
+}  // namespace wan::gpu

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+
+namespace wan::gpu {
+
+/// Fills GPU tensors from what the host makes piece by piece, through two page-locked buffers: one piece
+/// travels while the next one is made.
+class Upload {
+ public:
+  /// Writes elements [first, first + piece.numel()) of the tensor to `piece`, which lies on the host.
+  using Make = std::function<void(std::int64_t first, const at::Tensor& piece)>;
+
+  Upload();
+  Upload(const Upload&) = delete;
+  Upload& operator=(const Upload&) = delete;
+  ~Upload();
+
+  /// `out`: one-dimensional and contiguous, on a GPU. What `make` throws passes through.
+  void fill(const at::Tensor& out, const Make& make);
+
+ private:
+  struct Slot;
+  std::unique_ptr<Slot[]> slots_;
+  std::size_t next_ = 0;
+};
+
+}  // namespace wan::gpu

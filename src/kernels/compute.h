@@ -1,0 +1,19 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace wan::kernels {
+
+/// Where a network computes, and the type of its weights and matrix products: fp32, or bf16 with the
+/// roundings of spec 5.9 (the `exact` precision). What is always fp32 (residual stream, norms, solver) is so
+/// in both.
+struct Compute {
+  at::Device device = at::kCPU;
+  at::ScalarType type = at::kFloat;
+
+  bool on_gpu() const { return device.is_cuda(); }
+  at::TensorOptions options() const { return at::TensorOptions(device).dtype(type); }
+  at::TensorOptions fp32() const { return at::TensorOptions(device).dtype(at::kFloat); }
+};
+
+}  // namespace wan::kernels
