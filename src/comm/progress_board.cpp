@@ -1,13 +1,13 @@
 #include "comm/progress_board.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <random>
 #include <system_error>
 

@@ -117,29 +117,29 @@ std::vector<std::string> Watchdog::look() {
   for (Entry& entry : entries_) {
     if (entry.reported) continue;
     const WatchedGroup::Observation seen = entry.group->observe();
-    const GroupIdentity& identity = entry.group->identity();
     const double limit_s = entry.group->timeout_s();
-    std::string problem;
-    if (!seen.error.empty()) {
-      problem = fmt::format("{} has failed: {}", identity.describe_rank(), seen.error);
-      if (seen.running)
-        problem +=
-            fmt::format(" in {} after {:.1f} s", seen.running->call.describe(), seen.running->elapsed_s);
-    } else if (seen.running && seen.running->elapsed_s > limit_s) {
-      problem = fmt::format("{} timed out after {:.1f} s (limit {:g} s) on {}", seen.running->call.describe(),
-                            seen.running->elapsed_s, limit_s, identity.describe_rank());
-    }
-    if (problem.empty()) continue;
-    entry.reported = true;
-    const std::vector<RankProgress> node = board_.ranks();
-    const std::string peers = seen.running ? fmt::format(" The other ranks: {}.",
-                                                         describe_peers(identity, seen.running->call, node))
-                                           : "";
-    messages.push_back(fmt::format(
-        "{}: {}.{} The job ends here; if a rank was only slow, raise the collective timeout. This node:\n{}",
-        where_, problem, peers, describe_node(node)));
+    entry.reported = !seen.error.empty() || (seen.running && seen.running->elapsed_s > limit_s);
+    if (entry.reported) messages.push_back(report(entry.group->identity(), seen, limit_s));
   }
   return messages;
+}
+
+std::string Watchdog::report(const GroupIdentity& identity, const WatchedGroup::Observation& seen,
+                             double limit_s) const {
+  const std::vector<RankProgress> node = board_.ranks();
+  const std::string who = identity.describe_rank();
+  std::string problem = fmt::format("{} has failed: {}.", who, seen.error);
+  if (seen.running) {
+    const auto& [call, elapsed_s] = *seen.running;
+    problem = seen.error.empty() ? fmt::format("{} timed out after {:.1f} s (limit {:g} s) on {}.",
+                                               call.describe(), elapsed_s, limit_s, who)
+                                 : fmt::format("{} failed after {:.1f} s on {}: {}.", call.describe(),
+                                               elapsed_s, who, seen.error);
+    problem += fmt::format(" The other ranks: {}.", describe_peers(identity, call, node));
+  }
+  return fmt::format(
+      "{}: {} The job ends here; if a rank was only slow, raise the collective timeout. This node:\n{}",
+      where_, problem, describe_node(node));
 }
 
 }  // namespace wan::comm

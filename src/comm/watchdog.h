@@ -88,7 +88,10 @@ class Watchdog {
   };
 
   void run(const std::stop_token& stop);
+  /// The messages of groups that have come to grief since the last look.
   std::vector<std::string> look();
+  std::string report(const GroupIdentity& identity, const WatchedGroup::Observation& seen,
+                     double limit_s) const;
 
   std::string where_;
   WatchdogOptions options_;

@@ -62,6 +62,7 @@ TEST_F(ProgressBoardTest, RowsAreUsedAgainAndTheirNumberIsLimited) {
   ProgressBoard board(environment_, *world_);
   for (int round = 0; round < 2; ++round) {
     std::vector<ProgressBoard::Row> rows;
+    rows.reserve(ProgressBoard::max_groups);
     for (int i = 0; i < ProgressBoard::max_groups; ++i) rows.push_back(board.open("vae", key));
     EXPECT_THROW(board.open("vae", key), Error);
   }

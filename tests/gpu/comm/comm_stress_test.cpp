@@ -24,7 +24,7 @@ constexpr std::size_t gathered_words = std::size_t{1} << 20;   // by each rank: 
 constexpr std::size_t exchanged_words = std::size_t{1} << 19;  // with each rank and chunk: 2 MiB
 constexpr std::size_t combined_words = (std::size_t{1} << 16) + 3;
 constexpr std::size_t chunks = 2;
-constexpr unsigned busy_blocks = 1000;  // several times what a GPU runs at once: compute never leaves it idle
+constexpr unsigned busy_blocks = 4000;  // several times what a GPU runs at once: collectives find it full
 constexpr long long busy_cycles = 100'000;
 
 void check(cudaError_t code, const char* what) { check_cuda(code, what, "in the stress test"); }
