@@ -24,6 +24,7 @@ class Staging {
   /// Device memory with the content of `host`.
   std::span<std::byte> copy_in(std::span<const std::byte> host) {
     const std::span<std::byte> device = allocate(host.size());
+    if (host.empty()) return device;
     check(cudaMemcpyAsync(device.data(), host.data(), host.size(), cudaMemcpyHostToDevice, stream_),
           "cudaMemcpyAsync");
     return device;
@@ -31,6 +32,7 @@ class Staging {
   /// Device memory whose content goes to `host` in the end.
   std::span<std::byte> receive_for(std::span<std::byte> host) {
     const std::span<std::byte> device = allocate(host.size());
+    if (host.empty()) return device;
     check(cudaMemsetAsync(device.data(), 0xFF, host.size(), stream_), "cudaMemsetAsync");
     copies_.back().host = host;
     return device;
@@ -44,6 +46,7 @@ class Staging {
 
   void copy_back() {
     for (const Copy& copy : copies_) {
+      if (copy.host.empty()) continue;
       check(cudaMemcpyAsync(copy.host.data(), copy.device, copy.host.size(), cudaMemcpyDeviceToHost, stream_),
             "cudaMemcpyAsync");
     }
