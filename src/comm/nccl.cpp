@@ -181,6 +181,8 @@ std::vector<int> gather_world_ranks(Communicator& group) {
 
 std::unique_ptr<Communicator> make_nccl_group(Communicator& parent, std::span<const int> members,
                                               std::string name, const NcclOptions& options) {
+  WAN_CHECK(options.watchdog != nullptr, "group '{}' has no watchdog", name);
+  WAN_CHECK(options.timeout_s > 0, "a timeout of {} s", options.timeout_s);
   const auto meeting = make_mpi_group(parent, members, name, {.timeout_s = options.init_timeout_s});
   const Invitation invitation = share_invitation(*meeting, name);
   GroupIdentity identity{.name = std::move(name),

@@ -11,13 +11,6 @@ namespace {
 
 constexpr std::size_t first_scratch_bytes = std::size_t{64} << 10;
 
-/// Checks that the options can be worked with before anything is made of them.
-const NcclOptions& checked(const NcclOptions& options, const GroupIdentity& identity) {
-  WAN_CHECK(options.watchdog != nullptr, "group '{}' has no watchdog", identity.name);
-  WAN_CHECK(options.timeout_s > 0, "a timeout of {} s", options.timeout_s);
-  return options;
-}
-
 CallMark mark_of(const CallRecord& call) { return {.operation = call.operation, .number = call.number}; }
 
 bool has_come(const PooledEvent& event) {
@@ -56,7 +49,7 @@ class NcclPending final : public Ticket::Pending {
 }  // namespace
 
 NcclGroup::NcclGroup(NcclCommHandle comm, GroupIdentity identity, const NcclOptions& options)
-    : options_(checked(options, identity)),
+    : options_(options),
       identity_(std::move(identity)),
       comm_(std::move(comm)),
       progress_(options_.watchdog->board().open(identity_.name, identity_.key)) {
