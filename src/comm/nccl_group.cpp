@@ -48,8 +48,8 @@ class NcclPending final : public Ticket::Pending {
 
 }  // namespace
 
-NcclGroup::NcclGroup(NcclCommHandle comm, GroupIdentity identity, const NcclOptions& options)
-    : options_(options),
+NcclGroup::NcclGroup(NcclCommHandle comm, GroupIdentity identity, NcclOptions options)
+    : options_(std::move(options)),
       identity_(std::move(identity)),
       comm_(std::move(comm)),
       progress_(options_.watchdog->board().open(identity_.name, identity_.key)) {

@@ -26,7 +26,7 @@ namespace wan::comm {
 class NcclGroup final : public WatchedGroup {
  public:
   /// On the current device.
-  NcclGroup(NcclCommHandle comm, GroupIdentity identity, const NcclOptions& options);
+  NcclGroup(NcclCommHandle comm, GroupIdentity identity, NcclOptions options);
   NcclGroup(const NcclGroup&) = delete;
   NcclGroup& operator=(const NcclGroup&) = delete;
   ~NcclGroup() override;
