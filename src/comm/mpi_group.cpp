@@ -31,10 +31,6 @@ std::vector<int> world_ranks_of(MPI_Comm comm, int size) {
 
 }  // namespace
 
-std::string CallRecord::describe() const {
-  return fmt::format("{} number {} ({} bytes)", to_string(operation), number, bytes);
-}
-
 MpiGroup::MpiGroup(CommHandle comm, std::string name, const MpiOptions& options)
     : comm_(std::move(comm)), name_(std::move(name)), options_(options) {
   WAN_CHECK(options.timeout_s > 0, "a timeout of {} s", options.timeout_s);

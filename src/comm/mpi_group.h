@@ -6,20 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "comm/communicator.h"
+#include "comm/call_record.h"
 #include "comm/mpi.h"
 #include "comm/mpi_support.h"
 
 namespace wan::comm {
-
-/// One call, as errors name it.
-struct CallRecord {
-  Operation operation = Operation::barrier;
-  std::uint64_t number = 0;  ///< counts the calls on the group from 0
-  std::size_t bytes = 0;     ///< of the longer of what is sent and what is received
-
-  std::string describe() const;  ///< "all_gather number 17 (4096 bytes)"
-};
 
 /// What a communicator and its collectives under way share.
 class MpiGroup {

@@ -1,15 +1,11 @@
 #pragma once
 
-#include <mpi.h>
-
 #include <functional>
-#include <numeric>
+#include <memory>
 #include <ostream>
 #include <string>
 #include <vector>
 
-#include "comm/deferred.h"
-#include "comm/local.h"
 #include "comm/mpi.h"
 
 namespace wan::comm::test {
@@ -32,22 +28,8 @@ struct Backend {
 
 inline std::ostream& operator<<(std::ostream& out, const Backend& backend) { return out << backend.name; }
 
-/// Those that fit the number of ranks this program was started with.
-inline std::vector<Backend> backends() {
-  const auto as_it_is = [](std::unique_ptr<Communicator> inner) { return inner; };
-  std::vector<Backend> all{
-      {.name = "mpi", .wrap = as_it_is, .options = {.timeout_s = patience_s}},
-      // A limit of 7 sends small test data the way of messages over 2 GiB.
-      {.name = "mpi_large", .wrap = as_it_is, .options = {.timeout_s = patience_s, .largest_count = 7}},
-      {.name = "deferred", .wrap = make_deferred, .options = {.timeout_s = patience_s}}};
-  if (MpiEnvironment().size() == 1) {
-    all.push_back(
-        {.name = "local",
-         .wrap = [](const std::unique_ptr<Communicator>& inner) { return make_local(inner->name()); },
-         .options = {}});
-  }
-  return all;
-}
+/// Those that fit the number of ranks this program was started with: each program brings its own.
+std::vector<Backend> backends();
 
 /// Bytes that tell seed, rank and place apart.
 inline std::byte pattern(unsigned seed, int rank, std::size_t index) {

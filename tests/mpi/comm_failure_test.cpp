@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <mpi.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "comm/deferred.h"
+#include "comm/local.h"
 #include "mpi/comm_backends.h"
 #include "wan/error.h"
 

@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "comm/communicator.h"
+
+namespace wan::comm {
+
+/// One call, as errors name it.
+struct CallRecord {
+  Operation operation = Operation::barrier;
+  std::uint64_t number = 0;  ///< counts the calls on the group from 0
+  std::size_t bytes = 0;     ///< of the longer of what is sent and what is received
+
+  std::string describe() const;  ///< "all_gather number 17 (4096 bytes)"
+};
+
+}  // namespace wan::comm

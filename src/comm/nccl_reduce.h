@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "comm/communicator.h"
+
+namespace wan::comm {
+
+/// values = gathered[0] op gathered[1] op ..., in this order, with gathered [ranks][count]: the same bits
+/// wherever the same values were gathered. Sums of integers wrap around; a maximum is NaN where any rank has
+/// NaN. Device memory. Returns the launch's error.
+cudaError_t fold_in_rank_order(const float* gathered, float* values, std::size_t count, int ranks,
+                               ReduceOp op, cudaStream_t stream);
+cudaError_t fold_in_rank_order(const std::int64_t* gathered, std::int64_t* values, std::size_t count,
+                               int ranks, ReduceOp op, cudaStream_t stream);
+
+}  // namespace wan::comm
