@@ -20,6 +20,9 @@ void check_shapes(const at::Tensor& qkv, const RotaryTable& table, std::span<con
                 3 * first.size(0) * chunks * first.size(3) * first.size(4) == qkv.size(1),
             "qkv [{}, {}] does not fill {} buffers of {} parts, {} tokens, {} heads of {}", qkv.size(0),
             qkv.size(1), chunks, first.size(0), first.size(1), first.size(3), first.size(4));
+  WAN_CHECK(first.const_data_ptr() != qkv.const_data_ptr() ||
+                (first.size(0) == 1 && chunks == 1 && qkv.is_contiguous() && first.is_contiguous()),
+            "only one part and one chunk of a contiguous product can be packed in place");
   for (const at::Tensor& buffer : buffers) {
     WAN_CHECK(buffer.sizes() == first.sizes() && buffer.scalar_type() == qkv.scalar_type(),
               "the chunks' buffers differ in shape or type");
