@@ -29,6 +29,7 @@ void Block::project_qkv(const at::Tensor& input, const kernels::RotaryTable& rot
                         SequenceExchange& exchange) const {
   const SequenceShape& shape = exchange.shape();
   std::vector<at::Tensor> buffers;  // [parts, local_tokens, 3, heads_per_chunk, head_dim] each
+  buffers.reserve(static_cast<std::size_t>(shape.head_chunks));
   for (int chunk = 0; chunk < shape.head_chunks; ++chunk) buffers.push_back(exchange.qkv_buffer(chunk));
   const bool in_place =
       shape.parts == 1 && shape.head_chunks == 1;  // the buffer is laid out as the product is

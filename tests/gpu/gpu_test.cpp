@@ -39,7 +39,7 @@ void expect_equal_but_for_roundings(const at::Tensor& actual, const at::Tensor& 
   std::printf("  %-44s %lld of %lld elements rounded otherwise\n", what, static_cast<long long>(differing),
               static_cast<long long>(wide.numel()));
   EXPECT_LE(static_cast<double>(differing), share * static_cast<double>(wide.numel()) + 2) << what;
-  const double typical = wide.square().mean().sqrt().item<double>();
+  const auto typical = wide.square().mean().sqrt().item<double>();
   const at::Tensor steps = difference / ((wide.abs() + typical) / 128);  // bf16 keeps 8 significant bits
   EXPECT_LE(steps.max().item<double>(), 2.0) << what;
 }

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <exception>
 #include <functional>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -192,7 +193,8 @@ int run(const std::vector<std::string>& arguments) {
   }
   const c10::InferenceMode no_gradients;
   std::vector<std::int64_t> sizes;
-  for (const std::string& argument : arguments) sizes.push_back(std::stoll(argument));
+  std::ranges::transform(arguments, std::back_inserter(sizes),
+                         [](const std::string& argument) { return std::stoll(argument); });
   if (sizes.empty()) sizes = {32760, 75600};
   fmt::print("| {:<44} | {:<28} | {:>8} | {:<15} |\n| --- | --- | --- | --- |\n", "kernel", "shape", "ms",
              "rate");

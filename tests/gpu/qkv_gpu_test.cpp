@@ -43,7 +43,7 @@ class NormRotatePackGpu : public GpuTest, public testing::WithParamInterface<Pac
 
   /// The result of the CPU path in `type`.
   at::Tensor on_cpu(at::ScalarType type) const {
-    const at::Tensor all = poisoned(type);
+    at::Tensor all = poisoned(type);
     const std::vector<at::Tensor> buffers = all.unbind(0);
     const at::Tensor norm_q = norm_q_.to(type);
     const at::Tensor norm_k = norm_k_.to(type);

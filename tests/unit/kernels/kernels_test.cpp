@@ -114,8 +114,8 @@ TEST(Rotary, TurnsAdjacentPairsByTheGridPosition) {
   }
   const at::Tensor x = at::randn({grid.tokens(), 2, head_dim});
   const at::Tensor turned = apply_rotary(x, table);
-  const float a = x[token][1][2].item<float>();
-  const float b = x[token][1][3].item<float>();
+  const auto a = x[token][1][2].item<float>();
+  const auto b = x[token][1][3].item<float>();
   const double angle = std::pow(10000.0, -2.0 * 1 / 8.0);  // pair 1 of the frame axis
   EXPECT_NEAR(turned[token][1][2].item<float>(), a * std::cos(angle) - b * std::sin(angle), 1e-5);
   EXPECT_NEAR(turned[token][1][3].item<float>(), a * std::sin(angle) + b * std::cos(angle), 1e-5);
