@@ -17,6 +17,8 @@ apt_packages=(
   libgtest-dev libgmock-dev)
 # torch is pinned: the program links its libraries, and its kernels decide the last bits of a video.
 pip_requirements=("torch==2.11.0" "cmake>=4" numpy safetensors h5py sentencepiece)
+# Only its CUDA headers are used (attention for Hopper GPUs), so none of its Python dependencies; of no use without nvcc.
+header_requirements=("flashinfer-python==0.6.0")
 
 venv=$project/.venv
 unfinished=$venv/.wan_unfinished  # there while pip works: a .venv left by an interrupted run is made anew
@@ -59,9 +61,13 @@ install_apt_packages() {
   rm -f "$log"
 }
 
-# Prints each requirement that the environment does not meet; fails when its Python does not run.
+has_nvcc() {
+  [ -n "${CUDACXX-}" ] || command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]
+}
+
+# Prints each of the given requirements that the environment does not meet; fails when its Python does not run.
 unmet_requirements() {
-  "$venv/bin/python" -I - "${pip_requirements[@]}" <<'PYTHON'
+  "$venv/bin/python" -I - "$@" <<'PYTHON'
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -95,18 +101,25 @@ install_python_packages() {
     rm -rf -- "$venv"
   fi
   [ -x "$venv/bin/python" ] || make_venv
-  local unmet
-  unmet=$(unmet_requirements) || die "$venv/bin/python does not run; remove $venv and try again"
-  if [ -z "$unmet" ]; then
-    say "Python environment: .venv has ${pip_requirements[*]}"
-    return
-  fi
+  local added=0
+  pip_install "(torch and its CUDA libraries take 5 GB of disk)" "" "${pip_requirements[@]}"
+  if has_nvcc; then pip_install "(45 MB of headers)" --no-deps "${header_requirements[@]}"; fi
+  [ "$added" -ne 0 ] || say "Python environment: .venv has ${pip_requirements[*]}"
+}
+
+# pip_install NOTE OPTION REQUIREMENT...: installs those not met, and counts them in `added`.
+pip_install() {
+  local note=$1 option=$2 unmet
+  shift 2
+  unmet=$(unmet_requirements "$@") || die "$venv/bin/python does not run; remove $venv and try again"
+  [ -n "$unmet" ] || return 0
   mapfile -t unmet <<<"$unmet"
-  say "Python environment: installing ${unmet[*]} (torch and its CUDA libraries take 5 GB of disk)"
+  added=$((added + ${#unmet[@]}))
+  say "Python environment: installing ${unmet[*]} $note"
   : >"$unfinished"
   # No cache: it would lie outside the checkout and double the disk space.
   "$venv/bin/python" -m pip install --quiet --no-input --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
-    "${unmet[@]}" </dev/null || die "pip could not install ${unmet[*]} (its message is above); run again to go on"
+    ${option:+"$option"} "${unmet[@]}" </dev/null || die "pip could not install ${unmet[*]} (its message is above); run again to go on"
   rm -f -- "$unfinished"
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the project's style: clang-format on every C++ file, clang-tidy on every source file (or on those named).
+# Checks the project's style: clang-format on every C++ and CUDA file, clang-tidy on every source file (or on those named).
 #
 #   tests/lint.sh [file.cpp ...]
 #
@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [[ -f build/compile_commands.json ]] || { echo "tests/lint.sh: build/ is not configured; run jobs/build.sh first" >&2; exit 2; }
 
-mapfile -t formatted < <(git ls-files '*.h' '*.cpp')
+mapfile -t formatted < <(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
 clang-format --dry-run --Werror "${formatted[@]}"
 
 mkdir -p build/lint

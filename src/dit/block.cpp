@@ -2,9 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include <vector>
+
 #include "kernels/attention.h"
 #include "kernels/linear.h"
 #include "kernels/normalization.h"
+#include "kernels/qkv.h"
 
 namespace wan::dit {
 
@@ -24,33 +27,24 @@ at::Tensor Block::self_attention(const at::Tensor& x, const at::Tensor& modulati
 
 void Block::project_qkv(const at::Tensor& input, const kernels::RotaryTable& rotary,
                         SequenceExchange& exchange) const {
-  const std::int64_t dim = input.size(1);
   const SequenceShape& shape = exchange.shape();
-  const at::Tensor qkv = [&] {
+  std::vector<at::Tensor> buffers;  // [parts, local_tokens, 3, heads_per_chunk, head_dim] each
+  buffers.reserve(static_cast<std::size_t>(shape.head_chunks));
+  for (int chunk = 0; chunk < shape.head_chunks; ++chunk) buffers.push_back(exchange.qkv_buffer(chunk));
+  const bool in_place =
+      shape.parts == 1 && shape.head_chunks == 1;  // the buffer is laid out as the product is
+  at::Tensor qkv = in_place ? buffers.front().view({shape.local_tokens, -1})
+                            : at::empty({shape.local_tokens, 3 * input.size(1)},
+                                        buffers.front().options());  // [local_tokens, 3 * dim]
+  {
     const auto scope = clock.measure(Part::linear);
-    return kernels::linear(input, weights.qkv_weight, weights.qkv_bias);  // [local_tokens, 3 * dim]
-  }();
-  const auto scope = clock.measure(Part::elementwise);
-  const auto in_heads = [&](const at::Tensor& value) {
-    return value.unflatten(1, {heads, -1});
-  };  // [local_tokens, heads, head_dim]
-  const std::array<at::Tensor, 3> parts{
-      kernels::apply_rotary(in_heads(kernels::rms_norm(qkv.narrow(1, 0, dim), weights.norm_q, eps)), rotary),
-      kernels::apply_rotary(in_heads(kernels::rms_norm(qkv.narrow(1, dim, dim), weights.norm_k, eps)),
-                            rotary),
-      in_heads(qkv.narrow(1, 2 * dim, dim))};
-  for (int chunk = 0; chunk < shape.head_chunks; ++chunk) {
-    at::Tensor buffer = exchange.qkv_buffer(chunk);  // [parts, local_tokens, 3, heads_per_chunk, head_dim]
-    for (std::int64_t which = 0; which < 3; ++which) {
-      const at::Tensor by_owner =
-          parts[which]
-              .unflatten(1, {shape.parts, shape.head_chunks, -1})  // [local_tokens, parts, chunks, hpc, hd]
-              .select(2, chunk)
-              .transpose(0, 1);  // [parts, local_tokens, heads_per_chunk, head_dim]
-      buffer.select(2, which).copy_(by_owner);
-    }
-    exchange.launch_qkv(chunk);
+    kernels::linear_out(qkv, input, weights.qkv_weight, weights.qkv_bias);
   }
+  {
+    const auto scope = clock.measure(Part::elementwise);
+    kernels::norm_rotate_pack(qkv, {.q = weights.norm_q, .k = weights.norm_k, .eps = eps}, rotary, buffers);
+  }
+  for (int chunk = 0; chunk < shape.head_chunks; ++chunk) exchange.launch_qkv(chunk);
 }
 
 void Block::attend_chunk(int chunk, SequenceExchange& exchange) const {
@@ -114,9 +108,8 @@ at::Tensor Block::feed_forward(const at::Tensor& x, const at::Tensor& modulation
   }();  // [local_tokens, dim]
   const auto scope = clock.measure(Part::linear);
   const at::Tensor hidden =
-      kernels::gelu_tanh(kernels::linear(input, weights.ffn_0_weight, weights.ffn_0_bias));
-  return kernels::linear(hidden, weights.ffn_2_weight,
-                         weights.ffn_2_bias);  // [local_tokens, ffn_dim] -> [local_tokens, dim]
+      kernels::linear_gelu(input, weights.ffn_0_weight, weights.ffn_0_bias);  // [local_tokens, ffn_dim]
+  return kernels::linear(hidden, weights.ffn_2_weight, weights.ffn_2_bias);   // [local_tokens, dim]
 }
 
 }  // namespace wan::dit

@@ -14,7 +14,7 @@ void TextCondition::embed(const StemWeights& weights, std::int64_t text_len) {
   const at::Tensor padded =
       at::constant_pad_nd(context_, {0, 0, 0, text_len - context_.size(0)});  // [text_len, text_dim]
   const at::Tensor hidden =
-      kernels::gelu_tanh(kernels::linear(padded, weights.text_0_weight, weights.text_0_bias));
+      kernels::linear_gelu(padded, weights.text_0_weight, weights.text_0_bias);     // [text_len, dim]
   embedded_ = kernels::linear(hidden, weights.text_2_weight, weights.text_2_bias);  // [text_len, dim]
 }
 

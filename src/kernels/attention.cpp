@@ -2,19 +2,122 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+
+#include "core/check.h"
+#include "kernels/cuda/attention.h"
+#include "kernels/device.h"
 
 namespace wan::kernels {
 namespace {
 
+struct Name {
+  AttentionBackend backend;
+  std::string_view text;
+};
+constexpr std::array<Name, 5> names{{{AttentionBackend::automatic, "automatic"},
+                                     {AttentionBackend::cudnn, "cudnn"},
+                                     {AttentionBackend::flashinfer, "flashinfer"},
+                                     {AttentionBackend::math, "math"},
+                                     {AttentionBackend::reference, "reference"}}};
+
+constexpr std::int64_t cudnn_max_head_dim = 128;
+
 /// [rows, heads, head_dim] -> [1, heads, rows, head_dim], a view.
 at::Tensor heads_first(const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); }
 
+/// [1, heads, rows, head_dim] -> [rows, heads, head_dim], a view.
+at::Tensor rows_first(const at::Tensor& x) { return x.squeeze(0).transpose(0, 1); }
+
+bool is_available(AttentionBackend backend, const at::Device& device, at::ScalarType type,
+                  std::int64_t head_dim) {
+  switch (backend) {
+    case AttentionBackend::cudnn:
+      return device.is_cuda() && (type == at::kBFloat16 || type == at::kHalf) && head_dim % 8 == 0 &&
+             head_dim <= cudnn_max_head_dim;
+    case AttentionBackend::flashinfer:
+      if constexpr (with_cuda) return device.is_cuda() && cuda::has_flashinfer(device, type, head_dim);
+      return false;
+    default:
+      return true;
+  }
+}
+
+at::Tensor attend_cudnn(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  return rows_first(std::get<0>(at::_scaled_dot_product_cudnn_attention(
+      heads_first(q), heads_first(k), heads_first(v), /*attn_bias=*/{}, /*compute_log_sumexp=*/false)));
+}
+
+at::Tensor attend_math(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  if (!q.is_cuda()) {
+    return rows_first(at::scaled_dot_product_attention(heads_first(q), heads_first(k), heads_first(v)));
+  }
+  return rows_first(std::get<0>(at::_scaled_dot_product_efficient_attention(
+      heads_first(q), heads_first(k), heads_first(v), /*attn_bias=*/{}, /*compute_log_sumexp=*/false)));
+}
+
+void check_available(AttentionBackend backend, const at::Tensor& q) {
+  if (is_available(backend, q.device(), q.scalar_type(), q.size(2))) return;
+  std::string others;
+  for (const AttentionBackend other : available_attention_backends(q.device(), q.scalar_type(), q.size(2))) {
+    others += fmt::format("{}{}", others.empty() ? "" : ", ", to_string(other));
+  }
+  fail<UsageError>(
+      "attention backend '{}' cannot take {} with head_dim {} on {} in this build; available: {}",
+      to_string(backend), at::toString(q.scalar_type()), q.size(2), q.device().str(), others);
+}
+
 }  // namespace
 
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  const at::Tensor out = at::scaled_dot_product_attention(heads_first(q), heads_first(k), heads_first(v));
-  return out.squeeze(0).transpose(0, 1);  // [queries, heads, head_dim]
+std::string_view to_string(AttentionBackend backend) {
+  return std::ranges::find(names, backend, &Name::backend)->text;
+}
+
+AttentionBackend parse_attention_backend(std::string_view name) {
+  const auto* const found = std::ranges::find(names, name, &Name::text);
+  if (found == names.end()) {
+    fail<UsageError>(
+        "attention backend '{}' is not known; one of automatic, cudnn, flashinfer, math, reference", name);
+  }
+  return found->backend;
+}
+
+AttentionBackend attention_backend_for(const at::Device& device, at::ScalarType type, std::int64_t head_dim) {
+  return is_available(AttentionBackend::cudnn, device, type, head_dim) ? AttentionBackend::cudnn
+                                                                       : AttentionBackend::math;
+}
+
+std::vector<AttentionBackend> available_attention_backends(const at::Device& device, at::ScalarType type,
+                                                           std::int64_t head_dim) {
+  std::vector<AttentionBackend> result;
+  for (const Name& name : names) {
+    if (name.backend != AttentionBackend::automatic && is_available(name.backend, device, type, head_dim)) {
+      result.push_back(name.backend);
+    }
+  }
+  return result;
+}
+
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     AttentionBackend backend) {
+  if (backend == AttentionBackend::automatic) {
+    backend = attention_backend_for(q.device(), q.scalar_type(), q.size(2));
+  }
+  check_available(backend, q);
+  switch (backend) {
+    case AttentionBackend::cudnn:
+      return attend_cudnn(q, k, v);
+    case AttentionBackend::flashinfer:
+      if constexpr (with_cuda) return cuda::flashinfer_attention(q, k, v);
+      break;
+    case AttentionBackend::reference:
+      return attention_reference(q, k, v);
+    default:
+      break;
+  }
+  return attend_math(q, k, v);
 }
 
 at::Tensor attention_reference(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {

@@ -4,21 +4,27 @@
 
 namespace wan::kernels {
 
+// On a GPU these are kernels of kernels/cuda, which throw Error for what they do not take: rows must be a
+// multiple of 8 elements, dense, and aligned to 16 bytes.
+
 /// Layer norm without parameters, then x * (1 + scale) + shift (spec 5.6). x: fp32 [tokens, dim]; scale,
 /// shift: fp32 [dim]. The result [tokens, dim] is rounded to `out_type`, the type of the linear layer it
-/// feeds.
+/// feeds. `round_norm` rounds the normed value to bf16 before scale and shift: block 0's first norm in bf16
+/// arithmetic, where the stream is still bf16 (spec 5.9).
 at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
-                               double eps, at::ScalarType out_type);
+                               double eps, at::ScalarType out_type, bool round_norm = false);
 
-/// Layer norm with learned weight and bias [dim] (norm3). x: fp32 [tokens, dim].
+/// Layer norm with learned weight and bias [dim], fp32 or bf16 (norm3). x: fp32 [tokens, dim].
 at::Tensor layer_norm_affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                              double eps, at::ScalarType out_type);
 
-/// Root-mean-square norm over the last axis times weight [dim]; statistics in fp32, result in x's type
-/// (spec 5.6: over all heads together). x: [tokens, dim].
+/// Root-mean-square norm over the last axis times weight [dim]; statistics in fp32, rounded to
+/// x's type before and after the weight (spec 5.6: over all heads together; 5.9). x: fp32 or bf16 [tokens,
+/// dim], any distance between rows; weight in x's type.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-/// x += gate * y, in place. x: fp32 [tokens, dim]; y: [tokens, dim]; gate: fp32 [dim], undefined for 1.
+/// x += gate * y, in place. x: fp32 [tokens, dim]; y: fp32 or bf16 [tokens, dim]; gate: fp32 [dim], undefined
+/// for 1.
 void add_gated(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate);
 
 }  // namespace wan::kernels

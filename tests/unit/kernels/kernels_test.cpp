@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,6 +8,7 @@
 #include "kernels/linear.h"
 #include "kernels/normalization.h"
 #include "kernels/rotary.h"
+#include "wan/error.h"
 
 namespace wan::kernels {
 namespace {
@@ -41,6 +43,29 @@ TEST(Attention, TakesStridedInputs) {
   const at::Tensor packed =
       attention(qkv.select(1, 0).contiguous(), qkv.select(1, 1).contiguous(), qkv.select(1, 2).contiguous());
   EXPECT_LT(error(strided, packed), 1e-6);
+}
+
+TEST(Attention, BackendsByNameAndByWhatTheyTake) {
+  for (const AttentionBackend backend :
+       {AttentionBackend::automatic, AttentionBackend::cudnn, AttentionBackend::flashinfer,
+        AttentionBackend::math, AttentionBackend::reference}) {
+    EXPECT_EQ(parse_attention_backend(to_string(backend)), backend);
+  }
+  EXPECT_THROW(parse_attention_backend("cuDNN"), UsageError);
+  EXPECT_EQ(attention_backend_for(at::kCPU, at::kFloat, 24), AttentionBackend::math);
+  EXPECT_EQ(available_attention_backends(at::kCPU, at::kBFloat16, 128),
+            (std::vector{AttentionBackend::math, AttentionBackend::reference}));
+  const at::Tensor q = at::randn({3, 1, 8});
+  EXPECT_LT(
+      error(attention(q, q, q, AttentionBackend::reference), attention(q, q, q, AttentionBackend::math)),
+      1e-6);
+  try {
+    attention(q, q, q, AttentionBackend::cudnn);
+    FAIL() << "cuDNN took CPU tensors";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("'cudnn' cannot take Float with head_dim 8 on cpu"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("available: math, reference"));
+  }
 }
 
 TEST(Normalization, LayerNormModulateByItsFormula) {
@@ -89,8 +114,8 @@ TEST(Rotary, TurnsAdjacentPairsByTheGridPosition) {
   }
   const at::Tensor x = at::randn({grid.tokens(), 2, head_dim});
   const at::Tensor turned = apply_rotary(x, table);
-  const float a = x[token][1][2].item<float>();
-  const float b = x[token][1][3].item<float>();
+  const auto a = x[token][1][2].item<float>();
+  const auto b = x[token][1][3].item<float>();
   const double angle = std::pow(10000.0, -2.0 * 1 / 8.0);  // pair 1 of the frame axis
   EXPECT_NEAR(turned[token][1][2].item<float>(), a * std::cos(angle) - b * std::sin(angle), 1e-5);
   EXPECT_NEAR(turned[token][1][3].item<float>(), a * std::sin(angle) + b * std::cos(angle), 1e-5);

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+namespace wan::kernels::cuda {
+
+/// bf16 [tokens, heads, 128] anywhere in memory: the elements of a head are neighbours, strides are in
+/// elements.
+struct HeadRows {
+  void* data = nullptr;
+  std::int64_t token_stride = 0;
+  std::int64_t head_stride = 0;
+};
+
+/// softmax(q k^T * scale) v per head, no mask.
+struct AttentionCall {
+  HeadRows q;    ///< [queries, heads, 128]
+  HeadRows k;    ///< [keys, heads, 128]
+  HeadRows v;    ///< [keys, heads, 128]
+  HeadRows out;  ///< [queries, heads, 128]
+  int queries = 0;
+  int keys = 0;
+  int heads = 0;
+  float scale = 0;
+};
+
+/// FlashInfer's prefill kernel for compute capability 9.0. Returns what the launch returned; throws what
+/// FlashInfer throws (std::exception) when the kernel cannot be set up.
+cudaError_t launch_flashinfer_sm90(const AttentionCall& call, cudaStream_t stream);
+
+}  // namespace wan::kernels::cuda

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <span>
+
+#include "kernels/qkv.h"
+
+namespace wan::kernels::cuda {
+
+/// GPU counterpart of kernels::norm_rotate_pack, one kernel on the current stream. head_dim must be a
+/// multiple of 8, the buffers contiguous and at most 64.
+void norm_rotate_pack(const at::Tensor& qkv, const QkNorm& norm, const RotaryTable& table,
+                      std::span<const at::Tensor> buffers);
+
+}  // namespace wan::kernels::cuda

@@ -1,0 +1,36 @@
+#include "kernels/residual.h"
+
+#include <ATen/ATen.h>
+
+#include "kernels/cuda/normalization.h"
+#include "kernels/device.h"
+
+namespace wan::kernels {
+
+at::Tensor add_gated_layer_norm_modulate(at::Tensor& x, const GatedResidual& residual,
+                                         const at::Tensor& scale, const at::Tensor& shift, double eps,
+                                         at::ScalarType out_type) {
+  if constexpr (with_cuda) {
+    if (x.is_cuda()) {
+      return cuda::layer_norm(
+          x, {.y = residual.y, .gate = residual.gate},
+          {.weight = scale, .bias = shift, .around_one = true, .eps = eps, .out_type = out_type});
+    }
+  }
+  add_gated(x, residual.y, residual.gate);
+  return layer_norm_modulate(x, scale, shift, eps, out_type);  // [tokens, dim]
+}
+
+at::Tensor add_gated_layer_norm_affine(at::Tensor& x, const GatedResidual& residual, const at::Tensor& weight,
+                                       const at::Tensor& bias, double eps, at::ScalarType out_type) {
+  if constexpr (with_cuda) {
+    if (x.is_cuda()) {
+      return cuda::layer_norm(x, {.y = residual.y, .gate = residual.gate},
+                              {.weight = weight, .bias = bias, .eps = eps, .out_type = out_type});
+    }
+  }
+  add_gated(x, residual.y, residual.gate);
+  return layer_norm_affine(x, weight, bias, eps, out_type);  // [tokens, dim]
+}
+
+}  // namespace wan::kernels

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "kernels/normalization.h"
+
+namespace wan::kernels {
+
+/// What a sub-layer gives back to the residual stream: x += gate * y.
+struct GatedResidual {
+  const at::Tensor& y;     ///< fp32 or bf16 [tokens, dim]
+  const at::Tensor& gate;  ///< fp32 [dim], undefined for 1
+};
+
+// One sub-layer's residual and the next one's norm together: on a GPU x is read and written once for both.
+// x: fp32 [tokens, dim], updated in place; the normed rows [tokens, dim] are returned.
+
+/// add_gated, then layer_norm_modulate.
+at::Tensor add_gated_layer_norm_modulate(at::Tensor& x, const GatedResidual& residual,
+                                         const at::Tensor& scale, const at::Tensor& shift, double eps,
+                                         at::ScalarType out_type);
+
+/// add_gated, then layer_norm_affine.
+at::Tensor add_gated_layer_norm_affine(at::Tensor& x, const GatedResidual& residual, const at::Tensor& weight,
+                                       const at::Tensor& bias, double eps, at::ScalarType out_type);
+
+}  // namespace wan::kernels

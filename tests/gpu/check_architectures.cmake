@@ -1,0 +1,21 @@
+# cmake -DPROGRAM=file -DCUOBJDUMP=tool -DARCHITECTURES=80,86 -P check_architectures.cmake
+# Fails unless PROGRAM holds GPU machine code for each architecture.
+if(NOT EXISTS "${CUOBJDUMP}")
+  message(STATUS "skipped: cuobjdump, which comes with the CUDA toolkit, is not here")
+  return()
+endif()
+execute_process(COMMAND ${CUOBJDUMP} --list-elf ${PROGRAM} OUTPUT_VARIABLE listing ERROR_VARIABLE errors RESULT_VARIABLE status)
+if(NOT status EQUAL 0)
+  message(FATAL_ERROR "${CUOBJDUMP} --list-elf ${PROGRAM} failed (${status}): ${errors}")
+endif()
+string(REPLACE "," ";" architectures "${ARCHITECTURES}")
+foreach(architecture IN LISTS architectures)
+  # A cuobjdump older than the compiler lists sm_90a without its letter.
+  string(REGEX REPLACE "([a-z])$" "\\1?" pattern "${architecture}")
+  string(REGEX MATCHALL "\\.sm_${pattern}\\.cubin" found "${listing}")
+  list(LENGTH found count)
+  message(STATUS "sm_${architecture}: ${count} objects")
+  if(count EQUAL 0)
+    message(FATAL_ERROR "${PROGRAM} holds no code for sm_${architecture}:\n${listing}")
+  endif()
+endforeach()

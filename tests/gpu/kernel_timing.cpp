@@ -1,0 +1,220 @@
+// Times every kernel of the transformer at full size on the first GPU and prints one table.
+//
+//   kernel_timing [tokens ...]        (default: 32760 75600, 480p and 720p)
+//
+// Random data; three calls to warm up, then the median of fifteen, each between two CUDA events. GB/s counts
+// the bytes that the kernel must read and write once; parameters of one row are not counted.
+#include <ATen/ATen.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <functional>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include "core/check.h"
+#include "kernels/attention.h"
+#include "kernels/linear.h"
+#include "kernels/normalization.h"
+#include "kernels/qkv.h"
+#include "kernels/residual.h"
+
+namespace wan::kernels {
+namespace {
+
+constexpr std::int64_t heads = 40;
+constexpr std::int64_t head_dim = 128;
+constexpr std::int64_t dim = heads * head_dim;
+constexpr std::int64_t ffn_dim = 13824;
+constexpr std::int64_t text_tokens = 512;
+constexpr double eps = 1e-6;
+constexpr int warm_up_calls = 3;
+constexpr int timed_calls = 15;
+
+void check_cuda(cudaError_t status) {
+  if (status != cudaSuccess) fail("CUDA runtime: {}", cudaGetErrorString(status));
+}
+
+class Event {
+ public:
+  Event() { check_cuda(cudaEventCreate(&event_)); }
+  ~Event() { static_cast<void>(cudaEventDestroy(event_)); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  void record() { check_cuda(cudaEventRecord(event_, c10::cuda::getCurrentCUDAStream().stream())); }
+  float ms_since(const Event& start) const {
+    float ms = 0;
+    check_cuda(cudaEventSynchronize(event_));
+    check_cuda(cudaEventElapsedTime(&ms, start.event_, event_));
+    return ms;
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+double median_ms(const std::function<void()>& call) {
+  for (int i = 0; i < warm_up_calls; ++i) call();
+  std::vector<float> times_ms;
+  for (int i = 0; i < timed_calls; ++i) {
+    Event start;
+    Event stop;
+    start.record();
+    call();
+    stop.record();
+    times_ms.push_back(stop.ms_since(start));
+  }
+  std::ranges::nth_element(times_ms, times_ms.begin() + timed_calls / 2);
+  return times_ms[timed_calls / 2];
+}
+
+void print_row(const std::string& kernel, const std::string& shape, double ms, double rate,
+               const char* unit) {
+  fmt::print("| {:<44} | {:<28} | {:>8.3f} | {:>7.0f} {:<7} |\n", kernel, shape, ms, rate, unit);
+  static_cast<void>(std::fflush(stdout));
+}
+
+/// `bytes_per_element`: read and written, per element of [tokens, columns].
+void time_rows(const std::string& kernel, std::int64_t tokens, std::int64_t columns, double bytes_per_element,
+               const std::function<void()>& call) {
+  const double ms = median_ms(call);
+  const double bytes = static_cast<double>(tokens) * static_cast<double>(columns) * bytes_per_element;
+  print_row(kernel, fmt::format("{} x {}", tokens, columns), ms, bytes / ms / 1e6, "GB/s");
+}
+
+at::TensorOptions bf16() { return at::TensorOptions(at::kCUDA).dtype(at::kBFloat16); }
+
+void time_norms(std::int64_t tokens) {
+  at::Tensor x = at::randn({tokens, dim}, at::kCUDA);
+  const at::Tensor y = at::randn({tokens, dim}, bf16());
+  const at::Tensor scale = at::randn({dim}, at::kCUDA);
+  const at::Tensor shift = at::randn({dim}, at::kCUDA);
+  const at::Tensor gate = at::randn({dim}, at::kCUDA) / 100;  // x grows with each call, and must stay finite
+  const at::Tensor weight = at::randn({dim}, bf16());
+  const at::Tensor none;
+  time_rows("layer_norm_modulate", tokens, dim, 4 + 2,
+            [&] { layer_norm_modulate(x, scale, shift, eps, at::kBFloat16); });
+  time_rows("layer_norm_affine", tokens, dim, 4 + 2,
+            [&] { layer_norm_affine(x, weight, weight, eps, at::kBFloat16); });
+  time_rows("add_gated", tokens, dim, 4 + 2 + 4, [&] { add_gated(x, y, gate); });
+  time_rows("add_gated_layer_norm_modulate", tokens, dim, 4 + 2 + 4 + 2, [&] {
+    add_gated_layer_norm_modulate(x, {.y = y, .gate = gate}, scale, shift, eps, at::kBFloat16);
+  });
+  time_rows("add_gated_layer_norm_affine, no gate", tokens, dim, 4 + 2 + 4 + 2, [&] {
+    add_gated_layer_norm_affine(x, {.y = y, .gate = none}, weight, weight, eps, at::kBFloat16);
+  });
+  time_rows("rms_norm", tokens, dim, 2 + 2, [&] { rms_norm(y, weight, eps); });
+}
+
+void time_pack(std::int64_t tokens) {
+  const at::Tensor qkv = at::randn({tokens, 3 * dim}, bf16());
+  const at::Tensor weight = at::randn({dim}, bf16());
+  const RotaryTable table{.cos = at::randn({tokens, head_dim / 2}, at::kCUDA),
+                          .sin = at::randn({tokens, head_dim / 2}, at::kCUDA)};
+  const QkNorm norm{.q = weight, .k = weight, .eps = eps};
+  const at::Tensor in_place = qkv.view({1, tokens, 3, heads, head_dim});
+  time_rows("norm_rotate_pack in place (q and k)", tokens, 2 * dim, 2 + 2,
+            [&] { norm_rotate_pack(qkv, norm, table, std::array{in_place}); });
+  for (const std::int64_t chunks : {1, 5}) {
+    std::vector<at::Tensor> buffers;
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+      buffers.push_back(at::empty({2, tokens, 3, heads / 2 / chunks, head_dim}, bf16()));
+    }
+    time_rows(chunks == 1 ? "norm_rotate_pack, 2 parts, 1 chunk" : "norm_rotate_pack, 2 parts, 5 chunks",
+              tokens, 3 * dim, 2 + 2, [&] { norm_rotate_pack(qkv, norm, table, buffers); });
+  }
+}
+
+void time_product(const std::string& kernel, std::int64_t tokens, std::int64_t in, std::int64_t out,
+                  const std::function<void(const at::Tensor&, const at::Tensor&, const at::Tensor&)>& call) {
+  const at::Tensor x = at::randn({tokens, in}, bf16());
+  const at::Tensor weight = at::randn({out, in}, bf16()) / 100;
+  const at::Tensor bias = at::randn({out}, bf16());
+  const double ms = median_ms([&] { call(x, weight, bias); });
+  const double flop = 2.0 * static_cast<double>(tokens) * static_cast<double>(in) * static_cast<double>(out);
+  print_row(kernel, fmt::format("{} x {} -> {}", tokens, in, out), ms, flop / ms / 1e9, "TFLOP/s");
+}
+
+void time_products(std::int64_t tokens) {
+  using T = at::Tensor;
+  const auto plain = [](const T& x, const T& w, const T& b) { kernels::linear(x, w, b); };
+  T qkv = at::empty({tokens, 3 * dim}, bf16());
+  time_product("linear_out (QKV)", tokens, dim, 3 * dim,
+               [&](const T& x, const T& w, const T& b) { kernels::linear_out(qkv, x, w, b); });
+  time_product("linear (out, cross q, cross out)", tokens, dim, dim, plain);
+  time_product("linear (FFN up), without GELU", tokens, dim, ffn_dim, plain);
+  time_product("linear (FFN up), then GELU in place", tokens, dim, ffn_dim,
+               [](const T& x, const T& w, const T& b) {
+                 T hidden = kernels::linear(x, w, b);
+                 gelu_tanh_(hidden);
+               });
+  time_product("linear_gelu (FFN up)", tokens, dim, ffn_dim,
+               [](const T& x, const T& w, const T& b) { kernels::linear_gelu(x, w, b); });
+  time_product("linear (FFN down)", tokens, ffn_dim, dim, plain);
+}
+
+void time_attention(std::int64_t queries, std::int64_t keys, std::int64_t own_heads,
+                    AttentionBackend backend) {
+  const at::Tensor rows = at::randn({std::max(queries, keys), 3, own_heads, head_dim}, bf16());
+  const at::Tensor q = rows.select(1, 0).narrow(0, 0, queries);
+  const at::Tensor k = rows.select(1, 1).narrow(0, 0, keys);
+  const at::Tensor v = rows.select(1, 2).narrow(0, 0, keys);
+  const double ms = median_ms([&] { attention(q, k, v, backend); });
+  const double flop = 4.0 * static_cast<double>(queries) * static_cast<double>(keys) *
+                      static_cast<double>(own_heads * head_dim);
+  print_row(fmt::format("attention, {}", to_string(backend)),
+            fmt::format("{} x {} x {} heads", queries, keys, own_heads), ms, flop / ms / 1e9, "TFLOP/s");
+}
+
+void time_attentions(std::int64_t tokens) {
+  for (const AttentionBackend backend : available_attention_backends(at::kCUDA, at::kBFloat16, head_dim)) {
+    // ATen's other kernels are the fallback for toy models: seconds per call at this size.
+    if (backend == AttentionBackend::math || backend == AttentionBackend::reference) continue;
+    for (const std::int64_t own_heads : {heads, heads / 2, heads / 4}) {
+      time_attention(tokens, tokens, own_heads, backend);
+    }
+    time_attention(tokens, text_tokens, heads, backend);
+  }
+}
+
+int run(const std::vector<std::string>& arguments) {
+  if (c10::cuda::device_count() == 0) {
+    fmt::print("kernel_timing: no GPU on this machine\n");
+    return EXIT_FAILURE;
+  }
+  const c10::InferenceMode no_gradients;
+  std::vector<std::int64_t> sizes;
+  std::ranges::transform(arguments, std::back_inserter(sizes),
+                         [](const std::string& argument) { return std::stoll(argument); });
+  if (sizes.empty()) sizes = {32760, 75600};
+  fmt::print("| {:<44} | {:<28} | {:>8} | {:<15} |\n| --- | --- | --- | --- |\n", "kernel", "shape", "ms",
+             "rate");
+  for (const std::int64_t tokens : sizes) {
+    time_norms(tokens);
+    time_pack(tokens);
+    time_products(tokens);
+    time_attentions(tokens);
+  }
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace wan::kernels
+
+int main(int argc, char** argv) {
+  try {
+    return wan::kernels::run({argv + 1, argv + argc});
+  } catch (const std::exception& error) {
+    static_cast<void>(std::fprintf(stderr, "kernel_timing: %s\n", error.what()));
+    return EXIT_FAILURE;
+  }
+}

@@ -1,0 +1,160 @@
+// Fused and in-place kernels against the compositions that they replace.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <ostream>
+#include <vector>
+
+#include "kernels/linear.h"
+#include "kernels/qkv.h"
+#include "kernels/residual.h"
+#include "wan/error.h"
+
+namespace wan::kernels {
+namespace {
+
+constexpr double eps = 1e-6;
+
+TEST(LayerNorm, RoundsTheNormBeforeTheModulation) {
+  const at::Tensor x = at::randn({5, 24});
+  const at::Tensor scale = at::randn({24});
+  const at::Tensor shift = at::randn({24});
+  const at::Tensor normed = at::layer_norm(x, {24}, {}, {}, eps).to(at::kBFloat16).to(at::kFloat);
+  const at::Tensor rounded = layer_norm_modulate(x, scale, shift, eps, at::kFloat, /*round_norm=*/true);
+  EXPECT_TRUE(at::allclose(rounded, normed * (1 + scale) + shift, 1e-6, 1e-6));
+  EXPECT_GT((rounded - layer_norm_modulate(x, scale, shift, eps, at::kFloat)).abs().max().item<float>(),
+            1e-4);
+}
+
+class FusedResidual : public testing::TestWithParam<at::ScalarType> {};
+
+TEST_P(FusedResidual, IsAddGatedThenTheNorm) {
+  const at::ScalarType type = GetParam();
+  const at::Tensor x = at::randn({7, 40});
+  const at::Tensor y = at::randn({7, 40}).to(type);
+  const at::Tensor gate = at::randn({40});
+  const at::Tensor weight = at::randn({40});
+  const at::Tensor bias = at::randn({40});
+  at::Tensor expected_x = x.clone();
+  add_gated(expected_x, y, gate);
+
+  at::Tensor modulated_x = x.clone();
+  const at::Tensor modulated =
+      add_gated_layer_norm_modulate(modulated_x, {.y = y, .gate = gate}, weight, bias, eps, type);
+  EXPECT_TRUE(at::equal(modulated_x, expected_x));
+  EXPECT_TRUE(at::equal(modulated, layer_norm_modulate(expected_x, weight, bias, eps, type)));
+
+  const at::Tensor no_gate;
+  at::Tensor affine_x = x.clone();
+  const at::Tensor affine = add_gated_layer_norm_affine(affine_x, {.y = y, .gate = no_gate}, weight.to(type),
+                                                        bias.to(type), eps, type);
+  EXPECT_TRUE(at::allclose(affine_x, x + y.to(at::kFloat)));
+  EXPECT_TRUE(at::equal(affine, layer_norm_affine(affine_x, weight.to(type), bias.to(type), eps, type)));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, FusedResidual, testing::Values(at::kFloat, at::kBFloat16));
+
+struct PackCase {
+  std::int64_t tokens, parts, chunks, heads_per_chunk, head_dim;
+  at::ScalarType type;
+  std::int64_t heads() const { return parts * chunks * heads_per_chunk; }
+  std::int64_t dim() const { return heads() * head_dim; }
+};
+void PrintTo(const PackCase& c, std::ostream* out) {
+  *out << c.tokens << " tokens, " << c.parts << " parts of " << c.chunks << " chunks of " << c.heads_per_chunk
+       << " heads of " << c.head_dim << ", " << at::toString(c.type);
+}
+class NormRotatePack : public testing::TestWithParam<PackCase> {
+ protected:
+  PackCase shape_ = GetParam();
+  at::Tensor qkv_ = at::randn({shape_.tokens, 3 * shape_.dim()}).to(shape_.type);
+  at::Tensor norm_q_ = at::randn({shape_.dim()}).to(shape_.type);
+  at::Tensor norm_k_ = at::randn({shape_.dim()}).to(shape_.type);
+  RotaryTable table_ =
+      make_rotary_table({.frames = 2, .rows = 5, .columns = 3}, shape_.head_dim, 1, shape_.tokens);
+
+  /// What [tokens, heads, head_dim] of q, k or v should hold.
+  at::Tensor expected(std::int64_t third) const {
+    const at::Tensor part = qkv_.narrow(1, third * shape_.dim(), shape_.dim());
+    if (third == 2) return part.unflatten(1, {shape_.heads(), -1});
+    const at::Tensor normed = rms_norm(part, third == 0 ? norm_q_ : norm_k_, eps);
+    return apply_rotary(normed.unflatten(1, {shape_.heads(), -1}), table_);
+  }
+};
+
+TEST_P(NormRotatePack, PutsEveryHeadWhereItsOwnerLooks) {
+  std::vector<at::Tensor> buffers;
+  for (std::int64_t chunk = 0; chunk < shape_.chunks; ++chunk) {
+    buffers.push_back(at::full({shape_.parts, shape_.tokens, 3, shape_.heads_per_chunk, shape_.head_dim}, NAN,
+                               qkv_.options()));
+  }
+  norm_rotate_pack(qkv_, {.q = norm_q_, .k = norm_k_, .eps = eps}, table_, buffers);
+  const std::int64_t heads_per_part = shape_.chunks * shape_.heads_per_chunk;
+  for (std::int64_t third = 0; third < 3; ++third) {
+    const at::Tensor wanted = expected(third);  // [tokens, heads, head_dim]
+    for (std::int64_t head = 0; head < shape_.heads(); ++head) {
+      const at::Tensor& buffer =
+          buffers[static_cast<std::size_t>(head % heads_per_part / shape_.heads_per_chunk)];
+      const at::Tensor packed =
+          buffer
+              .select(0, head / heads_per_part)  // [tokens, 3, heads_per_chunk, head_dim]
+              .select(1, third)
+              .select(1, head % shape_.heads_per_chunk);  // [tokens, head_dim]
+      EXPECT_TRUE(at::equal(packed, wanted.select(1, head))) << "head " << head << " of third " << third;
+    }
+  }
+}
+
+using NormRotatePackInPlace = NormRotatePack;
+
+TEST_P(NormRotatePackInPlace, LeavesTheValuesAlone) {
+  const at::Tensor memory = qkv_.clone();
+  const at::Tensor buffer = memory.view({1, shape_.tokens, 3, shape_.heads(), shape_.head_dim});
+  norm_rotate_pack(memory, {.q = norm_q_, .k = norm_k_, .eps = eps}, table_, std::array{buffer});
+  for (std::int64_t third = 0; third < 3; ++third) {
+    EXPECT_TRUE(at::equal(buffer[0].select(1, third), expected(third))) << "third " << third;
+  }
+}
+
+TEST_P(NormRotatePack, RefusesBuffersThatDoNotHoldTheRow) {
+  const at::Tensor small = at::empty(
+      {shape_.parts, shape_.tokens, 3, shape_.heads_per_chunk + 1, shape_.head_dim}, qkv_.options());
+  const std::vector<at::Tensor> buffers(static_cast<std::size_t>(shape_.chunks), small);
+  EXPECT_THROW(norm_rotate_pack(qkv_, {.q = norm_q_, .k = norm_k_, .eps = eps}, table_, buffers), Error);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, NormRotatePack,
+                         testing::Values(PackCase{13, 1, 1, 4, 24, at::kFloat},
+                                         PackCase{7, 2, 2, 1, 24, at::kFloat},
+                                         PackCase{11, 2, 1, 3, 8, at::kBFloat16},
+                                         PackCase{5, 3, 2, 2, 16, at::kFloat}));
+
+INSTANTIATE_TEST_SUITE_P(Shapes, NormRotatePackInPlace,
+                         testing::Values(PackCase{13, 1, 1, 4, 24, at::kFloat},
+                                         PackCase{13, 1, 1, 3, 32, at::kBFloat16}));
+
+TEST(Linear, IntoAGivenOutputIsTheSame) {
+  const at::Tensor x = at::randn({6, 16});
+  const at::Tensor weight = at::randn({24, 16});
+  const at::Tensor bias = at::randn({24});
+  at::Tensor out = at::full({6, 24}, NAN);
+  kernels::linear_out(out, x, weight, bias);
+  EXPECT_TRUE(at::allclose(out, kernels::linear(x, weight, bias), 1e-6, 1e-6));
+  kernels::linear_out(out, x, weight);
+  EXPECT_TRUE(at::allclose(out, kernels::linear(x, weight), 1e-6, 1e-6));
+}
+
+TEST(Linear, GeluOfTheProductAndInPlace) {
+  const at::Tensor x = at::randn({6, 16});
+  const at::Tensor weight = at::randn({24, 16});
+  const at::Tensor bias = at::randn({24});
+  EXPECT_TRUE(at::equal(linear_gelu(x, weight, bias), gelu_tanh(kernels::linear(x, weight, bias))));
+  at::Tensor in_place = x.clone();
+  gelu_tanh_(in_place);
+  EXPECT_TRUE(at::equal(in_place, gelu_tanh(x)));
+}
+
+}  // namespace
+}  // namespace wan::kernels
