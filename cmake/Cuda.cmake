@@ -104,7 +104,10 @@ function(wan_use_flashinfer target source)
   target_include_directories(${target}_flashinfer PRIVATE ${CMAKE_SOURCE_DIR}/src)
   target_include_directories(${target}_flashinfer SYSTEM PRIVATE
     ${WAN_FLASHINFER_ROOT}/include ${WAN_FLASHINFER_ROOT}/cutlass/include ${WAN_FLASHINFER_ROOT}/cutlass/tools/util/include)
-  target_compile_options(${target}_flashinfer PRIVATE --expt-relaxed-constexpr)
+  # As its own build has it: without the extended shapes a key tile of 176 falls apart into products 16 wide, and the softmax's
+  # exponentials are meant to be the fast ones.
+  target_compile_definitions(${target}_flashinfer PRIVATE CUTE_SM90_EXTENDED_MMA_SHAPES_ENABLED)
+  target_compile_options(${target}_flashinfer PRIVATE --expt-relaxed-constexpr --use_fast_math)
   target_link_libraries(${target}_flashinfer PUBLIC wan_cuda)
   target_link_libraries(${target} PUBLIC ${target}_flashinfer)
   target_compile_definitions(${target} PRIVATE WAN_WITH_FLASHINFER=1)

@@ -75,6 +75,7 @@ class BatchProgram {
   parallel::PlanInput plan_;
   RunLayout layout_;
   std::unique_ptr<Log> log_;
+  std::unique_ptr<RunCommunicators> communicators_;
   std::unique_ptr<comm::Communicator> meeting_;  ///< all ranks, at the end
   std::unique_ptr<comm::Communicator> orders_;   ///< a group's leader to its ranks
   std::unique_ptr<engine::WanEngine> engine_;
@@ -142,9 +143,9 @@ ExitCode BatchProgram::dry_run() {
 void BatchProgram::make_control_groups() {
   std::vector<int> everyone(static_cast<std::size_t>(mpi_.size()));
   std::iota(everyone.begin(), everyone.end(), 0);
-  meeting_ = make_control_group(*world_, everyone, "meeting", no_timeout_s);
+  meeting_ = communicators_->make_control(everyone, "meeting", no_timeout_s);
   orders_ =
-      make_control_group(*world_, comm::group_members(layout_.guided, mpi_.rank()), "orders", no_timeout_s);
+      communicators_->make_control(comm::group_members(layout_.guided, mpi_.rank()), "orders", no_timeout_s);
 }
 
 /// What identifies this run among all that write to an output folder.
@@ -243,9 +244,10 @@ std::string BatchProgram::places() const {
 void BatchProgram::load_engine() {
   if (std::getenv("OMP_NUM_THREADS") == nullptr)
     at::set_num_threads(threads_per_rank(mpi_));  // NOLINT(concurrency-mt-unsafe)
+  communicators_ = std::make_unique<RunCommunicators>(mpi_, *world_, device_);
   make_control_groups();
-  parallel::GroupCommunicators communicators = make_group_communicators(
-      *world_, layout_, device_, options_.collective_timeout_s.value_or(step_timeout_s));
+  parallel::GroupCommunicators communicators =
+      communicators_->make_group(layout_, options_.collective_timeout_s.value_or(step_timeout_s));
   load_.phase = "load";
   load_.start_s = clock_.elapsed_s();
   agree(*world_, [&] {
@@ -255,7 +257,9 @@ void BatchProgram::load_engine() {
                                                                   .t5_fsdp = layout_.t5_fsdp,
                                                                   .t5_cpu = options_.t5_cpu,
                                                                   .offload_model = layout_.offload_model,
+                                                                  .head_chunks = layout_.head_chunks,
                                                                   .compute = device_.compute,
+                                                                  .attention = options_.attention,
                                                                   .gpu = device_.gpu},
                                             std::move(communicators), clock_);
   });
@@ -271,7 +275,14 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   std::unique_ptr<TraceObserver> trace;
   agree(*world_, [&] {
     if (orders_->rank() != 0) return;
-    const TraceRun run{.context = context,
+    const TraceRun run{.run = context.origin.run,
+                       .started = context.origin.started,
+                       .host = context.origin.host,
+                       .job = context.job,
+                       .group_index = context.group_index,
+                       .group_count = context.group_count,
+                       .ranks = context.origin.ranks,
+                       .log = context.log,
                        .layout = parallel::describe(layout_.guided),
                        .arguments = arguments_,
                        .task = input_.checkpoint.task,

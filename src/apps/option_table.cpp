@@ -13,6 +13,7 @@ namespace {
 
 constexpr int largest_rank_count = 65536;
 constexpr double longest_timeout_s = 86400;
+constexpr int most_bench_steps = 10000;
 
 /// One of a few words; the message lists them.
 template <typename Value, std::size_t count>
@@ -39,6 +40,14 @@ Switch parse_automatic_switch(std::string_view text) {
 std::optional<int> parse_count_or_auto(std::string_view text, int largest) {
   if (text == "auto") return std::nullopt;
   return static_cast<int>(parse_integer(text, 1, largest));
+}
+
+kernels::AttentionBackend parse_attention(std::string_view text) {
+  try {
+    return kernels::parse_attention_backend(text);
+  } catch (const UsageError& error) {
+    fail<ValueError>("{}", error.what());
+  }
 }
 
 std::filesystem::path parse_path(std::string_view text) {
@@ -147,6 +156,9 @@ constexpr OptionEntry table[] = {
     {machine, "precision", Takes::value, "NAME",
      "exact (bf16), fp32 or fast (default: exact on a GPU, fp32 on the CPU)",
      [](Options& o, std::string_view text) { o.precision = parse_word(text, precision_words); }},
+    {machine, "attention", Takes::value, "NAME",
+     "whose attention kernel: automatic, cudnn, flashinfer, math or reference (default: automatic)",
+     [](Options& o, std::string_view text) { o.attention = parse_attention(text); }},
     {machine, "objective", Takes::value, "NAME",
      "what the layout is chosen for: latency of each video or throughput of the batch (default: latency)",
      [](Options& o, std::string_view text) { o.objective = parse_word(text, objective_words); }},
@@ -160,6 +172,12 @@ constexpr OptionEntry table[] = {
      "ranks that share a sequence; divides the heads (default: auto)",
      [](Options& o, std::string_view text) {
        o.ulysses_size = parse_count_or_auto(text, largest_rank_count);
+     }},
+    {machine, "head-chunks", Takes::value, "N|auto",
+     "parts of an exchange between such ranks, each sent while another attends; divides a rank's heads "
+     "(default: auto)",
+     [](Options& o, std::string_view text) {
+       o.head_chunks = parse_count_or_auto(text, largest_rank_count);
      }},
     {machine, "dit-fsdp", Takes::optional, "on|off|auto", "shard the transformers' weights (default: auto)",
      [](Options& o, std::string_view text) { o.dit_fsdp = parse_automatic_switch(text); }},
@@ -203,6 +221,28 @@ constexpr OptionEntry table[] = {
     {general, "version", Takes::nothing, "", "print the version and what was compiled in, and exit"},
 };
 
+constexpr std::string_view measured = "What is measured";
+
+constexpr OptionEntry bench_entries[] = {
+    {measured, "model", Takes::value, "NAME|FILE",
+     "i2v-A14B, t2v-A14B, or a config.json whose text encoder and VAE are scaled alike (default: i2v-A14B)",
+     [](Options& o, std::string_view text) { o.bench.model = parse_path(text).string(); }},
+    {measured, "size", Takes::value, "W*H", "pixels of the video, exactly (default: 832*480)",
+     [](Options& o, std::string_view text) { o.bench.size = parse_size(text); }},
+    {measured, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81)",
+     [](Options& o, std::string_view text) { o.bench.frame_num = parse_frame_num(text); }},
+    {measured, "steps", Takes::value, "N", "denoising steps that count (default: 3)",
+     [](Options& o, std::string_view text) {
+       o.bench.steps = static_cast<int>(parse_integer(text, 1, most_bench_steps));
+     }},
+    {measured, "warmup", Takes::value, "N", "steps before those (default: 1)",
+     [](Options& o, std::string_view text) {
+       o.bench.warmup = static_cast<int>(parse_integer(text, 0, most_bench_steps));
+     }},
+    {measured, "trace", Takes::value, "FILE", "HDF5 trace (default: none)",
+     [](Options& o, std::string_view text) { o.trace = parse_path(text); }},
+};
+
 constexpr NotBuilt not_built[] = {
     {"precision", "fast"},
     {"time-limit", ""},
@@ -213,6 +253,18 @@ constexpr NotBuilt not_built[] = {
 }  // namespace
 
 std::span<const OptionEntry> option_table() { return table; }
+
+std::vector<OptionEntry> bench_option_table() {
+  constexpr std::array<std::string_view, 5> shared{"config", "collective-timeout", "log-level", "help",
+                                                   "version"};
+  constexpr std::string_view not_of_use = "convert-model-dtype";
+  std::vector<OptionEntry> entries(std::begin(bench_entries), std::end(bench_entries));
+  for (const OptionEntry& entry : table) {
+    const bool is_shared = std::ranges::find(shared, entry.name) != shared.end();
+    if (is_shared || (entry.group == machine && entry.name != not_of_use)) entries.push_back(entry);
+  }
+  return entries;
+}
 
 std::span<const NotBuilt> not_built_table() { return not_built; }
 

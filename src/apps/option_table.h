@@ -2,6 +2,7 @@
 
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "apps/options.h"
 
@@ -27,6 +28,9 @@ struct OptionEntry {
 
 /// Every option, in the order of --help.
 std::span<const OptionEntry> option_table();
+
+/// Every option of wan_bench: its own, and those of wan_batch that say where and how to compute.
+std::vector<OptionEntry> bench_option_table();
 
 /// An option, or one value of it, that the command line promises and the program does not have yet.
 struct NotBuilt {

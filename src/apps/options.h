@@ -8,6 +8,7 @@
 
 #include "core/log.h"
 #include "core/parse_value.h"
+#include "kernels/attention.h"
 #include "parallel/layout.h"
 #include "wan/request.h"
 
@@ -17,6 +18,15 @@ enum class Switch { automatic, on, off };
 enum class Device { automatic, cuda, cpu };
 enum class Precision { exact, fp32, fast };  ///< exact: bf16 as the official code rounds; fp32: parity mode
 using parallel::Objective;
+
+/// What wan_bench measures.
+struct BenchSettings {
+  std::string model = "i2v-A14B";  ///< a known name, or the path of a config.json
+  PixelSize size{832, 480};        ///< of the video, exactly
+  int frame_num = 81;
+  int steps = 3;
+  int warmup = 1;  ///< steps before those that count
+};
 
 /// The command line after parsing. An empty optional is a value that the program finds itself: from the
 /// checkpoint, the planner or the machine.
@@ -49,10 +59,12 @@ struct Options {
   std::optional<int> group_size;    ///< ranks per group
   std::optional<int> cfg_size;      ///< 1 or 2
   std::optional<int> ulysses_size;  ///< ranks that share a sequence
+  std::optional<int> head_chunks;   ///< exchanges per Ulysses all-to-all
   Switch dit_fsdp = Switch::automatic;
   Switch t5_fsdp = Switch::automatic;
   Switch offload_model = Switch::automatic;
   bool t5_cpu = false;
+  kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
 
   // The run.
   bool plan = false;
@@ -63,6 +75,8 @@ struct Options {
   bool retry_failed = false;
   std::optional<double> collective_timeout_s;
   LogLevel log_level = LogLevel::normal;
+
+  BenchSettings bench;  ///< of wan_bench alone
 };
 
 enum class Action { run, help, version };

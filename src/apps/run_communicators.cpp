@@ -1,23 +1,96 @@
 #include "apps/run_communicators.h"
 
+#include <algorithm>
+
 #include "comm/local.h"
 #include "comm/mpi.h"
+#include "comm/watchdog.h"
+#include "core/check.h"
+#ifdef WAN_WITH_CUDA
+#include "comm/nccl.h"
+#endif
 
 namespace wan::apps {
+namespace {
 
-std::unique_ptr<comm::Communicator> make_control_group(comm::Communicator& world,
-                                                       const std::vector<int>& members,
-                                                       const std::string& name, double timeout_s) {
-  if (world.size() == 1) return comm::make_local(name);
-  return comm::make_mpi_group(world, members, name, {.timeout_s = timeout_s});
+constexpr double init_timeout_s = 300;
+
+#ifdef WAN_WITH_CUDA
+/// Whether a group moves tensors so large, beside computing, that the GPUs' copy engines should do it.
+bool carries_much(const std::string& name) { return name == "ulysses" || name == "fsdp"; }
+
+/// What a group's traffic needs of NCCL. Only Ulysses waits for bandwidth: guidance exchanges one prediction
+/// a step, the VAE a few rows at a time, and a block's weights have the time of a whole block to travel in.
+int blocks_of(const std::string& name) {
+  constexpr int few = 4;
+  constexpr int gathers = 16;
+  if (name == "cfg" || name == "vae") return few;
+  return name == "fsdp" ? gathers : 0;
 }
 
-parallel::GroupCommunicators make_group_communicators(comm::Communicator& world, const RunLayout& layout,
-                                                      const RunDevice& /*device*/, double timeout_s) {
+std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator& world, const std::vector<int>& members,
+                                              const std::string& name, double timeout_s,
+                                              const std::shared_ptr<comm::Watchdog>& watchdog,
+                                              bool on_one_node) {
+  // The tensor library computes on CUDA's default stream.
+  const comm::NcclOptions options{.compute_stream = nullptr,
+                                  .watchdog = watchdog,
+                                  .timeout_s = timeout_s,
+                                  .init_timeout_s = init_timeout_s,
+                                  .max_ctas = blocks_of(name),
+                                  .copy_engines = on_one_node && carries_much(name)};
+  try {
+    return comm::make_nccl_group(world, members, name, options);
+  } catch (const Error& error) {
+    fail<UsageError>(
+        "NCCL cannot be initialised: {}; NCCL_DEBUG=WARN tells more. Usual causes: a small /dev/shm, no "
+        "network "
+        "interface that all nodes share, GPUs that a container hides from each other",
+        error.what());
+  }
+}
+#else
+std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator&, const std::vector<int>&,
+                                              const std::string&, double,
+                                              const std::shared_ptr<comm::Watchdog>&, bool) {
+  fail("internal: GPU ranks in a build without CUDA");
+}
+#endif
+
+}  // namespace
+
+RunCommunicators::RunCommunicators(const comm::MpiEnvironment& mpi, comm::Communicator& world,
+                                   const RunDevice& device)
+    : mpi_(mpi), world_(world), device_(device) {
+  if (device.compute.on_gpu() && world.size() > 1) watchdog_ = std::make_shared<comm::Watchdog>(mpi, world);
+}
+
+std::unique_ptr<comm::Communicator> RunCommunicators::make_control(const std::vector<int>& members,
+                                                                   const std::string& name,
+                                                                   double timeout_s) {
+  if (world_.size() == 1) return comm::make_local(name);
+  return comm::make_mpi_group(world_, members, name, {.timeout_s = timeout_s});
+}
+
+std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(const std::vector<int>& members,
+                                                                       const std::string& name,
+                                                                       double timeout_s) {
+  // All members of a group are in groups of one size, so all ranks come to the same choice. A rank alone
+  // exchanges no tensors.
+  if (!device_.compute.on_gpu() || members.size() == 1) return make_control(members, name, timeout_s);
+  const int first_of_node = mpi_.rank() - mpi_.local_rank();
+  const bool on_one_node = std::ranges::all_of(members, [&](int member) {
+    return member >= first_of_node && member < first_of_node + mpi_.local_size();
+  });
+  return make_nccl(world_, members, name, timeout_s, watchdog_, on_one_node);
+}
+
+parallel::GroupCommunicators RunCommunicators::make_group(const RunLayout& layout, double timeout_s) {
   const auto make = [&](const std::vector<int>& members, const std::string& name) {
-    return make_control_group(world, members, name, timeout_s);
+    return name == "group" ? make_control(members, name, timeout_s)
+                           : make_for_tensors(members, name, timeout_s);
   };
-  return parallel::make_group_communicators(layout.guided, layout.unguided, world.rank(), make);
+  return parallel::make_group_communicators(layout.guided, layout.unguided, world_.rank(), make);
 }
 
 }  // namespace wan::apps

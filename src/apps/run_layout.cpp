@@ -90,6 +90,18 @@ void choose_residency(const Options& options, std::uint64_t memory_bytes, parall
       format_bytes(static_cast<std::int64_t>(usable)));
 }
 
+/// Alike for requests with and without guidance, whose sequences may be split differently.
+int choose_chunks(const Options& options, std::int64_t heads, const RunLayout& layout) {
+  const int most = std::max(layout.guided.ulysses, layout.unguided.ulysses);
+  if (!options.head_chunks) return parallel::choose_head_chunks(heads, most);
+  for (const int ulysses : {layout.guided.ulysses, layout.unguided.ulysses}) {
+    if (heads / ulysses % *options.head_chunks == 0) continue;
+    fail<UsageError>("--head-chunks {} does not divide the {} heads of each of {} ranks",
+                     *options.head_chunks, heads / ulysses, ulysses);
+  }
+  return *options.head_chunks;
+}
+
 }  // namespace
 
 parallel::PlanInput describe_model(const RunInput& input, const Options& options, bool on_gpu) {
@@ -126,6 +138,7 @@ RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_
   layout.dit_fsdp = plan.dit_fsdp;
   layout.t5_fsdp = plan.t5_fsdp;
   layout.offload_model = plan.offload_model;
+  layout.head_chunks = choose_chunks(options, plan.transformer.num_heads, layout);
   return layout;
 }
 

@@ -15,6 +15,7 @@ struct RunLayout {
   bool dit_fsdp = false;
   bool t5_fsdp = false;
   bool offload_model = false;
+  int head_chunks = 1;  ///< where the sequence is split
 };
 
 /// Everything about the model that planning needs, from headers alone, which must name every tensor of the

@@ -12,15 +12,15 @@ namespace {
 
 trace::RunAttributes run_attributes(const TraceRun& run) {
   return {{"version", version()},
-          {"run", run.context.origin.run},
-          {"started", run.context.origin.started},
-          {"host", run.context.origin.host},
-          {"job", run.context.job},
+          {"run", run.run},
+          {"started", run.started},
+          {"host", run.host},
+          {"job", run.job},
           {"task", run.task.name},
           {"layout", run.layout},
-          {"group", std::int64_t{run.context.group_index}},
-          {"groups", std::int64_t{run.context.group_count}},
-          {"ranks", std::int64_t{run.context.origin.ranks}},
+          {"group", std::int64_t{run.group_index}},
+          {"groups", std::int64_t{run.group_count}},
+          {"ranks", std::int64_t{run.ranks}},
           {"device", run.device},
           {"gpu_model", run.gpu_model},
           {"command", fmt::format("{}", fmt::join(run.arguments, " "))}};
@@ -29,13 +29,9 @@ trace::RunAttributes run_attributes(const TraceRun& run) {
 }  // namespace
 
 TraceObserver::TraceObserver(const TraceRun& run)
-    : log_(run.context.log),
-      task_(run.task),
-      layout_(run.layout),
-      ranks_(static_cast<std::size_t>(run.context.origin.ranks)) {
+    : log_(run.log), task_(run.task), layout_(run.layout), ranks_(static_cast<std::size_t>(run.ranks)) {
   const std::filesystem::path folder = run.index.parent_path() / run.index.stem();
-  const std::filesystem::path file =
-      folder / fmt::format("{}-g{:02}.h5", run.context.origin.run, run.context.group_index);
+  const std::filesystem::path file = folder / fmt::format("{}-g{:02}.h5", run.run, run.group_index);
   try {
     std::filesystem::create_directories(folder);
     writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run));

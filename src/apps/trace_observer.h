@@ -13,7 +13,14 @@ namespace wan::apps {
 
 /// What the trace says of the run it belongs to.
 struct TraceRun {
-  const batch::RunContext& context;
+  std::string run;  ///< its id; names the file
+  std::string started;
+  std::string host;
+  std::string job;  ///< the scheduler's; may be empty
+  int group_index = 0;
+  int group_count = 1;
+  int ranks = 1;  ///< of the group
+  Log* log = nullptr;
   std::string layout;
   std::vector<std::string> arguments;
   Task task;

@@ -62,6 +62,10 @@ CheckpointFolder inspect_checkpoint(const std::filesystem::path& root);
 /// audio, VACE, animation, 48 latent channels), named.
 TransformerConfig read_transformer_config(const std::filesystem::path& folder, const Checkpoint& weights);
 
+/// Sizes from a config.json alone, which must name them all; `text_dim` where it does not name that one,
+/// which the official file leaves to the tensors. Throws UsageError as read_transformer_config() does.
+TransformerConfig read_transformer_config_file(const std::filesystem::path& path, std::int64_t text_dim);
+
 /// Throws UsageError naming the first size in which the two experts differ.
 void expect_same_config(const TransformerConfig& high_noise, const TransformerConfig& low_noise);
 

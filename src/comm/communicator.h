@@ -96,6 +96,11 @@ class Communicator {
   virtual Ticket barrier() = 0;
 
   virtual const Traffic& traffic() const = 0;
+
+  /// Memory for send and receive buffers that this backend moves faster than any other, or null where plain
+  /// memory is as good. Collective: all ranks ask for the same sizes in the same order, put their buffers at
+  /// the same places in it, and let go of it alike, while no call uses it. Throws Error.
+  virtual std::shared_ptr<std::byte> allocate(std::size_t /*bytes*/) { return nullptr; }
 };
 
 }  // namespace wan::comm

@@ -12,6 +12,7 @@
 #include "comm/mpi_support.h"
 #include "comm/nccl_group.h"
 #include "comm/nccl_reduce.h"
+#include "comm/nccl_window.h"
 #include "core/check.h"
 
 namespace wan::comm {
@@ -22,6 +23,8 @@ class NcclCommunicator final : public CheckedCommunicator {
   explicit NcclCommunicator(std::shared_ptr<NcclGroup> group)
       : CheckedCommunicator(group->identity().name, group->identity().rank, group->identity().size()),
         group_(std::move(group)) {}
+
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override;
 
  private:
   Ticket start_all_gather(std::span<const std::byte> send, std::span<std::byte> receive) override;
@@ -36,6 +39,11 @@ class NcclCommunicator final : public CheckedCommunicator {
 
   std::shared_ptr<NcclGroup> group_;
 };
+
+std::shared_ptr<std::byte> NcclCommunicator::allocate(std::size_t bytes) {
+  if (!group_->uses_copy_engines() || bytes == 0) return nullptr;
+  return allocate_window(group_, bytes);
+}
 
 Ticket NcclCommunicator::start_all_gather(std::span<const std::byte> send, std::span<std::byte> receive) {
   NcclCall call(group_, Operation::all_gather, receive.size());
@@ -189,7 +197,7 @@ std::unique_ptr<Communicator> make_nccl_group(Communicator& parent, std::span<co
                          .rank = meeting->rank(),
                          .world_ranks = gather_world_ranks(*meeting),
                          .key = invitation.key};
-  NcclCommHandle comm = connect(invitation.id, identity, options.init_timeout_s);
+  NcclCommHandle comm = connect(invitation.id, identity, options);
   return std::make_unique<NcclCommunicator>(
       std::make_shared<NcclGroup>(std::move(comm), std::move(identity), options));
 }

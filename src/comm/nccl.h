@@ -22,6 +22,12 @@ struct NcclOptions {
   double timeout_s = 120;
   /// Longest that the ranks may take to connect, in seconds. Then make_nccl_group() throws.
   double init_timeout_s = 600;
+  /// Most blocks that NCCL's kernels may take of the GPU, and with them most of its channels, each of which
+  /// costs megabytes of buffers per peer; 0: NCCL's own choice. The environment's NCCL_MAX_CTAS wins.
+  int max_ctas = 0;
+  /// allocate() gives memory that is registered with the group, and collectives within it are carried out by
+  /// the GPUs' copy engines, without taking blocks from what computes meanwhile. For ranks of one node.
+  bool copy_engines = false;
 };
 
 /// The sub-group of `parent` that this rank belongs to, over NCCL, on the current device. `parent`, `members`
@@ -38,7 +44,7 @@ struct NcclOptions {
 ///
 /// Device memory: NCCL takes its own buffers per group and connects the ranks when a kind of call is first
 /// used, so a group costs what its calls need; every setting of NCCL's is left at its default or at the
-/// environment's, for fewer channels would cost bandwidth. This program adds 64 KiB per group.
+/// environment's, but for max_ctas, which trades bandwidth for memory. This program adds 64 KiB per group.
 ///
 /// Destroying the group waits for its calls to finish on the device; it must happen on all ranks alike. While
 /// an exception unwinds, or after a ticket was let go, it aborts the group instead.

@@ -36,6 +36,9 @@ class NcclGroup final : public WatchedGroup {
   cudaStream_t compute_stream() const { return options_.compute_stream; }
   const GroupIdentity& identity() const override { return identity_; }
   double timeout_s() const override { return options_.timeout_s; }
+  bool uses_copy_engines() const { return options_.copy_engines; }
+  /// Whether a call was lost.
+  bool is_abandoned();
 
   /// Device memory for the call being issued. The next call may get the same: they run one after the other.
   void* scratch(std::size_t bytes);
@@ -60,7 +63,6 @@ class NcclGroup final : public WatchedGroup {
     PooledEvent done;   ///< null until the call is issued
   };
 
-  bool is_abandoned();
   std::optional<InFlight> oldest();
   void retire_finished();
   std::optional<Running> oldest_running();

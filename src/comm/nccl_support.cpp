@@ -45,7 +45,8 @@ struct Connection {
   std::string error;
 };
 
-Connection connect_blocking(const ncclUniqueId& id, int ranks, int rank, int device) {
+Connection connect_blocking(const ncclUniqueId& id, int ranks, int rank, int device,
+                            const NcclOptions& options) {
   Connection made;
   const cudaError_t chosen = cudaSetDevice(device);
   if (chosen != cudaSuccess) {
@@ -54,6 +55,8 @@ Connection connect_blocking(const ncclUniqueId& id, int ranks, int rank, int dev
   }
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 1;
+  if (options.max_ctas > 0) config.maxCTAs = options.max_ctas;
+  if (options.copy_engines) config.CTAPolicy = NCCL_CTA_POLICY_ZERO;
   const ncclResult_t code = ncclCommInitRankConfig(&made.comm, ranks, id, rank, &config);
   if (code != ncclSuccess) made.error = nccl_error_text(code, nullptr);
   return made;
@@ -65,11 +68,12 @@ Connection connect_blocking(const ncclUniqueId& id, int ranks, int rank, int dev
 // thread for every single collective, and the caller has to wait for that thread before it may record an
 // event. Instead a thread of our own blocks, once. If it has to be given up, it is left to itself: the
 // program is about to end.
-NcclCommHandle connect(const ncclUniqueId& id, const GroupIdentity& identity, double timeout_s) {
+NcclCommHandle connect(const ncclUniqueId& id, const GroupIdentity& identity, const NcclOptions& options) {
+  const double timeout_s = options.init_timeout_s;
   int device = 0;
   check_cuda(cudaGetDevice(&device), "cudaGetDevice", fmt::format("for {}", identity.describe_rank()));
-  std::packaged_task<Connection()> task([id, device, ranks = identity.size(), rank = identity.rank] {
-    return connect_blocking(id, ranks, rank, device);
+  std::packaged_task<Connection()> task([id, device, ranks = identity.size(), rank = identity.rank, options] {
+    return connect_blocking(id, ranks, rank, device, options);
   });
   std::future<Connection> result = task.get_future();
   std::thread thread(std::move(task));

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "comm/nccl.h"
 #include "comm/watchdog.h"
 
 namespace wan::comm {
@@ -39,6 +40,6 @@ class NcclCommHandle {
 
 /// Connects this rank, on the current device, with the others of its group, which were given the same `id`.
 /// Throws Error, also if that takes longer than `timeout_s` seconds.
-NcclCommHandle connect(const ncclUniqueId& id, const GroupIdentity& identity, double timeout_s);
+NcclCommHandle connect(const ncclUniqueId& id, const GroupIdentity& identity, const NcclOptions& options);
 
 }  // namespace wan::comm

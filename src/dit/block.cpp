@@ -10,17 +10,35 @@
 #include "kernels/qkv.h"
 
 namespace wan::dit {
+namespace {
 
-at::Tensor Block::self_attention(const at::Tensor& x, const at::Tensor& modulation,
-                                 const kernels::RotaryTable& rotary, SequenceExchange& exchange) const {
-  const at::Tensor input = [&] {
-    const auto scope = clock.measure(Part::elementwise);
-    return kernels::layer_norm_modulate(x, modulation[1], modulation[0], eps,
-                                        weights.qkv_weight.scalar_type());
-  }();  // [local_tokens, dim]
+/// Copies heads [..., head_dim], each of which lies dense, in the widest pieces that a head is a multiple of:
+/// ATen moves an element at a time when the whole is not dense.
+void copy_heads(const at::Tensor& to, const at::Tensor& from) {
+  const std::int64_t head_bytes = to.size(-1) * static_cast<std::int64_t>(to.element_size());
+  constexpr std::int64_t wide_bytes = 16;
+  if (head_bytes % wide_bytes == 0) {
+    to.view(at::kComplexDouble).copy_(from.view(at::kComplexDouble));
+  } else {
+    to.copy_(from);
+  }
+}
+
+}  // namespace
+
+at::Tensor Block::self_attention(const at::Tensor& input, const kernels::RotaryTable& rotary,
+                                 SequenceExchange& exchange) const {
   project_qkv(input, rotary, exchange);
-  for (int chunk = 0; chunk < exchange.shape().head_chunks; ++chunk) attend_chunk(chunk, exchange);
-  const at::Tensor attended = collect_heads(exchange, clock);  // [local_tokens, dim]
+  const SequenceShape& shape = exchange.shape();
+  at::Tensor attended;  // [local_tokens, dim]
+  if (shape.parts == 1 && shape.head_chunks == 1) {
+    const auto scope = clock.measure(Part::attention);
+    const at::Tensor qkv = exchange.wait_qkv(0);  // [tokens, 3, heads, head_dim]
+    attended = kernels::attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2), attention).flatten(1);
+  } else {
+    for (int chunk = 0; chunk < shape.head_chunks; ++chunk) attend_chunk(chunk, exchange);
+    attended = collect_heads(exchange);
+  }
   const auto scope = clock.measure(Part::linear);
   return kernels::linear(attended, weights.out_weight, weights.out_bias);  // [local_tokens, dim]
 }
@@ -55,34 +73,36 @@ void Block::attend_chunk(int chunk, SequenceExchange& exchange) const {
   }();
   {
     const auto scope = clock.measure(Part::attention);
-    const at::Tensor real = qkv.narrow(0, 0, tokens);   // padding is no key, and as a query nobody reads it
     at::Tensor out = exchange.attention_buffer(chunk);  // [padded_tokens, heads_per_chunk, head_dim]
-    out.narrow(0, 0, tokens)
-        .copy_(kernels::attention(real.select(1, 0), real.select(1, 1), real.select(1, 2)));
+    // Padding is no key, and as a query nobody reads it.
+    const at::Tensor real = qkv.narrow(0, 0, tokens);
+    at::Tensor result = out.narrow(0, 0, tokens);  // [tokens, heads_per_chunk, head_dim]
+    kernels::attention_out(result, real.select(1, 0), real.select(1, 1), real.select(1, 2), attention);
     out.narrow(0, tokens, out.size(0) - tokens).zero_();
   }
   exchange.launch_attention(chunk);
 }
 
-at::Tensor Block::collect_heads(SequenceExchange& exchange, PartClock& clock) {
+at::Tensor Block::collect_heads(SequenceExchange& exchange) const {
   const SequenceShape& shape = exchange.shape();
-  std::vector<at::Tensor> chunks;
+  at::Tensor result;  // [local_tokens, parts, chunks, heads_per_chunk, head_dim]
   for (int chunk = 0; chunk < shape.head_chunks; ++chunk) {
-    const auto scope = clock.measure(Part::all_to_all);
-    chunks.push_back(exchange.wait_attention(chunk));  // [parts, local_tokens, heads_per_chunk, head_dim]
+    const at::Tensor part = [&] {
+      const auto scope = clock.measure(Part::all_to_all);
+      return exchange.wait_attention(chunk);  // [parts, local_tokens, heads_per_chunk, head_dim]
+    }();
+    const auto scope = clock.measure(Part::elementwise);
+    if (!result.defined()) {
+      result = at::empty(
+          {shape.local_tokens, shape.parts, shape.head_chunks, shape.heads_per_chunk(), shape.head_dim},
+          part.options());
+    }
+    copy_heads(result.select(2, chunk), part.transpose(0, 1));
   }
-  const auto scope = clock.measure(Part::elementwise);
-  return at::stack(chunks, 1)    // [parts, chunks, local_tokens, heads_per_chunk, head_dim]
-      .permute({2, 0, 1, 3, 4})  // [local_tokens, parts, chunks, heads_per_chunk, head_dim]
-      .reshape({shape.local_tokens, shape.heads * shape.head_dim});
+  return result.flatten(1);  // [local_tokens, dim]
 }
 
-at::Tensor Block::cross_attention(const at::Tensor& x, const TextCondition::KeyValue& text) const {
-  const at::Tensor input = [&] {
-    const auto scope = clock.measure(Part::elementwise);
-    return kernels::layer_norm_affine(x, weights.norm3_weight, weights.norm3_bias, eps,
-                                      weights.cross_q_weight.scalar_type());
-  }();  // [local_tokens, dim]
+at::Tensor Block::cross_attention(const at::Tensor& input, const TextCondition::KeyValue& text) const {
   const at::Tensor projected = [&] {
     const auto scope = clock.measure(Part::linear);
     return kernels::linear(input, weights.cross_q_weight, weights.cross_q_bias);  // [local_tokens, dim]
@@ -94,18 +114,13 @@ at::Tensor Block::cross_attention(const at::Tensor& x, const TextCondition::KeyV
   }();
   const at::Tensor attended = [&] {
     const auto scope = clock.measure(Part::attention);
-    return kernels::attention(query, text.key, text.value).flatten(1);  // [local_tokens, dim]
+    return kernels::attention(query, text.key, text.value, attention).flatten(1);  // [local_tokens, dim]
   }();
   const auto scope = clock.measure(Part::linear);
   return kernels::linear(attended, weights.cross_out_weight, weights.cross_out_bias);  // [local_tokens, dim]
 }
 
-at::Tensor Block::feed_forward(const at::Tensor& x, const at::Tensor& modulation) const {
-  const at::Tensor input = [&] {
-    const auto scope = clock.measure(Part::elementwise);
-    return kernels::layer_norm_modulate(x, modulation[4], modulation[3], eps,
-                                        weights.ffn_0_weight.scalar_type());
-  }();  // [local_tokens, dim]
+at::Tensor Block::feed_forward(const at::Tensor& input) const {
   const auto scope = clock.measure(Part::linear);
   const at::Tensor hidden =
       kernels::linear_gelu(input, weights.ffn_0_weight, weights.ffn_0_bias);  // [local_tokens, ffn_dim]

@@ -27,7 +27,8 @@ struct SequenceShape {
 /// The port through which attention sees the whole sequence while every rank holds only its tokens. Per chunk
 /// of heads: fill qkv_buffer, launch_qkv, wait_qkv; attend; fill attention_buffer, launch_attention,
 /// wait_attention. Everything between a launch and its wait may compute, but not touch that chunk's buffers.
-/// With one part both ways are the identity.
+/// With one part both ways are the identity, and with one chunk besides there is no attention_buffer: the
+/// result is where it is wanted.
 class SequenceExchange {
  public:
   virtual ~SequenceExchange() = default;

@@ -2,42 +2,71 @@
 
 #include <ATen/ATen.h>
 
+#include <optional>
+
 #include "core/check.h"
 #include "dit/block.h"
 #include "dit/patchify.h"
 #include "kernels/linear.h"
 #include "kernels/normalization.h"
+#include "kernels/residual.h"
 
 namespace wan::dit {
 
-/// The state of one forward: the time embedding and the residual stream of each text; one stream serves all
-/// texts until they first differ, in block 0's cross-attention.
+/// The state of one forward: the time embedding, and for each text the residual stream and the normed input
+/// of the sub-layer that comes next; one stream serves all texts until they first differ, in block 0's
+/// cross-attention.
 struct Transformer::Streams {
   TimeEmbedding time;
-  std::vector<at::Tensor> x;  ///< fp32 [local_tokens, dim] each
+  std::vector<at::Tensor> x;      ///< fp32 [local_tokens, dim] each
+  std::vector<at::Tensor> input;  ///< [local_tokens, dim] each
+};
+
+/// A block with its weights at hand.
+struct Transformer::BlockTurn {
+  BlockTurn(std::span<const at::Tensor> unit, const TimeEmbedding& time)
+      : weights(unit), modulation(weights.modulation.to(at::kFloat) + time.projection) {}
+  at::ScalarType type() const { return weights.qkv_weight.scalar_type(); }
+
+  BlockWeights weights;
+  at::Tensor modulation;  ///< fp32 [6, dim]: shift, scale, gate of attention, then of the FFN
+};
+
+/// The head likewise.
+struct Transformer::HeadTurn {
+  HeadTurn(std::span<const at::Tensor> unit, const TimeEmbedding& time)
+      : weights(unit), modulation(weights.modulation.to(at::kFloat) + time.embedding) {}
+
+  HeadWeights weights;
+  at::Tensor modulation;  ///< fp32 [2, dim]: shift, scale
 };
 
 Transformer::Transformer(checkpoint::TransformerConfig config, checkpoint::WeightSource& weights)
     : config_(std::move(config)), weights_(weights) {}
+
+std::span<const at::Tensor> Transformer::take_weights(int unit, const ForwardContext& context) {
+  const auto scope = context.clock.measure(Part::weight_gather);
+  return weights_.weights(unit);
+}
 
 std::vector<at::Tensor> Transformer::forward(const at::Tensor& patches, int timestep,
                                              std::span<TextCondition* const> texts,
                                              const ForwardContext& context) {
   Streams streams;
   run_stem(patches, timestep, texts, context, streams);
-  for (int block = 0; block < config_.num_layers; ++block) run_block(block, texts, context, streams);
+  run_blocks(texts, context, streams);
   for (TextCondition* text : texts) text->finish_forward();
-  return run_head(context, streams);
+  std::vector<at::Tensor> predictions =
+      run_head(HeadTurn(take_weights(head_unit(), context), streams.time), context, streams);
+  weights_.end(head_unit());
+  return predictions;
 }
 
 void Transformer::run_stem(const at::Tensor& patches, int timestep, std::span<TextCondition* const> texts,
                            const ForwardContext& context, Streams& streams) {
   weights_.begin(0);
   weights_.begin(unit_of_block(0));
-  const auto unit = [&] {
-    const auto scope = context.clock.measure(Part::weight_gather);
-    return weights_.weights(0);
-  }();
+  const auto unit = take_weights(0, context);
   {
     const auto scope = context.clock.measure(Part::linear);
     const StemWeights weights(unit);
@@ -54,64 +83,102 @@ void Transformer::run_stem(const at::Tensor& patches, int timestep, std::span<Te
   }
 }
 
-void Transformer::run_block(int block, std::span<TextCondition* const> texts, const ForwardContext& context,
-                            Streams& streams) {
-  const int unit = unit_of_block(block);
-  weights_.begin(unit + 1);
-  const auto tensors = [&] {
-    const auto scope = context.clock.measure(Part::weight_gather);
-    return weights_.weights(unit);
-  }();
-  const BlockWeights weights(tensors);
-  const Block layers{
-      .weights = weights, .heads = config_.num_heads, .eps = config_.eps, .clock = context.clock};
-  const at::Tensor modulation = weights.modulation.to(at::kFloat) + streams.time.projection;  // [6, dim]
+void Transformer::run_blocks(std::span<TextCondition* const> texts, const ForwardContext& context,
+                             Streams& streams) {
+  auto turn = std::make_optional<BlockTurn>(take_weights(unit_of_block(0), context), streams.time);
+  {
+    // Up to here the official code's stream is bf16, and so is what its first norm returns (spec 5.9).
+    const bool round_norm = turn->type() == at::kBFloat16;
+    const auto scope = context.clock.measure(Part::elementwise);
+    streams.input = {kernels::layer_norm_modulate(streams.x.front(), turn->modulation[1], turn->modulation[0],
+                                                  config_.eps, turn->type(), round_norm)};
+  }
+  for (int block = 0; block < config_.num_layers; ++block) {
+    const int unit = unit_of_block(block);
+    weights_.begin(unit + 1);
+    for (std::size_t i = 0; i < streams.x.size(); ++i) attend(block, *turn, context, i, streams);
+    while (streams.x.size() < texts.size()) {
+      streams.x.push_back(streams.x.front().clone());
+      streams.input.push_back(streams.input.front());
+    }
+    // What follows the block's last residual is the next block's norm, or the head's, with their modulation.
+    const auto next_unit = take_weights(unit + 1, context);
+    const bool is_last = block + 1 == config_.num_layers;
+    std::optional<BlockTurn> next_turn;
+    if (!is_last) next_turn.emplace(next_unit, streams.time);
+    const at::Tensor modulation =
+        is_last ? HeadTurn(next_unit, streams.time).modulation : next_turn->modulation;
+    const auto next_norm = [&](at::Tensor& x, const at::Tensor& fed) {
+      return kernels::add_gated_layer_norm_modulate(x, {.y = fed, .gate = turn->modulation[5]}, modulation[1],
+                                                    modulation[0], config_.eps,
+                                                    is_last ? at::kFloat : turn->type());
+    };
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      finish(block, *turn, *texts[i], context, i, next_norm, streams);
+    weights_.end(unit);
+    turn.swap(next_turn);
+  }
+}
+
+void Transformer::attend(int block, const BlockTurn& turn, const ForwardContext& context, std::size_t stream,
+                         Streams& streams) const {
+  const Block layers{.weights = turn.weights,
+                     .heads = config_.num_heads,
+                     .eps = config_.eps,
+                     .attention = context.attention,
+                     .clock = context.clock};
+  const at::Tensor attended =
+      layers.self_attention(streams.input[stream], context.rotary, context.exchange);  // [local_tokens, dim]
+  if (context.probe) context.probe(fmt::format("blocks.{}.self_attn", block), attended);
+  const auto scope = context.clock.measure(Part::elementwise);
+  streams.input[stream] = kernels::add_gated_layer_norm_affine(
+      streams.x[stream], {.y = attended, .gate = turn.modulation[2]}, turn.weights.norm3_weight,
+      turn.weights.norm3_bias, config_.eps, turn.type());
+}
+
+void Transformer::finish(int block, const BlockTurn& turn, TextCondition& text, const ForwardContext& context,
+                         std::size_t stream,
+                         const std::function<at::Tensor(at::Tensor& x, const at::Tensor& fed)>& next_norm,
+                         Streams& streams) const {
+  const Block layers{.weights = turn.weights,
+                     .heads = config_.num_heads,
+                     .eps = config_.eps,
+                     .attention = context.attention,
+                     .clock = context.clock};
   const auto report = [&](const char* layer, const at::Tensor& value) {
     if (context.probe) context.probe(fmt::format("blocks.{}{}", block, layer), value);
   };
-
-  for (at::Tensor& x : streams.x) {
-    const at::Tensor attended = layers.self_attention(x, modulation, context.rotary, context.exchange);
-    report(".self_attn", attended);
+  at::Tensor& x = streams.x[stream];
+  at::Tensor& input = streams.input[stream];
+  const auto& key_value =
+      text.key_value(static_cast<std::size_t>(block), turn.weights, config_.num_heads, config_.eps);
+  const at::Tensor text_part = layers.cross_attention(input, key_value);  // [local_tokens, dim]
+  report(".cross_attn", text_part);
+  {
     const auto scope = context.clock.measure(Part::elementwise);
-    kernels::add_gated(x, attended, modulation[2]);
+    input = kernels::add_gated_layer_norm_modulate(x, {.y = text_part, .gate = {}}, turn.modulation[4],
+                                                   turn.modulation[3], config_.eps, turn.type());
   }
-  while (streams.x.size() < texts.size()) streams.x.push_back(streams.x.front().clone());
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    at::Tensor& x = streams.x[i];
-    const at::Tensor text_part = layers.cross_attention(
-        x, texts[i]->key_value(static_cast<std::size_t>(block), weights, config_.num_heads, config_.eps));
-    report(".cross_attn", text_part);
-    kernels::add_gated(x, text_part, {});
-    const at::Tensor fed = layers.feed_forward(x, modulation);
-    report(".ffn", fed);
-    const auto scope = context.clock.measure(Part::elementwise);
-    kernels::add_gated(x, fed, modulation[5]);
-    report("", x);
-  }
-  weights_.end(unit);
+  const at::Tensor fed = layers.feed_forward(input);  // [local_tokens, dim]
+  report(".ffn", fed);
+  const auto scope = context.clock.measure(Part::elementwise);
+  input = next_norm(x, fed);
+  report("", x);
 }
 
-std::vector<at::Tensor> Transformer::run_head(const ForwardContext& context, const Streams& streams) {
-  const auto unit = [&] {
-    const auto scope = context.clock.measure(Part::weight_gather);
-    return weights_.weights(head_unit());
-  }();
+std::vector<at::Tensor> Transformer::run_head(const HeadTurn& turn, const ForwardContext& context,
+                                              const Streams& streams) {
   const auto scope = context.clock.measure(Part::linear);
-  const HeadWeights weights(unit);
-  const at::Tensor modulation = weights.modulation.to(at::kFloat) + streams.time.embedding;  // [2, dim]
+  // The official unpatchify rounds, and guidance then subtracts rounded predictions (spec 5.9).
+  const bool rounds = turn.weights.weight.scalar_type() == at::kBFloat16;
   std::vector<at::Tensor> predictions;
-  for (const at::Tensor& x : streams.x) {
-    const at::Tensor input =
-        kernels::layer_norm_modulate(x, modulation[1], modulation[0], config_.eps, at::kFloat);
-    const at::Tensor head = at::linear(input, weights.weight.to(at::kFloat), weights.bias.to(at::kFloat));
+  for (const at::Tensor& input : streams.input) {  // fp32 [local_tokens, dim]
+    const at::Tensor head =
+        at::linear(input, turn.weights.weight.to(at::kFloat), turn.weights.bias.to(at::kFloat));
     if (context.probe) context.probe("head", head);
-    // The official unpatchify rounds, and guidance then subtracts rounded predictions (spec 5.9).
-    const bool rounds = weights.weight.scalar_type() == at::kBFloat16;
     const at::Tensor prediction = rounds ? head.to(at::kBFloat16).to(at::kFloat) : head;
     predictions.push_back(head_to_patch_order(prediction));  // [local_tokens, out_dim * 4]
   }
-  weights_.end(head_unit());
   return predictions;
 }
 

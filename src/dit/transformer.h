@@ -11,6 +11,7 @@
 #include "dit/sequence_exchange.h"
 #include "dit/text_condition.h"
 #include "dit/time_embedding.h"
+#include "kernels/attention.h"
 #include "kernels/rotary.h"
 
 namespace wan::dit {
@@ -25,6 +26,7 @@ struct ForwardContext {
   const kernels::RotaryTable& rotary;  ///< of the exchange's own tokens
   PartClock& clock;
   Probe probe;  ///< may be empty
+  kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
 };
 
 /// One expert of Wan 2.2 (spec section 5), over the tokens of one rank. Weights come through the port, one
@@ -44,12 +46,25 @@ class Transformer {
 
  private:
   struct Streams;
+  struct BlockTurn;
+  struct HeadTurn;
 
   void run_stem(const at::Tensor& patches, int timestep, std::span<TextCondition* const> texts,
                 const ForwardContext& context, Streams& streams);
-  void run_block(int block, std::span<TextCondition* const> texts, const ForwardContext& context,
-                 Streams& streams);
-  std::vector<at::Tensor> run_head(const ForwardContext& context, const Streams& streams);
+  void run_blocks(std::span<TextCondition* const> texts, const ForwardContext& context, Streams& streams);
+  /// Both halves of a block work on one stream: up to the cross-attention's input, and from there to the
+  /// input of what comes next, which `next_norm` makes of the residual stream and what the block adds to it
+  /// last.
+  void attend(int block, const BlockTurn& turn, const ForwardContext& context, std::size_t stream,
+              Streams& streams) const;
+  void finish(int block, const BlockTurn& turn, TextCondition& text, const ForwardContext& context,
+              std::size_t stream,
+              const std::function<at::Tensor(at::Tensor& x, const at::Tensor& fed)>& next_norm,
+              Streams& streams) const;
+  std::vector<at::Tensor> run_head(const HeadTurn& turn, const ForwardContext& context,
+                                   const Streams& streams);
+  /// Waits for a unit's weights.
+  std::span<const at::Tensor> take_weights(int unit, const ForwardContext& context);
   int unit_of_block(int block) const { return block + 1; }
   int head_unit() const { return static_cast<int>(config_.num_layers) + 1; }
 

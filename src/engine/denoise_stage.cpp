@@ -56,7 +56,7 @@ void DenoiseStage::make_shared_memory(const checkpoint::TransformerConfig& confi
   const std::vector<checkpoint::UnitLayout> units = checkpoint::transformer_units(config);
   const int parts = options_.sharded ? group_.fsdp->size() : 1;
   if (options_.sharded)
-    gather_buffers_ = std::make_shared<parallel::GatherBuffers>(units, parts, options_.compute);
+    gather_buffers_ = std::make_shared<parallel::GatherBuffers>(units, *group_.fsdp, options_.compute);
   if (options_.offload) arena_ = std::make_shared<parallel::WeightArena>(units, parts, options_.compute);
 }
 
@@ -80,16 +80,16 @@ DenoiseStage::Request DenoiseStage::make_request(const DenoiseInput& input) cons
       dit::token_grid(input.noise.size(1), input.noise.size(2), input.noise.size(3));
   const parallel::PassCommunicators& passes = group_.passes(sample::is_guided(input.settings.guide_scale));
   const checkpoint::TransformerConfig& model = config();
-  Request request{
-      .input = input,
-      .passes = passes,
-      .compute = options_.compute,
-      .grid = grid,
-      .exchange = parallel::UlyssesExchange(*passes.ulysses, grid.tokens(), model.num_heads, model.head_dim(),
-                                            options_.compute, options_.head_chunks),
-      .rotary = {},
-      .condition = {},
-      .texts = {}};
+  Request request{.input = input,
+                  .passes = passes,
+                  .compute = options_.compute,
+                  .grid = grid,
+                  .exchange = parallel::UlyssesExchange(*passes.ulysses, grid.tokens(), model.num_heads,
+                                                        model.head_dim(), options_.compute,
+                                                        passes.shape.ulysses > 1 ? options_.head_chunks : 1),
+                  .rotary = {},
+                  .condition = {},
+                  .texts = {}};
   const dit::SequenceShape& shape = request.exchange.shape();
   request.rotary =
       kernels::make_rotary_table(grid, model.head_dim(), shape.first_token(), shape.local_tokens);
@@ -149,8 +149,11 @@ sample::Prediction DenoiseStage::predict(Request& request, const at::Tensor& x,
   }
   const at::Tensor patches =
       request.condition.defined() ? at::cat({x, request.condition}, 1) : x;  // [local_tokens, in_dim * 4]
-  const dit::ForwardContext context{
-      .exchange = request.exchange, .rotary = request.rotary, .clock = clock_, .probe = nullptr};
+  const dit::ForwardContext context{.exchange = request.exchange,
+                                    .rotary = request.rotary,
+                                    .clock = clock_,
+                                    .probe = nullptr,
+                                    .attention = options_.attention};
   if (!step.guided || request.passes.shape.cfg == 1) {
     std::vector<dit::TextCondition*> texts{&request.text(step.expert, true)};
     if (step.guided) texts.push_back(&request.text(step.expert, false));

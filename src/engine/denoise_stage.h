@@ -11,6 +11,7 @@
 #include "engine/model_parts.h"
 #include "gpu/memory.h"
 #include "gpu/part_timer.h"
+#include "kernels/attention.h"
 #include "kernels/compute.h"
 #include "parallel/layout.h"
 #include "parallel/ulysses.h"
@@ -46,6 +47,7 @@ struct DenoiseOptions {
   bool offload = false;  ///< the expert not in use waits in page-locked host memory; GPU only
   int head_chunks = 1;   ///< exchanges per Ulysses all-to-all
   kernels::Compute compute = {};
+  kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
 };
 
 /// The two experts of a group of ranks and their weights.

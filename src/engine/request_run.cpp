@@ -8,6 +8,7 @@
 
 #include "checkpoint/safetensors.h"
 #include "core/check.h"
+#include "dit/patchify.h"
 #include "engine/image_condition.h"
 #include "gpu/device.h"
 #include "gpu/memory.h"
@@ -15,6 +16,7 @@
 #include "media/image.h"
 #include "media/video.h"
 #include "parallel/agree.h"
+#include "parallel/plan.h"
 #include "parallel/tensor_bytes.h"
 
 namespace wan::engine {
@@ -25,14 +27,9 @@ constexpr std::int64_t mask_channels = 4;
 constexpr int latent_stride = 8;
 constexpr int frames_per_latent = 4;
 
-std::int64_t latent_frames(int frame_num) { return (frame_num - 1) / frames_per_latent + 1; }
+double gibibytes(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::ranges::nth_element(values, middle);
-  return *middle;
-}
+std::int64_t latent_frames(int frame_num) { return (frame_num - 1) / frames_per_latent + 1; }
 
 }  // namespace
 
@@ -56,12 +53,7 @@ void WanEngine::Run::phase(const char* name, Work&& work) {
                         .wall_s = wall_s,
                         .sent_bytes = engine_.group_.sent_bytes() - sent_before});
   }
-  share_samples();
-}
-
-void WanEngine::Run::share_samples() {
-  const std::vector<DeviceSample> samples = engine_.gather_samples();
-  if (leads() && !samples.empty()) observer_.on_samples(samples);
+  reporter_.report_samples();
 }
 
 RequestReport WanEngine::Run::execute() {
@@ -72,6 +64,7 @@ RequestReport WanEngine::Run::execute() {
   } else {
     size_ = request_.size;
   }
+  require_memory();
   draw_noise();
   if (has_image) phase("encode", [this] { encode_image(); });
   phase("denoise", [this] { denoise(); });
@@ -84,7 +77,7 @@ RequestReport WanEngine::Run::execute() {
   if (engine_.options_.dit_fsdp) report_.layout += fmt::format(", fsdp{}", engine_.group_.group->size());
   report_.device = engine_.options_.compute.on_gpu() ? engine_.options_.gpu.name : "cpu";
   report_.precision = engine_.options_.compute.type == at::kBFloat16 ? "exact" : "fp32";
-  report_.median_step_s = median(step_s_);
+  report_.median_step_s = median(reporter_.own_seconds());
   return report_;
 }
 
@@ -112,6 +105,36 @@ void WanEngine::Run::prepare_image() {
   size_ = {.width = static_cast<int>(sides[0]), .height = static_cast<int>(sides[1])};
   if (!leads()) image_ = at::empty({3, size_.height, size_.width}, at::kFloat);
   group.broadcast(parallel::writable_bytes_of(image_), 0).wait();
+}
+
+/// A rank that ran out of memory among others would leave them in a collective: what the item is known to
+/// need is tried beforehand, and all ranks hear whether all have it.
+void WanEngine::Run::require_memory() {
+  if (!engine_.options_.compute.on_gpu()) return;
+  const parallel::PlanInput input{
+      .transformer = engine_.denoise_->config(),
+      .text_encoder = {},
+      .vae_parameters = 0,
+      .grid = engine_.group_.passes(sample::is_guided(request_.guide_scale)).shape,
+      .tokens = dit::token_grid(latent_frames(request_.frame_num), size_.height / latent_stride,
+                                size_.width / latent_stride),
+      .guided = sample::is_guided(request_.guide_scale),
+      .dit_fsdp = engine_.options_.dit_fsdp,
+      .on_gpu = true,
+      .element_bytes = static_cast<int>(c10::elementSize(engine_.options_.compute.type))};
+  const std::int64_t bytes = parallel::request_bytes(input);
+  parallel::agree(*engine_.group_.group, [&] {
+    if (gpu::has_room(bytes)) return;
+    fail_item("denoise",
+              "a video of {}x{} with {} frames takes about {:.1f} GiB on each GPU beside the weights, and "
+              "the GPU of "
+              "rank {} has {:.1f} GiB of {:.1f} in use; use more ranks per group, a smaller size or fewer "
+              "frames, or "
+              "--offload-model on",
+              size_.width, size_.height, request_.frame_num, gibibytes(bytes), engine_.group_.world_rank,
+              gibibytes(static_cast<std::int64_t>(gpu::used_bytes())),
+              gibibytes(static_cast<std::int64_t>(engine_.options_.gpu.total_bytes)));
+  });
 }
 
 void WanEngine::Run::draw_noise() {
@@ -143,13 +166,12 @@ void WanEngine::Run::denoise() {
                      .boundary = request_.boundary,
                      .guide_scale = request_.guide_scale,
                      .bf16_terms = engine_.options_.compute.type == at::kBFloat16};
-  step_start_s_ = engine_.run_clock_.elapsed_s();
-  sent_before_step_ = engine_.group_.sent_bytes();
+  reporter_.begin_steps(request_.sample_steps);
   latent_ = engine_.denoise_->run(  // on the compute device
       input_, [this](const sample::StepRequest& step, const sample::Prediction& prediction,
                      const at::Tensor& x, const StepTimes& times) {
         if (engine_.step_listener_) engine_.step_listener_(step, prediction, x, times);
-        report_step(step, times);
+        reporter_.report(step, times);
       });
   const bool finite = latent_.isfinite().all().item<bool>();
   if (!finite) {
@@ -157,33 +179,6 @@ void WanEngine::Run::denoise() {
         "denoise",
         "the denoised latent holds values that are not finite; the checkpoint's weights may be damaged");
   }
-}
-
-void WanEngine::Run::report_step(const sample::StepRequest& step, const StepTimes& times) {
-  StepEvent event{.world_rank = engine_.group_.world_rank,
-                  .group_rank = engine_.group_.group->rank(),
-                  .step = step.index,
-                  .step_count = request_.sample_steps,
-                  .timestep = step.timestep,
-                  .expert = step.expert,
-                  .start_s = step_start_s_,
-                  .wall_s = times.wall_s,
-                  .part_wall_s = times.part_s,
-                  .sent_bytes = engine_.group_.sent_bytes() - sent_before_step_};
-  event.part_gpu_s = times.gpu_part_s;
-  event.vram_allocated_bytes = times.memory.allocated_bytes;
-  event.vram_reserved_bytes = times.memory.reserved_bytes;
-  event.vram_peak_bytes = times.memory.peak_allocated_bytes;
-  step_s_.push_back(times.wall_s);
-  comm::Communicator& group = *engine_.group_.group;
-  std::vector<StepEvent> events(static_cast<std::size_t>(group.size()));
-  group.all_gather(std::as_bytes(std::span(&event, 1)), std::as_writable_bytes(std::span(events))).wait();
-  if (leads()) {
-    for (const StepEvent& of_rank : events) observer_.on_step(of_rank);
-  }
-  share_samples();
-  step_start_s_ = engine_.run_clock_.elapsed_s();
-  sent_before_step_ = engine_.group_.sent_bytes();
 }
 
 void WanEngine::Run::decode_and_write() {

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/step_reporter.h"
 #include "engine/wan_engine.h"
 
 namespace wan::engine {
@@ -11,7 +12,11 @@ namespace wan::engine {
 class WanEngine::Run {
  public:
   Run(WanEngine& engine, const Request& request, const OutputPaths& outputs, Observer& observer)
-      : engine_(engine), request_(request), outputs_(outputs), observer_(observer) {}
+      : engine_(engine),
+        request_(request),
+        outputs_(outputs),
+        observer_(observer),
+        reporter_(engine.group_, engine.monitor_.get(), engine.run_clock_, observer) {}
 
   RequestReport execute();
 
@@ -24,26 +29,23 @@ class WanEngine::Run {
   void encode_texts();
   void prepare_image();
   void encode_image();
+  void require_memory();
   void draw_noise();
   void denoise();
   void decode_and_write();
   void save_latents() const;
-  void share_samples();
-  void report_step(const sample::StepRequest& step, const StepTimes& times);
 
   WanEngine& engine_;
   const Request& request_;
   const OutputPaths& outputs_;
   Observer& observer_;
+  StepReporter reporter_;
   RequestReport report_;
   PixelSize size_;
   at::Tensor image_;  ///< fp32 [3, height, width] in -1..1
   DenoiseInput input_;
   at::Tensor latent_;  ///< denoised, [16, frames, height, width]
   at::Tensor frames_;  ///< uint8 [frames, height, width, 3], on the leader and only if latents are saved
-  std::vector<double> step_s_;
-  double step_start_s_ = 0;
-  std::uint64_t sent_before_step_ = 0;
 };
 
 }  // namespace wan::engine

@@ -1,7 +1,9 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <string_view>
 
 #include "core/check.h"
@@ -24,11 +26,23 @@ double spread(const std::vector<std::int64_t>& shape) {
   return 1.0 / std::sqrt(static_cast<double>(inputs));
 }
 
+/// Normal values; the host, which draws slowly, draws some and repeats them.
+void draw(const at::Tensor& out, double deviation) {
+  constexpr std::int64_t drawn_on_host = std::int64_t{1} << 20;
+  const std::int64_t count = out.is_cpu() ? std::min(out.numel(), drawn_on_host) : out.numel();
+  const at::Tensor flat = out.view({-1});
+  const at::Tensor drawn = flat.narrow(0, 0, count).normal_(0.0, deviation);
+  for (std::int64_t first = count; first < flat.numel(); first += count) {
+    const std::int64_t length = std::min(count, flat.numel() - first);
+    flat.narrow(0, first, length).copy_(drawn.narrow(0, 0, length));
+  }
+}
+
 void fill(const std::string& name, const std::vector<std::int64_t>& shape, const at::Tensor& out) {
   if (is_norm_scale(name)) {
     out.fill_(1.0);
   } else {
-    out.normal_(0.0, spread(shape));
+    draw(out, spread(shape));
   }
 }
 

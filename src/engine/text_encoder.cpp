@@ -19,7 +19,7 @@ void TextEncoder::load() {
   auto shards = std::make_shared<parallel::WeightShards>(units, model_.read, parts, part, options_.compute);
   if (options_.sharded) {
     weights_ = std::make_unique<parallel::ShardedWeights>(
-        shards, group_, std::make_shared<parallel::GatherBuffers>(units, parts, options_.compute));
+        shards, group_, std::make_shared<parallel::GatherBuffers>(units, group_, options_.compute));
   } else {
     weights_ = std::make_unique<parallel::ResidentWeights>(shards);
   }

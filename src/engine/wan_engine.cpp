@@ -50,7 +50,8 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
                                             DenoiseOptions{.sharded = options.dit_fsdp && split,
                                                            .offload = options.offload_model,
                                                            .head_chunks = options.head_chunks,
-                                                           .compute = options.compute},
+                                                           .compute = options.compute,
+                                                           .attention = options.attention},
                                             group_);
   vae_ = std::make_unique<VaeStage>(vae, options.compute.device, *group_.vae);
   if (options.compute.on_gpu()) gpu::release_unused();
@@ -70,28 +71,6 @@ void WanEngine::expect_prompts(const std::vector<std::string>& prompts) {
     }
   }
   text_->expect(std::move(cleaned));
-}
-
-std::vector<DeviceSample> WanEngine::gather_samples() {
-  if (!monitor_) return {};
-  comm::Communicator& group = *group_.group;
-  std::vector<DeviceSample> own;
-  for (const gpu::Sample& sample : monitor_->take()) {
-    own.push_back({.time_s = sample.time_s,
-                   .rank = group_.world_rank,
-                   .vram_used_bytes = sample.used_bytes,
-                   .power_w = sample.power_w,
-                   .temperature_c = sample.temperature_c});
-  }
-  const auto ranks = static_cast<std::size_t>(group.size());
-  std::int64_t most = static_cast<std::int64_t>(own.size());
-  group.all_reduce(std::span(&most, 1), comm::ReduceOp::max).wait();
-  // Shorter lists end in samples of no rank.
-  own.resize(static_cast<std::size_t>(most), DeviceSample{.rank = -1});
-  std::vector<DeviceSample> all(ranks * own.size());
-  group.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all))).wait();
-  std::erase_if(all, [](const DeviceSample& sample) { return sample.rank < 0; });
-  return all;
 }
 
 RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer) {

@@ -26,6 +26,7 @@ struct EngineOptions {
   bool offload_model = false;  ///< the expert not in use waits in page-locked host memory
   int head_chunks = 1;         ///< exchanges per Ulysses all-to-all
   kernels::Compute compute = {};
+  kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
   gpu::DeviceInfo gpu = {};  ///< of this rank, if it computes on one
 };
 
@@ -55,9 +56,6 @@ class WanEngine final : public Engine {
 
  private:
   class Run;
-
-  /// Samples of all ranks of the group since the last call, on its leader. Collective.
-  std::vector<DeviceSample> gather_samples();
 
   Task task_;
   EngineOptions options_;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/core/AllocatorConfig.h>
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <c10/util/Exception.h>
 
 #include <cstdlib>
 
@@ -27,6 +28,16 @@ std::uint64_t used_bytes() {
   std::size_t total_bytes = 0;
   WAN_CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
   return total_bytes - free_bytes;
+}
+
+bool has_room(std::int64_t bytes) {
+  try {
+    const at::Tensor taken = at::empty({bytes}, at::TensorOptions(at::kCUDA).dtype(at::kByte));
+  } catch (const c10::OutOfMemoryError&) {
+    return false;
+  }
+  release_unused();
+  return true;
 }
 
 void release_unused() { c10::cuda::CUDACachingAllocator::emptyCache(); }

@@ -19,6 +19,9 @@ void reset_peak(int device);
 /// Bytes in use on this thread's GPU by everybody, contexts and communication buffers included.
 std::uint64_t used_bytes();
 
+/// Whether this thread's GPU can give so much more. Takes it and gives it back.
+bool has_room(std::int64_t bytes);
+
 /// Gives memory that no tensor holds back to the driver. Waits for the GPU.
 void release_unused();
 

@@ -11,7 +11,7 @@
 namespace wan::gpu {
 namespace {
 
-constexpr std::int64_t piece_bytes = std::int64_t{32} << 20;
+constexpr std::int64_t piece_bytes = std::int64_t{16} << 20;
 constexpr std::size_t slot_count = 2;
 
 }  // namespace

@@ -24,6 +24,7 @@ constexpr std::array<Name, 5> names{{{AttentionBackend::automatic, "automatic"},
                                      {AttentionBackend::reference, "reference"}}};
 
 constexpr std::int64_t cudnn_max_head_dim = 128;
+constexpr std::int64_t flashinfer_least_keys = 2048;
 
 /// [rows, heads, head_dim] -> [1, heads, rows, head_dim], a view.
 at::Tensor heads_first(const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); }
@@ -84,7 +85,10 @@ AttentionBackend parse_attention_backend(std::string_view name) {
   return found->backend;
 }
 
-AttentionBackend attention_backend_for(const at::Device& device, at::ScalarType type, std::int64_t head_dim) {
+AttentionBackend attention_backend_for(const at::Device& device, at::ScalarType type, std::int64_t head_dim,
+                                       std::int64_t keys) {
+  if (keys >= flashinfer_least_keys && is_available(AttentionBackend::flashinfer, device, type, head_dim))
+    return AttentionBackend::flashinfer;
   return is_available(AttentionBackend::cudnn, device, type, head_dim) ? AttentionBackend::cudnn
                                                                        : AttentionBackend::math;
 }
@@ -103,14 +107,18 @@ std::vector<AttentionBackend> available_attention_backends(const at::Device& dev
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      AttentionBackend backend) {
   if (backend == AttentionBackend::automatic) {
-    backend = attention_backend_for(q.device(), q.scalar_type(), q.size(2));
+    backend = attention_backend_for(q.device(), q.scalar_type(), q.size(2), k.size(0));
   }
   check_available(backend, q);
   switch (backend) {
     case AttentionBackend::cudnn:
       return attend_cudnn(q, k, v);
     case AttentionBackend::flashinfer:
-      if constexpr (with_cuda) return cuda::flashinfer_attention(q, k, v);
+      if constexpr (with_cuda) {
+        at::Tensor out = at::empty(q.sizes(), q.options());  // [queries, heads, head_dim]
+        cuda::flashinfer_attention_out(out, q, k, v);
+        return out;
+      }
       break;
     case AttentionBackend::reference:
       return attention_reference(q, k, v);
@@ -118,6 +126,20 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
       break;
   }
   return attend_math(q, k, v);
+}
+
+void attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                   AttentionBackend backend) {
+  if (backend == AttentionBackend::automatic)
+    backend = attention_backend_for(q.device(), q.scalar_type(), q.size(2), k.size(0));
+  if constexpr (with_cuda) {
+    if (backend == AttentionBackend::flashinfer) {
+      check_available(backend, q);
+      cuda::flashinfer_attention_out(out, q, k, v);
+      return;
+    }
+  }
+  out.copy_(attention(q, k, v, backend));  // ATen's kernels choose their own place
 }
 
 at::Tensor attention_reference(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {

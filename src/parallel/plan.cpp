@@ -8,17 +8,18 @@
 namespace wan::parallel {
 namespace {
 
-// Measured on an H200 at this model's shapes: cuBLAS bf16 GEMMs sustained, cuDNN attention at head size 128,
-// and fused elementwise kernels per token and step.
-constexpr double linear_flop_per_s = 680e12;
-constexpr double attention_flop_per_s = 570e12;
-constexpr double elementwise_s_per_token = 0.21 / 32760;
+// Measured on H200s at 480p and 720p (analysis/results/gpu_h200.md): what a step's matrix products, attention
+// and elementwise kernels reach, sustained.
+constexpr double linear_flop_per_s = 735e12;
+constexpr double attention_flop_per_s = 640e12;
+constexpr double elementwise_s_per_token = 0.19 / 32760;
 
-// Measured on an H200 as well: what the driver and the libraries take, NCCL's buffers, and the autoencoder's
-// peak over its weights divided by the video's pixels.
-constexpr std::int64_t context_bytes = std::int64_t{800} << 20;
-constexpr std::int64_t nccl_bytes = std::int64_t{800} << 20;
-constexpr std::int64_t vae_bytes_per_pixel = 24'500;
+// And of memory: what the driver and the libraries take, NCCL's own buffers, the autoencoder's peak over its
+// weights divided by the video's pixels, and how much more than tensors the allocator holds.
+constexpr std::int64_t context_bytes = std::int64_t{1300} << 20;
+constexpr std::int64_t nccl_bytes = std::int64_t{500} << 20;
+constexpr std::int64_t vae_bytes_per_pixel = 30'000;
+constexpr double allocator_share = 1.4;
 
 constexpr int fp32_bytes = 4;
 constexpr int experts = 2;
@@ -53,15 +54,18 @@ std::int64_t wire_bytes(const PlanInput& input, std::int64_t local_tokens) {
   return bytes;
 }
 
-/// Activations alive at the widest point of a block: residual streams, q k v with their exchange buffers, the
-/// FFN's hidden row.
+/// Activations alive at the widest point of a block: residual stream and normed input of each pass, q k v
+/// with their exchange buffers, the FFN's hidden row with what comes out of it.
 std::int64_t activation_bytes(const PlanInput& input, std::int64_t local_tokens) {
   const checkpoint::TransformerConfig& model = input.transformer;
-  const std::int64_t residual = static_cast<std::int64_t>(passes_per_rank(input)) * model.dim * fp32_bytes;
-  const std::int64_t buffers = input.grid.ulysses > 1 ? 2 : 1;  // sent and received, or one for both
-  const std::int64_t exchanged = buffers * 4 * model.dim * input.element_bytes;
-  const std::int64_t widest = std::max(4 * model.dim, model.ffn_dim + 2 * model.dim) * input.element_bytes;
-  return local_tokens * (residual + exchanged + widest);
+  const std::int64_t passes = passes_per_rank(input);
+  const std::int64_t streams = passes * model.dim * (fp32_bytes + input.element_bytes);
+  const bool split = input.grid.ulysses > 1;
+  const std::int64_t exchanged = (split ? 2 * 4 : 3) * model.dim * input.element_bytes;
+  const std::int64_t widest =
+      std::max(split ? 3 * model.dim : model.dim, model.ffn_dim + 2 * model.dim) * input.element_bytes;
+  return local_tokens * exchanged +
+         static_cast<std::int64_t>(allocator_share * static_cast<double>(local_tokens * (streams + widest)));
 }
 
 std::int64_t text_cache_bytes(const PlanInput& input) {
@@ -94,6 +98,12 @@ std::int64_t vae_bytes(const PlanInput& input) {
   return pixels / input.grid.group_size * vae_bytes_per_pixel;
 }
 
+std::int64_t denoise_bytes(const PlanInput& input) {
+  const std::int64_t tokens = input.tokens.tokens();
+  const std::int64_t local_tokens = (tokens + input.grid.ulysses - 1) / input.grid.ulysses;
+  return activation_bytes(input, local_tokens) + text_cache_bytes(input);
+}
+
 void add_parts(const PlanInput& input, Plan& plan) {
   const auto units = checkpoint::transformer_units(input.transformer);
   plan.bytes.emplace_back(input.offload_model ? "experts (one at a time)" : "experts (both)",
@@ -114,11 +124,14 @@ void add_parts(const PlanInput& input, Plan& plan) {
     plan.phase_bytes.emplace_back("text: the encoder", text_encoder_bytes(input));
   }
   plan.phase_bytes.emplace_back("encode, decode: VAE activations", vae_bytes(input));
-  plan.phase_bytes.emplace_back("denoise: activations, exchange, text keys",
-                                activation_bytes(input, plan.local_tokens) + text_cache_bytes(input));
+  plan.phase_bytes.emplace_back("denoise: activations, exchange, text keys", denoise_bytes(input));
 }
 
 }  // namespace
+
+std::int64_t request_bytes(const PlanInput& input) {
+  return std::max(vae_bytes(input), denoise_bytes(input));
+}
 
 std::int64_t Plan::total_bytes() const {
   std::int64_t total = 0;

@@ -45,4 +45,7 @@ struct Plan {
 
 Plan make_plan(const PlanInput& input);
 
+/// What making one video takes on a rank beside the weights, at its most demanding phase but the text's.
+std::int64_t request_bytes(const PlanInput& input);
+
 }  // namespace wan::parallel

@@ -16,21 +16,34 @@ UlyssesExchange::UlyssesExchange(comm::Communicator& group, std::int64_t tokens,
              .local_tokens = (tokens + group.size() - 1) / group.size(),
              .heads = heads,
              .head_dim = head_dim,
-             .head_chunks = head_chunks},
-      compute_(compute) {
+             .head_chunks = head_chunks} {
   WAN_CHECK(heads % (std::int64_t{group.size()} * head_chunks) == 0, "{} heads over {} ranks in {} chunks",
             heads, group.size(), head_chunks);
+  constexpr std::int64_t qkv = 3;
+  constexpr std::int64_t result = 1;
+  // Alone and undivided, attention's result is where it is wanted.
+  const bool has_way_back = shape_.parts > 1 || head_chunks > 1;
+  const int buffers = shape_.parts > 1 ? 2 : 1;  // sent and received, or one for both
+  std::vector<std::int64_t> elements;
+  for (int buffer = 0; buffer < buffers * head_chunks; ++buffer) {
+    elements.push_back(c10::multiply_integers(shape_of_way(qkv)));
+    if (has_way_back) elements.push_back(c10::multiply_integers(shape_of_way(result)));
+  }
+  ExchangeMemory memory(group, elements, compute);
   for (int chunk = 0; chunk < head_chunks; ++chunk) {
-    qkv_.push_back(make_way(3));
-    attention_.push_back(make_way(1));
+    qkv_.push_back(make_way(qkv, memory));
+    if (has_way_back) attention_.push_back(make_way(result, memory));
   }
 }
 
-UlyssesExchange::Way UlyssesExchange::make_way(std::int64_t tensors) const {
-  const at::Tensor send =
-      at::zeros({shape_.parts, shape_.local_tokens, tensors, shape_.heads_per_chunk(), shape_.head_dim},
-                compute_.options());
-  return {.send = send, .receive = shape_.parts == 1 ? send : at::zeros_like(send), .ticket = {}};
+std::vector<std::int64_t> UlyssesExchange::shape_of_way(std::int64_t tensors) const {
+  return {shape_.parts, shape_.local_tokens, tensors, shape_.heads_per_chunk(), shape_.head_dim};
+}
+
+UlyssesExchange::Way UlyssesExchange::make_way(std::int64_t tensors, ExchangeMemory& memory) const {
+  const at::Tensor send = memory.take(shape_of_way(tensors));
+  return {
+      .send = send, .receive = shape_.parts == 1 ? send : memory.take(shape_of_way(tensors)), .ticket = {}};
 }
 
 void UlyssesExchange::launch(Way& way) {

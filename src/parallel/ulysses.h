@@ -7,6 +7,7 @@
 #include "comm/communicator.h"
 #include "dit/sequence_exchange.h"
 #include "kernels/compute.h"
+#include "parallel/exchange_memory.h"
 
 namespace wan::parallel {
 
@@ -33,12 +34,12 @@ class UlyssesExchange final : public dit::SequenceExchange {
     at::Tensor receive;  ///< the same memory as send when there is one rank
     comm::Ticket ticket;
   };
-  Way make_way(std::int64_t tensors) const;
+  std::vector<std::int64_t> shape_of_way(std::int64_t tensors) const;
+  Way make_way(std::int64_t tensors, ExchangeMemory& memory) const;
   void launch(Way& way);
 
   comm::Communicator& group_;
   dit::SequenceShape shape_;
-  kernels::Compute compute_;
   std::vector<Way> qkv_;        ///< per chunk, [parts, local_tokens, 3, heads_per_chunk, head_dim]
   std::vector<Way> attention_;  ///< per chunk, [parts, local_tokens, heads_per_chunk, head_dim]
 };

@@ -32,12 +32,18 @@ std::span<const at::Tensor> ResidentWeights::weights(int unit) {
 }
 void ResidentWeights::end(int /*unit*/) {}
 
-GatherBuffers::GatherBuffers(const std::vector<checkpoint::UnitLayout>& units, int ranks,
-                             const kernels::Compute& compute) {
-  std::int64_t largest = 0;
+GatherBuffers::GatherBuffers(const std::vector<checkpoint::UnitLayout>& units, comm::Communicator& group,
+                             const kernels::Compute& compute)
+    : group_(group), compute_(compute) {
   for (const checkpoint::UnitLayout& unit : units)
-    largest = std::max(largest, shard_elements(unit, ranks) * ranks);
-  for (at::Tensor& buffer : buffers_) buffer = at::empty({largest}, compute.options());
+    largest_ = std::max(largest_, shard_elements(unit, group.size()) * group.size());
+}
+
+void GatherBuffers::reserve() {
+  if (buffers_.front().defined()) return;
+  ExchangeMemory memory(group_, std::vector<std::int64_t>(count, largest_), compute_);
+  in_place_ = memory.is_special();
+  for (at::Tensor& buffer : buffers_) buffer = memory.take({largest_});
 }
 
 ShardedWeights::ShardedWeights(std::shared_ptr<WeightShards> shards, comm::Communicator& group,
@@ -47,6 +53,7 @@ ShardedWeights::ShardedWeights(std::shared_ptr<WeightShards> shards, comm::Commu
 void ShardedWeights::begin(int unit) {
   WAN_CHECK(unit >= 0 && unit < static_cast<int>(shards_->units().size()), "unit {} of {}", unit,
             shards_->units().size());
+  buffers_->reserve();
   const auto free = std::ranges::find(slots_, -1, &Slot::unit);
   WAN_CHECK(free != slots_.end(), "unit {} asked for while {} others are whole", unit, slots_.size());
   free->unit = unit;
@@ -54,7 +61,13 @@ void ShardedWeights::begin(int unit) {
   const at::Tensor whole = buffers_->buffer(static_cast<std::size_t>(free - slots_.begin()))
                                .narrow(0, 0, slice.numel() * group_.size());
   free->views = parameter_views(shards_->units()[static_cast<std::size_t>(unit)], whole);
-  free->ticket = group_.all_gather(bytes_of(slice), writable_bytes_of(whole));
+  if (buffers_->gathers_in_place()) {
+    const at::Tensor own = whole.narrow(0, slice.numel() * group_.rank(), slice.numel());
+    own.copy_(slice);
+    free->ticket = group_.all_gather(bytes_of(own), writable_bytes_of(whole));
+  } else {
+    free->ticket = group_.all_gather(bytes_of(slice), writable_bytes_of(whole));
+  }
 }
 
 std::span<const at::Tensor> ShardedWeights::weights(int unit) {

@@ -9,6 +9,7 @@
 
 #include "checkpoint/weight_source.h"
 #include "comm/communicator.h"
+#include "parallel/exchange_memory.h"
 #include "parallel/weight_shards.h"
 
 namespace wan::parallel {
@@ -32,13 +33,23 @@ class GatherBuffers {
  public:
   static constexpr std::size_t count = 2;
 
-  /// Room for the largest of these units.
-  GatherBuffers(const std::vector<checkpoint::UnitLayout>& units, int ranks, const kernels::Compute& compute);
+  /// Room for the largest of these units, taken by reserve(). `group` must outlive the buffers.
+  GatherBuffers(const std::vector<checkpoint::UnitLayout>& units, comm::Communicator& group,
+                const kernels::Compute& compute);
 
+  /// Takes the memory unless it is there. Collective over the group the first time, so not for constructors,
+  /// which may fail on one rank alone.
+  void reserve();
   /// [largest padded unit]
   const at::Tensor& buffer(std::size_t index) const { return buffers_.at(index); }
+  /// Whether a gather is faster if this rank's slice lies in the buffer beforehand.
+  bool gathers_in_place() const { return in_place_; }
 
  private:
+  comm::Communicator& group_;
+  kernels::Compute compute_;
+  std::int64_t largest_ = 0;
+  bool in_place_ = false;
   std::array<at::Tensor, count> buffers_;
 };
 

@@ -40,15 +40,17 @@ bool has_flashinfer(const at::Device& device, at::ScalarType type, std::int64_t 
   return properties->major == 9 && properties->minor == 0;
 }
 
-at::Tensor flashinfer_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+void flashinfer_attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k,
+                              const at::Tensor& v) {
   const char* const kernel = "FlashInfer attention";
   WAN_CHECK(k.sizes() == v.sizes() && q.size(1) == k.size(1) && q.size(2) == k.size(2) && k.size(0) > 0 &&
                 k.scalar_type() == q.scalar_type() && v.scalar_type() == q.scalar_type(),
             "{}: q is [{}, {}, {}], k [{}, {}, {}]", kernel, q.size(0), q.size(1), q.size(2), k.size(0),
             k.size(1), k.size(2));
-  at::Tensor out = at::empty(q.sizes(), q.options());  // [queries, heads, head_dim]
+  WAN_CHECK(out.sizes() == q.sizes() && out.is_contiguous() && out.scalar_type() == q.scalar_type(),
+            "{}: the result has the shape of q, is dense and of its type", kernel);
   if constexpr (with_flashinfer) {
-    if (q.size(0) == 0) return out;
+    if (q.size(0) == 0) return;
     const at::Tensor query = tma_ready(q);
     const at::Tensor key = tma_ready(k);
     const at::Tensor value = tma_ready(v);
@@ -66,7 +68,6 @@ at::Tensor flashinfer_attention(const at::Tensor& q, const at::Tensor& k, const 
     fail("{}: this build has no FlashInfer (WAN_FLASHINFER_ROOT was not found when it was configured)",
          kernel);
   }
-  return out;
 }
 
 }  // namespace wan::kernels::cuda

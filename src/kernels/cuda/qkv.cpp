@@ -10,7 +10,7 @@ namespace wan::kernels::cuda {
 void norm_rotate_pack(const at::Tensor& qkv, const QkNorm& norm, const RotaryTable& table,
                       std::span<const at::Tensor> buffers) {
   const char* const kernel = "norm_rotate_pack";
-  check_rows(qkv, kernel);
+  check_rows(qkv.narrow(1, 0, qkv.size(1) / 3), kernel);
   const at::Tensor& first = buffers.front();  // [parts, tokens, 3, heads_per_chunk, head_dim]
   const std::int64_t dim = qkv.size(1) / 3;
   const std::int64_t head_dim = first.size(4);

@@ -55,23 +55,28 @@ __global__ void __launch_bounds__(max_threads<Units>) rms_norm_kernel(RmsNormRow
 /// Which of a token's three rows a block works on.
 enum class Third { q = 0, k = 1, v = 2 };
 
-/// Where the unit at element `at` of a token's row of dim goes, and where it stands in its head.
+/// Where a head of a token's row of dim goes.
 template <typename T>
-struct Destination {
-  T* address;
-  int in_head;
+__device__ T* head_destination(const QkvRows& rows, std::int64_t token, Third third, int head) {
+  const int heads_per_part = rows.heads / rows.parts;
+  const int heads_per_chunk = heads_per_part / rows.chunks;
+  const int part = head / heads_per_part;
+  const int chunk = head % heads_per_part / heads_per_chunk;
+  const std::int64_t row = (part * rows.tokens + token) * 3 + static_cast<int>(third);
+  return static_cast<T*>(rows.buffers[chunk]) +
+         (row * heads_per_chunk + head % heads_per_chunk) * rows.head_dim;
+}
 
-  __device__ Destination(const QkvRows& rows, std::int64_t token, Third third, int at) {
-    const int heads_per_part = rows.heads / rows.parts;
-    const int heads_per_chunk = heads_per_part / rows.chunks;
-    const int head = at / rows.head_dim;
-    const int part = head / heads_per_part;
-    const int chunk = head % heads_per_part / heads_per_chunk;
-    const std::int64_t row = (part * rows.tokens + token) * 3 + static_cast<int>(third);
-    in_head = at % rows.head_dim;
-    address = static_cast<T*>(rows.buffers[chunk]) +
-              (row * heads_per_chunk + head % heads_per_chunk) * rows.head_dim + in_head;
+/// Division by a number that the whole launch shares, as a multiplication: exact while dividend times divisor
+/// stays below 2^32.
+struct Divisor {
+  explicit Divisor(unsigned by) : divisor(by), magic(by > 1 ? ~0U / by + 1 : 0) {}
+  __device__ unsigned divide(unsigned dividend) const {
+    return magic != 0 ? __umulhi(dividend, magic) : dividend;
   }
+
+  unsigned divisor;
+  unsigned magic;  ///< 2^32 / divisor, rounded up; 0 for a divisor of 1
 };
 
 /// Norm, weight and rotary turn of one unit, in place. cos, sin: of the unit's pairs.
@@ -93,29 +98,37 @@ __device__ void norm_and_turn(Elements<T, unit>& x, float scale, const T* weight
 /// A block per token and third: `thirds` is 3, or 2 where v stays in place. A thread writes only where it or
 /// nobody has read, so that a row may be its own destination.
 template <int Units, typename T>
-__global__ void __launch_bounds__(max_threads<Units>) norm_rotate_pack_kernel(QkvRows rows, unsigned thirds) {
+__global__ void __launch_bounds__(max_threads<Units>)
+    norm_rotate_pack_kernel(QkvRows rows, Divisor thirds, Divisor units_per_head) {
+  extern __shared__ std::uint64_t heads[];  // [heads]: where each goes
   __shared__ float squares[max_warps];
   const int dim = rows.heads * rows.head_dim;
-  const std::int64_t token = blockIdx.x / thirds;
-  const Third third = static_cast<Third>(blockIdx.x % thirds);
+  const unsigned token_of_block = thirds.divide(blockIdx.x);
+  const std::int64_t token = token_of_block;
+  const Third third = static_cast<Third>(blockIdx.x - token_of_block * thirds.divisor);
   const T* row = static_cast<const T*>(rows.qkv) + token * rows.qkv_stride + static_cast<int>(third) * dim;
   Elements<T, unit> x[Units];
   const float square = load_row(row, dim, x);
+  for (int head = static_cast<int>(threadIdx.x); head < rows.heads; head += static_cast<int>(blockDim.x))
+    heads[head] = reinterpret_cast<std::uint64_t>(head_destination<T>(rows, token, third, head));
   const T* weight = static_cast<const T*>(third == Third::q ? rows.norm_q : rows.norm_k);
   float scale = 1;
   if (third != Third::v) {  // the same for the whole block
     scale = __frsqrt_rn(block_sum(square, squares) / static_cast<float>(dim) + rows.eps);
+  } else {
+    __syncthreads();  // the table of heads is complete
   }
+  const float* cos = rows.cos + token * rows.head_dim / 2;
+  const float* sin = rows.sin + token * rows.head_dim / 2;
 #pragma unroll
   for (int i = 0; i < Units; ++i) {
-    const int at = static_cast<int>(threadIdx.x + i * blockDim.x) * unit;
+    const unsigned index = threadIdx.x + i * blockDim.x;
+    const int at = static_cast<int>(index) * unit;
     if (at >= dim) continue;
-    const Destination<T> to(rows, token, third, at);
-    if (third != Third::v) {
-      const std::int64_t angle = (token * rows.head_dim + to.in_head) / 2;
-      norm_and_turn(x[i], scale, weight + at, rows.cos + angle, rows.sin + angle);
-    }
-    x[i].store(to.address);
+    const unsigned head = units_per_head.divide(index);
+    const int in_head = static_cast<int>(index - head * units_per_head.divisor) * unit;
+    if (third != Third::v) norm_and_turn(x[i], scale, weight + at, cos + in_head / 2, sin + in_head / 2);
+    x[i].store(reinterpret_cast<T*>(heads[head]) + in_head);
   }
 }
 
@@ -132,10 +145,12 @@ cudaError_t launch_rms_norm(const RmsNormRows& rows, cudaStream_t stream) {
 
 cudaError_t launch_norm_rotate_pack(const QkvRows& rows, cudaStream_t stream) {
   const unsigned thirds = rows.copy_v ? 3 : 2;
+  const std::size_t table_bytes = static_cast<std::size_t>(rows.heads) * sizeof(std::uint64_t);
   return with_type(rows.type, [&](auto type) {
     return with_units(rows.heads * rows.head_dim / unit, [&](auto units, int threads) {
       norm_rotate_pack_kernel<units(), typename decltype(type)::type>
-          <<<static_cast<unsigned>(rows.tokens) * thirds, threads, 0, stream>>>(rows, thirds);
+          <<<static_cast<unsigned>(rows.tokens) * thirds, threads, table_bytes, stream>>>(
+              rows, Divisor(thirds), Divisor(static_cast<unsigned>(rows.head_dim / unit)));
     });
   });
 }

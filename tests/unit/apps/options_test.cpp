@@ -291,8 +291,8 @@ TEST(Options, NotBuiltYetIsRefusedByName) {
     EXPECT_THAT(message_with({argument}), HasSubstr("option --" + std::string(missing.name)));
     EXPECT_THAT(message_with({argument}), HasSubstr("not built yet"));
   }
-  EXPECT_EQ(message_with({"--offload_model", "True"}),
-            "option --offload-model: the value on is not built yet in this version; leave it out");
+  EXPECT_EQ(message_with({"--precision", "fast"}),
+            "option --precision: the value fast is not built yet in this version; leave it out");
   EXPECT_EQ(parse_with({"--offload-model", "auto"}).offload_model, Switch::automatic);
 }
 

@@ -52,7 +52,7 @@ TEST(Attention, BackendsByNameAndByWhatTheyTake) {
     EXPECT_EQ(parse_attention_backend(to_string(backend)), backend);
   }
   EXPECT_THROW(parse_attention_backend("cuDNN"), UsageError);
-  EXPECT_EQ(attention_backend_for(at::kCPU, at::kFloat, 24), AttentionBackend::math);
+  EXPECT_EQ(attention_backend_for(at::kCPU, at::kFloat, 24, 4096), AttentionBackend::math);
   EXPECT_EQ(available_attention_backends(at::kCPU, at::kBFloat16, 128),
             (std::vector{AttentionBackend::math, AttentionBackend::reference}));
   const at::Tensor q = at::randn({3, 1, 8});

@@ -1,0 +1,35 @@
+#include "apps/bench_options.h"
+
+#include "apps/option_parser.h"
+#include "core/check.h"
+
+namespace wan::apps {
+
+ParsedCommandLine parse_bench_options(std::span<const std::string> arguments) {
+  const std::vector<OptionEntry> table = bench_option_table();
+  const OptionParser parser(table, not_built_table(), {});
+  GivenOptions given = parser.parse_command_line(arguments);
+  ParsedCommandLine result;
+  if (OptionParser::is_on(given, "help")) {
+    result.action = Action::help;
+    return result;
+  }
+  if (OptionParser::is_on(given, "version")) {
+    result.action = Action::version;
+    return result;
+  }
+  parser.add_named_config_file(given);
+  result.options = parser.apply(given);
+  return result;
+}
+
+std::string bench_help_text() {
+  const std::vector<OptionEntry> table = bench_option_table();
+  return "Times the parts of a request on a model of random weights: text encoder, VAE, denoising steps.\n\n"
+         "  wan_bench [options]\n"
+         "  mpirun -np N wan_bench [options]     all ranks on one video\n\n" +
+         OptionParser(table, not_built_table(), {}).help() +
+         "Prints a table and, as the last line on stdout, one JSON object.\n";
+}
+
+}  // namespace wan::apps

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "apps/options.h"
+
+namespace wan::apps {
+
+/// Parses wan_bench's arguments, as parse_options() does wan_batch's.
+ParsedCommandLine parse_bench_options(std::span<const std::string> arguments);
+
+/// What wan_bench --help prints.
+std::string bench_help_text();
+
+}  // namespace wan::apps

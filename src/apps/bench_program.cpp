@@ -1,0 +1,358 @@
+#include "apps/bench_program.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+
+#include "apps/agreement.h"
+#include "apps/bench_model.h"
+#include "apps/bench_options.h"
+#include "apps/bench_report.h"
+#include "apps/plan_report.h"
+#include "apps/run_communicators.h"
+#include "apps/run_device.h"
+#include "apps/run_layout.h"
+#include "apps/trace_observer.h"
+#include "apps/version_report.h"
+#include "batch/text.h"
+#include "comm/mpi.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "engine/denoise_stage.h"
+#include "engine/step_reporter.h"
+#include "engine/text_encoder.h"
+#include "engine/vae_stage.h"
+#include "gpu/memory.h"
+#include "gpu/monitor.h"
+
+namespace wan::apps {
+namespace {
+
+constexpr double start_timeout_s = 600;
+constexpr double step_timeout_s = 120;
+constexpr double sample_period_s = 0.1;
+constexpr int latent_stride = 8;
+constexpr int frames_per_latent = 4;
+constexpr std::int64_t latent_channels = 16;
+constexpr std::int64_t condition_channels = 20;
+constexpr std::int64_t prompt_tokens = 120;
+
+/// Keeps what the report needs of the steps, and passes everything on to the trace, if there is one.
+class BenchObserver final : public Observer {
+ public:
+  explicit BenchObserver(TraceObserver* trace) : trace_(trace) {}
+  void on_phase(const PhaseEvent& event) override {
+    if (trace_ != nullptr) trace_->on_phase(event);
+  }
+  void on_step(const StepEvent& event) override {
+    events_.push_back(event);
+    if (trace_ != nullptr) trace_->on_step(event);
+  }
+  void on_samples(std::span<const DeviceSample> samples) override {
+    if (trace_ != nullptr) trace_->on_samples(samples);
+  }
+  const std::vector<StepEvent>& events() const { return events_; }
+
+ private:
+  TraceObserver* trace_;
+  std::vector<StepEvent> events_;
+};
+
+/// One run of the program on one rank.
+class BenchProgram {
+ public:
+  explicit BenchProgram(const comm::MpiEnvironment& mpi)
+      : mpi_(mpi), world_(comm::make_mpi_world(mpi, {.timeout_s = start_timeout_s})) {}
+
+  ExitCode run(std::span<const std::string> arguments);
+
+ private:
+  bool is_rank_0() const { return mpi_.rank() == 0; }
+  bool on_gpu() const { return device_.compute.on_gpu(); }
+  bool has_image() const { return model_.transformer.model_type == "i2v"; }
+  parallel::PlanInput plan_input() const;
+  void set_up(std::span<const std::string> arguments);
+  std::unique_ptr<TraceObserver> make_trace(std::span<const std::string> arguments);
+  /// Runs a phase on all ranks, reports it, and returns its seconds.
+  template <typename Work>
+  double phase(const char* name, Work&& work);
+  void note_memory(const char* when);
+
+  void measure();
+  void measure_text();
+  void measure_encode(engine::VaeStage& vae);
+  void measure_steps(engine::DenoiseStage& denoise);
+  void measure_decode(engine::VaeStage& vae);
+  void collect_steps();
+  void collect_memory();
+  std::vector<std::int64_t> latent_shape(std::int64_t channels) const;
+
+  const comm::MpiEnvironment& mpi_;
+  std::unique_ptr<comm::Communicator> world_;
+  Stopwatch clock_;
+  Options options_;
+  std::unique_ptr<Log> log_;
+  BenchModel model_;
+  RunDevice device_;
+  RunLayout layout_;
+  std::unique_ptr<RunCommunicators> communicators_;
+  parallel::GroupCommunicators group_;
+  std::unique_ptr<gpu::Monitor> monitor_;
+  std::unique_ptr<TraceObserver> trace_;
+  std::unique_ptr<BenchObserver> observer_;
+  std::unique_ptr<engine::StepReporter> reporter_;
+  std::vector<at::Tensor> contexts_;  ///< of prompt and negative prompt
+  at::Tensor condition_;
+  BenchResult result_;
+};
+
+parallel::PlanInput BenchProgram::plan_input() const {
+  const BenchSettings& bench = options_.bench;
+  return {.transformer = model_.transformer,
+          .text_encoder = model_.text_encoder,
+          .vae_parameters = model_.vae_parameters(),
+          .grid = {},
+          .tokens = {.frames = (bench.frame_num - 1) / frames_per_latent + 1,
+                     .rows = bench.size.height / (2 * latent_stride),
+                     .columns = bench.size.width / (2 * latent_stride)},
+          .guided = true,
+          .on_gpu = on_gpu(),
+          .t5_cpu = options_.t5_cpu,
+          .element_bytes = static_cast<int>(c10::elementSize(device_.compute.type))};
+}
+
+void BenchProgram::set_up(std::span<const std::string> arguments) {
+  device_ = choose_device(*world_, mpi_, options_);
+  agree(*world_, [&] {
+    model_ = bench_model(options_.bench.model);
+    parallel::PlanInput plan = plan_input();
+    layout_ = choose_layout(options_, mpi_.size(), device_.memory_bytes, plan);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread yet
+    if (std::getenv("OMP_NUM_THREADS") == nullptr) at::set_num_threads(threads_per_rank(mpi_));
+  });
+  communicators_ = std::make_unique<RunCommunicators>(mpi_, *world_, device_);
+  group_ = communicators_->make_group(layout_, options_.collective_timeout_s.value_or(step_timeout_s));
+  if (on_gpu())
+    monitor_ = std::make_unique<gpu::Monitor>(device_.gpu.bus_id, sample_period_s,
+                                              [this] { return clock_.elapsed_s(); });
+  agree(*world_, [&] { trace_ = make_trace(arguments); });
+  observer_ = std::make_unique<BenchObserver>(trace_.get());
+  reporter_ = std::make_unique<engine::StepReporter>(group_, monitor_.get(), clock_, *observer_);
+  result_.gpus = mpi_.size();
+  result_.gpu_model = device_.name();
+  result_.precision = device_.compute.type == at::kBFloat16 ? "exact" : "fp32";
+  result_.layout = parallel::describe(layout_.guided);
+  if (layout_.dit_fsdp) result_.layout += fmt::format(", fsdp{}", layout_.guided.group_size);
+  if (layout_.offload_model) result_.layout += ", one expert on the host";
+  const std::int64_t head_dim = model_.transformer.head_dim();
+  const auto backend = options_.attention == kernels::AttentionBackend::automatic
+                           ? kernels::attention_backend_for(device_.compute.device, device_.compute.type,
+                                                            head_dim, plan_input().tokens.tokens())
+                           : options_.attention;
+  result_.attention = kernels::to_string(backend);
+}
+
+std::unique_ptr<TraceObserver> BenchProgram::make_trace(std::span<const std::string> arguments) {
+  if (!options_.trace || group_.group->rank() != 0) return nullptr;
+  Task task;
+  task.kind = has_image() ? TaskKind::i2v : TaskKind::t2v;
+  task.name = options_.bench.model;
+  return std::make_unique<TraceObserver>(TraceRun{.run = "bench",
+                                                  .started = batch::utc_now(),
+                                                  .host = mpi_.host_name(),
+                                                  .job = "",
+                                                  .group_index = mpi_.rank() / layout_.guided.group_size,
+                                                  .group_count = mpi_.size() / layout_.guided.group_size,
+                                                  .ranks = layout_.guided.group_size,
+                                                  .log = nullptr,
+                                                  .layout = result_.layout,
+                                                  .arguments = {arguments.begin(), arguments.end()},
+                                                  .task = task,
+                                                  .device = on_gpu() ? "cuda" : "cpu",
+                                                  .gpu_model = device_.gpu.name,
+                                                  .index = std::filesystem::absolute(*options_.trace)});
+}
+
+void BenchProgram::note_memory(const char* when) {
+  if (!on_gpu()) return;
+  const gpu::MemoryUse use = gpu::memory_use(device_.gpu.index);
+  const std::uint64_t used_bytes = gpu::used_bytes();
+  result_.peak_vram_bytes = std::max(result_.peak_vram_bytes, used_bytes);
+  result_.peak_allocated_bytes = std::max(result_.peak_allocated_bytes, use.peak_allocated_bytes);
+  const auto text = [](std::uint64_t bytes) { return format_bytes(static_cast<std::int64_t>(bytes)); };
+  log_->detail("{}: {} in use on the GPU, {} reserved for tensors, {} in tensors now, {} at most", when,
+               text(used_bytes), text(use.reserved_bytes), text(use.allocated_bytes),
+               text(use.peak_allocated_bytes));
+}
+
+template <typename Work>
+double BenchProgram::phase(const char* name, Work&& work) {
+  world_->barrier().wait();
+  const double start_s = clock_.elapsed_s();
+  const std::uint64_t sent_before = group_.sent_bytes();
+  work();
+  if (on_gpu()) gpu::synchronize();
+  note_memory(name);
+  if (on_gpu()) gpu::release_unused();
+  world_->barrier().wait();
+  const double wall_s = clock_.elapsed_s() - start_s;
+  if (group_.group->rank() == 0) {
+    observer_->on_phase({.phase = name,
+                         .start_s = start_s,
+                         .wall_s = wall_s,
+                         .sent_bytes = group_.sent_bytes() - sent_before});
+  }
+  reporter_->report_samples();
+  return wall_s;
+}
+
+void BenchProgram::measure_text() {
+  const bool on_host = options_.t5_cpu || !on_gpu();
+  const engine::TextEncoderOptions options{.sharded = layout_.t5_fsdp,
+                                           .resident = true,
+                                           .compute = on_host ? kernels::Compute() : device_.compute};
+  engine::TextEncoder encoder(engine::synthetic_text_encoder(model_.text_encoder), options,
+                              on_host && on_gpu() ? *group_.group : *group_.fsdp);
+  std::vector<std::int64_t> ids(prompt_tokens);
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i) + 2;
+  contexts_.push_back(encoder.encode(ids).cpu());
+  // The first text also pays for the libraries' start; the second is what a prompt costs.
+  result_.text_s = phase("text", [&] { contexts_.push_back(encoder.encode(ids).cpu()); });
+}
+
+std::vector<std::int64_t> BenchProgram::latent_shape(std::int64_t channels) const {
+  const BenchSettings& bench = options_.bench;
+  return {channels, (bench.frame_num - 1) / frames_per_latent + 1, bench.size.height / latent_stride,
+          bench.size.width / latent_stride};
+}
+
+void BenchProgram::measure_encode(engine::VaeStage& vae) {
+  constexpr int warmup_frames = 9;  // every shape of chunk occurs in as many
+  const at::Tensor image =
+      at::rand({3, options_.bench.size.height, options_.bench.size.width}, at::kFloat) * 2 - 1;
+  vae.encode_image(image, warmup_frames);
+  at::Tensor latent;  // [16, frames, height, width]
+  result_.vae_encode_s = phase("encode", [&] { latent = vae.encode_image(image, options_.bench.frame_num); });
+  std::vector<std::int64_t> mask_shape = latent_shape(condition_channels - latent_channels);
+  condition_ = at::cat({at::zeros(mask_shape, latent.options()), latent}, 0);
+}
+
+void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
+  const int steps = options_.bench.warmup + options_.bench.steps;
+  const engine::DenoiseInput input{.noise = at::randn(latent_shape(latent_channels), at::kFloat),
+                                   .condition = condition_,
+                                   .context = contexts_[0],
+                                   .negative_context = contexts_[1],
+                                   .settings = {.solver = Solver::unipc,
+                                                .steps = steps,
+                                                .shift = 5,
+                                                .boundary = 0,  // one expert makes all steps
+                                                .guide_scale = {3.5, 3.5},
+                                                .bf16_terms = device_.compute.type == at::kBFloat16}};
+  at::Tensor latent;
+  phase("denoise", [&] {
+    reporter_->begin_steps(steps);
+    latent = denoise.run(input, [&](const sample::StepRequest& step, const sample::Prediction& /*prediction*/,
+                                    const at::Tensor& /*local_tokens*/, const engine::StepTimes& times) {
+      result_.peak_allocated_bytes =
+          std::max(result_.peak_allocated_bytes, times.memory.peak_allocated_bytes);
+      note_memory("after a step");
+      reporter_->report(step, times);
+    });
+  });
+  if (!latent.isfinite().all().item<bool>())
+    throw Error(
+        "the latent holds values that are not finite: random weights of this model do not stay in range");
+}
+
+void BenchProgram::measure_decode(engine::VaeStage& vae) {
+  std::vector<std::int64_t> warmup_shape = latent_shape(latent_channels);
+  warmup_shape[1] = std::min<std::int64_t>(warmup_shape[1], 3);
+  const auto drop = [](const at::Tensor& /*frames*/) {};
+  vae.decode(at::randn(warmup_shape, at::kFloat), drop);
+  const at::Tensor latent = at::randn(latent_shape(latent_channels), at::kFloat);
+  result_.vae_decode_s = phase("decode", [&] { vae.decode(latent, drop); });
+}
+
+/// The steps that count, of all ranks of rank 0's group.
+void BenchProgram::collect_steps() {
+  if (!is_rank_0()) return;
+  const auto ranks = static_cast<double>(group_.group->size());
+  std::vector<double> slowest(static_cast<std::size_t>(options_.bench.warmup + options_.bench.steps));
+  for (const StepEvent& event : observer_->events()) {
+    const auto step = static_cast<std::size_t>(event.step);
+    slowest[step] = std::max(slowest[step], event.wall_s);
+    if (event.step < options_.bench.warmup) continue;
+    result_.wire_bytes_per_step = std::max(result_.wire_bytes_per_step, event.sent_bytes);
+    for (std::size_t part = 0; part < part_count; ++part) {
+      const double seconds = on_gpu() ? event.part_gpu_s[part] : event.part_wall_s[part];
+      result_.parts_s[std::string(to_string(static_cast<Part>(part)))] +=
+          seconds / options_.bench.steps / ranks;
+    }
+  }
+  result_.step_s.assign(slowest.begin() + options_.bench.warmup, slowest.end());
+}
+
+void BenchProgram::collect_memory() {
+  if (monitor_) result_.peak_vram_bytes = std::max(result_.peak_vram_bytes, monitor_->peak_used_bytes());
+  std::array<std::int64_t, 2> peaks{static_cast<std::int64_t>(result_.peak_vram_bytes),
+                                    static_cast<std::int64_t>(result_.peak_allocated_bytes)};
+  world_->all_reduce(std::span(peaks), comm::ReduceOp::max).wait();
+  result_.peak_vram_bytes = static_cast<std::uint64_t>(peaks[0]);
+  result_.peak_allocated_bytes = static_cast<std::uint64_t>(peaks[1]);
+}
+
+void BenchProgram::measure() {
+  measure_text();
+  result_.vae_encode_s = std::numeric_limits<double>::quiet_NaN();
+  std::unique_ptr<engine::DenoiseStage> denoise;
+  std::unique_ptr<engine::VaeStage> vae;
+  result_.fill_s = phase("load", [&] {
+    const engine::ExpertModel expert = engine::synthetic_expert(model_.transformer);
+    denoise =
+        std::make_unique<engine::DenoiseStage>(expert, expert,
+                                               engine::DenoiseOptions{.sharded = layout_.dit_fsdp,
+                                                                      .offload = layout_.offload_model,
+                                                                      .head_chunks = layout_.head_chunks,
+                                                                      .compute = device_.compute,
+                                                                      .attention = options_.attention},
+                                               group_);
+    vae = std::make_unique<engine::VaeStage>(engine::synthetic_vae(model_.vae), device_.compute.device,
+                                             *group_.vae);
+  });
+  result_.weights_bytes_per_gpu = static_cast<std::uint64_t>(denoise->weight_bytes());
+  if (has_image()) measure_encode(*vae);
+  measure_steps(*denoise);
+  measure_decode(*vae);
+}
+
+ExitCode BenchProgram::run(std::span<const std::string> arguments) {
+  ParsedCommandLine parsed;
+  agree(*world_, [&] { parsed = parse_bench_options(arguments); });
+  if (parsed.action != Action::run) {
+    if (is_rank_0()) fmt::print("{}", parsed.action == Action::help ? bench_help_text() : version_report());
+    return ExitCode::done;
+  }
+  options_ = parsed.options;
+  log_ = std::make_unique<Log>(mpi_.rank(), is_rank_0() ? options_.log_level : LogLevel::quiet, stderr);
+  set_up(arguments);
+  measure();
+  collect_steps();
+  collect_memory();
+  if (is_rank_0()) {
+    fmt::print("{}{}\n", bench_table(options_.bench, result_), bench_json(options_.bench, result_));
+  }
+  return ExitCode::done;
+}
+
+}  // namespace
+
+ExitCode run_bench_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
+  return BenchProgram(mpi).run(arguments);
+}
+
+}  // namespace wan::apps

@@ -1,0 +1,74 @@
+#include "apps/bench_report.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "apps/plan_report.h"
+#include "engine/step_reporter.h"
+
+namespace wan::apps {
+namespace {
+
+/// A number, or null where there is none: JSON has no NaN.
+nlohmann::json number(double value) {
+  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
+}
+
+}  // namespace
+
+std::string bench_table(const BenchSettings& settings, const BenchResult& result) {
+  const double median_s = engine::median(result.step_s);
+  const auto [fastest, slowest] = std::ranges::minmax(result.step_s);
+  std::string text;
+  text += fmt::format("{} at {}*{}, {} frames; {} x {}, {}, {}, attention {}\n", settings.model,
+                      settings.size.width, settings.size.height, settings.frame_num, result.gpus,
+                      result.gpu_model, result.precision, result.layout, result.attention);
+  text += fmt::format("  step             {:9.3f} s   median of {} ({:.3f} to {:.3f})\n", median_s,
+                      result.step_s.size(), fastest, slowest);
+  for (const auto& [part, seconds] : result.parts_s)
+    text += fmt::format("    {:<15}{:9.3f} s   {:4.1f} %\n", part, seconds, 100 * seconds / median_s);
+  text += fmt::format("  text encoder     {:9.3f} s\n", result.text_s);
+  if (std::isfinite(result.vae_encode_s))
+    text += fmt::format("  VAE encode       {:9.3f} s\n", result.vae_encode_s);
+  text += fmt::format("  VAE decode       {:9.3f} s\n", result.vae_decode_s);
+  text += fmt::format("  random weights   {:9.3f} s\n", result.fill_s);
+  const auto bytes = [&](const char* what, std::uint64_t value) {
+    text += fmt::format("  {:<17}{:>11}\n", what, format_bytes(static_cast<std::int64_t>(value)));
+  };
+  bytes("peak on a GPU", result.peak_vram_bytes);
+  bytes("peak in tensors", result.peak_allocated_bytes);
+  bytes("expert weights", result.weights_bytes_per_gpu);
+  bytes("sent per step", result.wire_bytes_per_step);
+  return text;
+}
+
+std::string bench_json(const BenchSettings& settings, const BenchResult& result) {
+  nlohmann::json json;
+  json["gpus"] = result.gpus;
+  json["gpu_model"] = result.gpu_model;
+  json["model"] = settings.model;
+  json["size"] = fmt::format("{}*{}", settings.size.width, settings.size.height);
+  json["frame_num"] = settings.frame_num;
+  json["precision"] = result.precision;
+  json["layout"] = result.layout;
+  json["attention"] = result.attention;
+  json["s_per_step"] = engine::median(result.step_s);
+  json["step_s"] = result.step_s;
+  json["parts_s"] = nlohmann::json::object();
+  for (const auto& [part, seconds] : result.parts_s) json["parts_s"][part] = number(seconds);
+  json["text_s"] = result.text_s;
+  json["vae_encode_s"] = number(result.vae_encode_s);
+  json["vae_decode_s"] = result.vae_decode_s;
+  json["fill_s"] = result.fill_s;
+  json["peak_vram_bytes"] = result.peak_vram_bytes;
+  json["peak_allocated_bytes"] = result.peak_allocated_bytes;
+  json["weights_bytes_per_gpu"] = result.weights_bytes_per_gpu;
+  json["wire_bytes_per_step"] = result.wire_bytes_per_step;
+  return json.dump();
+}
+
+}  // namespace wan::apps

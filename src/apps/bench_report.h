@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "apps/options.h"
+#include "wan/engine.h"
+
+namespace wan::apps {
+
+/// What wan_bench found; on rank 0.
+struct BenchResult {
+  int gpus = 0;  ///< ranks, also on the CPU
+  std::string gpu_model;
+  std::string precision;
+  std::string layout;
+  std::string attention;
+  std::vector<double> step_s;             ///< of the steps that count
+  std::map<std::string, double> parts_s;  ///< by part, per step, of the slowest rank's device time
+  double fill_s = 0;                      ///< making the random weights
+  double text_s = 0;
+  double vae_encode_s = 0;  ///< NaN for t2v
+  double vae_decode_s = 0;
+  std::uint64_t peak_vram_bytes = 0;  ///< in use on a GPU, by all, the most of any rank; 0 on the CPU
+  std::uint64_t peak_allocated_bytes = 0;
+  std::uint64_t weights_bytes_per_gpu = 0;  ///< of both experts, wherever this rank keeps them
+  std::uint64_t wire_bytes_per_step = 0;    ///< handed to other ranks, by the rank with the most
+};
+
+/// A table for people.
+std::string bench_table(const BenchSettings& settings, const BenchResult& result);
+/// One line of JSON without a line feed.
+std::string bench_json(const BenchSettings& settings, const BenchResult& result);
+
+}  // namespace wan::apps

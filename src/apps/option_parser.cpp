@@ -1,0 +1,295 @@
+#include "apps/option_parser.h"
+
+#include <algorithm>
+#include <boost/program_options.hpp>
+#include <optional>
+#include <sstream>
+
+#include "core/check.h"
+#include "core/file.h"
+
+namespace wan::apps {
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr std::uint64_t largest_config_bytes = 1 << 20;
+
+/// Number of single-letter changes that turn one word into the other (Levenshtein).
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
+    }
+  }
+  return row[b.size()];
+}
+
+bool is_switch_word(std::string_view text) {
+  if (text == "auto") return true;
+  try {
+    parse_switch(text);
+    return true;
+  } catch (const ValueError&) {
+    return false;
+  }
+}
+
+/// The options as Boost knows them: every value is taken as text and parsed by the option's own parser.
+po::options_description boost_options(std::span<const OptionEntry> table) {
+  po::options_description options;
+  for (const OptionEntry& entry : table) {
+    auto* value = po::value<std::vector<std::string>>()->composing();
+    if (entry.takes != Takes::value) value->implicit_value({"on"}, "on");
+    options.add_options()(std::string(entry.name).c_str(), value);
+  }
+  return options;
+}
+
+/// One spelling for all the ways to write on and off, as the table of what is not built has it.
+std::string_view canonical_value(const OptionEntry& entry, std::string_view text) {
+  if (entry.takes == Takes::value || text == "auto" || !is_switch_word(text)) return text;
+  return parse_switch(text) ? "on" : "off";
+}
+
+}  // namespace
+
+const OptionEntry* OptionParser::find_entry(std::string_view name) const {
+  const auto found = std::ranges::find(table_, name, &OptionEntry::name);
+  return found == table_.end() ? nullptr : &*found;
+}
+
+/// The message for a name that is no option; `dashes` as the user would write it there.
+void OptionParser::fail_unknown(std::string_view written, std::string_view name, const std::string& where,
+                                std::string_view dashes) const {
+  constexpr std::size_t longest_name = 64;  // of what is worth comparing: the arguments are untrusted
+  const std::string_view compared = name.substr(0, longest_name);
+  const auto distance_to = [&](const OptionEntry& entry) { return edit_distance(compared, entry.name); };
+  const OptionEntry& nearest = *std::ranges::min_element(table_, {}, distance_to);
+  if (distance_to(nearest) <= std::max<std::size_t>(2, compared.size() / 3))
+    fail<UsageError>("unknown option '{}'{}; did you mean {}{}?", written, where, dashes, nearest.name);
+  fail<UsageError>("unknown option '{}'{}; --help lists all", written, where);
+}
+
+/// The option that an argument like "--frame_num" or "--frame" means.
+const OptionEntry& OptionParser::resolve(std::string_view written) const {
+  std::string name(written.substr(2));
+  std::ranges::replace(name, '_', '-');
+  if (const OptionEntry* entry = find_entry(name)) return *entry;
+  std::vector<const OptionEntry*> candidates;
+  for (const OptionEntry& entry : table_) {
+    if (!name.empty() && entry.name.starts_with(name)) candidates.push_back(&entry);
+  }
+  if (candidates.size() == 1) return *candidates.front();
+  if (candidates.empty()) fail_unknown(written, name, "", "--");
+  std::string list;
+  for (const OptionEntry* entry : candidates)
+    list += fmt::format("{}--{}", list.empty() ? "" : ", ", entry->name);
+  fail<UsageError>("option '{}' is ambiguous: {}", written, list);
+}
+
+void OptionParser::fail_without_value(std::string_view name) const {
+  const OptionEntry* entry = find_entry(name);
+  fail<UsageError>("option --{} needs a value: --{}={}", name, name,
+                   entry != nullptr ? entry->value_name : "VALUE");
+}
+
+/// Adds one option, written as at `arguments[at]`, in its canonical form; returns the position after it.
+std::size_t OptionParser::add_canonical_option(std::span<const std::string> arguments, std::size_t at,
+                                               std::vector<std::string>& result) const {
+  const std::string_view argument = arguments[at];
+  const std::size_t equals = std::min(argument.find('='), argument.size());
+  const OptionEntry& entry = resolve(argument.substr(0, equals));
+  const std::string name = fmt::format("--{}", entry.name);
+  const std::string* next = at + 1 < arguments.size() ? &arguments[at + 1] : nullptr;
+  if (equals + 1 == argument.size() && entry.takes == Takes::value) {
+    // "--negative-prompt=" is an empty text; Boost takes one only as an argument of its own.
+    result.insert(result.end(), {name, ""});
+    return at + 1;
+  }
+  if (equals != argument.size()) {
+    result.push_back(fmt::format("{}{}", name, argument.substr(equals)));
+    return at + 1;
+  }
+  if (entry.takes == Takes::value) {
+    // A value that begins with two dashes is more likely a forgotten one; '=' takes it all the same.
+    if (next == nullptr || next->starts_with("--")) fail_without_value(entry.name);
+    result.push_back(name);
+    result.push_back(*next);
+    return at + 2;
+  }
+  const bool has_value = entry.takes == Takes::optional && next != nullptr && is_switch_word(*next);
+  result.push_back(name + "=" + (has_value ? *next : "on"));
+  return has_value ? at + 2 : at + 1;
+}
+
+/// Rewrites the arguments to what Boost reads without doubt: full names with dashes, and optional values
+/// joined with '=', since "--dit-fsdp rows.csv" would make the manifest its value.
+std::vector<std::string> OptionParser::canonical_arguments(std::span<const std::string> arguments) const {
+  std::vector<std::string> result;
+  for (std::size_t i = 0; i < arguments.size();) {
+    const std::string& argument = arguments[i];
+    if (argument == "-h") {
+      result.emplace_back("--help=on");
+      ++i;
+    } else if (argument == "--") {
+      fail<UsageError>("'--' is not needed: write options and the manifest in any order");
+    } else if (argument.starts_with("--")) {
+      i = add_canonical_option(arguments, i, result);
+    } else if (argument.size() > 1 && argument.starts_with('-')) {
+      fail<UsageError>("unknown option '{}'; all options but -h have long names with two dashes, see --help",
+                       argument);
+    } else {
+      result.push_back(argument);
+      ++i;
+    }
+  }
+  return result;
+}
+
+GivenOptions OptionParser::parse_command_line(std::span<const std::string> arguments) const {
+  const po::options_description options = boost_options(table_);
+  po::positional_options_description positional;
+  if (!positional_.empty()) positional.add(std::string(positional_).c_str(), -1);
+  // Without short options, so that "--base-seed -1" is a value.
+  constexpr int style = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent |
+                        po::command_line_style::long_allow_next;
+  GivenOptions given;
+  std::optional<std::string> bare;
+  try {
+    const auto parsed = po::command_line_parser(canonical_arguments(arguments))
+                            .options(options)
+                            .positional(positional)
+                            .style(style)
+                            .run();
+    for (const auto& option : parsed.options) {
+      const std::string text = option.value.empty() ? "on" : option.value.front();
+      if (option.position_key >= 0) {
+        if (bare) fail<UsageError>("two {}s are given: '{}' and '{}'", positional_, *bare, text);
+        bare = text;
+        given.insert_or_assign(std::string(positional_), Given{text, fmt::format("the {}", positional_)});
+      } else {
+        given.insert_or_assign(option.string_key, Given{text, "option --" + option.string_key});
+      }
+    }
+  } catch (const po::error_with_option_name& error) {
+    std::string name = error.get_option_name();
+    name.erase(0, std::min(name.find_first_not_of('-'), name.size()));
+    fail_without_value(name);
+  } catch (const po::error& error) {
+    fail<UsageError>("the command line cannot be read: {}", error.what());
+  }
+  return given;
+}
+
+/// Adds what the file says and `given` lacks.
+void OptionParser::add_config_file(const std::filesystem::path& path, const std::string& where,
+                                   GivenOptions& given) const {
+  std::string text;
+  try {
+    text = read_text_file(path, largest_config_bytes);
+  } catch (const Error& error) {
+    fail<UsageError>("{}: {}", where, error.what());
+  }
+  std::istringstream stream(text);
+  GivenOptions in_file;
+  try {
+    const auto parsed = po::parse_config_file(stream, boost_options(table_), true);
+    for (const auto& option : parsed.options) {
+      std::string name = option.string_key;
+      std::ranges::replace(name, '_', '-');
+      const std::string in_path = fmt::format(" in {}", path.string());
+      if (find_entry(name) == nullptr) fail_unknown(option.string_key, name, in_path, "");
+      if (name == "config") fail<UsageError>("option config{}: a file cannot name another one", in_path);
+      const std::string value = option.value.empty() ? "" : option.value.front();
+      if (!in_file.emplace(name, Given{value, fmt::format("option {}{}", name, in_path)}).second)
+        fail<UsageError>("option {}{} is given twice", name, in_path);
+    }
+  } catch (const po::error& error) {
+    fail<UsageError>("{}: {}; write NAME = VALUE, one a line", path.string(), error.what());
+  }
+  given.merge(in_file);
+}
+
+void OptionParser::refuse_not_built(const OptionEntry& entry, const Given& given) const {
+  for (const NotBuilt& missing : not_built_) {
+    if (missing.name != entry.name) continue;
+    if (missing.value.empty())
+      fail<UsageError>("{} is not built yet in this version; leave it out", given.where);
+    if (missing.value == canonical_value(entry, given.text)) {
+      fail<UsageError>("{}: the value {} is not built yet in this version; leave it out", given.where,
+                       missing.value);
+    }
+  }
+}
+
+Options OptionParser::apply(const GivenOptions& given) const {
+  Options options;
+  for (const auto& [name, value] : given) {
+    const OptionEntry* entry = find_entry(name);
+    WAN_CHECK(entry != nullptr, "option {} is in no table", name);
+    refuse_not_built(*entry, value);
+    if (entry->apply == nullptr) continue;
+    try {
+      entry->apply(options, value.text);
+    } catch (const ValueError& error) {
+      fail<UsageError>("{}: {}", value.where, error.what());
+    }
+  }
+  return options;
+}
+
+void OptionParser::add_named_config_file(GivenOptions& given) const {
+  const auto config = given.find("config");
+  if (config == given.end()) return;
+  const Given named = config->second;
+  if (named.text.empty()) fail<UsageError>("{}: the path is empty", named.where);
+  add_config_file(named.text, named.where, given);
+}
+
+bool OptionParser::is_on(const GivenOptions& given, std::string_view name) {
+  const auto found = given.find(name);
+  if (found == given.end()) return false;
+  try {
+    return parse_switch(found->second.text);
+  } catch (const ValueError& error) {
+    fail<UsageError>("{}: {}", found->second.where, error.what());
+  }
+}
+
+std::string OptionParser::help() const {
+  constexpr unsigned line_length = 110;
+  constexpr unsigned shortest_description = 70;
+  std::ostringstream text;
+  std::string_view group;
+  std::vector<po::options_description> groups;
+  for (const OptionEntry& entry : table_) {
+    if (entry.group != group) {
+      group = entry.group;
+      groups.emplace_back(std::string(group), line_length, shortest_description);
+    }
+    const std::string name(entry.name);
+    const std::string value_name(entry.value_name);
+    std::string description(entry.help);
+    for (const NotBuilt& missing : not_built_) {
+      if (missing.name != entry.name) continue;
+      description +=
+          missing.value.empty() ? " (not built yet)" : fmt::format(" ({}: not built yet)", missing.value);
+    }
+    if (entry.takes == Takes::nothing) {
+      groups.back().add_options()(name.c_str(), description.c_str());
+      continue;
+    }
+    auto* value = po::value<std::string>()->value_name(value_name);
+    if (entry.takes == Takes::optional) value->implicit_value("on");
+    groups.back().add_options()(name.c_str(), value, description.c_str());
+  }
+  for (const auto& description : groups) text << description << "\n";
+  return text.str();
+}
+
+}  // namespace wan::apps

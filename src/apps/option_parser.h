@@ -1,0 +1,59 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apps/option_table.h"
+
+namespace wan::apps {
+
+/// What was given for an option, and where: "option --size" or "option size in run.cfg".
+struct Given {
+  std::string text;
+  std::string where;
+};
+using GivenOptions = std::map<std::string, Given, std::less<>>;
+
+/// Reads command lines and configuration files against a table of options. All members throw UsageError,
+/// which names the option and, for a value out of a file, the file.
+class OptionParser {
+ public:
+  /// `positional`: the option that a bare argument is the value of; empty if there is none.
+  OptionParser(std::span<const OptionEntry> table, std::span<const NotBuilt> not_built,
+               std::string_view positional)
+      : table_(table), not_built_(not_built), positional_(positional) {}
+
+  GivenOptions parse_command_line(std::span<const std::string> arguments) const;
+  /// Adds what the file says and `given` lacks. `where`: what named the file.
+  void add_config_file(const std::filesystem::path& path, const std::string& where,
+                       GivenOptions& given) const;
+  /// The file of --config, if that is given.
+  void add_named_config_file(GivenOptions& given) const;
+  /// Parses every value into its field.
+  Options apply(const GivenOptions& given) const;
+  /// Whether a switch such as --help is given and on.
+  static bool is_on(const GivenOptions& given, std::string_view name);
+  /// The options by group with their defaults, as --help prints them.
+  std::string help() const;
+
+ private:
+  const OptionEntry* find_entry(std::string_view name) const;
+  [[noreturn]] void fail_unknown(std::string_view written, std::string_view name, const std::string& where,
+                                 std::string_view dashes) const;
+  const OptionEntry& resolve(std::string_view written) const;
+  [[noreturn]] void fail_without_value(std::string_view name) const;
+  std::size_t add_canonical_option(std::span<const std::string> arguments, std::size_t at,
+                                   std::vector<std::string>& result) const;
+  std::vector<std::string> canonical_arguments(std::span<const std::string> arguments) const;
+  void refuse_not_built(const OptionEntry& entry, const Given& given) const;
+
+  std::span<const OptionEntry> table_;
+  std::span<const NotBuilt> not_built_;
+  std::string_view positional_;
+};
+
+}  // namespace wan::apps

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+
+#include "comm/mpi_environment.h"
+#include "wan/error.h"
+
+namespace wan::apps {
+
+/// A program from its arguments to its exit code, on one rank. Throws AgreedError, alike on all ranks, for
+/// what ends the program in an orderly way, and anything else for what only this rank knows of.
+using Program =
+    std::function<ExitCode(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments)>;
+
+/// What main() returns. A non-zero exit code is returned only after all ranks have met and finalised, so that
+/// no launcher kills a rank that still writes; an error that only some ranks know of ends the job at once
+/// instead.
+int run_program(int argc, char** argv, const Program& program) noexcept;
+
+}  // namespace wan::apps

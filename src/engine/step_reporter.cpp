@@ -1,0 +1,69 @@
+#include "engine/step_reporter.h"
+
+#include <algorithm>
+
+namespace wan::engine {
+
+void StepReporter::begin_steps(int step_count) {
+  step_count_ = step_count;
+  step_start_s_ = run_clock_.elapsed_s();
+  sent_before_step_ = group_.sent_bytes();
+  step_s_.clear();
+}
+
+void StepReporter::report(const sample::StepRequest& step, const StepTimes& times) {
+  const StepEvent event{.world_rank = group_.world_rank,
+                        .group_rank = group_.group->rank(),
+                        .step = step.index,
+                        .step_count = step_count_,
+                        .timestep = step.timestep,
+                        .expert = step.expert,
+                        .start_s = step_start_s_,
+                        .wall_s = times.wall_s,
+                        .part_wall_s = times.part_s,
+                        .part_gpu_s = times.gpu_part_s,
+                        .sent_bytes = group_.sent_bytes() - sent_before_step_,
+                        .vram_allocated_bytes = times.memory.allocated_bytes,
+                        .vram_reserved_bytes = times.memory.reserved_bytes,
+                        .vram_peak_bytes = times.memory.peak_allocated_bytes};
+  step_s_.push_back(times.wall_s);
+  comm::Communicator& group = *group_.group;
+  std::vector<StepEvent> events(static_cast<std::size_t>(group.size()));
+  group.all_gather(std::as_bytes(std::span(&event, 1)), std::as_writable_bytes(std::span(events))).wait();
+  if (group.rank() == 0) {
+    for (const StepEvent& of_rank : events) observer_.on_step(of_rank);
+  }
+  report_samples();
+  step_start_s_ = run_clock_.elapsed_s();
+  sent_before_step_ = group_.sent_bytes();
+}
+
+void StepReporter::report_samples() {
+  if (monitor_ == nullptr) return;
+  comm::Communicator& group = *group_.group;
+  std::vector<DeviceSample> own;
+  for (const gpu::Sample& sample : monitor_->take()) {
+    own.push_back({.time_s = sample.time_s,
+                   .rank = group_.world_rank,
+                   .vram_used_bytes = sample.used_bytes,
+                   .power_w = sample.power_w,
+                   .temperature_c = sample.temperature_c});
+  }
+  std::int64_t most = static_cast<std::int64_t>(own.size());
+  group.all_reduce(std::span(&most, 1), comm::ReduceOp::max).wait();
+  // Shorter lists end in samples of no rank.
+  own.resize(static_cast<std::size_t>(most), DeviceSample{.rank = -1});
+  std::vector<DeviceSample> all(static_cast<std::size_t>(group.size()) * own.size());
+  group.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all))).wait();
+  std::erase_if(all, [](const DeviceSample& sample) { return sample.rank < 0; });
+  if (group.rank() == 0 && !all.empty()) observer_.on_samples(all);
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+}  // namespace wan::engine

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <vector>
+
+#include "core/clock.h"
+#include "engine/denoise_stage.h"
+#include "gpu/monitor.h"
+#include "parallel/layout.h"
+#include "wan/engine.h"
+
+namespace wan::engine {
+
+/// Brings the events and GPU samples of all ranks of a group to its leader's observer. All members but
+/// own_seconds() are collective over the group.
+class StepReporter {
+ public:
+  /// Everything must outlive the reporter; `monitor` is null on the CPU, `observer` is used on the leader
+  /// only.
+  StepReporter(parallel::GroupCommunicators& group, gpu::Monitor* monitor, const Stopwatch& run_clock,
+               Observer& observer)
+      : group_(group), monitor_(monitor), run_clock_(run_clock), observer_(observer) {}
+
+  /// Before the first step of a request: what is sent and waited for from now on belongs to it.
+  void begin_steps(int step_count);
+  void report(const sample::StepRequest& step, const StepTimes& times);
+  void report_samples();
+
+  /// Wall seconds of this rank's steps since begin_steps().
+  const std::vector<double>& own_seconds() const { return step_s_; }
+
+ private:
+  parallel::GroupCommunicators& group_;
+  gpu::Monitor* monitor_;
+  const Stopwatch& run_clock_;
+  Observer& observer_;
+  int step_count_ = 0;
+  double step_start_s_ = 0;
+  std::uint64_t sent_before_step_ = 0;
+  std::vector<double> step_s_;
+};
+
+/// The middle of a list of seconds, the upper one of two; 0 if it is empty.
+double median(std::vector<double> values);
+
+}  // namespace wan::engine

@@ -1,0 +1,50 @@
+"""wan_bench on CPU ranks with a toy model: its table, its JSON line and its trace."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import h5py
+
+from cli_case import DONE, MPIEXEC, PROGRAM, PROJECT, USAGE, CliCase, environment
+
+BENCH = Path(os.environ.get("WAN_BENCH", PROGRAM.parent / "wan_bench"))
+TOY = PROJECT / "tests" / "data" / "parity" / "i2v_landscape" / "ckpt" / "high_noise_model" / "config.json"
+KEYS = {"gpus", "gpu_model", "size", "frame_num", "precision", "layout", "attention", "s_per_step", "step_s", "parts_s", "text_s",
+        "vae_encode_s", "vae_decode_s", "peak_vram_bytes", "peak_allocated_bytes", "weights_bytes_per_gpu", "wire_bytes_per_step"}
+
+
+class Bench(CliCase):
+    def run_bench(self, *arguments, ranks: int = 0) -> subprocess.CompletedProcess:
+        launcher = [MPIEXEC, "-np", str(ranks), "--oversubscribe"] if ranks else []
+        return subprocess.run([*launcher, str(BENCH), *map(str, arguments)], capture_output=True, text=True, timeout=240,
+                              env=environment(), cwd=self.folder, check=False)
+
+    def test_measures_a_toy_model_on_two_ranks(self):
+        trace = self.folder / "trace.h5"
+        result = self.run_bench("--model", TOY, "--size", "64*48", "--frame-num", "5", "--steps", "2", "--warmup", "1",
+                                "--dit-fsdp", "on", "--trace", trace, ranks=2)
+        self.assertEqual(result.returncode, DONE, result)
+        line = json.loads(result.stdout.splitlines()[-1])
+        self.assertLessEqual(KEYS, line.keys())
+        self.assertEqual((line["gpus"], line["size"], line["frame_num"], line["precision"]), (2, "64*48", 5, "fp32"))
+        self.assertEqual(line["layout"], "cfg2 x ulysses1, fsdp2")
+        self.assertEqual(len(line["step_s"]), 2)
+        self.assertIn(line["s_per_step"], line["step_s"])
+        self.assertGreater(min(line["step_s"] + [line["text_s"], line["vae_encode_s"], line["vae_decode_s"]]), 0)
+        self.assertGreater(line["wire_bytes_per_step"], 0)
+        self.assertGreater(line["parts_s"]["weight_gather"], 0)
+        with h5py.File(trace) as index:
+            file = index[next(iter(index))]
+            self.assertEqual(len(file["steps"]["wall_s"]), 3 * 2)  # steps with the warm-up, ranks
+            self.assertEqual([name.decode() for name in file["phases"]["phase"]], ["text", "load", "encode", "denoise", "decode"])
+
+    def test_refuses_what_it_cannot_measure(self):
+        for arguments, fragment in ((("--model", "absent"), "absent"), (("--size", "100*64"), "multiples of 16"),
+                                    (("--device", "cuda"), "has no GPU"), (("--steps", "0"), "--steps")):
+            with self.subTest(arguments=arguments):
+                result = self.run_bench(*arguments)
+                self.assertEqual(result.returncode, USAGE, result)
+                self.assertIn(fragment, result.stderr)
+                self.assertEqual(result.stderr.count("error:"), 1, result)

@@ -1,0 +1,118 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "apps/run_communicators.h"
+#include "apps/run_device.h"
+#include "comm/mpi.h"
+#include "gpu/device.h"
+#include "mpi/engine_fixture.h"
+
+namespace wan {
+namespace {
+
+/// How far a precision may be from the official code's fp32 numbers; that code's own bf16 is up to 7e-3 away.
+struct Mode {
+  apps::Precision precision;
+  const char* name;
+  double tolerance;
+};
+constexpr Mode fp32{apps::Precision::fp32, "fp32", 1e-4};
+constexpr Mode exact{apps::Precision::exact, "exact", 1e-2};
+
+/// All ranks of this program with a GPU each, or none where there are too few.
+class GpuRanks {
+ public:
+  GpuRanks() : world_(comm::make_mpi_world(mpi_, {.timeout_s = 60})) {}
+
+  static bool enough() {
+    const comm::MpiEnvironment mpi;
+    return gpu::visible_gpus().count >= mpi.local_size();
+  }
+  int size() const { return mpi_.size(); }
+  int rank() const { return mpi_.rank(); }
+
+  apps::RunDevice device(const Mode& mode) {
+    apps::Options options;
+    options.device = apps::Device::cuda;
+    options.precision = mode.precision;
+    return apps::choose_device(*world_, mpi_, options);
+  }
+
+  std::unique_ptr<apps::RunCommunicators> communicators(const apps::RunDevice& device) {
+    return std::make_unique<apps::RunCommunicators>(mpi_, *world_, device);
+  }
+
+ private:
+  comm::MpiEnvironment mpi_;
+  std::unique_ptr<comm::Communicator> world_;
+};
+
+struct Residency {
+  bool sharded;
+  bool offloaded;
+  const char* name;
+};
+constexpr Residency residencies[] = {
+    {false, false, "replicated"}, {true, false, "sharded"}, {true, true, "sharded, one expert on the host"}};
+
+using Parameters = std::tuple<const char*, Mode>;
+class GpuParity : public testing::TestWithParam<Parameters> {};
+
+void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& mode,
+                  const comm::GridShape& shape, const Residency& residency) {
+  const apps::RunDevice device = ranks.device(mode);
+  const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
+  const std::int64_t heads = engine::open_expert(folder.high_noise_model).config.num_heads;
+  const auto communicators = ranks.communicators(device);
+  const apps::RunLayout layout{.guided = shape, .unguided = parallel::unguided_shape(shape, {}, heads)};
+  const Stopwatch clock;
+  engine::WanEngine engine(folder,
+                           {.dit_fsdp = residency.sharded,
+                            .t5_fsdp = residency.sharded,
+                            .offload_model = residency.offloaded,
+                            .compute = device.compute,
+                            .gpu = device.gpu},
+                           communicators->make_group(layout, 60), clock);
+  const test::Made made = test::make(engine, parity.request);
+  if (ranks.rank() != 0) return;
+  const double error = test::relative_error(made.latent, parity.final_latent());
+  const double off = test::fraction_off_by_more_than_one(made.frames, parity.tensor("frames"));
+  fmt::print("PARITY {} GPUs, {}, {}, {}, {}: final latent {:.2e}, values off by more than 1 level {:.2e}\n",
+             ranks.size(), parity.folder.filename().string(), mode.name, parallel::describe(shape),
+             residency.name, error, off);
+  EXPECT_LT(error, mode.tolerance);
+  if (mode.precision == apps::Precision::fp32) {
+    EXPECT_LT(off, 1e-3);
+  }
+}
+
+TEST_P(GpuParity, EveryLayoutGivesTheReferencesNumbers) {
+  if (!GpuRanks::enough()) GTEST_SKIP() << "this test needs a GPU per rank";
+  const auto& [case_name, mode] = GetParam();
+  GpuRanks ranks;
+  const test::ParityCase parity = test::load_parity_case(case_name);
+  const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
+  const std::int64_t heads = engine::open_expert(folder.high_noise_model).config.num_heads;
+  int layouts = 0;
+  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), heads)) {
+    for (const Residency& residency : residencies) {
+      if (residency.sharded && !residency.offloaded && ranks.size() == 1) continue;  // the same as replicated
+      SCOPED_TRACE(parallel::describe(shape) + " " + residency.name);
+      check_layout(ranks, parity, mode, shape, residency);
+      ++layouts;
+    }
+  }
+  if (layouts == 0) GTEST_SKIP() << heads << " heads over " << ranks.size() << " ranks";
+}
+
+INSTANTIATE_TEST_SUITE_P(Reference, GpuParity,
+                         testing::Combine(testing::Values("i2v_landscape", "i2v_portrait_ragged",
+                                                          "t2v_square"),
+                                          testing::Values(fp32, exact)),
+                         [](const auto& instance) {
+                           return std::string(std::get<0>(instance.param)) + "_" +
+                                  std::get<1>(instance.param).name;
+                         });
+
+}  // namespace
+}  // namespace wan
