@@ -16,7 +16,8 @@ apt_packages=(
   libavcodec-dev libavformat-dev libswscale-dev libavutil-dev libsentencepiece-dev libutf8proc-dev
   libgtest-dev libgmock-dev)
 # torch is pinned: the program links its libraries, and its kernels decide the last bits of a video.
-pip_requirements=("torch==2.11.0" "cmake>=4" numpy safetensors h5py sentencepiece)
+pip_requirements=("torch==2.11.0" "cmake>=4" numpy safetensors h5py==3.16.0 sentencepiece
+  pandas==3.1.1 matplotlib==3.11.2 pytest==9.2.0 ruff==0.17.6)
 # Only its CUDA headers are used (attention for Hopper GPUs), so none of its Python dependencies; of no use without nvcc.
 header_requirements=("flashinfer-python==0.6.0")
 
@@ -90,7 +91,7 @@ PYTHON
 }
 
 make_venv() {
-  python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "$(python3 --version) is too old: torch needs Python 3.10 or newer"
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "$(python3 --version) is too old: pandas needs Python 3.11 or newer"
   say "Python environment: making .venv"
   python3 -m venv "$venv" || die "python3 -m venv failed (its message is above)"
 }

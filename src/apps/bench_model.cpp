@@ -50,9 +50,10 @@ checkpoint::TextEncoderConfig text_encoder_of(std::int64_t text_dim) {
 
 std::int64_t BenchModel::vae_parameters() const {
   std::int64_t elements = 0;
-  for (const vae::ExpectedShape& tensor : vae::vae_tensors(vae))
+  for (const vae::ExpectedShape& tensor : vae::vae_tensors(vae)) {
     elements +=
         std::accumulate(tensor.shape.begin(), tensor.shape.end(), std::int64_t{1}, std::multiplies<>());
+  }
   return elements;
 }
 

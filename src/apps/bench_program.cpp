@@ -136,9 +136,10 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
   });
   communicators_ = std::make_unique<RunCommunicators>(mpi_, *world_, device_);
   group_ = communicators_->make_group(layout_, options_.collective_timeout_s.value_or(step_timeout_s));
-  if (on_gpu())
+  if (on_gpu()) {
     monitor_ = std::make_unique<gpu::Monitor>(device_.gpu.bus_id, sample_period_s,
                                               [this] { return clock_.elapsed_s(); });
+  }
   agree(*world_, [&] { trace_ = make_trace(arguments); });
   observer_ = std::make_unique<BenchObserver>(trace_.get());
   reporter_ = std::make_unique<engine::StepReporter>(group_, monitor_.get(), clock_, *observer_);
@@ -264,9 +265,10 @@ void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
       reporter_->report(step, times);
     });
   });
-  if (!latent.isfinite().all().item<bool>())
+  if (!latent.isfinite().all().item<bool>()) {
     throw Error(
         "the latent holds values that are not finite: random weights of this model do not stay in range");
+  }
 }
 
 void BenchProgram::measure_decode(engine::VaeStage& vae) {

@@ -28,7 +28,7 @@ std::int64_t parameters_of(const checkpoint::Checkpoint& files) {
 /// Sizes of an expert whose files hold every tensor of the model, as their headers say.
 checkpoint::TransformerConfig check_expert(const std::filesystem::path& folder) {
   const auto weights = checkpoint::Checkpoint::open_safetensors_folder(folder);
-  const checkpoint::TransformerConfig config = checkpoint::read_transformer_config(folder, weights);
+  checkpoint::TransformerConfig config = checkpoint::read_transformer_config(folder, weights);
   checkpoint::expect_tensors(weights, checkpoint::transformer_tensors(config));
   return config;
 }

@@ -182,17 +182,17 @@ TransformerConfig read_transformer_config(const std::filesystem::path& folder, c
 TransformerConfig read_transformer_config_file(const std::filesystem::path& path, std::int64_t text_dim) {
   const ConfigFile file(path);
   refuse_unsupported_config(file.json(), file.path());
-  const TransformerConfig config{.model_type = file.json().at("model_type").get<std::string>(),
-                                 .dim = file.size("dim"),
-                                 .ffn_dim = file.size("ffn_dim"),
-                                 .freq_dim = file.size_or("freq_dim", 256),
-                                 .in_dim = file.size("in_dim"),
-                                 .out_dim = file.size_or("out_dim", latent_channels),
-                                 .text_dim = file.size_or("text_dim", text_dim),
-                                 .text_len = file.size_or("text_len", 512),
-                                 .num_heads = file.size("num_heads"),
-                                 .num_layers = file.size("num_layers"),
-                                 .eps = file.eps()};
+  TransformerConfig config{.model_type = file.json().at("model_type").get<std::string>(),
+                           .dim = file.size("dim"),
+                           .ffn_dim = file.size("ffn_dim"),
+                           .freq_dim = file.size_or("freq_dim", 256),
+                           .in_dim = file.size("in_dim"),
+                           .out_dim = file.size_or("out_dim", latent_channels),
+                           .text_dim = file.size_or("text_dim", text_dim),
+                           .text_len = file.size_or("text_len", 512),
+                           .num_heads = file.size("num_heads"),
+                           .num_layers = file.size("num_layers"),
+                           .eps = file.eps()};
   expect_fixed_values(file);
   check_consistency(config, file.path().string());
   return config;

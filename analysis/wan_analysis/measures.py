@@ -1,0 +1,159 @@
+"""Figures of one run. All are functions of its tables, so that a test can compute them again by other means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from wan_analysis.run import SHAPE, Run
+from wan_analysis.trace_format import PARTS, REMAINDER
+
+#: (width in pixels, height in pixels, frames)
+Shape = tuple[int, int, int]
+
+SECONDS_PER_HOUR = 3600.0
+
+#: A step is an outlier when it is slower than its shape's median by this many robust standard deviations ...
+OUTLIER_DEVIATIONS = 5.0
+#: ... and by this fraction of the median.
+OUTLIER_FRACTION = 0.05
+#: Standard deviation of a normal distribution over its median absolute deviation.
+DEVIATION_PER_MAD = 1.4826
+
+
+@dataclass(frozen=True)
+class TypicalStep:
+    """Means over the middle half of a shape's steps (first to third quartile of `wall_s`), then over shapes.
+
+    Unlike medians, its parts add up to its time; like medians, a slow first step does not move it.
+    """
+
+    wall_s: float
+    median_s: float
+    parts_s: dict[str, float]
+    communication_s: float
+    sent_bytes: float
+    count: int
+
+    @property
+    def communication_share(self) -> float:
+        """Fraction of the step spent in communication, 0 to 1."""
+        return self.communication_s / self.wall_s
+
+    @property
+    def achieved_bytes_per_s(self) -> float:
+        """Bytes a rank sends in a second of communication; NaN when it sends nothing."""
+        if self.sent_bytes == 0 or self.communication_s == 0:
+            return float("nan")
+        return self.sent_bytes / self.communication_s
+
+
+def shape_text(shape: Shape) -> str:
+    """832×480, 81 frames."""
+    width, height, frames = shape
+    return f"{width}×{height}, {frames} frames"
+
+
+def shapes_of(run: Run) -> list[Shape]:
+    """Shapes of the steps there are, in the order of their sizes."""
+    there = run.steps[SHAPE].dropna().drop_duplicates()
+    return sorted((int(w), int(h), int(f)) for w, h, f in there.itertuples(index=False))
+
+
+def steps_of_shape(run: Run, shape: Shape) -> pd.DataFrame:
+    """Rows of `run.steps` of one shape."""
+    return run.steps[(run.steps[SHAPE] == list(shape)).all(axis=1)]
+
+
+def typical_step(run: Run, shapes: Sequence[Shape]) -> TypicalStep:
+    """The run's typical step over `shapes`, each of which it must have and each of which counts the same."""
+    rows, medians, count = [], [], 0
+    for shape in shapes:
+        steps = steps_of_shape(run, shape)
+        low, high = np.quantile(steps["wall_s"], [0.25, 0.75])
+        middle = steps[steps["wall_s"].between(low, high)]
+        if middle.empty:  # two steps: nothing lies between their quartiles
+            middle = steps
+        rows.append(middle[["wall_s", *PARTS, REMAINDER, "communication_s", "sent_bytes"]].mean())
+        medians.append(float(steps["wall_s"].median()))
+        count += len(steps)
+    mean = pd.DataFrame(rows).mean()
+    return TypicalStep(
+        wall_s=float(mean["wall_s"]),
+        median_s=float(np.mean(medians)),
+        parts_s={part: float(mean[part]) for part in (*PARTS, REMAINDER)},
+        communication_s=float(mean["communication_s"]),
+        sent_bytes=float(mean["sent_bytes"]),
+        count=count,
+    )
+
+
+def items_per_hour(run: Run) -> float:
+    """Finished items over the time from the first item's start to the last finished item's end, loading left out."""
+    done = run.items[run.items["done"]]
+    if done.empty:
+        return float("nan")
+    return len(done) / (done["end_s"].max() - done["start_s"].min()) * SECONDS_PER_HOUR
+
+
+def phase_means_s(run: Run) -> dict[str, float]:
+    """Mean seconds of every phase over the items that had it."""
+    of_item = run.phases.groupby(["phase", "group", "item"])["wall_s"].sum()
+    means = of_item.groupby("phase").mean()
+    return {phase: float(means[phase]) for phase in run.phase_names()}
+
+
+def vram_peaks_bytes(run: Run) -> pd.DataFrame:
+    """Index: world rank; columns `allocator` (peak of the steps) and `device` (largest sample); NaN: not recorded."""
+    steps = run.rank_steps
+    ranks = pd.Index(sorted(set(steps["world_rank"]) | set(run.samples["rank"])), name="rank", dtype=int)
+    peaks = pd.DataFrame(index=ranks, columns=["allocator", "device"], dtype=float)
+    if "vram_peak_bytes" in steps:
+        peaks["allocator"] = steps.groupby("world_rank")["vram_peak_bytes"].max().reindex(ranks).astype(float)
+    peaks["device"] = run.samples.groupby("rank")["vram_used_bytes"].max().reindex(ranks).astype(float)
+    return peaks.where(peaks > 0)
+
+
+def outliers(run: Run) -> pd.DataFrame:
+    """Steps far slower than their shape's median, slowest first.
+
+    Columns: item (its id), step, wall_s, median_s, part and part_growth_s (the part that grew most over its own
+    median, and by how much), cause ("first step of the run", "expert switch", or empty).
+    """
+    found = [_outliers_of_shape(run, shape) for shape in shapes_of(run)]
+    columns = ["item", "step", "wall_s", "median_s", "part", "part_growth_s", "cause"]
+    if not found:
+        return pd.DataFrame(columns=columns)
+    table = pd.concat(found, ignore_index=True)
+    return table.sort_values("wall_s", ascending=False, ignore_index=True)[columns]
+
+
+def _outliers_of_shape(run: Run, shape: Shape) -> pd.DataFrame:
+    steps = steps_of_shape(run, shape)
+    names = [*PARTS, REMAINDER]
+    medians = steps[["wall_s", *names]].median()
+    excess = steps["wall_s"] - medians["wall_s"]
+    deviation = DEVIATION_PER_MAD * float(excess.abs().median())
+    slow = steps[excess > max(OUTLIER_DEVIATIONS * deviation, OUTLIER_FRACTION * medians["wall_s"])].copy()
+    growth = slow[names] - medians[names]
+    slow["median_s"] = medians["wall_s"]
+    slow["part"] = growth.idxmax(axis=1) if len(slow) else ""
+    slow["part_growth_s"] = growth.max(axis=1)
+    slow["cause"] = [_cause(run, row.group, row.item, row.step) for row in slow.itertuples()]
+    ids = run.items.set_index(["group", "item"])["id"]
+    slow["item"] = [ids[(row.group, row.item)] for row in slow.itertuples()]
+    return slow
+
+
+def _cause(run: Run, group: int, item: int, step: int) -> str:
+    steps = run.steps[run.steps["group"] == group]
+    first = steps.iloc[0]
+    if (item, step) == (first["item"], first["step"]):
+        return "first step of the run"
+    of_item = steps[steps["item"] == item].set_index("step")["expert"]
+    if step - 1 in of_item.index and of_item[step] != of_item[step - 1]:
+        return "expert switch"
+    return ""

@@ -1,0 +1,169 @@
+"""A run: all groups of ranks that one start of the program had, with its steps and items put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from wan_analysis.trace_file import GroupTrace, Problem
+from wan_analysis.trace_format import COMMUNICATION_PARTS, ITEM_PHASES, LAST_PHASE, PARTS, REMAINDER
+
+#: What two steps must have in common for their times to be compared.
+SHAPE = ["width", "height", "frames"]
+
+
+@dataclass
+class Run:
+    """One run. `label` is unique within a report: the GPU count, with a letter where two runs share it."""
+
+    name: str
+    groups: list[GroupTrace]
+    label: str = ""
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def gpus(self) -> int:
+        """Ranks of all groups together: GPUs, or CPU ranks where there are no GPUs."""
+        return sum(group.ranks for group in self.groups)
+
+    @property
+    def group_size(self) -> int:
+        """Ranks that make one video together."""
+        return self.groups[0].ranks
+
+    def attribute(self, name: str) -> str:
+        """A root attribute as text, empty when the trace has none of that name."""
+        return str(self.groups[0].attributes.get(name, ""))
+
+    @property
+    def device(self) -> str:
+        """GPU model, or "cpu"."""
+        return self.attribute("gpu_model") or self.attribute("device") or "unknown device"
+
+    @property
+    def unit(self) -> str:
+        """What a rank runs on: "GPU" or "CPU rank"."""
+        return "CPU rank" if self.device == "cpu" else "GPU"
+
+    @property
+    def layout(self) -> str:
+        """The layout its items had ("cfg2 x ulysses2, fsdp4"); several are separated by semicolons."""
+        layouts = list(dict.fromkeys(self.items["layout"])) if "layout" in self.items else []
+        return "; ".join(layouts) or self.attribute("layout")
+
+    @property
+    def has_gpu_times(self) -> bool:
+        """Whether parts are measured on the GPU; otherwise they are the host's seconds."""
+        columns = [f"gpu_{part}_s" for part in PARTS]
+        steps = self.rank_steps
+        return all(column in steps for column in columns) and bool(np.isfinite(steps[columns]).to_numpy().any())
+
+    @cached_property
+    def rank_steps(self) -> pd.DataFrame:
+        """/steps of all groups, one row per rank and step, with the item's shape."""
+        frames = [_with_items(group.steps, group, index) for index, group in enumerate(self.groups)]
+        return pd.concat(frames, ignore_index=True)
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """One row per group, item and step.
+
+        `wall_s` is the slowest rank's; the parts are means over the ranks, and `other` is what they leave of
+        `wall_s`, so that parts and `other` add up to it. `communication_s` is the sum of the communication parts.
+        """
+        prefix = "gpu" if self.has_gpu_times else "wall"
+        rank_steps = self.rank_steps
+        table = rank_steps[["group", "item", "step", "expert", "start_s", "wall_s", *SHAPE]].copy()
+        for part in PARTS:
+            table[part] = rank_steps[f"{prefix}_{part}_s"].fillna(0.0)
+        table["sent_bytes"] = rank_steps["sent_bytes"].astype(float)
+        how = {"expert": "first", "start_s": "min", "wall_s": "max", "sent_bytes": "mean"}
+        how |= dict.fromkeys(SHAPE, "first") | dict.fromkeys(PARTS, "mean")
+        steps = table.groupby(["group", "item", "step"], as_index=False, sort=True).agg(how)
+        steps[REMAINDER] = (steps["wall_s"] - steps[list(PARTS)].sum(axis=1)).clip(lower=0.0)
+        steps["communication_s"] = steps[list(COMMUNICATION_PARTS)].sum(axis=1)
+        return steps
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """/items of all groups with `steps_done`, `done` (its video was written), `start_s` and `end_s`."""
+        frames = [_finished_items(group, index) for index, group in enumerate(self.groups)]
+        return pd.concat(frames, ignore_index=True)
+
+    @cached_property
+    def phases(self) -> pd.DataFrame:
+        """/phases of all groups that belong to an item, in the order in which phases happen."""
+        frames = [_with_items(group.phases, group, index) for index, group in enumerate(self.groups)]
+        phases = pd.concat(frames, ignore_index=True)
+        return phases[phases["item"] >= 0]
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """/samples of all groups."""
+        return pd.concat([group.samples for group in self.groups], ignore_index=True)
+
+    def phase_names(self) -> list[str]:
+        """Phases that happened, known ones in their order."""
+        there = list(dict.fromkeys(self.phases["phase"]))
+        return [phase for phase in ITEM_PHASES if phase in there] + [p for p in there if p not in ITEM_PHASES]
+
+
+def _with_items(table: pd.DataFrame, group: GroupTrace, index: int) -> pd.DataFrame:
+    """Adds the group's number and the item's shape."""
+    result = table.copy()
+    result.insert(0, "group", index)
+    shapes = group.items[SHAPE].reindex(result["item"].astype(int)).reset_index(drop=True)
+    return pd.concat([result.reset_index(drop=True), shapes], axis=1)
+
+
+def _finished_items(group: GroupTrace, index: int) -> pd.DataFrame:
+    items = group.items.copy()
+    items.insert(0, "group", index)
+    items.insert(1, "item", np.arange(len(items)))
+    phases = group.phases.assign(end_s=group.phases["start_s"] + group.phases["wall_s"])
+    of_item = phases.groupby("item")
+    items["steps_done"] = group.steps.groupby("item")["step"].nunique().reindex(items["item"]).fillna(0).to_numpy(int)
+    items["done"] = items["item"].isin(phases.loc[phases["phase"] == LAST_PHASE, "item"])
+    items["start_s"] = of_item["start_s"].min().reindex(items["item"]).to_numpy(float)
+    items["end_s"] = of_item["end_s"].max().reindex(items["item"]).to_numpy(float)
+    return items
+
+
+def gather_runs(groups: list[GroupTrace]) -> list[Run]:
+    """Puts groups of the same run together, says what is incomplete in them, and labels the runs by GPU count."""
+    by_name: dict[str, list[GroupTrace]] = {}
+    for group in groups:
+        by_name.setdefault(group.run, []).append(group)
+    runs = [Run(name, sorted(of_run, key=lambda g: int(g.attributes["group"]))) for name, of_run in by_name.items()]
+    runs.sort(key=lambda run: (run.gpus, run.attribute("started"), run.name))
+    for run in runs:
+        same = [other for other in runs if other.gpus == run.gpus]
+        run.label = str(run.gpus) if len(same) == 1 else f"{run.gpus}{chr(ord('a') + same.index(run) % 26)}"
+        run.problems = _problems_of(run)
+    return runs
+
+
+def _problems_of(run: Run) -> list[Problem]:
+    problems = []
+    where = f"run {run.name}"
+    groups = int(run.groups[0].attributes["groups"])
+    if len(run.groups) < groups:
+        problems.append(Problem(where, f"only {len(run.groups)} of its {groups} groups left a trace; the figures are of these"))
+    for group in run.groups:
+        ranks = group.steps["world_rank"].nunique()
+        if 0 < ranks < group.ranks:
+            problems.append(
+                Problem(str(group.path), f"steps of {ranks} of {group.ranks} ranks only; means are over these ranks")
+            )
+    if run.rank_steps.empty:
+        problems.append(Problem(where, "has no steps (everything was done already, or it was killed before the first)"))
+    cut = run.items[~run.items["done"]]
+    for item in cut.itertuples():
+        problems.append(
+            Problem(where, f"item '{item.id}' stopped after {item.steps_done} of {item.steps} steps "
+                    "(killed, failed, or still running); its steps count, the item does not")
+        )
+    return problems
