@@ -1,4 +1,4 @@
-"""The command line: ``wan_analysis report TRACE...``."""
+"""The command line: ``wan_analysis report TRACE...``, ``compare BASE NEW`` and ``model TRACE...``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from wan_analysis.compare import changes_text, compare_runs, culprits
+from wan_analysis.cost_model import TRUSTED_ERROR, predict, predictions_text
 from wan_analysis.plan import read_plans
 from wan_analysis.report import Report
+from wan_analysis.run import Run, gather_runs
 from wan_analysis.study import make_study
 from wan_analysis.trace_file import Problem, read_traces
 
-DONE, FAILURE = 0, 1
+DONE, FAILURE, REGRESSION = 0, 1, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +37,72 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--plan", type=Path, action="append", default=[], metavar="FILE",
                         help="what wan_batch --plan printed, to hold peaks against; may be given several times")
     report.add_argument("--title", default="Scaling study", help="heading of the page (default: %(default)s)")
+    compare = commands.add_parser("compare", help="a run against an earlier one: what became slower, and which part did it",
+                                  epilog="Exit code 3: something became slower or takes more memory.")
+    compare.set_defaults(run=_compare)
+    compare.add_argument("base", type=Path, help="traces of the earlier run")
+    compare.add_argument("new", type=Path, help="traces of the later run")
+    model = commands.add_parser("model", help="fit a cost model on the GPU counts measured and predict others")
+    model.set_defaults(run=_model)
+    model.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="as for report; at least two GPU counts")
+    model.add_argument("--gpus", type=_gpu_counts, default=[8], metavar="N[,N...]", help="counts to predict (default: 8)")
     return parser
+
+
+def _gpu_counts(text: str) -> list[int]:
+    counts = [int(part) for part in text.split(",")]
+    if min(counts) < 1:
+        raise ValueError(text)
+    return counts
+
+
+def _model(options: argparse.Namespace) -> int:
+    study = make_study(read_traces(options.traces))
+    for problem in study.problems:
+        print(f"wan_analysis: {problem}", file=sys.stderr)
+    try:
+        model, predictions = predict(study.scaling, options.gpus)
+    except ValueError as error:
+        print(f"wan_analysis: error: {error}", file=sys.stderr)
+        return FAILURE
+    print(predictions_text(model, predictions), end="")
+    if any(abs(entry.error) > TRUSTED_ERROR for entry in predictions):
+        print(f"wan_analysis: the model misses a measured step by more than {100 * TRUSTED_ERROR:.0f} %: do not trust what it predicts",
+              file=sys.stderr)
+    return DONE
+
+
+def _compare(options: argparse.Namespace) -> int:
+    runs = [_only_run(path) for path in (options.base, options.new)]
+    if runs[0] is None or runs[1] is None:
+        return FAILURE
+    try:
+        changes = compare_runs(runs[0], runs[1])
+    except ValueError as error:
+        print(f"wan_analysis: error: {error}", file=sys.stderr)
+        return FAILURE
+    print(changes_text(changes), end="")
+    if not any(change.is_regression for change in changes):
+        return DONE
+    parts = culprits(changes)
+    print(f"regression: {', '.join(change.metric for change in changes if change.is_regression)}")
+    if parts:
+        print(f"a step's time grew in: {', '.join(parts)}")
+    return REGRESSION
+
+
+def _only_run(path: Path) -> Run | None:
+    """The one run with steps among the traces of `path`; says on stderr why there is none."""
+    traces = read_traces([path])
+    runs = [run for run in gather_runs(traces.groups) if not run.steps.empty]
+    for problem in (*traces.problems, *(problem for run in runs for problem in run.problems)):
+        print(f"wan_analysis: {problem}", file=sys.stderr)
+    if len(runs) != 1:
+        names = ", ".join(run.name for run in runs) or "none"
+        print(f"wan_analysis: error: {path}: one run with steps is wanted, there are {len(runs)} ({names}); "
+              "name one group's file", file=sys.stderr)
+        return None
+    return runs[0]
 
 
 def _report(options: argparse.Namespace) -> int:
