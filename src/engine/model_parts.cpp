@@ -47,7 +47,7 @@ parallel::ParameterReader checkpoint_reader(const checkpoint::Checkpoint& from) 
 
 at::Tensor read_whole(const checkpoint::Checkpoint& from, const std::string& name) {
   const checkpoint::TensorEntry& entry = from.entry(name);
-  const at::Tensor tensor = at::empty(entry.shape, at::kFloat);
+  at::Tensor tensor = at::empty(entry.shape, at::kFloat);
   from.read_floats(entry, 0, {tensor.data_ptr<float>(), static_cast<std::size_t>(tensor.numel())});
   return tensor;
 }

@@ -49,7 +49,7 @@ void StepReporter::report_samples() {
                    .power_w = sample.power_w,
                    .temperature_c = sample.temperature_c});
   }
-  std::int64_t most = static_cast<std::int64_t>(own.size());
+  auto most = static_cast<std::int64_t>(own.size());
   group.all_reduce(std::span(&most, 1), comm::ReduceOp::max).wait();
   // Shorter lists end in samples of no rank.
   own.resize(static_cast<std::size_t>(most), DeviceSample{.rank = -1});

@@ -68,7 +68,7 @@ VaeModel synthetic_vae(const vae::VaeConfig& config) {
   const auto read = [shapes](const std::string& name) {
     const auto found = shapes.find(name);
     WAN_CHECK(found != shapes.end(), "the autoencoder has no tensor {}", name);
-    const at::Tensor tensor = at::empty(found->second, at::kFloat);
+    at::Tensor tensor = at::empty(found->second, at::kFloat);
     fill(name, found->second, tensor);
     return tensor;
   };
