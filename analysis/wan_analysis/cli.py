@@ -1,4 +1,4 @@
-"""The command line: ``wan_analysis report TRACE...``, ``compare BASE NEW`` and ``model TRACE...``."""
+"""The command line: ``wan_analysis report TRACE...``, ``compare BASE NEW``, ``model TRACE...`` and ``nightly``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from pathlib import Path
 
 from wan_analysis.compare import changes_text, compare_runs, culprits
 from wan_analysis.cost_model import TRUSTED_ERROR, predict, predictions_text
+from wan_analysis.nightly import (
+    NightlyError,
+    append_history,
+    benchmark_key,
+    grown_parts,
+    judge,
+    judgement_text,
+    read_references,
+    references_file,
+    run_benchmark,
+    trend_html,
+    write_references,
+)
 from wan_analysis.plan import read_plans
 from wan_analysis.report import Report
 from wan_analysis.run import Run, gather_runs
@@ -46,7 +59,42 @@ def _parser() -> argparse.ArgumentParser:
     model.set_defaults(run=_model)
     model.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="as for report; at least two GPU counts")
     model.add_argument("--gpus", type=_gpu_counts, default=[8], metavar="N[,N...]", help="counts to predict (default: 8)")
+    nightly = commands.add_parser("nightly", help="run a benchmark and hold it against references; see jobs/nightly.sh")
+    nightly.set_defaults(run=_nightly)
+    nightly.add_argument("--project", type=Path, default=Path(), help="the checkout (default: here)")
+    nightly.add_argument("--history", type=Path, metavar="FOLDER", help="history.jsonl and trend.html (default: nightly/ in it)")
+    nightly.add_argument("--references", type=Path, metavar="FILE", help="bounds (default: analysis/references/GPU.json in it)")
+    nightly.add_argument("--update", action="store_true", help="store the result as the new references")
+    nightly.add_argument("command", nargs="+", help="the benchmark; the last line that it prints is a JSON object")
     return parser
+
+
+def _nightly(options: argparse.Namespace) -> int:
+    history = options.history or options.project / "nightly"
+    try:
+        result = run_benchmark(options.command)
+        entries = append_history(history, result)
+        key = benchmark_key(result)
+        path = options.references or references_file(options.project, result)
+        if options.update:
+            write_references(path, key, result)
+            print(f"{path}: references of '{key}' written")
+        references = read_references(path, key)
+        (history / "trend.html").write_text(trend_html(entries, references, key), encoding="utf-8")
+    except NightlyError as error:
+        print(f"wan_analysis: error: {error}", file=sys.stderr)
+        return FAILURE
+    except OSError as error:
+        print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return FAILURE
+    judged = judge(result, references)
+    print(f"{key}\n{judgement_text(judged)}", end="")
+    if not any(entry.is_regression for entry in judged):
+        return DONE
+    print(f"REGRESSION: {', '.join(entry.metric for entry in judged if entry.is_regression)}")
+    if parts := grown_parts(judged):
+        print(f"a step's time grew in: {', '.join(parts)}")
+    return REGRESSION
 
 
 def _gpu_counts(text: str) -> list[int]:

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The nightly benchmark: runs wan_bench on this machine's GPUs, holds the result against the references of their model, appends it to a
+# history, draws the trend, and exits non-zero on a regression, naming the part of a step that grew.
+#
+#   jobs/nightly.sh [--history FOLDER] [--references FILE] [--update] [-- BENCH COMMAND...]
+#
+#   --history FOLDER    where history.jsonl and trend.html are kept (default: nightly/ in the checkout)
+#   --references FILE   bounds (default: analysis/references/MODEL.json for the GPU model that the benchmark reports)
+#   --update            write the result as the new references instead of judging it
+#   -- COMMAND...       instead of: mpirun -np GPUS build/bin/wan_bench --size 832*480 --steps 5 --warmup 1
+#
+# Exit codes: 0 all within bounds, 3 a regression, 1 the benchmark did not run or there are no references.
+set -euo pipefail
+# shellcheck source=jobs/common.sh
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+arguments=() command=()
+while (($#)); do
+  if [ "$1" = -- ]; then
+    shift
+    command=("$@")
+    break
+  fi
+  arguments+=("$1")
+  shift
+done
+if [ ${#command[@]} -eq 0 ]; then
+  gpus=$(nvidia-smi --list-gpus 2>/dev/null | wc -l)
+  ((gpus > 0)) || die "nvidia-smi lists no GPU here; give a command after --"
+  mpi_environment
+  command=(mpirun "${mpi_options[@]}" -np "$gpus" "$project/build/bin/wan_bench" --size '832*480' --steps 5 --warmup 1)
+fi
+exec "$project/jobs/analysis.sh" nightly --project "$project" "${arguments[@]}" -- "${command[@]}"

@@ -1,0 +1,88 @@
+"""The nightly script with a stand-in for the benchmark."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+RESULT = {"gpus": 4, "gpu_model": "NVIDIA H200", "model": "i2v-A14B", "size": "832*480", "frame_num": 81, "precision": "exact",
+          "layout": "cfg2 x ulysses2", "attention": "flashinfer", "s_per_step": 1.4, "step_s": [1.39, 1.4, 1.41],
+          "parts_s": {"attention": 0.73, "linear": 0.57, "elementwise": 0.058, "all_to_all": 0.029, "host_copy": 0.0},
+          "text_s": 0.02, "vae_encode_s": 0.17, "vae_decode_s": 0.77, "peak_vram_bytes": 64_000_000_000}
+
+
+def nightly(tmp_path, result, *arguments, code=0):
+    """Runs jobs/nightly.sh on a benchmark that prints `result` after other lines."""
+    text = result if isinstance(result, str) else json.dumps(result)
+    stand_in = tmp_path / "bench.py"
+    stand_in.write_text(f"import sys\nprint('a table')\nprint({text!r})\nsys.exit({code})\n")
+    return subprocess.run([PROJECT / "jobs" / "nightly.sh", "--history", tmp_path / "history", "--references", tmp_path / "ref.json",
+                           *arguments, "--", sys.executable, stand_in], capture_output=True, text=True, check=False)
+
+
+def with_part(part, factor):
+    grown = RESULT["parts_s"][part] * (factor - 1)
+    return RESULT | {"s_per_step": RESULT["s_per_step"] + grown, "parts_s": RESULT["parts_s"] | {part: RESULT["parts_s"][part] * factor}}
+
+
+def test_a_night_like_the_last_passes_and_is_kept(tmp_path):
+    assert nightly(tmp_path, RESULT, "--update").returncode == 0
+    done = nightly(tmp_path, with_part("linear", 1.01))
+    assert done.returncode == 0, done
+    assert "REGRESSION" not in done.stdout
+    entries = [json.loads(line) for line in (tmp_path / "history" / "history.jsonl").read_text().splitlines()]
+    assert [entry["s_per_step"] for entry in entries] == [1.4, with_part("linear", 1.01)["s_per_step"]]
+    assert "data:image/svg+xml" in (tmp_path / "history" / "trend.html").read_text()
+
+
+@pytest.mark.parametrize("part", ["attention", "linear", "elementwise"])
+def test_a_regression_names_the_part_that_grew(tmp_path, part):
+    nightly(tmp_path, RESULT, "--update")
+    done = nightly(tmp_path, with_part(part, 2.0 if part == "elementwise" else 1.08))
+    assert done.returncode == 3, done
+    assert f"a step's time grew in: {part}\n" in done.stdout
+    assert "s_per_step" in done.stdout
+
+
+def test_more_memory_is_a_regression_without_a_part(tmp_path):
+    nightly(tmp_path, RESULT, "--update")
+    done = nightly(tmp_path, RESULT | {"peak_vram_bytes": 68_000_000_000})
+    assert done.returncode == 3
+    assert "REGRESSION: peak_vram_bytes" in done.stdout
+    assert "grew in" not in done.stdout
+
+
+def test_references_hold_value_bounds_and_unit(tmp_path):
+    nightly(tmp_path, RESULT, "--update")
+    (entries,) = json.loads((tmp_path / "ref.json").read_text()).values()
+    assert entries["s_per_step"] == [1.4, -0.03, 0.03, "s"]
+    assert entries["peak_vram_bytes"][3] == "byte"
+    assert "parts_s/host_copy" not in entries
+
+
+@pytest.mark.parametrize(("result", "code", "said"), [
+    (RESULT, 7, "exit code 7"), ("no json", 0, "is no JSON"), ({"gpus": 1}, 0, "lacks 's_per_step'"), (RESULT, 0, "--update")])
+def test_what_cannot_be_judged_is_said(tmp_path, result, code, said):
+    done = nightly(tmp_path, result, code=code)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_another_layout_is_not_compared(tmp_path):
+    nightly(tmp_path, RESULT, "--update")
+    done = nightly(tmp_path, RESULT | {"layout": "cfg2 x ulysses2, fsdp4"})
+    assert done.returncode == 1
+    assert "holds no references for" in done.stderr
+
+
+def test_a_cut_off_line_of_the_history_is_passed_over(tmp_path):
+    nightly(tmp_path, RESULT, "--update")
+    with (tmp_path / "history" / "history.jsonl").open("a") as file:
+        file.write('{"time": "2026-')
+    assert nightly(tmp_path, RESULT).returncode == 0
+    lines = (tmp_path / "history" / "history.jsonl").read_text().splitlines()
+    assert len(lines) == 3
+    assert json.loads(lines[2])["s_per_step"] == 1.4
