@@ -25,8 +25,8 @@ Reference = tuple[float, float | None, float | None, str]
 
 #: Bounds given to a metric that has none yet: how much longer, or larger, it may become.
 DEFAULT_UPPER = {"s": 0.03, "byte": 0.02}
-#: Parts shorter than this fraction of the step get bounds in proportion to the step instead of to themselves.
-SMALL_PART = 0.02
+#: What a part may grow by without anybody caring, as a fraction of the step: small parts vary more than that of themselves.
+PART_SHARE = 0.01
 
 
 class NightlyError(Exception):
@@ -127,9 +127,9 @@ def write_references(path: Path, key: str, result: dict[str, Any]) -> None:
     entries = {}
     for metric, (value, unit) in metrics_of(result).items():
         upper = DEFAULT_UPPER[unit]
-        if metric.startswith("parts_s/") and value < SMALL_PART * step_s:
-            upper = SMALL_PART * step_s / value
-        entries[metric] = [value, -upper, upper, unit]
+        if metric.startswith("parts_s/"):
+            upper = max(upper, PART_SHARE * step_s / value)
+        entries[metric] = [value, -upper if upper < 1 else None, upper, unit]
     stored[key] = entries
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")

@@ -25,7 +25,7 @@ class Upload {
  private:
   struct Slot;
   std::unique_ptr<Slot[]> slots_;
-  std::size_t next_ = 0;
+  [[maybe_unused]] std::size_t next_ = 0;
 };
 
 }  // namespace wan::gpu
