@@ -15,9 +15,10 @@ apt_packages=(
   openmpi-bin libopenmpi-dev libhdf5-dev libfmt-dev libboost-program-options-dev nlohmann-json3-dev
   libavcodec-dev libavformat-dev libswscale-dev libavutil-dev libsentencepiece-dev libutf8proc-dev
   libgtest-dev libgmock-dev)
-# torch is pinned: the program links its libraries, and its kernels decide the last bits of a video.
+# torch is pinned: the program links its libraries, and its kernels decide the last bits of a video. huggingface_hub is, because a killed
+# download goes on with 0.36.0 and begins anew with 2.4.0.
 pip_requirements=("torch==2.11.0" "cmake>=4" numpy safetensors h5py==3.16.0 sentencepiece
-  pandas==3.1.1 matplotlib==3.11.2 pytest==9.2.0 ruff==0.17.6)
+  pandas==3.1.1 matplotlib==3.11.2 pytest==9.2.0 ruff==0.17.6 huggingface_hub==0.36.0)
 # Only its CUDA headers are used (attention for Hopper GPUs), so none of its Python dependencies; of no use without nvcc.
 header_requirements=("flashinfer-python==0.6.0")
 

@@ -1,0 +1,222 @@
+"""jobs/model_cache.py against a stand-in of the hub on 127.0.0.1."""
+
+import importlib.util
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hub_stand_in import Hub
+
+PROJECT = Path(__file__).resolve().parents[2]
+SCRIPT = PROJECT / "jobs" / "model_cache.py"
+REPOSITORY = "Wan-AI/Wan2.2-I2V-A14B"
+LARGEST = "low_noise_model/diffusion_pytorch_model-00001-of-00002.safetensors"
+
+
+def made_up_files():
+    source = random.Random(3)
+    return {"configuration.json": b"{}", "high_noise_model/config.json": b'{"dim": 1}', LARGEST: source.randbytes(4_000_000),
+            "models_t5_umt5-xxl-enc-bf16.pth": source.randbytes(700_000), "google/umt5-xxl/spiece.model": source.randbytes(5000),
+            "assets/logo.png": source.randbytes(5000)}
+
+
+@pytest.fixture
+def hub():
+    server = Hub(REPOSITORY, made_up_files())
+    yield server
+    server.close()
+
+
+class Cache:
+    def __init__(self, tmp_path, endpoint):
+        self.folder = tmp_path / "cache" / "Wan2.2-I2V-A14B"
+        self.environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1",
+                                         "WAN_MODEL_CACHE": str(tmp_path / "cache"), "HF_HUB_DOWNLOAD_TIMEOUT": "5"}
+        self.environment.pop("HF_TOKEN", None)
+
+    def start(self, *arguments):
+        return subprocess.Popen([sys.executable, "-B", SCRIPT, *arguments], env=self.environment, text=True, stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def run(self, *arguments, said=""):
+        process = self.start(*arguments)
+        out, err = process.communicate(said, timeout=120)
+        return process.returncode, out, err
+
+
+@pytest.fixture
+def cache(tmp_path, hub):
+    return Cache(tmp_path, hub.endpoint)
+
+
+def finished_files(folder):
+    """What lies under final names: neither the record nor the hub library's own folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")
+            if path.is_file() and not path.name.startswith(".") and ".cache" not in path.relative_to(folder).parts}
+
+
+def test_download_fetches_what_the_program_reads_and_all_checks_pass(cache, hub):
+    code, out, err = cache.run("download")
+    assert code == 0, err
+    assert f"--ckpt-dir {cache.folder}" in out
+    assert finished_files(cache.folder) == set(hub.files) - {"assets/logo.png"}
+    for name in finished_files(cache.folder):
+        assert (cache.folder / name).read_bytes() == hub.files[name]
+    served = hub.served_bytes
+    assert cache.run("download")[0] == 0  # again: nothing left to fetch
+    assert hub.served_bytes - served < 10_000
+    hub.close()  # from here on without network
+    for command in ("status", "quick", "verify"):
+        assert cache.run(command)[0] == 0, command
+
+
+def test_goes_on_after_kill_9_at_5_points(cache, hub):
+    hub.files[LARGEST] = random.Random(4).randbytes(45_000_000)  # the hub's library writes 10 MB at a time
+    hub.block_delay_s = 0.003
+    kills = 0
+    for megabytes in (2, 12, 12, 12, 6):
+        process, before = cache.start("download"), hub.served_bytes
+        deadline = time.monotonic() + 60
+        while hub.served_bytes - before < megabytes * 1e6 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        kills += 1
+        for name in finished_files(cache.folder):
+            assert (cache.folder / name).read_bytes() == hub.files[name], f"{name} is partial under its final name"
+        assert cache.run("status")[0] == 1
+    assert kills == 5
+    hub.block_delay_s = 0
+    assert cache.run("download")[0] == 0
+    assert cache.run("verify")[0] == 0
+    assert hub.ranges, "no request went on where the one before it had stopped"
+    assert hub.served_bytes < 2 * sum(len(content) for content in hub.files.values())
+
+
+def test_verify_finds_one_altered_byte(cache):
+    cache.run("download")
+    path = cache.folder / LARGEST
+    content = bytearray(path.read_bytes())
+    content[1_234_567] ^= 1
+    path.write_bytes(content)
+    assert cache.run("quick")[0] == 0  # the size is right
+    code, out, _ = cache.run("verify")
+    assert code == 1
+    assert f"{LARGEST}: its SHA-256 is not the hub's" in out
+
+
+def test_quick_finds_a_truncated_and_a_missing_file(cache):
+    cache.run("download")
+    path = cache.folder / LARGEST
+    path.write_bytes(path.read_bytes()[:-1])
+    (cache.folder / "configuration.json").unlink()
+    code, out, _ = cache.run("quick")
+    assert code == 1
+    assert f"{LARGEST}: has 3999999 bytes, should have 4000000" in out
+    assert "configuration.json: missing" in out
+
+
+def test_a_file_damaged_on_the_way_is_removed(cache, hub, monkeypatch):
+    good = hub.files[LARGEST]
+    monkeypatch.setattr(Hub, "_info", lambda self, original=Hub._info: _with_content(self, original, good))
+    hub.files[LARGEST] = good[:-1] + bytes([good[-1] ^ 1])
+    code, _, err = cache.run("download")
+    assert code == 1
+    assert "SHA-256" in err
+    assert LARGEST not in finished_files(cache.folder)
+    hub.files[LARGEST] = good
+    assert cache.run("download")[0] == 0
+    assert cache.run("verify")[0] == 0
+
+
+def _with_content(hub, original, content):
+    """The API's answer as if the largest file had this content."""
+    sent = hub.files[LARGEST]
+    hub.files[LARGEST] = content
+    try:
+        return original(hub)
+    finally:
+        hub.files[LARGEST] = sent
+
+
+def test_a_wrong_token_is_named(cache, hub):
+    hub.token = "right"
+    cache.environment["HF_TOKEN"] = "wrong"
+    code, _, err = cache.run("download")
+    assert code == 1
+    assert "HF_TOKEN" in err
+    assert err.count("\n") == 1, "one message, no stack trace"
+    cache.environment["HF_TOKEN"] = "right"
+    assert cache.run("download")[0] == 0
+
+
+def test_no_network_is_named_and_status_works_without(cache, hub):
+    cache.run("download")
+    (cache.folder / LARGEST).unlink()
+    hub.close()
+    code, _, err = cache.run("download")
+    assert code == 1
+    assert "cannot be reached" in err
+    assert err.count("\n") == 1
+    code, out, _ = cache.run("status")
+    assert code == 1
+    assert "4 of 5 files" in out
+
+
+def test_clean_asks_before_it_deletes(cache):
+    cache.run("download")
+    code, out, _ = cache.run("clean", said="n\n")
+    assert code == 1
+    assert "nothing was deleted" in out
+    assert cache.run("clean", said="")[0] == 1  # no terminal: no answer is no consent
+    assert cache.folder.exists()
+    assert cache.run("clean", said="y\n")[0] == 0
+    assert not cache.folder.exists()
+    code, _, err = cache.run("clean", "--yes")
+    assert code == 1
+    assert "nothing was downloaded here" in err
+
+
+def loaded_script():
+    spec = importlib.util.spec_from_file_location("model_cache", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["model_cache"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_full_disk_is_noticed_before_anything_is_fetched(tmp_path, monkeypatch, capsys):
+    script = loaded_script()
+    record = script.Record(REPOSITORY, "0" * 40, (script.WantedFile("a.safetensors", 60 << 30, None),))
+    monkeypatch.setattr(script, "ask_hub", lambda repository: record)
+    monkeypatch.setattr(script.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 50 << 30})())
+    assert script.main(["download", "--cache", str(tmp_path)]) == 1
+    assert "60.0 GiB are to be fetched and 50.0 GiB are free" in capsys.readouterr().err
+    assert finished_files(tmp_path) == set()
+
+
+def test_a_hub_cannot_place_files_elsewhere(tmp_path, capsys):
+    evil = Hub(REPOSITORY, {"../escape.json": b"{}"})
+    try:
+        code, _, err = Cache(tmp_path, evil.endpoint).run("download")
+    finally:
+        evil.close()
+    assert code == 1
+    assert "cannot be kept" in err
+    assert not (tmp_path / "cache" / "escape.json").exists()
+
+
+def test_a_damaged_record_is_named(cache):
+    cache.run("download")
+    (cache.folder / ".wan_files.json").write_text("{")
+    code, _, err = cache.run("quick")
+    assert code == 1
+    assert "is damaged" in err
+    assert cache.run("download")[0] == 0
+    assert cache.run("quick")[0] == 0
