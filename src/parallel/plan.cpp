@@ -61,7 +61,9 @@ std::int64_t activation_bytes(const PlanInput& input, std::int64_t local_tokens)
   const std::int64_t passes = passes_per_rank(input);
   const std::int64_t streams = passes * model.dim * (fp32_bytes + input.element_bytes);
   const bool split = input.grid.ulysses > 1;
-  const std::int64_t exchanged = (split ? 2 * 4 : 3) * model.dim * input.element_bytes;
+  const std::int64_t exchanged_rows =
+      split ? 8 : 3;  // sent and received q, k, v and results, or q, k, v alone
+  const std::int64_t exchanged = exchanged_rows * model.dim * input.element_bytes;
   const std::int64_t widest =
       std::max(split ? 3 * model.dim : model.dim, model.ffn_dim + 2 * model.dim) * input.element_bytes;
   return local_tokens * exchanged +
