@@ -120,13 +120,17 @@ void Transformer::run_blocks(std::span<TextCondition* const> texts, const Forwar
   }
 }
 
+Block Transformer::layers_of(const BlockTurn& turn, const ForwardContext& context) const {
+  return {.weights = turn.weights,
+          .heads = config_.num_heads,
+          .eps = config_.eps,
+          .attention = context.attention,
+          .clock = context.clock};
+}
+
 void Transformer::attend(int block, const BlockTurn& turn, const ForwardContext& context, std::size_t stream,
                          Streams& streams) const {
-  const Block layers{.weights = turn.weights,
-                     .heads = config_.num_heads,
-                     .eps = config_.eps,
-                     .attention = context.attention,
-                     .clock = context.clock};
+  const Block layers = layers_of(turn, context);
   const at::Tensor attended =
       layers.self_attention(streams.input[stream], context.rotary, context.exchange);  // [local_tokens, dim]
   if (context.probe) context.probe(fmt::format("blocks.{}.self_attn", block), attended);
@@ -140,11 +144,7 @@ void Transformer::finish(int block, const BlockTurn& turn, TextCondition& text, 
                          std::size_t stream,
                          const std::function<at::Tensor(at::Tensor& x, const at::Tensor& fed)>& next_norm,
                          Streams& streams) const {
-  const Block layers{.weights = turn.weights,
-                     .heads = config_.num_heads,
-                     .eps = config_.eps,
-                     .attention = context.attention,
-                     .clock = context.clock};
+  const Block layers = layers_of(turn, context);
   const auto report = [&](const char* layer, const at::Tensor& value) {
     if (context.probe) context.probe(fmt::format("blocks.{}{}", block, layer), value);
   };

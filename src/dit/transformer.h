@@ -16,6 +16,8 @@
 
 namespace wan::dit {
 
+struct Block;
+
 /// Hears intermediate results by name ("patch_embedding", "blocks.0.self_attn", ...), for parity tests:
 /// [local_tokens, dim].
 using Probe = std::function<void(std::string_view name, const at::Tensor& value)>;
@@ -52,6 +54,7 @@ class Transformer {
   void run_stem(const at::Tensor& patches, int timestep, std::span<TextCondition* const> texts,
                 const ForwardContext& context, Streams& streams);
   void run_blocks(std::span<TextCondition* const> texts, const ForwardContext& context, Streams& streams);
+  Block layers_of(const BlockTurn& turn, const ForwardContext& context) const;
   /// Both halves of a block work on one stream: up to the cross-attention's input, and from there to the
   /// input of what comes next, which `next_norm` makes of the residual stream and what the block adds to it
   /// last.
