@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
-# The nightly benchmark: runs wan_bench on this machine's GPUs, holds the result against the references of their model, appends it to a
-# history, draws the trend, and exits non-zero on a regression, naming the part of a step that grew.
+# The nightly benchmark: runs wan_bench and the demo's manifest on this machine's GPUs, holds the results against the references of their
+# model, appends them to a history, draws the trend, and exits non-zero on a regression, naming the part of a step that grew.
 #
 #   jobs/nightly.sh [--history FOLDER] [--references FILE] [--update] [-- BENCH COMMAND...]
 #
 #   --history FOLDER    where history.jsonl and trend.html are kept (default: nightly/ in the checkout)
 #   --references FILE   bounds (default: analysis/references/MODEL.json for the GPU model that the benchmark reports)
 #   --update            write the result as the new references instead of judging it
-#   -- COMMAND...       instead of: mpirun -np GPUS build/bin/wan_bench --size 832*480 --steps 5 --warmup 1
+#   --manifest-command COMMAND   a whole run to be timed, instead of wan_batch on inputs/demo
+#   -- COMMAND...       instead of: mpirun -np GPUS build/bin/wan_bench --size 832*480 --steps 5 --warmup 1; the demo is then left out
 #
 # Exit codes: 0 all within bounds, 3 a regression, 1 the benchmark did not run or there are no references.
 set -euo pipefail
 # shellcheck source=jobs/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-arguments=() command=()
+arguments=() command=() scratch=""
+trap '[ -z "$scratch" ] || rm -rf "$scratch"' EXIT
 while (($#)); do
   if [ "$1" = -- ]; then
     shift
@@ -28,5 +30,10 @@ if [ ${#command[@]} -eq 0 ]; then
   ((gpus > 0)) || die "nvidia-smi lists no GPU here; give a command after --"
   mpi_environment
   command=(mpirun "${mpi_options[@]}" -np "$gpus" "$project/build/bin/wan_bench" --size '832*480' --steps 5 --warmup 1)
+  # The demo's model has four heads.
+  ranks=$((gpus < 4 ? gpus : 4))
+  scratch=$(mktemp -d)
+  arguments+=(--manifest-command "mpirun ${mpi_options[*]} -np $ranks $project/build/bin/wan_batch --ckpt-dir $project/inputs/demo/checkpoint \
+    --size 128*64 --frame-num 9 --sample-steps 6 --base-seed 1 --output-dir $scratch $project/inputs/demo/manifest.csv")
 fi
-exec "$project/jobs/analysis.sh" nightly --project "$project" "${arguments[@]}" -- "${command[@]}"
+"$project/jobs/analysis.sh" nightly --project "$project" "${arguments[@]}" -- "${command[@]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from wan_analysis.nightly import (
     read_references,
     references_file,
     run_benchmark,
+    time_manifest,
     trend_html,
     write_references,
 )
@@ -64,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     nightly.add_argument("--project", type=Path, default=Path(), help="the checkout (default: here)")
     nightly.add_argument("--history", type=Path, metavar="FOLDER", help="history.jsonl and trend.html (default: nightly/ in it)")
     nightly.add_argument("--references", type=Path, metavar="FILE", help="bounds (default: analysis/references/GPU.json in it)")
+    nightly.add_argument("--manifest-command", metavar="COMMAND", help="a run of wan_batch on a fixed manifest, to be timed as a whole")
     nightly.add_argument("--update", action="store_true", help="store the result as the new references")
     nightly.add_argument("command", nargs="+", help="the benchmark; the last line that it prints is a JSON object")
     return parser
@@ -73,6 +76,8 @@ def _nightly(options: argparse.Namespace) -> int:
     history = options.history or options.project / "nightly"
     try:
         result = run_benchmark(options.command)
+        if options.manifest_command:
+            result["manifest_s"] = time_manifest(shlex.split(options.manifest_command))
         entries = append_history(history, result)
         key = benchmark_key(result)
         path = options.references or references_file(options.project, result)

@@ -55,6 +55,17 @@ def test_more_memory_is_a_regression_without_a_part(tmp_path):
     assert "grew in" not in done.stdout
 
 
+def test_a_manifest_that_takes_longer_is_a_regression(tmp_path):
+    sleep = [f"{sys.executable} -c 'import time; time.sleep({seconds})'" for seconds in (0.5, 1.5)]
+    assert nightly(tmp_path, RESULT, "--update", "--manifest-command", sleep[0]).returncode == 0
+    done = nightly(tmp_path, RESULT, "--manifest-command", sleep[1])
+    assert done.returncode == 3
+    assert "REGRESSION: manifest_s" in done.stdout
+    failed = nightly(tmp_path, RESULT, "--manifest-command", f"{sys.executable} -c 'raise SystemExit(3)'")
+    assert failed.returncode == 1
+    assert "the manifest's run ended with exit code 3" in failed.stderr
+
+
 def test_references_hold_value_bounds_and_unit(tmp_path):
     nightly(tmp_path, RESULT, "--update")
     (entries,) = json.loads((tmp_path / "ref.json").read_text()).values()
