@@ -83,6 +83,7 @@ class BenchProgram {
   void note_memory(const char* when);
 
   void measure();
+  void begin_item();
   void measure_text();
   void measure_encode(engine::VaeStage& vae);
   void measure_steps(engine::DenoiseStage& denoise);
@@ -308,6 +309,17 @@ void BenchProgram::collect_memory() {
   result_.peak_allocated_bytes = static_cast<std::uint64_t>(peaks[1]);
 }
 
+/// What follows is one video in the trace.
+void BenchProgram::begin_item() {
+  if (!trace_) return;
+  Request request;
+  request.id = "bench";
+  request.size = options_.bench.size;
+  request.frame_num = options_.bench.frame_num;
+  request.sample_steps = options_.bench.warmup + options_.bench.steps;
+  trace_->on_item_start({.request = request});
+}
+
 void BenchProgram::measure() {
   measure_text();
   result_.vae_encode_s = std::numeric_limits<double>::quiet_NaN();
@@ -327,6 +339,7 @@ void BenchProgram::measure() {
                                              *group_.vae);
   });
   result_.weights_bytes_per_gpu = static_cast<std::uint64_t>(denoise->weight_bytes());
+  begin_item();
   if (has_image()) measure_encode(*vae);
   measure_steps(*denoise);
   measure_decode(*vae);

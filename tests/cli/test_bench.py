@@ -38,6 +38,8 @@ class Bench(CliCase):
         with h5py.File(trace) as index:
             file = index[next(iter(index))]
             self.assertEqual(len(file["steps"]["wall_s"]), 3 * 2)  # steps with the warm-up, ranks
+            self.assertEqual((file["items"]["width"][0], file["items"]["height"][0], file["items"]["frames"][0]), (64, 48, 5))
+            self.assertEqual(set(file["steps"]["item"][:]), {0})
             self.assertEqual([name.decode() for name in file["phases"]["phase"]], ["text", "load", "encode", "denoise", "decode"])
 
     def test_refuses_what_it_cannot_measure(self):
