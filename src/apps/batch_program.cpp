@@ -16,6 +16,7 @@
 #include "apps/run_layout.h"
 #include "apps/trace_observer.h"
 #include "apps/version_report.h"
+#include "batch/batch_record.h"
 #include "batch/progress.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
@@ -72,6 +73,7 @@ class BatchProgram {
   Options options_;
   RunDevice device_;
   RunInput input_;
+  MachineSize machine_;
   parallel::PlanInput plan_;
   RunLayout layout_;
   std::unique_ptr<Log> log_;
@@ -104,10 +106,10 @@ ExitCode BatchProgram::run() {
                input_.whole_rows == 1 ? "" : "s");
     return ExitCode::done;
   }
-  const int ranks = options_.plan ? options_.gpus.value_or(mpi_.size()) : mpi_.size();
   agree(*world_, [&] {
+    machine_ = machine_size(options_, mpi_, device_.memory_bytes, device_.compute.on_gpu());
     plan_ = describe_model(input_, options_, device_.compute.on_gpu());
-    layout_ = choose_layout(options_, ranks, options_.gpu_memory_bytes.value_or(device_.memory_bytes), plan_);
+    layout_ = choose_layout(options_, machine_, plan_);
   });
   if (options_.plan) return show_plan();
   check_environment();
@@ -117,8 +119,11 @@ ExitCode BatchProgram::run() {
 
 ExitCode BatchProgram::show_plan() {
   if (is_rank_0()) {
-    const int ranks = options_.gpus.value_or(mpi_.size());
-    fmt::print("{}", plan_report(plan_, parallel::make_plan(plan_), ranks, options_.gpu_memory_bytes));
+    fmt::print("{}", plan_report({.model = plan_,
+                                  .choice = weigh_layouts(options_, machine_, plan_),
+                                  .machine = machine_,
+                                  .manifest = expected_manifest_time(input_, plan_, layout_, machine_.ranks),
+                                  .objective = options_.objective}));
   }
   return ExitCode::done;
 }
@@ -320,7 +325,11 @@ ExitCode BatchProgram::run_batch() {
   // Only now: a checkpoint that cannot be used leaves no output folder behind.
   const batch::RunContext context = make_context();
   agree(*world_, [&] {
-    if (is_rank_0()) log_->open_file(context.folder.path() / "wan_batch.log");
+    if (!is_rank_0()) return;
+    log_->open_file(context.folder.path() / "wan_batch.log");
+    if (options_.manifest)
+      batch::write_batch_record(context.folder,
+                                {.manifest = input_.manifest_name, .rows = input_.whole_rows});
   });
   log_->detail("run {}: {}", context.origin.run, headline());
   log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);

@@ -113,7 +113,8 @@ constexpr std::string_view general = "General";
 constexpr OptionEntry table[] = {
     {input, "ckpt-dir", Takes::value, "DIR", "checkpoint in the official layout; sizes are read from it",
      [](Options& o, std::string_view text) { o.ckpt_dir = parse_path(text); }},
-    {input, "task", Takes::value, "NAME", "i2v-A14B or t2v-A14B; refused when the checkpoint is another",
+    {input, "task", Takes::value, "NAME",
+     "i2v-A14B or t2v-A14B; refused when the checkpoint is another; with --plan it needs no checkpoint",
      [](Options& o, std::string_view text) { o.task = parse_task(text); }},
     {input, "manifest", Takes::value, "FILE",
      "CSV or JSON lines with columns image and prompt; the same as the bare argument",
@@ -212,13 +213,15 @@ constexpr OptionEntry table[] = {
      "accepted for generate.py's sake; --precision decides",
      [](Options&, std::string_view text) { parse_switch(text); }},
 
-    {running, "plan", Takes::nothing, "", "print layout, bytes per GPU and expected times, and exit",
+    {running, "plan", Takes::nothing, "",
+     "print layout, bytes per GPU, expected times and why no other layout, and exit",
      [](Options& o, std::string_view text) { o.plan = parse_switch(text); }},
     {running, "gpus", Takes::value, "N", "with --plan: GPUs to plan for (default: those of this run)",
      [](Options& o, std::string_view text) {
        o.gpus = static_cast<int>(parse_integer(text, 1, largest_rank_count));
      }},
-    {running, "gpu-memory", Takes::value, "BYTES", "with --plan: memory of each GPU, for example 48GiB",
+    {running, "gpu-memory", Takes::value, "BYTES",
+     "with --plan: memory of each GPU, for example 48GiB (default: a GPU's here)",
      [](Options& o, std::string_view text) { o.gpu_memory_bytes = parse_bytes(text); }},
     {running, "dry-run", Takes::nothing, "", "check every row, image and the checkpoint; write nothing",
      [](Options& o, std::string_view text) { o.dry_run = parse_switch(text); }},
