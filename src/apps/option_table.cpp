@@ -265,6 +265,11 @@ constexpr OptionEntry bench_entries[] = {
      [](Options& o, std::string_view text) { o.trace = parse_path(text); }},
 };
 
+constexpr OptionEntry doctor_entries[] = {
+    {output, "json", Takes::nothing, "", "print one JSON object instead of a table",
+     [](Options& o, std::string_view text) { o.doctor_json = parse_switch(text); }},
+};
+
 constexpr NotBuilt not_built[] = {
     {"precision", "fast"},
     {"time-limit", ""},
@@ -284,6 +289,17 @@ std::vector<OptionEntry> bench_option_table() {
   for (const OptionEntry& entry : table) {
     const bool is_shared = std::ranges::find(shared, entry.name) != shared.end();
     if (is_shared || (entry.group == machine && entry.name != not_of_use)) entries.push_back(entry);
+  }
+  return entries;
+}
+
+std::vector<OptionEntry> doctor_option_table() {
+  constexpr std::array<std::string_view, 5> shared{"ckpt-dir", "config", "output-dir", "help", "version"};
+  std::vector<OptionEntry> entries;
+  for (const OptionEntry& entry : table) {
+    if (std::ranges::find(shared, entry.name) == shared.end()) continue;
+    entries.push_back(entry);
+    if (entry.name == "output-dir") entries.push_back(doctor_entries[0]);
   }
   return entries;
 }

@@ -78,7 +78,8 @@ struct Options {
   std::optional<double> collective_timeout_s;
   LogLevel log_level = LogLevel::normal;
 
-  BenchSettings bench;  ///< of wan_bench alone
+  BenchSettings bench;       ///< of wan_bench alone
+  bool doctor_json = false;  ///< of wan_doctor alone
 };
 
 enum class Action { run, help, version };
