@@ -1,4 +1,19 @@
+#include <cstdio>
+#include <exception>
+
 #include "apps/batch_program.h"
 #include "apps/program_main.h"
+#include "core/stop_signals.h"
 
-int main(int argc, char** argv) { return wan::apps::run_program(argc, argv, wan::apps::run_batch_program); }
+int main(int argc, char** argv) {
+  try {
+    wan::StopSignals stop_signals;
+    return wan::apps::run_program(
+        argc, argv, [&](const wan::comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
+          return wan::apps::run_batch_program(mpi, arguments, stop_signals);
+        });
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return static_cast<int>(wan::ExitCode::failure);
+  }
+}

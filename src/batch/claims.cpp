@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <condition_variable>
 #include <csignal>
 #include <cstring>
@@ -30,6 +31,13 @@ constexpr int max_generation = 1000;  // bounds the search when a folder is tamp
 constexpr int largest_gap = 4;
 constexpr std::string_view owner_prefix = ".owner-";
 constexpr std::size_t counter_digits = 16;
+constexpr std::size_t progress_columns = 256;  // fixed, so that a line is replaced in place
+
+std::string progress_line(const json& fields) {
+  std::string text = fields.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (text.size() > progress_columns) text = "{}";
+  return fmt::format("{:<{}}\n", text, progress_columns);
+}
 
 std::string counter_text(std::uint64_t count) { return fmt::format("{:0{}}\n", count, counter_digits); }
 
@@ -37,7 +45,8 @@ std::string counter_text(std::uint64_t count) { return fmt::format("{:0{}}\n", c
 std::string owner_text(const ClaimOwner& owner) {
   const json fields{{"host", owner.host}, {"pid", owner.pid},         {"job", owner.job},
                     {"run", owner.run},   {"machine", owner.machine}, {"token", owner.token}};
-  return counter_text(0) + fields.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  return counter_text(0) + fields.dump(-1, ' ', false, json::error_handler_t::replace) + "\n" +
+         progress_line(json::object());
 }
 
 bool is_token(std::string_view text) {
@@ -47,7 +56,8 @@ bool is_token(std::string_view text) {
 /// Nothing if the content is not an owner's: cut short by a crash, or not ours at all.
 std::optional<ClaimOwner> parse_owner(std::string_view content) {
   try {
-    const json fields = json::parse(content.substr(std::min(content.size(), counter_digits + 1)));
+    content.remove_prefix(std::min(content.size(), counter_digits + 1));
+    const json fields = json::parse(content.substr(0, content.find('\n')));
     ClaimOwner owner{.host = fields.at("host"),
                      .pid = fields.at("pid"),
                      .job = fields.at("job"),
@@ -123,6 +133,7 @@ class ClaimBoard::Heartbeat {
   Heartbeat(std::filesystem::path path, const std::string& text, std::chrono::milliseconds period)
       : path_(std::move(path)), period_(period) {
     create_file(path_, text);
+    progress_offset_ = static_cast<off_t>(text.size() - progress_columns - 1);
     file_ = UniqueFd(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!file_ || ::fstat(file_.get(), &status_) != 0) {
       fail("cannot open {}: {}", path_.string(), std::strerror(errno));
@@ -137,6 +148,11 @@ class ClaimBoard::Heartbeat {
     thread_.request_stop();
     thread_.join();
     ::unlink(path_.c_str());
+  }
+
+  /// Should it fail, whoever looks sees an older line.
+  void write_progress(std::string_view text) const noexcept {
+    if (::pwrite(file_.get(), text.data(), text.size(), progress_offset_) < 0) return;
   }
 
   const std::filesystem::path& path() const { return path_; }
@@ -160,6 +176,7 @@ class ClaimBoard::Heartbeat {
 
   std::filesystem::path path_;
   std::chrono::milliseconds period_;
+  off_t progress_offset_ = 0;
   UniqueFd file_;
   struct stat status_ {};
   std::jthread thread_;
@@ -187,6 +204,22 @@ ClaimBoard::ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTimi
 }
 
 ClaimBoard::~ClaimBoard() = default;
+
+void ClaimBoard::show_progress(const std::optional<ClaimProgress>& progress) const noexcept {
+  try {
+    json fields = json::object();
+    if (progress) {
+      fields = {{"id", progress->id},
+                {"phase", progress->phase},
+                {"step", progress->step},
+                {"steps", progress->steps},
+                {"step_s", std::round(progress->step_s * 1e4) / 1e4}};
+    }
+    heartbeat_->write_progress(progress_line(fields));
+  } catch (const std::exception&) {
+    return;  // no memory for a line of text: there will be other trouble
+  }
+}
 
 std::filesystem::path ClaimBoard::link_path(const std::string& id, int generation) const {
   return folder_ /
@@ -223,7 +256,11 @@ int ClaimBoard::highest_generation(const std::string& id) const {
 }
 
 ClaimBoard::Life ClaimBoard::judge(const std::string& key, const std::string& content) {
-  if (const auto owner = parse_owner(content); owner && is_gone(*owner, owner_)) return Life::dead;
+  if (const auto owner = parse_owner(content)) {
+    if (is_gone(*owner, owner_)) return Life::dead;
+    // A run lives and dies as one: with one of its processes the launcher ends them all.
+    if (!owner->run.empty() && owner->run == owner_.run) return Life::alive;
+  }
   const auto now = steady_clock::now();
   const auto [found, is_new] = sightings_.try_emplace(key, Sighting{.content = content, .since = now});
   Sighting& sighting = found->second;

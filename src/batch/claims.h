@@ -15,11 +15,12 @@ namespace wan::batch {
 // Who works on what, for every group of every job that shares an output folder. Only link(), rename-free
 // unlink() and reads are used, so that it holds on shared file systems, without locks or a server.
 //
-// Each group's leader has one owner file, whose heartbeat counter a thread of its own bumps. To claim an item
-// is to link the owner file as `<id>.claim`, which only one of many can do. When an owner is dead, the item
-// is taken over by linking `<id>.claim.1` and so on: the highest link owns, and again only one can make it.
-// (Renaming over the dead claim would let a slow second taker rename over the first one's living claim.) An
-// owner that was only suspended sees the higher link and gives up.
+// Each group's leader has one owner file: a heartbeat counter that a thread of its own bumps, a line that
+// names the owner, and one of fixed width that tells how far it is. To claim an item is to link the owner
+// file as `<id>.claim`, which only one of many can do. When an owner is dead, the item is taken over by
+// linking `<id>.claim.1` and so on: the highest link owns, and again only one can make it. (Renaming over the
+// dead claim would let a slow second taker rename over the first one's living claim.) An owner that was only
+// suspended sees the higher link and gives up.
 
 /// Who holds a claim.
 struct ClaimOwner {
@@ -32,6 +33,15 @@ struct ClaimOwner {
 
   /// The calling process, with a new token.
   static ClaimOwner this_process(std::string run, std::string job);
+};
+
+/// How far an owner is with its item, for whoever looks at the folder from outside.
+struct ClaimProgress {
+  std::string id;
+  std::string phase;  ///< "denoise", "decode", ...; empty: not known yet
+  int step = 0;       ///< steps done
+  int steps = 0;
+  double step_s = 0;  ///< the last step's, 0 before the first
 };
 
 struct ClaimTiming {
@@ -96,6 +106,10 @@ class ClaimBoard {
   ClaimAttempt try_claim(const std::string& id);
 
   const ClaimOwner& owner() const { return owner_; }
+
+  /// Puts the owner's progress into its file, where others may read it; nothing: it has no item. Not flushed,
+  /// and no error if it fails.
+  void show_progress(const std::optional<ClaimProgress>& progress) const noexcept;
 
  private:
   friend class Claim;

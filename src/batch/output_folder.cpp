@@ -41,16 +41,18 @@ void create_folder(const std::filesystem::path& path) {
 
 OutputFolder::OutputFolder(std::filesystem::path path) : path_(std::move(path)) {
   create_folder(path_);
-  if (::mkdir(claims().c_str(), 0777) != 0 && errno != EEXIST) {
-    fail<UsageError>("cannot write to the output folder {}: {}; choose another with --output-dir",
-                     printable(path_.string()), std::strerror(errno));
-  }
-  struct stat status {};
-  if (::lstat(claims().c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
-    fail<UsageError>("{} is in the way: it is not a folder; remove it", printable(claims().string()));
+  for (const std::filesystem::path& folder : {claims(), states()}) {
+    if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST) {
+      fail<UsageError>("cannot write to the output folder {}: {}; choose another with --output-dir",
+                       printable(path_.string()), std::strerror(errno));
+    }
+    struct stat status {};
+    if (::lstat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
+      fail<UsageError>("{} is in the way: it is not a folder; remove it", printable(folder.string()));
+    }
   }
   const std::string token = random_token();
-  for (const std::filesystem::path& folder : {path_, claims()}) {
+  for (const std::filesystem::path& folder : {path_, claims(), states()}) {
     const std::filesystem::path probe = folder / hidden_name("probe", token, text_suffix);
     try {
       create_file(probe, "");

@@ -15,13 +15,14 @@ namespace wan::batch {
 /// ids by check_id(), tokens are random_token()'s.
 class OutputFolder {
  public:
-  /// Creates the folder (and its parents) if need be, and .claims in it. Throws UsageError naming the folder
-  /// and the reason when it cannot be created or written to. The folder itself may be a link; .claims may
-  /// not.
+  /// Creates the folder (and its parents) if need be, and .claims and .state in it. Throws UsageError naming
+  /// the folder and the reason when it cannot be created or written to. The folder itself may be a link;
+  /// those in it may not.
   explicit OutputFolder(std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path claims() const { return path_ / ".claims"; }
+  std::filesystem::path states() const { return path_ / ".state"; }
   std::filesystem::path video(std::string_view id) const;
   std::filesystem::path latents(std::string_view id) const;
   std::filesystem::path sidecar(std::string_view id) const;

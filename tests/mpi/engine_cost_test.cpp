@@ -113,14 +113,14 @@ TEST(Allocations, NoRankHoldsTheWholeVideo) {
   const auto vae_files = checkpoint::Checkpoint::open_torch_archive(model.folder.vae);
   const at::Tensor latent = at::randn({16, 2, 24, 16});
   const auto largest_in_run = [&](comm::Communicator& group) {
-    engine::VaeStage stage(engine::vae_model(vae_files), at::kCPU, group);
+    engine::VaeStage stage(engine::vae_model(vae_files), at::kCPU);
     const test::AllocationCounter counter;
     std::int64_t frames = 0;
-    stage.decode(latent, [&](const at::Tensor& chunk) { frames += chunk.size(0); });
+    stage.decode(latent, group, 0, [&](const at::Tensor& chunk) { frames += chunk.size(0); });
     if (group.rank() == 0) {
       EXPECT_EQ(frames, 5);
     }
-    stage.encode_image(at::zeros({3, 192, 128}), 5);
+    stage.encode_image(at::zeros({3, 192, 128}), 5, group);
     return counter.largest_bytes();
   };
   const auto alone = comm::make_local("vae");

@@ -23,8 +23,10 @@ constexpr ClaimTiming quick{.heartbeat = milliseconds(20), .stale_after = millis
 
 class Claims : public ::testing::Test {
  protected:
+  /// Owners of one run count on each other's being alive; these do not.
+  std::string new_run() { return fmt::format("run {}", ++runs_); }
   ClaimBoard board(ClaimTiming timing = quick) {
-    return {folder_.claims(), ClaimOwner::this_process("run", "job"), timing};
+    return {folder_.claims(), ClaimOwner::this_process(new_run(), "job"), timing};
   }
   /// Asks until something else than undecided comes, as the run loop does.
   static ClaimAttempt settle(ClaimBoard& board, const std::string& id) {
@@ -41,7 +43,7 @@ class Claims : public ::testing::Test {
   }
 
   wan::test::TempDir dir_;
-  OutputFolder folder_{dir_ / "out"};
+  OutputFolder folder_ { dir_ / "out" int runs_ = 0; };
 };
 
 TEST_F(Claims, OneHoldsOthersSeeItAliveUntilReleased) {
@@ -87,6 +89,36 @@ TEST_F(Claims, GarbageAndForeignObjectsAgeLikeAnySilentClaim) {
   }
 }
 
+TEST_F(Claims, OwnersOfOneRunDoNotWaitToSeeEachOtherBeat) {
+  const ClaimTiming slow{.heartbeat = std::chrono::hours(1), .stale_after = std::chrono::hours(2)};
+  ClaimBoard first(folder_.claims(), ClaimOwner::this_process("run", "job"), slow);
+  ClaimBoard second(folder_.claims(), ClaimOwner::this_process("run", "job"), slow);
+  const ClaimAttempt held = first.try_claim("a");
+  EXPECT_EQ(second.try_claim("a").outcome, Outcome::alive);
+}
+
+TEST_F(Claims, ProgressStandsInTheOwnersFileOnALineOfItsOwn) {
+  ClaimBoard mine = board();
+  const auto line = [&] {
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.claims())) {
+      std::ifstream file(entry.path());
+      std::string text;
+      for (int i = 0; i < 3; ++i) std::getline(file, text);
+      EXPECT_EQ(text.size(), 256U);
+      return nlohmann::json::parse(text);
+    }
+    return nlohmann::json();
+  };
+  EXPECT_EQ(line(), nlohmann::json::object());
+  mine.show_progress(ClaimProgress{.id = "cat", .phase = "denoise", .step = 3, .steps = 40, .step_s = 1.25});
+  EXPECT_EQ(line(), (nlohmann::json{
+                        {"id", "cat"}, {"phase", "denoise"}, {"step", 3}, {"steps", 40}, {"step_s", 1.25}}));
+  mine.show_progress(ClaimProgress{.id = std::string(300, 'x'), .phase = "denoise"});
+  EXPECT_EQ(line(), nlohmann::json::object()) << "too long for its place";
+  const ClaimAttempt attempt = mine.try_claim("a");
+  EXPECT_TRUE(attempt.claim->is_held()) << "and the file is still an owner's";
+}
+
 TEST_F(Claims, SuspendedOwnerLearnsThatItLost) {
   ClaimBoard sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
   const ClaimAttempt early = sleeper.try_claim("a");
@@ -113,7 +145,7 @@ TEST_F(Claims, SuspendedOwnersReleaseLeavesTheTakersClaimAlone) {
 TEST_F(Claims, ProcessKilledOnThisMachineIsTakenOverAtOnce) {
   const pid_t child = ::fork();
   if (child == 0) {
-    ClaimBoard theirs(folder_.claims(), ClaimOwner::this_process("run", "job"), quick);
+    ClaimBoard theirs(folder_.claims(), ClaimOwner::this_process(new_run(), "job"), quick);
     const ClaimAttempt attempt = theirs.try_claim("a");
     ::kill(::getpid(), SIGKILL);
   }
