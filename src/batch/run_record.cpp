@@ -2,6 +2,7 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 
+#include "batch/abandoned.h"
 #include "batch/runner.h"
 #include "batch/text.h"
 #include "core/check.h"
@@ -77,8 +78,9 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::sp
     try {
       result.outcomes = survey(rows, context, task);
       result.counts = count(result.outcomes, stopped[0] != 0);
-      context.folder.publish_text(context.folder.path() / "run.json", run_record(result.counts, context),
-                                  random_token());
+      const std::filesystem::path record = context.folder.path() / "run.json";
+      context.folder.publish_text(record, run_record(result.counts, context), random_token());
+      remove_abandoned(context.folder, record, context.timing.stale_after);
     } catch (...) {
       error = std::current_exception();
     }

@@ -52,6 +52,7 @@ class Leader {
                                .rows = std::ssize(rows_)});
       make(*item);
     }
+    for (const std::string& id : still_held_) release_of_dead(id);
     return counts_;
   }
 
@@ -74,6 +75,8 @@ class Leader {
   std::optional<Item> next();
   std::optional<Claim> try_row(const ManifestRow& row, bool& is_settled, bool& is_undecided,
                                ItemState& state);
+  bool release_of_dead(const std::string& id);
+  void clear_after_dead(const Claim& claim) const;
   Item begin(const ManifestRow& row, Claim claim, const ItemState& state);
   void make(Item& item);
   RequestReport compute(const Item& item);
@@ -88,7 +91,8 @@ class Leader {
   const RunContext& context_;
   ItemObserver& observer_;
   ClaimBoard board_;
-  std::deque<std::size_t> queue_;  ///< rows not known to be settled
+  std::deque<std::size_t> queue_;        ///< rows not known to be settled
+  std::vector<std::string> still_held_;  ///< settled rows whose claim may be a dead owner's
   GroupCounts counts_;
   bool group_is_waiting_ = true;
 };
@@ -100,19 +104,37 @@ std::optional<Claim> Leader::try_row(const ManifestRow& row, bool& is_settled, b
   const bool by_content = row.index % context_.group_count == context_.group_index;
   state = look_up(row, context_, engine_.task(), by_content);
   is_settled = state.status != ItemStatus::open;
-  if (is_settled) return std::nullopt;
+  if (is_settled) {
+    if (std::ranges::binary_search(board_.held_at_start(), row.id) && !release_of_dead(row.id)) {
+      still_held_.push_back(row.id);
+    }
+    return std::nullopt;
+  }
   ClaimAttempt attempt = board_.try_claim(row.id);
   is_undecided = attempt.outcome == ClaimAttempt::Outcome::undecided;
   if (!attempt.claim) return std::nullopt;
-  for (const std::string& token : attempt.claim->dead_tokens()) {
-    context_.folder.remove_temporaries(row.id, token);
-    if (context_.log != nullptr) context_.log->detail("{}: taken over from an owner that died", row.id);
-  }
+  clear_after_dead(*attempt.claim);
   // Its last owner may have finished it between the look and the claim.
   state = look_up(row, context_, engine_.task(), by_content);
   is_settled = state.status != ItemStatus::open;
   if (is_settled) return std::nullopt;
   return std::move(attempt.claim);
+}
+
+/// What the owners before this one left of an item under hidden names.
+void Leader::clear_after_dead(const Claim& claim) const {
+  for (const std::string& token : claim.dead_tokens()) {
+    context_.folder.remove_temporaries(claim.id(), token);
+    if (context_.log != nullptr) context_.log->detail("{}: taken over from an owner that died", claim.id());
+  }
+}
+
+/// An owner that died between an item's last file and the release leaves a claim that nobody else looks at.
+/// False if it is not known yet whether the owner is alive.
+bool Leader::release_of_dead(const std::string& id) {
+  const ClaimAttempt attempt = board_.try_claim(id);
+  if (attempt.claim) clear_after_dead(*attempt.claim);
+  return attempt.outcome != ClaimAttempt::Outcome::undecided;
 }
 
 std::optional<Leader::Item> Leader::next() {
