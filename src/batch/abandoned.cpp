@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 
@@ -29,21 +30,37 @@ std::optional<std::string> token_in(const std::string& name) {
   return is_token(text) ? std::optional(std::move(text)) : std::nullopt;
 }
 
+/// An owner that beats writes to its file; one that died before it did so left it empty. After a day of
+/// silence the file goes whatever it says, that of a node that crashed for example.
+bool is_abandoned_owner(const std::filesystem::path& path, std::chrono::nanoseconds silence,
+                        std::chrono::milliseconds age) {
+  constexpr auto longest = std::chrono::hours(24);
+  return silence >= std::max<std::chrono::nanoseconds>(longest, age) ||
+         (silence >= age && plain_file_size(path) == 0);
+}
+
 }  // namespace
 
 void remove_abandoned(const OutputFolder& folder, const std::filesystem::path& newest,
                       std::chrono::milliseconds age) {
   const auto now = time_of_change(newest);
   if (!now) return;
+  const std::string owner_prefix = owner_file({}, "").string();
   for (const std::filesystem::path& place : {folder.path(), folder.claims()}) {
     std::error_code error;
     std::filesystem::directory_iterator entries(place, error);
     for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
       const std::filesystem::path& path = entries->path();
-      const auto token = token_in(path.filename().string());
-      if (!token || std::filesystem::exists(owner_file(folder.claims(), *token), error)) continue;
+      const std::string name = path.filename().string();
+      if (!name.starts_with('.')) continue;
       const auto written = time_of_change(path);
-      if (written && *now - *written >= age) ::unlink(path.c_str());
+      if (!written) continue;
+      const auto silence = *now - *written;
+      const auto token = token_in(name);
+      const bool is_unfinished =
+          token && silence >= age && !std::filesystem::exists(owner_file(folder.claims(), *token));
+      const bool is_owner = place == folder.claims() && name.starts_with(owner_prefix);
+      if (is_unfinished || (is_owner && is_abandoned_owner(path, silence, age))) ::unlink(path.c_str());
     }
   }
 }

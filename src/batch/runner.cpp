@@ -1,5 +1,7 @@
 #include "batch/runner.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -81,7 +83,10 @@ class Leader {
   void make(Item& item);
   RequestReport compute(const Item& item);
   void publish(const Item& item, const RequestReport& report, double seconds);
-  OutputFile publish_output(const std::filesystem::path& from, const std::filesystem::path& to) const;
+  static void require_claim(const Item& item);
+  OutputFile publish_output(const Item& item, const std::filesystem::path& from,
+                            const std::filesystem::path& to) const;
+  void publish_sidecar(const Item& item, const Sidecar& sidecar) const;
   void record_failure(const Item& item, const ItemError& error, double seconds);
   bool is_stopping() const { return context_.stop_requested && context_.stop_requested(); }
 
@@ -222,12 +227,34 @@ RequestReport Leader::compute(const Item& item) {
   }
 }
 
-OutputFile Leader::publish_output(const std::filesystem::path& from, const std::filesystem::path& to) const {
+/// Asked when a file is complete under its hidden name and before it gets its final one. An owner that slept
+/// in between either sees here that it was followed, or finds the hidden file removed by its follower.
+void Leader::require_claim(const Item& item) {
+  if (item.claim.is_held()) return;
+  fail("another process took this item over, as this one was silent for too long");
+}
+
+OutputFile Leader::publish_output(const Item& item, const std::filesystem::path& from,
+                                  const std::filesystem::path& to) const {
   const auto size = plain_file_size(from);
   if (!size || *size == 0) fail("the engine left no output in {}", from.string());
   OutputFile file{.bytes = *size, .sha256 = sha256_file_hex(from)};
+  require_claim(item);
   publish_file(from, to);
   return file;
+}
+
+/// Comes last: with the sidecar the item is done.
+void Leader::publish_sidecar(const Item& item, const Sidecar& sidecar) const {
+  const OutputFolder& folder = context_.folder;
+  const std::filesystem::path path = folder.sidecar(item.row.id);
+  try {
+    folder.publish_text(path, to_json_text(sidecar), board_.owner().token, [&] { require_claim(item); });
+  } catch (const Error&) {
+    // It may have its name and not be safe on disk; an older one would speak of another video.
+    if (item.claim.is_held()) ::unlink(path.c_str());
+    throw;
+  }
 }
 
 void Leader::publish(const Item& item, const RequestReport& report, double seconds) {
@@ -235,20 +262,17 @@ void Leader::publish(const Item& item, const RequestReport& report, double secon
   const std::string& id = item.row.id;
   const std::string& token = board_.owner().token;
   try {
-    if (!item.claim.is_held())
-      fail("another process took this item over, as this one was silent for too long");
     const OutputPaths temporary = folder.temporary_outputs(id, token, context_.save_latents);
     Sidecar sidecar;
     sidecar.parameters = item.parameters;
     sidecar.report = report;
-    sidecar.video = publish_output(temporary.video, folder.video(id));
-    if (context_.save_latents) sidecar.latents = publish_output(temporary.latents, folder.latents(id));
+    sidecar.video = publish_output(item, temporary.video, folder.video(id));
+    if (context_.save_latents) sidecar.latents = publish_output(item, temporary.latents, folder.latents(id));
     sidecar.seconds = seconds;
     sidecar.gpu_seconds = report.device == "cpu" ? 0 : seconds * group_.size();
     sidecar.origin = item.origin;
-    // Last: with the sidecar the item is done.
-    folder.publish_text(folder.sidecar(id), to_json_text(sidecar), token);
-    remove_file(folder.failure(id));
+    remove_file(folder.failure(id));  // first: a run killed in between leaves no item both done and failed
+    publish_sidecar(item, sidecar);
   } catch (const Error& error) {
     throw ItemError("write", error.what());
   }
@@ -275,8 +299,12 @@ void Leader::record_failure(const Item& item, const ItemError& error, double sec
                           .rank = context_.world_rank,
                           .origin = item.origin};
     if (!item.row.error) failure.parameters = item.parameters;
-    context_.folder.publish_text(context_.folder.failure(item.row.id), to_json_text(failure),
-                                 board_.owner().token);
+    try {
+      context_.folder.publish_text(context_.folder.failure(item.row.id), to_json_text(failure),
+                                   board_.owner().token, [&] { require_claim(item); });
+    } catch (const Error&) {
+      if (item.claim.is_held()) throw;
+    }
   }
   ++counts_.failed;
   if (context_.log != nullptr)

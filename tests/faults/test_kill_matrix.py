@@ -1,6 +1,7 @@
 """kill -9 of one rank or of all ranks at named stages of an item, then the same run again to its end."""
 
 import functools
+import time
 from dataclasses import replace
 
 from fault_case import DONE, NIGHTLY, STUB, Batch, Fault, FaultCase, Layout, check, wait_until
@@ -13,6 +14,7 @@ AGAIN = [Layout(0, 1), Layout(2, 2), Layout(2, 1), Layout(2, 1), Layout(4, 2)]
 # calls are the leader's.
 STAGES = {
     "load": ("stage", "stage:load:engine:{rank}"),
+    "owner_file": ("write", "*/.claims/.owner-*"),
     "claim": ("link", "*/.claims/{id}.claim"),
     "text": ("stage", "stage:text:{id}:{rank}"),
     "image": ("stage", "stage:image:{id}:{rank}"),
@@ -30,6 +32,8 @@ STAGES = {
     "run_record": ("rename", "*/run.json"),
 }
 HAS_SIDECAR = ("release_of_claim", "owner_file_removed", "run_record")  # the item is finished when this stage comes
+LEAVES_FILES_THAT_AGE = ("owner_file", "run_record")  # nothing says whose they are: they go when they are old
+STALE_AFTER_S = 0.5  # the stub program's default
 SEVERAL_TIMES = {"high_noise_step": 2, "low_noise_step": 2, "video_being_written": 6}  # how often in one item
 
 
@@ -61,6 +65,8 @@ class KillMatrix(FaultCase):
             twice = {name for name in made if made.count(name) > 1}
             check(twice <= may_be_made_twice, f"made twice: {twice}")
 
+            if stage in LEAVES_FILES_THAT_AGE:
+                time.sleep(STALE_AFTER_S)
             ended = batch.run(again)
             check(ended.code == DONE, str(ended))
             batch.check_complete(self.reference, finished, made)
