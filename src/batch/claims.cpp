@@ -49,10 +49,6 @@ std::string owner_text(const ClaimOwner& owner) {
          progress_line(json::object());
 }
 
-bool is_token(std::string_view text) {
-  return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
 /// Nothing if the content is not an owner's: cut short by a crash, or not ours at all.
 std::optional<ClaimOwner> parse_owner(std::string_view content) {
   try {
@@ -97,10 +93,25 @@ bool is_there(const std::filesystem::path& path) {
   return ::lstat(path.c_str(), &status) == 0;
 }
 
+/// A process that has ended and whose parent has not asked for its exit code, which may take for ever: a
+/// container's first process need not be one that asks.
+bool is_zombie(std::int64_t pid) {
+  std::array<char, 512> text{};
+  const UniqueFd file(::open(fmt::format("/proc/{}/stat", pid).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return false;
+  const ssize_t size = ::read(file.get(), text.data(), text.size());
+  if (size <= 0) return false;
+  // "PID (NAME) STATE ...", and the name may hold brackets of its own.
+  const std::string_view stat(text.data(), static_cast<std::size_t>(size));
+  const std::size_t name_end = stat.rfind(')');
+  return name_end != std::string_view::npos && stat.substr(name_end).starts_with(") Z");
+}
+
 /// A process that this machine can see to be gone need not be waited for.
 bool is_gone(const ClaimOwner& owner, const ClaimOwner& self) {
-  return !self.machine.empty() && owner.machine == self.machine && owner.pid > 0 &&
-         ::kill(static_cast<pid_t>(owner.pid), 0) != 0 && errno == ESRCH;
+  if (self.machine.empty() || owner.machine != self.machine || owner.pid <= 0) return false;
+  if (::kill(static_cast<pid_t>(owner.pid), 0) != 0) return errno == ESRCH;
+  return is_zombie(owner.pid);
 }
 
 std::string this_machine() {
@@ -125,6 +136,10 @@ ClaimOwner ClaimOwner::this_process(std::string run, std::string job) {
           .run = std::move(run),
           .machine = this_machine(),
           .token = random_token()};
+}
+
+std::filesystem::path owner_file(const std::filesystem::path& claims, std::string_view token) {
+  return claims / fmt::format("{}{}", owner_prefix, token);
 }
 
 /// Owns the owner file and bumps its counter until destroyed.
@@ -200,10 +215,19 @@ bool Claim::is_held() const { return board_->is_held(id_, generation_); }
 ClaimBoard::ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing)
     : folder_(std::move(folder)), owner_(std::move(owner)), timing_(timing) {
   remove_orphans();
-  heartbeat_ = std::make_unique<Heartbeat>(owner_path(owner_.token), owner_text(owner_), timing_.heartbeat);
+  held_at_start_ = claimed_ids();
+  heartbeat_ =
+      std::make_unique<Heartbeat>(owner_file(folder_, owner_.token), owner_text(owner_), timing_.heartbeat);
 }
 
-ClaimBoard::~ClaimBoard() = default;
+ClaimBoard::~ClaimBoard() {
+  try {
+    remove_orphans();
+  } catch (const std::exception&) {
+    // What cannot be listed now is left to the next board.
+    return;
+  }
+}
 
 void ClaimBoard::show_progress(const std::optional<ClaimProgress>& progress) const noexcept {
   try {
@@ -224,10 +248,6 @@ void ClaimBoard::show_progress(const std::optional<ClaimProgress>& progress) con
 std::filesystem::path ClaimBoard::link_path(const std::string& id, int generation) const {
   return folder_ /
          (generation == 0 ? fmt::format("{}.claim", id) : fmt::format("{}.claim.{}", id, generation));
-}
-
-std::filesystem::path ClaimBoard::owner_path(std::string_view token) const {
-  return folder_ / fmt::format("{}{}", owner_prefix, token);
 }
 
 bool ClaimBoard::is_ours(const std::filesystem::path& link) const {
@@ -335,6 +355,21 @@ void ClaimBoard::release(const std::string& id, int generation) const noexcept {
   if (!is_held(id, generation)) return;
   // From the bottom: while the own link is there nobody else is owner. What cannot be removed goes stale.
   for (int link = 0; link <= generation; ++link) ::unlink(link_path(id, link).c_str());
+}
+
+std::vector<std::string> ClaimBoard::claimed_ids() const {
+  constexpr std::string_view mark = ".claim";
+  std::vector<std::string> ids;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+    const std::string name = entry.path().filename().string();
+    // Generations are digits after the mark; an id may hold the mark, so it is the last that counts.
+    const std::size_t end = name.rfind(mark);
+    if (end != std::string::npos && end > 0) ids.push_back(name.substr(0, end));
+  }
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
 }
 
 void ClaimBoard::remove_orphans() const {

@@ -44,6 +44,9 @@ struct ClaimProgress {
   double step_s = 0;  ///< the last step's, 0 before the first
 };
 
+/// The owner file of a token in a folder of claims: there while the owner is alive or not yet found dead.
+std::filesystem::path owner_file(const std::filesystem::path& claims, std::string_view token);
+
 struct ClaimTiming {
   std::chrono::milliseconds heartbeat{5'000};
   /// An owner whose heartbeat did not change for this long on the observer's steady clock is dead.
@@ -92,8 +95,8 @@ struct ClaimAttempt {
 /// One owner's view of the claims of an output folder. Used from one thread; the heartbeat has its own.
 class ClaimBoard {
  public:
-  /// Makes the owner file and starts the heartbeat. Removes owner files of dead processes of this machine.
-  /// Throws Error.
+  /// Makes the owner file and starts the heartbeat. Removes owner files of dead processes of this machine,
+  /// and so does the end of the board. Throws Error.
   ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing);
   ClaimBoard(const ClaimBoard&) = delete;
   ClaimBoard& operator=(const ClaimBoard&) = delete;
@@ -104,6 +107,10 @@ class ClaimBoard {
   /// Claims an item that nobody holds or whose holder is dead. After success the caller looks again whether
   /// the item still needs doing: its last owner may have finished it a moment before. Throws Error.
   ClaimAttempt try_claim(const std::string& id);
+
+  /// Ids that earlier owners held when this board was made, sorted. Those that turn out to be done are
+  /// to be claimed and released once: their owner died in between, and nobody else will look at them.
+  const std::vector<std::string>& held_at_start() const { return held_at_start_; }
 
   const ClaimOwner& owner() const { return owner_; }
 
@@ -122,7 +129,6 @@ class ClaimBoard {
   class Heartbeat;
 
   std::filesystem::path link_path(const std::string& id, int generation) const;
-  std::filesystem::path owner_path(std::string_view token) const;
   bool is_ours(const std::filesystem::path& link) const;
   bool make_link(const std::filesystem::path& link) const;
   int highest_generation(const std::string& id) const;
@@ -132,10 +138,12 @@ class ClaimBoard {
   bool is_held(const std::string& id, int generation) const;
   void release(const std::string& id, int generation) const noexcept;
   void remove_orphans() const;
+  std::vector<std::string> claimed_ids() const;
 
   std::filesystem::path folder_;
   ClaimOwner owner_;
   ClaimTiming timing_;
+  std::vector<std::string> held_at_start_;
   std::map<std::string, Sighting> sightings_;  ///< by file name
   std::unique_ptr<Heartbeat> heartbeat_;
 };

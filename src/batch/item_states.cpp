@@ -16,8 +16,8 @@ using nlohmann::json;
 constexpr std::uint64_t max_record_bytes = std::uint64_t{1} << 20;
 constexpr std::string_view file_suffix = ".safetensors";
 
-bool is_digits(std::string_view text, std::string_view digits) {
-  return !text.empty() && text.find_first_not_of(digits) == std::string_view::npos;
+bool is_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 /// Whether `name` is `<id>.<steps>.<token>.safetensors`. Ids may hold dots: what follows one is of fixed
@@ -31,8 +31,7 @@ bool is_state_file(std::string_view name, std::string_view id) {
   const std::size_t dot = name.find('.');
   if (dot == std::string_view::npos) return false;
   const std::string_view token = name.substr(dot + 1);
-  return is_digits(name.substr(0, dot), "0123456789") && token.size() == 32 &&
-         is_digits(token, "0123456789abcdef");
+  return is_number(name.substr(0, dot)) && is_token(token);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "batch/leader.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <thread>
 
@@ -15,10 +17,19 @@ namespace {
 constexpr std::chrono::milliseconds idle_nap{5};
 constexpr std::chrono::milliseconds turn{50};  // in which a group looks for an item and claims it
 
-OutputFile publish_output(const std::filesystem::path& from, const std::filesystem::path& to) {
+/// Asked when a file is complete under its hidden name and before it gets its final one. An owner that slept
+/// in between either sees here that it was followed, or finds the hidden file removed by its follower.
+void require_claim(const ItemInHand& item) {
+  if (item.claim.is_held()) return;
+  fail("another process took this item over, as this one was silent for too long");
+}
+
+OutputFile publish_output(const ItemInHand& item, const std::filesystem::path& from,
+                          const std::filesystem::path& to) {
   const auto size = plain_file_size(from);
   if (!size || *size == 0) fail("the engine left no output in {}", from.string());
   OutputFile file{.bytes = *size, .sha256 = sha256_file_hex(from)};
+  require_claim(item);
   publish_file(from, to);
   return file;
 }
@@ -52,6 +63,7 @@ GroupCounts Leader::run() {
     make(*item);
     tools_.claims.show_progress(std::nullopt);
   }
+  for (const std::string& id : still_held_) release_of_dead(id);
   help();
   return counts_;
 }
@@ -90,19 +102,37 @@ std::optional<Claim> Leader::try_row(const ManifestRow& row, bool& is_settled, b
   const bool by_content = row.index % context_.group_count == context_.group_index;
   state = look_up(row, context_, engine_.task(), by_content);
   is_settled = state.status != ItemStatus::open;
-  if (is_settled) return std::nullopt;
+  if (is_settled) {
+    if (std::ranges::binary_search(tools_.claims.held_at_start(), row.id) && !release_of_dead(row.id)) {
+      still_held_.push_back(row.id);
+    }
+    return std::nullopt;
+  }
   ClaimAttempt attempt = tools_.claims.try_claim(row.id);
   is_undecided = attempt.outcome == ClaimAttempt::Outcome::undecided;
   if (!attempt.claim) return std::nullopt;
-  for (const std::string& token : attempt.claim->dead_tokens()) {
-    clear_away(row.id, token);
-    if (context_.log != nullptr) context_.log->detail("{}: taken over from an owner that died", row.id);
-  }
+  clear_after_dead(*attempt.claim);
   // Its last owner may have finished it between the look and the claim.
   state = look_up(row, context_, engine_.task(), by_content);
   is_settled = state.status != ItemStatus::open;
   if (is_settled) return std::nullopt;
   return std::move(attempt.claim);
+}
+
+/// What the owners before this one left of an item under hidden names.
+void Leader::clear_after_dead(const Claim& claim) const {
+  for (const std::string& token : claim.dead_tokens()) {
+    clear_away(claim.id(), token);
+    if (context_.log != nullptr) context_.log->detail("{}: taken over from an owner that died", claim.id());
+  }
+}
+
+/// An owner that died between an item's last file and the release leaves a claim that nobody else looks at.
+/// False if it is not known yet whether the owner is alive.
+bool Leader::release_of_dead(const std::string& id) {
+  const ClaimAttempt attempt = tools_.claims.try_claim(id);
+  if (attempt.claim) clear_after_dead(*attempt.claim);
+  return attempt.outcome != ClaimAttempt::Outcome::undecided;
 }
 
 std::optional<ItemInHand> Leader::next() {
@@ -239,32 +269,42 @@ RequestReport Leader::compute_part(ItemInHand& item, const Order& order, const O
   }
 }
 
+/// Comes last: with the sidecar the item is done.
+void Leader::publish_sidecar(const ItemInHand& item, const Sidecar& sidecar) const {
+  const OutputFolder& folder = context_.folder;
+  const std::filesystem::path path = folder.sidecar(item.row.id);
+  try {
+    folder.publish_text(path, to_json_text(sidecar), token(), [&] { require_claim(item); });
+  } catch (const Error&) {
+    // It may have its name and not be safe on disk; an older one would speak of another video.
+    if (item.claim.is_held()) ::unlink(path.c_str());
+    throw;
+  }
+}
+
 void Leader::publish(const ItemInHand& item, const RequestReport& report) {
   const OutputFolder& folder = context_.folder;
   const std::string& id = item.row.id;
   const double seconds = item.seconds();
   try {
-    if (!item.claim.is_held())
-      fail("another process took this item over, as this one was silent for too long");
     const OutputPaths temporary = folder.temporary_outputs(id, token(), context_.save_latents);
     Sidecar sidecar;
     sidecar.parameters = item.parameters;
     sidecar.report = report;
     sidecar.report.phase_s = item.phase_s;
-    sidecar.video = publish_output(temporary.video, folder.video(id));
-    if (context_.save_latents) sidecar.latents = publish_output(temporary.latents, folder.latents(id));
+    sidecar.video = publish_output(item, temporary.video, folder.video(id));
+    if (context_.save_latents) sidecar.latents = publish_output(item, temporary.latents, folder.latents(id));
     sidecar.seconds = seconds;
     sidecar.gpu_seconds = context_.on_gpu ? item.gpu_seconds(0) : 0;
     sidecar.resumed_at = item.resumed_at();
     sidecar.origin = item.origin;
-    // Last: with the sidecar the item is done.
-    folder.publish_text(folder.sidecar(id), to_json_text(sidecar), token());
+    remove_file(folder.failure(id));  // first: a run killed in between leaves no item both done and failed
+    publish_sidecar(item, sidecar);
   } catch (const Error& error) {
     throw ItemError("write", error.what());
   }
   ++counts_.made;
   try {
-    remove_file(folder.failure(id));
     states_.remove(id);
   } catch (const Error& error) {
     if (context_.log != nullptr) context_.log->warn("{} is done, but: {}", id, error.what());
@@ -302,7 +342,12 @@ void Leader::record_failure(const ItemInHand& item, const ItemError& error) {
                           .rank = context_.world_rank,
                           .origin = item.origin};
     if (!item.row.error) failure.parameters = item.parameters;
-    context_.folder.publish_text(context_.folder.failure(item.row.id), to_json_text(failure), token());
+    try {
+      context_.folder.publish_text(context_.folder.failure(item.row.id), to_json_text(failure), token(),
+                                   [&] { require_claim(item); });
+    } catch (const Error&) {
+      if (item.claim.is_held()) throw;
+    }
     // What went wrong in the steps would go wrong again; what came after them can be tried again from there.
     if (error.stage() == "denoise") states_.remove(item.row.id);
   }

@@ -29,6 +29,8 @@ class Leader {
   std::optional<ItemInHand> next();
   std::optional<Claim> try_row(const ManifestRow& row, bool& is_settled, bool& is_undecided,
                                ItemState& state);
+  bool release_of_dead(const std::string& id);
+  void clear_after_dead(const Claim& claim) const;
   ItemInHand begin(const ManifestRow& row, Claim claim, const ItemState& state);
   void let_others_choose_first() const;
   void make(ItemInHand& item);
@@ -36,6 +38,7 @@ class Leader {
   RequestReport compute_part(ItemInHand& item, const Order& order, const OutputPaths& outputs,
                              ItemControl& control);
   void publish(const ItemInHand& item, const RequestReport& report);
+  void publish_sidecar(const ItemInHand& item, const Sidecar& sidecar) const;
   void put_aside(const ItemInHand& item);
   void record_failure(const ItemInHand& item, const ItemError& error);
   void help();
@@ -51,7 +54,8 @@ class Leader {
   ItemObserver& observer_;
   ItemStates states_;
   LeaderTools tools_;
-  std::deque<std::size_t> queue_;  ///< rows not known to be settled
+  std::deque<std::size_t> queue_;        ///< rows not known to be settled
+  std::vector<std::string> still_held_;  ///< settled rows whose claim may be a dead owner's
   GroupCounts counts_;
   bool group_is_waiting_ = true;
 };

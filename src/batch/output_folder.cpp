@@ -95,10 +95,11 @@ void OutputFolder::remove_temporaries(std::string_view id, std::string_view toke
 }
 
 void OutputFolder::publish_text(const std::filesystem::path& target, std::string_view text,
-                                std::string_view token) const {
+                                std::string_view token, const std::function<void()>& check) const {
   const std::filesystem::path temporary = path_ / hidden_name(target.stem().string(), token, text_suffix);
   try {
     create_file(temporary, text);
+    if (check) check();
     publish_file(temporary, target);
   } catch (...) {
     ::unlink(temporary.c_str());
@@ -140,7 +141,11 @@ void create_file(const std::filesystem::path& path, std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = ::write(file.get(), text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("cannot write {}: {}", printable(path.string()), std::strerror(errno));
+    if (written < 0) {
+      const int error = errno;
+      ::unlink(path.c_str());
+      fail("cannot write {}: {}", printable(path.string()), std::strerror(error));
+    }
     text.remove_prefix(static_cast<std::size_t>(written));
   }
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,8 +35,10 @@ class OutputFolder {
   void remove_temporaries(std::string_view id, std::string_view token) const;
 
   /// Replaces `target` (in this folder) by `text` in one step: written under a hidden name with `token`,
-  /// flushed, renamed. Throws Error.
-  void publish_text(const std::filesystem::path& target, std::string_view text, std::string_view token) const;
+  /// flushed, renamed. `check`, if given, is called before the rename and may throw to prevent it. Throws
+  /// Error.
+  void publish_text(const std::filesystem::path& target, std::string_view text, std::string_view token,
+                    const std::function<void()>& check = {}) const;
 
  private:
   std::filesystem::path path_;
@@ -52,7 +55,7 @@ std::optional<std::uint64_t> plain_file_size(const std::filesystem::path& path);
 /// Removes a file if it is there; throws Error when it is there and cannot be removed.
 void remove_file(const std::filesystem::path& path);
 
-/// Creates a file that is not there yet and writes `text` to it; throws Error.
+/// Creates a file that is not there yet and writes `text` to it; throws Error, and then leaves no file.
 void create_file(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace wan::batch

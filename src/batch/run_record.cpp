@@ -2,6 +2,7 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 
+#include "batch/abandoned.h"
 #include "batch/item_states.h"
 #include "batch/runner.h"
 #include "batch/text.h"
@@ -74,7 +75,9 @@ namespace {
 
 void write_run_record(const RunCounts& counts, const RunContext& context) {
   const std::string text = run_record(counts, context);
-  context.folder.publish_text(context.folder.path() / "run.json", text, random_token());
+  const std::filesystem::path record = context.folder.path() / "run.json";
+  context.folder.publish_text(record, text, random_token());
+  remove_abandoned(context.folder, record, context.timing.stale_after);
   if (!context.run_record.empty()) write_file_atomically(context.run_record, text);
 }
 
