@@ -36,6 +36,10 @@ namespace {
 
 constexpr double start_timeout_s = 600;
 constexpr double step_timeout_s = 120;
+// What an item must gain for other groups to join: as long as that takes, NCCL's connecting on GPUs most of
+// it.
+constexpr double join_worth_gpu_s = 5;
+constexpr double join_worth_cpu_s = 0.5;
 // Between items ranks wait as long as the others work: for the leader's next order, and for the other groups
 // at the end. A rank that dies meanwhile is the launcher's to notice.
 constexpr double no_timeout_s = 1e9;
@@ -60,7 +64,7 @@ class BatchProgram {
   void load_engine();
   batch::GroupCounts work_through(const batch::RunContext& context);
   void make_control_groups();
-  void allow_teams();
+  void connect_groups();
   batch::RunContext make_context();
   void warn_of_mojibake() const;
   std::vector<std::string> command_again() const;
@@ -85,7 +89,7 @@ class BatchProgram {
   std::unique_ptr<RunCommunicators> communicators_;
   std::unique_ptr<comm::Communicator> meeting_;  ///< all ranks, at the end
   std::unique_ptr<comm::Communicator> orders_;   ///< a group's leader to its ranks
-  std::unique_ptr<comm::Mailbox> mailbox_;       ///< between the leaders, where groups may join
+  std::unique_ptr<comm::Mailbox> mailbox_;       ///< between the leaders, where there are several groups
   std::unique_ptr<engine::WanEngine> engine_;
   PhaseEvent load_;
 };
@@ -227,6 +231,7 @@ batch::RunContext BatchProgram::make_context() {
                             .elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); },
                             .time_limit_s = options_.time_limit_s,
                             .checkpoint_interval_s = options_.checkpoint_interval_s,
+                            .join_worth_s = device_.compute.on_gpu() ? join_worth_gpu_s : join_worth_cpu_s,
                             .on_gpu = device_.compute.on_gpu(),
                             .run_record = options_.run_record.value_or(std::filesystem::path()),
                             .log = log_.get()};
@@ -288,7 +293,7 @@ void BatchProgram::load_engine() {
                                                                   .gpu = device_.gpu},
                                             std::move(communicators), clock_);
   });
-  allow_teams();
+  connect_groups();
   std::vector<std::string> prompts;
   for (const batch::ManifestRow& row : input_.rows)
     if (!row.error) prompts.push_back(row.prompt);
@@ -296,13 +301,14 @@ void BatchProgram::load_engine() {
   load_.wall_s = clock_.elapsed_s() - load_.start_s;
 }
 
-/// Lets groups without work join others, unless the user wants groups of a certain shape.
-void BatchProgram::allow_teams() {
-  const bool has_groups = mpi_.size() > layout_.guided.group_size;
-  if (!options_.join_groups || !has_groups || options_.cfg_size || options_.ulysses_size) return;
+/// Lets leaders write to each other, and groups without work join others unless the user wants groups of a
+/// certain shape.
+void BatchProgram::connect_groups() {
+  if (mpi_.size() == layout_.guided.group_size) return;
+  mailbox_ = comm::make_mpi_mailbox(*world_);
+  if (!options_.join_groups || options_.cfg_size || options_.ulysses_size) return;
   const double timeout_s = options_.collective_timeout_s.value_or(step_timeout_s);
   const int widest = communicators_->prepare_teams(layout_, timeout_s);
-  mailbox_ = comm::make_mpi_mailbox(*world_);
   engine_->allow_teams(
       [this, timeout_s](int width) {
         return communicators_->make_team(engine_->communicators(), width, plan_.transformer.num_heads,

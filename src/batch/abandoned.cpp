@@ -46,7 +46,7 @@ void remove_abandoned(const OutputFolder& folder, const std::filesystem::path& n
   const auto now = time_of_change(newest);
   if (!now) return;
   const std::string owner_prefix = owner_file({}, "").string();
-  for (const std::filesystem::path& place : {folder.path(), folder.claims(), folder.states()}) {
+  for (const std::filesystem::path& place : {folder.claims(), folder.states(), folder.path()}) {
     std::error_code error;
     std::filesystem::directory_iterator entries(place, error);
     for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {

@@ -275,14 +275,16 @@ int ClaimBoard::highest_generation(const std::string& id) const {
   return highest;
 }
 
-ClaimBoard::Life ClaimBoard::judge(const std::string& key, const std::string& content) {
-  if (const auto owner = parse_owner(content)) {
-    if (is_gone(*owner, owner_)) return Life::dead;
-    // A run lives and dies as one: with one of its processes the launcher ends them all.
-    if (!owner->run.empty() && owner->run == owner_.run) return Life::alive;
-  }
+/// An owner beats for all of its claims, so what is remembered is one sighting per owner, however many of its
+/// items were passed by.
+ClaimBoard::Life ClaimBoard::judge(const std::string& link, const std::string& content) {
+  const auto owner = parse_owner(content);
+  if (owner && is_gone(*owner, owner_)) return Life::dead;
+  // A run lives and dies as one: with one of its processes the launcher ends them all.
+  if (owner && !owner->run.empty() && owner->run == owner_.run) return Life::alive;
   const auto now = steady_clock::now();
-  const auto [found, is_new] = sightings_.try_emplace(key, Sighting{.content = content, .since = now});
+  const auto [found, is_new] =
+      sightings_.try_emplace(owner ? owner->token : link, Sighting{.content = content, .since = now});
   Sighting& sighting = found->second;
   if (!is_new && sighting.content != content) {
     sighting = Sighting{.content = content, .since = now, .has_beaten = true};

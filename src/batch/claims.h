@@ -132,7 +132,7 @@ class ClaimBoard {
   bool is_ours(const std::filesystem::path& link) const;
   bool make_link(const std::filesystem::path& link) const;
   int highest_generation(const std::string& id) const;
-  Life judge(const std::string& key, const std::string& content);
+  Life judge(const std::string& link, const std::string& content);
   ClaimAttempt take_over(const std::string& id, int generation, const std::string& content);
   std::vector<std::string> tokens_below(const std::string& id, int generation) const;
   bool is_held(const std::string& id, int generation) const;
@@ -144,7 +144,7 @@ class ClaimBoard {
   ClaimOwner owner_;
   ClaimTiming timing_;
   std::vector<std::string> held_at_start_;
-  std::map<std::string, Sighting> sightings_;  ///< by file name
+  std::map<std::string, Sighting> sightings_;  ///< by owner's token, or by link if it names none
   std::unique_ptr<Heartbeat> heartbeat_;
 };
 

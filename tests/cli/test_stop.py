@@ -13,7 +13,7 @@ STOPPED = 85
 
 class Stopped(CliCase):
     def arguments(self, *extra) -> list:
-        manifest = self.manifest("id,image,prompt,sample_steps", "one,good.png,A white cat,2", "two,good.png,A black cat,150")
+        manifest = self.manifest("id,image,prompt,sample_steps", "one,good.png,A white cat,2", "two,good.png,A black cat,500")
         return ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, "--save-latents", manifest, *extra]
 
     def start(self, arguments: list, ranks: int) -> subprocess.Popen:
@@ -85,9 +85,8 @@ class Stopped(CliCase):
 
 class Joined(CliCase):
     def test_idle_groups_join_and_the_result_stays_the_same(self):
-        manifest = self.manifest("id,image,prompt,sample_steps", "long,good.png,A white cat,60")
-        arguments = ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, "--frame-num", "81", "--size", "160*96", manifest,
-                     "--objective", "throughput", "--save-latents"]
+        manifest = self.manifest("id,image,prompt,sample_steps", "long,good.png,A white cat,1000")
+        arguments = ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, "--objective", "throughput", "--save-latents", manifest]
         result = self.run_program(*arguments, "--log-level", "verbose", ranks=4, timeout_s=300)
         self.assertEqual(result.code, DONE, result)
         self.assertIn("4 groups work on it", result.err)

@@ -1,6 +1,7 @@
 #include "faults/stub_engine.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -94,8 +95,10 @@ void StubEngine::phase(const char* name, RequestReport& report, Observer& observ
 }
 
 RequestReport StubEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer) {
-  if (leads() && !options_.journal.empty())
-    append_line(options_.journal, fmt::format("{} {}\n", request.id, options_.run));
+  if (leads() && !options_.journal.empty()) {
+    append_line(options_.journal,
+                fmt::format("{} {} {} {}\n", request.id, options_.run, ::getpid(), ::mallinfo2().uordblks));
+  }
   RequestReport report;
   for (const char* stage : {"text", "image", "encode"}) {
     phase(stage, report, observer, [&] { enter(stage, request); });

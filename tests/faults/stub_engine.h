@@ -12,8 +12,9 @@ namespace wan::faults {
 struct StubOptions {
   double step_s = 0;            ///< how long each denoising step takes
   std::size_t video_bytes = 0;  ///< size of a "video"
-  std::filesystem::path
-      journal;      ///< gets a line "ID RUN" for every item that the engine begins; may be empty
+  /// Gets a line "ID RUN PID HEAP_BYTES" for every item that a group begins, with the heap in use by its
+  /// leader; may be empty.
+  std::filesystem::path journal;
   std::string run;  ///< what the journal calls this run
 };
 

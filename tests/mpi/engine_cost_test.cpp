@@ -23,7 +23,7 @@ struct Toy {
 
   /// A latent of 4096 tokens, both predictions at every step.
   engine::DenoiseInput input() const {
-    return {.noise = at::randn({16, 4, 64, 64}),
+    return {.start = {.steps_done = 0, .latent = at::randn({16, 4, 64, 64}), .history = {}},
             .condition = at::randn({20, 4, 64, 64}),
             .context = parity.tensor("text.context"),
             .negative_context = parity.tensor("text.negative_context"),
@@ -42,7 +42,7 @@ TEST(Traffic, IsThatOfThePlanForEveryLayout) {
       parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, model.heads);
       engine::DenoiseStage stage(engine::expert_model(model.high_noise),
                                  engine::expert_model(model.low_noise), {.sharded = sharded}, group);
-      stage.run(model.input(), nullptr);
+      stage.run(model.input(), group, nullptr);
       const parallel::PlanInput input{.transformer = model.high_noise.config,
                                       .text_encoder = {},
                                       .vae_parameters = 0,
@@ -70,7 +70,7 @@ TEST(Allocations, NoRankHoldsTheWholeSequence) {
     engine::DenoiseStage stage(engine::expert_model(model.high_noise), engine::expert_model(model.low_noise),
                                {}, group);
     const test::AllocationCounter counter;
-    stage.run(input, nullptr);
+    stage.run(input, group, nullptr);
     return std::pair(counter.largest_bytes(), counter.peak_bytes());
   };
   const auto [alone_largest, alone_peak] = largest_in_run(test::lone_communicators());

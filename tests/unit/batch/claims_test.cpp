@@ -1,6 +1,7 @@
 #include "batch/claims.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -156,6 +157,53 @@ TEST_F(Claims, ProcessKilledOnThisMachineIsTakenOverAtOnce) {
   EXPECT_EQ(attempt.outcome, Outcome::acquired);
   EXPECT_EQ(attempt.claim->dead_tokens().size(), 1U);
   EXPECT_EQ(entries(), 3U) << "own owner file, both links; the dead owner's file is gone";
+}
+
+TEST_F(Claims, ZombieIsDead) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ClaimBoard theirs(folder_.claims(), ClaimOwner::this_process("run", "job"), quick);
+    const ClaimAttempt attempt = theirs.try_claim("a");
+    ::kill(::getpid(), SIGKILL);
+  }
+  siginfo_t ended{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);  // and stays a zombie
+  {
+    ClaimBoard mine = board({.heartbeat = milliseconds(20), .stale_after = std::chrono::hours(1)});
+    EXPECT_EQ(mine.held_at_start(), std::vector<std::string>{"a"});
+    EXPECT_EQ(mine.try_claim("a").outcome, Outcome::acquired);
+  }
+  EXPECT_EQ(entries(), 0U) << "its owner file and its claim are gone";
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+}
+
+TEST_F(Claims, SilenceOfAnOwnerCountsForAllOfItsItems) {
+  const std::string token(32, 'd');
+  for (const char* id : {"a", "b"}) {
+    std::ofstream(folder_.claims() / fmt::format("{}.claim", id))
+        << "0000000000000007\n"
+        << R"({"host":"far","pid":1,"job":"","run":"r","machine":"other","token":")" << token << "\"}\n";
+  }
+  ClaimBoard mine = board();
+  EXPECT_EQ(mine.try_claim("b").outcome, Outcome::undecided);
+  EXPECT_EQ(settle(mine, "a").outcome, Outcome::acquired);
+  EXPECT_EQ(mine.try_claim("b").outcome, Outcome::acquired) << "waited for a second time";
+}
+
+TEST_F(Claims, ItemsPassedByTakeNoMemory) {
+  ClaimBoard first = board();
+  ClaimBoard second = board();
+  const auto pass_by = [&](int begin, int end) {
+    for (int i = begin; i < end; ++i) {
+      const std::string id = fmt::format("item{}", i);
+      const ClaimAttempt held = first.try_claim(id);
+      EXPECT_NE(second.try_claim(id).outcome, Outcome::acquired);
+    }
+  };
+  pass_by(0, 100);
+  const std::size_t before = ::mallinfo2().uordblks;
+  pass_by(100, 600);
+  EXPECT_LT(::mallinfo2().uordblks, before + 10'000) << "bytes for 500 items";
 }
 
 TEST_F(Claims, ManyThreadsRaceForDeadClaimsAndOneWinsEach) {

@@ -249,6 +249,44 @@ TEST_F(Runner, ItemsOfALivingOwnerAreLeftToIt) {
   EXPECT_EQ(exit_code(result_.counts), ExitCode::done);
 }
 
+TEST_F(Runner, ClaimOfAFinishedItemWhoseOwnerDiedIsReleased) {
+  const auto rows = rows_of(two_rows);
+  run(rows, "run-1");
+  const std::string token(32, 'd');
+  std::ofstream(out_ / ".claims" / "a.claim")
+      << "0000000000000007\n"
+      << R"({"host":"far","pid":1,"job":"","run":"r","machine":"other","token":")" << token << "\"}\n";
+  std::ofstream(out_ / fmt::format(".a.{}.mp4", token)) << "half";
+  run(rows_of("id,prompt\na,cat\nb,dog\nc,bird\n"), "run-2",
+      [](RunContext& c) { c.timing.stale_after = {}; });
+  EXPECT_EQ(result_.counts.kept, 2);
+  EXPECT_TRUE(std::filesystem::is_empty(out_ / ".claims"));
+  EXPECT_THAT(files_in(out_),
+              ElementsAre("a.json", "a.mp4", "b.json", "b.mp4", "c.json", "c.mp4", "run.json"));
+}
+
+TEST_F(Runner, OnlyAbandonedUnfinishedFilesAreRemoved) {
+  const auto rows = rows_of(two_rows);
+  run(rows, "run-1");
+  const std::string dead(32, 'd');
+  const std::string alive(32, 'a');
+  std::ofstream(out_ / fmt::format(".run.{}.json", dead)) << "{";
+  std::ofstream(out_ / fmt::format(".a.{}.mp4", alive)) << "half";
+  std::ofstream(out_ / ".claims" / fmt::format(".owner-{}", alive)) << "beats\n";
+  std::ofstream(out_ / ".claims" / fmt::format(".owner-{}", dead)).flush();  // died before it wrote
+  std::ofstream(out_ / ".of_the_user.json") << "{}";
+  const auto with_age = [](std::chrono::milliseconds age) {
+    return [age](RunContext& c) { c.timing.stale_after = age; };
+  };
+  run(rows, "run-2", with_age(std::chrono::hours(1)));
+  EXPECT_TRUE(std::filesystem::exists(out_ / fmt::format(".run.{}.json", dead))) << "it may be under way";
+  run(rows, "run-3", with_age(std::chrono::milliseconds(0)));
+  EXPECT_FALSE(std::filesystem::exists(out_ / fmt::format(".run.{}.json", dead)));
+  EXPECT_FALSE(std::filesystem::exists(out_ / ".claims" / fmt::format(".owner-{}", dead)));
+  EXPECT_TRUE(std::filesystem::exists(out_ / fmt::format(".a.{}.mp4", alive)));
+  EXPECT_TRUE(std::filesystem::exists(out_ / ".of_the_user.json"));
+}
+
 TEST_F(Runner, ThousandRowsOfWhichTwoHundredAreBad) {
   std::string text = "prompt,sample_steps\n";
   for (int i = 0; i < 1000; ++i) text += fmt::format("cat {},{}\n", i, i % 5 == 0 ? "none" : "4");
