@@ -13,7 +13,8 @@ set(WAN_MAY_USE_sample core)
 set(WAN_MAY_USE_parallel core comm gpu kernels checkpoint text vae dit)
 set(WAN_MAY_USE_engine core comm gpu kernels media checkpoint text vae dit sample parallel)
 set(WAN_MAY_USE_batch core comm trace)
-set(WAN_MAY_USE_apps core comm gpu kernels media trace checkpoint text parallel engine batch)
+set(WAN_MAY_USE_doctor core comm gpu checkpoint text engine batch)
+set(WAN_MAY_USE_apps core comm gpu kernels media trace checkpoint text parallel engine batch doctor)
 
 # wan_add_layer(NAME [TORCH] SOURCES file... [USES layer...] [LIBRARIES target...])
 # One static library wan_NAME per folder. TORCH: computes with tensors (links LibTorch, uses the precompiled ATen header).

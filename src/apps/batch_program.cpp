@@ -16,6 +16,7 @@
 #include "apps/run_layout.h"
 #include "apps/trace_observer.h"
 #include "apps/version_report.h"
+#include "batch/batch_record.h"
 #include "batch/progress.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
@@ -83,6 +84,7 @@ class BatchProgram {
   Options options_;
   RunDevice device_;
   RunInput input_;
+  MachineSize machine_;
   parallel::PlanInput plan_;
   RunLayout layout_;
   std::unique_ptr<Log> log_;
@@ -110,10 +112,16 @@ ExitCode BatchProgram::run() {
   }
   device_ = choose_device(*world_, mpi_, options_);
   input_ = read_run_input(*world_, options_, device_.compute.on_gpu());
-  const int ranks = options_.plan ? options_.gpus.value_or(mpi_.size()) : mpi_.size();
+  if (options_.shard && input_.rows.empty()) {
+    log_->info("{}: shard {}/{} of {} row{} is empty: nothing to do", batch::printable(input_.manifest_name),
+               options_.shard->index, options_.shard->count, input_.whole_rows,
+               input_.whole_rows == 1 ? "" : "s");
+    return ExitCode::done;
+  }
   agree(*world_, [&] {
+    machine_ = machine_size(options_, mpi_, device_.memory_bytes, device_.compute.on_gpu());
     plan_ = describe_model(input_, options_, device_.compute.on_gpu());
-    layout_ = choose_layout(options_, ranks, options_.gpu_memory_bytes.value_or(device_.memory_bytes), plan_);
+    layout_ = choose_layout(options_, machine_, plan_);
   });
   if (options_.plan) return show_plan();
   check_environment();
@@ -123,8 +131,11 @@ ExitCode BatchProgram::run() {
 
 ExitCode BatchProgram::show_plan() {
   if (is_rank_0()) {
-    const int ranks = options_.gpus.value_or(mpi_.size());
-    fmt::print("{}", plan_report(plan_, parallel::make_plan(plan_), ranks, options_.gpu_memory_bytes));
+    fmt::print("{}", plan_report({.model = plan_,
+                                  .choice = weigh_layouts(options_, machine_, plan_),
+                                  .machine = machine_,
+                                  .manifest = expected_manifest_time(input_, plan_, layout_, machine_.ranks),
+                                  .objective = options_.objective}));
   }
   return ExitCode::done;
 }
@@ -197,8 +208,11 @@ void BatchProgram::check_environment() {
 
 std::string BatchProgram::headline() const {
   const int groups = mpi_.size() / layout_.guided.group_size;
-  return fmt::format("{}: {} item{}, {} rank{} in {} group{}, {}{}{} on {}", input_.checkpoint.task.name,
-                     input_.rows.size(), input_.rows.size() == 1 ? "" : "s", mpi_.size(),
+  const std::string shard = options_.shard ? fmt::format(" (shard {}/{} of {})", options_.shard->index,
+                                                         options_.shard->count, input_.whole_rows)
+                                           : "";
+  return fmt::format("{}: {} item{}{}, {} rank{} in {} group{}, {}{}{} on {}", input_.checkpoint.task.name,
+                     input_.rows.size(), input_.rows.size() == 1 ? "" : "s", shard, mpi_.size(),
                      mpi_.size() == 1 ? "" : "s", groups, groups == 1 ? "" : "s",
                      parallel::describe(layout_.guided), layout_.dit_fsdp ? ", weights sharded" : "",
                      layout_.offload_model ? ", one expert on the host" : "", device_.name());
@@ -362,7 +376,11 @@ ExitCode BatchProgram::run_batch() {
   // Only now: a checkpoint that cannot be used leaves no output folder behind.
   const batch::RunContext context = make_context();
   agree(*world_, [&] {
-    if (is_rank_0()) log_->open_file(context.folder.path() / "wan_batch.log");
+    if (!is_rank_0()) return;
+    log_->open_file(context.folder.path() / "wan_batch.log");
+    if (options_.manifest)
+      batch::write_batch_record(context.folder,
+                                {.manifest = input_.manifest_name, .rows = input_.whole_rows});
   });
   log_->detail("run {}: {}", context.origin.run, headline());
   log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);

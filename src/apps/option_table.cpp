@@ -67,6 +67,21 @@ std::string parse_task(std::string_view text) {
   return std::string(parse_word(text, tasks));
 }
 
+/// "I/N": shard I, from 0, of N.
+batch::Shard parse_shard(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos)
+    fail<ValueError>("'{}' is not a shard; write I/N, for example 0/8", text);
+  batch::Shard shard;
+  shard.count = parse_integer(text.substr(slash + 1), 1, batch::max_manifest_rows);
+  shard.index = parse_integer(text.substr(0, slash), 0, batch::max_manifest_rows);
+  if (shard.index >= shard.count) {
+    fail<ValueError>("there is no shard {} of {}: they count from 0, the last one is {}/{}", shard.index,
+                     shard.count, shard.count - 1, shard.count);
+  }
+  return shard;
+}
+
 /// FFmpeg's name of an encoder; whether it is there is for the encoder to say.
 std::string parse_codec(std::string_view text) {
   const auto allowed = [](char c) {
@@ -98,11 +113,16 @@ constexpr std::string_view general = "General";
 constexpr OptionEntry table[] = {
     {input, "ckpt-dir", Takes::value, "DIR", "checkpoint in the official layout; sizes are read from it",
      [](Options& o, std::string_view text) { o.ckpt_dir = parse_path(text); }},
-    {input, "task", Takes::value, "NAME", "i2v-A14B or t2v-A14B; refused when the checkpoint is another",
+    {input, "task", Takes::value, "NAME",
+     "i2v-A14B or t2v-A14B; refused when the checkpoint is another; with --plan it needs no checkpoint",
      [](Options& o, std::string_view text) { o.task = parse_task(text); }},
     {input, "manifest", Takes::value, "FILE",
      "CSV or JSON lines with columns image and prompt; the same as the bare argument",
      [](Options& o, std::string_view text) { o.manifest = parse_path(text); }},
+    {input, "shard", Takes::value, "I/N",
+     "only the manifest's rows whose 0-based number leaves I when divided by N; seeds and ids stay those of "
+     "the whole manifest, so that array tasks can share it and one output folder",
+     [](Options& o, std::string_view text) { o.shard = parse_shard(text); }},
     {input, "image", Takes::value, "FILE", "one request without a manifest: its image",
      [](Options& o, std::string_view text) { o.image = parse_path(text); }},
     {input, "prompt", Takes::value, "TEXT", "one request without a manifest: its prompt",
@@ -193,13 +213,15 @@ constexpr OptionEntry table[] = {
      "accepted for generate.py's sake; --precision decides",
      [](Options&, std::string_view text) { parse_switch(text); }},
 
-    {running, "plan", Takes::nothing, "", "print layout, bytes per GPU and expected times, and exit",
+    {running, "plan", Takes::nothing, "",
+     "print layout, bytes per GPU, expected times and why no other layout, and exit",
      [](Options& o, std::string_view text) { o.plan = parse_switch(text); }},
     {running, "gpus", Takes::value, "N", "with --plan: GPUs to plan for (default: those of this run)",
      [](Options& o, std::string_view text) {
        o.gpus = static_cast<int>(parse_integer(text, 1, largest_rank_count));
      }},
-    {running, "gpu-memory", Takes::value, "BYTES", "with --plan: memory of each GPU, for example 48GiB",
+    {running, "gpu-memory", Takes::value, "BYTES",
+     "with --plan: memory of each GPU, for example 48GiB (default: a GPU's here)",
      [](Options& o, std::string_view text) { o.gpu_memory_bytes = parse_bytes(text); }},
     {running, "dry-run", Takes::nothing, "", "check every row, image and the checkpoint; write nothing",
      [](Options& o, std::string_view text) { o.dry_run = parse_switch(text); }},
@@ -254,6 +276,11 @@ constexpr OptionEntry bench_entries[] = {
      [](Options& o, std::string_view text) { o.trace = parse_path(text); }},
 };
 
+constexpr OptionEntry doctor_entries[] = {
+    {output, "json", Takes::nothing, "", "print one JSON object instead of a table",
+     [](Options& o, std::string_view text) { o.doctor_json = parse_switch(text); }},
+};
+
 constexpr NotBuilt not_built[] = {
     {"precision", "fast"},
     {"blocks-on-host", ""},
@@ -271,6 +298,17 @@ std::vector<OptionEntry> bench_option_table() {
   for (const OptionEntry& entry : table) {
     const bool is_shared = std::ranges::find(shared, entry.name) != shared.end();
     if (is_shared || (entry.group == machine && entry.name != not_of_use)) entries.push_back(entry);
+  }
+  return entries;
+}
+
+std::vector<OptionEntry> doctor_option_table() {
+  constexpr std::array<std::string_view, 5> shared{"ckpt-dir", "config", "output-dir", "help", "version"};
+  std::vector<OptionEntry> entries;
+  for (const OptionEntry& entry : table) {
+    if (std::ranges::find(shared, entry.name) == shared.end()) continue;
+    entries.push_back(entry);
+    if (entry.name == "output-dir") entries.push_back(doctor_entries[0]);
   }
   return entries;
 }

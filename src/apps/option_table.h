@@ -32,6 +32,9 @@ std::span<const OptionEntry> option_table();
 /// Every option of wan_bench: its own, and those of wan_batch that say where and how to compute.
 std::vector<OptionEntry> bench_option_table();
 
+/// Every option of wan_doctor: its own, and those of wan_batch that say where things are.
+std::vector<OptionEntry> doctor_option_table();
+
 /// An option, or one value of it, that the command line promises and the program does not have yet.
 struct NotBuilt {
   std::string_view name;

@@ -20,6 +20,8 @@ void check_consistency(const Options& options) {
         "a manifest ({}) and a single request (--image, --prompt, --save-file) exclude each other",
         options.manifest->string());
   }
+  if (options.shard && !options.manifest)
+    fail<UsageError>("--shard selects rows of a manifest, and no manifest is given; leave --shard out");
   if (single && !options.prompt) {
     fail<UsageError>("{} is given without --prompt; a single request needs its text",
                      options.image ? "--image" : "--save-file");
@@ -31,7 +33,12 @@ void check_consistency(const Options& options) {
     fail<UsageError>("--gpu-memory goes with --plan only; a run asks the GPUs themselves");
   if (!options.manifest && !single && !options.plan)
     fail<UsageError>("there is nothing to make: give a manifest, or --prompt with --image; see --help");
-  if (options.ckpt_dir.empty())
+  if (options.ckpt_dir.empty() && options.plan && !options.task) {
+    fail<UsageError>(
+        "--plan needs a model's sizes: those of --ckpt-dir, or without a checkpoint those of --task, for "
+        "example i2v-A14B");
+  }
+  if (options.ckpt_dir.empty() && !options.plan)
     fail<UsageError>("--ckpt-dir is missing: the folder of the checkpoint in the official layout");
 }
 
@@ -99,6 +106,7 @@ std::string help_text() {
           "  wan_batch [options] MANIFEST\n"
           "  wan_batch [options] --image FILE --prompt TEXT --save-file FILE.mp4\n"
           "  wan_batch                      the demo in inputs/demo\n"
+          "  wan_batch status OUT           how a batch stands, from its output folder\n"
           "  mpirun -np N wan_batch ...     the same on N ranks\n\n";
   text << parser().help();
   text << "Names may be shortened, and written with underscores as in generate.py.\n"

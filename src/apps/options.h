@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "batch/manifest.h"
 #include "core/log.h"
 #include "core/parse_value.h"
 #include "kernels/attention.h"
@@ -36,6 +37,7 @@ struct Options {
 
   // Input: either a manifest or one request given by prompt, with an image where the task takes one.
   std::optional<std::filesystem::path> manifest;
+  std::optional<batch::Shard> shard;  ///< of the manifest's rows; empty: all of them
   std::optional<std::filesystem::path> image;
   std::optional<std::string> prompt;
   std::optional<std::filesystem::path> save_file;  ///< of the one request; ends in .mp4
@@ -80,7 +82,8 @@ struct Options {
   std::optional<double> collective_timeout_s;
   LogLevel log_level = LogLevel::normal;
 
-  BenchSettings bench;  ///< of wan_bench alone
+  BenchSettings bench;       ///< of wan_bench alone
+  bool doctor_json = false;  ///< of wan_doctor alone
 };
 
 enum class Action { run, help, version };

@@ -2,11 +2,111 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
+#include "apps/layout_choice.h"
+#include "apps/run_layout.h"
+#include "batch/progress.h"
+#include "parallel/item_time.h"
 #include "parallel/layout.h"
 
 namespace wan::apps {
+namespace {
+
+std::string count(std::int64_t number, const char* what) {
+  return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
+}
+
+std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan) {
+  const parallel::PlanInput& model = subject.model;
+  const int ranks = subject.machine.ranks;
+  const int group_size = plan.grid.group_size;
+  const kernels::TokenGrid& tokens = model.tokens;
+  const std::string over = group_size > 1 ? fmt::format("sharded over {}", group_size) : "whole on each rank";
+  std::string text =
+      fmt::format("ranks            {} in {} of {}\n", ranks, count(ranks / group_size, "group"), group_size);
+  text += fmt::format("layout           {}; experts {}{}, text encoder {}\n", parallel::describe(plan.grid),
+                      model.dit_fsdp ? over : "whole on each rank",
+                      model.offload_model ? ", one of them on the host" : "",
+                      model.t5_fsdp ? over : "whole on each rank");
+  text += fmt::format("video            {}*{}, {} frames, {}{}\n", tokens.columns * 16, tokens.rows * 16,
+                      4 * (tokens.frames - 1) + 1, count(model.sample_steps, "step"),
+                      subject.manifest.items > 1 ? ": the largest of the manifest" : "");
+  text += fmt::format("tokens           {} ({} x {} x {}), {} on each rank\n", tokens.tokens(), tokens.frames,
+                      tokens.rows, tokens.columns, plan.local_tokens);
+  return text;
+}
+
+std::string memory_lines(const PlanSubject& subject, const parallel::Plan& plan) {
+  std::string text = "memory per rank\n";
+  for (const auto& [part, bytes] : plan.bytes)
+    text += fmt::format("  {:<44}{:>12}\n", part, format_bytes(bytes));
+  for (const auto& [phase, bytes] : plan.phase_bytes)
+    text += fmt::format("  {:<44}{:>12}\n", "or " + phase, format_bytes(bytes));
+  text += fmt::format("  {:<44}{:>12}\n", "at most together", format_bytes(plan.total_bytes()));
+  const LayoutCandidate& taken = subject.choice.taken();
+  const auto memory = static_cast<std::int64_t>(subject.machine.memory_bytes);
+  text += taken.missing_bytes <= 0
+              ? fmt::format("  fits into {}, {} left\n", format_bytes(memory),
+                            format_bytes(memory - plan.total_bytes()))
+              : fmt::format("  does NOT fit into {}, of which {} can be used: {} too much\n",
+                            format_bytes(memory), format_bytes(taken.bytes - taken.missing_bytes),
+                            format_bytes(taken.missing_bytes));
+  if (plan.host_bytes > 0) {
+    text += fmt::format("host memory      {} page-locked for each rank, {} for all {}\n",
+                        format_bytes(plan.host_bytes), format_bytes(plan.host_bytes * subject.machine.ranks),
+                        subject.machine.ranks);
+  }
+  return text;
+}
+
+std::string time_lines(const PlanSubject& subject, const parallel::Plan& plan) {
+  const parallel::ItemTime time = parallel::expected_item_time(subject.model);
+  std::string text = "expected time of such an item, with one H200 per rank, exact (bf16)\n";
+  const auto line = [&](std::string_view what, double seconds) {
+    text += fmt::format("  {:<44}{:>10.2f} s\n", what, seconds);
+  };
+  line("text", time.text_s);
+  if (time.encode_s > 0) line("encode the image", time.encode_s);
+  if (time.swap_s > 0) line("experts in from the host", time.swap_s);
+  line(fmt::format("denoise: {} of {:.3g} s", count(subject.model.sample_steps, "step"), plan.step_s),
+       time.denoise_s);
+  line("decode", time.decode_s);
+  line("H.264 (of noise; others take less)", time.write_s);
+  line("together", time.total_s());
+  const ManifestTime& manifest = subject.manifest;
+  if (manifest.items > 1) {
+    text += fmt::format("expected time    {} for the manifest's {}, {} at work\n",
+                        batch::format_duration(manifest.total_s), count(manifest.items, "item"),
+                        count(std::min<std::int64_t>(manifest.groups, manifest.items), "group"));
+  }
+  return text + "  not in it: reading the checkpoint; a group is taken to be GPUs of one node\n";
+}
+
+std::string candidate_lines(const PlanSubject& subject) {
+  std::string text = fmt::format("layouts for {} ({})\n",
+                                 subject.objective == parallel::Objective::latency ? "latency" : "throughput",
+                                 "the one to prefer first");
+  text += fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8}  {:>7}  {}\n", "group", "layout",
+                      "experts' weights", "per rank", "s/item", "items/h", "");
+  for (std::size_t i = 0; i < subject.choice.candidates.size(); ++i) {
+    const LayoutCandidate& candidate = subject.choice.candidates[i];
+    const std::string reason = subject.choice.reason(i, subject.objective);
+    const std::string layout = parallel::describe(candidate.grid);
+    if (candidate.bytes == 0) {
+      text += fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8}  {:>7}  {}\n", candidate.grid.group_size,
+                          layout, "-", "-", "-", "-", reason);
+      continue;
+    }
+    text += fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8.1f}  {:>7.1f}  {}\n",
+                        candidate.grid.group_size, layout, candidate.describe_weights(),
+                        format_bytes(candidate.bytes), candidate.item_s, candidate.items_per_hour, reason);
+  }
+  return text;
+}
+
+}  // namespace
 
 std::string format_bytes(std::int64_t bytes) {
   constexpr std::array<const char*, 4> units{"B", "KiB", "MiB", "GiB"};
@@ -19,37 +119,14 @@ std::string format_bytes(std::int64_t bytes) {
   return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, units[unit]);
 }
 
-std::string plan_report(const parallel::PlanInput& input, const parallel::Plan& plan, int ranks,
-                        std::optional<std::uint64_t> memory_bytes) {
-  const kernels::TokenGrid& tokens = input.tokens;
-  std::string text;
-  text += fmt::format("ranks            {} in {} group{} of {}\n", ranks, ranks / plan.grid.group_size,
-                      ranks / plan.grid.group_size == 1 ? "" : "s", plan.grid.group_size);
-  text += fmt::format(
-      "layout           {}; experts {}, text encoder {}\n", parallel::describe(plan.grid),
-      input.dit_fsdp ? fmt::format("sharded over {}", plan.grid.group_size) : "whole on each rank",
-      input.t5_fsdp ? fmt::format("sharded over {}", plan.grid.group_size) : "whole on each rank");
-  text += fmt::format("tokens           {} ({} x {} x {}), {} on each rank\n", tokens.tokens(), tokens.frames,
-                      tokens.rows, tokens.columns, plan.local_tokens);
-  text += "memory per rank\n";
-  for (const auto& [part, bytes] : plan.bytes)
-    text += fmt::format("  {:<44}{:>12}\n", part, format_bytes(bytes));
-  for (const auto& [phase, bytes] : plan.phase_bytes)
-    text += fmt::format("  {:<44}{:>12}\n", "or " + phase, format_bytes(bytes));
-  text += fmt::format("  {:<44}{:>12}\n", "at most together", format_bytes(plan.total_bytes()));
-  if (memory_bytes) {
-    const auto memory = static_cast<std::int64_t>(*memory_bytes);
-    const std::int64_t left = memory - plan.total_bytes();
-    text += left >= 0 ? fmt::format("  fits into {}, {} left\n", format_bytes(memory), format_bytes(left))
-                      : fmt::format("  does NOT fit into {}: {} too much\n", format_bytes(memory),
-                                    format_bytes(-left));
-  }
+std::string plan_report(const PlanSubject& subject) {
+  const parallel::Plan plan = parallel::make_plan(subject.model);
+  std::string text = layout_lines(subject, plan) + memory_lines(subject, plan);
   text += fmt::format("sent per step    {} by each rank\n", format_bytes(plan.wire_bytes_per_step));
   text +=
       fmt::format("work per step    {:.3g} PFLOP in linear layers, {:.3g} PFLOP in attention, on each rank\n",
                   plan.linear_flop_per_step / 1e15, plan.attention_flop_per_step / 1e15);
-  text += fmt::format("expected step    {:.2f} s with one H200 per rank, exact (bf16)\n", plan.step_s);
-  return text;
+  return text + time_lines(subject, plan) + candidate_lines(subject);
 }
 
 }  // namespace wan::apps

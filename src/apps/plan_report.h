@@ -1,17 +1,25 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
-#include "parallel/plan.h"
+#include "apps/layout_choice.h"
+#include "apps/run_layout.h"
 
 namespace wan::apps {
 
-/// A plan as --plan prints it: the layout, bytes per rank by part against the memory there is, wire bytes,
-/// expected step time.
-std::string plan_report(const parallel::PlanInput& input, const parallel::Plan& plan, int ranks,
-                        std::optional<std::uint64_t> memory_bytes);
+/// What --plan reports on.
+struct PlanSubject {
+  const parallel::PlanInput& model;  ///< with the chosen layout
+  const LayoutChoice& choice;
+  const MachineSize& machine;
+  const ManifestTime& manifest;
+  parallel::Objective objective;
+};
+
+/// A plan as --plan prints it: the layout, bytes per rank by part against the memory there is, host memory,
+/// wire bytes, expected times of an item and of the manifest, and what speaks against every other layout.
+std::string plan_report(const PlanSubject& subject);
 
 /// "20.7 GiB"
 std::string format_bytes(std::int64_t bytes);

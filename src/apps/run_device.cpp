@@ -126,7 +126,8 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiEnvironment& mpi, co
 }  // namespace
 
 RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options) {
-  if (options.device == Device::cpu || options.plan || options.dry_run) return use_cpu(mpi);
+  const bool plans_elsewhere = options.plan && options.gpu_memory_bytes;
+  if (options.device == Device::cpu || plans_elsewhere || options.dry_run) return use_cpu(mpi);
   const gpu::VisibleGpus visible = gpu::visible_gpus();
   std::int64_t without = visible.count == 0 ? 1 : 0;
   world.all_reduce(std::span(&without, 1), comm::ReduceOp::sum).wait();

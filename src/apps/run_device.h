@@ -21,10 +21,10 @@ struct RunDevice {
 };
 
 /// Gives every rank a GPU of its own, the local rank's, or with --device cpu, or where there is none, the
-/// CPU; and --precision its type. Creates the GPU's context. Collective; throws AgreedError with exit code 2:
-/// no GPU for --device cuda, fewer GPUs than ranks on a node, two ranks on one GPU, GPUs of different memory,
-/// GPUs that cannot reach each other, a driver older than what LibTorch needs, a precision that the device
-/// does not have.
+/// CPU, as a dry run and a plan for another machine always do; and --precision its type. Creates the GPU's
+/// context. Collective; throws AgreedError with exit code 2: no GPU for --device cuda, fewer GPUs than ranks
+/// on a node, two ranks on one GPU, GPUs of different memory, GPUs that cannot reach each other, a driver
+/// older than what LibTorch needs, a precision that the device does not have.
 RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options);
 
 }  // namespace wan::apps

@@ -17,6 +17,14 @@ void check_task(const Options& options, const checkpoint::CheckpointFolder& fold
   }
 }
 
+/// The task of a plan without a checkpoint.
+Task known_task(const Options& options) {
+  if (!options.plan || !options.task)
+    fail<UsageError>("--ckpt-dir is missing: name the folder of a checkpoint in the official layout");
+  const TaskKind kind = options.task->starts_with("i2v") ? TaskKind::i2v : TaskKind::t2v;
+  return {.kind = kind, .name = *options.task, .defaults = default_parameters(kind)};
+}
+
 /// The row of --image, --prompt and --save-file. What is wrong with it is an option's fault.
 batch::ManifestRow single_row(const Options& options, TaskKind kind) {
   batch::ManifestRow row;
@@ -54,8 +62,10 @@ std::uintmax_t checkpoint_bytes(const checkpoint::CheckpointFolder& folder) {
 RunInput read_run_input(comm::Communicator& world, const Options& options, bool on_gpu) {
   RunInput input;
   agree(world, [&] {
-    if (options.ckpt_dir.empty())
-      fail<UsageError>("--ckpt-dir is missing: name the folder of a checkpoint in the official layout");
+    if (options.ckpt_dir.empty()) {
+      input.checkpoint.task = known_task(options);
+      return;
+    }
     input.checkpoint = checkpoint::inspect_checkpoint(options.ckpt_dir);
     check_task(options, input.checkpoint);
     if (!on_gpu && !options.plan && !options.dry_run) check_cpu_run(options, input.checkpoint);
@@ -64,10 +74,13 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   if (options.manifest) {
     const std::string text = on_rank_0(world, [&] { return batch::read_manifest(*options.manifest); });
     agree(world, [&] { input.rows = batch::parse_manifest(text, *options.manifest, kind); });
+    input.whole_rows = std::ssize(input.rows);
+    if (options.shard) batch::keep_shard(input.rows, *options.shard);
     input.manifest_name = options.manifest->string();
   } else if (options.prompt) {
     agree(world, [&] {
       input.rows.push_back(single_row(options, kind));
+      input.whole_rows = 1;
       engine::require_prompt("--prompt", input.rows.front().prompt);
     });
   }

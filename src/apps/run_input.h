@@ -12,15 +12,16 @@ namespace wan::apps {
 
 /// What the command line leads to before anything is computed: the same on all ranks.
 struct RunInput {
-  checkpoint::CheckpointFolder checkpoint;
-  std::vector<batch::ManifestRow> rows;  ///< none when a plan is asked for without a request
-  RequestOverrides overrides;            ///< the command line's, without the seed
+  checkpoint::CheckpointFolder checkpoint;  ///< of a plan without one only the task is set
+  std::vector<batch::ManifestRow> rows;     ///< of the shard; may be none, as when a plan needs no request
+  std::int64_t whole_rows = 0;              ///< of all shards
+  RequestOverrides overrides;               ///< the command line's, without the seed
   batch::RunSettings settings;
   std::string manifest_name;  ///< for records; empty for a single request
 };
 
-/// Reads checkpoint folder and manifest (on rank 0; the text is broadcast). `on_gpu`: what the run computes
-/// on. Collective; throws AgreedError.
+/// Reads checkpoint folder (a plan may do without) and manifest (on rank 0; the text is broadcast). `on_gpu`:
+/// what the run computes on. Collective; throws AgreedError.
 RunInput read_run_input(comm::Communicator& world, const Options& options, bool on_gpu);
 
 /// Refuses what a run on the CPU cannot do: --precision exact, --noise-device cuda, --offload-model on, and a

@@ -5,17 +5,21 @@
 
 #include <algorithm>
 #include <fstream>
-#include <limits>
+#include <functional>
+#include <map>
+#include <queue>
+#include <tuple>
+#include <vector>
 
+#include "apps/bench_model.h"
 #include "apps/plan_report.h"
 #include "checkpoint/checkpoint.h"
 #include "core/check.h"
+#include "parallel/item_time.h"
 
 namespace wan::apps {
 namespace {
 
-constexpr double usable_share_gpu = 0.97;  // of a GPU's free memory: allocators leave holes
-constexpr double usable_share_cpu = 0.6;   // of a rank's share of the host's, which others use too
 constexpr int exact_bytes = 2;
 constexpr int fp32_bytes = 4;
 
@@ -33,61 +37,70 @@ checkpoint::TransformerConfig check_expert(const std::filesystem::path& folder) 
   return config;
 }
 
-/// The grid of the first good row, or of the command line's values; an i2v image is taken to have the size's
-/// own aspect.
-kernels::TokenGrid planned_tokens(const RunInput& input) {
-  const auto good = std::ranges::find_if(input.rows, [](const auto& row) { return !row.error; });
-  const Request request = resolve_row(input, good != input.rows.end() ? *good : batch::ManifestRow{});
+kernels::TokenGrid token_grid(const Request& request) {
   return {.frames = (request.frame_num - 1) / 4 + 1,
           .rows = request.size.height / 16,
           .columns = request.size.width / 16};
 }
 
-/// Where weights may lie, from the fastest to the smallest.
-struct Residency {
-  bool dit_fsdp, t5_fsdp, offload_model;
-};
-constexpr Residency residencies[] = {{false, false, false},
-                                     {false, true, false},
-                                     {true, true, false},
-                                     {false, true, true},
-                                     {true, true, true}};
-
-bool grants(Switch wish, bool choice) { return wish == Switch::automatic || (wish == Switch::on) == choice; }
-
-void apply(const Residency& residency, const Options& options, parallel::PlanInput& plan) {
-  const bool can_split = plan.grid.group_size > 1;
-  plan.dit_fsdp = can_split && residency.dit_fsdp;
-  plan.t5_fsdp =
-      can_split && (options.t5_fsdp == Switch::automatic ? residency.t5_fsdp : options.t5_fsdp == Switch::on);
-  plan.offload_model = plan.on_gpu && residency.offload_model;
+bool is_guided(const Request& request) {
+  return request.guide_scale.low_noise != 1 || request.guide_scale.high_noise != 1;
 }
 
-/// The first residency that the user's wishes allow and that fits; without one, the smallest on the CPU,
-/// whose memory can be swapped, and an error on GPUs.
-void choose_residency(const Options& options, std::uint64_t memory_bytes, parallel::PlanInput& plan) {
-  const double usable =
-      static_cast<double>(memory_bytes) * (plan.on_gpu ? usable_share_gpu : usable_share_cpu);
-  std::int64_t least_bytes = std::numeric_limits<std::int64_t>::max();
-  for (const Residency& residency : residencies) {
-    const bool granted = grants(options.dit_fsdp, residency.dit_fsdp) &&
-                         grants(options.offload_model, residency.offload_model) &&
-                         (plan.on_gpu || !residency.offload_model);
-    if (!granted) continue;
-    apply(residency, options, plan);
-    const std::int64_t bytes = parallel::make_plan(plan).total_bytes();
-    if (static_cast<double>(bytes) <= usable) return;
-    least_bytes = std::min(least_bytes, bytes);
+/// What differs between the items of a manifest, as far as time and memory go.
+struct ItemShape {
+  kernels::TokenGrid tokens;
+  bool guided = true;
+  int steps = 0;
+};
+
+/// Of each good row; of the command line's values if there is none. An i2v image is taken to have the size's
+/// own aspect, and a request with guidance in one expert only to have it in both.
+std::vector<ItemShape> item_shapes(const RunInput& input) {
+  std::vector<ItemShape> shapes;
+  const auto add = [&](const batch::ManifestRow& row) {
+    const Request request = resolve_row(input, row);
+    shapes.push_back({token_grid(request), is_guided(request), request.sample_steps});
+  };
+  for (const batch::ManifestRow& row : input.rows)
+    if (!row.error) add(row);
+  if (shapes.empty()) add({});
+  return shapes;
+}
+
+/// The sizes of the checkpoint's models, or without one those of the official model for the task.
+parallel::PlanInput describe_sizes(const RunInput& input) {
+  parallel::PlanInput plan;
+  if (input.checkpoint.root.empty()) {
+    const BenchModel model = bench_model(input.checkpoint.task.name);
+    plan.transformer = model.transformer;
+    plan.text_encoder = model.text_encoder;
+    plan.vae_parameters = model.vae_parameters();
+    return plan;
   }
-  if (!plan.on_gpu || options.plan) return;
+  plan.transformer = check_expert(input.checkpoint.high_noise_model);
+  checkpoint::expect_same_config(plan.transformer, check_expert(input.checkpoint.low_noise_model));
+  const auto encoder = checkpoint::Checkpoint::open_torch_archive(input.checkpoint.text_encoder);
+  plan.text_encoder = checkpoint::read_text_encoder_config(encoder);
+  checkpoint::expect_tensors(encoder, checkpoint::text_encoder_tensors(plan.text_encoder));
+  plan.vae_parameters = parameters_of(checkpoint::Checkpoint::open_torch_archive(input.checkpoint.vae));
+  return plan;
+}
+
+[[noreturn]] void fail_for_memory(const LayoutCandidate& smallest, const MachineSize& machine) {
+  const bool of_host = smallest.missing_bytes <= 0;
+  const std::int64_t needed = of_host ? smallest.host_bytes : smallest.bytes;
+  const std::int64_t missing = of_host ? smallest.missing_host_bytes : smallest.missing_bytes;
   fail<UsageError>(
-      "the layout {} needs {} on each GPU, {} more than the {} that are free; use more GPUs per group "
-      "(--group-size), a smaller --size or --frame-num, or leave --dit-fsdp and --offload-model to the "
-      "planner "
-      "(--plan --gpus N --gpu-memory M shows what fits)",
-      parallel::describe(plan.grid), format_bytes(least_bytes),
-      format_bytes(least_bytes - static_cast<std::int64_t>(usable)),
-      format_bytes(static_cast<std::int64_t>(usable)));
+      "no layout of {} GPU{} fits: the smallest one, {} with weights {}, needs {} {}, {} more than the {} "
+      "that can "
+      "be used; use more GPUs per group (--group-size), a smaller --size or --frame-num, or leave --dit-fsdp "
+      "and "
+      "--offload-model to the planner (--plan shows what fits, and --plan --gpus N --gpu-memory M elsewhere)",
+      machine.ranks, machine.ranks == 1 ? "" : "s", parallel::describe(smallest.grid),
+      smallest.describe_weights(), format_bytes(needed),
+      of_host ? "of page-locked host memory for each GPU" : "on each GPU", format_bytes(missing),
+      format_bytes(needed - missing));
 }
 
 /// Alike for requests with and without guidance, whose sequences may be split differently.
@@ -104,42 +117,83 @@ int choose_chunks(const Options& options, std::int64_t heads, const RunLayout& l
 
 }  // namespace
 
-parallel::PlanInput describe_model(const RunInput& input, const Options& options, bool on_gpu) {
-  const checkpoint::TransformerConfig transformer = check_expert(input.checkpoint.high_noise_model);
-  checkpoint::expect_same_config(transformer, check_expert(input.checkpoint.low_noise_model));
-  const auto encoder = checkpoint::Checkpoint::open_torch_archive(input.checkpoint.text_encoder);
-  const checkpoint::TextEncoderConfig text_encoder = checkpoint::read_text_encoder_config(encoder);
-  checkpoint::expect_tensors(encoder, checkpoint::text_encoder_tensors(text_encoder));
-  const bool for_gpus = options.plan && (options.gpus || options.gpu_memory_bytes);
-  const GuideScale scale = input.overrides.guide_scale.value_or(input.checkpoint.task.defaults.guide_scale);
-  return {.transformer = transformer,
-          .text_encoder = text_encoder,
-          .vae_parameters = parameters_of(checkpoint::Checkpoint::open_torch_archive(input.checkpoint.vae)),
-          .grid = {},
-          .tokens = planned_tokens(input),
-          .guided = scale.low_noise != 1 || scale.high_noise != 1,
-          .on_gpu = on_gpu || for_gpus,
-          .t5_cpu = options.t5_cpu,
-          .element_bytes =
-              (on_gpu || for_gpus) && options.precision != Precision::fp32 ? exact_bytes : fp32_bytes};
+MachineSize machine_size(const Options& options, const comm::MpiEnvironment& mpi, std::uint64_t memory_bytes,
+                         bool on_gpu) {
+  MachineSize machine{.ranks = mpi.size(), .memory_bytes = memory_bytes};
+  if (!options.plan) {
+    if (on_gpu) machine.host_memory_bytes = memory_per_rank_bytes(mpi);
+    return machine;
+  }
+  machine.ranks = options.gpus.value_or(mpi.size());
+  if (options.gpu_memory_bytes) {
+    machine.memory_bytes = *options.gpu_memory_bytes;
+  } else if (options.gpus && !on_gpu) {
+    fail<UsageError>(
+        "--gpus {}: there is no GPU here to ask for its memory; say how much each has, for example "
+        "--gpu-memory 80GiB",
+        *options.gpus);
+  }
+  return machine;
 }
 
-RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes,
-                        parallel::PlanInput& plan) {
-  const parallel::LayoutWishes wishes{.group_size = options.group_size,
-                                      .cfg_size = options.cfg_size,
-                                      .ulysses_size = options.ulysses_size,
-                                      .objective = options.objective};
-  RunLayout layout;
-  layout.guided = parallel::choose_grid(wishes, ranks, plan.transformer.num_heads, plan.guided);
-  layout.unguided = parallel::unguided_shape(layout.guided, wishes, plan.transformer.num_heads);
-  plan.grid = layout.guided;
-  choose_residency(options, memory_bytes, plan);
-  layout.dit_fsdp = plan.dit_fsdp;
-  layout.t5_fsdp = plan.t5_fsdp;
-  layout.offload_model = plan.offload_model;
+parallel::PlanInput describe_model(const RunInput& input, const Options& options, bool on_gpu) {
+  parallel::PlanInput plan = describe_sizes(input);
+  // The largest video must fit, whichever row it is.
+  const std::vector<ItemShape> shapes = item_shapes(input);
+  const ItemShape& largest = *std::ranges::max_element(
+      shapes, {}, [](const ItemShape& shape) { return std::pair(shape.tokens.tokens(), shape.steps); });
+  plan.tokens = largest.tokens;
+  plan.sample_steps = largest.steps;
+  plan.guided = std::ranges::any_of(shapes, &ItemShape::guided);
+  plan.on_gpu = on_gpu || (options.plan && (options.gpus || options.gpu_memory_bytes));
+  plan.t5_cpu = options.t5_cpu;
+  plan.element_bytes = plan.on_gpu && options.precision != Precision::fp32 ? exact_bytes : fp32_bytes;
+  return plan;
+}
+
+RunLayout choose_layout(const Options& options, const MachineSize& machine, parallel::PlanInput& plan) {
+  const LayoutChoice choice = weigh_layouts(options, machine, plan);
+  const LayoutCandidate& taken = choice.taken();
+  if (!taken.fits() && plan.on_gpu && !options.plan) fail_for_memory(taken, machine);
+  plan = plan_input_of(plan, taken);
+  const parallel::LayoutWishes wishes{.ulysses_size = options.ulysses_size};
+  RunLayout layout{.guided = taken.grid,
+                   .unguided = parallel::unguided_shape(taken.grid, wishes, plan.transformer.num_heads),
+                   .dit_fsdp = taken.dit_fsdp,
+                   .t5_fsdp = taken.t5_fsdp,
+                   .offload_model = taken.offload_model};
   layout.head_chunks = choose_chunks(options, plan.transformer.num_heads, layout);
   return layout;
+}
+
+ManifestTime expected_manifest_time(const RunInput& input, const parallel::PlanInput& plan,
+                                    const RunLayout& layout, int ranks) {
+  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, int>, double> known;
+  const auto seconds_of = [&](const ItemShape& shape) {
+    const auto [found, is_new] = known.try_emplace(
+        {shape.tokens.frames, shape.tokens.rows, shape.tokens.columns, shape.guided, shape.steps}, 0.0);
+    if (is_new) {
+      parallel::PlanInput item = plan;
+      item.grid = shape.guided ? layout.guided : layout.unguided;
+      item.tokens = shape.tokens;
+      item.guided = shape.guided;
+      item.sample_steps = shape.steps;
+      found->second = parallel::expected_item_time(item).total_s();
+    }
+    return found->second;
+  };
+  ManifestTime time{.groups = ranks / layout.guided.group_size};
+  // Each item goes to the group that is free first, as the claims have it.
+  std::priority_queue<double, std::vector<double>, std::greater<>> free_at_s(
+      std::greater<>(), std::vector<double>(static_cast<std::size_t>(time.groups), 0.0));
+  for (const ItemShape& shape : item_shapes(input)) {
+    const double end_s = free_at_s.top() + seconds_of(shape);
+    free_at_s.pop();
+    free_at_s.push(end_s);
+    time.total_s = std::max(time.total_s, end_s);
+    ++time.items;
+  }
+  return time;
 }
 
 int threads_per_rank(const comm::MpiEnvironment& mpi) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "apps/layout_choice.h"
 #include "apps/options.h"
 #include "apps/run_input.h"
 #include "comm/mpi_environment.h"
@@ -18,16 +19,32 @@ struct RunLayout {
   int head_chunks = 1;  ///< where the sequence is split
 };
 
-/// Everything about the model that planning needs, from headers alone, which must name every tensor of the
-/// experts and the text encoder. Throws UsageError.
+/// What is planned for: this run's ranks, whose device has `memory_bytes`, or with --plan what --gpus and
+/// --gpu-memory say. Throws UsageError if a plan does not say how much memory a GPU has and none is here to
+/// ask.
+MachineSize machine_size(const Options& options, const comm::MpiEnvironment& mpi, std::uint64_t memory_bytes,
+                         bool on_gpu);
+
+/// Everything about the model and the largest of the requests that planning needs. From headers alone, which
+/// must name every tensor of the experts and the text encoder; without a checkpoint, from the sizes of the
+/// task's official model. Throws UsageError.
 parallel::PlanInput describe_model(const RunInput& input, const Options& options, bool on_gpu);
 
-/// Chooses the layout for `ranks` ranks of `memory_bytes` each, and where the weights lie as far as the user
-/// leaves it open: whole on each rank if they fit, else sharded over the group, else the expert not in use in
-/// host memory. Completes `plan` with the choice. Throws UsageError if nothing fits into GPU memory, saying
-/// by how much and what would.
-RunLayout choose_layout(const Options& options, int ranks, std::uint64_t memory_bytes,
-                        parallel::PlanInput& plan);
+/// Takes the layout that weigh_layouts() recommends and completes `plan` with it. Throws UsageError if
+/// nothing fits into GPU memory, saying by how much and what would; not with --plan, nor on the CPU, whose
+/// memory can be swapped.
+RunLayout choose_layout(const Options& options, const MachineSize& machine, parallel::PlanInput& plan);
+
+/// How long a manifest is expected to take on H200s.
+struct ManifestTime {
+  int groups = 1;
+  std::int64_t items = 0;
+  double total_s = 0;  ///< until the last group is done; without what is done once, as in parallel::ItemTime
+};
+
+/// `plan` as choose_layout() leaves it; rows with their own sizes and steps.
+ManifestTime expected_manifest_time(const RunInput& input, const parallel::PlanInput& plan,
+                                    const RunLayout& layout, int ranks);
 
 /// Threads that one rank should compute with where OMP_NUM_THREADS does not say: the cores it is bound to, or
 /// its share of the node's.

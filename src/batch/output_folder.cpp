@@ -129,6 +129,15 @@ std::optional<std::uint64_t> plain_file_size(const std::filesystem::path& path) 
   return static_cast<std::uint64_t>(status.st_size);
 }
 
+std::vector<std::string> names_in(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
+    names.push_back(entry->path().filename().string());
+  return names;
+}
+
 void remove_file(const std::filesystem::path& path) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
     fail("cannot remove {}: {}", printable(path.string()), std::strerror(errno));

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "wan/engine.h"
 
@@ -51,6 +52,10 @@ void require_writable_place(const std::filesystem::path& path, std::string_view 
 
 /// Size in bytes of a regular file that is not a link; nothing if `path` is anything else or not there.
 std::optional<std::uint64_t> plain_file_size(const std::filesystem::path& path);
+
+/// The names in a folder, in no order; none if it is not a folder or cannot be read. What comes or goes
+/// meanwhile may or may not be among them.
+std::vector<std::string> names_in(const std::filesystem::path& folder);
 
 /// Removes a file if it is there; throws Error when it is there and cannot be removed.
 void remove_file(const std::filesystem::path& path);

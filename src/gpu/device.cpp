@@ -18,10 +18,7 @@ std::string version_text(int version) { return fmt::format("{}.{}", version / 10
 
 /// Versions for the message of a driver that is too old; never throws.
 std::string driver_and_runtime() {
-  int driver = 0;
-  int runtime = 0;
-  static_cast<void>(cudaDriverGetVersion(&driver));
-  static_cast<void>(cudaRuntimeGetVersion(&runtime));
+  const auto [driver, runtime] = cuda_versions();
   if (driver == 0) return "no NVIDIA driver answers on this machine";
   return fmt::format("the driver supports CUDA {}, LibTorch needs {}", version_text(driver),
                      version_text(runtime));
@@ -36,6 +33,15 @@ void check_cuda(cudaError_t code, const char* call, const char* file, int line) 
 }
 
 bool is_built_in() { return true; }
+
+std::string_view built_architectures() { return WAN_BUILT_ARCHITECTURES; }
+
+CudaVersions cuda_versions() {
+  CudaVersions versions;
+  static_cast<void>(cudaDriverGetVersion(&versions.driver));
+  static_cast<void>(cudaRuntimeGetVersion(&versions.runtime));
+  return versions;
+}
 
 VisibleGpus visible_gpus() {
   int count = 0;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace wan::gpu {
 
@@ -25,8 +26,20 @@ struct VisibleGpus {
   std::string reason;  ///< why there are none: no driver, driver too old, a build without CUDA ...
 };
 
+/// Versions as CUDA counts them, 13000 for 13.0; 0: there is none.
+struct CudaVersions {
+  int driver = 0;   ///< the newest that the driver supports
+  int runtime = 0;  ///< LibTorch's
+};
+
 /// Whether this build has GPU code at all.
 bool is_built_in();
+
+/// What kernels were compiled for, "80,86,89,90a"; empty in a build without GPU code.
+std::string_view built_architectures();
+
+/// Never throws.
+CudaVersions cuda_versions();
 
 /// Never throws; initialises the driver.
 VisibleGpus visible_gpus();

@@ -14,6 +14,8 @@ namespace {
 }  // namespace
 
 bool is_built_in() { return false; }
+std::string_view built_architectures() { return {}; }
+CudaVersions cuda_versions() { return {}; }
 VisibleGpus visible_gpus() { return {.count = 0, .reason = "this program was built without CUDA"}; }
 DeviceInfo open_device(int /*index*/) { fail_without_cuda(); }
 bool can_access_peer(int /*index*/, int /*peer*/) { fail_without_cuda(); }

@@ -36,19 +36,6 @@ void check_wishes(const LayoutWishes& wishes, int world_size, std::int64_t heads
   }
 }
 
-/// Every shape that fits the ranks and the heads, wishes set aside.
-std::vector<comm::GridShape> possible_shapes(int world_size, std::int64_t heads, bool guided) {
-  std::vector<comm::GridShape> shapes;
-  for (const int group_size : divisors(world_size, world_size)) {
-    for (int cfg = 1; cfg <= (guided ? 2 : 1); ++cfg) {
-      if (group_size % cfg == 0 && heads % (group_size / cfg) == 0) {
-        shapes.push_back({.group_size = group_size, .cfg = cfg, .ulysses = group_size / cfg});
-      }
-    }
-  }
-  return shapes;
-}
-
 bool grants(const LayoutWishes& wishes, const comm::GridShape& shape) {
   return wishes.group_size.value_or(shape.group_size) == shape.group_size &&
          wishes.cfg_size.value_or(shape.cfg) == shape.cfg &&
@@ -67,9 +54,22 @@ std::string list_shapes(const std::vector<comm::GridShape>& shapes) {
 
 }  // namespace
 
-comm::GridShape choose_grid(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided) {
+std::vector<comm::GridShape> possible_grids(int world_size, std::int64_t heads, bool guided) {
+  std::vector<comm::GridShape> shapes;
+  for (const int group_size : divisors(world_size, world_size)) {
+    for (int cfg = 1; cfg <= (guided ? 2 : 1); ++cfg) {
+      if (group_size % cfg == 0 && heads % (group_size / cfg) == 0) {
+        shapes.push_back({.group_size = group_size, .cfg = cfg, .ulysses = group_size / cfg});
+      }
+    }
+  }
+  return shapes;
+}
+
+std::vector<comm::GridShape> granted_grids(const LayoutWishes& wishes, int world_size, std::int64_t heads,
+                                           bool guided) {
   check_wishes(wishes, world_size, heads, guided);
-  const std::vector<comm::GridShape> possible = possible_shapes(world_size, heads, guided);
+  const std::vector<comm::GridShape> possible = possible_grids(world_size, heads, guided);
   std::vector<comm::GridShape> granted;
   std::ranges::copy_if(possible, std::back_inserter(granted),
                        [&](const comm::GridShape& shape) { return grants(wishes, shape); });
@@ -78,10 +78,15 @@ comm::GridShape choose_grid(const LayoutWishes& wishes, int world_size, std::int
         "the layout asked for fits neither {} ranks nor {} attention heads; layouts that work: {}",
         world_size, heads, list_shapes(possible));
   }
-  return *std::ranges::min_element(granted, {}, [&](const comm::GridShape& shape) {
+  std::ranges::stable_sort(granted, {}, [&](const comm::GridShape& shape) {
     const int size_rank = wishes.objective == Objective::latency ? -shape.group_size : shape.group_size;
     return std::pair(size_rank, -shape.cfg);
   });
+  return granted;
+}
+
+comm::GridShape choose_grid(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided) {
+  return granted_grids(wishes, world_size, heads, guided).front();
 }
 
 comm::GridShape unguided_shape(const comm::GridShape& shape, const LayoutWishes& wishes, std::int64_t heads) {

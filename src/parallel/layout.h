@@ -22,10 +22,18 @@ struct LayoutWishes {
   Objective objective = Objective::latency;
 };
 
+/// Every layout that the ranks and the model's heads allow, by group size, then cfg. `guided`: whether there
+/// are two passes to put on ranks of their own.
+std::vector<comm::GridShape> possible_grids(int world_size, std::int64_t heads, bool guided);
+
+/// Those of them that grant the wishes, the one to prefer first: the largest groups under `latency`, the
+/// smallest under `throughput`, and among groups of a size the split over the passes of guidance before the
+/// split over the sequence. Throws as choose_grid() does.
+std::vector<comm::GridShape> granted_grids(const LayoutWishes& wishes, int world_size, std::int64_t heads,
+                                           bool guided);
+
 /// Lays a world of ranks out as groups of cfg x ulysses for requests with guidance. Explicit wishes are
-/// obeyed or refused with a UsageError that lists what works; the rest is chosen: the largest groups under
-/// `latency`, the smallest under `throughput`, and within a group the split over the two passes of guidance
-/// before the split over the sequence.
+/// obeyed or refused with a UsageError that lists what works; the rest is the first of granted_grids().
 comm::GridShape choose_grid(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided);
 
 /// The same group for a request without an unconditional pass: no cfg split; ranks that the heads do not

@@ -14,6 +14,12 @@ constexpr double linear_flop_per_s = 735e12;
 constexpr double attention_flop_per_s = 640e12;
 constexpr double elementwise_s_per_token = 0.19 / 32760;
 
+// What 4 GPUs took in a step beyond their share of these, 0.12 s at 480p and 0.24 s at 720p, per byte that
+// Ulysses sends: transfers that attention does not hide, and kernels on fewer heads. What sharding added to
+// 1.399 s.
+constexpr double split_s_per_byte = 8.5e-12;
+constexpr double sharded_share = 1.406 / 1.399;
+
 // And of memory: what the driver and the libraries take, NCCL's own buffers, the autoencoder's peak over its
 // weights divided by the video's pixels, and how much more than tensors the allocator holds.
 constexpr std::int64_t context_bytes = std::int64_t{1300} << 20;
@@ -22,6 +28,7 @@ constexpr std::int64_t vae_bytes_per_pixel = 30'000;
 constexpr double allocator_share = 1.4;
 
 constexpr int fp32_bytes = 4;
+constexpr int bf16_bytes = 2;
 constexpr int experts = 2;
 
 std::int64_t kept_elements(const std::vector<checkpoint::UnitLayout>& units, int ranks) {
@@ -39,13 +46,19 @@ std::int64_t gather_buffer_elements(const std::vector<checkpoint::UnitLayout>& u
 
 int passes_per_rank(const PlanInput& input) { return input.guided && input.grid.cfg == 1 ? 2 : 1; }
 
-/// Bytes that a rank hands to others in a step: Ulysses both ways, guidance, weights.
-std::int64_t wire_bytes(const PlanInput& input, std::int64_t local_tokens) {
+/// Bytes that a rank hands to those it shares the sequence with in a step, both ways.
+std::int64_t ulysses_bytes(const PlanInput& input, std::int64_t local_tokens) {
   const checkpoint::TransformerConfig& model = input.transformer;
   const int parts = input.grid.ulysses;
   // Block 0's attention serves both passes of a rank that makes both.
   const std::int64_t attentions = model.num_layers * passes_per_rank(input) - (passes_per_rank(input) - 1);
-  std::int64_t bytes = attentions * 4 * local_tokens * model.dim / parts * (parts - 1) * input.element_bytes;
+  return attentions * 4 * local_tokens * model.dim / parts * (parts - 1) * input.element_bytes;
+}
+
+/// Bytes that a rank hands to others in a step: Ulysses, guidance, weights.
+std::int64_t wire_bytes(const PlanInput& input, std::int64_t local_tokens) {
+  const checkpoint::TransformerConfig& model = input.transformer;
+  std::int64_t bytes = ulysses_bytes(input, local_tokens);
   if (input.guided && input.grid.cfg == 2) bytes += local_tokens * model.out_dim * 4 * fp32_bytes;
   if (input.dit_fsdp) {
     const int ranks = input.grid.group_size;
@@ -76,12 +89,15 @@ std::int64_t text_cache_bytes(const PlanInput& input) {
          model.dim * input.element_bytes;
 }
 
-/// Bytes of the experts' weights that one rank keeps.
-std::int64_t expert_bytes(const PlanInput& input) {
+/// Bytes of one rank's part of one expert.
+std::int64_t expert_slice_bytes(const PlanInput& input) {
   const int ranks = input.dit_fsdp ? input.grid.group_size : 1;
-  const int present = input.offload_model ? 1 : experts;
-  return present * kept_elements(checkpoint::transformer_units(input.transformer), ranks) *
-         input.element_bytes;
+  return kept_elements(checkpoint::transformer_units(input.transformer), ranks) * input.element_bytes;
+}
+
+/// Bytes of the experts' weights that one rank keeps on its GPU.
+std::int64_t expert_bytes(const PlanInput& input) {
+  return (input.offload_model ? 1 : experts) * expert_slice_bytes(input);
 }
 
 /// The text encoder without its embedding table, which stays in its file.
@@ -158,7 +174,11 @@ Plan make_plan(const PlanInput& input) {
                                  static_cast<double>(tokens + model.text_len);
   plan.wire_bytes_per_step = wire_bytes(input, plan.local_tokens);
   plan.step_s = plan.linear_flop_per_step / linear_flop_per_s +
-                plan.attention_flop_per_step / attention_flop_per_s + elementwise_s_per_token / 2 * rows;
+                plan.attention_flop_per_step / attention_flop_per_s + elementwise_s_per_token / 2 * rows +
+                split_s_per_byte * static_cast<double>(ulysses_bytes(input, plan.local_tokens)) * bf16_bytes /
+                    input.element_bytes;
+  if (input.dit_fsdp) plan.step_s *= sharded_share;
+  if (input.offload_model) plan.host_bytes = experts * expert_slice_bytes(input);
   return plan;
 }
 

@@ -18,6 +18,7 @@ struct PlanInput {
   std::int64_t vae_parameters = 0;
   comm::GridShape grid;
   kernels::TokenGrid tokens;  ///< of the request that is planned for
+  int sample_steps = 40;      ///< the same request's
   bool guided = true;
   bool dit_fsdp = false;
   bool t5_fsdp = false;
@@ -38,6 +39,7 @@ struct Plan {
   double linear_flop_per_step = 0;       ///< per rank
   double attention_flop_per_step = 0;    ///< per rank
   double step_s = 0;                     ///< expected on one H200 per rank, in bf16
+  std::int64_t host_bytes = 0;           ///< page-locked host memory that a GPU rank keeps both experts in
 
   /// The most in use at a time.
   std::int64_t total_bytes() const;

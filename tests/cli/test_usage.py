@@ -74,6 +74,7 @@ class Options(CliCase):
             (("--head-chunks", "3"), ("--head-chunks 3", "4 heads")),
             (("--time-limit", "01:00:00"), ("--time-limit", "not built yet")),
             (("--task", "t2v-A14B"), ("t2v-A14B", "i2v")),
+            (("--shard", "2/2"), ("--shard", "no shard 2 of 2", "1/2")),
             (("--size",), ("--size", "needs a value")),
         ]
         for arguments, fragments in cases:
@@ -228,8 +229,28 @@ class Plan(CliCase):
         self.assertIn("4 in 1 group of 4", result.out)
 
     def test_that_is_impossible(self):
-        result = self.run_program("--ckpt-dir", CHECKPOINT, "--plan", "--gpus", "4", "--group-size", "3")
+        result = self.run_program("--ckpt-dir", CHECKPOINT, "--plan", "--gpus", "4", "--gpu-memory", "48GiB", "--group-size", "3")
         self.assert_usage_error(result, "group-size", "3", "4")
+        result = self.run_program("--ckpt-dir", CHECKPOINT, "--plan", "--gpus", "4")
+        self.assert_usage_error(result, "--gpus 4", "--gpu-memory")
+
+    def test_without_a_checkpoint(self):
+        plan = ("--plan", "--task", "i2v-A14B", "--gpus", "8", "--gpu-memory", "48GiB")
+        result = self.run_program(*plan)
+        self.assertEqual(result.code, DONE, result)
+        self.assertEqual(result.made, set())
+        for part in ("8 in 1 group of 8", "cfg2 x ulysses4", "1280*720, 81 frames, 40 steps", "chosen", "does not fit by"):
+            self.assertIn(part, result.out)
+        result = self.run_program(*plan, "--objective", "throughput", self.good_manifest(), ranks=2)
+        self.assertEqual(result.code, DONE, result)
+        self.assertIn("8 in 8 groups of 1", result.out)
+        self.assertIn("page-locked for each rank", result.out)
+        self.assertEqual(result.out.count("chosen"), 1)
+        result = self.run_program(*plan, "--group-size", "2", "--dit-fsdp", "off", "--offload-model", "off")
+        self.assertEqual(result.code, DONE, result)
+        self.assertIn("does NOT fit into 48.0 GiB", result.out)
+        self.assertIn("refused by --group-size 2", result.out)
+        self.assert_usage_error(self.run_program("--plan", "--gpus", "8", "--gpu-memory", "48GiB"), "--task")
 
 
 class SingleRequest(CliCase):

@@ -3,8 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "apps/bench_model.h"
 #include "apps/bench_options.h"
+#include "apps/plan_report.h"
+#include "parallel/item_time.h"
 #include "wan/error.h"
 
 namespace wan::apps {
@@ -29,7 +33,7 @@ parallel::PlanInput full_model(bool on_gpu) {
 
 RunLayout layout_for(int ranks, std::uint64_t gpu_bytes, const Options& options = {}) {
   parallel::PlanInput plan = full_model(true);
-  return choose_layout(options, ranks, gpu_bytes, plan);
+  return choose_layout(options, {.ranks = ranks, .memory_bytes = gpu_bytes}, plan);
 }
 
 std::string refusal_for(int ranks, std::uint64_t gpu_bytes, const Options& options = {}) {
@@ -101,6 +105,177 @@ TEST(Plan, PredictsThePeaksMeasured) {
   EXPECT_NEAR(predicted_gib(1, false, false, true), 79.9, 0.05 * 79.9);
   EXPECT_NEAR(predicted_gib(4, true, false, false), 21.2, 0.05 * 21.2);
   EXPECT_NEAR(predicted_gib(2, true, true, true), 31.0, 0.05 * 31.0);
+}
+
+// Of the same page: seconds per step, and of the autoencoder.
+TEST(Plan, PredictsTheTimesMeasured) {
+  struct Measured {
+    int ranks;
+    bool sharded, is_720p;
+    double step_s;
+  };
+  for (const Measured& measured :
+       {Measured{1, false, false, 5.139}, Measured{2, false, false, 2.644}, Measured{4, false, false, 1.399},
+        Measured{4, true, false, 1.406}, Measured{1, false, true, 19.88}, Measured{4, false, true, 5.263}}) {
+    parallel::PlanInput plan = full_model(true);
+    if (measured.is_720p) plan.tokens = {.frames = 21, .rows = 45, .columns = 80};
+    plan.grid = parallel::choose_grid({}, measured.ranks, 40, true);
+    plan.dit_fsdp = measured.sharded;
+    EXPECT_NEAR(parallel::make_plan(plan).step_s, measured.step_s, 0.04 * measured.step_s)
+        << measured.ranks << " GPUs, 720p " << measured.is_720p << ", sharded " << measured.sharded;
+  }
+  parallel::PlanInput plan = full_model(true);
+  plan.tokens = {.frames = 21, .rows = 45, .columns = 80};
+  plan.grid = {.group_size = 4, .cfg = 2, .ulysses = 2};
+  plan.sample_steps = 4;
+  const parallel::ItemTime time = parallel::expected_item_time(plan);
+  EXPECT_NEAR(time.encode_s, 0.387, 0.001);
+  EXPECT_NEAR(time.decode_s, 1.658, 0.001);
+  EXPECT_DOUBLE_EQ(time.denoise_s, 4 * parallel::make_plan(plan).step_s);
+  EXPECT_EQ(time.swap_s, 0);
+  plan.tokens = {.frames = 21, .rows = 30, .columns = 52};
+  EXPECT_NEAR(parallel::expected_item_time(plan).total_s(), 15.65, 0.05 * 15.65) << "as measured end to end";
+  plan.transformer.model_type = "t2v";
+  plan.offload_model = true;
+  EXPECT_EQ(parallel::expected_item_time(plan).encode_s, 0);
+  EXPECT_NEAR(parallel::expected_item_time(plan).swap_s, 2 * 28.58 / 55, 0.01);
+}
+
+TEST(Layout, ThroughputTakesTheSmallestGroupThatFits) {
+  Options options;
+  options.objective = Objective::throughput;
+  EXPECT_EQ(layout_for(8, 140 * gib, options).guided, (comm::GridShape{1, 1, 1}));
+  EXPECT_FALSE(layout_for(8, 140 * gib, options).offload_model);
+  EXPECT_EQ(layout_for(8, 48 * gib, options).guided, (comm::GridShape{1, 1, 1}));
+  EXPECT_TRUE(layout_for(8, 48 * gib, options).offload_model);
+  options.offload_model = Switch::off;
+  EXPECT_EQ(layout_for(8, 48 * gib, options).guided, (comm::GridShape{2, 2, 1}));
+  EXPECT_EQ(layout_for(8, 24 * gib, options).guided, (comm::GridShape{4, 2, 2}));
+  EXPECT_TRUE(layout_for(8, 24 * gib, options).dit_fsdp);
+  EXPECT_THAT(refusal_for(8, 10 * gib, options), HasSubstr("no layout of 8 GPUs fits"));
+  options.group_size = 2;
+  EXPECT_THAT(refusal_for(8, 24 * gib, options), HasSubstr("cfg2 x ulysses1"))
+      << "what the user sets is obeyed";
+}
+
+TEST(Layout, LatencyTakesTheLargestGroupThatFits) {
+  EXPECT_EQ(layout_for(8, 140 * gib).guided, (comm::GridShape{8, 2, 4}));
+  EXPECT_EQ(layout_for(8, 24 * gib).guided, (comm::GridShape{8, 2, 4}));
+}
+
+TEST(Layout, AnExpertGoesToTheHostOnlyIfTheHostHasRoom) {
+  Options options;
+  options.objective = Objective::throughput;
+  const auto choice_with = [&](std::uint64_t host_bytes) {
+    return weigh_layouts(options, {.ranks = 8, .memory_bytes = 48 * gib, .host_memory_bytes = host_bytes},
+                         full_model(true));
+  };
+  EXPECT_EQ(choice_with(100 * gib).taken().grid.group_size, 1);
+  EXPECT_NEAR(static_cast<double>(choice_with(100 * gib).taken().host_bytes), 57.16e9, 1e8);
+  const LayoutChoice tight = choice_with(32 * gib);
+  EXPECT_EQ(tight.taken().grid.group_size, 2);
+  EXPECT_TRUE(tight.taken().dit_fsdp);
+  EXPECT_FALSE(tight.taken().offload_model);
+}
+
+TEST(Layout, OnTheCpuASmallerShareAsksForALargerGroup) {
+  Options options;
+  options.objective = Objective::throughput;
+  parallel::PlanInput plan = full_model(false);
+  plan.element_bytes = 4;
+  EXPECT_EQ(choose_layout(options, {.ranks = 4, .memory_bytes = 400 * gib}, plan).guided.group_size, 1);
+  EXPECT_GT(choose_layout(options, {.ranks = 4, .memory_bytes = 120 * gib}, plan).guided.group_size, 1);
+  // Nothing fits: memory can be swapped, so it is tried all the same.
+  EXPECT_EQ(choose_layout(options, {.ranks = 4, .memory_bytes = gib}, plan).guided.group_size, 4);
+}
+
+std::map<std::string, std::string> reasons_for(const Options& options, const MachineSize& machine) {
+  const LayoutChoice choice = weigh_layouts(options, machine, full_model(true));
+  std::map<std::string, std::string> reasons;
+  for (std::size_t i = 0; i < choice.candidates.size(); ++i) {
+    const LayoutCandidate& candidate = choice.candidates[i];
+    reasons[parallel::describe(candidate.grid) + " " + candidate.describe_weights()] =
+        choice.reason(i, options.objective);
+  }
+  return reasons;
+}
+
+TEST(Layout, SaysWhyOthersWereNotChosen) {
+  Options options;
+  auto reasons = reasons_for(options, {.ranks = 4, .memory_bytes = 48 * gib});
+  EXPECT_EQ(reasons.at("cfg2 x ulysses2 sharded"), "chosen");
+  EXPECT_THAT(reasons.at("cfg2 x ulysses2 whole"), HasSubstr("does not fit by"));
+  EXPECT_THAT(reasons.at("cfg1 x ulysses1 one expert on the host"), HasSubstr("more time per item"));
+  EXPECT_THAT(reasons.at("cfg1 x ulysses4 sharded"), HasSubstr("slower"));
+  options.objective = Objective::throughput;
+  options.cfg_size = 2;
+  reasons = reasons_for(options, {.ranks = 16, .memory_bytes = 140 * gib});
+  EXPECT_EQ(reasons.at("cfg2 x ulysses1 whole"), "chosen");
+  EXPECT_EQ(reasons.at("cfg1 x ulysses2 whole"), "refused by --cfg-size 2");
+  EXPECT_THAT(reasons.at("cfg2 x ulysses2 whole"), HasSubstr("fewer items per hour"));
+  EXPECT_EQ(reasons.at("cfg1 x ulysses16 whole"), "40 heads are not divisible by 16");
+}
+
+TEST(PlanReport, ShowsChoiceTimesAndAlternatives) {
+  const Options options;
+  const MachineSize machine{.ranks = 4, .memory_bytes = 24 * gib};
+  parallel::PlanInput plan = full_model(true);
+  const RunLayout layout = choose_layout(options, machine, plan);
+  const ManifestTime manifest{.groups = 1, .items = 10, .total_s = 7200};
+  const std::string report = plan_report({.model = plan,
+                                          .choice = weigh_layouts(options, machine, plan),
+                                          .machine = machine,
+                                          .manifest = manifest,
+                                          .objective = options.objective});
+  for (const char* part : {"4 in 1 group of 4", "cfg2 x ulysses2; experts sharded over 4",
+                           "832*480, 81 frames, 40 steps", "fits into 24.0 GiB", "denoise: 40 steps of 1.",
+                           "2 h 00 min for the manifest's 10 items", "chosen", "does not fit by"})
+    EXPECT_THAT(report, HasSubstr(part));
+  EXPECT_TRUE(layout.dit_fsdp);
+}
+
+RunInput input_of(const std::string& csv) {
+  RunInput input;
+  input.checkpoint.task = {
+      .kind = TaskKind::t2v, .name = "t2v-A14B", .defaults = default_parameters(TaskKind::t2v)};
+  input.rows = batch::parse_manifest(csv, "m.csv", TaskKind::t2v);
+  return input;
+}
+
+TEST(PlannedManifest, NeedsNoCheckpointAndPlansForTheLargestRow) {
+  Options options;
+  options.plan = true;
+  options.gpus = 2;
+  const RunInput input = input_of("prompt,size,sample_steps\na,832*480,4\nb,1280*720,2\nc,bad,4\n");
+  const parallel::PlanInput plan = describe_model(input, options, false);
+  EXPECT_EQ(plan.transformer.num_heads, 40);
+  EXPECT_EQ(plan.tokens, (kernels::TokenGrid{21, 45, 80}));
+  EXPECT_EQ(plan.sample_steps, 2);
+  EXPECT_TRUE(plan.guided && plan.on_gpu);
+  EXPECT_EQ(plan.element_bytes, 2);
+}
+
+TEST(PlannedManifest, GroupsShareTheRows) {
+  Options options;
+  options.plan = true;
+  options.gpus = 2;
+  options.objective = Objective::throughput;
+  const auto time_of = [&](const std::string& csv, int ranks) {
+    const RunInput input = input_of(csv);
+    parallel::PlanInput plan = describe_model(input, options, false);
+    const RunLayout layout = choose_layout(options, {.ranks = ranks, .memory_bytes = 140 * gib}, plan);
+    return expected_manifest_time(input, plan, layout, ranks);
+  };
+  const double small_s = time_of("prompt,size,sample_steps\na,832*480,4\n", 1).total_s;
+  const double large_s = time_of("prompt,size,sample_steps\nb,1280*720,40\n", 1).total_s;
+  EXPECT_GT(large_s, 10 * small_s);
+  const std::string rows =
+      "prompt,size,sample_steps\nb,1280*720,40\na,832*480,4\nc,832*480,4\nd,nonsense,4\n";
+  const ManifestTime two = time_of(rows, 2);
+  EXPECT_EQ(two.groups, 2);
+  EXPECT_EQ(two.items, 3) << "a bad row takes no time";
+  EXPECT_NEAR(two.total_s, large_s, 1e-6 * large_s) << "the small ones fit beside the large one";
+  EXPECT_NEAR(time_of(rows, 1).total_s, large_s + 2 * small_s, 1e-6 * large_s);
 }
 
 TEST(BenchOptions, DefaultsAndSharedOptions) {

@@ -1,0 +1,160 @@
+#include "apps/doctor_program.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "apps/agreement.h"
+#include "apps/option_parser.h"
+#include "apps/version_report.h"
+#include "comm/mpi.h"
+#include "core/check.h"
+#include "doctor/checkpoint_checks.h"
+#include "doctor/environment.h"
+#include "doctor/gpu_checks.h"
+#include "doctor/job_checks.h"
+#include "doctor/library_checks.h"
+#include "doctor/storage_checks.h"
+#include "doctor/system_checks.h"
+#include "wan/version.h"
+
+namespace wan::apps {
+namespace {
+
+constexpr double timeout_s = 600;
+
+/// What a rank has to say, of itself and of what it found.
+struct RankReport {
+  doctor::RankFacts facts;
+  std::vector<doctor::Finding> findings;
+};
+
+/// The GPU that a run would give this rank; nothing if it takes all of them in turn, being alone.
+std::optional<int> own_gpu(const comm::MpiEnvironment& mpi, int visible) {
+  if (mpi.size() == 1) return std::nullopt;
+  return visible == 1 ? 0 : mpi.local_rank();
+}
+
+RankReport examine(const comm::MpiEnvironment& mpi, const Options& options) {
+  const doctor::Environment environment = doctor::read_environment();
+  RankReport report;
+  const auto add = [&](std::vector<doctor::Finding> more) {
+    std::ranges::move(more, std::back_inserter(report.findings));
+  };
+  const int visible = gpu::visible_gpus().count;
+  const std::optional<int> own = own_gpu(mpi, visible);
+  const doctor::GpusFacts gpus = doctor::gather_gpus(own);
+  add(doctor::check_gpus(gpus));
+  add(doctor::check_nccl(doctor::gather_nccl(environment)));
+  add(doctor::check_mpi(doctor::gather_mpi(environment, mpi.size())));
+  add(doctor::check_slurm(environment, visible, mpi.local_size()));
+  add(doctor::check_system(doctor::gather_system(environment, mpi.local_size())));
+  add(doctor::check_environment(environment));
+  // Once on every node: each must see the files.
+  if (mpi.local_rank() == 0) {
+    add(doctor::check_storage(doctor::gather_storage(options.output_dir)));
+    if (!options.ckpt_dir.empty()) add(doctor::check_checkpoint(options.ckpt_dir));
+  }
+  report.facts = {.rank = mpi.rank(),
+                  .host = mpi.host_name(),
+                  .version = std::string(version()),
+                  .local_rank = mpi.local_rank(),
+                  .visible_gpus = visible,
+                  .gpu_bus_id = {},
+                  .gpu_name = {},
+                  .bound_cores = doctor::bound_cores_text()};
+  for (const doctor::GpuFacts& gpu : gpus.gpus) {
+    if (!gpu.info || gpu.index != own.value_or(0)) continue;
+    report.facts.gpu_bus_id = gpu.info->bus_id;
+    report.facts.gpu_name = gpu.info->name;
+    report.facts.gpu_bytes = gpu.info->total_bytes;
+  }
+  return report;
+}
+
+/// Every rank's text, in order, on all ranks.
+std::vector<std::string> gather_texts(comm::Communicator& world, const std::string& text) {
+  std::array<std::int64_t, 1> longest{static_cast<std::int64_t>(text.size())};
+  world.all_reduce(std::span<std::int64_t>(longest), comm::ReduceOp::max).wait();
+  // The length goes first, as every rank sends as many bytes as the one with the longest text.
+  const std::size_t stride = sizeof(std::int64_t) + static_cast<std::size_t>(longest[0]);
+  std::string own(stride, '\0');
+  const auto length = static_cast<std::int64_t>(text.size());
+  std::memcpy(own.data(), &length, sizeof length);
+  std::ranges::copy(text, own.begin() + sizeof length);
+  std::string all(stride * static_cast<std::size_t>(world.size()), '\0');
+  world.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all))).wait();
+  std::vector<std::string> texts;
+  for (std::size_t at = 0; at < all.size(); at += stride) {
+    std::int64_t size = 0;
+    std::memcpy(&size, all.data() + at, sizeof size);
+    texts.push_back(all.substr(at + sizeof size, static_cast<std::size_t>(size)));
+  }
+  return texts;
+}
+
+/// What all ranks found, once each, and what shows only between them.
+std::vector<doctor::Finding> collect(comm::Communicator& world, const RankReport& own) {
+  const std::vector<std::string> facts = gather_texts(world, doctor::to_json(own.facts));
+  const std::vector<std::string> findings = gather_texts(world, doctor::to_json(own.findings));
+  std::vector<doctor::RankFacts> ranks;
+  std::vector<std::vector<doctor::Finding>> by_rank;
+  for (std::size_t rank = 0; rank < facts.size(); ++rank) {
+    ranks.push_back(doctor::rank_facts_from_json(facts[rank]));
+    by_rank.push_back(doctor::from_json(findings[rank]));
+  }
+  std::vector<doctor::Finding> merged = doctor::merge(by_rank);
+  std::ranges::move(doctor::check_job(ranks, doctor::read_environment()), std::back_inserter(merged));
+  return merged;
+}
+
+}  // namespace
+
+ParsedCommandLine parse_doctor_options(std::span<const std::string> arguments) {
+  const std::vector<OptionEntry> table = doctor_option_table();
+  const OptionParser parser(table, not_built_table(), {});
+  GivenOptions given = parser.parse_command_line(arguments);
+  ParsedCommandLine result;
+  if (OptionParser::is_on(given, "help")) {
+    result.action = Action::help;
+    return result;
+  }
+  if (OptionParser::is_on(given, "version")) {
+    result.action = Action::version;
+    return result;
+  }
+  parser.add_named_config_file(given);
+  result.options = parser.apply(given);
+  return result;
+}
+
+std::string doctor_help_text() {
+  const std::vector<OptionEntry> table = doctor_option_table();
+  return "Looks at everything that a run needs: GPUs, driver, NCCL, MPI and its launcher, memory, limits,\n"
+         "Slurm, environment variables, the checkpoint, disk space.\n\n"
+         "  wan_doctor [options]\n"
+         "  mpirun -np N wan_doctor [options]     as a run would be started: what all ranks found, "
+         "merged\n\n" +
+         OptionParser(table, not_built_table(), {}).help() +
+         "Exit codes: 0 nothing failed; 1 something did; 2 usage.\n";
+}
+
+ExitCode run_doctor_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
+  const auto world = comm::make_mpi_world(mpi, {.timeout_s = timeout_s});
+  ParsedCommandLine parsed;
+  agree(*world, [&] { parsed = parse_doctor_options(arguments); });
+  if (parsed.action != Action::run) {
+    if (mpi.rank() == 0)
+      fmt::print("{}", parsed.action == Action::help ? doctor_help_text() : version_report());
+    return ExitCode::done;
+  }
+  RankReport own;
+  agree(*world, [&] { own = examine(mpi, parsed.options); });
+  const std::vector<doctor::Finding> findings = collect(*world, own);
+  if (mpi.rank() == 0) {
+    fmt::print("{}", parsed.options.doctor_json ? doctor::report_json(findings, mpi.size())
+                                                : doctor::table(findings, mpi.size()));
+  }
+  return doctor::count(findings).fail == 0 ? ExitCode::done : ExitCode::failure;
+}
+
+}  // namespace wan::apps

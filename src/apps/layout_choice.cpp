@@ -1,0 +1,181 @@
+#include "apps/layout_choice.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "apps/plan_report.h"
+#include "core/check.h"
+#include "parallel/item_time.h"
+
+namespace wan::apps {
+namespace {
+
+constexpr double usable_share_gpu = 0.97;   // of a GPU's free memory: allocators leave holes
+constexpr double usable_share_cpu = 0.6;    // of a rank's share of the host's, which others use too
+constexpr double usable_share_host = 0.85;  // page-locked, beside GPUs: the rest of the system must not swap
+
+/// Where the experts' weights may lie, from the fastest to the smallest.
+struct Placement {
+  bool dit_fsdp, offload_model;
+};
+constexpr std::array<Placement, 4> placements{{{false, false}, {true, false}, {false, true}, {true, true}}};
+
+std::int64_t usable(std::uint64_t bytes, double share) {
+  return static_cast<std::int64_t>(static_cast<double>(bytes) * share);
+}
+
+/// The option that rules a layout out; empty if none does.
+std::string refused_by(const Options& options, const comm::GridShape& grid) {
+  if (options.group_size.value_or(grid.group_size) != grid.group_size)
+    return fmt::format("refused by --group-size {}", *options.group_size);
+  if (options.cfg_size.value_or(grid.cfg) != grid.cfg)
+    return fmt::format("refused by --cfg-size {}", *options.cfg_size);
+  if (options.ulysses_size.value_or(grid.ulysses) != grid.ulysses)
+    return fmt::format("refused by --ulysses-size {}", *options.ulysses_size);
+  return {};
+}
+
+std::string refused_by(const Options& options, const Placement& placement, bool can_split) {
+  const auto refuses = [](Switch wish, bool choice) {
+    return wish != Switch::automatic && (wish == Switch::on) != choice;
+  };
+  const auto word = [](Switch wish) { return wish == Switch::on ? "on" : "off"; };
+  // A rank alone has nobody to share with: asking for it changes nothing.
+  if ((can_split || options.dit_fsdp == Switch::off) && refuses(options.dit_fsdp, placement.dit_fsdp))
+    return fmt::format("refused by --dit-fsdp {}", word(options.dit_fsdp));
+  if (refuses(options.offload_model, placement.offload_model))
+    return fmt::format("refused by --offload-model {}", word(options.offload_model));
+  return {};
+}
+
+/// Fills in what a candidate takes and brings.
+void measure(const MachineSize& machine, const parallel::PlanInput& model, LayoutCandidate& candidate) {
+  const parallel::PlanInput input = plan_input_of(model, candidate);
+  const parallel::Plan plan = parallel::make_plan(input);
+  const std::int64_t memory =
+      usable(machine.memory_bytes, input.on_gpu ? usable_share_gpu : usable_share_cpu);
+  candidate.bytes = plan.total_bytes();
+  candidate.missing_bytes = std::max<std::int64_t>(0, candidate.bytes - memory);
+  candidate.host_bytes = plan.host_bytes;
+  if (machine.host_memory_bytes) {
+    const std::int64_t host = usable(*machine.host_memory_bytes, usable_share_host);
+    candidate.missing_host_bytes = std::max<std::int64_t>(0, candidate.host_bytes - host);
+  }
+  constexpr double s_per_hour = 3600;
+  const int groups = machine.ranks / candidate.grid.group_size;
+  candidate.item_s = parallel::expected_item_time(input).total_s();
+  candidate.items_per_hour = groups * s_per_hour / candidate.item_s;
+}
+
+/// A group with its weights in one place; the text encoder is sharded where that makes room or its weights
+/// are not worth keeping whole beside sharded experts.
+LayoutCandidate make_candidate(const Options& options, const MachineSize& machine,
+                               const parallel::PlanInput& model, const comm::GridShape& grid,
+                               const Placement& placement) {
+  const bool can_split = grid.group_size > 1;
+  LayoutCandidate candidate{.grid = grid,
+                            .dit_fsdp = can_split && placement.dit_fsdp,
+                            .t5_fsdp = can_split && options.t5_fsdp == Switch::on,
+                            .offload_model = placement.offload_model,
+                            .refusal = refused_by(options, grid)};
+  if (candidate.refusal.empty()) candidate.refusal = refused_by(options, placement, can_split);
+  const bool is_whole = !candidate.dit_fsdp && !candidate.offload_model;
+  const bool may_split_text = can_split && options.t5_fsdp == Switch::automatic;
+  if (may_split_text && !is_whole) candidate.t5_fsdp = true;
+  measure(machine, model, candidate);
+  if (may_split_text && is_whole && !candidate.fits()) {
+    candidate.t5_fsdp = true;
+    measure(machine, model, candidate);
+  }
+  return candidate;
+}
+
+/// Splits of a group of the ranks that the heads do not allow, for the report.
+std::vector<LayoutCandidate> impossible_candidates(int ranks, const parallel::PlanInput& model) {
+  std::vector<LayoutCandidate> found;
+  const std::int64_t heads = model.transformer.num_heads;
+  for (int group_size = 1; group_size <= ranks; ++group_size) {
+    if (ranks % group_size != 0) continue;
+    for (const int cfg : {2, 1}) {
+      const int ulysses = group_size / cfg;
+      if (group_size % cfg != 0 || (cfg == 2 && !model.guided) || heads % ulysses == 0) continue;
+      LayoutCandidate candidate;
+      candidate.grid = {.group_size = group_size, .cfg = cfg, .ulysses = ulysses};
+      candidate.refusal = fmt::format("{} heads are not divisible by {}", heads, ulysses);
+      found.push_back(std::move(candidate));
+    }
+  }
+  return found;
+}
+
+}  // namespace
+
+std::string LayoutCandidate::describe_weights() const {
+  if (dit_fsdp && offload_model) return "sharded, one expert on the host";
+  if (dit_fsdp) return "sharded";
+  return offload_model ? "one expert on the host" : "whole";
+}
+
+parallel::PlanInput plan_input_of(parallel::PlanInput model, const LayoutCandidate& candidate) {
+  model.grid = candidate.grid;
+  model.dit_fsdp = candidate.dit_fsdp;
+  model.t5_fsdp = candidate.t5_fsdp;
+  model.offload_model = candidate.offload_model;
+  return model;
+}
+
+LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
+                           const parallel::PlanInput& model) {
+  const std::int64_t heads = model.transformer.num_heads;
+  const parallel::LayoutWishes wishes{.group_size = options.group_size,
+                                      .cfg_size = options.cfg_size,
+                                      .ulysses_size = options.ulysses_size,
+                                      .objective = options.objective};
+  // For its messages: what no layout grants is refused there.
+  static_cast<void>(parallel::choose_grid(wishes, machine.ranks, heads, model.guided));
+  LayoutChoice choice;
+  const parallel::LayoutWishes none{.objective = options.objective};
+  for (const comm::GridShape& grid : parallel::granted_grids(none, machine.ranks, heads, model.guided)) {
+    for (const Placement& placement : placements) {
+      if (placement.dit_fsdp && grid.group_size == 1) continue;
+      if (placement.offload_model && !model.on_gpu) continue;
+      choice.candidates.push_back(make_candidate(options, machine, model, grid, placement));
+    }
+  }
+  const auto is_taken = [](const LayoutCandidate& c) { return c.is_allowed() && c.fits(); };
+  auto taken = std::ranges::find_if(choice.candidates, is_taken);
+  if (taken == choice.candidates.end()) {
+    taken = std::ranges::min_element(choice.candidates, {}, [](const LayoutCandidate& c) {
+      return std::tuple(!c.is_allowed(), c.missing_bytes + c.missing_host_bytes, c.bytes);
+    });
+  }
+  choice.chosen = static_cast<std::size_t>(taken - choice.candidates.begin());
+  if (!taken->is_allowed())
+    fail<UsageError>("the options leave no layout: {}; leave --dit-fsdp and --offload-model to the planner",
+                     taken->refusal);
+  std::ranges::move(impossible_candidates(machine.ranks, model), std::back_inserter(choice.candidates));
+  return choice;
+}
+
+std::string LayoutChoice::reason(std::size_t index, parallel::Objective objective) const {
+  const LayoutCandidate& own = candidates.at(index);
+  if (index == chosen) return own.fits() ? "chosen" : "the smallest, but it does not fit";
+  if (!own.is_allowed()) return own.refusal;
+  if (own.missing_bytes > 0) return fmt::format("does not fit by {}", format_bytes(own.missing_bytes));
+  if (own.missing_host_bytes > 0)
+    return fmt::format("host memory: {} too little", format_bytes(own.missing_host_bytes));
+  const bool for_latency = objective == parallel::Objective::latency;
+  // In per cent, of what the objective counts.
+  const double loss = for_latency ? 100 * (own.item_s / taken().item_s - 1)
+                                  : 100 * (1 - own.items_per_hour / taken().items_per_hour);
+  constexpr double notable = 0.05;
+  if (loss >= notable)
+    return fmt::format("slower: {:.1f} % {}", loss,
+                       for_latency ? "more time per item" : "fewer items per hour");
+  if (own.grid.group_size != taken().grid.group_size)
+    return for_latency ? "a smaller group than there can be" : "a larger group than is needed";
+  return own.grid == taken().grid ? "the weights need not move" : "not faster";
+}
+
+}  // namespace wan::apps

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/options.h"
+#include "parallel/plan.h"
+
+namespace wan::apps {
+
+/// What a run is laid out on.
+struct MachineSize {
+  int ranks = 1;
+  std::uint64_t memory_bytes = 0;                       ///< of each rank's GPU, or its share of the host's
+  std::optional<std::uint64_t> host_memory_bytes = {};  ///< of each GPU's rank; empty: not known
+};
+
+/// One way to lay a run out, and what speaks against it.
+struct LayoutCandidate {
+  comm::GridShape grid;
+  bool dit_fsdp = false;
+  bool t5_fsdp = false;
+  bool offload_model = false;
+  std::string refusal;                  ///< by the model's heads or the user's options; empty: allowed
+  std::int64_t bytes = 0;               ///< per rank, at the most
+  std::int64_t missing_bytes = 0;       ///< of them, beyond what can be used
+  std::int64_t host_bytes = 0;          ///< page-locked, per rank
+  std::int64_t missing_host_bytes = 0;  ///< of them, beyond what can be used
+  double item_s = 0;                    ///< expected of the planned request, on H200s
+  double items_per_hour = 0;            ///< of all groups together
+
+  bool is_allowed() const { return refusal.empty(); }
+  bool fits() const { return missing_bytes <= 0 && missing_host_bytes <= 0; }
+  std::string describe_weights() const;  ///< "sharded, one expert on the host"
+};
+
+/// All candidates, the one to prefer first, and the one that a run takes.
+struct LayoutChoice {
+  std::vector<LayoutCandidate> candidates;
+  std::size_t chosen = 0;
+
+  const LayoutCandidate& taken() const { return candidates.at(chosen); }
+  /// Why candidate `index` was not taken, or "chosen".
+  std::string reason(std::size_t index, parallel::Objective objective) const;
+};
+
+/// Weighs every layout that the ranks allow: cfg x ulysses in groups of each size, the weights whole,
+/// sharded, or with one expert on the host. Taken is the first that is allowed and fits, groups of the size
+/// that the objective prefers coming first (the largest for latency, the smallest for throughput), and in a
+/// group weights whole before sharded before one expert on the host. If none fits, the smallest in memory is
+/// taken. Throws UsageError for wishes that no layout grants.
+LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
+                           const parallel::PlanInput& model);
+
+/// `model` with a candidate's layout and residency.
+parallel::PlanInput plan_input_of(parallel::PlanInput model, const LayoutCandidate& candidate);
+
+}  // namespace wan::apps

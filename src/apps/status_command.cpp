@@ -1,0 +1,85 @@
+#include "apps/status_command.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <exception>
+#include <optional>
+
+#include "batch/batch_status.h"
+#include "batch/status_report.h"
+#include "batch/text.h"
+#include "core/check.h"
+
+namespace wan::apps {
+namespace {
+
+constexpr const char* help =
+    "Shows how a batch stands, running or stopped, from the files in its output folder alone.\n\n"
+    "  wan_batch status [--json] OUT\n\n"
+    "Items done, failed, running and open; who works on what; items per hour and time left. --json prints it "
+    "all "
+    "as one\n"
+    "JSON object. Only reads; may take a few seconds to see whether a process elsewhere is alive. A manifest "
+    "named\n"
+    "'status' is given as ./status.\n";
+
+struct StatusOptions {
+  std::string folder;
+  bool as_json = false;
+  bool help = false;
+};
+
+StatusOptions parse(std::span<const std::string> arguments) {
+  StatusOptions options;
+  for (const std::string& argument : arguments) {
+    if (argument == "--help" || argument == "-h") {
+      options.help = true;
+    } else if (argument == "--json") {
+      options.as_json = true;
+    } else if (argument.starts_with('-')) {
+      fail<UsageError>("unknown option '{}' of wan_batch status; there are --json and --help",
+                       batch::printable(argument, 80));
+    } else if (!options.folder.empty()) {
+      fail<UsageError>("two folders are given: '{}' and '{}'", batch::printable(options.folder),
+                       batch::printable(argument));
+    } else {
+      options.folder = argument;
+    }
+  }
+  if (options.folder.empty() && !options.help)
+    fail<UsageError>("wan_batch status needs the output folder of a batch: wan_batch status OUT");
+  return options;
+}
+
+void print_status(std::span<const std::string> arguments) {
+  const StatusOptions options = parse(arguments);
+  if (options.help) {
+    fmt::print("{}", help);
+    return;
+  }
+  const batch::BatchStatus status = batch::read_status(options.folder);
+  fmt::print("{}", options.as_json ? batch::status_json(status, options.folder)
+                                   : batch::status_text(status, options.folder));
+}
+
+}  // namespace
+
+bool is_status_command(std::span<const std::string> arguments) {
+  return !arguments.empty() && arguments.front() == "status";
+}
+
+int run_status_command(std::span<const std::string> arguments) noexcept {
+  try {
+    print_status(arguments.subspan(1));
+    return static_cast<int>(ExitCode::done);
+  } catch (const UsageError& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return static_cast<int>(ExitCode::usage);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return static_cast<int>(ExitCode::failure);
+  }
+}
+
+}  // namespace wan::apps

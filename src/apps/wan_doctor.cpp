@@ -1,0 +1,4 @@
+#include "apps/doctor_program.h"
+#include "apps/program_main.h"
+
+int main(int argc, char** argv) { return wan::apps::run_program(argc, argv, wan::apps::run_doctor_program); }

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "doctor/finding.h"
+
+namespace wan::doctor {
+
+/// Every file and tensor of a checkpoint, from headers alone: a finding for each part, with its size.
+std::vector<Finding> check_checkpoint(const std::filesystem::path& root);
+
+}  // namespace wan::doctor

@@ -1,0 +1,23 @@
+#pragma once
+
+#include "parallel/plan.h"
+
+namespace wan::parallel {
+
+/// Seconds that an item is expected to take on a group with one H200 per rank, in bf16, by phase. What is
+/// done once for a run is not in it: reading the checkpoint, and the text encoder's weights.
+struct ItemTime {
+  double text_s = 0;
+  double encode_s = 0;  ///< 0 without an image
+  double swap_s = 0;    ///< of the experts between host and GPU
+  double denoise_s = 0;
+  double decode_s = 0;
+  double write_s = 0;  ///< H.264 on the host
+  double total_s() const { return text_s + encode_s + swap_s + denoise_s + decode_s + write_s; }
+};
+
+/// From the sizes alone: video, steps, layout, where the weights lie. The sources of the figures are named in
+/// the implementation.
+ItemTime expected_item_time(const PlanInput& input);
+
+}  // namespace wan::parallel

@@ -1,0 +1,72 @@
+"""wan_batch status: how a batch stands, from its files, while it runs and after it was killed."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+from cli_case import CHECKPOINT, DONE, SMALL, USAGE, CliCase, environment
+
+
+class Status(CliCase):
+    def status(self) -> dict:
+        result = self.run_program("status", "--json", self.out)
+        self.assertEqual(result.code, DONE, result)
+        self.assertEqual(result.err, "", "MPI was started, or something is wrong")
+        return json.loads(result.out)
+
+    def test_of_a_finished_batch(self):
+        manifest = self.manifest("id,image,prompt", "one,good.png,A white cat", "bad,absent.png,A white cat", "two,good.png,A dog")
+        self.run_batch(manifest, "--shard", "0/2")
+        status = self.status()
+        self.assertEqual([status[key] for key in ("state", "rows", "done", "failed", "open")], ["stopped", 3, 2, 0, 1])
+        self.run_batch(manifest)
+        result = self.run_program("status", self.out)
+        self.assertEqual(result.code, DONE, result)
+        self.assertEqual(result.made, set())
+        self.assertIn("finished", result.out)
+        self.assertIn("items       3: 2 done, 1 failed, 0 running, 0 open", result.out)
+        self.assertIn("bad  image: ", result.out)
+        self.assertIn("some items failed (exit code 3)", result.out)
+        status = self.status()
+        self.assertEqual([status[key] for key in ("rows", "done", "failed", "running", "open")], [3, 2, 1, 0, 0])
+        self.assertGreater(status["items_per_hour_overall"], 0)
+        self.assertEqual(status["failures"][0]["id"], "bad")
+        self.assertEqual(status["last_run"]["exit_code"], 3)
+
+    def test_of_a_running_and_a_killed_batch(self):
+        manifest = self.manifest("id,image,prompt,sample_steps", "one,good.png,A white cat,2", "two,good.png,A black cat,1000",
+                                 "three,good.png,A dog,2")
+        process = subprocess.Popen(self.command("--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, manifest), cwd=self.folder,
+                                   env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 60
+            while not (self.out / ".claims" / "two.claim").exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            status = self.status()
+            self.assertEqual([status[key] for key in ("state", "rows", "done", "running", "open")], ["running", 3, 1, 1, 1])
+            worker = status["workers"][0]
+            self.assertEqual((worker["id"], worker["alive"], worker["pid"]), ("two", True, process.pid))
+            self.assertIsNone(process.poll())
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait(timeout=60)
+        status = self.status()
+        self.assertEqual([status[key] for key in ("state", "done", "running", "open")], ["stopped", 1, 0, 2])
+        self.assertEqual([(worker["id"], worker["alive"]) for worker in status["workers"]], [("two", False)])
+
+    def test_usage(self):
+        for arguments, fragments in (((), ("status OUT",)), (("absent",), ("absent", "not a folder")), (("a", "b"), ("'a' and 'b'",)),
+                                     (("--jsn", "a"), ("--jsn", "--json")), ((self.folder,), ("nothing in",))):
+            with self.subTest(arguments=arguments):
+                self.assert_usage_error(self.run_program("status", *arguments), *fragments)
+        result = self.run_program("status", "--help")
+        self.assertEqual(result.code, DONE, result)
+        self.assertIn("wan_batch status [--json] OUT", result.out)
+
+    def test_a_manifest_of_that_name(self):
+        self.manifest("id,image,prompt", "one,good.png,A white cat", name="status")
+        result = self.run_batch("./status")
+        self.assertEqual(result.code, DONE, result)
+        self.assertEqual(self.run_program("status").code, USAGE)
