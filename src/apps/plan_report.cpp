@@ -89,7 +89,7 @@ std::string candidate_lines(const PlanSubject& subject) {
                                  subject.objective == parallel::Objective::latency ? "latency" : "throughput",
                                  "the one to prefer first");
   text += fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8}  {:>7}  {}\n", "group", "layout",
-                      "experts' weights", "per rank", "s/item", "items/h", "");
+                      "experts' weights", "per rank", "s/item", "items/h", "why not");
   for (std::size_t i = 0; i < subject.choice.candidates.size(); ++i) {
     const LayoutCandidate& candidate = subject.choice.candidates[i];
     const std::string reason = subject.choice.reason(i, subject.objective);

@@ -241,7 +241,7 @@ class Plan(CliCase):
         self.assertEqual(result.made, set())
         for part in ("8 in 1 group of 8", "cfg2 x ulysses4", "1280*720, 81 frames, 40 steps", "chosen", "does not fit by"):
             self.assertIn(part, result.out)
-        result = self.run_program(*plan, "--objective", "throughput", self.good_manifest(), ranks=2)
+        result = self.run_program(*plan, "--objective", "throughput", "--size", "832*480", self.good_manifest(), ranks=2)
         self.assertEqual(result.code, DONE, result)
         self.assertIn("8 in 8 groups of 1", result.out)
         self.assertIn("page-locked for each rank", result.out)
