@@ -42,6 +42,11 @@ powers_up_to() {
   printf '%d' "$1"
 }
 
+fail() {
+  say "$*"
+  exit 1
+}
+
 # run_count N: the program on N ranks; the trace goes to $folder/gpus_N.
 run_count() {
   local count=$1 output=$folder/gpus_$1 launch
@@ -77,9 +82,9 @@ made=() failed=()
 for count in "${counts[@]}"; do
   run_count "$count" "$@"
   if [ "$exit_code" -eq 0 ]; then made+=("$folder/gpus_$count"); else failed+=("$count"); fi
-  say "$count GPUs: exit code $exit_code"
+  say "GPUs: $count, exit code $exit_code"
 done
-[ ${#made[@]} -gt 0 ] || die "no count ran to its end, so there is nothing to report; the messages are above"
+[ ${#made[@]} -gt 0 ] || fail "no count ran to its end, so there is nothing to report; the messages are above"
 "$project/jobs/analysis.sh" report "${made[@]}" -o "$folder/report.html"
 say "report: $folder/report.html"
-[ ${#failed[@]} -eq 0 ] || die "failed on ${failed[*]} GPUs; the messages are above"
+[ ${#failed[@]} -eq 0 ] || fail "failed with GPUs: ${failed[*]}; the messages are above"
