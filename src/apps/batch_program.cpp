@@ -98,6 +98,12 @@ ExitCode BatchProgram::run() {
   }
   device_ = choose_device(*world_, mpi_, options_);
   input_ = read_run_input(*world_, options_, device_.compute.on_gpu());
+  if (options_.shard && input_.rows.empty()) {
+    log_->info("{}: shard {}/{} of {} row{} is empty: nothing to do", batch::printable(input_.manifest_name),
+               options_.shard->index, options_.shard->count, input_.whole_rows,
+               input_.whole_rows == 1 ? "" : "s");
+    return ExitCode::done;
+  }
   const int ranks = options_.plan ? options_.gpus.value_or(mpi_.size()) : mpi_.size();
   agree(*world_, [&] {
     plan_ = describe_model(input_, options_, device_.compute.on_gpu());
@@ -181,8 +187,11 @@ void BatchProgram::check_environment() {
 
 std::string BatchProgram::headline() const {
   const int groups = mpi_.size() / layout_.guided.group_size;
-  return fmt::format("{}: {} item{}, {} rank{} in {} group{}, {}{}{} on {}", input_.checkpoint.task.name,
-                     input_.rows.size(), input_.rows.size() == 1 ? "" : "s", mpi_.size(),
+  const std::string shard = options_.shard ? fmt::format(" (shard {}/{} of {})", options_.shard->index,
+                                                         options_.shard->count, input_.whole_rows)
+                                           : "";
+  return fmt::format("{}: {} item{}{}, {} rank{} in {} group{}, {}{}{} on {}", input_.checkpoint.task.name,
+                     input_.rows.size(), input_.rows.size() == 1 ? "" : "s", shard, mpi_.size(),
                      mpi_.size() == 1 ? "" : "s", groups, groups == 1 ? "" : "s",
                      parallel::describe(layout_.guided), layout_.dit_fsdp ? ", weights sharded" : "",
                      layout_.offload_model ? ", one expert on the host" : "", device_.name());

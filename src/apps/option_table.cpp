@@ -67,6 +67,21 @@ std::string parse_task(std::string_view text) {
   return std::string(parse_word(text, tasks));
 }
 
+/// "I/N": shard I, from 0, of N.
+batch::Shard parse_shard(std::string_view text) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos)
+    fail<ValueError>("'{}' is not a shard; write I/N, for example 0/8", text);
+  batch::Shard shard;
+  shard.count = parse_integer(text.substr(slash + 1), 1, batch::max_manifest_rows);
+  shard.index = parse_integer(text.substr(0, slash), 0, batch::max_manifest_rows);
+  if (shard.index >= shard.count) {
+    fail<ValueError>("there is no shard {} of {}: they count from 0, the last one is {}/{}", shard.index,
+                     shard.count, shard.count - 1, shard.count);
+  }
+  return shard;
+}
+
 /// FFmpeg's name of an encoder; whether it is there is for the encoder to say.
 std::string parse_codec(std::string_view text) {
   const auto allowed = [](char c) {
@@ -103,6 +118,10 @@ constexpr OptionEntry table[] = {
     {input, "manifest", Takes::value, "FILE",
      "CSV or JSON lines with columns image and prompt; the same as the bare argument",
      [](Options& o, std::string_view text) { o.manifest = parse_path(text); }},
+    {input, "shard", Takes::value, "I/N",
+     "only the manifest's rows whose 0-based number leaves I when divided by N; seeds and ids stay those of "
+     "the whole manifest, so that array tasks can share it and one output folder",
+     [](Options& o, std::string_view text) { o.shard = parse_shard(text); }},
     {input, "image", Takes::value, "FILE", "one request without a manifest: its image",
      [](Options& o, std::string_view text) { o.image = parse_path(text); }},
     {input, "prompt", Takes::value, "TEXT", "one request without a manifest: its prompt",

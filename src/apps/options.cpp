@@ -19,6 +19,8 @@ void check_consistency(const Options& options) {
         "a manifest ({}) and a single request (--image, --prompt, --save-file) exclude each other",
         options.manifest->string());
   }
+  if (options.shard && !options.manifest)
+    fail<UsageError>("--shard selects rows of a manifest, and no manifest is given; leave --shard out");
   if (single && !options.prompt) {
     fail<UsageError>("{} is given without --prompt; a single request needs its text",
                      options.image ? "--image" : "--save-file");

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "batch/manifest.h"
 #include "core/log.h"
 #include "core/parse_value.h"
 #include "kernels/attention.h"
@@ -36,6 +37,7 @@ struct Options {
 
   // Input: either a manifest or one request given by prompt, with an image where the task takes one.
   std::optional<std::filesystem::path> manifest;
+  std::optional<batch::Shard> shard;  ///< of the manifest's rows; empty: all of them
   std::optional<std::filesystem::path> image;
   std::optional<std::string> prompt;
   std::optional<std::filesystem::path> save_file;  ///< of the one request; ends in .mp4

@@ -64,10 +64,13 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   if (options.manifest) {
     const std::string text = on_rank_0(world, [&] { return batch::read_manifest(*options.manifest); });
     agree(world, [&] { input.rows = batch::parse_manifest(text, *options.manifest, kind); });
+    input.whole_rows = std::ssize(input.rows);
+    if (options.shard) batch::keep_shard(input.rows, *options.shard);
     input.manifest_name = options.manifest->string();
   } else if (options.prompt) {
     agree(world, [&] {
       input.rows.push_back(single_row(options, kind));
+      input.whole_rows = 1;
       engine::require_prompt("--prompt", input.rows.front().prompt);
     });
   }

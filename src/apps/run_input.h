@@ -13,7 +13,8 @@ namespace wan::apps {
 /// What the command line leads to before anything is computed: the same on all ranks.
 struct RunInput {
   checkpoint::CheckpointFolder checkpoint;
-  std::vector<batch::ManifestRow> rows;  ///< none when a plan is asked for without a request
+  std::vector<batch::ManifestRow> rows;  ///< of the shard; may be none, as when a plan needs no request
+  std::int64_t whole_rows = 0;           ///< of all shards
   RequestOverrides overrides;            ///< the command line's, without the seed
   batch::RunSettings settings;
   std::string manifest_name;  ///< for records; empty for a single request

@@ -226,6 +226,10 @@ std::vector<ManifestRow> parse_manifest(std::string_view text, const std::filesy
   return rows;
 }
 
+void keep_shard(std::vector<ManifestRow>& rows, const Shard& shard) {
+  std::erase_if(rows, [&](const ManifestRow& row) { return row.index % shard.count != shard.index; });
+}
+
 std::vector<ManifestRow> load_manifest(const std::filesystem::path& path, TaskKind task) {
   return parse_manifest(read_manifest(path), path, task);
 }

@@ -44,6 +44,17 @@ std::string read_manifest(const std::filesystem::path& path);
 std::vector<ManifestRow> parse_manifest(std::string_view text, const std::filesystem::path& path,
                                         TaskKind task);
 
+/// A share of a manifest's rows: those whose index leaves `index` when divided by `count`.
+struct Shard {
+  std::int64_t index = 0;  ///< 0..count-1
+  std::int64_t count = 1;
+  bool operator==(const Shard&) const = default;
+};
+
+/// Leaves a shard's rows, each with the index, line and id that it has in the whole manifest. There may be
+/// none.
+void keep_shard(std::vector<ManifestRow>& rows, const Shard& shard);
+
 /// read_manifest and parse_manifest in one.
 std::vector<ManifestRow> load_manifest(const std::filesystem::path& path, TaskKind task);
 

@@ -96,6 +96,26 @@ class Batches(CliCase):
         self.assertEqual(list(self.out.rglob("*.h5")), [])
         self.assertEqual(sorted(self.traced_items(trace)), names, "an item was made twice or not at all")
 
+    def test_shards_make_what_the_whole_manifest_makes(self):
+        manifest = self.manifest("id,image,prompt", *[f"item{n},good.png,A white cat" for n in range(5)])
+        for shard in ("0/2", "1/2"):
+            result = self.run_batch(manifest, "--shard", shard)
+            self.assertEqual(result.code, DONE, result)
+        shards = self.records()
+        self.assertEqual([shards[f"item{n}"]["parameters"]["seed"] for n in range(5)], [7, 8, 9, 10, 11])
+        self.assertEqual([shards[f"item{n}"]["manifest"]["line"] for n in range(5)], [2, 3, 4, 5, 6])
+        result = self.run_batch(manifest)
+        self.assertEqual(result.code, DONE, result)
+        self.assertIn("5 of 5 done (5 from before)", result.out)
+
+    def test_an_empty_shard_has_nothing_to_do(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                result = self.run_batch(self.good_manifest(), "--shard", "1/2", ranks=ranks)
+                self.assertEqual(result.code, DONE, result)
+                self.assertIn("shard 1/2 of 1 row is empty: nothing to do", result.err)
+                self.assertEqual(result.made, set())
+
     def traced_items(self, index: Path) -> list[str]:
         try:
             import h5py

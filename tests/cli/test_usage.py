@@ -74,6 +74,7 @@ class Options(CliCase):
             (("--head-chunks", "3"), ("--head-chunks 3", "4 heads")),
             (("--time-limit", "01:00:00"), ("--time-limit", "not built yet")),
             (("--task", "t2v-A14B"), ("t2v-A14B", "i2v")),
+            (("--shard", "2/2"), ("--shard", "no shard 2 of 2", "1/2")),
             (("--size",), ("--size", "needs a value")),
         ]
         for arguments, fragments in cases:

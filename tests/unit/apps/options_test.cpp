@@ -277,6 +277,21 @@ TEST(Options, SingleRequest) {
             "option --save-file: 'a.avi' does not end in .mp4");
 }
 
+TEST(Options, Shard) {
+  EXPECT_FALSE(parse_with({}).shard);
+  EXPECT_EQ(parse_with({"--shard", "2/6"}).shard, (batch::Shard{.index = 2, .count = 6}));
+  EXPECT_EQ(parse_with({"--shard=0/1"}).shard, (batch::Shard{.index = 0, .count = 1}));
+  EXPECT_EQ(message_with({"--shard", "3"}), "option --shard: '3' is not a shard; write I/N, for example 0/8");
+  EXPECT_EQ(message_with({"--shard", "4/4"}),
+            "option --shard: there is no shard 4 of 4: they count from 0, the last one is 3/4");
+  EXPECT_EQ(message_with({"--shard", "0/0"}), "option --shard: 0 is not between 1 and 1000000");
+  EXPECT_EQ(message_with({"--shard", "-1/4"}), "option --shard: -1 is not between 0 and 1000000");
+  EXPECT_EQ(message_with({"--shard", "/4"}), "option --shard: '' is not a whole number");
+  EXPECT_EQ(message_with({"--shard", "1/2/3"}), "option --shard: '2/3' is not a whole number");
+  EXPECT_EQ(message_of({"--ckpt-dir", "c", "--prompt", "x", "--image", "a.png", "--shard", "0/2"}),
+            "--shard selects rows of a manifest, and no manifest is given; leave --shard out");
+}
+
 TEST(Options, WhatARunNeeds) {
   EXPECT_EQ(message_of({"rows.csv"}),
             "--ckpt-dir is missing: the folder of the checkpoint in the official layout");

@@ -216,6 +216,27 @@ TEST(Resolve, RowBeatsCommandLineBeatsDefault) {
   EXPECT_EQ(request(1).seed, 0) << "the sum wraps instead of overflowing";
 }
 
+TEST(Shard, RowsKeepTheirPlaceInTheWholeManifest) {
+  const auto whole = parse("image,prompt\na.png,a\n,b\nc.png,c\nd.png,d\ne.png,e\n");
+  std::vector<std::string> ids;
+  for (std::int64_t shard = 0; shard < 2; ++shard) {
+    auto rows = whole;
+    keep_shard(rows, {.index = shard, .count = 2});
+    for (const ManifestRow& row : rows) {
+      EXPECT_EQ(row.index % 2, shard);
+      const ManifestRow& same = whole[static_cast<std::size_t>(row.index)];
+      EXPECT_EQ(row.id, same.id);
+      EXPECT_EQ(row.line, same.line);
+      EXPECT_EQ(row.error.has_value(), row.index == 1) << "a bad row belongs to one shard, like any other";
+      ids.push_back(row.id);
+    }
+  }
+  EXPECT_EQ(ids.size(), whole.size());
+  auto rows = whole;
+  keep_shard(rows, {.index = 5, .count = 6});
+  EXPECT_TRUE(rows.empty());
+}
+
 TEST(Text, QuotesForTheShell) {
   EXPECT_EQ(shell_quote("a-b_1.png"), "a-b_1.png");
   EXPECT_EQ(shell_quote(""), "''");
