@@ -127,7 +127,7 @@ class Cluster:
         wait_until(lambda: "UP" in self._quiet("scontrol", "ping"), 30, "slurmctld does not answer", self._check)
         for node in ("n1", "n2"):
             self._start_daemon(f"slurmd.{node}", "slurmd", "-D", "-f", str(self.conf), "-N", node)
-        wait_until(lambda: self._quiet("sinfo", "-h", "-N", "-o", "%T").split() == ["idle", "idle"], 60, "the nodes do not come up",
+        wait_until(lambda: self._quiet("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 2, 60, "the nodes do not come up",
                    self._check)
 
     def _write_configuration(self) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from cluster import Unavailable  # noqa: E402  (needs the path)
-from slurm_case import PROGRAM, cluster  # noqa: E402
+from cluster import Unavailable
+from slurm_case import PROGRAM, cluster
 
-MODULES = ["test_scripts", "test_requeue", "test_failures"]
+MODULES = ["test_style", "test_scripts", "test_requeue", "test_failures"]
 SKIPPED = 77
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
-from cli_case import CHECKPOINT, PROGRAM, PROJECT, SMALL, png  # noqa: E402  (needs the path)
+from cli_case import CHECKPOINT, PROGRAM, PROJECT, SMALL, png
 
-from cluster import Cluster, Unavailable, fields_of, wait_until  # noqa: E402
+from cluster import Cluster, Unavailable, fields_of, wait_until
 
 SCRIPTS = PROJECT / "slurm"
 STOPPED_EARLY = 85
@@ -141,7 +141,7 @@ def ranks_of(job: Job) -> dict[int, int]:
     number = job.fields()["JobId"].encode()
     for process in Path("/proc").iterdir():
         try:
-            if not process.name.isdecimal() or os.readlink(process / "exe") != os.path.realpath(PROGRAM):
+            if not process.name.isdecimal() or (process / "exe").readlink() != PROGRAM.resolve():
                 continue
             variables = dict(word.partition(b"=")[::2] for word in (process / "environ").read_bytes().split(b"\0"))
         except OSError:
