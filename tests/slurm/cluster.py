@@ -62,19 +62,19 @@ PartitionName=batch Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
 """
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """Slurm cannot be run here; the message says why."""
 
 
 class Cluster:
-    """Started by the constructor, stopped by stop(). Throws Unavailable, or RuntimeError when a daemon does not come up."""
+    """Started by the constructor, stopped by stop(). Throws UnavailableError, or RuntimeError when a daemon does not come up."""
 
     def __init__(self) -> None:
         if os.geteuid() != 0:
-            raise Unavailable("a Slurm that runs jobs of several users needs root")
+            raise UnavailableError("a Slurm that runs jobs of several users needs root")
         missing = [name for name in (*DAEMONS, "sbatch") if shutil.which(name, path=search_path()) is None]
         if missing:
-            raise Unavailable(f"not installed: {', '.join(missing)} (tests/slurm/setup.sh installs them)")
+            raise UnavailableError(f"not installed: {', '.join(missing)} (tests/slurm/setup.sh installs them)")
         self.folder = Path(tempfile.mkdtemp(prefix="wan_slurm_"))
         self.folder.chmod(0o755)
         self.conf = self.folder / "slurm.conf"
@@ -158,7 +158,7 @@ class Cluster:
         wait_until((place / "socket").exists, 30, "munged does not come up", self._check)
 
     def _start_daemon(self, name: str, *command: str) -> None:
-        with open(self.folder / f"{name}.log", "ab") as log:
+        with (self.folder / f"{name}.log").open("ab") as log:
             self.daemons[name] = subprocess.Popen(command, env=self.environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                                   start_new_session=True, cwd=self.folder)
 

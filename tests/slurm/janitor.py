@@ -22,7 +22,7 @@ def belongs(process: Path, folder: str) -> bool:
         links = [process / "cwd", *(process / "fd").iterdir()]
         for link in links:
             with contextlib.suppress(OSError):
-                if os.readlink(link).startswith(folder + "/"):
+                if str(link.readlink()).startswith(folder + "/"):
                     return True
     return False
 

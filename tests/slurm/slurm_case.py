@@ -2,7 +2,6 @@
 
 import atexit
 import json
-import os
 import pwd
 import shutil
 import subprocess
@@ -17,8 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
 from cli_case import CHECKPOINT, PROGRAM, PROJECT, SMALL, png
-
-from cluster import Cluster, Unavailable, fields_of, wait_until
+from cluster import Cluster, UnavailableError, fields_of, wait_until
 
 SCRIPTS = PROJECT / "slurm"
 STOPPED_EARLY = 85
@@ -81,7 +79,7 @@ class SlurmCase(unittest.TestCase):
     def setUpClass(cls):
         try:
             cluster()
-        except Unavailable as reason:
+        except UnavailableError as reason:
             raise unittest.SkipTest(str(reason)) from reason
 
     def setUp(self):

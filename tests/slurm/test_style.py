@@ -1,7 +1,9 @@
 """The batch scripts as text: they parse, shellcheck finds nothing, and what they promise Slurm is the same in all of them."""
 
+import importlib.util
 import shutil
 import subprocess
+import sys
 import unittest
 
 from slurm_case import PROJECT, SCRIPTS
@@ -19,6 +21,14 @@ class Style(unittest.TestCase):
             self.skipTest("shellcheck is not installed (tests/slurm/setup.sh does)")
         done = subprocess.run(["shellcheck", "-x", *scripts], cwd=PROJECT, capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_ruff_finds_nothing(self):
+        if importlib.util.find_spec("ruff") is None:
+            self.skipTest("ruff is not installed (jobs/setup.sh does)")
+        command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--ignore=D,ANN", "--config",
+                   PROJECT / "analysis" / "pyproject.toml", PROJECT / "tests" / "slurm"]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_jobs_ask_for_the_same(self):
         self.assertEqual(len(JOBS), 5)
