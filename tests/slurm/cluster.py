@@ -133,6 +133,8 @@ class Cluster:
     def _write_configuration(self) -> None:
         host = socket.gethostname().split(".")[0]
         self.conf.write_text(SLURM_CONF.format(host=host, ports=free_ports(3), folder=self.folder, cores=CORES, gpus=GPUS))
+        # No job is put into a control group; named here because slurmd would look for one, in vain in a container or chroot.
+        (self.folder / "cgroup.conf").write_text(f"CgroupPlugin=cgroup/v1\nCgroupMountpoint={self.folder}/cgroup\n")
         devices = self._make_devices()
         where = f"File={devices}" if devices else f"Count={GPUS}"
         (self.folder / "gres.conf").write_text(f"AutoDetect=off\nNodeName=n[1-2] Name=gpu {where}\n")
