@@ -77,7 +77,7 @@ class Scripts(SlurmCase):
             self.assertIn(f"{len(made[index])} of {len(made[index])} done", task.text())
         records = self.records()
         self.assertEqual(set(records), {f"row{row}" for row in range(rows)})
-        runs = {index: {records[name]["run"]["run"] for name in names} for index, names in made.items()}
+        runs = {index: {records[name]["run"] for name in names} for index, names in made.items()}
         self.assertEqual([len(run) for run in runs.values()], [1] * 6, "a task's rows were made by another task")
         self.assertEqual(len(set.union(*runs.values())), 6)
 
