@@ -6,13 +6,14 @@ import time
 
 from slurm_case import SlurmCase, ranks_of
 
-LONG = 100_000  # steps: the run outlasts the test
+ROWS, LONG = 4, 1000  # steps: the run outlasts the test
 
 
 class DeadRank(SlurmCase):
     def check_killed_rank(self, launcher: str, named: str) -> None:
         """Kills rank 3 of 4, on the second of two nodes, amid the steps."""
-        job = self.submit("i2v_multinode.sh", self.arguments(self.manifest(1, LONG)), ("--ntasks-per-node=2",), {"WAN_LAUNCHER": launcher})
+        arguments = self.arguments(self.manifest(ROWS, LONG))
+        job = self.submit("i2v_multinode.sh", arguments, ("--ntasks-per-node=2",), {"WAN_LAUNCHER": launcher})
         job.wait_for(lambda: "checkpoint loaded" in job.text() and len(ranks_of(job)) == 4, "four ranks at work")
         time.sleep(1)
         os.kill(ranks_of(job)[3], signal.SIGKILL)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import re
+import time
 import unittest
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from slurm_case import STOPPED_EARLY, Job, SlurmCase, cluster, wait_until
 # (script, launcher, sbatch options): two ranks each, so that all have the layout of the run they are compared with.
 PLACES = [("i2v_2gpu.sh", "srun", ()), ("i2v_multinode.sh", "mpirun", ("--ntasks-per-node=1",)),
           ("i2v_multinode.sh", "srun", ("--ntasks-per-node=1",)), ("i2v_2gpu.sh", "mpirun", ())]
-STEPS = 300  # of the long item
-STOPS = int(os.environ.get("WAN_SLURM_STOPS", "4"))  # besides the one that comes from Slurm itself
+STEPS = 120  # of the long item
+STOPS = int(os.environ.get("WAN_SLURM_STOPS", "5"))
+WAVE = 5  # jobs at a time
 
 
 def fingerprint(out: Path) -> dict[str, str]:
@@ -32,17 +34,30 @@ def steps_in_flight(out: Path) -> int:
 class RealStops(SlurmCase):
     """wan_batch on the toy model; row1 is the long one."""
 
-    def rows(self) -> Path:
+    def rows(self, steps: int = STEPS, size: str = "192*192") -> Path:
         path = self.folder / "rows.csv"
-        path.write_text("id,image,prompt,sample_steps\nrow0,good.png,A white cat,2\n" f"row1,good.png,A black cat,{STEPS}\n"
-                        "row2,good.png,A dog,2\n")
+        path.write_text("id,image,prompt,sample_steps,size,frame_num\nrow0,good.png,A white cat,2,64*64,5\n"
+                        f"row1,good.png,A black cat,{steps},{size},9\nrow2,good.png,A dog,2,64*64,5\n")
         return path
 
-    def start(self, index: int, *options: str) -> tuple[Job, Path]:
-        script, launcher, of_place = PLACES[index % len(PLACES)]
+    def start(self, index: int) -> tuple[Job, Path]:
+        script, launcher, options = PLACES[index % len(PLACES)]
         out = self.folder / f"out{index}"
-        job = self.submit(script, [*self.arguments(self.rows(), out), "--save-latents"], (*of_place, *options), {"WAN_LAUNCHER": launcher})
+        job = self.submit(script, [*self.arguments(self.rows(), out), "--save-latents"], options, {"WAN_LAUNCHER": launcher})
         return job, out
+
+    def signal_each_at_its_step(self, wave: list[tuple[int, Job, Path]]) -> None:
+        waiting = list(wave)
+        deadline = time.monotonic() + 180
+        while waiting:
+            self.assertLess(time.monotonic(), deadline, [job.text() for _, job, _ in waiting])
+            due = [one for one in waiting if steps_in_flight(one[2]) >= one[0]]
+            for one in due:
+                one[1].signal("USR1")
+                waiting.remove(one)
+            for _, job, _ in waiting:
+                self.assertNotIn("exit code", job.text(), "the job ended before its step came")
+            time.sleep(0.05)
 
     def check_same_bytes(self, job: Job, out: Path, expected: dict[str, str]) -> None:
         self.assert_completed(job)
@@ -53,26 +68,35 @@ class RealStops(SlurmCase):
         self.assertEqual(fingerprint(out), expected, job.text())
 
     def test_stopped_jobs_go_on_and_end_with_the_same_bytes(self):
-        reference, whole = self.start(-len(PLACES))
-        # Slurm sends the signal 100 s before the limit of 120 s.
-        by_slurm, out_by_slurm = self.start(0, "--time=2", "--signal=B:USR1@105")
-        stopped = [(by_slurm, out_by_slurm)]
+        reference, whole = self.start(0)
         random.seed(5)
-        moments = [random.randint(1, STEPS - 20) for _ in range(STOPS)]
-        for first in range(0, STOPS, 4):
-            wave = [(moment, *self.start(1 + first + place)) for place, moment in enumerate(moments[first:first + 4])]
-            for moment, job, out in sorted(wave, key=lambda one: one[0]):
-                job.wait_for(lambda out=out, moment=moment: steps_in_flight(out) >= moment, f"step {moment}")
-                job.signal("USR1")
-            stopped += [(job, out) for _, job, out in wave]
-            for _, job, _ in wave:
-                job.wait(timeout_s=180)
-        self.assert_completed(reference.wait(timeout_s=180))
+        moments = [random.randint(1, STEPS * 3 // 4) for _ in range(STOPS)]
+        stopped = []
+        for first in range(0, STOPS, WAVE):
+            wave = [(moment, *self.start(1 + first + place)) for place, moment in enumerate(moments[first:first + WAVE])]
+            self.signal_each_at_its_step(wave)
+            stopped += [(job.wait(timeout_s=240), out) for _, job, out in wave]
+        self.assert_completed(reference.wait())
         expected = fingerprint(whole)
         self.assertEqual(len(expected), 6)
         for job, out in stopped:
             with self.subTest(job=job.id):
-                self.check_same_bytes(job.wait(timeout_s=180), out, expected)
+                self.check_same_bytes(job, out, expected)
+
+    def test_slurms_own_signal_before_the_time_limit(self):
+        script, _, options = PLACES[1]
+        job = self.submit(script, self.arguments(self.rows(1000, "352*352")), ("--time=5", "--signal=B:USR1@60", *options))
+        job.wait_for(lambda: steps_in_flight(self.out) >= 20, "step 20")
+        cluster().ask("scontrol", "update", f"JobId={job.id}", "TimeLimit=1")
+        # Slurm looks at time limits every 30 s.
+        job.wait_for(lambda: "told to stop (SIGUSR1)" in job.text(), "signal", timeout_s=70)
+        job.wait_for(lambda: "requeueing" in job.text(), "requeue")
+        self.assertEqual(steps_in_flight(self.out), 0, "the first start's claim is still there")
+        gained = int(re.search(r"stopped early: (\d+) steps", job.text())[1])
+        self.assertGreaterEqual(gained, 20)
+        job.wait_for(lambda: steps_in_flight(self.out) > 0, "second start at work", timeout_s=60)
+        self.assertGreaterEqual(steps_in_flight(self.out), gained - 2, "the item began anew")  # row0 has two
+        self.assertEqual(job.restarts, 1)
 
     def test_a_start_that_gains_no_step_is_not_requeued(self):
         arguments = [*self.arguments(self.rows()), "--time-limit", "00:00:01"]
