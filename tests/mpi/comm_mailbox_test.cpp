@@ -6,6 +6,7 @@
 #include "comm/mailbox.h"
 #include "comm/mpi.h"
 #include "core/clock.h"
+#include "wan/error.h"
 
 namespace wan::comm {
 namespace {

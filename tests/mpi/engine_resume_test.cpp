@@ -4,6 +4,7 @@
 #include <fstream>
 #include <numeric>
 
+#include "core/check.h"
 #include "core/file.h"
 #include "mpi/engine_fixture.h"
 
@@ -35,15 +36,19 @@ class ScriptedControl final : public test::NoControl {
 /// A scratch folder that all ranks share.
 class SharedFolder {
  public:
-  explicit SharedFolder(test::RankWorld& ranks) {
+  explicit SharedFolder(test::RankWorld& ranks) : ranks_(ranks) {
     std::array<char, 256> name{};
     if (ranks.rank() == 0) (folder_ / "").string().copy(name.data(), name.size() - 1);
     ranks.world().broadcast(std::as_writable_bytes(std::span(name)), 0).wait();
     path_ = name.data();
   }
+  SharedFolder(const SharedFolder&) = delete;
+  SharedFolder& operator=(const SharedFolder&) = delete;
+  ~SharedFolder() { ranks_.world().barrier().wait(); }  // others may still read in rank 0's folder
   std::filesystem::path operator/(const char* name) const { return path_ / name; }
 
  private:
+  test::RankWorld& ranks_;
   test::TempDir folder_;
   std::filesystem::path path_;
 };
