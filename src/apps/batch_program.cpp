@@ -21,6 +21,7 @@
 #include "batch/runner.h"
 #include "batch/summary.h"
 #include "batch/text.h"
+#include "comm/mailbox.h"
 #include "comm/mpi.h"
 #include "core/check.h"
 #include "core/clock.h"
@@ -36,6 +37,10 @@ namespace {
 
 constexpr double start_timeout_s = 600;
 constexpr double step_timeout_s = 120;
+// What an item must gain for other groups to join: as long as that takes, NCCL's connecting on GPUs most of
+// it.
+constexpr double join_worth_gpu_s = 5;
+constexpr double join_worth_cpu_s = 0.5;
 // Between items ranks wait as long as the others work: for the leader's next order, and for the other groups
 // at the end. A rank that dies meanwhile is the launcher's to notice.
 constexpr double no_timeout_s = 1e9;
@@ -43,8 +48,10 @@ constexpr double no_timeout_s = 1e9;
 /// One run of the program on one rank.
 class BatchProgram {
  public:
-  BatchProgram(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments)
+  BatchProgram(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments,
+               StopSignals& stop_signals)
       : mpi_(mpi),
+        stop_signals_(stop_signals),
         arguments_(arguments.begin(), arguments.end()),
         world_(comm::make_mpi_world(mpi, {.timeout_s = start_timeout_s})) {}
 
@@ -58,6 +65,7 @@ class BatchProgram {
   void load_engine();
   batch::GroupCounts work_through(const batch::RunContext& context);
   void make_control_groups();
+  void connect_groups();
   batch::RunContext make_context();
   void warn_of_mojibake() const;
   std::vector<std::string> command_again() const;
@@ -65,9 +73,12 @@ class BatchProgram {
   void check_environment();
   std::string headline() const;
   std::string places() const;
+  std::string stop_reason();
 
   const comm::MpiEnvironment& mpi_;
+  StopSignals& stop_signals_;
   std::vector<std::string> arguments_;
+  double age_at_start_s_ = process_age_s();  ///< of the process, when clock_ began
   Stopwatch clock_;
   std::unique_ptr<comm::Communicator> world_;
   Options options_;
@@ -80,6 +91,7 @@ class BatchProgram {
   std::unique_ptr<RunCommunicators> communicators_;
   std::unique_ptr<comm::Communicator> meeting_;  ///< all ranks, at the end
   std::unique_ptr<comm::Communicator> orders_;   ///< a group's leader to its ranks
+  std::unique_ptr<comm::Mailbox> mailbox_;       ///< between the leaders, where there are several groups
   std::unique_ptr<engine::WanEngine> engine_;
   PhaseEvent load_;
 };
@@ -187,6 +199,10 @@ void BatchProgram::check_environment() {
     media::require_video_codec(options_.codec);
     batch::require_writable_place(options_.output_dir, options_.save_file ? "--save-file" : "--output-dir");
     if (options_.trace) batch::require_writable_place(trace_index().parent_path(), "--trace");
+    if (options_.run_record) {
+      batch::require_writable_place(std::filesystem::absolute(*options_.run_record).parent_path(),
+                                    "--run-record");
+    }
   });
 }
 
@@ -225,7 +241,13 @@ batch::RunContext BatchProgram::make_context() {
                             .group_count = mpi_.size() / layout_.guided.group_size,
                             .world_rank = mpi_.rank(),
                             .timing = {},
-                            .stop_requested = nullptr,
+                            .stop_requested = [this] { return stop_signals_.have_come(); },
+                            .elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); },
+                            .time_limit_s = options_.time_limit_s,
+                            .checkpoint_interval_s = options_.checkpoint_interval_s,
+                            .join_worth_s = device_.compute.on_gpu() ? join_worth_gpu_s : join_worth_cpu_s,
+                            .on_gpu = device_.compute.on_gpu(),
+                            .run_record = options_.run_record.value_or(std::filesystem::path()),
                             .log = log_.get()};
   return context;
 }
@@ -255,6 +277,14 @@ std::string BatchProgram::places() const {
   return text;
 }
 
+std::string BatchProgram::stop_reason() {
+  if (stop_signals_.have_come()) return fmt::format("stopped: {} came", stop_signals_.name());
+  if (options_.time_limit_s)
+    return fmt::format("stopped: the time limit of {} is near",
+                       batch::format_duration(*options_.time_limit_s));
+  return "stopped: another rank was told to";
+}
+
 void BatchProgram::load_engine() {
   if (std::getenv("OMP_NUM_THREADS") == nullptr)
     at::set_num_threads(threads_per_rank(mpi_));  // NOLINT(concurrency-mt-unsafe)
@@ -277,11 +307,28 @@ void BatchProgram::load_engine() {
                                                                   .gpu = device_.gpu},
                                             std::move(communicators), clock_);
   });
+  connect_groups();
   std::vector<std::string> prompts;
   for (const batch::ManifestRow& row : input_.rows)
     if (!row.error) prompts.push_back(row.prompt);
   engine_->expect_prompts(prompts);
   load_.wall_s = clock_.elapsed_s() - load_.start_s;
+}
+
+/// Lets leaders write to each other, and groups without work join others unless the user wants groups of a
+/// certain shape.
+void BatchProgram::connect_groups() {
+  if (mpi_.size() == layout_.guided.group_size) return;
+  mailbox_ = comm::make_mpi_mailbox(*world_);
+  if (!options_.join_groups || options_.cfg_size || options_.ulysses_size) return;
+  const double timeout_s = options_.collective_timeout_s.value_or(step_timeout_s);
+  const int widest = communicators_->prepare_teams(layout_, timeout_s);
+  engine_->allow_teams(
+      [this, timeout_s](int width) {
+        return communicators_->make_team(engine_->communicators(), width, plan_.transformer.num_heads,
+                                         timeout_s);
+      },
+      widest);
 }
 
 /// This rank's part in its group's items, with trace and progress where they belong.
@@ -315,7 +362,11 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   if (trace) listening.push_back(trace.get());
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
-  return batch::run_group(*engine_, *orders_, input_.rows, context, observers);
+  batch::TeamBoard teams;
+  if (mailbox_ && orders_->rank() == 0) {
+    teams = batch::TeamBoard(*mailbox_, context.group_index, context.group_count, context.origin.ranks);
+  }
+  return batch::run_group(*engine_, *orders_, input_.rows, context, observers, teams);
 }
 
 ExitCode BatchProgram::run_batch() {
@@ -335,6 +386,7 @@ ExitCode BatchProgram::run_batch() {
   log_->detail("run {}: {}", context.origin.run, headline());
   log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);
   const batch::GroupCounts mine = work_through(context);
+  if (mine.stopped) log_->info("{}", stop_reason());
   const batch::RunResult result =
       batch::finish_run(*meeting_, mine, input_.rows, context, input_.checkpoint.task);
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
@@ -346,8 +398,9 @@ ExitCode BatchProgram::run_batch() {
 
 }  // namespace
 
-ExitCode run_batch_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
-  return BatchProgram(mpi, arguments).run();
+ExitCode run_batch_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments,
+                           StopSignals& stop_signals) {
+  return BatchProgram(mpi, arguments, stop_signals).run();
 }
 
 }  // namespace wan::apps

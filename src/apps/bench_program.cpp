@@ -143,7 +143,7 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
   }
   agree(*world_, [&] { trace_ = make_trace(arguments); });
   observer_ = std::make_unique<BenchObserver>(trace_.get());
-  reporter_ = std::make_unique<engine::StepReporter>(group_, monitor_.get(), clock_, *observer_);
+  reporter_ = std::make_unique<engine::StepReporter>(group_, 0, monitor_.get(), clock_, *observer_);
   result_.gpus = mpi_.size();
   result_.gpu_model = device_.name();
   result_.precision = device_.compute.type == at::kBFloat16 ? "exact" : "fp32";
@@ -236,16 +236,19 @@ void BenchProgram::measure_encode(engine::VaeStage& vae) {
   constexpr int warmup_frames = 9;  // every shape of chunk occurs in as many
   const at::Tensor image =
       at::rand({3, options_.bench.size.height, options_.bench.size.width}, at::kFloat) * 2 - 1;
-  vae.encode_image(image, warmup_frames);
+  vae.encode_image(image, warmup_frames, *group_.vae);
   at::Tensor latent;  // [16, frames, height, width]
-  result_.vae_encode_s = phase("encode", [&] { latent = vae.encode_image(image, options_.bench.frame_num); });
+  result_.vae_encode_s =
+      phase("encode", [&] { latent = vae.encode_image(image, options_.bench.frame_num, *group_.vae); });
   std::vector<std::int64_t> mask_shape = latent_shape(condition_channels - latent_channels);
   condition_ = at::cat({at::zeros(mask_shape, latent.options()), latent}, 0);
 }
 
 void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
   const int steps = options_.bench.warmup + options_.bench.steps;
-  const engine::DenoiseInput input{.noise = at::randn(latent_shape(latent_channels), at::kFloat),
+  const engine::DenoiseInput input{.start = {.steps_done = 0,
+                                             .latent = at::randn(latent_shape(latent_channels), at::kFloat),
+                                             .history = {}},
                                    .condition = condition_,
                                    .context = contexts_[0],
                                    .negative_context = contexts_[1],
@@ -258,13 +261,14 @@ void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
   at::Tensor latent;
   phase("denoise", [&] {
     reporter_->begin_steps(steps);
-    latent = denoise.run(input, [&](const sample::StepRequest& step, const sample::Prediction& /*prediction*/,
-                                    const at::Tensor& /*local_tokens*/, const engine::StepTimes& times) {
-      result_.peak_allocated_bytes =
-          std::max(result_.peak_allocated_bytes, times.memory.peak_allocated_bytes);
-      note_memory("after a step");
-      reporter_->report(step, times);
-    });
+    latent = denoise.run(input, group_,
+                         [&](const sample::StepRequest& step, const sample::Prediction& /*prediction*/,
+                             const at::Tensor& /*local_tokens*/, const engine::StepTimes& times) {
+                           result_.peak_allocated_bytes =
+                               std::max(result_.peak_allocated_bytes, times.memory.peak_allocated_bytes);
+                           note_memory("after a step");
+                           reporter_->report(step, times);
+                         });
   });
   if (!latent.isfinite().all().item<bool>()) {
     throw Error(
@@ -276,9 +280,9 @@ void BenchProgram::measure_decode(engine::VaeStage& vae) {
   std::vector<std::int64_t> warmup_shape = latent_shape(latent_channels);
   warmup_shape[1] = std::min<std::int64_t>(warmup_shape[1], 3);
   const auto drop = [](const at::Tensor& /*frames*/) {};
-  vae.decode(at::randn(warmup_shape, at::kFloat), drop);
+  vae.decode(at::randn(warmup_shape, at::kFloat), *group_.vae, 0, drop);
   const at::Tensor latent = at::randn(latent_shape(latent_channels), at::kFloat);
-  result_.vae_decode_s = phase("decode", [&] { vae.decode(latent, drop); });
+  result_.vae_decode_s = phase("decode", [&] { vae.decode(latent, *group_.vae, 0, drop); });
 }
 
 /// The steps that count, of all ranks of rank 0's group.
@@ -335,8 +339,7 @@ void BenchProgram::measure() {
                                                                       .compute = device_.compute,
                                                                       .attention = options_.attention},
                                                group_);
-    vae = std::make_unique<engine::VaeStage>(engine::synthetic_vae(model_.vae), device_.compute.device,
-                                             *group_.vae);
+    vae = std::make_unique<engine::VaeStage>(engine::synthetic_vae(model_.vae), device_.compute.device);
   });
   result_.weights_bytes_per_gpu = static_cast<std::uint64_t>(denoise->weight_bytes());
   begin_item();

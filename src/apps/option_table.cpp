@@ -229,8 +229,19 @@ constexpr OptionEntry table[] = {
      [](Options& o, std::string_view text) { o.resume = !parse_switch(text); }},
     {running, "retry-failed", Takes::nothing, "", "try again what an earlier run recorded as failed",
      [](Options& o, std::string_view text) { o.retry_failed = parse_switch(text); }},
-    {running, "time-limit", Takes::value, "HH:MM:SS", "stop in time, to go on with the next run"},
-    {running, "checkpoint-interval", Takes::value, "MIN", "save the item in flight that often"},
+    {running, "time-limit", Takes::value, "HH:MM:SS",
+     "save the item in flight and stop in time, with exit code 85; as sbatch takes it: MM, D-HH:MM too",
+     [](Options& o, std::string_view text) { o.time_limit_s = parse_time_limit(text); }},
+    {running, "checkpoint-interval", Takes::value, "MIN",
+     "save the item in flight that often; 0: after every step (default: 5)",
+     [](Options& o, std::string_view text) {
+       o.checkpoint_interval_s = 60 * parse_real(text, 0, longest_timeout_s);
+     }},
+    {running, "join-groups", Takes::optional, "on|off",
+     "groups without work join their neighbours in what is left (default: on)",
+     [](Options& o, std::string_view text) { o.join_groups = parse_switch(text); }},
+    {running, "run-record", Takes::value, "FILE", "write the run's record (OUT/run.json) to FILE as well",
+     [](Options& o, std::string_view text) { o.run_record = parse_path(text); }},
     {running, "collective-timeout", Takes::value, "S",
      "seconds after which a rank that does not answer ends the run (default: 600 at start, then 120)",
      [](Options& o, std::string_view text) {
@@ -272,8 +283,6 @@ constexpr OptionEntry doctor_entries[] = {
 
 constexpr NotBuilt not_built[] = {
     {"precision", "fast"},
-    {"time-limit", ""},
-    {"checkpoint-interval", ""},
     {"blocks-on-host", ""},
 };
 

@@ -1,6 +1,7 @@
 #include "apps/options.h"
 
 #include <sstream>
+#include <vector>
 
 #include "apps/option_parser.h"
 #include "apps/option_table.h"
@@ -65,6 +66,38 @@ ParsedCommandLine parse_options(std::span<const std::string> arguments) {
   result.options = options.apply(given);
   check_consistency(result.options);
   return result;
+}
+
+double parse_time_limit(std::string_view text) {
+  constexpr std::int64_t most = 1'000'000;
+  const auto wrong = [&] {
+    fail<ValueError>("'{}' is no time such as 30 (minutes), 01:30:00 or 1-12:00:00", text);
+  };
+  std::string_view rest = text;
+  std::int64_t days = 0;
+  const std::size_t dash = rest.find('-');
+  const bool has_days = dash != std::string_view::npos;
+  std::vector<std::int64_t> numbers;
+  try {
+    if (has_days) {
+      days = parse_integer(rest.substr(0, dash), 0, most);
+      rest.remove_prefix(dash + 1);
+    }
+    for (std::size_t colon = 0; colon != std::string_view::npos; rest.remove_prefix(colon + 1)) {
+      colon = rest.find(':');
+      numbers.push_back(parse_integer(rest.substr(0, colon), 0, most));
+      if (colon == std::string_view::npos) break;
+    }
+  } catch (const ValueError&) {
+    wrong();
+  }
+  if (numbers.size() > 3) wrong();
+  // With days the first number is hours; without, one number is minutes, two are minutes and seconds.
+  if (!has_days && numbers.size() < 3) numbers.insert(numbers.begin(), 0);
+  numbers.resize(3);
+  const std::int64_t seconds = ((days * 24 + numbers[0]) * 60 + numbers[1]) * 60 + numbers[2];
+  if (seconds < 1) fail<ValueError>("the time limit is zero");
+  return static_cast<double>(seconds);
 }
 
 std::string help_text() {

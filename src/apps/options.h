@@ -75,6 +75,10 @@ struct Options {
   bool dry_run = false;
   bool resume = true;
   bool retry_failed = false;
+  std::optional<double> time_limit_s;  ///< of the job, from the program's start
+  double checkpoint_interval_s = 300;
+  bool join_groups = true;
+  std::optional<std::filesystem::path> run_record;
   std::optional<double> collective_timeout_s;
   LogLevel log_level = LogLevel::normal;
 
@@ -106,5 +110,8 @@ std::string help_text();
 /// A number of bytes with its unit: "48GiB", "141 GB", "512M" (K, M, G and T alone are binary). Throws
 /// ValueError.
 std::uint64_t parse_bytes(std::string_view text);
+
+/// Seconds of a time as sbatch takes it: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS. Throws ValueError.
+double parse_time_limit(std::string_view text);
 
 }  // namespace wan::apps

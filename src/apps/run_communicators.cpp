@@ -1,6 +1,7 @@
 #include "apps/run_communicators.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "comm/local.h"
 #include "comm/mpi.h"
@@ -72,25 +73,57 @@ std::unique_ptr<comm::Communicator> RunCommunicators::make_control(const std::ve
   return comm::make_mpi_group(world_, members, name, {.timeout_s = timeout_s});
 }
 
-std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(const std::vector<int>& members,
+std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(comm::Communicator& parent,
+                                                                       const std::vector<int>& members,
                                                                        const std::string& name,
                                                                        double timeout_s) {
   // All members of a group are in groups of one size, so all ranks come to the same choice. A rank alone
   // exchanges no tensors.
-  if (!device_.compute.on_gpu() || members.size() == 1) return make_control(members, name, timeout_s);
-  const int first_of_node = mpi_.rank() - mpi_.local_rank();
+  if (!device_.compute.on_gpu() || members.size() == 1) {
+    if (parent.size() == 1) return comm::make_local(name);
+    return comm::make_mpi_group(parent, members, name, {.timeout_s = timeout_s});
+  }
+  // Ranks of a node are consecutive, in the world and in each team.
+  const int first_of_node = parent.rank() - mpi_.local_rank();
   const bool on_one_node = std::ranges::all_of(members, [&](int member) {
     return member >= first_of_node && member < first_of_node + mpi_.local_size();
   });
-  return make_nccl(world_, members, name, timeout_s, watchdog_, on_one_node);
+  return make_nccl(parent, members, name, timeout_s, watchdog_, on_one_node);
 }
 
 parallel::GroupCommunicators RunCommunicators::make_group(const RunLayout& layout, double timeout_s) {
   const auto make = [&](const std::vector<int>& members, const std::string& name) {
     return name == "group" ? make_control(members, name, timeout_s)
-                           : make_for_tensors(members, name, timeout_s);
+                           : make_for_tensors(world_, members, name, timeout_s);
   };
   return parallel::make_group_communicators(layout.guided, layout.unguided, world_.rank(), make);
+}
+
+int RunCommunicators::prepare_teams(const RunLayout& layout, double timeout_s) {
+  int widest = 1;
+  for (int width = 2; width * layout.guided.group_size <= world_.size(); width *= 2) {
+    const int team_size = width * layout.guided.group_size;
+    const int first = world_.rank() / team_size * team_size;
+    const bool is_complete = first + team_size <= world_.size();
+    std::vector<int> members(static_cast<std::size_t>(is_complete ? team_size : 1));
+    std::iota(members.begin(), members.end(), is_complete ? first : world_.rank());
+    auto team = make_control(members, fmt::format("team of {}", width), timeout_s);
+    if (is_complete) teams_.insert_or_assign(width, std::move(team));
+    widest = width;
+  }
+  return widest;
+}
+
+parallel::GroupCommunicators RunCommunicators::make_team(const parallel::GroupCommunicators& base, int width,
+                                                         std::int64_t heads, double timeout_s) {
+  comm::Communicator& team = *teams_.at(width);
+  const auto make = [&](const std::vector<int>& members, const std::string& name) {
+    if (name != "group") return make_for_tensors(team, members, name, timeout_s);
+    return comm::make_mpi_group(team, members, name, {.timeout_s = timeout_s});
+  };
+  const auto shape = parallel::choose_team_shape(team.size(), heads);
+  WAN_CHECK(shape.has_value(), "no layout of {} ranks for {} heads", team.size(), heads);
+  return parallel::make_team_communicators(base, shape->guided, shape->unguided, team.rank(), make);
 }
 
 }  // namespace wan::apps

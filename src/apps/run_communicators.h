@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,14 +32,27 @@ class RunCommunicators {
   /// take. Collective over the world. Throws UsageError if NCCL cannot be initialised.
   parallel::GroupCommunicators make_group(const RunLayout& layout, double timeout_s);
 
+  /// Prepares for teams of 2, 4, ... groups: a control communicator for each that is complete. Collective
+  /// over the world. Returns the width of the widest.
+  int prepare_teams(const RunLayout& layout, double timeout_s);
+
+  /// Everything for the team of `width` groups around this rank's group, whose own communicators are `base`.
+  /// Collective over that team; on GPUs NCCL connects only then, so that a run that needs no team pays for
+  /// none. Throws as make_group() does.
+  parallel::GroupCommunicators make_team(const parallel::GroupCommunicators& base, int width,
+                                         std::int64_t heads, double timeout_s);
+
  private:
-  std::unique_ptr<comm::Communicator> make_for_tensors(const std::vector<int>& members,
+  /// `members`: ranks of `parent`.
+  std::unique_ptr<comm::Communicator> make_for_tensors(comm::Communicator& parent,
+                                                       const std::vector<int>& members,
                                                        const std::string& name, double timeout_s);
 
   const comm::MpiEnvironment& mpi_;
   comm::Communicator& world_;
   const RunDevice& device_;
-  std::shared_ptr<comm::Watchdog> watchdog_;  ///< where there are GPUs to watch
+  std::shared_ptr<comm::Watchdog> watchdog_;                  ///< where there are GPUs to watch
+  std::map<int, std::unique_ptr<comm::Communicator>> teams_;  ///< for control messages, by width
 };
 
 }  // namespace wan::apps

@@ -28,8 +28,7 @@ trace::RunAttributes run_attributes(const TraceRun& run) {
 
 }  // namespace
 
-TraceObserver::TraceObserver(const TraceRun& run)
-    : log_(run.log), task_(run.task), layout_(run.layout), ranks_(static_cast<std::size_t>(run.ranks)) {
+TraceObserver::TraceObserver(const TraceRun& run) : log_(run.log), task_(run.task), layout_(run.layout) {
   const std::filesystem::path folder = run.index.parent_path() / run.index.stem();
   const std::filesystem::path file = folder / fmt::format("{}-g{:02}.h5", run.run, run.group_index);
   try {
@@ -59,7 +58,7 @@ void TraceObserver::on_phase(const PhaseEvent& event) {
 
 void TraceObserver::on_step(const StepEvent& event) {
   step_.push_back(event);
-  if (step_.size() < ranks_) return;
+  if (step_.size() < static_cast<std::size_t>(event.group_ranks)) return;
   guarded([&](trace::TraceWriter& writer) { writer.add_steps(step_); });
   step_.clear();
 }

@@ -50,7 +50,6 @@ class TraceObserver final : public batch::ItemObserver {
   Log* log_;
   Task task_;
   std::string layout_;
-  std::size_t ranks_;
   std::unique_ptr<trace::TraceWriter> writer_;
   std::vector<StepEvent> step_;  ///< the ranks' rows of the step that is being reported
 };

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <condition_variable>
 #include <csignal>
 #include <cstring>
@@ -30,6 +31,13 @@ constexpr int max_generation = 1000;  // bounds the search when a folder is tamp
 constexpr int largest_gap = 4;
 constexpr std::string_view owner_prefix = ".owner-";
 constexpr std::size_t counter_digits = 16;
+constexpr std::size_t progress_columns = 256;  // fixed, so that a line is replaced in place
+
+std::string progress_line(const json& fields) {
+  std::string text = fields.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (text.size() > progress_columns) text = "{}";
+  return fmt::format("{:<{}}\n", text, progress_columns);
+}
 
 std::string counter_text(std::uint64_t count) { return fmt::format("{:0{}}\n", count, counter_digits); }
 
@@ -37,17 +45,15 @@ std::string counter_text(std::uint64_t count) { return fmt::format("{:0{}}\n", c
 std::string owner_text(const ClaimOwner& owner) {
   const json fields{{"host", owner.host}, {"pid", owner.pid},         {"job", owner.job},
                     {"run", owner.run},   {"machine", owner.machine}, {"token", owner.token}};
-  return counter_text(0) + fields.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-}
-
-bool is_token(std::string_view text) {
-  return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+  return counter_text(0) + fields.dump(-1, ' ', false, json::error_handler_t::replace) + "\n" +
+         progress_line(json::object());
 }
 
 /// Nothing if the content is not an owner's: cut short by a crash, or not ours at all.
 std::optional<ClaimOwner> parse_owner(std::string_view content) {
   try {
-    const json fields = json::parse(content.substr(std::min(content.size(), counter_digits + 1)));
+    content.remove_prefix(std::min(content.size(), counter_digits + 1));
+    const json fields = json::parse(content.substr(0, content.find('\n')));
     ClaimOwner owner{.host = fields.at("host"),
                      .pid = fields.at("pid"),
                      .job = fields.at("job"),
@@ -87,10 +93,25 @@ bool is_there(const std::filesystem::path& path) {
   return ::lstat(path.c_str(), &status) == 0;
 }
 
+/// A process that has ended and whose parent has not asked for its exit code, which may take for ever: a
+/// container's first process need not be one that asks.
+bool is_zombie(std::int64_t pid) {
+  std::array<char, 512> text{};
+  const UniqueFd file(::open(fmt::format("/proc/{}/stat", pid).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return false;
+  const ssize_t size = ::read(file.get(), text.data(), text.size());
+  if (size <= 0) return false;
+  // "PID (NAME) STATE ...", and the name may hold brackets of its own.
+  const std::string_view stat(text.data(), static_cast<std::size_t>(size));
+  const std::size_t name_end = stat.rfind(')');
+  return name_end != std::string_view::npos && stat.substr(name_end).starts_with(") Z");
+}
+
 /// A process that this machine can see to be gone need not be waited for.
 bool is_gone(const ClaimOwner& owner, const ClaimOwner& self) {
-  return !self.machine.empty() && owner.machine == self.machine && owner.pid > 0 &&
-         ::kill(static_cast<pid_t>(owner.pid), 0) != 0 && errno == ESRCH;
+  if (self.machine.empty() || owner.machine != self.machine || owner.pid <= 0) return false;
+  if (::kill(static_cast<pid_t>(owner.pid), 0) != 0) return errno == ESRCH;
+  return is_zombie(owner.pid);
 }
 
 std::string this_machine() {
@@ -117,12 +138,17 @@ ClaimOwner ClaimOwner::this_process(std::string run, std::string job) {
           .token = random_token()};
 }
 
+std::filesystem::path owner_file(const std::filesystem::path& claims, std::string_view token) {
+  return claims / fmt::format("{}{}", owner_prefix, token);
+}
+
 /// Owns the owner file and bumps its counter until destroyed.
 class ClaimBoard::Heartbeat {
  public:
   Heartbeat(std::filesystem::path path, const std::string& text, std::chrono::milliseconds period)
       : path_(std::move(path)), period_(period) {
     create_file(path_, text);
+    progress_offset_ = static_cast<off_t>(text.size() - progress_columns - 1);
     file_ = UniqueFd(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!file_ || ::fstat(file_.get(), &status_) != 0) {
       fail("cannot open {}: {}", path_.string(), std::strerror(errno));
@@ -137,6 +163,11 @@ class ClaimBoard::Heartbeat {
     thread_.request_stop();
     thread_.join();
     ::unlink(path_.c_str());
+  }
+
+  /// Should it fail, whoever looks sees an older line.
+  void write_progress(std::string_view text) const noexcept {
+    if (::pwrite(file_.get(), text.data(), text.size(), progress_offset_) < 0) return;
   }
 
   const std::filesystem::path& path() const { return path_; }
@@ -160,6 +191,7 @@ class ClaimBoard::Heartbeat {
 
   std::filesystem::path path_;
   std::chrono::milliseconds period_;
+  off_t progress_offset_ = 0;
   UniqueFd file_;
   struct stat status_ {};
   std::jthread thread_;
@@ -183,18 +215,39 @@ bool Claim::is_held() const { return board_->is_held(id_, generation_); }
 ClaimBoard::ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing)
     : folder_(std::move(folder)), owner_(std::move(owner)), timing_(timing) {
   remove_orphans();
-  heartbeat_ = std::make_unique<Heartbeat>(owner_path(owner_.token), owner_text(owner_), timing_.heartbeat);
+  held_at_start_ = claimed_ids();
+  heartbeat_ =
+      std::make_unique<Heartbeat>(owner_file(folder_, owner_.token), owner_text(owner_), timing_.heartbeat);
 }
 
-ClaimBoard::~ClaimBoard() = default;
+ClaimBoard::~ClaimBoard() {
+  try {
+    remove_orphans();
+  } catch (const std::exception&) {
+    // What cannot be listed now is left to the next board.
+    return;
+  }
+}
+
+void ClaimBoard::show_progress(const std::optional<ClaimProgress>& progress) const noexcept {
+  try {
+    json fields = json::object();
+    if (progress) {
+      fields = {{"id", progress->id},
+                {"phase", progress->phase},
+                {"step", progress->step},
+                {"steps", progress->steps},
+                {"step_s", std::round(progress->step_s * 1e4) / 1e4}};
+    }
+    heartbeat_->write_progress(progress_line(fields));
+  } catch (const std::exception&) {
+    return;  // no memory for a line of text: there will be other trouble
+  }
+}
 
 std::filesystem::path ClaimBoard::link_path(const std::string& id, int generation) const {
   return folder_ /
          (generation == 0 ? fmt::format("{}.claim", id) : fmt::format("{}.claim.{}", id, generation));
-}
-
-std::filesystem::path ClaimBoard::owner_path(std::string_view token) const {
-  return folder_ / fmt::format("{}{}", owner_prefix, token);
 }
 
 bool ClaimBoard::is_ours(const std::filesystem::path& link) const {
@@ -222,10 +275,16 @@ int ClaimBoard::highest_generation(const std::string& id) const {
   return highest;
 }
 
-ClaimBoard::Life ClaimBoard::judge(const std::string& key, const std::string& content) {
-  if (const auto owner = parse_owner(content); owner && is_gone(*owner, owner_)) return Life::dead;
+/// An owner beats for all of its claims, so what is remembered is one sighting per owner, however many of its
+/// items were passed by.
+ClaimBoard::Life ClaimBoard::judge(const std::string& link, const std::string& content) {
+  const auto owner = parse_owner(content);
+  if (owner && is_gone(*owner, owner_)) return Life::dead;
+  // A run lives and dies as one: with one of its processes the launcher ends them all.
+  if (owner && !owner->run.empty() && owner->run == owner_.run) return Life::alive;
   const auto now = steady_clock::now();
-  const auto [found, is_new] = sightings_.try_emplace(key, Sighting{.content = content, .since = now});
+  const auto [found, is_new] =
+      sightings_.try_emplace(owner ? owner->token : link, Sighting{.content = content, .since = now});
   Sighting& sighting = found->second;
   if (!is_new && sighting.content != content) {
     sighting = Sighting{.content = content, .since = now, .has_beaten = true};
@@ -298,6 +357,21 @@ void ClaimBoard::release(const std::string& id, int generation) const noexcept {
   if (!is_held(id, generation)) return;
   // From the bottom: while the own link is there nobody else is owner. What cannot be removed goes stale.
   for (int link = 0; link <= generation; ++link) ::unlink(link_path(id, link).c_str());
+}
+
+std::vector<std::string> ClaimBoard::claimed_ids() const {
+  constexpr std::string_view mark = ".claim";
+  std::vector<std::string> ids;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+    const std::string name = entry.path().filename().string();
+    // Generations are digits after the mark; an id may hold the mark, so it is the last that counts.
+    const std::size_t end = name.rfind(mark);
+    if (end != std::string::npos && end > 0) ids.push_back(name.substr(0, end));
+  }
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
 }
 
 void ClaimBoard::remove_orphans() const {

@@ -15,11 +15,12 @@ namespace wan::batch {
 // Who works on what, for every group of every job that shares an output folder. Only link(), rename-free
 // unlink() and reads are used, so that it holds on shared file systems, without locks or a server.
 //
-// Each group's leader has one owner file, whose heartbeat counter a thread of its own bumps. To claim an item
-// is to link the owner file as `<id>.claim`, which only one of many can do. When an owner is dead, the item
-// is taken over by linking `<id>.claim.1` and so on: the highest link owns, and again only one can make it.
-// (Renaming over the dead claim would let a slow second taker rename over the first one's living claim.) An
-// owner that was only suspended sees the higher link and gives up.
+// Each group's leader has one owner file: a heartbeat counter that a thread of its own bumps, a line that
+// names the owner, and one of fixed width that tells how far it is. To claim an item is to link the owner
+// file as `<id>.claim`, which only one of many can do. When an owner is dead, the item is taken over by
+// linking `<id>.claim.1` and so on: the highest link owns, and again only one can make it. (Renaming over the
+// dead claim would let a slow second taker rename over the first one's living claim.) An owner that was only
+// suspended sees the higher link and gives up.
 
 /// Who holds a claim.
 struct ClaimOwner {
@@ -33,6 +34,18 @@ struct ClaimOwner {
   /// The calling process, with a new token.
   static ClaimOwner this_process(std::string run, std::string job);
 };
+
+/// How far an owner is with its item, for whoever looks at the folder from outside.
+struct ClaimProgress {
+  std::string id;
+  std::string phase;  ///< "denoise", "decode", ...; empty: not known yet
+  int step = 0;       ///< steps done
+  int steps = 0;
+  double step_s = 0;  ///< the last step's, 0 before the first
+};
+
+/// The owner file of a token in a folder of claims: there while the owner is alive or not yet found dead.
+std::filesystem::path owner_file(const std::filesystem::path& claims, std::string_view token);
 
 struct ClaimTiming {
   std::chrono::milliseconds heartbeat{5'000};
@@ -82,8 +95,8 @@ struct ClaimAttempt {
 /// One owner's view of the claims of an output folder. Used from one thread; the heartbeat has its own.
 class ClaimBoard {
  public:
-  /// Makes the owner file and starts the heartbeat. Removes owner files of dead processes of this machine.
-  /// Throws Error.
+  /// Makes the owner file and starts the heartbeat. Removes owner files of dead processes of this machine,
+  /// and so does the end of the board. Throws Error.
   ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing);
   ClaimBoard(const ClaimBoard&) = delete;
   ClaimBoard& operator=(const ClaimBoard&) = delete;
@@ -95,7 +108,15 @@ class ClaimBoard {
   /// the item still needs doing: its last owner may have finished it a moment before. Throws Error.
   ClaimAttempt try_claim(const std::string& id);
 
+  /// Ids that earlier owners held when this board was made, sorted. Those that turn out to be done are
+  /// to be claimed and released once: their owner died in between, and nobody else will look at them.
+  const std::vector<std::string>& held_at_start() const { return held_at_start_; }
+
   const ClaimOwner& owner() const { return owner_; }
+
+  /// Puts the owner's progress into its file, where others may read it; nothing: it has no item. Not flushed,
+  /// and no error if it fails.
+  void show_progress(const std::optional<ClaimProgress>& progress) const noexcept;
 
  private:
   friend class Claim;
@@ -108,21 +129,22 @@ class ClaimBoard {
   class Heartbeat;
 
   std::filesystem::path link_path(const std::string& id, int generation) const;
-  std::filesystem::path owner_path(std::string_view token) const;
   bool is_ours(const std::filesystem::path& link) const;
   bool make_link(const std::filesystem::path& link) const;
   int highest_generation(const std::string& id) const;
-  Life judge(const std::string& key, const std::string& content);
+  Life judge(const std::string& link, const std::string& content);
   ClaimAttempt take_over(const std::string& id, int generation, const std::string& content);
   std::vector<std::string> tokens_below(const std::string& id, int generation) const;
   bool is_held(const std::string& id, int generation) const;
   void release(const std::string& id, int generation) const noexcept;
   void remove_orphans() const;
+  std::vector<std::string> claimed_ids() const;
 
   std::filesystem::path folder_;
   ClaimOwner owner_;
   ClaimTiming timing_;
-  std::map<std::string, Sighting> sightings_;  ///< by file name
+  std::vector<std::string> held_at_start_;
+  std::map<std::string, Sighting> sightings_;  ///< by owner's token, or by link if it names none
   std::unique_ptr<Heartbeat> heartbeat_;
 };
 

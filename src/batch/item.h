@@ -33,8 +33,15 @@ struct RunContext {
   int group_count = 1;
   int world_rank = 0;
   ClaimTiming timing;
-  std::function<bool()> stop_requested;  ///< asked by the leader between items; may be empty
-  Log* log = nullptr;                    ///< may be null
+  std::function<bool()> stop_requested =
+      {};                                   ///< this rank was told to stop; asked between steps; may be empty
+  std::function<double()> elapsed_s = {};   ///< since the job began; needed with a time limit
+  std::optional<double> time_limit_s = {};  ///< of the job, which stops in time
+  double checkpoint_interval_s = 300;       ///< how often the item in flight is saved
+  double join_worth_s = 5;                  ///< what idle groups must save an item for them to join its group
+  bool on_gpu = false;
+  std::filesystem::path run_record = {};  ///< where run.json goes as well; may be empty
+  Log* log = nullptr;                     ///< may be null
 };
 
 enum class ItemStatus { done, failed, open };

@@ -41,16 +41,18 @@ void create_folder(const std::filesystem::path& path) {
 
 OutputFolder::OutputFolder(std::filesystem::path path) : path_(std::move(path)) {
   create_folder(path_);
-  if (::mkdir(claims().c_str(), 0777) != 0 && errno != EEXIST) {
-    fail<UsageError>("cannot write to the output folder {}: {}; choose another with --output-dir",
-                     printable(path_.string()), std::strerror(errno));
-  }
-  struct stat status {};
-  if (::lstat(claims().c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
-    fail<UsageError>("{} is in the way: it is not a folder; remove it", printable(claims().string()));
+  for (const std::filesystem::path& folder : {claims(), states()}) {
+    if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST) {
+      fail<UsageError>("cannot write to the output folder {}: {}; choose another with --output-dir",
+                       printable(path_.string()), std::strerror(errno));
+    }
+    struct stat status {};
+    if (::lstat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
+      fail<UsageError>("{} is in the way: it is not a folder; remove it", printable(folder.string()));
+    }
   }
   const std::string token = random_token();
-  for (const std::filesystem::path& folder : {path_, claims()}) {
+  for (const std::filesystem::path& folder : {path_, claims(), states()}) {
     const std::filesystem::path probe = folder / hidden_name("probe", token, text_suffix);
     try {
       create_file(probe, "");
@@ -93,10 +95,11 @@ void OutputFolder::remove_temporaries(std::string_view id, std::string_view toke
 }
 
 void OutputFolder::publish_text(const std::filesystem::path& target, std::string_view text,
-                                std::string_view token) const {
+                                std::string_view token, const std::function<void()>& check) const {
   const std::filesystem::path temporary = path_ / hidden_name(target.stem().string(), token, text_suffix);
   try {
     create_file(temporary, text);
+    if (check) check();
     publish_file(temporary, target);
   } catch (...) {
     ::unlink(temporary.c_str());
@@ -147,7 +150,11 @@ void create_file(const std::filesystem::path& path, std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = ::write(file.get(), text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("cannot write {}: {}", printable(path.string()), std::strerror(errno));
+    if (written < 0) {
+      const int error = errno;
+      ::unlink(path.c_str());
+      fail("cannot write {}: {}", printable(path.string()), std::strerror(error));
+    }
     text.remove_prefix(static_cast<std::size_t>(written));
   }
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,13 +17,14 @@ namespace wan::batch {
 /// ids by check_id(), tokens are random_token()'s.
 class OutputFolder {
  public:
-  /// Creates the folder (and its parents) if need be, and .claims in it. Throws UsageError naming the folder
-  /// and the reason when it cannot be created or written to. The folder itself may be a link; .claims may
-  /// not.
+  /// Creates the folder (and its parents) if need be, and .claims and .state in it. Throws UsageError naming
+  /// the folder and the reason when it cannot be created or written to. The folder itself may be a link;
+  /// those in it may not.
   explicit OutputFolder(std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path claims() const { return path_ / ".claims"; }
+  std::filesystem::path states() const { return path_ / ".state"; }
   std::filesystem::path video(std::string_view id) const;
   std::filesystem::path latents(std::string_view id) const;
   std::filesystem::path sidecar(std::string_view id) const;
@@ -34,8 +36,10 @@ class OutputFolder {
   void remove_temporaries(std::string_view id, std::string_view token) const;
 
   /// Replaces `target` (in this folder) by `text` in one step: written under a hidden name with `token`,
-  /// flushed, renamed. Throws Error.
-  void publish_text(const std::filesystem::path& target, std::string_view text, std::string_view token) const;
+  /// flushed, renamed. `check`, if given, is called before the rename and may throw to prevent it. Throws
+  /// Error.
+  void publish_text(const std::filesystem::path& target, std::string_view text, std::string_view token,
+                    const std::function<void()>& check = {}) const;
 
  private:
   std::filesystem::path path_;
@@ -56,7 +60,7 @@ std::vector<std::string> names_in(const std::filesystem::path& folder);
 /// Removes a file if it is there; throws Error when it is there and cannot be removed.
 void remove_file(const std::filesystem::path& path);
 
-/// Creates a file that is not there yet and writes `text` to it; throws Error.
+/// Creates a file that is not there yet and writes `text` to it; throws Error, and then leaves no file.
 void create_file(const std::filesystem::path& path, std::string_view text);
 
 }  // namespace wan::batch

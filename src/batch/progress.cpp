@@ -67,6 +67,7 @@ void Progress::on_item_start(const ItemStart& start) {
 }
 
 void Progress::on_item_end(const ItemOutcome& outcome) {
+  if (outcome.status == ItemStatus::open) return;  // put aside for a later run
   ++settled_;
   if (outcome.status == ItemStatus::failed) {
     ++failed_;

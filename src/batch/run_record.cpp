@@ -2,9 +2,12 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 
+#include "batch/abandoned.h"
+#include "batch/item_states.h"
 #include "batch/runner.h"
 #include "batch/text.h"
 #include "core/check.h"
+#include "core/file.h"
 #include "wan/version.h"
 
 namespace wan::batch {
@@ -63,22 +66,46 @@ std::string run_record(const RunCounts& counts, const RunContext& context) {
         {"failed", counts.failed},
         {"failed_before", counts.failed_before},
         {"open", counts.open}}},
+      {"steps_gained", counts.steps_gained},
   };
   return fields.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
+
+namespace {
+
+void write_run_record(const RunCounts& counts, const RunContext& context) {
+  const std::string text = run_record(counts, context);
+  const std::filesystem::path record = context.folder.path() / "run.json";
+  context.folder.publish_text(record, text, random_token());
+  remove_abandoned(context.folder, record, context.timing.stale_after);
+  if (!context.run_record.empty()) write_file_atomically(context.run_record, text);
+}
+
+/// A run that was killed just after it finished an item leaves the item's state behind.
+void clear_states(std::span<const ItemOutcome> outcomes, const RunContext& context) {
+  const ItemStates states(context.folder.states());
+  for (const ItemOutcome& outcome : outcomes) {
+    if (outcome.status == ItemStatus::done && states.has_record(outcome.id)) states.remove(outcome.id);
+  }
+}
+
+}  // namespace
 
 RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::span<const ManifestRow> rows,
                      const RunContext& context, const Task& task) {
   std::array<std::int64_t, 1> stopped{mine.stopped ? 1 : 0};
   world.all_reduce(std::span<std::int64_t>(stopped), comm::ReduceOp::max).wait();
+  std::array<std::int64_t, 1> steps_gained{mine.steps_gained};
+  world.all_reduce(std::span<std::int64_t>(steps_gained), comm::ReduceOp::sum).wait();
   RunResult result;
   std::exception_ptr error;
   if (world.rank() == 0) {
     try {
       result.outcomes = survey(rows, context, task);
       result.counts = count(result.outcomes, stopped[0] != 0);
-      context.folder.publish_text(context.folder.path() / "run.json", run_record(result.counts, context),
-                                  random_token());
+      result.counts.steps_gained = steps_gained[0];
+      write_run_record(result.counts, context);
+      clear_states(result.outcomes, context);
     } catch (...) {
       error = std::current_exception();
     }
@@ -95,6 +122,7 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::sp
                    .failed = numbers[2],
                    .failed_before = numbers[3],
                    .open = numbers[4],
+                   .steps_gained = steps_gained[0],
                    .stopped = stopped[0] != 0};
   return result;
 }

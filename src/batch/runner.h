@@ -6,6 +6,7 @@
 
 #include "batch/item.h"
 #include "batch/observer.h"
+#include "batch/team_board.h"
 #include "comm/communicator.h"
 #include "wan/engine.h"
 #include "wan/error.h"
@@ -16,18 +17,26 @@ namespace wan::batch {
 struct GroupCounts {
   std::int64_t made = 0;
   std::int64_t failed = 0;
-  bool stopped = false;  ///< a stop was requested before all items were settled
+  std::int64_t steps_gained = 0;  ///< denoising steps made and kept: in finished items and saved states
+  bool stopped = false;           ///< a stop was requested before all items were settled
 };
 
 /// Works through the manifest with one group: its leader (rank 0) claims the next item, tells the others, all
-/// run the engine, the leader publishes video, latents and, last, the sidecar. Ends when every row is settled
-/// or claimed by owners that are alive, or a stop is requested. A row's ItemError becomes its failure record;
-/// every other exception leaves, on all ranks: those that did not see it throw Error.
+/// run the engine, the leader publishes video, latents and, last, the sidecar. When every row is settled or
+/// claimed by owners that are alive, the group joins others of the run on `teams` in what they still do; ends
+/// when all groups have come that far. When a stop is requested or the time limit is near, the item in flight
+/// is saved and left. A row's ItemError becomes its failure record; every other exception leaves, on all
+/// ranks: those that did not see it throw Error.
 ///
 /// Collective over `group`; `rows`, and `context` but for group_index, are the same on all its ranks.
-/// `observer` is used on the leader only.
+/// `observer` and `teams` are used on the leader only.
 GroupCounts run_group(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
-                      const RunContext& context, ItemObserver& observer);
+                      const RunContext& context, ItemObserver& observer, TeamBoard& teams);
+
+/// Runs the engine for an order, on a rank that does not lead the item. An item that fails counts as
+/// finished: its leader answers for it.
+RunEnd take_part(Engine& engine, const Order& order, std::span<const ManifestRow> rows,
+                 const RunContext& context, ItemObserver& observer);
 
 /// The whole run's counts; every row is in exactly one of the first five.
 struct RunCounts {
@@ -36,6 +45,7 @@ struct RunCounts {
   std::int64_t failed = 0;         ///< tried by this run
   std::int64_t failed_before = 0;  ///< by an earlier run and not tried again
   std::int64_t open = 0;           ///< not settled: the run stopped, or another run that is alive works on it
+  std::int64_t steps_gained = 0;   ///< of all groups
   bool stopped = false;
   std::int64_t rows() const { return made + kept + failed + failed_before + open; }
 };
@@ -56,7 +66,8 @@ struct RunResult {
 };
 
 /// Collective over all ranks of the job after their run_group(): rank 0 surveys the output folder and writes
-/// OUT/run.json; every rank gets the same counts. Throws Error on all ranks if that fails on rank 0.
+/// OUT/run.json, and the same to `context.run_record` if that is set; every rank gets the same counts. Throws
+/// Error on all ranks if that fails on rank 0.
 RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::span<const ManifestRow> rows,
                      const RunContext& context, const Task& task);
 

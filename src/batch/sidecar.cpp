@@ -19,55 +19,12 @@ using nlohmann::json;
 constexpr std::uint64_t max_record_bytes = std::uint64_t{16} << 20;
 constexpr int record_format = 1;
 
-json to_json(const Parameters& parameters) {
-  const Request& request = parameters.request;
-  json fields{
-      {"task", parameters.task},
-      {"prompt", request.prompt},
-      {"negative_prompt", request.negative_prompt},
-      {"seed", request.seed},
-      {"seed_is_automatic", parameters.automatic_seed},
-      {"size", fmt::format("{}*{}", request.size.width, request.size.height)},
-      {"frame_num", request.frame_num},
-      {"sample_steps", request.sample_steps},
-      {"sample_shift", request.sample_shift},
-      {"sample_guide_scale", {request.guide_scale.low_noise, request.guide_scale.high_noise}},
-      {"boundary", request.boundary},
-      {"sample_solver", to_string(request.solver)},
-      {"noise_device", to_string(request.noise_device)},
-      {"fps", request.fps},
-      {"codec", request.codec},
-      {"crf", request.crf},
-  };
-  if (!request.image.empty()) {
-    fields["image"] = request.image.string();
-    fields["image_sha256"] = parameters.image_sha256;
-  }
-  return fields;
-}
-
 json to_json(const OutputFile& file, const std::filesystem::path& name) {
   return {{"file", name.string()}, {"bytes", file.bytes}, {"sha256", file.sha256}};
 }
 
 OutputFile output_from(const json& fields) {
   return {.bytes = fields.at("bytes").get<std::uint64_t>(), .sha256 = fields.at("sha256").get<std::string>()};
-}
-
-void add_origin(json& fields, const Origin& origin) {
-  fields["format"] = record_format;
-  fields["version"] = version();
-  fields["run"] = origin.run;
-  fields["host"] = origin.host;
-  fields["started"] = origin.started;
-  fields["ended"] = utc_now();
-  fields["ranks"] = origin.ranks;
-  if (!origin.manifest.empty()) fields["manifest"] = {{"file", origin.manifest}, {"line", origin.line}};
-}
-
-/// Paths and messages may hold bytes that are no UTF-8; a record must be written all the same.
-std::string dump(const json& fields) {
-  return fields.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
 std::string file_name_of(const json& fields) {
@@ -98,6 +55,48 @@ StoredRecord parse_record(const json& fields, const Parameters* wanted) {
 }
 
 }  // namespace
+
+json to_json(const Parameters& parameters) {
+  const Request& request = parameters.request;
+  json fields{
+      {"task", parameters.task},
+      {"prompt", request.prompt},
+      {"negative_prompt", request.negative_prompt},
+      {"seed", request.seed},
+      {"seed_is_automatic", parameters.automatic_seed},
+      {"size", fmt::format("{}*{}", request.size.width, request.size.height)},
+      {"frame_num", request.frame_num},
+      {"sample_steps", request.sample_steps},
+      {"sample_shift", request.sample_shift},
+      {"sample_guide_scale", {request.guide_scale.low_noise, request.guide_scale.high_noise}},
+      {"boundary", request.boundary},
+      {"sample_solver", to_string(request.solver)},
+      {"noise_device", to_string(request.noise_device)},
+      {"fps", request.fps},
+      {"codec", request.codec},
+      {"crf", request.crf},
+  };
+  if (!request.image.empty()) {
+    fields["image"] = request.image.string();
+    fields["image_sha256"] = parameters.image_sha256;
+  }
+  return fields;
+}
+
+void add_origin(json& fields, const Origin& origin) {
+  fields["format"] = record_format;
+  fields["version"] = version();
+  fields["run"] = origin.run;
+  fields["host"] = origin.host;
+  fields["started"] = origin.started;
+  fields["ended"] = utc_now();
+  fields["ranks"] = origin.ranks;
+  if (!origin.manifest.empty()) fields["manifest"] = {{"file", origin.manifest}, {"line", origin.line}};
+}
+
+std::string dump(const json& fields) {
+  return fields.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+}
 
 bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_content) {
   if (plain_file_size(path) != file.bytes) return false;
@@ -149,6 +148,7 @@ std::string to_json_text(const Sidecar& sidecar) {
               {"device", report.device},
               {"precision", report.precision},
               {"command", command_again(sidecar.parameters.request, sidecar.origin)}};
+  if (!sidecar.resumed_at.empty()) fields["resumed_at_steps"] = sidecar.resumed_at;
   add_origin(fields, sidecar.origin);
   return dump(fields);
 }

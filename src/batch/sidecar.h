@@ -35,6 +35,9 @@ struct Parameters {
 /// differ; an image that cannot be read any more is compared by file name.
 bool answers(const nlohmann::json& recorded, const Parameters& wanted);
 
+/// As the records hold them.
+nlohmann::json to_json(const Parameters& parameters);
+
 /// Where a record comes from.
 struct Origin {
   std::string run;  ///< run id
@@ -52,8 +55,9 @@ struct Sidecar {
   RequestReport report;
   OutputFile video;
   std::optional<OutputFile> latents;
-  double seconds = 0;
-  double gpu_seconds = 0;
+  double seconds = 0;           ///< of all runs that the item was with
+  double gpu_seconds = 0;       ///< likewise
+  std::vector<int> resumed_at;  ///< steps at which a run went on from a saved state
   Origin origin;
 };
 
@@ -66,6 +70,11 @@ struct FailureRecord {
   int rank = 0;  ///< in the world, of the leader that reports
   Origin origin;
 };
+
+/// Adds version, run, host and times to a record.
+void add_origin(nlohmann::json& fields, const Origin& origin);
+/// A record's text. Paths and messages may hold bytes that are no UTF-8; it is written all the same.
+std::string dump(const nlohmann::json& fields);
 
 std::string to_json_text(const Sidecar& sidecar);
 std::string to_json_text(const FailureRecord& failure);

@@ -28,4 +28,7 @@ std::string shell_quote(std::string_view argument);
 /// 32 hex digits from the system's random source.
 std::string random_token();
 
+/// Whether a text looks like one of random_token()'s.
+bool is_token(std::string_view text);
+
 }  // namespace wan::batch

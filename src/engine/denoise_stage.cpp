@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "dit/patchify.h"
+#include "parallel/layout.h"
 #include "parallel/tensor_bytes.h"
 
 namespace wan::engine {
@@ -17,6 +18,17 @@ at::Tensor own_tokens(const at::Tensor& tokens, const dit::SequenceShape& shape)
   const at::Tensor padded = at::constant_pad_nd(tokens, {0, 0, 0, shape.padded_tokens() - tokens.size(0)});
   return padded.narrow(0, shape.first_token(), shape.local_tokens)
       .clone(at::MemoryFormat::Contiguous);  // [local_tokens, features]; a view would keep all of it alive
+}
+
+/// The inverse: every rank's rows brought together into the latent [channels, frames, height, width].
+/// Collective over `ulysses`.
+at::Tensor gather_latent(const at::Tensor& local_tokens, comm::Communicator& ulysses,
+                         const kernels::TokenGrid& grid) {
+  const at::Tensor own = local_tokens.contiguous();  // [local_tokens, 64]
+  if (ulysses.size() == 1) return dit::unpatchify(own.narrow(0, 0, grid.tokens()), grid);
+  const at::Tensor all = at::empty({ulysses.size() * own.size(0), own.size(1)}, own.options());
+  ulysses.all_gather(parallel::bytes_of(own), parallel::writable_bytes_of(all)).wait();
+  return dit::unpatchify(all.narrow(0, 0, grid.tokens()), grid);  // [16, frames, height, width]
 }
 
 }  // namespace
@@ -75,21 +87,25 @@ DenoiseStage::ExpertState DenoiseStage::load(const ExpertModel& model) {
   return state;
 }
 
-DenoiseStage::Request DenoiseStage::make_request(const DenoiseInput& input) const {
-  const kernels::TokenGrid grid =
-      dit::token_grid(input.noise.size(1), input.noise.size(2), input.noise.size(3));
-  const parallel::PassCommunicators& passes = group_.passes(sample::is_guided(input.settings.guide_scale));
+DenoiseStage::Request DenoiseStage::make_request(const DenoiseInput& input,
+                                                 const parallel::GroupCommunicators& team) const {
+  const at::Tensor& latent = input.start.latent;
+  const kernels::TokenGrid grid = dit::token_grid(latent.size(1), latent.size(2), latent.size(3));
+  const parallel::PassCommunicators& passes = team.passes(sample::is_guided(input.settings.guide_scale));
   const checkpoint::TransformerConfig& model = config();
-  Request request{.input = input,
-                  .passes = passes,
-                  .compute = options_.compute,
-                  .grid = grid,
-                  .exchange = parallel::UlyssesExchange(*passes.ulysses, grid.tokens(), model.num_heads,
-                                                        model.head_dim(), options_.compute,
-                                                        passes.shape.ulysses > 1 ? options_.head_chunks : 1),
-                  .rotary = {},
-                  .condition = {},
-                  .texts = {}};
+  const bool is_own_group = team.group->size() == group_.group->size();
+  const int head_chunks = is_own_group ? options_.head_chunks
+                                       : parallel::choose_head_chunks(model.num_heads, passes.shape.ulysses);
+  Request request{
+      .input = input,
+      .passes = passes,
+      .compute = options_.compute,
+      .grid = grid,
+      .exchange = parallel::UlyssesExchange(*passes.ulysses, grid.tokens(), model.num_heads, model.head_dim(),
+                                            options_.compute, passes.shape.ulysses > 1 ? head_chunks : 1),
+      .rotary = {},
+      .condition = {},
+      .texts = {}};
   const dit::SequenceShape& shape = request.exchange.shape();
   request.rotary =
       kernels::make_rotary_table(grid, model.head_dim(), shape.first_token(), shape.local_tokens);
@@ -102,28 +118,51 @@ DenoiseStage::Request DenoiseStage::make_request(const DenoiseInput& input) cons
   return request;
 }
 
-at::Tensor DenoiseStage::run(const DenoiseInput& input, const DenoiseListener& on_step) {
-  Request request = make_request(input);
+at::Tensor DenoiseStage::run(const DenoiseInput& input, const parallel::GroupCommunicators& team,
+                             const DenoiseListener& on_step, const DenoiseGate& gate) {
+  Request request = make_request(input, team);
+  const dit::SequenceShape& shape = request.exchange.shape();
   Stopwatch watch;
-  clock_.reset();
+  const auto begin_step = [&] {
+    watch = Stopwatch();
+    clock_.reset();
+  };
+  const auto own = [&](const at::Tensor& latent) {
+    return own_tokens(dit::patchify(latent.to(options_.compute.device)), shape);  // [local_tokens, 64]
+  };
+  sample::SamplerState start{
+      .steps_done = input.start.steps_done, .x = own(input.start.latent), .history = {}};
+  for (const auto& [name, latent] : input.start.history) start.history.emplace(name, own(latent));
   if (options_.compute.on_gpu()) {
     timer_->take();
     gpu::reset_peak(options_.compute.device.index());
   }
+  bool has_left = false;
+  const auto sampler_gate = [&](const sample::SamplerState& state) {
+    has_left = gate && !gate(state.steps_done, [&] { return gather_state(request, state); });
+    begin_step();
+    return !has_left;
+  };
   const auto listener = [&](const sample::StepRequest& step, const sample::Prediction& prediction,
                             const at::Tensor& x) {
     StepTimes times = end_step();
     times.wall_s = watch.elapsed_s();
     if (on_step) on_step(step, prediction, x, times);
-    watch = Stopwatch();
-    clock_.reset();
   };
-  const at::Tensor noise = dit::patchify(input.noise.to(options_.compute.device));  // [tokens, 64]
-  const at::Tensor denoised = sample::sample(
-      input.settings, own_tokens(noise, request.exchange.shape()),
+  const sample::SamplerState end = sample::sample(
+      input.settings, std::move(start),
       [&](const at::Tensor& x, const sample::StepRequest& step) { return predict(request, x, step); },
-      listener);
-  return gather_latent(denoised, sample::is_guided(input.settings.guide_scale), request.grid);
+      listener, sampler_gate);
+  return has_left ? at::Tensor() : gather_latent(end.x, *request.passes.ulysses, request.grid);
+}
+
+DenoiseState DenoiseStage::gather_state(const Request& request, const sample::SamplerState& state) {
+  const auto whole = [&](const at::Tensor& local_tokens) {
+    return gather_latent(local_tokens, *request.passes.ulysses, request.grid).cpu();
+  };
+  DenoiseState result{.steps_done = state.steps_done, .latent = whole(state.x), .history = {}};
+  for (const auto& [name, tokens] : state.history) result.history.emplace(name, whole(tokens));
+  return result;
 }
 
 /// On a GPU this is where the host waits for the step.
@@ -170,16 +209,6 @@ sample::Prediction DenoiseStage::predict(Request& request, const at::Tensor& x,
   const auto scope = clock_.measure(Part::wait);
   request.passes.cfg->all_gather(parallel::bytes_of(own), parallel::writable_bytes_of(both)).wait();
   return {.conditional = both[0], .unconditional = both[1]};
-}
-
-at::Tensor DenoiseStage::gather_latent(const at::Tensor& local_tokens, bool guided,
-                                       const kernels::TokenGrid& grid) const {
-  comm::Communicator& ulysses = *group_.passes(guided).ulysses;
-  const at::Tensor own = local_tokens.contiguous();  // [local_tokens, 64]
-  if (ulysses.size() == 1) return dit::unpatchify(own.narrow(0, 0, grid.tokens()), grid);
-  const at::Tensor all = at::empty({ulysses.size() * own.size(0), own.size(1)}, own.options());
-  ulysses.all_gather(parallel::bytes_of(own), parallel::writable_bytes_of(all)).wait();
-  return dit::unpatchify(all.narrow(0, 0, grid.tokens()), grid);  // [16, frames, height, width]
 }
 
 }  // namespace wan::engine

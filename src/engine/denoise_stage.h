@@ -20,10 +20,17 @@
 
 namespace wan::engine {
 
+/// A request between two steps, whole. Tensors are fp32 [16, frames, height, width] in latents.
+struct DenoiseState {
+  int steps_done = 0;
+  at::Tensor latent;              ///< pure noise before the first step
+  sample::SolverHistory history;  ///< empty before the first step and after the last
+};
+
 /// One request as denoising sees it. All tensors are whole and equal on every rank, on any device; each rank
 /// keeps its tokens of them.
 struct DenoiseInput {
-  at::Tensor noise;      ///< fp32 [16, frames, height, width] in latents
+  DenoiseState start;
   at::Tensor condition;  ///< fp32 [20, frames, height, width], mask then image latent; undefined for t2v
   at::Tensor context;    ///< text embedding [tokens, text_dim]
   at::Tensor negative_context;  ///< undefined where guidance is 1 throughout
@@ -42,10 +49,14 @@ struct StepTimes {
 using DenoiseListener = std::function<void(const sample::StepRequest&, const sample::Prediction&,
                                            const at::Tensor& local_tokens, const StepTimes&)>;
 
+/// Asked on every rank before each step and once after the last; `gather`, if called on one rank, is called
+/// on all: it brings the state together on the host. False on all ranks: leave here.
+using DenoiseGate = std::function<bool(int steps_done, const std::function<DenoiseState()>& gather)>;
+
 struct DenoiseOptions {
   bool sharded = false;  ///< each expert's weights are split over the group (FSDP), else whole on this rank
   bool offload = false;  ///< the expert not in use waits in page-locked host memory; GPU only
-  int head_chunks = 1;   ///< exchanges per Ulysses all-to-all
+  int head_chunks = 1;   ///< exchanges per Ulysses all-to-all within the group; a larger team chooses its own
   kernels::Compute compute = {};
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
 };
@@ -61,13 +72,11 @@ class DenoiseStage {
   /// Of both experts, on this rank, wherever they lie.
   std::int64_t weight_bytes() const { return high_noise_.shards->bytes() + low_noise_.shards->bytes(); }
 
-  /// Collective over the group. Returns the denoised latent [16, frames, height, width], whole on every rank,
-  /// on the compute device.
-  at::Tensor run(const DenoiseInput& input, const DenoiseListener& on_step);
-
-  /// Gathers a rank's tokens into the whole latent [channels, frames, height, width]; collective over its
-  /// ulysses group.
-  at::Tensor gather_latent(const at::Tensor& local_tokens, bool guided, const kernels::TokenGrid& grid) const;
+  /// Collective over `team`: this stage's group or a larger one that it is part of. Returns the denoised
+  /// latent [16, frames, height, width], whole on every rank, on the compute device; undefined if `gate`
+  /// left.
+  at::Tensor run(const DenoiseInput& input, const parallel::GroupCommunicators& team,
+                 const DenoiseListener& on_step, const DenoiseGate& gate = {});
 
  private:
   struct Request;
@@ -78,8 +87,9 @@ class DenoiseStage {
   };
   ExpertState load(const ExpertModel& model);
   void make_shared_memory(const checkpoint::TransformerConfig& config);
-  Request make_request(const DenoiseInput& input) const;
+  Request make_request(const DenoiseInput& input, const parallel::GroupCommunicators& team) const;
   sample::Prediction predict(Request& request, const at::Tensor& x, const sample::StepRequest& step);
+  static DenoiseState gather_state(const Request& request, const sample::SamplerState& state);
   StepTimes end_step();
   ExpertState& expert(Expert which) { return which == Expert::high_noise ? high_noise_ : low_noise_; }
 

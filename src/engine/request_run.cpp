@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 
 #include "checkpoint/safetensors.h"
 #include "core/check.h"
@@ -33,10 +34,21 @@ std::int64_t latent_frames(int frame_num) { return (frame_num - 1) / frames_per_
 
 }  // namespace
 
+WanEngine::Run::Run(WanEngine& engine, const Request& request, const OutputPaths& outputs, Observer& observer,
+                    RunControl& control, const Team& team)
+    : engine_(engine),
+      request_(request),
+      outputs_(outputs),
+      observer_(observer),
+      control_(control),
+      team_(engine.communicators_of(team.width)),
+      leader_rank_(team.leader * engine.group_.group->size()),
+      reporter_(team_, leader_rank_, engine.monitor_.get(), engine.run_clock_, observer) {}
+
 template <typename Work>
 void WanEngine::Run::phase(const char* name, Work&& work) {
   const double start_s = engine_.run_clock_.elapsed_s();
-  const std::uint64_t sent_before = engine_.group_.sent_bytes();
+  const std::uint64_t sent_before = team_.sent_bytes();
   {
     const gpu::Range range(name);
     work();
@@ -51,34 +63,60 @@ void WanEngine::Run::phase(const char* name, Work&& work) {
     observer_.on_phase({.phase = name,
                         .start_s = start_s,
                         .wall_s = wall_s,
-                        .sent_bytes = engine_.group_.sent_bytes() - sent_before});
+                        .sent_bytes = team_.sent_bytes() - sent_before});
   }
   reporter_.report_samples();
 }
 
 RequestReport WanEngine::Run::execute() {
+  if (team_.group->size() > engine_.group_.group->size()) {
+    phase("join", [this] { take_over(); });
+  } else {
+    prepare();
+  }
+  report_.first_step = steps_saved_ = input_.start.steps_done;
+  phase("denoise", [this] { denoise(); });
+  if (report_.end == RunEnd::finished) {
+    phase("decode", [this] { decode_and_write(); });
+    if (!outputs_.latents.empty()) phase("write", [this] { save_latents(); });
+  }
+  report_.size = size_;
+  report_.frames = request_.frame_num;
+  report_.layout = parallel::describe(team_.passes(sample::is_guided(request_.guide_scale)).shape);
+  if (engine_.options_.dit_fsdp) report_.layout += fmt::format(", fsdp{}", team_.fsdp->size());
+  report_.device = engine_.options_.compute.on_gpu() ? engine_.options_.gpu.name : "cpu";
+  report_.precision = engine_.precision_name();
+  report_.median_step_s = median(reporter_.own_seconds());
+  return report_;
+}
+
+void WanEngine::Run::prepare() {
   const bool has_image = engine_.task_.kind == TaskKind::i2v;
-  phase("text", [this] { encode_texts(); });
   if (has_image) {
     phase("image", [this] { prepare_image(); });
   } else {
     size_ = request_.size;
   }
-  require_memory();
   draw_noise();
+  restore();
+  if (input_.start.steps_done == request_.sample_steps) return;  // only decoding is left
+  phase("text", [this] { encode_texts(); });
+  require_memory();
   if (has_image) phase("encode", [this] { encode_image(); });
-  phase("denoise", [this] { denoise(); });
-  phase("decode", [this] { decode_and_write(); });
-  if (!outputs_.latents.empty()) phase("write", [this] { save_latents(); });
+}
 
-  report_.size = size_;
-  report_.frames = request_.frame_num;
-  report_.layout = parallel::describe(engine_.group_.passes(sample::is_guided(request_.guide_scale)).shape);
-  if (engine_.options_.dit_fsdp) report_.layout += fmt::format(", fsdp{}", engine_.group_.group->size());
-  report_.device = engine_.options_.compute.on_gpu() ? engine_.options_.gpu.name : "cpu";
-  report_.precision = engine_.options_.compute.type == at::kBFloat16 ? "exact" : "fp32";
-  report_.median_step_s = median(reporter_.own_seconds());
-  return report_;
+void WanEngine::Run::take_over() {
+  if (leads()) {
+    WAN_CHECK(engine_.handed_over_ != nullptr, "nothing was handed over");
+    std::tie(input_, size_) = *std::exchange(engine_.handed_over_, nullptr);
+  }
+  std::array<std::int64_t, 2> sides{size_.width, size_.height};
+  group().broadcast(std::as_writable_bytes(std::span(sides)), leader_rank_).wait();
+  size_ = {.width = static_cast<int>(sides[0]), .height = static_cast<int>(sides[1])};
+  broadcast_state(group(), leader_rank_, input_.start);
+  for (at::Tensor* tensor : {&input_.condition, &input_.context, &input_.negative_context}) {
+    broadcast_tensor(group(), leader_rank_, *tensor);
+  }
 }
 
 void WanEngine::Run::encode_texts() {
@@ -92,19 +130,18 @@ void WanEngine::Run::encode_texts() {
 }
 
 void WanEngine::Run::prepare_image() {
-  comm::Communicator& group = *engine_.group_.group;
   std::array<std::int64_t, 2> sides{};  // width, height
-  parallel::agree(group, [&] {
+  parallel::agree(group(), [&] {
     if (!leads()) return;
     const media::Image image = media::read_image(request_.image);
     const PixelSize size = fit_to_area({.width = image.width, .height = image.height}, request_.size);
     image_ = resize_image(image, size).contiguous();  // [3, height, width]
     sides = {size.width, size.height};
   });
-  group.broadcast(std::as_writable_bytes(std::span(sides)), 0).wait();
+  group().broadcast(std::as_writable_bytes(std::span(sides)), leader_rank_).wait();
   size_ = {.width = static_cast<int>(sides[0]), .height = static_cast<int>(sides[1])};
   if (!leads()) image_ = at::empty({3, size_.height, size_.width}, at::kFloat);
-  group.broadcast(parallel::writable_bytes_of(image_), 0).wait();
+  group().broadcast(parallel::writable_bytes_of(image_), leader_rank_).wait();
 }
 
 /// A rank that ran out of memory among others would leave them in a collective: what the item is known to
@@ -115,7 +152,7 @@ void WanEngine::Run::require_memory() {
       .transformer = engine_.denoise_->config(),
       .text_encoder = {},
       .vae_parameters = 0,
-      .grid = engine_.group_.passes(sample::is_guided(request_.guide_scale)).shape,
+      .grid = team_.passes(sample::is_guided(request_.guide_scale)).shape,
       .tokens = dit::token_grid(latent_frames(request_.frame_num), size_.height / latent_stride,
                                 size_.width / latent_stride),
       .guided = sample::is_guided(request_.guide_scale),
@@ -123,7 +160,7 @@ void WanEngine::Run::require_memory() {
       .on_gpu = true,
       .element_bytes = static_cast<int>(c10::elementSize(engine_.options_.compute.type))};
   const std::int64_t bytes = parallel::request_bytes(input);
-  parallel::agree(*engine_.group_.group, [&] {
+  parallel::agree(group(), [&] {
     if (gpu::has_room(bytes)) return;
     fail_item("denoise",
               "a video of {}x{} with {} frames takes about {:.1f} GiB on each GPU beside the weights, and "
@@ -131,7 +168,7 @@ void WanEngine::Run::require_memory() {
               "rank {} has {:.1f} GiB of {:.1f} in use; use more ranks per group, a smaller size or fewer "
               "frames, or "
               "--offload-model on",
-              size_.width, size_.height, request_.frame_num, gibibytes(bytes), engine_.group_.world_rank,
+              size_.width, size_.height, request_.frame_num, gibibytes(bytes), team_.world_rank,
               gibibytes(static_cast<std::int64_t>(gpu::used_bytes())),
               gibibytes(static_cast<std::int64_t>(engine_.options_.gpu.total_bytes)));
   });
@@ -143,7 +180,7 @@ void WanEngine::Run::draw_noise() {
   const bool on_gpu = request_.noise_device == NoiseDevice::cuda;
   const at::Generator generator =
       on_gpu ? gpu::make_generator(engine_.options_.gpu.index, seed) : at::detail::createCPUGenerator(seed);
-  input_.noise =
+  input_.start.latent =
       at::randn({latent_channels, latent_frames(request_.frame_num), size_.height / latent_stride,
                  size_.width / latent_stride},
                 generator, on_gpu ? engine_.options_.compute.fp32() : at::TensorOptions(at::kFloat));
@@ -151,12 +188,34 @@ void WanEngine::Run::draw_noise() {
 
 void WanEngine::Run::encode_image() {
   const at::Tensor latent =
-      engine_.vae_->encode_image(image_, request_.frame_num);  // [16, frames, height, width]
+      engine_.vae_->encode_image(image_, request_.frame_num, *team_.vae);  // [16, frames, height, width]
   image_.reset();
   const at::Tensor mask =
       at::zeros({mask_channels, latent.size(1), latent.size(2), latent.size(3)}, latent.options());
   mask.select(1, 0).fill_(1);
   input_.condition = at::cat({mask, latent}, 0);  // [20, frames, height, width]
+}
+
+/// Replaces the noise by the state that the leader has, if it has one that can be used.
+void WanEngine::Run::restore() {
+  DenoiseState state;  // without steps: none
+  if (leads() && !outputs_.resume_from.empty()) {
+    try {
+      state = read_request_state(outputs_.resume_from, identity(), latent_shape(), request_.sample_steps);
+    } catch (const Error& error) {
+      control_.on_state_problem(fmt::format("{}: the state in {} cannot be used, so the item begins anew: {}",
+                                            request_.id, outputs_.resume_from.string(), error.what()));
+    }
+  }
+  broadcast_state(group(), leader_rank_, state);
+  if (state.steps_done > 0) input_.start = std::move(state);
+}
+
+/// What a state must agree in, beside the request's own values, which its keeper compares: the layout is
+/// free.
+std::string WanEngine::Run::identity() const {
+  return fmt::format("{} {} {} steps of {}, weights {}", engine_.task_.name, engine_.precision_name(),
+                     request_.sample_steps, to_string(request_.solver), engine_.weights_fingerprint_);
 }
 
 void WanEngine::Run::denoise() {
@@ -168,17 +227,57 @@ void WanEngine::Run::denoise() {
                      .bf16_terms = engine_.options_.compute.type == at::kBFloat16};
   reporter_.begin_steps(request_.sample_steps);
   latent_ = engine_.denoise_->run(  // on the compute device
-      input_, [this](const sample::StepRequest& step, const sample::Prediction& prediction,
-                     const at::Tensor& x, const StepTimes& times) {
+      input_, team_,
+      [this](const sample::StepRequest& step, const sample::Prediction& prediction, const at::Tensor& x,
+             const StepTimes& times) {
         if (engine_.step_listener_) engine_.step_listener_(step, prediction, x, times);
         reporter_.report(step, times);
+      },
+      [this](int steps_done, const std::function<DenoiseState()>& gather) {
+        const bool goes_on = pass_gate(steps_done, gather);
+        reporter_.begin_step();
+        return goes_on;
       });
+  if (report_.end != RunEnd::finished) return;
   const bool finite = latent_.isfinite().all().item<bool>();
   if (!finite) {
     fail_item(
         "denoise",
         "the denoised latent holds values that are not finite; the checkpoint's weights may be damaged");
   }
+}
+
+/// Between two steps: what any rank wants done is done by all. False: leave.
+bool WanEngine::Run::pass_gate(int steps_done, const std::function<DenoiseState()>& gather) {
+  report_.steps_done = steps_done;
+  std::array<std::int64_t, 1> wish{
+      static_cast<std::int64_t>(control_.next_action(steps_done, request_.sample_steps))};
+  group().all_reduce(std::span<std::int64_t>(wish), comm::ReduceOp::max).wait();
+  const auto action = static_cast<StepAction>(wish[0]);
+  if (action == StepAction::hand_over) {
+    report_.end = RunEnd::handed_over;
+    input_.start = gather();
+    if (leads()) engine_.handed_over_ = std::make_unique<HandOver>(input_, size_);
+    return false;
+  }
+  if (action != StepAction::go_on && steps_done > steps_saved_) {
+    save_state(gather());
+    steps_saved_ = steps_done;
+  }
+  if (action == StepAction::stop) report_.end = RunEnd::stopped;
+  return action != StepAction::stop;
+}
+
+void WanEngine::Run::save_state(const DenoiseState& state) {
+  if (!leads() || outputs_.state.empty()) return;
+  try {
+    write_request_state(outputs_.state, state, identity());
+  } catch (const Error& error) {
+    control_.on_state_problem(fmt::format("{}: the state after {} steps could not be saved: {}", request_.id,
+                                          state.steps_done, error.what()));
+    return;
+  }
+  control_.on_state(state.steps_done);
 }
 
 void WanEngine::Run::decode_and_write() {
@@ -205,7 +304,8 @@ void WanEngine::Run::decode_and_write() {
   }
   std::vector<at::Tensor> saved;
   engine_.vae_->decode(
-      latent_, [&](const at::Tensor& frames /* uint8 [frames, height, width, 3], leader only */) {
+      latent_, *team_.vae, leader_rank_,
+      [&](const at::Tensor& frames /* uint8 [frames, height, width, 3], leader only */) {
         if (!outputs_.latents.empty()) saved.push_back(frames);
         guarded([&] {
           for (std::int64_t i = 0; i < frames.size(0); ++i) {
@@ -216,11 +316,11 @@ void WanEngine::Run::decode_and_write() {
       });
   if (leads()) guarded([&] { writer->finish(); });
   if (!saved.empty()) frames_ = at::cat(saved, 0);
-  parallel::agree(*engine_.group_.group, kept);
+  parallel::agree(group(), kept);
 }
 
 void WanEngine::Run::save_latents() const {
-  parallel::agree(*engine_.group_.group, [this] {
+  parallel::agree(group(), [this] {
     if (!leads()) return;
     const at::Tensor latent = latent_.cpu().contiguous();  // [16, frames, height, width]
     const std::array<checkpoint::TensorView, 2> tensors{{{.name = "latent",

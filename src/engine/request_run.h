@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/request_state.h"
 #include "engine/step_reporter.h"
 #include "engine/wan_engine.h"
 
@@ -11,27 +12,31 @@ namespace wan::engine {
 /// One request on its way through the stages, on one rank. State lives here and nowhere else.
 class WanEngine::Run {
  public:
-  Run(WanEngine& engine, const Request& request, const OutputPaths& outputs, Observer& observer)
-      : engine_(engine),
-        request_(request),
-        outputs_(outputs),
-        observer_(observer),
-        reporter_(engine.group_, engine.monitor_.get(), engine.run_clock_, observer) {}
+  Run(WanEngine& engine, const Request& request, const OutputPaths& outputs, Observer& observer,
+      RunControl& control, const Team& team);
 
   RequestReport execute();
 
  private:
-  bool leads() const { return engine_.group_.group->rank() == 0; }
+  comm::Communicator& group() const { return *team_.group; }  ///< of all ranks of the team
+  bool leads() const { return group().rank() == leader_rank_; }
+  at::IntArrayRef latent_shape() const { return input_.start.latent.sizes(); }
   /// Runs one phase and reports it. Collective errors pass through.
   template <typename Work>
   void phase(const char* name, Work&& work);
 
+  void prepare();    ///< all that comes before the first step
+  void take_over();  ///< the same for what another team handed over
   void encode_texts();
   void prepare_image();
   void encode_image();
   void require_memory();
   void draw_noise();
+  void restore();
   void denoise();
+  bool pass_gate(int steps_done, const std::function<DenoiseState()>& gather);
+  void save_state(const DenoiseState& state);
+  std::string identity() const;
   void decode_and_write();
   void save_latents() const;
 
@@ -39,10 +44,14 @@ class WanEngine::Run {
   const Request& request_;
   const OutputPaths& outputs_;
   Observer& observer_;
+  RunControl& control_;
+  parallel::GroupCommunicators& team_;
+  int leader_rank_;  ///< in the team
   StepReporter reporter_;
   RequestReport report_;
   PixelSize size_;
-  at::Tensor image_;  ///< fp32 [3, height, width] in -1..1
+  int steps_saved_ = 0;  ///< steps of the last state that was saved or gone on from
+  at::Tensor image_;     ///< fp32 [3, height, width] in -1..1
   DenoiseInput input_;
   at::Tensor latent_;  ///< denoised, [16, frames, height, width]
   at::Tensor frames_;  ///< uint8 [frames, height, width, 3], on the leader and only if latents are saved

@@ -6,14 +6,19 @@ namespace wan::engine {
 
 void StepReporter::begin_steps(int step_count) {
   step_count_ = step_count;
+  step_s_.clear();
+  begin_step();
+}
+
+void StepReporter::begin_step() {
   step_start_s_ = run_clock_.elapsed_s();
   sent_before_step_ = group_.sent_bytes();
-  step_s_.clear();
 }
 
 void StepReporter::report(const sample::StepRequest& step, const StepTimes& times) {
   const StepEvent event{.world_rank = group_.world_rank,
                         .group_rank = group_.group->rank(),
+                        .group_ranks = group_.group->size(),
                         .step = step.index,
                         .step_count = step_count_,
                         .timestep = step.timestep,
@@ -30,12 +35,11 @@ void StepReporter::report(const sample::StepRequest& step, const StepTimes& time
   comm::Communicator& group = *group_.group;
   std::vector<StepEvent> events(static_cast<std::size_t>(group.size()));
   group.all_gather(std::as_bytes(std::span(&event, 1)), std::as_writable_bytes(std::span(events))).wait();
-  if (group.rank() == 0) {
+  if (group.rank() == leader_rank_) {
     for (const StepEvent& of_rank : events) observer_.on_step(of_rank);
   }
   report_samples();
-  step_start_s_ = run_clock_.elapsed_s();
-  sent_before_step_ = group_.sent_bytes();
+  begin_step();
 }
 
 void StepReporter::report_samples() {
@@ -56,7 +60,7 @@ void StepReporter::report_samples() {
   std::vector<DeviceSample> all(static_cast<std::size_t>(group.size()) * own.size());
   group.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all))).wait();
   std::erase_if(all, [](const DeviceSample& sample) { return sample.rank < 0; });
-  if (group.rank() == 0 && !all.empty()) observer_.on_samples(all);
+  if (group.rank() == leader_rank_ && !all.empty()) observer_.on_samples(all);
 }
 
 double median(std::vector<double> values) {

@@ -10,18 +10,24 @@
 
 namespace wan::engine {
 
-/// Brings the events and GPU samples of all ranks of a group to its leader's observer. All members but
-/// own_seconds() are collective over the group.
+/// Brings the events and GPU samples of all ranks of a team to its leader's observer. All members but
+/// own_seconds() are collective over the team.
 class StepReporter {
  public:
   /// Everything must outlive the reporter; `monitor` is null on the CPU, `observer` is used on the leader
   /// only.
-  StepReporter(parallel::GroupCommunicators& group, gpu::Monitor* monitor, const Stopwatch& run_clock,
-               Observer& observer)
-      : group_(group), monitor_(monitor), run_clock_(run_clock), observer_(observer) {}
+  StepReporter(parallel::GroupCommunicators& group, int leader_rank, gpu::Monitor* monitor,
+               const Stopwatch& run_clock, Observer& observer)
+      : group_(group),
+        leader_rank_(leader_rank),
+        monitor_(monitor),
+        run_clock_(run_clock),
+        observer_(observer) {}
 
   /// Before the first step of a request: what is sent and waited for from now on belongs to it.
   void begin_steps(int step_count);
+  /// What was sent and waited for since the last step does not belong to the next.
+  void begin_step();
   void report(const sample::StepRequest& step, const StepTimes& times);
   void report_samples();
 
@@ -30,6 +36,7 @@ class StepReporter {
 
  private:
   parallel::GroupCommunicators& group_;
+  int leader_rank_;  ///< in the team
   gpu::Monitor* monitor_;
   const Stopwatch& run_clock_;
   Observer& observer_;

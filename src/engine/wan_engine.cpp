@@ -1,6 +1,9 @@
 #include "engine/wan_engine.h"
 
+#include <algorithm>
+
 #include "core/check.h"
+#include "core/checksum.h"
 #include "engine/request_run.h"
 #include "engine/validate.h"
 #include "gpu/memory.h"
@@ -16,6 +19,24 @@ TextEncoderOptions text_options(const EngineOptions& options, bool split) {
   return {.sharded = options.t5_fsdp && split,
           .resident = on_host,
           .compute = on_host ? kernels::Compute() : options.compute};
+}
+
+/// Tells checkpoints apart wherever they lie: a few thousand weights of matrices that training, fine-tuning
+/// and merging all change.
+std::string fingerprint(const ExpertFiles& high_noise, const ExpertFiles& low_noise) {
+  constexpr std::int64_t most_elements = 4096;
+  std::string sampled;
+  for (const ExpertFiles* expert : {&high_noise, &low_noise}) {
+    for (const char* matrix : {"self_attn.q.weight", "cross_attn.v.weight", "ffn.0.weight"}) {
+      const checkpoint::TensorEntry& entry =
+          expert->weights.entry(fmt::format("blocks.{}.{}", expert->config.num_layers / 2, matrix));
+      std::vector<float> values(static_cast<std::size_t>(std::min(entry.elements(), most_elements)));
+      expert->weights.read_floats(entry, 0, values);
+      const auto bytes = std::as_bytes(std::span(values));
+      sampled.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    }
+  }
+  return sha256_hex(sampled).substr(0, 16);
 }
 
 }  // namespace
@@ -53,7 +74,8 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
                                                            .compute = options.compute,
                                                            .attention = options.attention},
                                             group_);
-  vae_ = std::make_unique<VaeStage>(vae, options.compute.device, *group_.vae);
+  vae_ = std::make_unique<VaeStage>(vae, options.compute.device);
+  weights_fingerprint_ = fingerprint(high_noise, low_noise);
   if (options.compute.on_gpu()) gpu::release_unused();
 }
 
@@ -73,8 +95,33 @@ void WanEngine::expect_prompts(const std::vector<std::string>& prompts) {
   text_->expect(std::move(cleaned));
 }
 
-RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer) {
-  return Run(*this, request, outputs, observer).execute();
+RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer,
+                             RunControl& control, const Team& team) {
+  return Run(*this, request, outputs, observer, control, team).execute();
+}
+
+void WanEngine::allow_teams(TeamFactory make_team, int largest_width) {
+  make_team_ = std::move(make_team);
+  largest_width_ = largest_width;
+}
+
+bool WanEngine::can_team(const Request& request, int width) const {
+  if (width < 2 || width > largest_width_ || !make_team_) return false;
+  const auto shape = parallel::choose_team_shape(width * group_.group->size(), denoise_->config().num_heads);
+  // Without guidance there is one pass only, which all ranks must be able to share.
+  return shape && (sample::is_guided(request.guide_scale) || shape->unguided.copies() == 1);
+}
+
+parallel::GroupCommunicators& WanEngine::communicators_of(int width) {
+  if (width == 1) return group_;
+  const auto found = teams_.find(width);
+  if (found != teams_.end()) return found->second;
+  WAN_CHECK(make_team_ != nullptr, "no teams were allowed");
+  return teams_.emplace(width, make_team_(width)).first->second;
+}
+
+std::string WanEngine::precision_name() const {
+  return options_.compute.type == at::kBFloat16 ? "exact" : "fp32";
 }
 
 }  // namespace wan::engine

@@ -2,8 +2,10 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/model_config.h"
@@ -30,6 +32,10 @@ struct EngineOptions {
   gpu::DeviceInfo gpu = {};  ///< of this rank, if it computes on one
 };
 
+/// Makes the communicators of the team of `width` groups that this rank's group belongs to. Called by all
+/// ranks of that team at once, and once for each width.
+using TeamFactory = std::function<parallel::GroupCommunicators(int width)>;
+
 /// The Wan 2.2 I2V-A14B and T2V-A14B pipelines over one group of ranks (spec section 7).
 class WanEngine final : public Engine {
  public:
@@ -43,7 +49,13 @@ class WanEngine final : public Engine {
 
   const Task& task() const override { return task_; }
   void validate(const Request& request) const override;
-  RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer) override;
+  bool can_team(const Request& request, int width) const override;
+  RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer,
+                    RunControl& control, const Team& team) override;
+
+  /// Lets requests be made by teams of 2, 4, ... groups, up to `largest_width`; without it, by one group
+  /// only.
+  void allow_teams(TeamFactory make_team, int largest_width);
 
   /// Prompts of the items to come, soonest first, the same on every rank of the group: a hint that lets the
   /// text encoder work for several items while its weights are in memory. No collective.
@@ -56,6 +68,10 @@ class WanEngine final : public Engine {
 
  private:
   class Run;
+  using HandOver = std::pair<DenoiseInput, PixelSize>;
+
+  parallel::GroupCommunicators& communicators_of(int width);
+  std::string precision_name() const;
 
   Task task_;
   EngineOptions options_;
@@ -67,6 +83,11 @@ class WanEngine final : public Engine {
   std::unique_ptr<DenoiseStage> denoise_;
   std::unique_ptr<VaeStage> vae_;
   DenoiseListener step_listener_;
+  std::string weights_fingerprint_;  ///< of both experts, by samples of their weights
+  TeamFactory make_team_;
+  int largest_width_ = 1;
+  std::map<int, parallel::GroupCommunicators> teams_;  ///< by width; made when first needed
+  std::unique_ptr<HandOver> handed_over_;              ///< on the rank that led the request
 };
 
 }  // namespace wan::engine

@@ -125,23 +125,48 @@ std::uint64_t GroupCommunicators::sent_bytes() const {
   return bytes;
 }
 
+namespace {
+
+PassCommunicators make_passes(const comm::GridShape& shape, int rank, const CommunicatorFactory& make) {
+  return {.shape = shape,
+          .position = comm::position(shape, rank),
+          .ulysses = make(comm::ulysses_members(shape, rank), "ulysses"),
+          .cfg = make(comm::cfg_members(shape, rank), "cfg")};
+}
+
+}  // namespace
+
 GroupCommunicators make_group_communicators(const comm::GridShape& guided, const comm::GridShape& unguided,
                                             int world_rank, const CommunicatorFactory& make) {
   const std::vector<int> members = comm::group_members(guided, world_rank);
-  const auto passes = [&](const comm::GridShape& shape) {
-    return PassCommunicators{.shape = shape,
-                             .position = comm::position(shape, world_rank),
-                             .ulysses = make(comm::ulysses_members(shape, world_rank), "ulysses"),
-                             .cfg = make(comm::cfg_members(shape, world_rank), "cfg")};
-  };
   GroupCommunicators result;
   result.group = make(members, "group");
   result.fsdp = make(members, "fsdp");
   result.vae = make(members, "vae");
-  result.guided = passes(guided);
-  result.unguided = passes(unguided);
+  result.guided = make_passes(guided, world_rank, make);
+  result.unguided = make_passes(unguided, world_rank, make);
   result.world_rank = world_rank;
   return result;
+}
+
+GroupCommunicators make_team_communicators(const GroupCommunicators& base, const comm::GridShape& guided,
+                                           const comm::GridShape& unguided, int team_rank,
+                                           const CommunicatorFactory& make) {
+  const std::vector<int> members = comm::group_members(guided, team_rank);
+  GroupCommunicators result;
+  result.group = make(members, "group");
+  result.fsdp = base.fsdp;
+  result.vae = make(members, "vae");
+  result.guided = make_passes(guided, team_rank, make);
+  result.unguided = make_passes(unguided, team_rank, make);
+  result.world_rank = base.world_rank;
+  return result;
+}
+
+std::optional<TeamShape> choose_team_shape(int ranks, std::int64_t heads) {
+  const comm::GridShape guided{.group_size = ranks, .cfg = 2, .ulysses = ranks / 2};
+  if (ranks % 2 != 0 || heads % guided.ulysses != 0) return std::nullopt;
+  return TeamShape{.guided = guided, .unguided = unguided_shape(guided, {}, heads)};
 }
 
 }  // namespace wan::parallel

@@ -59,10 +59,10 @@ struct PassCommunicators {
   std::unique_ptr<comm::Communicator> cfg;
 };
 
-/// All communicators of one group, made once at start.
+/// All communicators of one group, or of a team of groups that make one video together.
 struct GroupCommunicators {
   std::unique_ptr<comm::Communicator> group;  ///< control, latents, images, frames
-  std::unique_ptr<comm::Communicator> fsdp;   ///< weight gathers
+  std::shared_ptr<comm::Communicator> fsdp;   ///< weight gathers; of the shard group alone, in every team
   std::unique_ptr<comm::Communicator> vae;    ///< halos and frame gathers
   PassCommunicators guided;
   PassCommunicators unguided;
@@ -73,7 +73,22 @@ struct GroupCommunicators {
   std::uint64_t sent_bytes() const;
 };
 
+/// Of one group. Collective over the ranks that `make` is collective over.
 GroupCommunicators make_group_communicators(const comm::GridShape& guided, const comm::GridShape& unguided,
                                             int world_rank, const CommunicatorFactory& make);
+
+/// Of a team whose ranks are those of `make`'s parent, in order; this one is `team_rank`. The weights stay
+/// sharded over `base`'s group.
+GroupCommunicators make_team_communicators(const GroupCommunicators& base, const comm::GridShape& guided,
+                                           const comm::GridShape& unguided, int team_rank,
+                                           const CommunicatorFactory& make);
+
+/// The shapes of a team for requests with and without guidance.
+struct TeamShape {
+  comm::GridShape guided;
+  comm::GridShape unguided;
+};
+/// Of `ranks` ranks, an even number; nothing if the heads do not divide over each half.
+std::optional<TeamShape> choose_team_shape(int ranks, std::int64_t heads);
 
 }  // namespace wan::parallel

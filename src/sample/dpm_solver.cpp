@@ -23,4 +23,13 @@ at::Tensor DpmSolver::step(int i, const at::Tensor& x, const at::Tensor& velocit
   return first_order - slope * (0.5F * c);
 }
 
+SolverHistory DpmSolver::history() const {
+  if (!previous_data_.defined()) return {};
+  return {{"data_1", previous_data_}};
+}
+
+void DpmSolver::restore(int /*steps_done*/, const SolverHistory& history) {
+  previous_data_ = remembered(history, "data_1");
+}
+
 }  // namespace wan::sample

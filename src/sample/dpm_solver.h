@@ -10,6 +10,8 @@ class DpmSolver final : public FlowSolver {
  public:
   explicit DpmSolver(Schedule schedule) : schedule_(std::move(schedule)) {}
   at::Tensor step(int i, const at::Tensor& x, const at::Tensor& velocity) override;
+  SolverHistory history() const override;
+  void restore(int steps_done, const SolverHistory& history) override;
 
  private:
   Schedule schedule_;

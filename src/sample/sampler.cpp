@@ -2,31 +2,40 @@
 
 #include <ATen/ATen.h>
 
-#include "sample/solver.h"
+#include "core/check.h"
 
 namespace wan::sample {
 
 bool is_guided(const GuideScale& scale) { return scale.low_noise != 1.0 || scale.high_noise != 1.0; }
 
-at::Tensor sample(const SamplerSettings& settings, const at::Tensor& noise, const Denoiser& denoise,
-                  const StepListener& on_step) {
+SamplerState sample(const SamplerSettings& settings, SamplerState state, const Denoiser& denoise,
+                    const StepListener& on_step, const StepGate& gate) {
   const Schedule schedule = make_schedule(settings.solver, settings.steps, settings.shift);
+  WAN_CHECK(state.steps_done >= 0 && state.steps_done <= schedule.steps(), "{} of {} steps done",
+            state.steps_done, schedule.steps());
   const auto solver = make_solver(settings.solver, schedule, settings.bf16_terms);
-  at::Tensor x = noise;
-  for (int i = 0; i < schedule.steps(); ++i) {
+  if (state.steps_done > 0 && state.steps_done < schedule.steps()) {
+    solver->restore(state.steps_done, state.history);
+  }
+  while (true) {
+    if (gate && !gate(state)) return state;
+    const int i = state.steps_done;
+    if (i == schedule.steps()) return state;
+    state.history.clear();  // or tensors that the solver has done with would live for another step
     const Expert expert = expert_for(schedule.timesteps[i], settings.boundary);
     const double scale = guide_scale_for(expert, settings.guide_scale);
     const StepRequest request{
         .index = i, .timestep = schedule.timesteps[i], .expert = expert, .guided = scale != 1.0};
-    const Prediction prediction = denoise(x, request);
+    const Prediction prediction = denoise(state.x, request);
     const at::Tensor velocity =
         request.guided
             ? prediction.unconditional + (prediction.conditional - prediction.unconditional) * scale
             : prediction.conditional;
-    x = solver->step(i, x, velocity);
-    if (on_step) on_step(request, prediction, x);
+    state.x = solver->step(i, state.x, velocity);
+    state.steps_done = i + 1;
+    if (state.steps_done < schedule.steps()) state.history = solver->history();
+    if (on_step) on_step(request, prediction, state.x);
   }
-  return x;
 }
 
 }  // namespace wan::sample

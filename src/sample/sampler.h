@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "sample/schedule.h"
+#include "sample/solver.h"
 
 namespace wan::sample {
 
@@ -23,6 +23,15 @@ struct Prediction {
 };
 
 using Denoiser = std::function<Prediction(const at::Tensor& x, const StepRequest&)>;
+/// Where a run stands between two steps: all that is needed to go on.
+struct SamplerState {
+  int steps_done = 0;
+  at::Tensor x;           ///< fp32, any shape; pure noise before the first step
+  SolverHistory history;  ///< empty before the first step and after the last
+};
+
+/// Asked before each step and once after the last; false: leave here.
+using StepGate = std::function<bool(const SamplerState& state)>;
 /// Called after each step with the request, the prediction and the new sample.
 using StepListener = std::function<void(const StepRequest&, const Prediction&, const at::Tensor& x)>;
 
@@ -38,9 +47,10 @@ struct SamplerSettings {
 /// Whether both predictions are needed anywhere in the run.
 bool is_guided(const GuideScale& scale);
 
-/// Denoises `noise` (any shape, fp32): expert by boundary, classifier-free guidance, solver update (spec 7.1
-/// step 5).
-at::Tensor sample(const SamplerSettings& settings, const at::Tensor& noise, const Denoiser& denoise,
-                  const StepListener& on_step);
+/// Denoises from `state` on: expert by boundary, classifier-free guidance, solver update (spec 7.1 step 5).
+/// A run that was left at the gate and goes on from the state returned has the bits of one that was not.
+/// `on_step` and `gate` may be empty. Throws Error on a state that is none of these settings.
+SamplerState sample(const SamplerSettings& settings, SamplerState state, const Denoiser& denoise,
+                    const StepListener& on_step, const StepGate& gate = {});
 
 }  // namespace wan::sample

@@ -9,6 +9,12 @@
 
 namespace wan::sample {
 
+const at::Tensor& remembered(const SolverHistory& history, const std::string& name) {
+  const auto found = history.find(name);
+  WAN_CHECK(found != history.end(), "the solver's history lacks '{}'", name);
+  return found->second;
+}
+
 std::unique_ptr<FlowSolver> make_solver(Solver solver, const Schedule& schedule, bool bf16_terms) {
   switch (solver) {
     case Solver::unipc:

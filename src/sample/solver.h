@@ -2,11 +2,16 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <memory>
+#include <string>
 
 #include "sample/schedule.h"
 
 namespace wan::sample {
+
+/// What a solver remembers of earlier steps, by name: tensors of the sample's shape, fp32.
+using SolverHistory = std::map<std::string, at::Tensor>;
 
 /// Integrates the flow from noise to data, one model evaluation per step (spec 6.3-6.5). Purely elementwise:
 /// `x` may be any slice of the latent in any shape, so that each rank advances only the tokens it owns. Holds
@@ -17,7 +22,16 @@ class FlowSolver {
   /// `x`: the sample of step i, fp32; `velocity`: the guided prediction at x, same shape. Returns the sample
   /// of step i + 1.
   virtual at::Tensor step(int i, const at::Tensor& x, const at::Tensor& velocity) = 0;
+
+  /// All that step() will want of the steps so far.
+  virtual SolverHistory history() const = 0;
+  /// Makes a new solver go on after `steps_done` steps, one or more, with what history() gave then: the steps
+  /// that follow have the same bits. Throws Error if a tensor is missing.
+  virtual void restore(int steps_done, const SolverHistory& history) = 0;
 };
+
+/// The tensor of that name; throws Error if there is none.
+const at::Tensor& remembered(const SolverHistory& history, const std::string& name);
 
 /// `bf16_terms`: UniPC's second-order terms pass through bf16, as in the official code on a GPU (spec 6.4).
 std::unique_ptr<FlowSolver> make_solver(Solver solver, const Schedule& schedule, bool bf16_terms = false);

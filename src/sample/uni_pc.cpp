@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/check.h"
 #include "sample/noise_level.h"
 
 namespace wan::sample {
@@ -19,8 +20,25 @@ at::Tensor UniPc::step(int i, const at::Tensor& x, const at::Tensor& velocity) {
   data_2_ = data_1_;
   data_1_ = data;
   corrected_ = corrected;
-  previous_order_ = std::min({2, schedule_.steps() - i, i + 1});
+  previous_order_ = order_of(i);
   return next;
+}
+
+int UniPc::order_of(int i) const { return std::min({2, schedule_.steps() - i, i + 1}); }
+
+SolverHistory UniPc::history() const {
+  SolverHistory history;
+  if (data_1_.defined()) history = {{"data_1", data_1_}, {"corrected", corrected_}};
+  if (data_2_.defined()) history.emplace("data_2", data_2_);
+  return history;
+}
+
+void UniPc::restore(int steps_done, const SolverHistory& history) {
+  WAN_CHECK(steps_done >= 1, "nothing to restore after {} steps", steps_done);
+  data_1_ = remembered(history, "data_1");
+  corrected_ = remembered(history, "corrected");
+  if (steps_done >= 2) data_2_ = remembered(history, "data_2");
+  previous_order_ = order_of(steps_done - 1);
 }
 
 at::Tensor UniPc::rounded(const at::Tensor& x) const {

@@ -12,10 +12,14 @@ class UniPc final : public FlowSolver {
   explicit UniPc(Schedule schedule, bool bf16_terms = false)
       : schedule_(std::move(schedule)), bf16_terms_(bf16_terms) {}
   at::Tensor step(int i, const at::Tensor& x, const at::Tensor& velocity) override;
+  SolverHistory history() const override;
+  void restore(int steps_done, const SolverHistory& history) override;
 
  private:
   at::Tensor correct(int i, const at::Tensor& data) const;
   at::Tensor predict(int i, const at::Tensor& corrected, const at::Tensor& data) const;
+
+  int order_of(int i) const;  ///< of the step from sample i to i + 1: 1 or 2
 
   /// x as bf16 holds it, or x itself where nothing is rounded.
   at::Tensor rounded(const at::Tensor& x) const;

@@ -23,7 +23,7 @@ struct Toy {
 
   /// A latent of 4096 tokens, both predictions at every step.
   engine::DenoiseInput input() const {
-    return {.noise = at::randn({16, 4, 64, 64}),
+    return {.start = {.steps_done = 0, .latent = at::randn({16, 4, 64, 64}), .history = {}},
             .condition = at::randn({20, 4, 64, 64}),
             .context = parity.tensor("text.context"),
             .negative_context = parity.tensor("text.negative_context"),
@@ -42,7 +42,7 @@ TEST(Traffic, IsThatOfThePlanForEveryLayout) {
       parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, model.heads);
       engine::DenoiseStage stage(engine::expert_model(model.high_noise),
                                  engine::expert_model(model.low_noise), {.sharded = sharded}, group);
-      stage.run(model.input(), nullptr);
+      stage.run(model.input(), group, nullptr);
       const parallel::PlanInput input{.transformer = model.high_noise.config,
                                       .text_encoder = {},
                                       .vae_parameters = 0,
@@ -70,7 +70,7 @@ TEST(Allocations, NoRankHoldsTheWholeSequence) {
     engine::DenoiseStage stage(engine::expert_model(model.high_noise), engine::expert_model(model.low_noise),
                                {}, group);
     const test::AllocationCounter counter;
-    stage.run(input, nullptr);
+    stage.run(input, group, nullptr);
     return std::pair(counter.largest_bytes(), counter.peak_bytes());
   };
   const auto [alone_largest, alone_peak] = largest_in_run(test::lone_communicators());
@@ -113,14 +113,14 @@ TEST(Allocations, NoRankHoldsTheWholeVideo) {
   const auto vae_files = checkpoint::Checkpoint::open_torch_archive(model.folder.vae);
   const at::Tensor latent = at::randn({16, 2, 24, 16});
   const auto largest_in_run = [&](comm::Communicator& group) {
-    engine::VaeStage stage(engine::vae_model(vae_files), at::kCPU, group);
+    engine::VaeStage stage(engine::vae_model(vae_files), at::kCPU);
     const test::AllocationCounter counter;
     std::int64_t frames = 0;
-    stage.decode(latent, [&](const at::Tensor& chunk) { frames += chunk.size(0); });
+    stage.decode(latent, group, 0, [&](const at::Tensor& chunk) { frames += chunk.size(0); });
     if (group.rank() == 0) {
       EXPECT_EQ(frames, 5);
     }
-    stage.encode_image(at::zeros({3, 192, 128}), 5);
+    stage.encode_image(at::zeros({3, 192, 128}), 5, group);
     return counter.largest_bytes();
   };
   const auto alone = comm::make_local("vae");

@@ -18,6 +18,14 @@ class SilentObserver final : public Observer {
   void on_step(const StepEvent& /*event*/) override {}
 };
 
+/// Never interferes.
+class NoControl : public RunControl {
+ public:
+  StepAction next_action(int /*steps_done*/, int /*step_count*/) override { return StepAction::go_on; }
+  void on_state(int /*steps_done*/) override {}
+  void on_state_problem(const std::string& message) override { ADD_FAILURE() << message; }
+};
+
 enum class Backend { mpi, deferred };
 
 /// The ranks of this test program and engines over them.
@@ -71,7 +79,9 @@ struct Made {
 inline Made make(engine::WanEngine& engine, const Request& request) {
   const TempDir folder;
   SilentObserver observer;
-  engine.run(request, {.video = folder / "video.mp4", .latents = folder / "latent.safetensors"}, observer);
+  NoControl control;
+  engine.run(request, {.video = folder / "video.mp4", .latents = folder / "latent.safetensors"}, observer,
+             control, {});
   if (engine.communicators().group->rank() != 0) return {};
   EXPECT_GT(std::filesystem::file_size(folder / "video.mp4"), 0U);
   auto tensors = load_tensors(folder / "latent.safetensors");

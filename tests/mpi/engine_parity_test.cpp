@@ -138,13 +138,15 @@ TEST(ItemErrors, AreThrownOnEveryRankAndLeaveTheEngineUsable) {
   const Stopwatch clock;
   engine::WanEngine engine(folder, {}, ranks.communicators(shape, Backend::mpi, heads_of(folder)), clock);
   test::SilentObserver observer;
+  test::NoControl control;
   Request bad = parity.request;
   bad.image = "/nonexistent/image.png";
   const test::TempDir out;
-  EXPECT_THROW(engine.run(bad, {.video = out / "v.mp4", .latents = {}}, observer), ItemError);
+  EXPECT_THROW(engine.run(bad, {.video = out / "v.mp4", .latents = {}}, observer, control, {}), ItemError);
   Request unwritable = parity.request;
   unwritable.sample_steps = 1;
-  EXPECT_THROW(engine.run(unwritable, {.video = "/proc/nowhere/v.mp4", .latents = {}}, observer), ItemError);
+  EXPECT_THROW(engine.run(unwritable, {.video = "/proc/nowhere/v.mp4", .latents = {}}, observer, control, {}),
+               ItemError);
   const test::Made made = test::make(engine, parity.request);
   if (ranks.rank() == 0) {
     EXPECT_LT(test::relative_error(made.latent, parity.final_latent()), reference_tolerance);

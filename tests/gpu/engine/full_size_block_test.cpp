@@ -51,7 +51,7 @@ class FullSizeBlock : public kernels::GpuTest {
     const auto drawn = [](at::IntArrayRef shape, std::uint64_t seed) {
       return at::randn(shape, gpu::make_generator(0, seed), at::TensorOptions(at::kCUDA).dtype(at::kFloat));
     };
-    const DenoiseInput input{.noise = drawn({16, 17, 60, 104}, 1),
+    const DenoiseInput input{.start = {.steps_done = 0, .latent = drawn({16, 17, 60, 104}, 1), .history = {}},
                              .condition = {},
                              .context = drawn({60, 4096}, 2),
                              .negative_context = drawn({90, 4096}, 3),
@@ -62,7 +62,7 @@ class FullSizeBlock : public kernels::GpuTest {
                                           .guide_scale = {3.5, 3.5},
                                           .bf16_terms = type == at::kBFloat16}};
     at::Tensor prediction;
-    stage.run(input,
+    stage.run(input, group,
               [&](const sample::StepRequest& /*step*/, const sample::Prediction& made,
                   const at::Tensor& /*x*/, const StepTimes& /*times*/) { prediction = made.conditional; });
     return prediction;

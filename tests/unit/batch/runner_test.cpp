@@ -40,11 +40,14 @@ class Runner : public ::testing::Test {
     engine.on_run = on_run_;
     test::AloneGroup group;
     test::Recorder recorder;
-    counts_ = run_group(engine, group, rows, context, recorder);
+    engine.on_step = on_step_;
+    TeamBoard teams;
+    counts_ = run_group(engine, group, rows, context, recorder, teams);
     result_ = finish_run(group, counts_, rows, context, engine.task());
     std::vector<std::string> prompts;
     for (const Request& request : engine.runs) prompts.push_back(request.prompt);
     runs_ = engine.runs;
+    first_steps_ = engine.first_steps;
     return prompts;
   }
   json read(const std::string& name) const { return json::parse(read_text_file(out_ / name, 1 << 20)); }
@@ -53,9 +56,11 @@ class Runner : public ::testing::Test {
   std::filesystem::path out_ = dir_ / "out";
   TaskKind kind_ = TaskKind::t2v;
   std::function<void(const Request&, const OutputPaths&)> on_run_;
+  std::function<void(const Request&, int step)> on_step_;
   GroupCounts counts_;
   RunResult result_;
   std::vector<Request> runs_;
+  std::vector<int> first_steps_;
 };
 
 const std::string two_rows = "id,prompt\na,cat\nb,dog\n";
@@ -225,8 +230,8 @@ TEST_F(Runner, EngineThatLeavesNoPlainFileFailsTheItem) {
 }
 
 TEST_F(Runner, StopsBetweenItemsAndGoesOnLater) {
-  int asked = 0;
-  run(rows_of(two_rows), "run-1", [&](RunContext& c) { c.stop_requested = [&] { return ++asked > 1; }; });
+  run(rows_of(two_rows), "run-1",
+      [&](RunContext& c) { c.stop_requested = [this] { return std::filesystem::exists(out_ / "a.json"); }; });
   EXPECT_TRUE(counts_.stopped);
   EXPECT_EQ(result_.counts.open, 1);
   EXPECT_EQ(exit_code(result_.counts), ExitCode::stopped_early);
@@ -242,6 +247,44 @@ TEST_F(Runner, ItemsOfALivingOwnerAreLeftToIt) {
   EXPECT_THAT(run(rows_of(two_rows), "run-1"), ElementsAre("dog"));
   EXPECT_EQ(result_.counts.open, 1);
   EXPECT_EQ(exit_code(result_.counts), ExitCode::done);
+}
+
+TEST_F(Runner, ClaimOfAFinishedItemWhoseOwnerDiedIsReleased) {
+  const auto rows = rows_of(two_rows);
+  run(rows, "run-1");
+  const std::string token(32, 'd');
+  std::ofstream(out_ / ".claims" / "a.claim")
+      << "0000000000000007\n"
+      << R"({"host":"far","pid":1,"job":"","run":"r","machine":"other","token":")" << token << "\"}\n";
+  std::ofstream(out_ / fmt::format(".a.{}.mp4", token)) << "half";
+  run(rows_of("id,prompt\na,cat\nb,dog\nc,bird\n"), "run-2",
+      [](RunContext& c) { c.timing.stale_after = {}; });
+  EXPECT_EQ(result_.counts.kept, 2);
+  EXPECT_TRUE(std::filesystem::is_empty(out_ / ".claims"));
+  EXPECT_THAT(files_in(out_),
+              ElementsAre("a.json", "a.mp4", "b.json", "b.mp4", "c.json", "c.mp4", "run.json"));
+}
+
+TEST_F(Runner, OnlyAbandonedUnfinishedFilesAreRemoved) {
+  const auto rows = rows_of(two_rows);
+  run(rows, "run-1");
+  const std::string dead(32, 'd');
+  const std::string alive(32, 'a');
+  std::ofstream(out_ / fmt::format(".run.{}.json", dead)) << "{";
+  std::ofstream(out_ / fmt::format(".a.{}.mp4", alive)) << "half";
+  std::ofstream(out_ / ".claims" / fmt::format(".owner-{}", alive)) << "beats\n";
+  std::ofstream(out_ / ".claims" / fmt::format(".owner-{}", dead)).flush();  // died before it wrote
+  std::ofstream(out_ / ".of_the_user.json") << "{}";
+  const auto with_age = [](std::chrono::milliseconds age) {
+    return [age](RunContext& c) { c.timing.stale_after = age; };
+  };
+  run(rows, "run-2", with_age(std::chrono::hours(1)));
+  EXPECT_TRUE(std::filesystem::exists(out_ / fmt::format(".run.{}.json", dead))) << "it may be under way";
+  run(rows, "run-3", with_age(std::chrono::milliseconds(0)));
+  EXPECT_FALSE(std::filesystem::exists(out_ / fmt::format(".run.{}.json", dead)));
+  EXPECT_FALSE(std::filesystem::exists(out_ / ".claims" / fmt::format(".owner-{}", dead)));
+  EXPECT_TRUE(std::filesystem::exists(out_ / fmt::format(".a.{}.mp4", alive)));
+  EXPECT_TRUE(std::filesystem::exists(out_ / ".of_the_user.json"));
 }
 
 TEST_F(Runner, ThousandRowsOfWhichTwoHundredAreBad) {
@@ -374,6 +417,7 @@ TEST_F(Processes, KilledAtRandomMomentsUntilDone) {
     ::kill(child, SIGKILL);
     const int status = wait_for(child);
     kills += WIFSIGNALED(status) ? 1 : 0;
+    if (!std::filesystem::exists(out_)) continue;  // killed before it began
     for (const std::string& name : files_in(out_)) {
       if (!name.ends_with(".json") || name.starts_with('.')) continue;
       EXPECT_NO_THROW(read(name)) << name << " is whole";

@@ -58,26 +58,52 @@ class StubEngine final : public Engine {
   void validate(const Request& request) const override {
     if (request.prompt == "cannot be made") fail_item("image", "{} is a stub's bad image", request.id);
   }
-  RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer) override {
+  bool can_team(const Request& /*request*/, int /*width*/) const override { return false; }
+  RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer,
+                    RunControl& control, const Team& /*team*/) override {
     runs.push_back(request);
     if (on_run) on_run(request, outputs);
+    RequestReport report;
+    report.first_step = resumed_step(outputs);
+    first_steps.push_back(report.first_step);
+    for (report.steps_done = report.first_step;; ++report.steps_done) {
+      const StepAction action = control.next_action(report.steps_done, request.sample_steps);
+      if (action != StepAction::go_on && report.steps_done > 0) {
+        std::ofstream(outputs.state) << report.steps_done;
+        control.on_state(report.steps_done);
+      }
+      if (action == StepAction::stop) {
+        report.end = RunEnd::stopped;
+        return report;
+      }
+      if (report.steps_done == request.sample_steps) break;
+      if (on_step) on_step(request, report.steps_done);
+    }
     observer.on_phase({.phase = "text", .start_s = 0, .wall_s = 0.001, .sent_bytes = 0});
     std::ofstream(outputs.video) << content(request);
     if (!outputs.latents.empty()) std::ofstream(outputs.latents) << "latents of " << content(request);
-    return {.size = {64, 32},
-            .frames = request.frame_num,
-            .layout = "alone",
-            .device = "cpu",
-            .precision = "fp32",
-            .phase_s = {{"text", 0.001}},
-            .median_step_s = 0.5};
+    report.size = {64, 32};
+    report.frames = request.frame_num;
+    report.layout = "alone";
+    report.device = "cpu";
+    report.precision = "fp32";
+    report.phase_s = {{"text", 0.001}};
+    report.median_step_s = 0.5;
+    return report;
+  }
+  static int resumed_step(const OutputPaths& outputs) {
+    int step = 0;
+    if (!outputs.resume_from.empty()) std::ifstream(outputs.resume_from) >> step;
+    return step;
   }
   static std::string content(const Request& request) {
     return fmt::format("{} {} {} {}\n", request.id, request.prompt, request.seed, request.sample_steps);
   }
 
   std::vector<Request> runs;
+  std::vector<int> first_steps;  ///< of each run
   std::function<void(const Request&, const OutputPaths&)> on_run;
+  std::function<void(const Request&, int step)> on_step;
 
  private:
   Task task_;
@@ -119,7 +145,8 @@ inline std::vector<ManifestRow> rows_of(const std::string& csv, TaskKind kind = 
 inline std::vector<std::string> files_in(const std::filesystem::path& folder) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    if (entry.path().filename() != ".claims") names.push_back(entry.path().filename().string());
+    const std::string name = entry.path().filename().string();
+    if (name != ".claims" && name != ".state") names.push_back(entry.path().filename().string());
   }
   std::ranges::sort(names);
   return names;

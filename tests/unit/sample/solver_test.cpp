@@ -69,11 +69,52 @@ TEST(Sampler, GuidanceOneAsksForOnePassAndTheBoundarySwitchesScales) {
                       .unconditional = step.guided ? at::zeros_like(x) : at::Tensor()};
   };
   const Schedule schedule = make_schedule(Solver::euler, 4, 5);
-  const at::Tensor x = sample(settings, noise, denoise, nullptr);
+  const at::Tensor x = sample(settings, {.steps_done = 0, .x = noise, .history = {}}, denoise, nullptr).x;
   EXPECT_EQ(guided, (std::vector<bool>{true, true, false, false}));
   // velocity is 2 under guidance 2 and 1 without
   const float expected = 2 * (schedule.sigmas[2] - schedule.sigmas[0]) - schedule.sigmas[2];
   EXPECT_NEAR(x[0].item<float>(), expected, 1e-6);
+}
+
+/// A denoiser whose answer depends on sample and time, so that a step out of place shows.
+Prediction toy_prediction(const at::Tensor& x, const StepRequest& step) {
+  const at::Tensor conditional = toy_velocity(x, step.timestep);
+  return {.conditional = conditional, .unconditional = step.guided ? conditional * 0.5 : at::Tensor()};
+}
+
+TEST(Sampler, LeftAtAnyStepAndGoneOnFromTheStateGivesTheSameBits) {
+  for (const Solver solver : {Solver::unipc, Solver::dpmpp, Solver::euler}) {
+    for (const bool bf16_terms : {false, true}) {
+      const SamplerSettings settings{.solver = solver,
+                                     .steps = 7,
+                                     .shift = 5,
+                                     .boundary = 0.9,
+                                     .guide_scale = {.low_noise = 3, .high_noise = 2},
+                                     .bf16_terms = bf16_terms};
+      const SamplerState start{.steps_done = 0, .x = at::randn({11}), .history = {}};
+      const at::Tensor whole = sample(settings, start, toy_prediction, nullptr).x;
+      for (int stop = 0; stop <= settings.steps; ++stop) {
+        SCOPED_TRACE(std::string(to_string(solver)) + " left after step " + std::to_string(stop));
+        SamplerState state = sample(settings, start, toy_prediction, nullptr,
+                                    [&](const SamplerState& now) { return now.steps_done != stop; });
+        EXPECT_EQ(state.steps_done, stop);
+        EXPECT_EQ(state.history.empty(), solver == Solver::euler || stop == 0 || stop == settings.steps);
+        const SamplerState end = sample(settings, std::move(state), toy_prediction, nullptr);
+        EXPECT_EQ(end.steps_done, settings.steps);
+        EXPECT_TRUE(at::equal(end.x, whole));
+      }
+    }
+  }
+}
+
+TEST(Sampler, AStateThatLacksWhatTheSolverNeedsIsRefused) {
+  const SamplerSettings settings{
+      .solver = Solver::unipc, .steps = 4, .shift = 5, .boundary = 0.9, .guide_scale = {1, 1}};
+  const at::Tensor x = at::zeros({2});
+  EXPECT_THROW(
+      sample(settings, {.steps_done = 2, .x = x, .history = {{"data_1", x}}}, toy_prediction, nullptr),
+      Error);
+  EXPECT_THROW(sample(settings, {.steps_done = 5, .x = x, .history = {}}, toy_prediction, nullptr), Error);
 }
 
 }  // namespace

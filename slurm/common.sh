@@ -1,0 +1,277 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # project: set by the script that sources this
+# Shared by the batch scripts of this folder: they source it, it is not run. README.md describes the jobs as their users see them.
+#
+# Knobs, all environment variables; sbatch hands them to the job:
+#
+#   WAN_PROJECT          the checkout (default: where the submitted script lies, else the folder that sbatch was started in)
+#   WAN_BATCH            the program (default: build/bin/wan_batch of the checkout, else wan_batch of PATH)
+#   WAN_CKPT_DIR         checkpoint when the arguments name none (default: what jobs/model_cache.py downloaded, where it is there)
+#   WAN_LAUNCHER         srun or mpirun (default: srun where `srun --mpi=list` names pmix, else mpirun)
+#   WAN_MPI              srun's --mpi (default: pmix)
+#   WAN_BIND             cores: each rank keeps to --cpus-per-task cores of its own; none: the ranks of a node share the job's cores there
+#                        (default: cores with srun, whose CPUs are Slurm's; none with mpirun, whose cores may count otherwise)
+#   WAN_LAUNCH_OPTIONS   more options of srun or mpirun, divided by blanks
+#   WAN_MODULES          environment modules to load first, divided by blanks (default: none)
+#   WAN_SCRATCH          where the job makes its scratch folder, removed at its end (default: SLURM_TMPDIR, TMPDIR or /tmp)
+#   WAN_REQUEUE          on: a job that had to stop and gained at least one step is requeued; off: it ends (default: on)
+#
+# Set only where you have not: OMP_NUM_THREADS (--cpus-per-task), NCCL_DEBUG (WARN: NCCL says why it fails), and for jobs of one node
+# TMPDIR (the scratch folder). All other NCCL_, OMPI_MCA_, PMIX_MCA_ and UCX_ variables pass through as they are.
+#
+# Exit codes: those of wan_batch, and of a job that was told to stop: 85 it can go on (the job is requeued unless the log says why not),
+# 1 it gained nothing since its start, so that a requeue would repeat that.
+
+stopped_early=85  # of wan_batch: ExitCode::stopped_early
+
+say() { printf '%s: %s\n' "${SLURM_JOB_NAME:-slurm}" "$*"; }
+
+die() {
+  printf '%s: error: %s\n' "${SLURM_JOB_NAME:-slurm}" "$*" >&2
+  exit 2
+}
+
+# The words as one line that a shell would read again as them.
+quoted() {
+  local word line=""
+  for word in "$@"; do
+    if [[ $word =~ ^[A-Za-z0-9_./:=,+@%^-]+$ ]]; then line+=" $word"; else line+=" '${word//\'/\'\\\'\'}'"; fi
+  done
+  printf '%s' "${line# }"
+}
+
+# has_option NAME ARGUMENT...: whether wan_batch's --NAME is among the arguments, in either spelling.
+has_option() {
+  local name=$1 argument
+  shift
+  for argument in "$@"; do
+    argument=${argument//_/-}
+    [[ $argument != "--$name" && $argument != "--$name="* ]] || return 0
+  done
+  return 1
+}
+
+load_modules() {
+  [ -n "${WAN_MODULES-}" ] || return 0
+  local file names
+  for file in /etc/profile.d/modules.sh /etc/profile.d/lmod.sh; do
+    if ! declare -F module >/dev/null && [ -r "$file" ]; then
+      set +eu  # not written for these
+      # shellcheck disable=SC1090
+      . "$file"
+      set -eu
+    fi
+  done
+  declare -F module >/dev/null || die "WAN_MODULES is set and there is no module command; source your site's set-up of modules before sbatch"
+  read -ra names <<<"$WAN_MODULES"
+  say "modules: ${names[*]}"
+  set +eu
+  module load "${names[@]}"
+  local code=$?
+  set -eu
+  [ $code -eq 0 ] || die "module load ${names[*]} failed (its message is above); correct WAN_MODULES"
+}
+
+# find_program NAME KNOB: prints the path of a program of the project. KNOB is the variable that names another.
+find_program() {
+  local name=$1 knob=$2
+  if [ -n "${!knob-}" ]; then
+    [ -x "${!knob}" ] || die "$knob is '${!knob}', which is no program"
+    printf '%s' "${!knob}"
+  elif [ -x "$project/build/bin/$name" ]; then
+    printf '%s' "$project/build/bin/$name"
+  else
+    command -v "$name" ||
+      die "there is no $name: neither $project/build/bin/$name (jobs/build.sh makes it) nor on PATH; or set $knob"
+  fi
+}
+
+require_word() {
+  local knob=$1 value=$2 word
+  shift 2
+  for word in "$@"; do [ "$value" != "$word" ] || return 0; done
+  die "$knob is '$value'; it can be: $*"
+}
+
+choose_launcher() {
+  launcher=${WAN_LAUNCHER-}
+  if [ -z "$launcher" ]; then
+    launcher=mpirun
+    local kinds
+    kinds=$(srun --mpi=list 2>&1) || kinds=""
+    # Without PMIx, srun would start as many runs of one rank as there are tasks.
+    if [ -n "${SLURM_JOB_ID-}" ] && grep -qw "${WAN_MPI:-pmix}" <<<"$kinds"; then launcher=srun; fi
+  fi
+  require_word WAN_LAUNCHER "$launcher" srun mpirun
+  command -v "$launcher" >/dev/null || die "there is no $launcher on PATH; name the module that has it in WAN_MODULES, or set WAN_LAUNCHER"
+  local usual=none
+  [ "$launcher" = mpirun ] || usual=cores
+  bind=${WAN_BIND:-$usual}
+  require_word WAN_BIND "$bind" cores none
+}
+
+# launch_words RANKS RANKS_PER_NODE: sets the array `launch` to the words before the program's.
+# Every rank sees all GPUs of its node and takes the one of its local rank: --gpus-per-task would hide the peers from each other.
+launch_words() {
+  local ranks=$1 per_node=$2 options=()
+  local nodes=$(((ranks + per_node - 1) / per_node)) cores=${SLURM_CPUS_PER_TASK:-1}
+  read -ra options <<<"${WAN_LAUNCH_OPTIONS-}"
+  if [ "$launcher" = srun ]; then
+    launch=(srun "--mpi=${WAN_MPI:-pmix}" "--nodes=$nodes" "--ntasks=$ranks" "--ntasks-per-node=$per_node" "--cpus-per-task=$cores"
+      --kill-on-bad-exit=1)
+    if [ "$bind" = cores ]; then launch+=(--cpu-bind=cores); else launch+=(--cpu-bind=none); fi
+  else
+    launch=(mpirun -np "$ranks")
+    if [ "$bind" = cores ]; then
+      launch+=(--map-by "ppr:$per_node:node:PE=$cores" --bind-to core)
+    else
+      launch+=(--map-by "ppr:$per_node:node" --bind-to none)
+    fi
+  fi
+  launch+=("${options[@]}")
+}
+
+# Sets ranks_per_node: 8 of the "8(x2)" that Slurm says.
+read_tasks_per_node() {
+  local text=${SLURM_TASKS_PER_NODE:-1}
+  [[ $text != *,* ]] || die "the nodes of this job have different numbers of tasks ($text); ask for --ntasks-per-node"
+  ranks_per_node=${text%%(*}
+}
+
+remove_scratch() { [ -z "${scratch-}" ] || rm -rf -- "$scratch"; }
+
+make_scratch() {
+  local parent=${WAN_SCRATCH:-${SLURM_TMPDIR:-${TMPDIR:-/tmp}}}
+  scratch=$(mktemp -d "$parent/wan_${SLURM_JOB_ID:-0}_XXXXXX") || die "no scratch folder can be made in $parent; set WAN_SCRATCH"
+  trap remove_scratch EXIT
+  # Other nodes have no such folder.
+  if [ "${SLURM_JOB_NUM_NODES:-1}" -eq 1 ]; then export TMPDIR=$scratch; fi
+}
+
+prepare_job() {
+  child="" stop_signal="" interrupted=0
+  require_word WAN_REQUEUE "${WAN_REQUEUE:-on}" on off
+  load_modules
+  choose_launcher
+  make_scratch
+  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
+  export NCCL_DEBUG=${NCCL_DEBUG-WARN}
+  say "job ${SLURM_JOB_ID:-(none)} on ${SLURM_JOB_NODELIST:-$(hostname)}, start $((${SLURM_RESTART_COUNT:-0} + 1)), $(date -u +%FT%TZ)"
+}
+
+# From now on a signal to this shell stops the ranks in order, and does not end the shell.
+catch_stops() {
+  trap 'pass_on_stop USR1' USR1
+  trap 'pass_on_stop TERM' TERM
+}
+
+# Both srun and mpirun hand USR1 on to every rank. With TERM, mpirun would kill the ranks a second later.
+pass_on_stop() {
+  stop_signal=$1
+  interrupted=1
+  say "told to stop (SIG$1) after $SECONDS s; the ranks finish the step in hand and save"
+  [ -z "$child" ] || kill -USR1 "$child" 2>/dev/null || true
+}
+
+# run_ranks COMMAND...: prints it, runs it under the traps, and sets exit_code.
+run_ranks() {
+  say "run: $(quoted "$@")"
+  if [ -n "$stop_signal" ]; then
+    exit_code=$stopped_early
+    return
+  fi
+  # In the background, because a trap has to wait for a command in the foreground.
+  "$@" </dev/null &
+  child=$!
+  [ -z "$stop_signal" ] || kill -USR1 "$child" 2>/dev/null || true
+  while :; do
+    interrupted=0
+    exit_code=0
+    wait "$child" || exit_code=$?
+    [ "$interrupted" -eq 1 ] || break
+  done
+  child=""
+}
+
+# recorded NAME: a whole number of wan_batch's run record; 0 if there is none.
+recorded() {
+  local number=""
+  [ ! -r "$record" ] || number=$(sed -nE "s/.*\"$1\": *([0-9]+).*/\1/p" "$record" | head -n 1)
+  printf '%s' "${number:-0}"
+}
+
+# Ends the job after wan_batch: by its exit code, or by a requeue.
+finish_job() {
+  # A launcher that ends the other ranks upon the first one's exit may report theirs instead.
+  if [ "$(recorded exit_code)" -eq "$stopped_early" ]; then exit_code=$stopped_early; fi
+  if [ "$exit_code" -ne "$stopped_early" ]; then
+    [ -z "$stop_signal" ] || [ "$exit_code" -lt 128 ] || say "the run ended before it could stop in order; what was saved before is kept"
+    say "exit code $exit_code after $SECONDS s"
+    exit "$exit_code"
+  fi
+  local steps made
+  steps=$(recorded steps_gained)
+  made=$(recorded made)
+  if [ "$steps" -lt 1 ] && [ "$made" -lt 1 ]; then
+    say "not requeued: no step was gained since this start, so the next one would end alike. Ask for more time (--time), or for a later" \
+      "stop (--signal=B:USR1@SECONDS)"
+    exit 1
+  fi
+  say "stopped early: $steps steps and $made items gained"
+  requeue
+  exit "$stopped_early"
+}
+
+# The id of an array's task: of its SLURM_JOB_IDs one is also that of the whole array.
+job_id() {
+  if [ -n "${SLURM_ARRAY_TASK_ID-}" ]; then printf '%s' "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"; else printf '%s' "${SLURM_JOB_ID-}"; fi
+}
+
+job_field() { scontrol show job -o "$(job_id)" 2>/dev/null | sed -nE "s/.*[[:space:]]$1=([^[:space:]]*).*/\1/p"; }
+
+requeue() {
+  local how="the same sbatch command goes on from here" id answer
+  id=$(job_id)
+  if [ -z "$id" ]; then
+    say "not requeued: this is no batch job; $how"
+  elif [ "${WAN_REQUEUE:-on}" = off ]; then
+    say "not requeued: WAN_REQUEUE is off; $how"
+  elif [ "$stop_signal" = TERM ]; then
+    say "not requeued: SIGTERM means that somebody wants the job to end; $how"
+  elif [ "$(job_field JobState)" != RUNNING ]; then
+    say "not requeued: the job is being cancelled; $how"
+  else
+    # Slurm ends this script as soon as it has requeued the job.
+    trap '' USR1 TERM
+    remove_scratch
+    say "requeueing job $id"
+    answer=$(scontrol requeue "$id" 2>&1) || say "not requeued: Slurm says: ${answer:-nothing}; $how"
+  fi
+}
+
+# default_checkpoint ARGUMENT...: sets checkpoint_words to the --ckpt-dir to be added to these arguments of wan_batch, if any.
+default_checkpoint() {
+  local folder=${WAN_CKPT_DIR-}
+  checkpoint_words=()
+  if has_option ckpt-dir "$@" || has_option config "$@"; then return; fi
+  if [ -z "$folder" ]; then
+    folder=${WAN_MODEL_CACHE:-${HOME-}/.cache/wan_batch}/Wan2.2-I2V-A14B
+    [ -d "$folder" ] || return 0
+  fi
+  checkpoint_words=(--ckpt-dir "$folder")
+}
+
+# batch_job ARGUMENT...: wan_batch with these arguments on all tasks of the job.
+batch_job() {
+  local program launch
+  prepare_job
+  catch_stops
+  program=$(find_program wan_batch WAN_BATCH)
+  default_checkpoint "$@"
+  # Not the run.json of the output folder, which jobs and array tasks may share.
+  record=$scratch/run.json
+  read_tasks_per_node
+  launch_words "${SLURM_NTASKS:-1}" "$ranks_per_node"
+  run_ranks "${launch[@]}" "$program" --run-record "$record" "${checkpoint_words[@]}" "$@"
+  finish_job
+}

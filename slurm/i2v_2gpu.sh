@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=wan_i2v_2gpu
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=2
+#SBATCH --gpus-per-node=2
+#SBATCH --cpus-per-task=8
+#SBATCH --time=08:00:00
+#SBATCH --signal=B:USR1@180
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=%x-%j.log
+#
+# wan_batch on 2 GPUs of one node, one rank each. Arguments are those of wan_batch:
+#
+#   sbatch slurm/i2v_2gpu.sh --ckpt-dir CKPT manifest.csv
+#   sbatch --time=02:00:00 slurm/i2v_2gpu.sh --ckpt-dir CKPT --output-dir OUT --size 832*480 manifest.csv
+#
+# Three minutes before the time limit the ranks finish the step in hand, save it and leave; the job is requeued and goes on in mid-item.
+#
+# All directives above can be changed on sbatch's command line. The knobs (WAN_LAUNCHER, WAN_MODULES, ...) are environment variables,
+# described at the top of common.sh and in README.md.
+set -euo pipefail
+# Slurm runs a copy of this file from its spool folder; the job's record tells where it was submitted from.
+project=${WAN_PROJECT:-$(scontrol show job "${SLURM_JOB_ID-}" 2>/dev/null |
+  sed -nE '/^ *Command=/ { s|^ *Command=(/[^ ]*)/slurm/[^ /]*\.sh.*|\1|p; q }' || true)}
+project=${project:-${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}}
+[ -r "$project/slurm/common.sh" ] || {
+  echo "slurm/i2v_2gpu.sh: error: $project is no checkout of wan_batch; submit from one, or set WAN_PROJECT" >&2
+  exit 2
+}
+# shellcheck source=slurm/common.sh
+. "$project/slurm/common.sh"
+batch_job "$@"

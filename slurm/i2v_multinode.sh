@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=wan_i2v_multinode
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=8
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=8
+#SBATCH --time=08:00:00
+#SBATCH --signal=B:USR1@180
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=%x-%j.log
+#
+# wan_batch on all GPUs of several nodes: 2 nodes with 8 each, one rank per GPU. Arguments are those of wan_batch:
+#
+#   sbatch slurm/i2v_multinode.sh --ckpt-dir CKPT manifest.csv
+#   sbatch --nodes=4 slurm/i2v_multinode.sh --ckpt-dir CKPT --objective throughput manifest.csv
+#
+# The checkpoint, the manifest and the output folder must be on a file system that all nodes share. With --objective throughput, groups
+# are small and every node works on videos of its own, which is faster for many videos than one group across nodes.
+#
+# Three minutes before the time limit the ranks finish the step in hand, save it and leave; the job is requeued and goes on in mid-item.
+#
+# All directives above can be changed on sbatch's command line. The knobs (WAN_LAUNCHER, WAN_MODULES, ...) are environment variables,
+# described at the top of common.sh and in README.md.
+set -euo pipefail
+# Slurm runs a copy of this file from its spool folder; the job's record tells where it was submitted from.
+project=${WAN_PROJECT:-$(scontrol show job "${SLURM_JOB_ID-}" 2>/dev/null |
+  sed -nE '/^ *Command=/ { s|^ *Command=(/[^ ]*)/slurm/[^ /]*\.sh.*|\1|p; q }' || true)}
+project=${project:-${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}}
+[ -r "$project/slurm/common.sh" ] || {
+  echo "slurm/i2v_multinode.sh: error: $project is no checkout of wan_batch; submit from one, or set WAN_PROJECT" >&2
+  exit 2
+}
+# shellcheck source=slurm/common.sh
+. "$project/slurm/common.sh"
+batch_job "$@"

@@ -1,0 +1,121 @@
+#include "batch/item_states.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "batch/text.h"
+#include "core/check.h"
+#include "core/checksum.h"
+#include "core/file.h"
+
+namespace wan::batch {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t max_record_bytes = std::uint64_t{1} << 20;
+constexpr std::string_view file_suffix = ".safetensors";
+
+bool is_number(std::string_view text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+}
+
+/// Whether `name` is `<id>.<steps>.<token>.safetensors`. Ids may hold dots: what follows one is of fixed
+/// form.
+bool is_state_file(std::string_view name, std::string_view id) {
+  if (!name.starts_with(id) || !name.ends_with(file_suffix)) return false;
+  name.remove_prefix(id.size());
+  name.remove_suffix(file_suffix.size());
+  if (!name.starts_with('.')) return false;
+  name.remove_prefix(1);
+  const std::size_t dot = name.find('.');
+  if (dot == std::string_view::npos) return false;
+  const std::string_view token = name.substr(dot + 1);
+  return is_number(name.substr(0, dot)) && is_token(token);
+}
+
+}  // namespace
+
+std::filesystem::path ItemStates::record(std::string_view id) const {
+  return folder_ / fmt::format("{}.json", id);
+}
+
+std::filesystem::path ItemStates::temporary(std::string_view id, std::string_view token) const {
+  return folder_ / fmt::format(".{}.{}{}", id, token, file_suffix);
+}
+
+void ItemStates::publish(std::string_view id, std::string_view token, const NewState& state) const {
+  const std::filesystem::path from = temporary(id, token);
+  const auto size = plain_file_size(from);
+  if (!size || *size == 0) fail("the engine left no state in {}", from.string());
+  const std::string name = fmt::format("{}.{}.{}{}", id, state.steps_done, token, file_suffix);
+  json fields{{"id", id},
+              {"status", "unfinished"},
+              {"parameters", to_json(state.parameters)},
+              {"steps_done", state.steps_done},
+              {"seconds", state.seconds},
+              {"gpu_seconds", state.gpu_seconds},
+              {"resumed_at_steps", state.resumed_at},
+              {"state", {{"file", name}, {"bytes", *size}, {"sha256", sha256_file_hex(from)}}}};
+  add_origin(fields, state.origin);
+  publish_file(from, folder_ / name);
+  const std::filesystem::path temporary_record = folder_ / fmt::format(".{}.{}.json", id, token);
+  try {
+    create_file(temporary_record, dump(fields));
+    publish_file(temporary_record, record(id));
+  } catch (...) {
+    remove_file(temporary_record);
+    throw;
+  }
+  remove_files(id, folder_ / name);
+}
+
+std::optional<StoredState> ItemStates::find(std::string_view id, const Parameters& wanted,
+                                            bool by_content) const {
+  const std::filesystem::path path = record(id);
+  if (!plain_file_size(path)) return std::nullopt;
+  try {
+    const json fields = json::parse(read_text_file(path, max_record_bytes));
+    const json& parameters = fields.at("parameters");
+    const std::string name = fields.at("state").at("file");
+    if (!is_state_file(name, id)) return std::nullopt;
+    StoredState state{
+        .steps_done = fields.at("steps_done"),
+        .seconds = fields.at("seconds"),
+        .gpu_seconds = fields.at("gpu_seconds"),
+        .resumed_at = fields.at("resumed_at_steps"),
+        .automatic_seed = std::nullopt,
+        .run = fields.at("run"),
+        .answers_request = answers(parameters, wanted),
+        .file = {.bytes = fields.at("state").at("bytes"), .sha256 = fields.at("state").at("sha256")},
+        .path = folder_ / name};
+    if (parameters.at("seed_is_automatic").get<bool>()) state.automatic_seed = parameters.at("seed");
+    if (state.steps_done < 1 || !matches(state.path, state.file, by_content)) return std::nullopt;
+    return state;
+  } catch (const json::exception&) {
+    return std::nullopt;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+void ItemStates::remove(std::string_view id) const {
+  remove_files(id, {});
+  remove_file(record(id));
+}
+
+bool ItemStates::has_record(std::string_view id) const { return plain_file_size(record(id)).has_value(); }
+
+void ItemStates::remove_temporary(std::string_view id, std::string_view token) const {
+  remove_file(temporary(id, token));
+  remove_file(folder_ / fmt::format(".{}.{}.json", id, token));
+}
+
+void ItemStates::remove_files(std::string_view id, const std::filesystem::path& but) const {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+    if (entry.path() != but && is_state_file(entry.path().filename().string(), id)) remove_file(entry.path());
+  }
+}
+
+}  // namespace wan::batch

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "comm/communicator.h"
+#include "wan/engine.h"
+
+namespace wan::batch {
+
+/// What a leader tells its group, or the leaders of groups that it invites into a team; sent byte by byte.
+struct Order {
+  enum class Action : std::int64_t { run, stop, abort };
+  Action action = Action::stop;
+  std::int64_t row = 0;
+  std::int64_t seed = 0;
+  std::int64_t width = 1;         ///< groups of the team
+  std::int64_t leader_group = 0;  ///< of the run
+  std::array<char, 32> token{};   ///< of the leader's temporary files
+
+  std::string_view token_text() const { return {token.data(), token.size()}; }
+  Team team() const {
+    return {.width = static_cast<int>(width), .leader = static_cast<int>(leader_group % width)};
+  }
+};
+
+/// From rank 0 of the group to all. Collective.
+inline void broadcast(comm::Communicator& group, Order& order) {
+  group.broadcast(std::as_writable_bytes(std::span(&order, 1)), 0).wait();
+}
+
+}  // namespace wan::batch

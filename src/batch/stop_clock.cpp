@@ -1,0 +1,40 @@
+#include "batch/stop_clock.h"
+
+#include <algorithm>
+
+namespace wan::batch {
+namespace {
+
+constexpr double usable_share = 0.985;  // all is over by 99 % of the limit
+constexpr double leaving_s = 1.5;       // saving, the run's record, MPI's end, the launcher's
+constexpr double leaving_share = 0.05;  // the same under limits so short that they can only be tests
+constexpr double caution = 1.5;         // a step may take so much longer than the slowest so far
+constexpr double ending_in_steps = 3;   // a guess, where no item of this run has ended yet
+
+}  // namespace
+
+bool StopClock::is_asked() {
+  if (!is_asked_ && options_.is_signalled) is_asked_ = options_.is_signalled();
+  return is_asked_;
+}
+
+void StopClock::took_step(double seconds) { step_s_ = std::max(step_s_.value_or(0), seconds); }
+
+bool StopClock::is_too_late_for(double seconds) const {
+  if (!options_.time_limit_s) return false;
+  const double limit_s = *options_.time_limit_s;
+  const double deadline_s = usable_share * limit_s - std::min(leaving_s, leaving_share * limit_s);
+  return options_.elapsed_s() + caution * seconds > deadline_s;
+}
+
+bool StopClock::is_too_late_for_item() const {
+  return is_too_late_for(preparation_s_.value_or(0) + step_s_.value_or(0));
+}
+
+bool StopClock::is_too_late_for_step() const { return is_too_late_for(step_s_.value_or(0)); }
+
+bool StopClock::is_too_late_for_ending() const {
+  return is_too_late_for(ending_s_.value_or(ending_in_steps * step_s_.value_or(0)));
+}
+
+}  // namespace wan::batch

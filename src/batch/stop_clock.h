@@ -1,0 +1,44 @@
+#pragma once
+
+#include <functional>
+#include <optional>
+
+namespace wan::batch {
+
+/// Says when a run has to stop, because it was asked to or so as to end within its time limit. One per group
+/// leader; what this run took so far tells how long the next thing will take.
+class StopClock {
+ public:
+  struct Options {
+    std::function<bool()> is_signalled;  ///< this process was told to stop; may be empty
+    std::function<double()> elapsed_s;   ///< since the job began; may be empty where there is no limit
+    std::optional<double> time_limit_s;  ///< of the job
+  };
+  explicit StopClock(Options options) : options_(std::move(options)) {}
+
+  /// Somebody else of this run was told to stop.
+  void ask() { is_asked_ = true; }
+  bool is_asked();
+
+  // What was measured, in seconds.
+  void took_preparation(double seconds) { preparation_s_ = seconds; }
+  void took_step(double seconds);
+  void took_ending(double seconds) { ending_s_ = seconds; }
+  void begin_item() { step_s_.reset(); }  ///< the next one may be of another size
+
+  // Whether that would end too close to the limit. Without a limit, never.
+  bool is_too_late_for_item() const;
+  bool is_too_late_for_step() const;
+  bool is_too_late_for_ending() const;  ///< decoding and publishing
+
+ private:
+  bool is_too_late_for(double seconds) const;
+
+  Options options_;
+  bool is_asked_ = false;
+  std::optional<double> preparation_s_;  ///< text, image, encoding
+  std::optional<double> step_s_;         ///< the slowest of the item
+  std::optional<double> ending_s_;
+};
+
+}  // namespace wan::batch

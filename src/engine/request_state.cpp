@@ -1,0 +1,157 @@
+#include "engine/request_state.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <array>
+
+#include "checkpoint/safetensors.h"
+#include "core/check.h"
+#include "parallel/tensor_bytes.h"
+
+namespace wan::engine {
+namespace {
+
+/// What solvers remember (sample::FlowSolver::history), in the order in which it travels.
+constexpr std::array<const char*, 3> history_names{"data_1", "data_2", "corrected"};
+constexpr std::string_view history_prefix = "history.";
+constexpr std::int64_t max_identity_bytes = 64 << 10;
+constexpr std::int64_t max_dimensions = 8;
+
+checkpoint::TensorView float_view(std::string name, const at::Tensor& tensor) {
+  WAN_CHECK(tensor.scalar_type() == at::kFloat && tensor.device().is_cpu(),
+            "'{}' is no fp32 tensor on the host", name);
+  return {.name = std::move(name),
+          .dtype = checkpoint::DType::f32,
+          .shape = tensor.sizes().vec(),
+          .bytes = parallel::bytes_of(tensor)};
+}
+
+/// The tensors of a state file by name. Every range is inside the file: read_safetensors() has seen to that.
+class StateFile {
+ public:
+  explicit StateFile(const std::filesystem::path& path) : path_(path), file_(open_regular_file(path)) {
+    for (checkpoint::TensorEntry& entry : checkpoint::read_safetensors(file_, path)) {
+      entries_.emplace(entry.name, std::move(entry));
+    }
+  }
+
+  const std::map<std::string, checkpoint::TensorEntry>& entries() const { return entries_; }
+
+  std::string read_text(const std::string& name) const {
+    const checkpoint::TensorEntry& found = entry(name, checkpoint::DType::u8);
+    if (found.elements() > max_identity_bytes) fail("'{}' is too long", name);
+    std::string text(static_cast<std::size_t>(found.elements()), '\0');
+    read_at(file_, path_, found.begin_byte, std::as_writable_bytes(std::span(text)));
+    return text;
+  }
+
+  std::int32_t read_int(const std::string& name) const {
+    const checkpoint::TensorEntry& found = entry(name, checkpoint::DType::i32);
+    if (found.elements() != 1) fail("'{}' is no single number", name);
+    std::int32_t value = 0;
+    read_at(file_, path_, found.begin_byte, std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+  }
+
+  at::Tensor read_latent(const std::string& name, at::IntArrayRef shape) const {
+    const checkpoint::TensorEntry& found = entry(name, checkpoint::DType::f32);
+    if (at::IntArrayRef(found.shape) != shape) {
+      fail("'{}' has the shape {} instead of {}", name, checkpoint::shape_text(found.shape),
+           checkpoint::shape_text(shape.vec()));
+    }
+    const at::Tensor tensor = at::empty(shape, at::kFloat);  // [16, frames, height, width]
+    read_at(file_, path_, found.begin_byte, parallel::writable_bytes_of(tensor));
+    if (!tensor.isfinite().all().item<bool>()) fail("'{}' holds values that are not finite", name);
+    return tensor;
+  }
+
+ private:
+  const checkpoint::TensorEntry& entry(const std::string& name, checkpoint::DType dtype) const {
+    const auto found = entries_.find(name);
+    if (found == entries_.end()) fail("it has no '{}'", name);
+    if (found->second.dtype != dtype) fail("'{}' is of another type", name);
+    return found->second;
+  }
+
+  const std::filesystem::path& path_;
+  UniqueFd file_;
+  std::map<std::string, checkpoint::TensorEntry> entries_;
+};
+
+}  // namespace
+
+void write_request_state(const std::filesystem::path& path, const DenoiseState& state,
+                         const std::string& identity) {
+  const auto steps_done = static_cast<std::int32_t>(state.steps_done);
+  std::vector<checkpoint::TensorView> tensors{{.name = "identity",
+                                               .dtype = checkpoint::DType::u8,
+                                               .shape = {static_cast<std::int64_t>(identity.size())},
+                                               .bytes = std::as_bytes(std::span(identity))},
+                                              {.name = "steps_done",
+                                               .dtype = checkpoint::DType::i32,
+                                               .shape = {1},
+                                               .bytes = std::as_bytes(std::span(&steps_done, 1))},
+                                              float_view("latent", state.latent)};
+  for (const auto& [name, tensor] : state.history) {
+    tensors.push_back(float_view(std::string(history_prefix) + name, tensor));
+  }
+  checkpoint::write_safetensors(path, tensors);
+}
+
+DenoiseState read_request_state(const std::filesystem::path& path, const std::string& identity,
+                                at::IntArrayRef shape, int step_count) {
+  const StateFile file(path);
+  if (const std::string found = file.read_text("identity"); found != identity) {
+    fail("it belongs to something else: it was made for {}, this is {}", checkpoint::in_quotes(found),
+         checkpoint::in_quotes(identity));
+  }
+  DenoiseState state{.steps_done = file.read_int("steps_done"), .latent = {}, .history = {}};
+  if (state.steps_done < 1 || state.steps_done > step_count) {
+    fail("it says that {} of {} steps are done", state.steps_done, step_count);
+  }
+  state.latent = file.read_latent("latent", shape);
+  for (const char* name : history_names) {
+    const std::string stored = std::string(history_prefix) + name;
+    if (file.entries().contains(stored)) state.history.emplace(name, file.read_latent(stored, shape));
+  }
+  return state;
+}
+
+void broadcast_tensor(comm::Communicator& group, int root, at::Tensor& tensor) {
+  // Defined?, type, dimensions, sizes.
+  std::array<std::int64_t, 3 + max_dimensions> header{};
+  if (group.rank() == root && tensor.defined()) {
+    WAN_CHECK(tensor.dim() <= max_dimensions, "{} dimensions", tensor.dim());
+    header = {1, static_cast<std::int64_t>(tensor.scalar_type()), tensor.dim()};
+    std::ranges::copy(tensor.sizes(), header.begin() + 3);
+  }
+  group.broadcast(std::as_writable_bytes(std::span(header)), root).wait();
+  if (header[0] == 0) return;
+  if (group.rank() == root) {
+    tensor = tensor.cpu().contiguous();
+  } else {
+    tensor = at::empty(at::IntArrayRef(header.data() + 3, static_cast<std::size_t>(header[2])),
+                       static_cast<at::ScalarType>(header[1]));
+  }
+  group.broadcast(parallel::writable_bytes_of(tensor), root).wait();
+}
+
+void broadcast_state(comm::Communicator& group, int root, DenoiseState& state) {
+  std::array<std::int64_t, 1> steps_done{state.steps_done};
+  group.broadcast(std::as_writable_bytes(std::span(steps_done)), root).wait();
+  state.steps_done = static_cast<int>(steps_done[0]);
+  broadcast_tensor(group, root, state.latent);
+  std::size_t known = 0;
+  for (const char* name : history_names) {
+    const auto found = state.history.find(name);
+    at::Tensor tensor = found == state.history.end() ? at::Tensor() : found->second;
+    broadcast_tensor(group, root, tensor);
+    if (!tensor.defined()) continue;
+    state.history.insert_or_assign(name, tensor);
+    ++known;
+  }
+  WAN_CHECK(known == state.history.size(), "the solver remembers more than {} tensors", known);
+}
+
+}  // namespace wan::engine

@@ -1,0 +1,105 @@
+"""Runs that are told to stop: exit code 85, and the next run goes on in mid-item with the same bits."""
+
+import json
+import signal
+import subprocess
+import time
+
+from cli_case import CHECKPOINT, DONE, SMALL, CliCase, environment
+from test_kill import processes_of
+
+STOPPED = 85
+
+
+class Stopped(CliCase):
+    def arguments(self, *extra) -> list:
+        manifest = self.manifest("id,image,prompt,sample_steps", "one,good.png,A white cat,2", "two,good.png,A black cat,500")
+        return ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, "--save-latents", manifest, *extra]
+
+    def start(self, arguments: list, ranks: int) -> subprocess.Popen:
+        log = open(self.folder / "stopped.log", "a", encoding="utf-8")
+        self.addCleanup(log.close)
+        return subprocess.Popen(self.command(*arguments, ranks=ranks), cwd=self.folder, env=environment(), stdout=log, stderr=log)
+
+    def wait_for_steps(self, process: subprocess.Popen, steps: int) -> None:
+        """Until the item in hand has that many steps, as its claim tells."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            self.assertIsNone(process.poll(), (self.folder / "stopped.log").read_text())
+            for owner in (self.out / ".claims").glob(".owner-*"):
+                lines = owner.read_text(encoding="utf-8").splitlines()
+                if len(lines) > 2 and json.loads(lines[2]).get("id") == "two" and json.loads(lines[2])["step"] >= steps:
+                    return
+            time.sleep(0.01)
+        self.fail(f"no step {steps}")
+
+    def outputs(self, folder) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in folder.glob("*") if path.suffix in (".mp4", ".safetensors")}
+
+    def check_stop_and_go_on(self, ranks: int, send, extra=()) -> None:
+        arguments = self.arguments(*extra)
+        for steps in (3, 60):
+            process = self.start([*arguments, "--run-record", self.folder / "record.json"], ranks)
+            self.wait_for_steps(process, steps)
+            send(process)
+            self.assertEqual(process.wait(timeout=60), STOPPED, (self.folder / "stopped.log").read_text())
+            record = json.loads((self.folder / "record.json").read_text())
+            self.assertEqual(record["exit_code"], STOPPED)
+            self.assertGreater(record["steps_gained"], 0)
+            self.assertEqual(set(self.records()), {"one"})
+            self.assertEqual([path.name for path in self.out.glob(".*.mp4")], [], "something unfinished is left")
+        self.assertEqual(len(list((self.out / ".state").glob("*"))), 2)
+        result = self.run_program(*arguments, ranks=ranks)
+        self.assertEqual(result.code, DONE, result)
+        self.assertEqual(len(self.records()["two"]["resumed_at_steps"]), 2)
+        self.assertEqual(list((self.out / ".state").glob("*")), [])
+
+        whole = self.folder / "whole"
+        self.assertEqual(self.run_program(*arguments, "--output-dir", whole, ranks=ranks).code, DONE)
+        self.assertEqual(self.outputs(self.out), self.outputs(whole))
+
+    def test_sigterm_to_a_bare_process(self):
+        self.check_stop_and_go_on(0, lambda process: process.send_signal(signal.SIGTERM))
+
+    def test_sigusr1_through_mpirun(self):
+        self.check_stop_and_go_on(2, lambda process: process.send_signal(signal.SIGUSR1))
+
+    def test_sigusr1_to_one_rank_of_two_groups(self):
+        def to_last_rank(process):
+            subprocess.run(["kill", "-USR1", str(processes_of(process)[-1])], check=True)
+
+        self.check_stop_and_go_on(2, to_last_rank, ["--objective", "throughput", "--join-groups", "off"])
+
+    def test_time_limit(self):
+        manifest = self.manifest("id,image,prompt,sample_steps", "long,good.png,A black cat,1000")
+        arguments = ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, "--time-limit", "0-00:00:08", manifest]
+        began = time.monotonic()
+        result = self.run_program(*arguments, "--size", "160*96", "--frame-num", "17")
+        self.assertEqual(result.code, STOPPED, result)
+        self.assertLess(time.monotonic() - began, 0.99 * 8)
+        self.assertGreater(time.monotonic() - began, 4)
+        self.assertIn("the time limit of 8.0 s is near", result.err)
+        self.assertGreater(json.loads((self.out / "run.json").read_text())["steps_gained"], 0)
+
+
+class Joined(CliCase):
+    def test_idle_groups_join_and_the_result_stays_the_same(self):
+        manifest = self.manifest("id,image,prompt,sample_steps", "long,good.png,A white cat,1000")
+        arguments = ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, "--objective", "throughput", "--save-latents", manifest]
+        result = self.run_program(*arguments, "--log-level", "verbose", ranks=4, timeout_s=300)
+        self.assertEqual(result.code, DONE, result)
+        self.assertIn("4 groups work on it", result.err)
+        self.assertEqual(self.records()["long"]["layout"], "cfg2 x ulysses2")
+        self.assertEqual(list((self.out / ".claims").glob("*.claim*")), [])
+        alone = self.folder / "alone"
+        result = self.run_program(*arguments, "--output-dir", alone, "--join-groups", "off", ranks=4, timeout_s=300)
+        self.assertEqual(result.code, DONE, result)
+        self.assertEqual(json.loads((alone / "long.json").read_text())["layout"], "cfg1 x ulysses1")
+        self.assertLess(self.difference("long", alone), 1e-5)
+
+    def difference(self, name: str, other) -> float:
+        import numpy
+        from safetensors.numpy import load_file
+
+        mine, theirs = (load_file(folder / f"{name}.latent.safetensors")["latent"] for folder in (self.out, other))
+        return float(numpy.linalg.norm(mine - theirs) / numpy.linalg.norm(theirs))

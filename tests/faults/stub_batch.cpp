@@ -1,0 +1,213 @@
+// wan_batch with a stub in place of the model: the real manifest, claims, resume, sidecars, records and exit
+// codes over real MPI ranks, without weights. For tests of what happens when things go wrong; `--help` lists
+// the options.
+#include <algorithm>
+#include <array>
+#include <boost/program_options.hpp>
+#include <chrono>
+#include <memory>
+#include <numeric>
+#include <sstream>
+
+#include "apps/agreement.h"
+#include "apps/program_main.h"
+#include "batch/manifest.h"
+#include "batch/progress.h"
+#include "batch/runner.h"
+#include "batch/summary.h"
+#include "batch/text.h"
+#include "comm/mpi.h"
+#include "comm/rank_grid.h"
+#include "core/check.h"
+#include "core/clock.h"
+#include "core/log.h"
+#include "faults/stub_engine.h"
+
+namespace wan::faults {
+namespace {
+
+namespace po = boost::program_options;
+
+struct Options {
+  std::string manifest;
+  std::string output_dir;
+  int group_size = 1;
+  int sample_steps = 4;
+  double heartbeat_s = 0.05;
+  double stale_after_s = 0.5;
+  double collective_timeout_s = 20;
+  bool save_latents = false;
+  bool no_resume = false;
+  bool retry_failed = false;
+  bool help = false;
+  StubOptions stub;
+};
+
+po::options_description describe(Options& options, std::string& journal) {
+  po::options_description table("stub_batch [options]");
+  auto add = table.add_options();
+  add("help", po::bool_switch(&options.help), "this text");
+  add("manifest", po::value(&options.manifest), "as wan_batch's");
+  add("output-dir", po::value(&options.output_dir), "as wan_batch's");
+  add("group-size", po::value(&options.group_size), "ranks per group");
+  add("sample-steps", po::value(&options.sample_steps), "steps per item, half of them high-noise");
+  add("step-seconds", po::value(&options.stub.step_s), "duration of a step");
+  add("video-bytes", po::value(&options.stub.video_bytes)->default_value(100'000), "size of a video");
+  add("journal", po::value(&journal), "file that gets a line for every item that an engine begins");
+  add("heartbeat", po::value(&options.heartbeat_s), "seconds between beats of an owner of claims");
+  add("stale-after", po::value(&options.stale_after_s), "seconds of silence after which an owner is dead");
+  add("collective-timeout", po::value(&options.collective_timeout_s),
+      "seconds that a collective inside an item may take");
+  add("save-latents", po::bool_switch(&options.save_latents), "as wan_batch's");
+  add("no-resume", po::bool_switch(&options.no_resume), "as wan_batch's");
+  add("retry-failed", po::bool_switch(&options.retry_failed), "as wan_batch's");
+  return table;
+}
+
+Options parse(std::span<const std::string> arguments) {
+  Options options;
+  std::string journal;
+  const po::options_description table = describe(options, journal);
+  try {
+    po::variables_map given;
+    po::store(po::command_line_parser(std::vector<std::string>(arguments.begin(), arguments.end()))
+                  .options(table)
+                  .run(),
+              given);
+    po::notify(given);
+  } catch (const po::error& error) {
+    fail<UsageError>("{}; see stub_batch --help", error.what());
+  }
+  options.stub.journal = journal;
+  if (!options.help && (options.manifest.empty() || options.output_dir.empty())) {
+    fail<UsageError>("--manifest and --output-dir are needed");
+  }
+  return options;
+}
+
+std::string help_text() {
+  Options options;
+  std::string journal;
+  std::ostringstream text;
+  text << describe(options, journal);
+  return text.str();
+}
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+}
+
+/// One run on one rank, as apps/batch_program.cpp has it.
+class StubProgram {
+ public:
+  StubProgram(const comm::MpiEnvironment& mpi, const Options& options, comm::Communicator& world)
+      : mpi_(mpi),
+        options_(options),
+        world_(world),
+        shape_{.group_size = options.group_size, .cfg = 1, .ulysses = options.group_size} {}
+
+  ExitCode run();
+
+ private:
+  std::unique_ptr<comm::Communicator> make_group(const std::vector<int>& members, const char* name,
+                                                 double timeout_s);
+  batch::RunContext make_context(Log& log);
+
+  const comm::MpiEnvironment& mpi_;
+  const Options& options_;
+  comm::Communicator& world_;
+  comm::GridShape shape_;
+  Stopwatch clock_;
+};
+
+constexpr double no_timeout_s = 1e9;
+
+std::unique_ptr<comm::Communicator> StubProgram::make_group(const std::vector<int>& members, const char* name,
+                                                            double timeout_s) {
+  return comm::make_mpi_group(world_, members, name, {.timeout_s = timeout_s});
+}
+
+batch::RunContext StubProgram::make_context(Log& log) {
+  std::unique_ptr<batch::OutputFolder> folder;
+  apps::agree(world_, [&] { folder = std::make_unique<batch::OutputFolder>(options_.output_dir); });
+  const std::string run = apps::on_rank_0(world_, [] { return batch::random_token().substr(0, 8); });
+  batch::RunContext context{.folder = *folder,
+                            .command_line = {},
+                            .settings = {},
+                            .origin = {},
+                            .job = "",
+                            .timing = {},
+                            .stop_requested = {}};
+  context.command_line.sample_steps = options_.sample_steps;
+  context.settings.base_seed = 1;
+  context.origin.run = run;
+  context.origin.host = mpi_.host_name();
+  context.origin.manifest = options_.manifest;
+  context.origin.command = {"stub_batch"};
+  context.origin.started = batch::utc_now();
+  context.origin.ranks = options_.group_size;
+  context.resume = !options_.no_resume;
+  context.retry_failed = options_.retry_failed;
+  context.save_latents = options_.save_latents;
+  context.group_index = mpi_.rank() / options_.group_size;
+  context.group_count = mpi_.size() / options_.group_size;
+  context.world_rank = mpi_.rank();
+  context.timing = {.heartbeat = milliseconds(options_.heartbeat_s),
+                    .stale_after = milliseconds(options_.stale_after_s)};
+  context.log = &log;
+  return context;
+}
+
+ExitCode StubProgram::run() {
+  apps::agree(world_, [&] { comm::check_shape(shape_, mpi_.size()); });
+  const std::string text = apps::on_rank_0(world_, [&] { return batch::read_manifest(options_.manifest); });
+  std::vector<batch::ManifestRow> rows;
+  apps::agree(world_, [&] { rows = batch::parse_manifest(text, options_.manifest, TaskKind::i2v); });
+  std::vector<int> everyone(static_cast<std::size_t>(mpi_.size()));
+  std::iota(everyone.begin(), everyone.end(), 0);
+  const std::vector<int> members = comm::group_members(shape_, mpi_.rank());
+  const auto meeting = make_group(everyone, "meeting", no_timeout_s);
+  const auto orders = make_group(members, "orders", no_timeout_s);
+  const auto tensors = make_group(members, "group", options_.collective_timeout_s);
+  announce("load", "engine", mpi_.rank());
+  world_.barrier().wait();
+
+  Log log(mpi_.rank(), mpi_.rank() == 0 ? LogLevel::normal : LogLevel::quiet, stderr);
+  const batch::RunContext context = make_context(log);
+  apps::agree(world_, [&] {
+    if (mpi_.rank() == 0) log.open_file(context.folder.path() / "wan_batch.log");
+  });
+  StubOptions stub = options_.stub;
+  stub.run = context.origin.run;
+  StubEngine engine(*tensors, stub);
+  std::unique_ptr<batch::Progress> progress;
+  if (mpi_.rank() == 0) {
+    progress = std::make_unique<batch::Progress>(stderr, batch::progress_style_of(stderr),
+                                                 context.group_count, [this] { return clock_.elapsed_s(); });
+  }
+  std::vector<batch::ItemObserver*> listening;
+  if (progress) listening.push_back(progress.get());
+  batch::ObserverList observers(listening);
+  const batch::GroupCounts mine = batch::run_group(engine, *orders, rows, context, observers);
+  progress.reset();
+  const batch::RunResult result = batch::finish_run(*meeting, mine, rows, context, engine.task());
+  if (mpi_.rank() == 0)
+    fmt::print("{}", batch::format_summary(result.outcomes, result.counts, context.folder.path()));
+  return batch::exit_code(result.counts);
+}
+
+ExitCode stub_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
+  const auto world = comm::make_mpi_world(mpi, {.timeout_s = 60});
+  Options options;
+  apps::agree(*world, [&] { options = parse(arguments); });
+  if (options.help) {
+    if (mpi.rank() == 0) fmt::print("{}", help_text());
+    return ExitCode::done;
+  }
+  return StubProgram(mpi, options, *world).run();
+}
+
+}  // namespace
+}  // namespace wan::faults
+
+int main(int argc, char** argv) { return wan::apps::run_program(argc, argv, wan::faults::stub_program); }

@@ -1,0 +1,149 @@
+#include "faults/stub_engine.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "comm/first_message.h"
+#include "core/check.h"
+#include "core/file.h"
+
+namespace wan::faults {
+namespace {
+
+constexpr std::size_t write_bytes = 16U << 10;  // a file takes several writes, as a video does
+
+void append_line(const std::filesystem::path& path, const std::string& line) {
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  // One write, so that lines of many processes do not mix.
+  if (!file || ::write(file.get(), line.data(), line.size()) != std::ssize(line)) {
+    fail("cannot append to the journal {}: {}", path.string(), std::strerror(errno));
+  }
+}
+
+void write_file(const std::filesystem::path& path, std::string_view content) {
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+  if (!file) fail_item("write", "cannot write {}: {}", path.string(), std::strerror(errno));
+  while (!content.empty()) {
+    const ssize_t written = ::write(file.get(), content.data(), std::min(content.size(), write_bytes));
+    if (written < 0) fail_item("write", "cannot write {}: {}", path.string(), std::strerror(errno));
+    content.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+/// Runs `work` on the group's leader; its ItemError is thrown on every rank.
+template <typename Work>
+void on_leader(comm::Communicator& group, Work&& work) {
+  std::optional<std::string> own;
+  if (group.rank() == 0) {
+    try {
+      work();
+    } catch (const ItemError& error) {
+      own = error.what();
+    }
+  }
+  if (const auto said = comm::first_message(group, own)) throw ItemError("write", said->text);
+}
+
+}  // namespace
+
+void announce(const std::string& stage, const std::string& what, int rank) {
+  const std::string path = fmt::format("stage:{}:{}:{}", stage, what, rank);
+  if (::access(path.c_str(), F_OK) == 0) fail("{} is there", path);
+}
+
+std::string video_content(const Request& request, std::size_t bytes) {
+  std::string content = fmt::format("{} {} {} {} {}\n", request.id, request.prompt, request.seed,
+                                    request.sample_steps, request.frame_num);
+  std::seed_seq seeds(content.begin(), content.end());
+  std::mt19937 random(seeds);
+  while (content.size() < bytes) content += static_cast<char>(random() & 0xFFU);
+  return content;
+}
+
+StubEngine::StubEngine(comm::Communicator& group, StubOptions options)
+    : group_(group),
+      options_(std::move(options)),
+      task_{.kind = TaskKind::i2v, .name = "i2v-A14B", .defaults = default_parameters(TaskKind::i2v)} {}
+
+void StubEngine::validate(const Request& request) const {
+  if (!std::filesystem::is_regular_file(request.image))
+    fail_item("image", "cannot read {}", request.image.string());
+  if (request.prompt == "cannot be made") fail_item("text", "{} cannot be made", request.id);
+}
+
+void StubEngine::enter(const std::string& stage, const Request& request) {
+  announce(stage, request.id, group_.rank());
+  group_.barrier().wait();
+}
+
+template <typename Work>
+void StubEngine::phase(const char* name, RequestReport& report, Observer& observer, Work&& work) {
+  const double start_s = clock_.elapsed_s();
+  work();
+  const double wall_s = clock_.elapsed_s() - start_s;
+  report.phase_s[name] += wall_s;
+  if (leads()) observer.on_phase({.phase = name, .start_s = start_s, .wall_s = wall_s, .sent_bytes = 0});
+}
+
+RequestReport StubEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer) {
+  if (leads() && !options_.journal.empty()) {
+    append_line(options_.journal,
+                fmt::format("{} {} {} {}\n", request.id, options_.run, ::getpid(), ::mallinfo2().uordblks));
+  }
+  RequestReport report;
+  for (const char* stage : {"text", "image", "encode"}) {
+    phase(stage, report, observer, [&] { enter(stage, request); });
+  }
+  phase("denoise", report, observer, [&] { denoise(request, observer); });
+  phase("decode", report, observer, [&] {
+    enter("decode", request);
+    on_leader(group_, [&] { write_file(outputs.video, video_content(request, options_.video_bytes)); });
+  });
+  if (!outputs.latents.empty()) {
+    phase("write", report, observer, [&] {
+      enter("write", request);
+      on_leader(group_, [&] {
+        write_file(outputs.latents, "latents of " + video_content(request, options_.video_bytes));
+      });
+    });
+  }
+  report.size = request.size;
+  report.frames = request.frame_num;
+  report.layout = fmt::format("ulysses{}", group_.size());
+  report.device = "cpu";
+  report.precision = "fp32";
+  report.median_step_s = options_.step_s;
+  return report;
+}
+
+void StubEngine::denoise(const Request& request, Observer& observer) {
+  const int high_noise_steps = (request.sample_steps + 1) / 2;
+  for (int step = 0; step < request.sample_steps; ++step) {
+    const Expert expert = step < high_noise_steps ? Expert::high_noise : Expert::low_noise;
+    const double start_s = clock_.elapsed_s();
+    enter(std::string(to_string(expert)), request);
+    std::this_thread::sleep_for(std::chrono::duration<double>(options_.step_s));
+    if (!leads()) continue;
+    for (int rank = 0; rank < group_.size(); ++rank) {
+      observer.on_step({.world_rank = rank,
+                        .group_rank = rank,
+                        .step = step,
+                        .step_count = request.sample_steps,
+                        .timestep = 1000 - 1000 * step / request.sample_steps,
+                        .expert = expert,
+                        .start_s = start_s,
+                        .wall_s = clock_.elapsed_s() - start_s});
+    }
+  }
+}
+
+}  // namespace wan::faults

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "comm/communicator.h"
+#include "core/clock.h"
+#include "wan/engine.h"
+
+namespace wan::faults {
+
+struct StubOptions {
+  double step_s = 0;            ///< how long each denoising step takes
+  std::size_t video_bytes = 0;  ///< size of a "video"
+  /// Gets a line "ID RUN PID HEAP_BYTES" for every item that a group begins, with the heap in use by its
+  /// leader; may be empty.
+  std::filesystem::path journal;
+  std::string run;  ///< what the journal calls this run
+};
+
+/// Stands in for the model: takes every request through the stages of the real engine, with all ranks of the
+/// group taking part in each, and writes small files that depend on the request alone.
+///
+/// It says where it is by asking for a file "stage:STAGE:ID:rank" that is not there, which fault_shim.cpp
+/// sees. Stages: text, image, encode, high_noise, low_noise, decode, write.
+class StubEngine final : public Engine {
+ public:
+  /// `group` must outlive the engine.
+  StubEngine(comm::Communicator& group, StubOptions options);
+
+  const Task& task() const override { return task_; }
+  /// A request whose image is not there or whose prompt is "cannot be made" fails.
+  void validate(const Request& request) const override;
+  RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer) override;
+
+ private:
+  bool leads() const { return group_.rank() == 0; }
+  void enter(const std::string& stage, const Request& request);
+  template <typename Work>
+  void phase(const char* name, RequestReport& report, Observer& observer, Work&& work);
+  void denoise(const Request& request, Observer& observer);
+
+  comm::Communicator& group_;
+  StubOptions options_;
+  Task task_;
+  Stopwatch clock_;
+};
+
+/// Tells a watching test that this process has come to `stage` of `what`.
+void announce(const std::string& stage, const std::string& what, int rank);
+
+/// The bytes of the "video" that a request makes.
+std::string video_content(const Request& request, std::size_t bytes);
+
+}  // namespace wan::faults

@@ -1,0 +1,250 @@
+#include <gtest/gtest.h>
+
+#include <array>
+#include <fstream>
+#include <numeric>
+
+#include "core/check.h"
+#include "core/file.h"
+#include "mpi/engine_fixture.h"
+
+namespace wan {
+namespace {
+
+using test::Backend;
+
+constexpr double layout_tolerance = 1e-5;  // against one rank of our own
+
+/// Wants certain things after certain steps.
+class ScriptedControl final : public test::NoControl {
+ public:
+  explicit ScriptedControl(std::map<int, StepAction> script) : script_(std::move(script)) {}
+  StepAction next_action(int steps_done, int /*step_count*/) override {
+    const auto found = script_.find(steps_done);
+    return found == script_.end() ? StepAction::go_on : found->second;
+  }
+  void on_state(int steps_done) override { steps_saved = steps_done; }
+  void on_state_problem(const std::string& message) override { problem = message; }
+
+  int steps_saved = 0;
+  std::string problem;
+
+ private:
+  std::map<int, StepAction> script_;
+};
+
+/// A scratch folder that all ranks share.
+class SharedFolder {
+ public:
+  explicit SharedFolder(test::RankWorld& ranks) : ranks_(ranks) {
+    std::array<char, 256> name{};
+    if (ranks.rank() == 0) (folder_ / "").string().copy(name.data(), name.size() - 1);
+    ranks.world().broadcast(std::as_writable_bytes(std::span(name)), 0).wait();
+    path_ = name.data();
+  }
+  SharedFolder(const SharedFolder&) = delete;
+  SharedFolder& operator=(const SharedFolder&) = delete;
+  ~SharedFolder() { ranks_.world().barrier().wait(); }  // others may still read in rank 0's folder
+  std::filesystem::path operator/(const char* name) const { return path_ / name; }
+
+ private:
+  test::RankWorld& ranks_;
+  test::TempDir folder_;
+  std::filesystem::path path_;
+};
+
+test::Made read_outputs(const OutputPaths& outputs) {
+  auto tensors = test::load_tensors(outputs.latents);
+  return {.latent = tensors.at("latent"), .frames = tensors.at("frames")};
+}
+
+struct Toy {
+  explicit Toy(const char* name)
+      : parity(test::load_parity_case(name)), folder(checkpoint::inspect_checkpoint(parity.folder / "ckpt")) {
+    parity.request.sample_steps = 5;
+    heads = engine::open_expert(folder.high_noise_model).config.num_heads;
+  }
+  const Request& request() const { return parity.request; }
+
+  test::ParityCase parity;
+  checkpoint::CheckpointFolder folder;
+  std::int64_t heads = 0;
+};
+
+/// Stops a request after `stop` steps, because the last rank wants it, and goes on with another engine.
+void stop_and_go_on(test::RankWorld& ranks, const Toy& toy, const comm::GridShape& shape, int stop,
+                    const SharedFolder& out) {
+  SCOPED_TRACE(fmt::format("{}, stopped after {} steps", parallel::describe(shape), stop));
+  test::SilentObserver observer;
+  const Stopwatch clock;
+  const OutputPaths first{.video = out / "1.mp4", .state = out / "state.safetensors"};
+  engine::WanEngine stopped(toy.folder, {.dit_fsdp = true, .t5_fsdp = true},
+                            ranks.communicators(shape, Backend::mpi, toy.heads), clock);
+  const bool is_last = ranks.rank() + 1 == ranks.size();
+  ScriptedControl control(is_last ? std::map<int, StepAction>{{stop, StepAction::stop}}
+                                  : std::map<int, StepAction>{});
+  const RequestReport report = stopped.run(toy.request(), first, observer, control, {});
+  EXPECT_EQ(report.end, RunEnd::stopped);
+  EXPECT_EQ(report.steps_done, stop);
+  if (ranks.rank() == 0) {
+    EXPECT_EQ(control.steps_saved, stop);
+  }
+  engine::WanEngine going_on(toy.folder, {.dit_fsdp = true, .t5_fsdp = true},
+                             ranks.communicators(shape, Backend::mpi, toy.heads), clock);
+  const OutputPaths second{.video = out / "2.mp4", .latents = out / "2", .resume_from = first.state};
+  test::NoControl no_control;
+  const RequestReport end = going_on.run(toy.request(), second, observer, no_control, {});
+  EXPECT_EQ(end.end, RunEnd::finished);
+  EXPECT_EQ(end.first_step, stop);
+}
+
+class Cases : public testing::TestWithParam<const char*> {};
+
+TEST_P(Cases, StoppedAndGoneOnGivesTheSameBits) {
+  test::RankWorld ranks;
+  const Toy toy(GetParam());
+  const SharedFolder out(ranks);
+  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), toy.heads)) {
+    const Stopwatch clock;
+    engine::WanEngine engine(toy.folder, {.dit_fsdp = true, .t5_fsdp = true},
+                             ranks.communicators(shape, Backend::mpi, toy.heads), clock);
+    const test::Made whole = test::make(engine, toy.request());
+    for (const int stop : {1, 2, 4, 5}) {
+      stop_and_go_on(ranks, toy, shape, stop, out);
+      if (ranks.rank() != 0) continue;
+      const test::Made resumed = read_outputs({.video = {}, .latents = out / "2"});
+      EXPECT_TRUE(at::equal(resumed.latent, whole.latent)) << parallel::describe(shape) << " " << stop;
+      EXPECT_TRUE(at::equal(resumed.frames, whole.frames));
+    }
+  }
+}
+
+TEST_P(Cases, AnotherLayoutGoesOnFromTheState) {
+  test::RankWorld ranks;
+  const Toy toy(GetParam());
+  const SharedFolder out(ranks);
+  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), toy.heads)) {
+    stop_and_go_on(ranks, toy, shape, 3, out);
+    if (ranks.rank() != 0) continue;
+    const Stopwatch clock;
+    test::SilentObserver observer;
+    test::NoControl control;
+    engine::WanEngine alone(toy.folder, {}, test::lone_communicators(), clock);
+    const OutputPaths outputs{
+        .video = out / "3.mp4", .latents = out / "3", .resume_from = out / "state.safetensors"};
+    EXPECT_EQ(alone.run(toy.request(), outputs, observer, control, {}).first_step, 3);
+    EXPECT_LT(test::relative_error(read_outputs(outputs).latent,
+                                   test::make_alone(toy.folder, toy.request()).latent),
+              layout_tolerance);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Reference, Cases,
+                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square"));
+
+/// A state that cannot be used is told of, and the request begins anew.
+TEST(States, ThoseOfOtherRequestsAndDamagedOnesAreNotUsed) {
+  test::RankWorld ranks;
+  const Toy toy("t2v_square");
+  const SharedFolder out(ranks);
+  if (ranks.rank() != 0) return;
+  const Stopwatch clock;
+  test::SilentObserver observer;
+  engine::WanEngine engine(toy.folder, {}, test::lone_communicators(), clock);
+  const OutputPaths first{.video = out / "1.mp4", .state = out / "state"};
+  ScriptedControl stop({{2, StepAction::stop}});
+  engine.run(toy.request(), first, observer, stop, {});
+  const std::string whole = read_text_file(out / "state", 1 << 26);
+  Request longer = toy.request();
+  longer.sample_steps = 6;
+  Request larger = toy.request();
+  larger.size = {toy.request().size.width + 16, toy.request().size.height};
+  const auto expect_anew = [&](const Request& request, const char* reason) {
+    ScriptedControl control({{1, StepAction::stop}});
+    const OutputPaths outputs{.video = out / "2.mp4", .resume_from = out / "state"};
+    EXPECT_EQ(engine.run(request, outputs, observer, control, {}).first_step, 0) << reason;
+    EXPECT_NE(control.problem.find(reason), std::string::npos) << control.problem;
+  };
+  expect_anew(longer, "belongs to something else");
+  expect_anew(larger, "shape");
+  for (std::size_t length : {std::size_t{0}, std::size_t{7}, std::size_t{100}, whole.size() - 1}) {
+    std::ofstream(out / "state", std::ios::binary) << whole.substr(0, length);
+    expect_anew(toy.request(), "begins anew");
+  }
+  std::filesystem::remove(out / "state");
+  expect_anew(toy.request(), "begins anew");
+}
+
+/// Groups of one rank, each with an engine, that can join.
+class Teams {
+ public:
+  Teams(test::RankWorld& ranks, const Toy& toy)
+      : ranks_(ranks),
+        toy_(toy),
+        engine_(toy.folder, {}, ranks.communicators({}, Backend::mpi, toy.heads), clock_) {
+    for (int width = 2; width <= ranks.size(); width *= 2) {
+      const int first = ranks.rank() / width * width;
+      std::vector<int> members(static_cast<std::size_t>(first + width <= ranks.size() ? width : 1));
+      std::iota(members.begin(), members.end(), members.size() > 1 ? first : ranks.rank());
+      parents_.emplace(width, comm::make_mpi_group(ranks.world(), members, "team", {.timeout_s = 60}));
+    }
+    engine_.allow_teams([this](int width) { return make_team(width); }, ranks.size());
+  }
+
+  engine::WanEngine& engine() { return engine_; }
+  RequestReport run(const OutputPaths& outputs, RunControl& control, const Team& team) {
+    return engine_.run(toy_.request(), outputs, observer_, control, team);
+  }
+
+ private:
+  parallel::GroupCommunicators make_team(int width) {
+    comm::Communicator& parent = *parents_.at(width);
+    const auto shape = parallel::choose_team_shape(width, toy_.heads);
+    return parallel::make_team_communicators(
+        engine_.communicators(), shape->guided, shape->unguided, parent.rank(),
+        [&](const std::vector<int>& members, const std::string& name) {
+          return comm::make_deferred(comm::make_mpi_group(parent, members, name, {.timeout_s = 60}));
+        });
+  }
+
+  test::RankWorld& ranks_;
+  const Toy& toy_;
+  const Stopwatch clock_;
+  test::SilentObserver observer_;
+  std::map<int, std::unique_ptr<comm::Communicator>> parents_;
+  engine::WanEngine engine_;
+};
+
+TEST(TeamsOfGroups, GrowAroundARunningItemAndGiveTheOneRankResult) {
+  test::RankWorld ranks;
+  if (ranks.size() != 2 && ranks.size() != 4) GTEST_SKIP() << "teams of 2 and 4 groups";
+  const Toy toy("i2v_landscape");
+  Teams teams(ranks, toy);
+  EXPECT_TRUE(teams.engine().can_team(toy.request(), 2));
+  EXPECT_FALSE(teams.engine().can_team(toy.request(), 8));
+  const SharedFolder out(ranks);
+  constexpr int leader = 1;
+  const bool leads = ranks.rank() == leader;
+  const OutputPaths outputs{.video = out / "v.mp4", .latents = out / "latent"};
+  ScriptedControl alone({{2, StepAction::hand_over}});
+  if (leads) {
+    EXPECT_EQ(teams.run(outputs, alone, {}).end, RunEnd::handed_over);
+  }
+  for (int width = 2; width <= ranks.size(); width *= 2) {
+    if (ranks.rank() >= width) continue;  // not in it yet
+    const bool is_last = width == ranks.size();
+    ScriptedControl control(is_last || !leads ? std::map<int, StepAction>{}
+                                              : std::map<int, StepAction>{{3, StepAction::hand_over}});
+    const RequestReport report = teams.run(outputs, control, {.width = width, .leader = leader});
+    EXPECT_EQ(report.end, is_last ? RunEnd::finished : RunEnd::handed_over);
+    EXPECT_EQ(report.first_step, width == 2 ? 2 : 3);
+  }
+  if (!leads) return;
+  const test::Made expected = test::make_alone(toy.folder, toy.request());
+  const test::Made made = read_outputs(outputs);
+  EXPECT_LT(test::relative_error(made.latent, expected.latent), layout_tolerance);
+  EXPECT_LT(test::fraction_off_by_more_than_one(made.frames, expected.frames), 1e-3);
+}
+
+}  // namespace
+}  // namespace wan

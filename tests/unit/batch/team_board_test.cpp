@@ -1,0 +1,128 @@
+#include "batch/team_board.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+
+namespace wan::batch {
+namespace {
+
+using ::testing::ElementsAre;
+
+/// Letters between the ranks of one test, in memory.
+class Post {
+ public:
+  std::map<int, std::deque<comm::Mailbox::Letter>> letters;
+};
+
+class TestMailbox final : public comm::Mailbox {
+ public:
+  TestMailbox(Post& post, int rank, int size) : post_(post), rank_(rank), size_(size) {}
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  void send(int to, std::span<const std::byte> bytes) override {
+    ASSERT_LT(to, size_);
+    ASSERT_LE(bytes.size(), max_letter_bytes);
+    post_.letters[to].push_back({.from = rank_, .bytes = {bytes.begin(), bytes.end()}});
+  }
+  std::optional<Letter> receive() override {
+    auto& mine = post_.letters[rank_];
+    if (mine.empty()) return std::nullopt;
+    Letter letter = mine.front();
+    mine.pop_front();
+    return letter;
+  }
+
+ private:
+  Post& post_;
+  int rank_;
+  int size_;
+};
+
+/// The leaders of `groups` groups of two ranks.
+class Leaders {
+ public:
+  explicit Leaders(int groups) {
+    for (int group = 0; group < groups; ++group) {
+      boxes_.push_back(std::make_unique<TestMailbox>(post_, 2 * group, 2 * groups));
+      boards_.push_back(std::make_unique<TeamBoard>(*boxes_.back(), group, groups, 2));
+    }
+  }
+  TeamBoard& operator[](int group) {
+    TeamBoard& board = *boards_[static_cast<std::size_t>(group)];
+    board.read_letters();
+    return board;
+  }
+
+ private:
+  Post post_;
+  std::vector<std::unique_ptr<TestMailbox>> boxes_;
+  std::vector<std::unique_ptr<TeamBoard>> boards_;
+};
+
+TEST(TeamBoardTest, TeamsAreAlignedAndWholeOrNotAtAll) {
+  Leaders leaders(8);
+  EXPECT_EQ(leaders[5].idle_width(), 1);
+  for (const int idle : {6, 7, 0, 1}) leaders[idle].announce_idle();
+  EXPECT_EQ(leaders[5].idle_width(), 1) << "its neighbour 4 is at work";
+  leaders[4].announce_idle();
+  EXPECT_EQ(leaders[5].idle_width(), 4);
+  EXPECT_EQ(leaders[2].idle_width(), 1);
+  leaders[3].announce_idle();
+  EXPECT_EQ(leaders[2].idle_width(), 4);
+  EXPECT_EQ(leaders[5].idle_width(), 4) << "2 is still at work";
+  leaders[2].announce_idle();
+  EXPECT_EQ(leaders[5].idle_width(), 8);
+  EXPECT_FALSE(leaders[5].are_all_idle());
+  leaders[5].announce_idle();
+  for (int group = 0; group < 8; ++group) EXPECT_TRUE(leaders[group].are_all_idle());
+}
+
+TEST(TeamBoardTest, AnInvitationReachesTheOthersOfTheTeam) {
+  Leaders leaders(8);
+  leaders[6].invite({.action = Order::Action::run, .row = 17, .seed = 4, .width = 4, .leader_group = 6});
+  for (const int invited : {4, 5, 7}) {
+    const auto order = leaders[invited].take_invitation();
+    ASSERT_TRUE(order.has_value());
+    EXPECT_EQ(order->row, 17);
+    EXPECT_EQ(order->team().width, 4);
+    EXPECT_EQ(order->team().leader, 2);
+    EXPECT_FALSE(leaders[invited].take_invitation().has_value());
+  }
+  for (const int other : {0, 3, 6}) EXPECT_FALSE(leaders[other].take_invitation().has_value());
+}
+
+TEST(TeamBoardTest, ACountOfGroupsThatIsNoPowerOfTwoLeavesTheRestAlone) {
+  Leaders leaders(6);
+  for (const int idle : {0, 1, 2, 3, 4}) leaders[idle].announce_idle();
+  EXPECT_EQ(leaders[5].idle_width(), 2);
+}
+
+TEST(TeamBoardTest, AStopIsHeardByAll) {
+  Leaders leaders(3);
+  leaders[1].announce_stop();
+  EXPECT_TRUE(leaders[0].has_heard_stop());
+  EXPECT_TRUE(leaders[2].has_heard_stop());
+}
+
+TEST(TeamBoardTest, AGroupAloneNeedsNobody) {
+  TeamBoard alone;
+  EXPECT_FALSE(alone.take_invitation().has_value());
+  EXPECT_EQ(alone.idle_width(), 1);
+  EXPECT_TRUE(alone.are_all_idle());
+  alone.announce_idle();
+  alone.announce_stop();
+  EXPECT_EQ(alone.place_in_spread(), 0);
+}
+
+TEST(TeamBoardTest, TheFirstPlacesLieFarApart) {
+  Leaders leaders(8);
+  std::vector<int> places;
+  for (int group = 0; group < 8; ++group) places.push_back(leaders[group].place_in_spread());
+  EXPECT_THAT(places, ElementsAre(0, 4, 2, 6, 1, 5, 3, 7));
+}
+
+}  // namespace
+}  // namespace wan::batch
