@@ -76,6 +76,7 @@ std::optional<Rule> read_rule() {
     ::syscall(SYS_write, STDERR_FILENO, message.data(), message.size());
     ::_exit(99);
   }
+  if (rule.rank.empty()) rule.rank = "0";  // a bare start
   const std::string wanted = from_environment("WAN_FAULT_RANK");
   rule.for_this_rank = wanted.empty() || wanted == rule.rank;
   return rule;
@@ -89,7 +90,7 @@ const std::optional<Rule>& rule() {
 /// By system calls alone, which no part of this library sees.
 void note(const Rule& rule, const char* call, const std::string& path) {
   if (rule.log.empty()) return;
-  const std::string line = (rule.rank.empty() ? "0" : rule.rank) + " " + call + " " + path + "\n";
+  const std::string line = rule.rank + " " + call + " " + path + "\n";
   const long file =
       ::syscall(SYS_openat, AT_FDCWD, rule.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file < 0) return;
