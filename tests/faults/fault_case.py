@@ -58,13 +58,13 @@ class Ended:
         return f"exit {self.code}\n{self.text}"
 
 
-class Wrong(AssertionError):
+class WrongError(AssertionError):
     """A check that failed, with what is needed to look into it."""
 
 
 def check(condition: object, message: str) -> None:
     if not condition:
-        raise Wrong(message)
+        raise WrongError(message)
 
 
 def sha256(path: Path) -> str:
@@ -107,7 +107,7 @@ class Running:
             self.kill_all()
             self.process.kill()
             self.process.wait()
-            raise Wrong(f"a run did not end within {timeout_s} s:\n{self.log.read_text(errors='replace')}") from None
+            raise WrongError(f"a run did not end within {timeout_s} s:\n{self.log.read_text(errors='replace')}") from None
         return Ended(code, self.log.read_text(errors="replace"))
 
     def ranks(self, program: Path) -> list[int]:
@@ -236,7 +236,7 @@ class FaultCase(unittest.TestCase):
         def attempt(case: tuple[str, Callable[[], None]]) -> str:
             try:
                 case[1]()
-            except Exception as error:  # noqa: BLE001  (a case that breaks is a case that fails)
+            except Exception as error:  # a case that breaks is a case that fails
                 return f"--- {case[0]}: {type(error).__name__}: {error}"
             return ""
 
