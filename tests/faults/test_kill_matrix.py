@@ -65,7 +65,7 @@ class KillMatrix(FaultCase):
             check(batch.fault_log.exists(), f"the run never came to {fault}: {ended}")
             check(ended.code != DONE, f"a killed run said that all was done: {ended}")
             batch.check_nothing_partial(self.reference)
-            finished, made = batch.finished(), batch.engine_runs()
+            finished, made, states = batch.finished(), batch.engine_runs(), batch.saved_states()
             # Another group of the run may have taken the victim's item over before the launcher ended it too.
             may_be_made_twice = set() if stage in HAS_SIDECAR else {f"item{repeat % self.items}"}
             twice = {name for name in made if made.count(name) > 1}
@@ -76,6 +76,7 @@ class KillMatrix(FaultCase):
             ended = batch.run(again)
             check(ended.code == DONE, str(ended))
             batch.check_complete(self.reference, finished, made)
+            batch.check_resumed(states, finished)
 
     def stage(self, stage: str) -> None:
         self.all_of((f"{stage}, {'all ranks' if everybody else 'one rank'}, repeat {repeat}",
