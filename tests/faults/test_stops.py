@@ -10,7 +10,7 @@ from fault_case import DONE, NIGHTLY, STUB, Batch, Fault, FaultCase, Layout, che
 
 STOPPED = 85
 REPEATS = 20 if NIGHTLY else 3
-LIMIT_S = 30  # of the programs' allowance for saving and leaving, 1.5 s, shorter ones get only a part
+LIMIT_S = 30  # shorter ones get only a part of the 2.5 s that are kept for saving and leaving
 STEPS = ["--sample-steps", "12"]
 LAYOUTS = [Layout(2, 1), Layout(2, 2), Layout(0, 1)]
 
