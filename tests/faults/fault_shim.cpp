@@ -3,8 +3,8 @@
 // environment:
 //
 //   WAN_FAULT       CALL|PATTERN|N|ACTION       at the N-th (from 1) CALL of this process whose path fits
-//   PATTERN (fnmatch,
-//                                               '*' also stands for '/'), do ACTION
+//   PATTERN (fnmatch with
+//                                               !(...) and the like, '*' also stands for '/'), do ACTION
 //   WAN_FAULT_RANK  only in this rank (OMPI_COMM_WORLD_RANK); any rank if not set
 //   WAN_FAULT_LOG   file that gets a line "RANK CALL PATH" when the fault happens
 //
@@ -118,7 +118,7 @@ Fault fault_at(const char* call, const std::string& path) {
   static std::atomic<long> matches = 0;
   const std::optional<Rule>& wanted = rule();
   if (!wanted || !wanted->for_this_rank || wanted->call != call) return {};
-  if (::fnmatch(wanted->pattern.c_str(), path.c_str(), 0) != 0) return {};
+  if (::fnmatch(wanted->pattern.c_str(), path.c_str(), FNM_EXTMATCH) != 0) return {};
   const long count = ++matches;
   const std::string_view action = wanted->action;
   if (action == "count") {
