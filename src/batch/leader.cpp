@@ -24,6 +24,15 @@ void require_claim(const ItemInHand& item) {
   fail("another process took this item over, as this one was silent for too long");
 }
 
+/// What the engine found wrong with a value of a row, with the value's place in the manifest.
+ItemError with_place(const ItemInHand& item, const ItemError& error, const RunContext& context) {
+  if (item.row.error || (error.stage() != "image" && error.stage() != "text")) return error;
+  const auto& place = error.stage() == "image" ? item.row.image_place : item.row.prompt_place;
+  if (!place) return error;
+  return {error.stage(), fmt::format("{}:{}:{}: {}", printable(context.origin.manifest), place->line,
+                                     place->column, error.what())};
+}
+
 OutputFile publish_output(const ItemInHand& item, const std::filesystem::path& from,
                           const std::filesystem::path& to) {
   const auto size = plain_file_size(from);
@@ -202,7 +211,7 @@ void Leader::make(ItemInHand& item) {
     }
   } catch (const ItemError& error) {
     clear_away(item.row.id, token());
-    record_failure(item, error);
+    record_failure(item, with_place(item, error, context_));
   } catch (...) {
     // The run ends here. The claim goes with the item, so nobody would look for what is left of it.
     try {

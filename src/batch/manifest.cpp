@@ -100,6 +100,7 @@ class RowParser {
       throw CellError(prompt != nullptr ? prompt->position : raw_.position, "the prompt is missing");
     }
     row_.prompt = prompt->text;
+    row_.prompt_place = prompt->position;
   }
 
   void parse_image() {
@@ -111,6 +112,7 @@ class RowParser {
     }
     if (image == nullptr) throw CellError(raw_.position, "the image is missing");
     row_.image = manifest_.parent_path() / image->text;
+    row_.image_place = image->position;
   }
 
   void parse_overrides() {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "batch/csv.h"
 #include "core/parse_value.h"
 #include "wan/request.h"
 
@@ -19,6 +20,8 @@ struct ManifestRow {
   std::string id;               ///< safe as a file stem and unique in the manifest, also for a bad row
   std::filesystem::path image;  ///< relative ones resolved against the manifest's folder; empty for t2v
   std::string prompt;           ///< UTF-8
+  std::optional<Position> image_place;   ///< of the value in the manifest
+  std::optional<Position> prompt_place;  ///< likewise
   RequestOverrides overrides;
   std::optional<std::string> error;  ///< set for a bad row: the complete message, with file, line and column
 };

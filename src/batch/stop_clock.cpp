@@ -6,10 +6,12 @@ namespace wan::batch {
 namespace {
 
 constexpr double usable_share = 0.985;  // all is over by 99 % of the limit
-constexpr double leaving_s = 1.5;       // saving, the run's record, MPI's end, the launcher's
-constexpr double leaving_share = 0.05;  // the same under limits so short that they can only be tests
-constexpr double caution = 1.5;         // a step may take so much longer than the slowest so far
-constexpr double ending_in_steps = 3;   // a guess, where no item of this run has ended yet
+// Saving, the run's record, MPI's end, the launcher's: Open MPI's mpirun starts up to half a second before
+// the ranks and waits a second for the others when one has ended with a code that is not 0.
+constexpr double leaving_s = 2.5;
+constexpr double leaving_share = 0.1;  // the same under limits so short that they can only be tests
+constexpr double caution = 1.5;        // a step may take so much longer than the slowest so far
+constexpr double ending_in_steps = 3;  // a guess, where no item of this run has ended yet
 
 }  // namespace
 

@@ -58,13 +58,13 @@ class Ended:
         return f"exit {self.code}\n{self.text}"
 
 
-class Wrong(AssertionError):
+class WrongError(AssertionError):
     """A check that failed, with what is needed to look into it."""
 
 
 def check(condition: object, message: str) -> None:
     if not condition:
-        raise Wrong(message)
+        raise WrongError(message)
 
 
 def sha256(path: Path) -> str:
@@ -107,7 +107,7 @@ class Running:
             self.kill_all()
             self.process.kill()
             self.process.wait()
-            raise Wrong(f"a run did not end within {timeout_s} s:\n{self.log.read_text(errors='replace')}") from None
+            raise WrongError(f"a run did not end within {timeout_s} s:\n{self.log.read_text(errors='replace')}") from None
         return Ended(code, self.log.read_text(errors="replace"))
 
     def ranks(self, program: Path) -> list[int]:
@@ -185,6 +185,17 @@ class Batch:
         return {name: [(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in self.outputs_of(name)]
                 for name in self.ids if (self.out / f"{name}.json").exists()}
 
+    def saved_states(self) -> dict[str, int]:
+        """Steps done of the items in mid-work, by id."""
+        records = [json.loads(path.read_text()) for path in (self.out / ".state").glob("[!.]*.json")]
+        return {record["id"]: record["steps_done"] for record in records}
+
+    def check_resumed(self, states: dict[str, int], finished_before: dict[str, list[tuple]]) -> None:
+        """After the last run: it went on from the states that were there and whose items were not finished."""
+        for name in states.keys() - finished_before.keys():
+            resumed_at = json.loads((self.out / f"{name}.json").read_text())["resumed_at_steps"]
+            check(resumed_at[-1:] == [states[name]], f"{name} had a state of step {states[name]}, its sidecar says {resumed_at}")
+
     def hidden(self) -> list[str]:
         """Unfinished files and claims that are still there."""
         left = [path.name for path in self.out.glob(".*") if path.name not in (".claims", ".state")]
@@ -236,7 +247,7 @@ class FaultCase(unittest.TestCase):
         def attempt(case: tuple[str, Callable[[], None]]) -> str:
             try:
                 case[1]()
-            except Exception as error:  # noqa: BLE001  (a case that breaks is a case that fails)
+            except Exception as error:  # a case that breaks is a case that fails
                 return f"--- {case[0]}: {type(error).__name__}: {error}"
             return ""
 

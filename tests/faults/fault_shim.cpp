@@ -3,8 +3,8 @@
 // environment:
 //
 //   WAN_FAULT       CALL|PATTERN|N|ACTION       at the N-th (from 1) CALL of this process whose path fits
-//   PATTERN (fnmatch,
-//                                               '*' also stands for '/'), do ACTION
+//   PATTERN (fnmatch with
+//                                               !(...) and the like, '*' also stands for '/'), do ACTION
 //   WAN_FAULT_RANK  only in this rank (OMPI_COMM_WORLD_RANK); any rank if not set
 //   WAN_FAULT_LOG   file that gets a line "RANK CALL PATH" when the fault happens
 //
@@ -76,6 +76,7 @@ std::optional<Rule> read_rule() {
     ::syscall(SYS_write, STDERR_FILENO, message.data(), message.size());
     ::_exit(99);
   }
+  if (rule.rank.empty()) rule.rank = "0";  // a bare start
   const std::string wanted = from_environment("WAN_FAULT_RANK");
   rule.for_this_rank = wanted.empty() || wanted == rule.rank;
   return rule;
@@ -89,7 +90,7 @@ const std::optional<Rule>& rule() {
 /// By system calls alone, which no part of this library sees.
 void note(const Rule& rule, const char* call, const std::string& path) {
   if (rule.log.empty()) return;
-  const std::string line = (rule.rank.empty() ? "0" : rule.rank) + " " + call + " " + path + "\n";
+  const std::string line = rule.rank + " " + call + " " + path + "\n";
   const long file =
       ::syscall(SYS_openat, AT_FDCWD, rule.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (file < 0) return;
@@ -117,7 +118,7 @@ Fault fault_at(const char* call, const std::string& path) {
   static std::atomic<long> matches = 0;
   const std::optional<Rule>& wanted = rule();
   if (!wanted || !wanted->for_this_rank || wanted->call != call) return {};
-  if (::fnmatch(wanted->pattern.c_str(), path.c_str(), 0) != 0) return {};
+  if (::fnmatch(wanted->pattern.c_str(), path.c_str(), FNM_EXTMATCH) != 0) return {};
   const long count = ++matches;
   const std::string_view action = wanted->action;
   if (action == "count") {

@@ -5,6 +5,7 @@
 #include <array>
 #include <boost/program_options.hpp>
 #include <chrono>
+#include <cstdio>
 #include <memory>
 #include <numeric>
 #include <sstream>
@@ -16,11 +17,13 @@
 #include "batch/runner.h"
 #include "batch/summary.h"
 #include "batch/text.h"
+#include "comm/mailbox.h"
 #include "comm/mpi.h"
 #include "comm/rank_grid.h"
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "core/stop_signals.h"
 #include "faults/stub_engine.h"
 
 namespace wan::faults {
@@ -36,6 +39,8 @@ struct Options {
   double heartbeat_s = 0.05;
   double stale_after_s = 0.5;
   double collective_timeout_s = 20;
+  double checkpoint_interval_s = 300;
+  double time_limit_s = 0;  ///< 0: none
   bool save_latents = false;
   bool no_resume = false;
   bool retry_failed = false;
@@ -58,6 +63,9 @@ po::options_description describe(Options& options, std::string& journal) {
   add("stale-after", po::value(&options.stale_after_s), "seconds of silence after which an owner is dead");
   add("collective-timeout", po::value(&options.collective_timeout_s),
       "seconds that a collective inside an item may take");
+  add("checkpoint-interval", po::value(&options.checkpoint_interval_s),
+      "seconds between saved states of the item in flight");
+  add("time-limit", po::value(&options.time_limit_s), "seconds that the job may take");
   add("save-latents", po::bool_switch(&options.save_latents), "as wan_batch's");
   add("no-resume", po::bool_switch(&options.no_resume), "as wan_batch's");
   add("retry-failed", po::bool_switch(&options.retry_failed), "as wan_batch's");
@@ -100,8 +108,10 @@ std::chrono::milliseconds milliseconds(double seconds) {
 /// One run on one rank, as apps/batch_program.cpp has it.
 class StubProgram {
  public:
-  StubProgram(const comm::MpiEnvironment& mpi, const Options& options, comm::Communicator& world)
+  StubProgram(const comm::MpiEnvironment& mpi, const Options& options, comm::Communicator& world,
+              StopSignals& stop_signals)
       : mpi_(mpi),
+        stop_signals_(stop_signals),
         options_(options),
         world_(world),
         shape_{.group_size = options.group_size, .cfg = 1, .ulysses = options.group_size} {}
@@ -114,9 +124,11 @@ class StubProgram {
   batch::RunContext make_context(Log& log);
 
   const comm::MpiEnvironment& mpi_;
+  StopSignals& stop_signals_;
   const Options& options_;
   comm::Communicator& world_;
   comm::GridShape shape_;
+  double age_at_start_s_ = process_age_s();
   Stopwatch clock_;
 };
 
@@ -154,6 +166,10 @@ batch::RunContext StubProgram::make_context(Log& log) {
   context.world_rank = mpi_.rank();
   context.timing = {.heartbeat = milliseconds(options_.heartbeat_s),
                     .stale_after = milliseconds(options_.stale_after_s)};
+  context.stop_requested = [this] { return stop_signals_.have_come(); };
+  context.elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); };
+  if (options_.time_limit_s > 0) context.time_limit_s = options_.time_limit_s;
+  context.checkpoint_interval_s = options_.checkpoint_interval_s;
   context.log = &log;
   return context;
 }
@@ -169,6 +185,8 @@ ExitCode StubProgram::run() {
   const auto meeting = make_group(everyone, "meeting", no_timeout_s);
   const auto orders = make_group(members, "orders", no_timeout_s);
   const auto tensors = make_group(members, "group", options_.collective_timeout_s);
+  std::unique_ptr<comm::Mailbox> mailbox;
+  if (mpi_.size() > options_.group_size) mailbox = comm::make_mpi_mailbox(world_);
   announce("load", "engine", mpi_.rank());
   world_.barrier().wait();
 
@@ -188,7 +206,11 @@ ExitCode StubProgram::run() {
   std::vector<batch::ItemObserver*> listening;
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
-  const batch::GroupCounts mine = batch::run_group(engine, *orders, rows, context, observers);
+  batch::TeamBoard teams;
+  if (mailbox && orders->rank() == 0) {
+    teams = batch::TeamBoard(*mailbox, context.group_index, context.group_count, options_.group_size);
+  }
+  const batch::GroupCounts mine = batch::run_group(engine, *orders, rows, context, observers, teams);
   progress.reset();
   const batch::RunResult result = batch::finish_run(*meeting, mine, rows, context, engine.task());
   if (mpi_.rank() == 0)
@@ -196,7 +218,8 @@ ExitCode StubProgram::run() {
   return batch::exit_code(result.counts);
 }
 
-ExitCode stub_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
+ExitCode stub_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments,
+                      StopSignals& stop_signals) {
   const auto world = comm::make_mpi_world(mpi, {.timeout_s = 60});
   Options options;
   apps::agree(*world, [&] { options = parse(arguments); });
@@ -204,10 +227,21 @@ ExitCode stub_program(const comm::MpiEnvironment& mpi, std::span<const std::stri
     if (mpi.rank() == 0) fmt::print("{}", help_text());
     return ExitCode::done;
   }
-  return StubProgram(mpi, options, *world).run();
+  return StubProgram(mpi, options, *world, stop_signals).run();
 }
 
 }  // namespace
 }  // namespace wan::faults
 
-int main(int argc, char** argv) { return wan::apps::run_program(argc, argv, wan::faults::stub_program); }
+int main(int argc, char** argv) {
+  try {
+    wan::StopSignals stop_signals;
+    return wan::apps::run_program(
+        argc, argv, [&](const wan::comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
+          return wan::faults::stub_program(mpi, arguments, stop_signals);
+        });
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return static_cast<int>(wan::ExitCode::failure);
+  }
+}

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -94,16 +95,20 @@ void StubEngine::phase(const char* name, RequestReport& report, Observer& observ
   if (leads()) observer.on_phase({.phase = name, .start_s = start_s, .wall_s = wall_s, .sent_bytes = 0});
 }
 
-RequestReport StubEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer) {
+RequestReport StubEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer,
+                              RunControl& control, const Team& /*team*/) {
   if (leads() && !options_.journal.empty()) {
     append_line(options_.journal,
                 fmt::format("{} {} {} {}\n", request.id, options_.run, ::getpid(), ::mallinfo2().uordblks));
   }
   RequestReport report;
+  report.first_step = first_step(outputs);
   for (const char* stage : {"text", "image", "encode"}) {
     phase(stage, report, observer, [&] { enter(stage, request); });
   }
-  phase("denoise", report, observer, [&] { denoise(request, observer); });
+  phase("denoise", report, observer,
+        [&] { report.end = denoise(request, outputs, observer, control, report); });
+  if (report.end == RunEnd::stopped) return report;
   phase("decode", report, observer, [&] {
     enter("decode", request);
     on_leader(group_, [&] { write_file(outputs.video, video_content(request, options_.video_bytes)); });
@@ -125,9 +130,44 @@ RequestReport StubEngine::run(const Request& request, const OutputPaths& outputs
   return report;
 }
 
-void StubEngine::denoise(const Request& request, Observer& observer) {
-  const int high_noise_steps = (request.sample_steps + 1) / 2;
-  for (int step = 0; step < request.sample_steps; ++step) {
+/// A state is the number of steps done, in digits.
+int StubEngine::first_step(const OutputPaths& outputs) {
+  std::array<std::int64_t, 1> step{};
+  if (leads() && !outputs.resume_from.empty()) {
+    step[0] = std::stoll(read_text_file(outputs.resume_from, write_bytes));
+  }
+  group_.broadcast(std::as_writable_bytes(std::span(step)), 0).wait();
+  return static_cast<int>(step[0]);
+}
+
+StepAction StubEngine::agree_on_action(int steps_done, int step_count, RunControl& control) {
+  std::array<std::int64_t, 1> action{static_cast<std::int64_t>(control.next_action(steps_done, step_count))};
+  group_.all_reduce(std::span<std::int64_t>(action), comm::ReduceOp::max).wait();
+  return static_cast<StepAction>(action[0]);
+}
+
+void StubEngine::save(int steps_done, const Request& request, const OutputPaths& outputs,
+                      RunControl& control) {
+  enter("save", request);
+  if (!leads() || steps_done == 0) return;
+  try {
+    write_file(outputs.state, std::to_string(steps_done));
+    control.on_state(steps_done);
+  } catch (const ItemError& error) {
+    control.on_state_problem(error.what());
+  }
+}
+
+RunEnd StubEngine::denoise(const Request& request, const OutputPaths& outputs, Observer& observer,
+                           RunControl& control, RequestReport& report) {
+  const int step_count = request.sample_steps;
+  const int high_noise_steps = (step_count + 1) / 2;
+  for (report.steps_done = report.first_step;; ++report.steps_done) {
+    const int step = report.steps_done;
+    const StepAction action = agree_on_action(step, step_count, control);
+    if (action != StepAction::go_on) save(step, request, outputs, control);
+    if (action == StepAction::stop) return RunEnd::stopped;
+    if (step == step_count) return RunEnd::finished;
     const Expert expert = step < high_noise_steps ? Expert::high_noise : Expert::low_noise;
     const double start_s = clock_.elapsed_s();
     enter(std::string(to_string(expert)), request);
@@ -137,8 +177,8 @@ void StubEngine::denoise(const Request& request, Observer& observer) {
       observer.on_step({.world_rank = rank,
                         .group_rank = rank,
                         .step = step,
-                        .step_count = request.sample_steps,
-                        .timestep = 1000 - 1000 * step / request.sample_steps,
+                        .step_count = step_count,
+                        .timestep = 1000 - 1000 * step / step_count,
                         .expert = expert,
                         .start_s = start_s,
                         .wall_s = clock_.elapsed_s() - start_s});

@@ -22,7 +22,7 @@ struct StubOptions {
 /// group taking part in each, and writes small files that depend on the request alone.
 ///
 /// It says where it is by asking for a file "stage:STAGE:ID:rank" that is not there, which fault_shim.cpp
-/// sees. Stages: text, image, encode, high_noise, low_noise, decode, write.
+/// sees. Stages: text, image, encode, high_noise, low_noise, save, decode, write.
 class StubEngine final : public Engine {
  public:
   /// `group` must outlive the engine.
@@ -31,14 +31,20 @@ class StubEngine final : public Engine {
   const Task& task() const override { return task_; }
   /// A request whose image is not there or whose prompt is "cannot be made" fails.
   void validate(const Request& request) const override;
-  RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer) override;
+  bool can_team(const Request& /*request*/, int /*width*/) const override { return false; }
+  RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer,
+                    RunControl& control, const Team& team) override;
 
  private:
   bool leads() const { return group_.rank() == 0; }
   void enter(const std::string& stage, const Request& request);
   template <typename Work>
   void phase(const char* name, RequestReport& report, Observer& observer, Work&& work);
-  void denoise(const Request& request, Observer& observer);
+  int first_step(const OutputPaths& outputs);
+  StepAction agree_on_action(int steps_done, int step_count, RunControl& control);
+  void save(int steps_done, const Request& request, const OutputPaths& outputs, RunControl& control);
+  RunEnd denoise(const Request& request, const OutputPaths& outputs, Observer& observer, RunControl& control,
+                 RequestReport& report);
 
   comm::Communicator& group_;
   StubOptions options_;

@@ -21,12 +21,16 @@ STAGES = {
     "encode": ("stage", "stage:encode:{id}:{rank}"),
     "high_noise_step": ("stage", "stage:high_noise:{id}:{rank}"),
     "low_noise_step": ("stage", "stage:low_noise:{id}:{rank}"),
+    "state_being_written": ("write", "*/.state/.{id}.*.safetensors"),
+    "rename_of_state": ("rename", "*/.state/{id}.*.safetensors"),
+    "rename_of_state_record": ("rename", "*/.state/{id}.json"),
+    "older_state_removed": ("unlink", "*/.state/{id}.*.safetensors"),
     "decode": ("stage", "stage:decode:{id}:{rank}"),
     "video_being_written": ("write", "*/.{id}.*.mp4"),
     "video_written": ("fsync", "*/.{id}.*.mp4"),
     "rename_of_video": ("rename", "*/{id}.mp4"),
     "rename_of_latents": ("rename", "*/{id}.latent.safetensors"),
-    "rename_of_sidecar": ("rename", "*/{id}.json"),
+    "rename_of_sidecar": ("rename", "*/out/{id}.json"),
     "release_of_claim": ("unlink", "*/.claims/{id}.claim"),
     "owner_file_removed": ("unlink", "*/.claims/.owner-*"),
     "run_record": ("rename", "*/run.json"),
@@ -34,7 +38,8 @@ STAGES = {
 HAS_SIDECAR = ("release_of_claim", "owner_file_removed", "run_record")  # the item is finished when this stage comes
 LEAVES_FILES_THAT_AGE = ("owner_file", "run_record")  # nothing says whose they are: they go when they are old
 STALE_AFTER_S = 0.5  # the stub program's default
-SEVERAL_TIMES = {"high_noise_step": 2, "low_noise_step": 2, "video_being_written": 6}  # how often in one item
+SAVES_STATES = ("state_being_written", "rename_of_state", "rename_of_state_record", "older_state_removed")
+SEVERAL_TIMES = {"state_being_written": 3, "rename_of_state": 3, "rename_of_state_record": 3, "older_state_removed": 2, "high_noise_step": 2, "low_noise_step": 2, "video_being_written": 6}  # how often in one item
 
 
 class KillMatrix(FaultCase):
@@ -51,7 +56,8 @@ class KillMatrix(FaultCase):
         after = "-after" if repeat % 2 else ""
         with Batch(self.items) as batch:
             fault = replace(fault, action=("hold" if everybody else "kill") + after)
-            running = batch.start(layout, fault=fault)
+            saving = ["--checkpoint-interval", "0"] if stage in SAVES_STATES else []
+            running = batch.start(layout, *saving, fault=fault)
             if everybody:
                 wait_until(lambda: batch.fault_log.exists() or running.process.poll() is not None, "the fault")
                 running.kill_all(STUB)
@@ -59,7 +65,7 @@ class KillMatrix(FaultCase):
             check(batch.fault_log.exists(), f"the run never came to {fault}: {ended}")
             check(ended.code != DONE, f"a killed run said that all was done: {ended}")
             batch.check_nothing_partial(self.reference)
-            finished, made = batch.finished(), batch.engine_runs()
+            finished, made, states = batch.finished(), batch.engine_runs(), batch.saved_states()
             # Another group of the run may have taken the victim's item over before the launcher ended it too.
             may_be_made_twice = set() if stage in HAS_SIDECAR else {f"item{repeat % self.items}"}
             twice = {name for name in made if made.count(name) > 1}
@@ -70,6 +76,7 @@ class KillMatrix(FaultCase):
             ended = batch.run(again)
             check(ended.code == DONE, str(ended))
             batch.check_complete(self.reference, finished, made)
+            batch.check_resumed(states, finished)
 
     def stage(self, stage: str) -> None:
         self.all_of((f"{stage}, {'all ranks' if everybody else 'one rank'}, repeat {repeat}",

@@ -3,9 +3,13 @@
 #include <gmock/gmock.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
+#include <random>
+#include <set>
 
+#include "core/checksum.h"
 #include "core/file.h"
 #include "support/read_video.h"
 #include "support/temp_dir.h"
@@ -66,6 +70,27 @@ TEST(VideoWriter, WritesWhatPlayersExpect) {
   EXPECT_NEAR(video.duration_s, 17.0 / 16.0, 1e-3);
   EXPECT_EQ(video.frames.size(), 17U);
   EXPECT_EQ(video.colours, "unknown unknown unknown unknown");
+}
+
+TEST(VideoWriter, SameNoiseGivesTheSameBytesInUsedMemory) {
+  const test::TempDir dir;
+  const VideoFormat square{.width = 64, .height = 64, .fps = 16, .crf = 10};
+  std::mt19937 random(1);
+  std::vector<std::vector<std::uint8_t>> frames(5, std::vector<std::uint8_t>(64 * 64 * 3));  // noise
+  for (auto& frame : frames)
+    std::ranges::generate(frame, [&] { return static_cast<std::uint8_t>(random()); });
+  std::set<std::string> checksums;
+  for (int repeat = 0; repeat < 150; ++repeat) {
+    // Memory that was used before, of other sizes each time, as in a program that does more than this.
+    std::vector<std::string> used;
+    for (int i = 0; i < 50; ++i) used.emplace_back(1000 + random() % 200'000, static_cast<char>(random()));
+    used.clear();
+    VideoWriter writer(dir / "v.mp4", square);
+    for (const auto& frame : frames) writer.write_frame(frame);
+    writer.finish();
+    checksums.insert(sha256_file_hex(dir / "v.mp4"));
+  }
+  EXPECT_EQ(checksums.size(), 1U);
 }
 
 TEST(VideoWriter, ConvertsByBt601LimitedRange) {
