@@ -85,6 +85,7 @@ class BatchProgram {
   RunDevice device_;
   RunInput input_;
   MachineSize machine_;
+  std::int64_t oversized_rows_ = 0;  ///< that fit into the GPUs with no layout
   parallel::PlanInput plan_;
   RunLayout layout_;
   std::unique_ptr<Log> log_;
@@ -121,6 +122,7 @@ ExitCode BatchProgram::run() {
   agree(*world_, [&] {
     machine_ = machine_size(options_, mpi_, device_.memory_bytes, device_.compute.on_gpu());
     plan_ = describe_model(input_, options_, device_.compute.on_gpu());
+    oversized_rows_ = leave_out_oversized(input_, options_, machine_, plan_);
     layout_ = choose_layout(options_, machine_, plan_);
   });
   if (options_.plan) return show_plan();
@@ -371,6 +373,10 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
 
 ExitCode BatchProgram::run_batch() {
   log_->info("{}", headline());
+  if (oversized_rows_ > 0 && is_rank_0()) {
+    log_->warn("{} of {} rows {} too large for these GPUs and will fail; --plan shows by how much",
+               oversized_rows_, input_.rows.size(), oversized_rows_ == 1 ? "is" : "are");
+  }
   warn_of_mojibake();
   load_engine();
   // Only now: a checkpoint that cannot be used leaves no output folder behind.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <map>
 #include <queue>
 #include <tuple>
@@ -149,6 +150,27 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
   plan.t5_cpu = options.t5_cpu;
   plan.element_bytes = plan.on_gpu && options.precision != Precision::fp32 ? exact_bytes : fp32_bytes;
   return plan;
+}
+
+std::int64_t leave_out_oversized(const RunInput& input, const Options& options, const MachineSize& machine,
+                                 parallel::PlanInput& plan) {
+  if (!plan.on_gpu || options.plan) return 0;
+  std::vector<ItemShape> shapes = item_shapes(input);
+  std::ranges::sort(shapes, std::ranges::greater(),
+                    [](const ItemShape& shape) { return std::pair(shape.tokens.tokens(), shape.steps); });
+  std::int64_t tried = std::numeric_limits<std::int64_t>::max();
+  for (std::size_t larger = 0; larger < shapes.size(); ++larger) {
+    const ItemShape& shape = shapes[larger];
+    if (shape.tokens.tokens() == tried) continue;
+    tried = shape.tokens.tokens();
+    parallel::PlanInput smaller = plan;
+    smaller.tokens = shape.tokens;
+    smaller.sample_steps = shape.steps;
+    if (!weigh_layouts(options, machine, smaller).taken().fits()) continue;
+    plan = smaller;
+    return static_cast<std::int64_t>(larger);
+  }
+  return 0;
 }
 
 RunLayout choose_layout(const Options& options, const MachineSize& machine, parallel::PlanInput& plan) {

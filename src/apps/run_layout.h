@@ -30,6 +30,13 @@ MachineSize machine_size(const Options& options, const comm::MpiEnvironment& mpi
 /// task's official model. Throws UsageError.
 parallel::PlanInput describe_model(const RunInput& input, const Options& options, bool on_gpu);
 
+/// Turns `plan`, which describe_model() made, into one for the largest request that fits into GPU memory with
+/// some layout: one row that is too large must not keep the others from being made. Returns how many rows are
+/// larger; each of them is refused when its turn comes. Leaves `plan` alone if none fits, with --plan and on
+/// the CPU.
+std::int64_t leave_out_oversized(const RunInput& input, const Options& options, const MachineSize& machine,
+                                 parallel::PlanInput& plan);
+
 /// Takes the layout that weigh_layouts() recommends and completes `plan` with it. Throws UsageError if
 /// nothing fits into GPU memory, saying by how much and what would; not with --plan, nor on the CPU, whose
 /// memory can be swapped.

@@ -255,6 +255,27 @@ TEST(PlannedManifest, NeedsNoCheckpointAndPlansForTheLargestRow) {
   EXPECT_EQ(plan.element_bytes, 2);
 }
 
+TEST(PlannedManifest, ARowThatIsTooLargeDoesNotKeepTheOthersFromBeingPlanned) {
+  const RunInput input = input_of("prompt,size,frame_num\na,832*480,81\nb,1280*720,1025\nc,1280*720,81\n");
+  Options options;
+  options.plan = true;  // planned without a checkpoint, then looked at as a run would
+  options.gpus = 1;
+  const parallel::PlanInput largest = describe_model(input, options, true);
+  EXPECT_EQ(largest.tokens.frames, 257);
+  const auto planned = [&](std::uint64_t memory_bytes, std::int64_t too_large) {
+    parallel::PlanInput plan = largest;
+    EXPECT_EQ(leave_out_oversized(input, {}, {.ranks = 1, .memory_bytes = memory_bytes}, plan), too_large);
+    return plan.tokens;
+  };
+  EXPECT_EQ(planned(140 * gib, 1), (kernels::TokenGrid{21, 45, 80}));
+  EXPECT_EQ(planned(44 * gib, 2), (kernels::TokenGrid{21, 30, 52}));
+  EXPECT_EQ(planned(1000 * gib, 0), largest.tokens);
+  EXPECT_EQ(planned(10 * gib, 0), largest.tokens) << "nothing fits: choose_layout() says so";
+  parallel::PlanInput plan = largest;
+  EXPECT_EQ(leave_out_oversized(input, options, {.ranks = 1, .memory_bytes = 140 * gib}, plan), 0)
+      << "--plan shows the largest";
+}
+
 TEST(PlannedManifest, GroupsShareTheRows) {
   Options options;
   options.plan = true;
