@@ -378,9 +378,10 @@ ExitCode BatchProgram::run_batch() {
   agree(*world_, [&] {
     if (!is_rank_0()) return;
     log_->open_file(context.folder.path() / "wan_batch.log");
-    if (options_.manifest)
+    if (options_.manifest) {
       batch::write_batch_record(context.folder,
                                 {.manifest = input_.manifest_name, .rows = input_.whole_rows});
+    }
   });
   log_->detail("run {}: {}", context.origin.run, headline());
   log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);

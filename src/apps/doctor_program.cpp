@@ -47,10 +47,12 @@ RankReport examine(const comm::MpiEnvironment& mpi, const Options& options) {
   add(doctor::check_nccl(doctor::gather_nccl(environment)));
   add(doctor::check_mpi(doctor::gather_mpi(environment, mpi.size())));
   add(doctor::check_slurm(environment, visible, mpi.local_size()));
-  add(doctor::check_system(doctor::gather_system(environment, mpi.local_size())));
+  const doctor::SystemFacts system = doctor::gather_system(environment, mpi.local_size());
+  add(doctor::check_process(system));
   add(doctor::check_environment(environment));
   // Once on every node: each must see the files.
   if (mpi.local_rank() == 0) {
+    add(doctor::check_host(system));
     add(doctor::check_storage(doctor::gather_storage(options.output_dir)));
     if (!options.ckpt_dir.empty()) add(doctor::check_checkpoint(options.ckpt_dir));
   }

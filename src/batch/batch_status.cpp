@@ -109,10 +109,11 @@ void judge(std::map<std::string, Owner>& owners, const StatusTiming& timing) {
   const std::string this_machine = ClaimOwner::this_process({}, {}).machine;
   const auto is_undecided = [](const auto& entry) { return entry.second.life == Owner::Life::unknown; };
   for (auto& [token, owner] : owners) {
-    if (is_gone(owner.file, this_machine))
+    if (is_gone(owner.file, this_machine)) {
       owner.life = Owner::Life::dead;
-    else if (is_fresh(owner.path, timing.fresh))
+    } else if (is_fresh(owner.path, timing.fresh)) {
       owner.life = Owner::Life::alive;
+    }
   }
   const auto until = std::chrono::steady_clock::now() + timing.look;
   while (std::ranges::any_of(owners, is_undecided) && std::chrono::steady_clock::now() < until) {

@@ -118,9 +118,10 @@ std::string status_json(const BatchStatus& status, const std::filesystem::path& 
                                  {"steps", worker.steps},
                                  {"step_s", worker.step_s}});
   }
-  for (const FailureStatus& failure : status.failures)
+  for (const FailureStatus& failure : status.failures) {
     fields["failures"].push_back(
         {{"id", failure.id}, {"stage", failure.stage}, {"message", failure.message}});
+  }
   if (status.last_run) {
     fields["last_run"] = {{"run", status.last_run->run},
                           {"ended", status.last_run->ended},

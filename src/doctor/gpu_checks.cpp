@@ -45,9 +45,10 @@ Finding check_presence(const GpusFacts& facts) {
                 "enough for toy models; for the 14B model build and run it on a machine with GPUs");
   }
   if (facts.visible.count > 0) return ok("GPUs", fmt::format("{} visible", facts.visible.count));
-  if (facts.has_driver)
+  if (facts.has_driver) {
     return bad("GPUs", "none can be used: " + facts.visible.reason,
                "nvidia-smi shows what is there; then CUDA_VISIBLE_DEVICES, the job's --gpus, or the driver");
+  }
   return warn("GPUs", "no NVIDIA driver on this machine: the program computes on the CPU",
               "enough for toy models; for the 14B model run it on a machine with GPUs");
 }
@@ -80,9 +81,10 @@ Finding check_driver(const GpusFacts& facts) {
   const std::string found = fmt::format("the driver supports CUDA {}, LibTorch brings {}",
                                         text(facts.versions.driver), text(facts.versions.runtime));
   if (facts.versions.driver >= facts.versions.runtime) return ok("CUDA driver", found);
-  if (facts.versions.driver / 1000 < facts.versions.runtime / 1000)
+  if (facts.versions.driver / 1000 < facts.versions.runtime / 1000) {
     return bad("CUDA driver", found,
                "update the NVIDIA driver to one that supports CUDA " + text(facts.versions.runtime));
+  }
   return warn("CUDA driver", found + ": newer functions are missing", "update the NVIDIA driver");
 }
 

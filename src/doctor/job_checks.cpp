@@ -136,9 +136,10 @@ std::vector<Finding> check_slurm(const Environment& environment, int visible_gpu
                             fmt::format("--mem: {} MiB for {} ranks of this node", *memory_mib, local_ranks),
                             fmt::format("--mem={}G or more", 2 * std::max(1, local_ranks))));
   }
-  if (findings.empty())
+  if (findings.empty()) {
     findings.push_back(
         ok("Slurm", fmt::format("job {}", batch::printable(value_of(environment, "SLURM_JOB_ID"), 40))));
+  }
   return findings;
 }
 

@@ -22,7 +22,7 @@ std::string try_link(const std::filesystem::path& folder) {
   } catch (const Error& error) {
     return error.what();
   }
-  const std::string problem = ::link(file.c_str(), link.c_str()) == 0 ? "" : std::strerror(errno);
+  std::string problem = ::link(file.c_str(), link.c_str()) == 0 ? "" : std::strerror(errno);
   ::unlink(link.c_str());
   ::unlink(file.c_str());
   return problem;
@@ -54,9 +54,10 @@ std::vector<Finding> check_storage(const StorageFacts& facts) {
   constexpr std::uint64_t too_little = 100 * mib;
   constexpr std::uint64_t little = 5120 * mib;
   const std::string shown = batch::printable(facts.folder.string());
-  if (!facts.not_writable.empty())
+  if (!facts.not_writable.empty()) {
     return {
         bad("output folder", batch::printable(facts.not_writable), "choose a folder that you may write to")};
+  }
   std::vector<Finding> findings;
   if (facts.no_links.empty()) {
     findings.push_back(ok("output folder", fmt::format("{} can be written to", shown)));
@@ -70,12 +71,13 @@ std::vector<Finding> check_storage(const StorageFacts& facts) {
   const char* remedy =
       "free some space or choose another --output-dir: a video takes some ten MiB, more with "
       "--save-latents";
-  if (facts.free_bytes < too_little)
+  if (facts.free_bytes < too_little) {
     findings.push_back(bad("disk space", space, remedy));
-  else if (facts.free_bytes < little)
+  } else if (facts.free_bytes < little) {
     findings.push_back(warn("disk space", space, remedy));
-  else
+  } else {
     findings.push_back(ok("disk space", space));
+  }
   return findings;
 }
 

@@ -149,9 +149,10 @@ SystemFacts gather_system(const Environment& environment, int local_ranks) {
   return facts;
 }
 
-std::vector<Finding> check_system(const SystemFacts& facts) {
-  return {check_memory(facts), check_locked_memory(facts), check_open_files(facts),
-          check_stack(facts),  check_shm(facts),           check_cores(facts)};
+std::vector<Finding> check_host(const SystemFacts& facts) { return {check_memory(facts), check_shm(facts)}; }
+
+std::vector<Finding> check_process(const SystemFacts& facts) {
+  return {check_locked_memory(facts), check_open_files(facts), check_stack(facts), check_cores(facts)};
 }
 
 }  // namespace wan::doctor

@@ -30,6 +30,9 @@ struct SystemFacts {
 };
 
 SystemFacts gather_system(const Environment& environment, int local_ranks);
-std::vector<Finding> check_system(const SystemFacts& facts);
+/// What the ranks of a machine share.
+std::vector<Finding> check_host(const SystemFacts& facts);
+/// What each process has of its own.
+std::vector<Finding> check_process(const SystemFacts& facts);
 
 }  // namespace wan::doctor

@@ -45,9 +45,15 @@ class Status(CliCase):
             while not (self.out / ".claims" / "two.claim").exists() and time.monotonic() < deadline:
                 time.sleep(0.02)
             status = self.status()
+            while status["workers"][0]["step"] == 0 and time.monotonic() < deadline:
+                status = self.status()
             self.assertEqual([status[key] for key in ("state", "rows", "done", "running", "open")], ["running", 3, 1, 1, 1])
             worker = status["workers"][0]
             self.assertEqual((worker["id"], worker["alive"], worker["pid"]), ("two", True, process.pid))
+            self.assertEqual((worker["steps"], worker["phase"]), (1000, "denoise"))
+            self.assertGreater(worker["step"], 0)
+            self.assertGreater(worker["step_s"], 0)
+            self.assertGreater(status["left_s"], 0)
             self.assertIsNone(process.poll())
         finally:
             os.kill(process.pid, signal.SIGKILL)

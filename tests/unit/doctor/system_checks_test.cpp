@@ -15,6 +15,12 @@ using ::testing::HasSubstr;
 constexpr std::uint64_t mib = std::uint64_t{1} << 20;
 constexpr std::uint64_t gib = std::uint64_t{1} << 30;
 
+std::vector<Finding> check_system(const SystemFacts& facts) {
+  std::vector<Finding> findings = check_host(facts);
+  std::ranges::move(check_process(facts), std::back_inserter(findings));
+  return findings;
+}
+
 SystemFacts good() {
   SystemFacts facts;
   facts.available_bytes = 500 * gib;

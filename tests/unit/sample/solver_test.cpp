@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "sample/sampler.h"
+#include "wan/error.h"
 
 namespace wan::sample {
 namespace {
