@@ -20,12 +20,12 @@ std::optional<std::chrono::nanoseconds> time_of_change(const std::filesystem::pa
   return std::chrono::seconds(status.st_mtim.tv_sec) + std::chrono::nanoseconds(status.st_mtim.tv_nsec);
 }
 
-/// The token in the name of an unfinished file, ".NAME.TOKEN.SUFFIX".
+/// The token in the name of an unfinished file, ".NAME.TOKEN.SUFFIX" or ".TOKEN.SUFFIX".
 std::optional<std::string> token_in(const std::string& name) {
   const std::size_t suffix = name.rfind('.');
   if (!name.starts_with('.') || suffix == 0 || suffix == std::string::npos) return std::nullopt;
   const std::size_t token = name.rfind('.', suffix - 1);
-  if (token == 0 || token == std::string::npos) return std::nullopt;
+  if (token == std::string::npos) return std::nullopt;
   std::string text = name.substr(token + 1, suffix - token - 1);
   return is_token(text) ? std::optional(std::move(text)) : std::nullopt;
 }

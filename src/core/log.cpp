@@ -1,11 +1,15 @@
 #include "core/log.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
 
 #include "core/check.h"
+#include "core/file.h"
 
 namespace wan {
 namespace {
@@ -24,8 +28,20 @@ std::string local_time_now() {
 Log::Log(int rank, LogLevel level, std::FILE* console) : rank_(rank), level_(level), console_(console) {}
 
 void Log::open_file(const std::filesystem::path& path) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "ae"), std::fclose);
+  // The folder may hold anything: a link would lead elsewhere, and opening a pipe would wait for its reader.
+  UniqueFd descriptor(
+      ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644));
+  const int error = errno;
+  struct stat status {};
+  if (!descriptor && error != ELOOP && error != ENXIO) {
+    fail("cannot open the log {}: {}", path.string(), std::strerror(error));
+  }
+  if (!descriptor || ::fstat(descriptor.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
+    fail("cannot open the log {}: it is no regular file; remove it", path.string());
+  }
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(::fdopen(descriptor.get(), "a"), std::fclose);
   if (!file) fail("cannot open the log {}: {}", path.string(), std::strerror(errno));
+  descriptor.release();
   file_ = std::move(file);
 }
 

@@ -20,7 +20,7 @@ class Log {
   /// `rank` < 0 leaves the rank out. The console gets lines up to `level`, the file gets all.
   Log(int rank, LogLevel level, std::FILE* console);
 
-  /// Appends to `path` from now on; throws Error.
+  /// Appends to `path` from now on; throws Error, also when something is there that is no regular file.
   void open_file(const std::filesystem::path& path);
 
   template <typename... Args>

@@ -200,7 +200,8 @@ class Batch:
         """Unfinished files and claims that are still there."""
         left = [path.name for path in self.out.glob(".*") if path.name not in (".claims", ".state")]
         for folder in (self.out / ".claims", self.out / ".state"):
-            left += [f"{folder.name}/{path.name}" for path in folder.glob("*")] if folder.is_dir() else []
+            # .batch-* tells `wan_batch status` what the folder is for; it is meant to stay.
+            left += [f"{folder.name}/{path.name}" for path in folder.glob("*") if not path.name.startswith(".batch-")]
         return sorted(left)
 
     def check_nothing_partial(self, reference: dict[str, str]) -> None:

@@ -274,6 +274,7 @@ TEST_F(Runner, OnlyAbandonedUnfinishedFilesAreRemoved) {
   std::ofstream(out_ / fmt::format(".a.{}.mp4", alive)) << "half";
   std::ofstream(out_ / ".claims" / fmt::format(".owner-{}", alive)) << "beats\n";
   std::ofstream(out_ / ".claims" / fmt::format(".owner-{}", dead)).flush();  // died before it wrote
+  std::ofstream(out_ / ".claims" / fmt::format(".{}.tmp", std::string(32, 'e'))) << "{";  // a batch record
   std::ofstream(out_ / ".of_the_user.json") << "{}";
   const auto with_age = [](std::chrono::milliseconds age) {
     return [age](RunContext& c) { c.timing.stale_after = age; };
@@ -283,6 +284,7 @@ TEST_F(Runner, OnlyAbandonedUnfinishedFilesAreRemoved) {
   run(rows, "run-3", with_age(std::chrono::milliseconds(0)));
   EXPECT_FALSE(std::filesystem::exists(out_ / fmt::format(".run.{}.json", dead)));
   EXPECT_FALSE(std::filesystem::exists(out_ / ".claims" / fmt::format(".owner-{}", dead)));
+  EXPECT_FALSE(std::filesystem::exists(out_ / ".claims" / fmt::format(".{}.tmp", std::string(32, 'e'))));
   EXPECT_TRUE(std::filesystem::exists(out_ / fmt::format(".a.{}.mp4", alive)));
   EXPECT_TRUE(std::filesystem::exists(out_ / ".of_the_user.json"));
 }
