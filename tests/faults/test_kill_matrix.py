@@ -39,7 +39,9 @@ HAS_SIDECAR = ("release_of_claim", "owner_file_removed", "run_record")  # the it
 LEAVES_FILES_THAT_AGE = ("owner_file", "run_record")  # nothing says whose they are: they go when they are old
 STALE_AFTER_S = 0.5  # the stub program's default
 SAVES_STATES = ("state_being_written", "rename_of_state", "rename_of_state_record", "older_state_removed")
-SEVERAL_TIMES = {"state_being_written": 3, "rename_of_state": 3, "rename_of_state_record": 3, "older_state_removed": 2, "high_noise_step": 2, "low_noise_step": 2, "video_being_written": 6}  # how often in one item
+SEVERAL_TIMES = {  # how often in one item
+    "state_being_written": 3, "rename_of_state": 3, "rename_of_state_record": 3, "older_state_removed": 2, "high_noise_step": 2,
+    "low_noise_step": 2, "video_being_written": 6}
 
 
 class KillMatrix(FaultCase):
