@@ -21,8 +21,14 @@ JANITOR = Path(__file__).resolve().parent / "janitor.py"
 DAEMONS = ("munged", "slurmctld", "slurmd")
 CORES, GPUS = 16, 8  # per node; no more than names: both nodes share this machine's cores
 
-# Two nodes on one host share /dev/shm, and Open MPI would take ranks of the other node for neighbours: TCP over the loopback instead.
-MPI_ON_ONE_HOST = {"OMPI_MCA_btl": "self,tcp", "OMPI_MCA_btl_tcp_if_include": "lo", "OMPI_MCA_oob_tcp_if_include": "lo"}
+# For jobs, whose ranks are more than the cores.
+MPI = {"OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_oob_tcp_if_include": "lo"}
+MPI_ON_ONE_NODE = MPI | {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
+# Two nodes on one host share /dev/shm, and Open MPI would take ranks of the other node for neighbours: libfabric's TCP over the loopback
+# instead. (Open MPI's own TCP, btl tcp, ends about one in a hundred such starts by a segmentation fault, with 4.1.4 and no more in the
+# program than MPI_Init and a few collectives.)
+MPI_ON_TWO_NODES = MPI | {"OMPI_MCA_pml": "cm", "OMPI_MCA_mtl": "ofi", "OMPI_MCA_mtl_ofi_provider_include": "tcp;ofi_rxm",
+                          "FI_TCP_IFACE": "lo"}
 
 SLURM_CONF = """\
 ClusterName=wan_test
@@ -45,6 +51,8 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
+# Of its own for every cluster: Open MPI's shared memory is named after the job, and two clusters of one machine share /dev/shm.
+FirstJobId={first_job}
 JobRequeue=1
 KillWait=20
 MinJobAge=3600
@@ -78,6 +86,7 @@ class Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="wan_slurm_"))
         self.folder.chmod(0o755)
         self.conf = self.folder / "slurm.conf"
+        self.shared_memory = self.folder / "shm"  # of MPI, for jobs of any user
         self.daemons: dict[str, subprocess.Popen] = {}
         # Reads until the pipe closes, which this process does by stop() or by its end.
         self.janitor = subprocess.Popen([sys.executable, str(JANITOR), str(self.folder), str(os.getpid())], stdin=subprocess.PIPE,
@@ -94,7 +103,7 @@ class Cluster:
         """For Slurm's clients, and through sbatch for jobs."""
         foreign = ("SLURM_", "SBATCH_", "SRUN_", "WAN_", "OMPI_MCA_", "NCCL_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        return inherited | MPI_ON_ONE_HOST | {"PATH": search_path(), "SLURM_CONF": str(self.conf), "LC_ALL": "C.UTF-8"}
+        return inherited | {"PATH": search_path(), "SLURM_CONF": str(self.conf), "LC_ALL": "C.UTF-8"}
 
     def stop(self) -> None:
         """Ends every process of the cluster and removes its folder."""
@@ -121,6 +130,8 @@ class Cluster:
     def _start(self) -> None:
         for name in ("munge", "state", "spool.n1", "spool.n2", "tmp.n1", "tmp.n2"):
             (self.folder / name).mkdir(mode=0o755)
+        self.shared_memory.mkdir()
+        self.shared_memory.chmod(0o1777)
         self._write_configuration()
         self._start_munge()
         self._start_daemon("slurmctld", "slurmctld", "-D", "-f", str(self.conf))
@@ -132,7 +143,8 @@ class Cluster:
 
     def _write_configuration(self) -> None:
         host = socket.gethostname().split(".")[0]
-        self.conf.write_text(SLURM_CONF.format(host=host, ports=free_ports(3), folder=self.folder, cores=CORES, gpus=GPUS))
+        self.conf.write_text(SLURM_CONF.format(host=host, ports=free_ports(3), folder=self.folder, cores=CORES, gpus=GPUS,
+                                               first_job=1 + os.getpid() % 60000 * 1000))
         # No job is put into a control group; named here because slurmd would look for one, in vain in a container or chroot.
         (self.folder / "cgroup.conf").write_text(f"CgroupPlugin=cgroup/v1\nCgroupMountpoint={self.folder}/cgroup\n")
         devices = self._make_devices()

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
 from cli_case import CHECKPOINT, PROGRAM, PROJECT, SMALL, png
-from cluster import Cluster, UnavailableError, fields_of, wait_until
+from cluster import MPI_ON_ONE_NODE, MPI_ON_TWO_NODES, Cluster, UnavailableError, fields_of, wait_until
 
 SCRIPTS = PROJECT / "slurm"
 STOPPED_EARLY = 85
@@ -83,7 +83,7 @@ class SlurmCase(unittest.TestCase):
             raise unittest.SkipTest(str(reason)) from reason
 
     def setUp(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="wan_slurm_test_"))
+        self.folder = Path(tempfile.mkdtemp(prefix="test_", dir=cluster().folder))  # goes with the cluster, also after a kill
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.folder.chmod(0o777)
         self.out = self.folder / "out"
@@ -103,7 +103,9 @@ class SlurmCase(unittest.TestCase):
     def submit(self, script: str, arguments: list[str], options: tuple[str, ...] = (), knobs: dict[str, str] | None = None,
                user: str | None = None) -> Job:
         """sbatch in the scratch folder, so that the script has to find the checkout by itself."""
-        environment = cluster().environment() | {"WAN_BATCH": str(PROGRAM), "OMP_NUM_THREADS": "1", **(knobs or {})}
+        shared = {"OMPI_MCA_btl_vader_backing_directory": str(cluster().shared_memory)}  # in /dev/shm, killed ranks would leave theirs
+        mpi = MPI_ON_TWO_NODES if script == "i2v_multinode.sh" else MPI_ON_ONE_NODE | shared
+        environment = cluster().environment() | mpi | {"WAN_BATCH": str(PROGRAM), "OMP_NUM_THREADS": "1", **(knobs or {})}
         if user is None:
             environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         else:
