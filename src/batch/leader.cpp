@@ -241,7 +241,7 @@ RequestReport Leader::compute(ItemInHand& item) {
   while (true) {
     const auto width = static_cast<int>(order.width);
     ItemControl control(item, width, group_.size() * width, engine_, context_, tools_);
-    const RequestReport report = compute_part(item, order, outputs, control);
+    RequestReport report = compute_part(item, order, outputs, control);
     if (!first_step) first_step = report.first_step;
     steps_kept =
         std::max(steps_kept, report.end == RunEnd::finished ? report.steps_done : control.steps_saved());
@@ -263,8 +263,7 @@ RequestReport Leader::compute_part(ItemInHand& item, const Order& order, const O
   item.part_watch = Stopwatch();
   send(order);
   try {
-    const RequestReport report =
-        engine_.run(item.parameters.request, outputs, observer_, control, order.team());
+    RequestReport report = engine_.run(item.parameters.request, outputs, observer_, control, order.team());
     group_is_waiting_ = true;
     item.rank_seconds += item.part_watch.elapsed_s() * group_.size() * static_cast<double>(order.width);
     for (const auto& [phase, seconds] : report.phase_s) item.phase_s[phase] += seconds;
