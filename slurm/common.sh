@@ -170,7 +170,7 @@ catch_stops() {
 signal_ranks() {
   local rank ranks=()
   kill -USR1 "$child" 2>/dev/null || true
-  read -ra ranks <"/proc/$child/task/$child/children" || true
+  { read -ra ranks <"/proc/$child/task/$child/children"; } 2>/dev/null || true
   for rank in "${ranks[@]}"; do
     # Not the helpers by which a launcher reaches other nodes: those would end.
     if [ "/proc/$rank/exe" -ef "$program" ]; then kill -USR1 "$rank" 2>/dev/null || true; fi

@@ -129,8 +129,8 @@ std::string this_machine() {
 
 ClaimOwner ClaimOwner::this_process(std::string run, std::string job) {
   std::array<char, 256> host{};
-  if (::gethostname(host.data(), host.size() - 1) != 0) std::strcpy(host.data(), "unknown");
-  return {.host = host.data(),
+  const bool is_named = ::gethostname(host.data(), host.size() - 1) == 0;
+  return {.host = is_named ? host.data() : "unknown",
           .pid = ::getpid(),
           .job = std::move(job),
           .run = std::move(run),
