@@ -280,11 +280,19 @@ int ClaimBoard::highest_generation(const std::string& id) const {
 ClaimBoard::Life ClaimBoard::judge(const std::string& link, const std::string& content) {
   const auto owner = parse_owner(content);
   if (owner && is_gone(*owner, owner_)) return Life::dead;
-  // A run lives and dies as one: with one of its processes the launcher ends them all.
-  if (owner && !owner->run.empty() && owner->run == owner_.run) return Life::alive;
+  // A run lives and dies as one: with one of its processes the launcher ends them all. Should one only be
+  // silent, find_silent_partner() tells.
+  if (owner && is_partner(*owner)) return Life::alive;
+  return watch(owner ? owner->token : link, content);
+}
+
+bool ClaimBoard::is_partner(const ClaimOwner& owner) const {
+  return !owner.run.empty() && owner.run == owner_.run && owner.token != owner_.token;
+}
+
+ClaimBoard::Life ClaimBoard::watch(const std::string& key, const std::string& content) {
   const auto now = steady_clock::now();
-  const auto [found, is_new] =
-      sightings_.try_emplace(owner ? owner->token : link, Sighting{.content = content, .since = now});
+  const auto [found, is_new] = sightings_.try_emplace(key, Sighting{.content = content, .since = now});
   Sighting& sighting = found->second;
   if (!is_new && sighting.content != content) {
     sighting = Sighting{.content = content, .since = now, .has_beaten = true};
@@ -372,6 +380,17 @@ std::vector<std::string> ClaimBoard::claimed_ids() const {
   std::ranges::sort(ids);
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   return ids;
+}
+
+std::optional<std::string> ClaimBoard::find_silent_partner() {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+    if (!entry.path().filename().string().starts_with(owner_prefix)) continue;
+    const auto content = read_claim(entry.path());
+    const auto owner = content ? parse_owner(*content) : std::nullopt;
+    if (owner && is_partner(*owner) && watch(owner->token, *content) == Life::dead) return describe(*content);
+  }
+  return std::nullopt;
 }
 
 void ClaimBoard::remove_orphans() const {

@@ -112,6 +112,10 @@ class ClaimBoard {
   /// to be claimed and released once: their owner died in between, and nobody else will look at them.
   const std::vector<std::string>& held_at_start() const { return held_at_start_; }
 
+  /// An owner of the same run that is silent for too long: its process hangs or is suspended, and the run
+  /// would wait for it for ever. To be asked now and then; the first time it cannot be known yet.
+  std::optional<std::string> find_silent_partner();
+
   const ClaimOwner& owner() const { return owner_; }
 
   /// Puts the owner's progress into its file, where others may read it; nothing: it has no item. Not flushed,
@@ -133,6 +137,8 @@ class ClaimBoard {
   bool make_link(const std::filesystem::path& link) const;
   int highest_generation(const std::string& id) const;
   Life judge(const std::string& link, const std::string& content);
+  Life watch(const std::string& key, const std::string& content);
+  bool is_partner(const ClaimOwner& owner) const;  ///< another owner of the same run
   ClaimAttempt take_over(const std::string& id, int generation, const std::string& content);
   std::vector<std::string> tokens_below(const std::string& id, int generation) const;
   bool is_held(const std::string& id, int generation) const;

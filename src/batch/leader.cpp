@@ -375,6 +375,7 @@ void Leader::record_failure(const ItemInHand& item, const ItemError& error) {
 /// No item is left for this group: it lends a hand where it is asked to.
 void Leader::help() {
   tools_.teams.announce_idle();
+  Stopwatch since_look;
   while (true) {
     tools_.teams.read_letters();
     if (tools_.clock.is_asked()) tools_.teams.announce_stop();
@@ -383,6 +384,13 @@ void Leader::help() {
       continue;
     }
     if (tools_.teams.are_all_idle()) return;
+    if (since_look.elapsed_s() > std::chrono::duration<double>(context_.timing.heartbeat).count()) {
+      since_look = Stopwatch();
+      if (const auto silent = tools_.claims.find_silent_partner()) {
+        fail("the leader of another group ({}) is silent for more than {} s: it hangs or is suspended",
+             *silent, std::chrono::duration<double>(context_.timing.stale_after).count());
+      }
+    }
     std::this_thread::sleep_for(idle_nap);
   }
 }

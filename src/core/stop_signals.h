@@ -18,6 +18,7 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
   StopSignals(StopSignals&&) = delete;
   StopSignals& operator=(StopSignals&&) = delete;
+  ~StopSignals() = default;  ///< the signals stay blocked: what runs now is on its way out
 
   /// Whether one has come, now or earlier. For one thread.
   bool have_come();

@@ -60,7 +60,7 @@ class StateFile {
       fail("'{}' has the shape {} instead of {}", name, checkpoint::shape_text(found.shape),
            checkpoint::shape_text(shape.vec()));
     }
-    const at::Tensor tensor = at::empty(shape, at::kFloat);  // [16, frames, height, width]
+    at::Tensor tensor = at::empty(shape, at::kFloat);  // [16, frames, height, width]
     read_at(file_, path_, found.begin_byte, parallel::writable_bytes_of(tensor));
     if (!tensor.isfinite().all().item<bool>()) fail("'{}' holds values that are not finite", name);
     return tensor;

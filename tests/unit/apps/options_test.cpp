@@ -368,6 +368,31 @@ TEST(Options, HelpAndVersionWinOverEverythingElse) {
   EXPECT_EQ(parse_options(Arguments{"--version"}).action, Action::version);
 }
 
+TEST(ParseTimeLimit, AsSbatchTakesIt) {
+  EXPECT_EQ(parse_time_limit("30"), 30 * 60);
+  EXPECT_EQ(parse_time_limit("30:15"), 30 * 60 + 15);
+  EXPECT_EQ(parse_time_limit("01:30:05"), 5405);
+  EXPECT_EQ(parse_time_limit("1-12"), 36 * 3600);
+  EXPECT_EQ(parse_time_limit("1-12:30"), 36 * 3600 + 1800);
+  EXPECT_EQ(parse_time_limit("1-12:30:10"), 36 * 3600 + 1810);
+  for (const char* wrong : {"", "0", "00:00:00", "1:2:3:4", "1-", "-1", "-1:00", "1h", "1:-2", "1.5",
+                            "12-1-1", ":", "99999999999999999999"}) {
+    EXPECT_THROW(parse_time_limit(wrong), ValueError) << wrong;
+  }
+}
+
+TEST(Options, StoppingAndGoingOn) {
+  const Options options =
+      parse_options(std::vector<std::string>{"--ckpt-dir", "c", "m.csv", "--time-limit", "2:00:00",
+                                             "--checkpoint-interval", "0.5", "--join-groups", "off",
+                                             "--run-record", "r.json"})
+          .options;
+  EXPECT_EQ(options.time_limit_s, 7200);
+  EXPECT_EQ(options.checkpoint_interval_s, 30);
+  EXPECT_FALSE(options.join_groups);
+  EXPECT_EQ(options.run_record, "r.json");
+}
+
 TEST(ParseBytes, UnitsAndErrors) {
   EXPECT_EQ(parse_bytes("48GiB"), std::uint64_t{48} << 30);
   EXPECT_EQ(parse_bytes("48G"), std::uint64_t{48} << 30);

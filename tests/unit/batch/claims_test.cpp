@@ -100,6 +100,19 @@ TEST_F(Claims, OwnersOfOneRunDoNotWaitToSeeEachOtherBeat) {
   EXPECT_EQ(second.try_claim("a").outcome, Outcome::alive);
 }
 
+TEST_F(Claims, ASilentOwnerOfTheSameRunIsNamed) {
+  ClaimBoard first(folder_.claims(), ClaimOwner::this_process("run", "4711"), quick);
+  EXPECT_EQ(first.find_silent_partner(), std::nullopt) << "alone";
+  const ClaimTiming silent{.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)};
+  ClaimBoard hung(folder_.claims(), ClaimOwner::this_process("run", "4711"), silent);
+  ClaimBoard stranger(folder_.claims(), ClaimOwner::this_process("another run", "12"), silent);
+  EXPECT_EQ(first.find_silent_partner(), std::nullopt) << "not seen for long enough";
+  std::this_thread::sleep_for(milliseconds(400));
+  const auto found = first.find_silent_partner();
+  ASSERT_TRUE(found.has_value());
+  EXPECT_NE(found->find("job 4711"), std::string::npos) << *found;
+}
+
 TEST_F(Claims, ProgressStandsInTheOwnersFileOnALineOfItsOwn) {
   ClaimBoard mine = board();
   const auto line = [&] {
