@@ -110,7 +110,8 @@ class SlurmCase(unittest.TestCase):
             environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
         else:
             environment |= {"HOME": pwd.getpwnam(user).pw_dir, "USER": user}
-        command = ["sbatch", "--parsable", "--cpus-per-task=1", "--time=5", *options, str(SCRIPTS / script), *arguments]
+        # So long that the scripts' own --signal does not come within the test.
+        command = ["sbatch", "--parsable", "--cpus-per-task=1", "--time=60", *options, str(SCRIPTS / script), *arguments]
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60,
                               **({"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}))
         self.assertEqual(done.returncode, 0, done.stderr)

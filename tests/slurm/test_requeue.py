@@ -85,11 +85,12 @@ class RealStops(SlurmCase):
 
     def test_slurms_own_signal_before_the_time_limit(self):
         script, _, options = PLACES[1]
-        job = self.submit(script, self.arguments(self.rows(1000, "352*352")), ("--time=5", "--signal=B:USR1@60", *options))
+        job = self.submit(script, self.arguments(self.rows(1000, "352*352")), ("--signal=B:USR1@150", *options))
         job.wait_for(lambda: steps_in_flight(self.out) >= 20, "step 20")
-        cluster().ask("scontrol", "update", f"JobId={job.id}", "TimeLimit=1")
-        # Slurm looks at time limits every 30 s.
-        job.wait_for(lambda: "told to stop (SIGUSR1)" in job.text(), "signal", timeout_s=70)
+        # A limit one to two minutes away, so that the notice is due. Slurm looks at time limits every 30 s.
+        hours, minutes, _ = map(int, job.fields()["RunTime"].split(":"))
+        cluster().ask("scontrol", "update", f"JobId={job.id}", f"TimeLimit={hours * 60 + minutes + 2}")
+        job.wait_for(lambda: "told to stop (SIGUSR1)" in job.text(), "signal", timeout_s=60)
         job.wait_for(lambda: "requeueing" in job.text(), "requeue")
         self.assertEqual(steps_in_flight(self.out), 0, "the first start's claim is still there")
         gained = int(re.search(r"stopped early: (\d+) steps", job.text())[1])
