@@ -6,21 +6,7 @@
 namespace wan::apps {
 
 ParsedCommandLine parse_bench_options(std::span<const std::string> arguments) {
-  const std::vector<OptionEntry> table = bench_option_table();
-  const OptionParser parser(table, not_built_table(), {});
-  GivenOptions given = parser.parse_command_line(arguments);
-  ParsedCommandLine result;
-  if (OptionParser::is_on(given, "help")) {
-    result.action = Action::help;
-    return result;
-  }
-  if (OptionParser::is_on(given, "version")) {
-    result.action = Action::version;
-    return result;
-  }
-  parser.add_named_config_file(given);
-  result.options = parser.apply(given);
-  return result;
+  return parse_plain_options(bench_option_table(), arguments);
 }
 
 std::string bench_help_text() {

@@ -292,4 +292,22 @@ std::string OptionParser::help() const {
   return text.str();
 }
 
+ParsedCommandLine parse_plain_options(std::span<const OptionEntry> table,
+                                      std::span<const std::string> arguments) {
+  const OptionParser parser(table, not_built_table(), {});
+  GivenOptions given = parser.parse_command_line(arguments);
+  ParsedCommandLine result;
+  if (OptionParser::is_on(given, "help")) {
+    result.action = Action::help;
+    return result;
+  }
+  if (OptionParser::is_on(given, "version")) {
+    result.action = Action::version;
+    return result;
+  }
+  parser.add_named_config_file(given);
+  result.options = parser.apply(given);
+  return result;
+}
+
 }  // namespace wan::apps

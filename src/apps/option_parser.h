@@ -56,4 +56,9 @@ class OptionParser {
   std::string_view positional_;
 };
 
+/// The arguments of a program without a bare one and without rules between its options: --help and --version
+/// win, --config fills in. Throws UsageError.
+ParsedCommandLine parse_plain_options(std::span<const OptionEntry> table,
+                                      std::span<const std::string> arguments);
+
 }  // namespace wan::apps
