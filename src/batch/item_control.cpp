@@ -61,10 +61,7 @@ bool ItemControl::has_to_stop(int steps_done, int step_count) {
     return true;
   }
   // The other groups look at their own clocks: they may have shorter steps, or be nearer to the end.
-  const bool is_late =
-      steps_done < step_count ? clock.is_too_late_for_step() : clock.is_too_late_for_ending();
-  if (is_late) clock.ask();
-  return is_late;
+  return steps_done < step_count ? clock.is_too_late_for_step() : clock.is_too_late_for_ending();
 }
 
 bool ItemControl::is_worth_joining(int steps_left) {

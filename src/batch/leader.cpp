@@ -96,7 +96,7 @@ bool Leader::is_stopping() {
     tools_.teams.announce_stop();
     return true;
   }
-  return tools_.clock.is_too_late_for_item();
+  return counts_.stopped || tools_.clock.is_too_late_for_item();
 }
 
 void Leader::clear_away(const std::string& id, const std::string& token) const {
@@ -205,6 +205,9 @@ void Leader::make(ItemInHand& item) {
     if (item.row.error) throw ItemError("manifest", *item.row.error);
     const RequestReport report = compute(item);
     if (report.end == RunEnd::stopped) {
+      // Not for the limit's sake: this rank or another one of the group was told to stop.
+      const StopClock& clock = tools_.clock;
+      if (!clock.is_too_late_for_step() && !clock.is_too_late_for_ending()) tools_.clock.ask();
       put_aside(item);
     } else {
       publish(item, report);

@@ -64,11 +64,23 @@ class Stopped(CliCase):
     def test_sigusr1_through_mpirun(self):
         self.check_stop_and_go_on(2, lambda process: process.send_signal(signal.SIGUSR1))
 
-    def test_sigusr1_to_one_rank_of_two_groups(self):
-        def to_last_rank(process):
-            subprocess.run(["kill", "-USR1", str(processes_of(process)[-1])], check=True)
+    def to_last_rank(self, process: subprocess.Popen) -> None:
+        subprocess.run(["kill", "-USR1", str(processes_of(process)[-1])], check=True)
 
-        self.check_stop_and_go_on(2, to_last_rank, ["--objective", "throughput", "--join-groups", "off"])
+    def test_sigusr1_to_a_rank_that_does_not_lead(self):
+        import h5py
+
+        manifest = self.manifest("id,image,prompt,sample_steps", "two,good.png,A black cat,500", "three,good.png,A dog,500")
+        process = self.start(["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, manifest], 2)
+        self.wait_for_steps(process, 3)
+        self.to_last_rank(process)
+        self.assertEqual(process.wait(timeout=60), STOPPED, (self.folder / "stopped.log").read_text())
+        (trace,) = (self.out / "trace").glob("*.h5")
+        with h5py.File(trace, "r") as file:
+            self.assertEqual(file["items/id"][:].tolist(), [b"two"], "the run began another item")
+
+    def test_sigusr1_to_one_rank_of_two_groups(self):
+        self.check_stop_and_go_on(2, self.to_last_rank, ["--objective", "throughput", "--join-groups", "off"])
 
     def test_time_limit(self):
         manifest = self.manifest("id,image,prompt,sample_steps", "long,good.png,A black cat,1000")
