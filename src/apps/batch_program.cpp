@@ -281,9 +281,10 @@ std::string BatchProgram::places() const {
 
 std::string BatchProgram::stop_reason() {
   if (stop_signals_.have_come()) return fmt::format("stopped: {} came", stop_signals_.name());
-  if (options_.time_limit_s)
+  if (options_.time_limit_s) {
     return fmt::format("stopped: the time limit of {} is near",
                        batch::format_duration(*options_.time_limit_s));
+  }
   return "stopped: another rank was told to";
 }
 
