@@ -1,6 +1,6 @@
 #include "comm/nccl_window.h"
 
-#include <fmt/format.h>
+#include <string>
 
 #include "comm/nccl_support.h"
 
@@ -24,14 +24,34 @@ struct Window {
   ncclWindow_t handle = nullptr;
 };
 
+/// Whether all ranks have what this one `has` or not. Waits for the device.
+bool all_have(const std::shared_ptr<NcclGroup>& group, bool has) {
+  std::int32_t missing = has ? 0 : 1;
+  NcclCall call(group, Operation::all_reduce, sizeof(missing));
+  void* word = group->scratch(sizeof(missing));
+  call.check(cudaMemcpyAsync(word, &missing, sizeof(missing), cudaMemcpyHostToDevice, group->stream()),
+             "cudaMemcpyAsync");
+  call.check(ncclAllReduce(word, word, 1, ncclInt32, ncclMax, group->comm(), group->stream()),
+             "ncclAllReduce");
+  call.check(cudaMemcpyAsync(&missing, word, sizeof(missing), cudaMemcpyDeviceToHost, group->stream()),
+             "cudaMemcpyAsync");
+  call.finish().wait();
+  check_cuda(cudaStreamSynchronize(group->stream()), "cudaStreamSynchronize",
+             "for " + group->identity().describe_rank());
+  return missing == 0;
+}
+
 }  // namespace
 
 std::shared_ptr<std::byte> allocate_window(std::shared_ptr<NcclGroup> group, std::size_t bytes) {
   auto window = std::make_shared<Window>();
   window->group = std::move(group);
-  const std::string where =
-      fmt::format("for {} bytes of {}", bytes, window->group->identity().describe_rank());
-  check_nccl(ncclMemAlloc(&window->memory, bytes), "ncclMemAlloc", window->group->comm(), where);
+  const bool has_memory = ncclMemAlloc(&window->memory, bytes) == ncclSuccess;
+  if (!has_memory) {
+    window->memory = nullptr;
+    static_cast<void>(cudaGetLastError());  // or the next look at a kernel's launch would find it
+  }
+  if (!all_have(window->group, has_memory)) return nullptr;
   const ncclResult_t registered = ncclCommWindowRegister(window->group->comm(), window->memory, bytes,
                                                          &window->handle, NCCL_WIN_COLL_SYMMETRIC);
   if (registered != ncclSuccess) {

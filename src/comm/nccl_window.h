@@ -7,8 +7,9 @@
 
 namespace wan::comm {
 
-/// Device memory registered with the group as a symmetric window. Collective. Null if this system cannot do
-/// that: collectives then take their ordinary way. Throws Error if there is no memory left.
+/// Device memory registered with the group as a symmetric window. Collective. Null on all ranks if this
+/// system cannot do that or a rank has too little memory left: collectives then take their ordinary way.
+/// Waits for the device. Throws Error.
 std::shared_ptr<std::byte> allocate_window(std::shared_ptr<NcclGroup> group, std::size_t bytes);
 
 }  // namespace wan::comm
