@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "vae/operations.h"
 
 namespace wan::vae {
 
@@ -41,7 +42,7 @@ at::Tensor CausalConv3d::operator()(const at::Tensor& x, State& state, RowExchan
     state.frames = input.narrow(1, input.size(1) - keep, keep).clone(at::MemoryFormat::Contiguous);
   }
   const std::int64_t row_padding = rows.alone() ? kernel_[1] / 2 : 0;
-  return at::conv3d(input.unsqueeze(0), weight_, bias_, 1, {0, row_padding, kernel_[2] / 2}).squeeze(0);
+  return convolve(input.unsqueeze(0), weight_, bias_, {1, 1, 1}, {0, row_padding, kernel_[2] / 2}).squeeze(0);
 }
 
 namespace {
@@ -58,7 +59,7 @@ PointwiseConv::PointwiseConv(const WeightScope& weights, std::int64_t in, std::i
       bias_(weights.tensor("bias", {out})) {}
 
 at::Tensor PointwiseConv::operator()(const at::Tensor& x) const {
-  return at::conv3d(x.unsqueeze(0), weight_, bias_).squeeze(0);
+  return convolve(x.unsqueeze(0), weight_, bias_, {1, 1, 1}, {0, 0, 0}).squeeze(0);
 }
 
 RmsNorm::RmsNorm(const WeightScope& weights, std::int64_t channels, int dims)
@@ -108,9 +109,8 @@ at::Tensor AttentionBlock::operator()(const at::Tensor& x, State& /*state*/, Row
     return map.flatten(2).permute({1, 2, 0}).unsqueeze(1);  // [C, T, h, W] -> [T, 1, h*W, C]
   };
   const at::Tensor attended =  // [T, 1, h*W, C]
-      at::scaled_dot_product_attention(tokens(qkv.narrow(0, 0, channels_)),
-                                       tokens(kv.narrow(0, 0, channels_)),
-                                       tokens(kv.narrow(0, channels_, channels_)));
+      attend(tokens(qkv.narrow(0, 0, channels_)), tokens(kv.narrow(0, 0, channels_)),
+             tokens(kv.narrow(0, channels_, channels_)));
   return proj_(attended.squeeze(1).permute({2, 0, 1}).reshape(x.sizes())).add_(x);
 }
 

@@ -1,6 +1,7 @@
 #include "vae/resample.h"
 
 #include "core/check.h"
+#include "vae/operations.h"
 
 namespace wan::vae {
 
@@ -26,7 +27,7 @@ at::Tensor Downsample::halve_space(const at::Tensor& x, RowExchange& rows) const
     padded.narrow(2, 0, height).narrow(3, 0, width).copy_(frames);
     rows.fill_halo(padded.narrow(3, 0, width).transpose(0, 1), 0, 1);
   }
-  return at::conv2d(padded, weight_, bias_, 2).transpose(0, 1);  // [C, T, h/2, W/2]
+  return convolve(padded, weight_, bias_, {2, 2}, {0, 0}).transpose(0, 1);  // [C, T, h/2, W/2]
 }
 
 at::Tensor Downsample::halve_time(const at::Tensor& x, State& state) const {
@@ -40,7 +41,8 @@ at::Tensor Downsample::halve_time(const at::Tensor& x, State& state) const {
   WAN_CHECK(count % 2 == 0, "a later chunk has {} frames, which is odd", count);
   const at::Tensor window = at::cat({state.frames, x}, 1);  // [C, 1 + T, h, W]
   state.frames = last;
-  return at::conv3d(window.unsqueeze(0), time_weight_, time_bias_, {2, 1, 1}).squeeze(0);  // [C, T/2, h, W]
+  return convolve(window.unsqueeze(0), time_weight_, time_bias_, {2, 1, 1}, {0, 0, 0})
+      .squeeze(0);  // [C, T/2, h, W]
 }
 
 at::Tensor Downsample::operator()(const at::Tensor& x, State& state, RowExchange& rows) const {
@@ -73,8 +75,7 @@ at::Tensor Upsample::double_space(const at::Tensor& x, RowExchange& rows) const 
   const at::Tensor frames = x.transpose(0, 1);  // [T, C, h, W]
   if (rows.alone()) {
     const at::Tensor repeated = at::upsample_nearest2d(frames, {2 * height, 2 * width});
-    return at::conv2d(repeated, weight_, bias_, 1, at::IntArrayRef{1, 1})
-        .transpose(0, 1);  // [C/2, T, 2h, 2W]
+    return convolve(repeated, weight_, bias_, {1, 1}, {1, 1}).transpose(0, 1);  // [C/2, T, 2h, 2W]
   }
   // The halo is exchanged before the repetition, one row a side; the convolution needs half of what it
   // becomes.
@@ -83,7 +84,7 @@ at::Tensor Upsample::double_space(const at::Tensor& x, RowExchange& rows) const 
   rows.fill_halo(padded.transpose(0, 1), 1, 1);
   const at::Tensor repeated =  // [T, C, 2h + 2, 2W]
       at::upsample_nearest2d(padded, {2 * height + 4, 2 * width}).narrow(2, 1, 2 * height + 2);
-  return at::conv2d(repeated, weight_, bias_, 1, at::IntArrayRef{0, 1}).transpose(0, 1);  // [C/2, T, 2h, 2W]
+  return convolve(repeated, weight_, bias_, {1, 1}, {0, 1}).transpose(0, 1);  // [C/2, T, 2h, 2W]
 }
 
 at::Tensor Upsample::operator()(const at::Tensor& x, State& state, RowExchange& rows) const {

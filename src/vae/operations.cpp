@@ -1,0 +1,34 @@
+#include "vae/operations.h"
+
+#include <vector>
+
+namespace wan::vae {
+namespace {
+
+constexpr std::int64_t outer_dims = 2;  // batch and channels
+
+std::vector<std::int64_t> result_shape(const at::Tensor& x, const at::Tensor& weight, at::IntArrayRef stride,
+                                       at::IntArrayRef padding) {
+  std::vector<std::int64_t> shape{x.size(0), weight.size(0)};
+  for (std::int64_t dim = outer_dims; dim < x.dim(); ++dim) {
+    const auto axis = static_cast<std::size_t>(dim - outer_dims);
+    shape.push_back((x.size(dim) + 2 * padding[axis] - weight.size(dim)) / stride[axis] + 1);
+  }
+  return shape;
+}
+
+}  // namespace
+
+at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                    at::IntArrayRef stride, at::IntArrayRef padding) {
+  if (x.is_meta()) return at::empty(result_shape(x, weight, stride, padding), x.options());
+  return x.dim() == 4 ? at::conv2d(x, weight, bias, stride, padding)
+                      : at::conv3d(x, weight, bias, stride, padding);
+}
+
+at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+  if (query.is_meta()) return at::empty_like(query);
+  return at::scaled_dot_product_attention(query, key, value);
+}
+
+}  // namespace wan::vae
