@@ -136,6 +136,12 @@ class Engine {
   /// A team of more than one group goes on with what its leader's group was told to hand over.
   virtual RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer,
                             RunControl& control, const Team& team) = 0;
+
+  /// After a MemoryError: makes all later requests need less memory on each rank, at the price of speed, with
+  /// the same results. Collective over the group. What was changed, for the user ("weights sharded"), the
+  /// same on every rank; empty if nothing is left to change. Throws Error if the engine cannot be used any
+  /// more.
+  virtual std::string make_leaner() { return {}; }
 };
 
 }  // namespace wan

@@ -39,4 +39,11 @@ class ItemError : public Error {
   std::string stage_;
 };
 
+/// A GPU had too little memory for an item. Every rank of the team throws it alike, out of all collectives:
+/// the engine goes on with other items, and with this one if it can be made to need less.
+class MemoryError : public ItemError {
+ public:
+  using ItemError::ItemError;
+};
+
 }  // namespace wan

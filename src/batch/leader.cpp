@@ -227,8 +227,40 @@ void Leader::make(ItemInHand& item) {
 }
 
 RequestReport Leader::compute(ItemInHand& item) {
+  engine_.validate(item.parameters.request);
+  try {
+    return compute_once(item);
+  } catch (const MemoryError& shortage) {
+    if (!make_leaner(item, shortage)) throw;
+  }
+  return compute_once(item);
+}
+
+/// Once per item: what the first attempt has saved is gone on from, with a plan that needs less memory.
+bool Leader::make_leaner(ItemInHand& item, const MemoryError& shortage) {
+  clear_away(item.row.id, token());
+  send({.action = Order::Action::make_leaner});
+  const std::string what = engine_.make_leaner();
+  if (what.empty()) return false;
+  if (context_.log != nullptr) {
+    context_.log->warn("{}: {}; tried again with {}, as are all later items", item.row.id, shortage.what(),
+                       what);
+  }
+  item.rank_seconds += item.part_watch.elapsed_s() * group_.size();
+  item.part_watch = Stopwatch();
+  auto saved = states_.find(item.row.id, item.parameters, true);
+  if (saved && saved->answers_request && saved->run == context_.origin.run) {
+    saved->seconds = item.seconds();  // what was lost since it was saved counts too
+    saved->gpu_seconds = item.gpu_seconds(0);
+    item.watch = Stopwatch();
+    item.rank_seconds = 0;
+    item.before = std::move(saved);
+  }
+  return true;
+}
+
+RequestReport Leader::compute_once(ItemInHand& item) {
   const Request& request = item.parameters.request;
-  engine_.validate(request);
   Order order{.action = Order::Action::run,
               .row = &item.row - rows_.data(),
               .seed = request.seed,

@@ -35,6 +35,8 @@ class Leader {
   void let_others_choose_first() const;
   void make(ItemInHand& item);
   RequestReport compute(ItemInHand& item);
+  RequestReport compute_once(ItemInHand& item);
+  bool make_leaner(ItemInHand& item, const MemoryError& shortage);
   RequestReport compute_part(ItemInHand& item, const Order& order, const OutputPaths& outputs,
                              ItemControl& control);
   void publish(const ItemInHand& item, const RequestReport& report);

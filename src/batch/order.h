@@ -11,7 +11,7 @@ namespace wan::batch {
 
 /// What a leader tells its group, or the leaders of groups that it invites into a team; sent byte by byte.
 struct Order {
-  enum class Action : std::int64_t { run, stop, abort };
+  enum class Action : std::int64_t { run, make_leaner, stop, abort };
   Action action = Action::stop;
   std::int64_t row = 0;
   std::int64_t seed = 0;

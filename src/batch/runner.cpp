@@ -30,6 +30,10 @@ void follow(Engine& engine, comm::Communicator& group, std::span<const ManifestR
     broadcast(group, order);
     if (order.action == Order::Action::stop) return;
     if (order.action == Order::Action::abort) fail("rank 0 of the group gave up; its message says why");
+    if (order.action == Order::Action::make_leaner) {
+      engine.make_leaner();
+      continue;
+    }
     take_part(engine, order, rows, context, observer);
   }
 }

@@ -38,6 +38,8 @@ class WeightSource {
   /// compute device.
   virtual std::span<const at::Tensor> weights(int unit) = 0;
   virtual void end(int unit) = 0;
+  /// Between models' turns, after one that broke off: waits for all that was begun and ends it.
+  virtual void settle() = 0;
 };
 
 }  // namespace wan::checkpoint

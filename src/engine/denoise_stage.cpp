@@ -2,8 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <exception>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "core/check.h"
 #include "dit/patchify.h"
@@ -13,6 +15,10 @@
 namespace wan::engine {
 namespace {
 
+std::uint64_t calls_of(const comm::Communicator& group, comm::Operation operation) {
+  return group.traffic().calls[static_cast<std::size_t>(operation)];
+}
+
 /// The rows of `tokens` [tokens, features] that a part owns, with zero rows where it reaches beyond the end.
 at::Tensor own_tokens(const at::Tensor& tokens, const dit::SequenceShape& shape) {
   const at::Tensor padded = at::constant_pad_nd(tokens, {0, 0, 0, shape.padded_tokens() - tokens.size(0)});
@@ -20,15 +26,34 @@ at::Tensor own_tokens(const at::Tensor& tokens, const dit::SequenceShape& shape)
       .clone(at::MemoryFormat::Contiguous);  // [local_tokens, features]; a view would keep all of it alive
 }
 
-/// The inverse: every rank's rows brought together into the latent [channels, frames, height, width].
-/// Collective over `ulysses`.
-at::Tensor gather_latent(const at::Tensor& local_tokens, comm::Communicator& ulysses,
-                         const kernels::TokenGrid& grid) {
+at::Tensor gather_rows(const at::Tensor& local_tokens, comm::Communicator& group) {
   const at::Tensor own = local_tokens.contiguous();  // [local_tokens, 64]
-  if (ulysses.size() == 1) return dit::unpatchify(own.narrow(0, 0, grid.tokens()), grid);
-  const at::Tensor all = at::empty({ulysses.size() * own.size(0), own.size(1)}, own.options());
-  ulysses.all_gather(parallel::bytes_of(own), parallel::writable_bytes_of(all)).wait();
-  return dit::unpatchify(all.narrow(0, 0, grid.tokens()), grid);  // [16, frames, height, width]
+  const at::Tensor all = at::empty({group.size() * own.size(0), own.size(1)}, own.options());
+  group.all_gather(parallel::bytes_of(own), parallel::writable_bytes_of(all)).wait();
+  return all;
+}
+
+/// The inverse of own_tokens(): every rank's rows of each of these brought together into a latent [channels,
+/// frames, height, width] on `device`. Collective over `ulysses`, also on a rank whose memory runs out.
+std::vector<at::Tensor> gather_latents(const std::vector<at::Tensor>& local_tokens, at::Device device,
+                                       comm::Communicator& ulysses, const kernels::TokenGrid& grid) {
+  const bool split = ulysses.size() > 1;
+  const std::uint64_t before = calls_of(ulysses, comm::Operation::all_gather);
+  std::exception_ptr shortage;
+  std::vector<at::Tensor> latents;
+  try {
+    for (const at::Tensor& own : local_tokens) {
+      const at::Tensor all = split ? gather_rows(own, ulysses) : own;  // [padded_tokens, 64]
+      latents.push_back(dit::unpatchify(all.narrow(0, 0, grid.tokens()), grid).to(device));
+    }
+  } catch (const c10::OutOfMemoryError&) {
+    shortage = std::current_exception();
+  }
+  if (!shortage) return latents;
+  latents.clear();
+  const auto done = static_cast<std::size_t>(calls_of(ulysses, comm::Operation::all_gather) - before);
+  for (std::size_t i = done; split && i < local_tokens.size(); ++i) gather_rows(local_tokens[i], ulysses);
+  std::rethrow_exception(shortage);
 }
 
 }  // namespace
@@ -43,6 +68,15 @@ struct DenoiseStage::Request {
   kernels::RotaryTable rotary;
   at::Tensor condition;  ///< own tokens, [local_tokens, 20 * 4]; undefined for t2v
   std::map<std::pair<Expert, bool>, dit::TextCondition> texts;  ///< by expert and whether it is the prompt
+
+  /// A prediction under way, and the calls of each group before it.
+  struct OpenPrediction {
+    Expert expert;
+    std::size_t texts;  ///< predictions made by this rank
+    bool shares;        ///< the two predictions are made by different ranks, and exchanged
+    std::uint64_t gathers, exchanges, shared;
+  };
+  std::optional<OpenPrediction> open;
 
   dit::TextCondition& text(Expert expert, bool is_prompt) {
     std::erase_if(texts, [&](const auto& entry) {
@@ -105,7 +139,8 @@ DenoiseStage::Request DenoiseStage::make_request(const DenoiseInput& input,
                                             options_.compute, passes.shape.ulysses > 1 ? head_chunks : 1),
       .rotary = {},
       .condition = {},
-      .texts = {}};
+      .texts = {},
+      .open = {}};
   const dit::SequenceShape& shape = request.exchange.shape();
   request.rotary =
       kernels::make_rotary_table(grid, model.head_dim(), shape.first_token(), shape.local_tokens);
@@ -118,15 +153,39 @@ DenoiseStage::Request DenoiseStage::make_request(const DenoiseInput& input,
   return request;
 }
 
+void DenoiseStage::reserve() {
+  if (gather_buffers_) gather_buffers_->reserve();
+}
+
+void DenoiseStage::release() {
+  if (gather_buffers_) gather_buffers_->release();
+}
+
 at::Tensor DenoiseStage::run(const DenoiseInput& input, const parallel::GroupCommunicators& team,
-                             const DenoiseListener& on_step, const DenoiseGate& gate) {
-  Request request = make_request(input, team);
-  const dit::SequenceShape& shape = request.exchange.shape();
+                             const DenoiseListener& on_step, DenoiseGate* gate) {
+  std::optional<Request> request;  // alive until the ranks have met: its memory goes on all of them alike
+  std::optional<c10::OutOfMemoryError> shortage;
+  at::Tensor tokens;  // [local_tokens, 64]
+  try {
+    tokens = run_steps(request, input, team, on_step, gate);
+  } catch (const c10::OutOfMemoryError& error) {
+    shortage = error;
+  }
+  if (shortage) {
+    if (request) finish_collectives(*request);
+    if (gate != nullptr) gate->give_up(*shortage);
+    throw std::move(*shortage);
+  }
+  if (!tokens.defined()) return {};
+  return gather_latents({tokens}, options_.compute.device, *request->passes.ulysses, request->grid).front();
+}
+
+at::Tensor DenoiseStage::run_steps(std::optional<Request>& request, const DenoiseInput& input,
+                                   const parallel::GroupCommunicators& team, const DenoiseListener& on_step,
+                                   DenoiseGate* gate) {
+  request.emplace(make_request(input, team));
+  const dit::SequenceShape& shape = request->exchange.shape();
   Stopwatch watch;
-  const auto begin_step = [&] {
-    watch = Stopwatch();
-    clock_.reset();
-  };
   const auto own = [&](const at::Tensor& latent) {
     return own_tokens(dit::patchify(latent.to(options_.compute.device)), shape);  // [local_tokens, 64]
   };
@@ -139,8 +198,10 @@ at::Tensor DenoiseStage::run(const DenoiseInput& input, const parallel::GroupCom
   }
   bool has_left = false;
   const auto sampler_gate = [&](const sample::SamplerState& state) {
-    has_left = gate && !gate(state.steps_done, [&] { return gather_state(request, state); });
-    begin_step();
+    has_left =
+        gate != nullptr && !gate->pass(state.steps_done, [&] { return gather_state(*request, state); });
+    watch = Stopwatch();
+    clock_.reset();
     return !has_left;
   };
   const auto listener = [&](const sample::StepRequest& step, const sample::Prediction& prediction,
@@ -151,17 +212,18 @@ at::Tensor DenoiseStage::run(const DenoiseInput& input, const parallel::GroupCom
   };
   const sample::SamplerState end = sample::sample(
       input.settings, std::move(start),
-      [&](const at::Tensor& x, const sample::StepRequest& step) { return predict(request, x, step); },
+      [&](const at::Tensor& x, const sample::StepRequest& step) { return predict(*request, x, step); },
       listener, sampler_gate);
-  return has_left ? at::Tensor() : gather_latent(end.x, *request.passes.ulysses, request.grid);
+  return has_left ? at::Tensor() : end.x;
 }
 
 DenoiseState DenoiseStage::gather_state(const Request& request, const sample::SamplerState& state) {
-  const auto whole = [&](const at::Tensor& local_tokens) {
-    return gather_latent(local_tokens, *request.passes.ulysses, request.grid).cpu();
-  };
-  DenoiseState result{.steps_done = state.steps_done, .latent = whole(state.x), .history = {}};
-  for (const auto& [name, tokens] : state.history) result.history.emplace(name, whole(tokens));
+  std::vector<at::Tensor> own{state.x};  // [local_tokens, 64] each
+  for (const auto& [name, tokens] : state.history) own.push_back(tokens);
+  std::vector<at::Tensor> whole = gather_latents(own, at::kCPU, *request.passes.ulysses, request.grid);
+  DenoiseState result{.steps_done = state.steps_done, .latent = whole.front(), .history = {}};
+  std::size_t next = 1;
+  for (const auto& [name, tokens] : state.history) result.history.emplace(name, whole[next++]);
   return result;
 }
 
@@ -180,8 +242,16 @@ StepTimes DenoiseStage::end_step() {
 
 sample::Prediction DenoiseStage::predict(Request& request, const at::Tensor& x,
                                          const sample::StepRequest& step) {
+  // Each half of the group makes one of the two predictions, or all ranks make both.
+  const bool shares = step.guided && request.passes.shape.cfg > 1;
+  const bool is_prompt = !shares || request.passes.position.cfg == 0;
+  request.open = {.expert = step.expert,
+                  .texts = step.guided && !shares ? std::size_t{2} : std::size_t{1},
+                  .shares = shares,
+                  .gathers = calls_of(*group_.fsdp, comm::Operation::all_gather),
+                  .exchanges = calls_of(*request.passes.ulysses, comm::Operation::all_to_all),
+                  .shared = calls_of(*request.passes.cfg, comm::Operation::all_gather)};
   ExpertState& state = expert(step.expert);
-  dit::Transformer& model = *state.transformer;
   {
     const auto scope = clock_.measure(Part::host_copy);
     state.shards->bring_in();
@@ -193,22 +263,40 @@ sample::Prediction DenoiseStage::predict(Request& request, const at::Tensor& x,
                                     .clock = clock_,
                                     .probe = nullptr,
                                     .attention = options_.attention};
-  if (!step.guided || request.passes.shape.cfg == 1) {
-    std::vector<dit::TextCondition*> texts{&request.text(step.expert, true)};
-    if (step.guided) texts.push_back(&request.text(step.expert, false));
-    std::vector<at::Tensor> predictions = model.forward(patches, step.timestep, texts, context);
-    return {.conditional = predictions.front(),
-            .unconditional = step.guided ? predictions.back() : at::Tensor()};
-  }
-  // Each half of the group makes one of the two predictions; then both halves have both.
-  const bool is_prompt = request.passes.position.cfg == 0;
   std::vector<dit::TextCondition*> texts{&request.text(step.expert, is_prompt)};
-  const at::Tensor own =
-      model.forward(patches, step.timestep, texts, context).front().contiguous();  // [local_tokens, 64]
+  if (request.open->texts > 1) texts.push_back(&request.text(step.expert, false));
+  std::vector<at::Tensor> predictions = state.transformer->forward(patches, step.timestep, texts, context);
+  sample::Prediction prediction{.conditional = predictions.front(),  // [local_tokens, 64] each
+                                .unconditional = step.guided ? predictions.back() : at::Tensor()};
+  if (shares) prediction = share_passes(request, predictions.front());
+  request.open.reset();
+  return prediction;
+}
+
+/// Both halves of the group get both predictions. `own`: [local_tokens, 64].
+sample::Prediction DenoiseStage::share_passes(Request& request, const at::Tensor& own) {
+  const at::Tensor dense = own.contiguous();
   const at::Tensor both = at::empty({2, own.size(0), own.size(1)}, own.options());
   const auto scope = clock_.measure(Part::wait);
-  request.passes.cfg->all_gather(parallel::bytes_of(own), parallel::writable_bytes_of(both)).wait();
+  request.passes.cfg->all_gather(parallel::bytes_of(dense), parallel::writable_bytes_of(both)).wait();
   return {.conditional = both[0], .unconditional = both[1]};
+}
+
+/// After a step that broke off on this rank: the others finish theirs.
+void DenoiseStage::finish_collectives(Request& request) {
+  if (!request.open) return;
+  const Request::OpenPrediction open = *std::exchange(request.open, std::nullopt);
+  const std::uint64_t gathers = calls_of(*group_.fsdp, comm::Operation::all_gather) - open.gathers;
+  const std::uint64_t exchanges =
+      calls_of(*request.passes.ulysses, comm::Operation::all_to_all) - open.exchanges;
+  expert(open.expert)
+      .transformer->finish_collectives(
+          open.texts, request.exchange,
+          {.gathers = static_cast<int>(gathers), .exchanges = static_cast<int>(exchanges)});
+  if (!open.shares || calls_of(*request.passes.cfg, comm::Operation::all_gather) > open.shared) return;
+  constexpr std::int64_t patch_pixels = 4;
+  share_passes(request, at::zeros({request.exchange.shape().local_tokens, config().out_dim * patch_pixels},
+                                  request.compute.fp32()));  // [local_tokens, 64]
 }
 
 }  // namespace wan::engine

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
 
 #include <functional>
 #include <memory>
@@ -49,9 +50,17 @@ struct StepTimes {
 using DenoiseListener = std::function<void(const sample::StepRequest&, const sample::Prediction&,
                                            const at::Tensor& local_tokens, const StepTimes&)>;
 
-/// Asked on every rank before each step and once after the last; `gather`, if called on one rank, is called
-/// on all: it brings the state together on the host. False on all ranks: leave here.
-using DenoiseGate = std::function<bool(int steps_done, const std::function<DenoiseState()>& gather)>;
+/// Where the ranks of a team meet while they denoise.
+class DenoiseGate {
+ public:
+  virtual ~DenoiseGate() = default;
+  /// On every rank before each step and once after the last; `gather`, if called on one rank, is called on
+  /// all: it brings the state together on the host. False on all ranks: leave here.
+  virtual bool pass(int steps_done, const std::function<DenoiseState()>& gather) = 0;
+  /// In place of the next pass(), on a rank whose memory ran out and that owes the others nothing any more.
+  /// Throws, as pass() then does on the others.
+  [[noreturn]] virtual void give_up(const c10::OutOfMemoryError& shortage) = 0;
+};
 
 struct DenoiseOptions {
   bool sharded = false;  ///< each expert's weights are split over the group (FSDP), else whole on this rank
@@ -72,11 +81,18 @@ class DenoiseStage {
   /// Of both experts, on this rank, wherever they lie.
   std::int64_t weight_bytes() const { return high_noise_.shards->bytes() + low_noise_.shards->bytes(); }
 
-  /// Collective over `team`: this stage's group or a larger one that it is part of. Returns the denoised
-  /// latent [16, frames, height, width], whole on every rank, on the compute device; undefined if `gate`
-  /// left.
+  /// Takes the memory that run() gathers weights into unless it is there. Collective over the group.
+  void reserve();
+  /// Gives it back. Alike on all ranks of the group.
+  void release();
+
+  /// Collective over `team`: this stage's group or a larger one that it is part of; after reserve(). Returns
+  /// the denoised latent [16, frames, height, width], whole on every rank, on the compute device; undefined
+  /// if `gate` left. If memory runs out on a rank, that rank still takes part in the collectives up to the
+  /// next meeting of the ranks, and there gives up; after the last pass of the gate, or without one, run()
+  /// throws c10::OutOfMemoryError there.
   at::Tensor run(const DenoiseInput& input, const parallel::GroupCommunicators& team,
-                 const DenoiseListener& on_step, const DenoiseGate& gate = {});
+                 const DenoiseListener& on_step, DenoiseGate* gate = nullptr);
 
  private:
   struct Request;
@@ -88,7 +104,13 @@ class DenoiseStage {
   ExpertState load(const ExpertModel& model);
   void make_shared_memory(const checkpoint::TransformerConfig& config);
   Request make_request(const DenoiseInput& input, const parallel::GroupCommunicators& team) const;
+  /// Undefined if the gate left.
+  at::Tensor run_steps(std::optional<Request>& request, const DenoiseInput& input,
+                       const parallel::GroupCommunicators& team, const DenoiseListener& on_step,
+                       DenoiseGate* gate);
   sample::Prediction predict(Request& request, const at::Tensor& x, const sample::StepRequest& step);
+  sample::Prediction share_passes(Request& request, const at::Tensor& own);
+  void finish_collectives(Request& request);
   static DenoiseState gather_state(const Request& request, const sample::SamplerState& state);
   StepTimes end_step();
   ExpertState& expert(Expert which) { return which == Expert::high_noise ? high_noise_ : low_noise_; }

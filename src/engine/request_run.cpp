@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "checkpoint/safetensors.h"
+#include "comm/first_message.h"
 #include "core/check.h"
 #include "dit/patchify.h"
 #include "engine/image_condition.h"
@@ -27,6 +28,9 @@ constexpr std::int64_t latent_channels = 16;
 constexpr std::int64_t mask_channels = 4;
 constexpr int latent_stride = 8;
 constexpr int frames_per_latent = 4;
+
+constexpr const char* less_memory_hint =
+    "use more ranks per group, a smaller size, fewer frames, --dit-fsdp on or --offload-model on";
 
 double gibibytes(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
@@ -49,6 +53,8 @@ template <typename Work>
 void WanEngine::Run::phase(const char* name, Work&& work) {
   const double start_s = engine_.run_clock_.elapsed_s();
   const std::uint64_t sent_before = team_.sent_bytes();
+  phase_ = name;
+  if (engine_.phase_listener_) engine_.phase_listener_(phase_);
   {
     const gpu::Range range(name);
     work();
@@ -68,6 +74,39 @@ void WanEngine::Run::phase(const char* name, Work&& work) {
   reporter_.report_samples();
 }
 
+template <typename Work>
+void WanEngine::Run::with_memory(Work&& work) {
+  std::optional<std::string> shortage;
+  try {
+    work();
+  } catch (const c10::OutOfMemoryError& error) {
+    shortage = describe(error);
+  }
+  meet(StepAction::go_on, shortage);
+}
+
+StepAction WanEngine::Run::meet(StepAction wish, const std::optional<std::string>& shortage) {
+  std::array<std::int64_t, 2> said{static_cast<std::int64_t>(wish), shortage ? 1 : 0};
+  group().all_reduce(std::span<std::int64_t>(said), comm::ReduceOp::max).wait();
+  if (said[1] == 0) return static_cast<StepAction>(said[0]);
+  const auto first = comm::first_message(group(), shortage);
+  engine_.release_buffers();
+  throw MemoryError(phase_, first ? first->text : "a GPU has too little memory");
+}
+
+std::string WanEngine::Run::describe(const c10::OutOfMemoryError& shortage) const {
+  const std::string what = shortage.what_without_backtrace();
+  std::string where = fmt::format("rank {}", team_.world_rank);
+  if (engine_.options_.compute.on_gpu()) {
+    where = fmt::format("the GPU of rank {}, of whose {:.1f} GiB {:.1f} are in use,", team_.world_rank,
+                        gibibytes(static_cast<std::int64_t>(engine_.options_.gpu.total_bytes)),
+                        gibibytes(static_cast<std::int64_t>(gpu::used_bytes())));
+  }
+  return fmt::format("{} has too little memory for a video of {}x{} with {} frames ({}); {}", where,
+                     size_.width, size_.height, request_.frame_num, what.substr(0, what.find('\n')),
+                     less_memory_hint);
+}
+
 RequestReport WanEngine::Run::execute() {
   if (team_.group->size() > engine_.group_.group->size()) {
     phase("join", [this] { take_over(); });
@@ -77,7 +116,7 @@ RequestReport WanEngine::Run::execute() {
   report_.first_step = steps_saved_ = input_.start.steps_done;
   phase("denoise", [this] { denoise(); });
   if (report_.end == RunEnd::finished) {
-    phase("decode", [this] { decode_and_write(); });
+    phase("decode", [this] { decode_or_keep(); });
     if (!outputs_.latents.empty()) phase("write", [this] { save_latents(); });
   }
   report_.size = size_;
@@ -97,12 +136,12 @@ void WanEngine::Run::prepare() {
   } else {
     size_ = request_.size;
   }
-  draw_noise();
+  with_memory([this] { draw_noise(); });
   restore();
   if (input_.start.steps_done == request_.sample_steps) return;  // only decoding is left
   phase("text", [this] { encode_texts(); });
   require_memory();
-  if (has_image) phase("encode", [this] { encode_image(); });
+  if (has_image) phase("encode", [this] { with_memory([this] { encode_image(); }); });
 }
 
 void WanEngine::Run::take_over() {
@@ -124,9 +163,14 @@ void WanEngine::Run::encode_texts() {
   std::vector<std::string> texts{prompt};
   if (sample::is_guided(request_.guide_scale))
     texts.push_back(TextStage::cleaned_prompt(request_.negative_prompt));
-  const std::vector<at::Tensor> embeddings = engine_.text_->encode(texts);
-  input_.context = embeddings.front();  // [tokens, text_dim]
-  if (embeddings.size() > 1) input_.negative_context = embeddings.back();
+  TextStage& stage = *engine_.text_;
+  with_memory([&] { stage.load_for(texts); });
+  with_memory([&] { stage.reserve_for(texts); });
+  with_memory([&] {
+    const std::vector<at::Tensor> embeddings = stage.encode(texts);
+    input_.context = embeddings.front();  // [tokens, text_dim]
+    if (embeddings.size() > 1) input_.negative_context = embeddings.back();
+  });
 }
 
 void WanEngine::Run::prepare_image() {
@@ -144,34 +188,40 @@ void WanEngine::Run::prepare_image() {
   group().broadcast(parallel::writable_bytes_of(image_), leader_rank_).wait();
 }
 
-/// A rank that ran out of memory among others would leave them in a collective: what the item is known to
-/// need is tried beforehand, and all ranks hear whether all have it.
-void WanEngine::Run::require_memory() {
-  if (!engine_.options_.compute.on_gpu()) return;
+/// What denoising takes on each rank beside the weights.
+std::int64_t WanEngine::Run::denoise_bytes() const {
+  const bool guided = sample::is_guided(request_.guide_scale);
   const parallel::PlanInput input{
       .transformer = engine_.denoise_->config(),
       .text_encoder = {},
       .vae_parameters = 0,
-      .grid = team_.passes(sample::is_guided(request_.guide_scale)).shape,
+      .grid = team_.passes(guided).shape,
       .tokens = dit::token_grid(latent_frames(request_.frame_num), size_.height / latent_stride,
                                 size_.width / latent_stride),
-      .guided = sample::is_guided(request_.guide_scale),
+      .guided = guided,
       .dit_fsdp = engine_.options_.dit_fsdp,
       .on_gpu = true,
       .element_bytes = static_cast<int>(c10::elementSize(engine_.options_.compute.type))};
-  const std::int64_t bytes = parallel::request_bytes(input);
-  parallel::agree(group(), [&] {
-    if (gpu::has_room(bytes)) return;
-    fail_item("denoise",
-              "a video of {}x{} with {} frames takes about {:.1f} GiB on each GPU beside the weights, and "
-              "the GPU of "
-              "rank {} has {:.1f} GiB of {:.1f} in use; use more ranks per group, a smaller size or fewer "
-              "frames, or "
-              "--offload-model on",
-              size_.width, size_.height, request_.frame_num, gibibytes(bytes), team_.world_rank,
-              gibibytes(static_cast<std::int64_t>(gpu::used_bytes())),
-              gibibytes(static_cast<std::int64_t>(engine_.options_.gpu.total_bytes)));
-  });
+  return parallel::request_bytes(input);
+}
+
+/// Running out of memory in the steps costs what was done until then: what the item is known to need is tried
+/// beforehand.
+void WanEngine::Run::require_memory() {
+  if (!engine_.options_.compute.on_gpu()) return;
+  phase_ = "denoise";
+  const std::int64_t bytes = denoise_bytes();
+  std::optional<std::string> shortage;
+  if (!gpu::has_room(bytes)) {
+    shortage = fmt::format(
+        "a video of {}x{} with {} frames takes about {:.1f} GiB on each GPU beside the weights, and the GPU "
+        "of "
+        "rank {} has {:.1f} GiB of {:.1f} in use; {}",
+        size_.width, size_.height, request_.frame_num, gibibytes(bytes), team_.world_rank,
+        gibibytes(static_cast<std::int64_t>(gpu::used_bytes())),
+        gibibytes(static_cast<std::int64_t>(engine_.options_.gpu.total_bytes)), less_memory_hint);
+  }
+  meet(StepAction::go_on, shortage);
 }
 
 void WanEngine::Run::draw_noise() {
@@ -226,21 +276,20 @@ void WanEngine::Run::denoise() {
                      .guide_scale = request_.guide_scale,
                      .bf16_terms = engine_.options_.compute.type == at::kBFloat16};
   reporter_.begin_steps(request_.sample_steps);
-  latent_ = engine_.denoise_->run(  // on the compute device
-      input_, team_,
-      [this](const sample::StepRequest& step, const sample::Prediction& prediction, const at::Tensor& x,
-             const StepTimes& times) {
-        if (engine_.step_listener_) engine_.step_listener_(step, prediction, x, times);
-        reporter_.report(step, times);
-      },
-      [this](int steps_done, const std::function<DenoiseState()>& gather) {
-        const bool goes_on = pass_gate(steps_done, gather);
-        reporter_.begin_step();
-        return goes_on;
-      });
-  if (report_.end != RunEnd::finished) return;
-  const bool finite = latent_.isfinite().all().item<bool>();
-  if (!finite) {
+  with_memory([this] { engine_.denoise_->reserve(); });
+  std::optional<bool> finite;
+  with_memory([&] {
+    latent_ = engine_.denoise_->run(  // on the compute device
+        input_, team_,
+        [this](const sample::StepRequest& step, const sample::Prediction& prediction, const at::Tensor& x,
+               const StepTimes& times) {
+          if (engine_.step_listener_) engine_.step_listener_(step, prediction, x, times);
+          reporter_.end_step(step, times);
+        },
+        this);
+    if (report_.end == RunEnd::finished) finite = latent_.isfinite().all().item<bool>();
+  });
+  if (finite && !*finite) {
     fail_item(
         "denoise",
         "the denoised latent holds values that are not finite; the checkpoint's weights may be damaged");
@@ -248,24 +297,28 @@ void WanEngine::Run::denoise() {
 }
 
 /// Between two steps: what any rank wants done is done by all. False: leave.
-bool WanEngine::Run::pass_gate(int steps_done, const std::function<DenoiseState()>& gather) {
+bool WanEngine::Run::pass(int steps_done, const std::function<DenoiseState()>& gather) {
   report_.steps_done = steps_done;
-  std::array<std::int64_t, 1> wish{
-      static_cast<std::int64_t>(control_.next_action(steps_done, request_.sample_steps))};
-  group().all_reduce(std::span<std::int64_t>(wish), comm::ReduceOp::max).wait();
-  const auto action = static_cast<StepAction>(wish[0]);
+  const StepAction action = meet(control_.next_action(steps_done, request_.sample_steps), std::nullopt);
+  reporter_.report_step();
   if (action == StepAction::hand_over) {
     report_.end = RunEnd::handed_over;
-    input_.start = gather();
+    with_memory([&] { input_.start = gather(); });
     if (leads()) engine_.handed_over_ = std::make_unique<HandOver>(input_, size_);
     return false;
   }
   if (action != StepAction::go_on && steps_done > steps_saved_) {
-    save_state(gather());
+    with_memory([&] { save_state(gather()); });
     steps_saved_ = steps_done;
   }
   if (action == StepAction::stop) report_.end = RunEnd::stopped;
+  reporter_.begin_step();
   return action != StepAction::stop;
+}
+
+void WanEngine::Run::give_up(const c10::OutOfMemoryError& shortage) {
+  meet(StepAction::go_on, describe(shortage));
+  fail("the ranks met and did not hear that memory ran out");
 }
 
 void WanEngine::Run::save_state(const DenoiseState& state) {
@@ -278,6 +331,18 @@ void WanEngine::Run::save_state(const DenoiseState& state) {
     return;
   }
   control_.on_state(state.steps_done);
+}
+
+/// If memory runs out, the steps are not to be done again.
+void WanEngine::Run::decode_or_keep() {
+  try {
+    decode_and_write();
+  } catch (const MemoryError&) {
+    if (leads() && report_.steps_done > steps_saved_) {
+      save_state({.steps_done = report_.steps_done, .latent = latent_.cpu(), .history = {}});
+    }
+    throw;
+  }
 }
 
 void WanEngine::Run::decode_and_write() {
@@ -303,17 +368,19 @@ void WanEngine::Run::decode_and_write() {
     });
   }
   std::vector<at::Tensor> saved;
-  engine_.vae_->decode(
-      latent_, *team_.vae, leader_rank_,
-      [&](const at::Tensor& frames /* uint8 [frames, height, width, 3], leader only */) {
-        if (!outputs_.latents.empty()) saved.push_back(frames);
-        guarded([&] {
-          for (std::int64_t i = 0; i < frames.size(0); ++i) {
-            const at::Tensor frame = frames[i].contiguous();  // [height, width, 3]
-            writer->write_frame({frame.data_ptr<std::uint8_t>(), static_cast<std::size_t>(frame.numel())});
-          }
+  with_memory([&] {
+    engine_.vae_->decode(
+        latent_, *team_.vae, leader_rank_,
+        [&](const at::Tensor& frames /* uint8 [frames, height, width, 3], leader only */) {
+          if (!outputs_.latents.empty()) saved.push_back(frames);
+          guarded([&] {
+            for (std::int64_t i = 0; i < frames.size(0); ++i) {
+              const at::Tensor frame = frames[i].contiguous();  // [height, width, 3]
+              writer->write_frame({frame.data_ptr<std::uint8_t>(), static_cast<std::size_t>(frame.numel())});
+            }
+          });
         });
-      });
+  });
   if (leads()) guarded([&] { writer->finish(); });
   if (!saved.empty()) frames_ = at::cat(saved, 0);
   parallel::agree(group(), kept);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,11 @@
 namespace wan::engine {
 
 /// One request on its way through the stages, on one rank. State lives here and nowhere else.
-class WanEngine::Run {
+///
+/// Memory: the ranks meet over their control group before every step and after all other work that takes
+/// memory of the compute device. A rank that runs out of it first does what it owes the others' collectives,
+/// then says so at the next meeting, where all ranks throw MemoryError.
+class WanEngine::Run : private DenoiseGate {
  public:
   Run(WanEngine& engine, const Request& request, const OutputPaths& outputs, Observer& observer,
       RunControl& control, const Team& team);
@@ -24,19 +29,30 @@ class WanEngine::Run {
   /// Runs one phase and reports it. Collective errors pass through.
   template <typename Work>
   void phase(const char* name, Work&& work);
+  /// Does work that takes memory and ends with a meeting. The work leaves no collective undone when memory
+  /// runs out, and has no other way of failing on one rank alone.
+  template <typename Work>
+  void with_memory(Work&& work);
+  /// All ranks tell each other what they want and whether they had memory enough; the most urgent wish is
+  /// returned to all. `shortage`: what this rank lacked. Collective.
+  StepAction meet(StepAction wish, const std::optional<std::string>& shortage);
+  std::string describe(const c10::OutOfMemoryError& shortage) const;
 
   void prepare();    ///< all that comes before the first step
   void take_over();  ///< the same for what another team handed over
   void encode_texts();
   void prepare_image();
   void encode_image();
+  std::int64_t denoise_bytes() const;
   void require_memory();
   void draw_noise();
   void restore();
   void denoise();
-  bool pass_gate(int steps_done, const std::function<DenoiseState()>& gather);
+  bool pass(int steps_done, const std::function<DenoiseState()>& gather) override;
+  [[noreturn]] void give_up(const c10::OutOfMemoryError& shortage) override;
   void save_state(const DenoiseState& state);
   std::string identity() const;
+  void decode_or_keep();
   void decode_and_write();
   void save_latents() const;
 
@@ -46,7 +62,8 @@ class WanEngine::Run {
   Observer& observer_;
   RunControl& control_;
   parallel::GroupCommunicators& team_;
-  int leader_rank_;  ///< in the team
+  int leader_rank_;                ///< in the team
+  std::string phase_ = "denoise";  ///< the one under way; noise is drawn before the first
   StepReporter reporter_;
   RequestReport report_;
   PixelSize size_;

@@ -1,6 +1,7 @@
 #include "engine/step_reporter.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace wan::engine {
 
@@ -15,23 +16,28 @@ void StepReporter::begin_step() {
   sent_before_step_ = group_.sent_bytes();
 }
 
-void StepReporter::report(const sample::StepRequest& step, const StepTimes& times) {
-  const StepEvent event{.world_rank = group_.world_rank,
-                        .group_rank = group_.group->rank(),
-                        .group_ranks = group_.group->size(),
-                        .step = step.index,
-                        .step_count = step_count_,
-                        .timestep = step.timestep,
-                        .expert = step.expert,
-                        .start_s = step_start_s_,
-                        .wall_s = times.wall_s,
-                        .part_wall_s = times.part_s,
-                        .part_gpu_s = times.gpu_part_s,
-                        .sent_bytes = group_.sent_bytes() - sent_before_step_,
-                        .vram_allocated_bytes = times.memory.allocated_bytes,
-                        .vram_reserved_bytes = times.memory.reserved_bytes,
-                        .vram_peak_bytes = times.memory.peak_allocated_bytes};
+void StepReporter::end_step(const sample::StepRequest& step, const StepTimes& times) {
+  ended_ = StepEvent{.world_rank = group_.world_rank,
+                     .group_rank = group_.group->rank(),
+                     .group_ranks = group_.group->size(),
+                     .step = step.index,
+                     .step_count = step_count_,
+                     .timestep = step.timestep,
+                     .expert = step.expert,
+                     .start_s = step_start_s_,
+                     .wall_s = times.wall_s,
+                     .part_wall_s = times.part_s,
+                     .part_gpu_s = times.gpu_part_s,
+                     .sent_bytes = group_.sent_bytes() - sent_before_step_,
+                     .vram_allocated_bytes = times.memory.allocated_bytes,
+                     .vram_reserved_bytes = times.memory.reserved_bytes,
+                     .vram_peak_bytes = times.memory.peak_allocated_bytes};
   step_s_.push_back(times.wall_s);
+}
+
+void StepReporter::report_step() {
+  if (!ended_) return;
+  const StepEvent event = *std::exchange(ended_, std::nullopt);
   comm::Communicator& group = *group_.group;
   std::vector<StepEvent> events(static_cast<std::size_t>(group.size()));
   group.all_gather(std::as_bytes(std::span(&event, 1)), std::as_writable_bytes(std::span(events))).wait();
@@ -39,7 +45,6 @@ void StepReporter::report(const sample::StepRequest& step, const StepTimes& time
     for (const StepEvent& of_rank : events) observer_.on_step(of_rank);
   }
   report_samples();
-  begin_step();
 }
 
 void StepReporter::report_samples() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "core/clock.h"
@@ -10,8 +11,7 @@
 
 namespace wan::engine {
 
-/// Brings the events and GPU samples of all ranks of a team to its leader's observer. All members but
-/// own_seconds() are collective over the team.
+/// Brings the events and GPU samples of all ranks of a team to its leader's observer.
 class StepReporter {
  public:
   /// Everything must outlive the reporter; `monitor` is null on the CPU, `observer` is used on the leader
@@ -28,7 +28,11 @@ class StepReporter {
   void begin_steps(int step_count);
   /// What was sent and waited for since the last step does not belong to the next.
   void begin_step();
-  void report(const sample::StepRequest& step, const StepTimes& times);
+  /// Notes what the step was on this rank.
+  void end_step(const sample::StepRequest& step, const StepTimes& times);
+  /// Tells of the step that has ended, if one has since the last call. Collective over the team.
+  void report_step();
+  /// Collective over the team.
   void report_samples();
 
   /// Wall seconds of this rank's steps since begin_steps().
@@ -44,6 +48,7 @@ class StepReporter {
   double step_start_s_ = 0;
   std::uint64_t sent_before_step_ = 0;
   std::vector<double> step_s_;
+  std::optional<StepEvent> ended_;  ///< not told of yet
 };
 
 /// The middle of a list of seconds, the upper one of two; 0 if it is empty.

@@ -18,8 +18,8 @@ void TextEncoder::load() {
   const int part = options_.sharded ? group_.rank() : 0;
   auto shards = std::make_shared<parallel::WeightShards>(units, model_.read, parts, part, options_.compute);
   if (options_.sharded) {
-    weights_ = std::make_unique<parallel::ShardedWeights>(
-        shards, group_, std::make_shared<parallel::GatherBuffers>(units, group_, options_.compute));
+    gather_buffers_ = std::make_shared<parallel::GatherBuffers>(units, group_, options_.compute);
+    weights_ = std::make_unique<parallel::ShardedWeights>(shards, group_, gather_buffers_);
   } else {
     weights_ = std::make_unique<parallel::ResidentWeights>(shards);
   }
@@ -27,15 +27,35 @@ void TextEncoder::load() {
       model_.config, *weights_, [this](std::span<const std::int64_t> ids) { return read_embeddings(ids); });
 }
 
+void TextEncoder::reserve() {
+  if (gather_buffers_) gather_buffers_->reserve();
+}
+
 void TextEncoder::unload() {
   if (options_.resident) return;
   encoder_.reset();
   weights_.reset();
+  gather_buffers_.reset();
+}
+
+void TextEncoder::release() {
+  unload();
+  if (gather_buffers_) gather_buffers_->release();
 }
 
 at::Tensor TextEncoder::encode(std::span<const std::int64_t> ids) {
   load();
+  reserve();
+  gathers_before_ = gathers();
   return encoder_->encode(ids);
+}
+
+void TextEncoder::take_part(bool has_begun) {
+  encoder_->finish_fetching(has_begun ? static_cast<int>(gathers() - gathers_before_) : 0);
+}
+
+std::uint64_t TextEncoder::gathers() const {
+  return group_.traffic().calls[static_cast<std::size_t>(comm::Operation::all_gather)];
 }
 
 at::Tensor TextEncoder::read_embeddings(std::span<const std::int64_t> ids) const {

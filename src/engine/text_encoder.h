@@ -30,21 +30,32 @@ class TextEncoder {
 
   /// Reads this rank's part of the weights unless it is there. No collective.
   void load();
+  /// Takes the memory that encode() gathers weights into unless it is there. To be called once load() has
+  /// succeeded on all ranks; collective over the group.
+  void reserve();
   /// Gives the weights' memory back unless they are resident.
   void unload();
+  /// Likewise, and what reserve() took in any case; alike on all ranks of the group.
+  void release();
 
   /// Collective over the group. `ids`: real token ids, </s> last. Returns [ids, dim] in the compute type.
   at::Tensor encode(std::span<const std::int64_t> ids);
+  /// Takes this rank's part in an encode() of the group that broke off here with an exception, or that
+  /// `has_begun` not: nothing comes of it.
+  void take_part(bool has_begun);
 
  private:
+  std::uint64_t gathers() const;  ///< that the group has begun so far
   /// Rows of the embedding table, [ids, dim].
   at::Tensor read_embeddings(std::span<const std::int64_t> ids) const;
 
   TextEncoderModel model_;
   TextEncoderOptions options_;
   comm::Communicator& group_;
-  std::unique_ptr<checkpoint::WeightSource> weights_;  ///< null while unloaded
-  std::unique_ptr<text::Umt5Encoder> encoder_;         ///< likewise
+  std::shared_ptr<parallel::GatherBuffers> gather_buffers_;  ///< null while unloaded, or if not sharded
+  std::unique_ptr<checkpoint::WeightSource> weights_;        ///< null while unloaded
+  std::unique_ptr<text::Umt5Encoder> encoder_;               ///< likewise
+  std::uint64_t gathers_before_ = 0;                         ///< of the group, before the last encode()
 };
 
 }  // namespace wan::engine

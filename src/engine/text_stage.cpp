@@ -1,8 +1,10 @@
 #include "engine/text_stage.h"
 
 #include <ATen/ATen.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/check.h"
 #include "text/clean.h"
@@ -38,8 +40,25 @@ std::string TextStage::cleaned_prompt(const std::string& prompt) {
 
 void TextStage::expect(std::vector<std::string> cleaned) { expected_ = std::move(cleaned); }
 
+bool TextStage::all_known(const std::vector<std::string>& cleaned) const {
+  return std::ranges::all_of(cleaned, [this](const std::string& text) { return is_known(text); });
+}
+
+void TextStage::load_for(const std::vector<std::string>& cleaned) {
+  if (!all_known(cleaned)) encoder_.load();
+}
+
+void TextStage::reserve_for(const std::vector<std::string>& cleaned) {
+  if (!all_known(cleaned)) encoder_.reserve();
+}
+
+void TextStage::release() {
+  cache_.clear();
+  encoder_.release();
+}
+
 std::vector<at::Tensor> TextStage::encode(const std::vector<std::string>& cleaned) {
-  const bool known = std::ranges::all_of(cleaned, [this](const std::string& text) { return is_known(text); });
+  const bool known = all_known(cleaned);
   std::vector<at::Tensor> embeddings;
   for (const std::string& text : cleaned) {
     if (!is_known(text)) encode_one(text);
@@ -49,6 +68,7 @@ std::vector<at::Tensor> TextStage::encode(const std::vector<std::string>& cleane
   }
   if (!known && !resident_) encode_expected();
   encoder_.unload();
+  if (shortage_) std::rethrow_exception(std::exchange(shortage_, nullptr));
   return embeddings;
 }
 
@@ -67,9 +87,20 @@ void TextStage::encode_one(const std::string& cleaned) {
     cache_.erase(
         std::ranges::min_element(cache_, {}, [](const auto& entry) { return entry.second.last_use; }));
   }
-  const std::vector<std::int64_t> ids = tokenizer_.encode(cleaned);
-  cache_.emplace(cleaned,
-                 CachedText{.embedding = encoder_.encode(ids).cpu(), .last_use = ++uses_});  // [tokens, dim]
+  CachedText text{.embedding = {}, .last_use = ++uses_};
+  bool has_begun = false;
+  if (!shortage_) {
+    const std::vector<std::int64_t> ids = tokenizer_.encode(cleaned);
+    has_begun = true;
+    try {
+      text.embedding = encoder_.encode(ids).cpu();  // [tokens, dim]
+    } catch (const c10::OutOfMemoryError&) {
+      shortage_ = std::current_exception();
+    }
+  }
+  // The other ranks go on to the last text, as their cache tells them.
+  if (shortage_) encoder_.take_part(has_begun);
+  cache_.emplace(cleaned, std::move(text));
   ++encoded_texts_;
 }
 

@@ -1,8 +1,12 @@
 #include "engine/vae_stage.h"
 
 #include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+
+#include <exception>
 
 #include "core/check.h"
+#include "engine/vae_outline.h"
 #include "parallel/tensor_bytes.h"
 #include "parallel/vae_rows.h"
 
@@ -35,6 +39,10 @@ at::Tensor gather_frames(comm::Communicator& group, int root, const vae::RowSpli
   return at::cat(parts, row_axis);
 }
 
+std::uint64_t exchanges_of(const comm::Communicator& group) {
+  return group.traffic().calls[static_cast<std::size_t>(comm::Operation::exchange)];
+}
+
 /// A video with fewer latent rows than ranks is so small that every rank works on all of it.
 std::unique_ptr<vae::RowExchange> split_rows(std::int64_t latent_rows, comm::Communicator& group) {
   if (group.size() > 1 && latent_rows >= group.size())
@@ -45,28 +53,63 @@ std::unique_ptr<vae::RowExchange> split_rows(std::int64_t latent_rows, comm::Com
 }  // namespace
 
 VaeStage::VaeStage(const VaeModel& model, at::Device device)
-    : device_(device), vae_(std::make_unique<vae::Vae>(model.config, [&](const std::string& name) {
-        return model.read(name).to(device);
-      })) {}
+    : config_(model.config),
+      device_(device),
+      vae_(std::make_unique<vae::Vae>(
+          model.config, [&](const std::string& name) { return model.read(name).to(device); })) {}
+
+/// `work` takes an autoencoder, the exchange of its rows, where to compute, and which of the calls to make.
+/// Where memory runs out it is done again as an outline, for the sake of the calls that are owed.
+template <typename Work>
+auto VaeStage::finish_collectives(comm::Communicator& group, vae::RowExchange& rows, Work&& work) const {
+  const std::uint64_t before = exchanges_of(group);
+  std::exception_ptr shortage;
+  try {
+    OwedCalls all(0);
+    return work(*vae_, rows, device_, all);
+  } catch (const c10::OutOfMemoryError&) {
+    shortage = std::current_exception();
+  }
+  if (!rows.alone()) {
+    OwedCalls owed(exchanges_of(group) - before);
+    OutlineRows outline_rows(rows, owed, device_);
+    work(make_outline(config_), outline_rows, at::Device(at::kMeta), owed);
+  }
+  std::rethrow_exception(shortage);
+}
 
 at::Tensor VaeStage::encode_image(const at::Tensor& image, int frame_num, comm::Communicator& group) {
   const auto rows = split_rows(image.size(1) / vae::spatial_factor, group);
-  const at::Tensor own_pixels = rows->split().own_rows(image, 1).to(device_);  // [3, own rows, width]
-  const at::Tensor own =
-      vae_->encode(vae::image_clip(own_pixels, frame_num), *rows);  // [16, frames, own rows, width / 8]
-  return rows->alone() ? own : rows->gather_rows(own);
+  return finish_collectives(
+      group, *rows,
+      [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& /*calls*/) {
+        const at::Tensor own_pixels = exchange.split().own_rows(image, 1).to(device);  // [3, own rows, width]
+        const at::Tensor own = vae.encode(vae::image_clip(own_pixels, frame_num),
+                                          exchange);  // [16, frames, own rows, width / 8]
+        return exchange.alone() ? own : exchange.gather_rows(own);
+      });
 }
 
 void VaeStage::decode(const at::Tensor& latent, comm::Communicator& group, int root,
                       const std::function<void(const at::Tensor& frames)>& sink) {
   const auto rows = split_rows(latent.size(2), group);
-  const at::Tensor own = rows->split().own_rows(latent, 2).to(device_);  // [16, frames, own rows, width]
-  vae_->decode(own, *rows, [&](const at::Tensor& chunk, std::int64_t /*first*/) {
-    const at::Tensor own_frames = vae::to_uint8_frames(chunk);  // [frames, own rows, width, 3]
-    const at::Tensor frames =
-        rows->alone() ? own_frames : gather_frames(group, root, rows->split(), own_frames);
-    if (group.rank() == root) sink(frames.cpu());
-  });
+  const auto give = [&](const at::Tensor& own /* uint8 [frames, own rows, width, 3] */, OwedCalls& calls) {
+    if (rows->alone()) return own.cpu();
+    if (!own.is_meta()) return gather_frames(group, root, rows->split(), own);
+    if (calls.is_owed())
+      gather_frames(group, root, rows->split(), at::zeros(own.sizes(), own.options().device(device_)));
+    return at::Tensor();
+  };
+  finish_collectives(
+      group, *rows,
+      [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& calls) {
+        const at::Tensor own =
+            exchange.split().own_rows(latent, 2).to(device);  // [16, frames, own rows, width]
+        vae.decode(own, exchange, [&](const at::Tensor& chunk, std::int64_t /*first*/) {
+          const at::Tensor frames = give(vae::to_uint8_frames(chunk), calls);  // [frames, rows, width, 3]
+          if (frames.defined() && group.rank() == root) sink(frames.cpu());
+        });
+      });
 }
 
 }  // namespace wan::engine

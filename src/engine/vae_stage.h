@@ -12,7 +12,8 @@
 
 namespace wan::engine {
 
-/// The VAE over any group of ranks: every rank works on its rows. Whole weights on each rank.
+/// The VAE over any group of ranks: every rank works on its rows. Whole weights on each rank. A rank whose
+/// memory runs out (c10::OutOfMemoryError) has still taken part in all of a call's collectives.
 class VaeStage {
  public:
   /// Reads the weights. `device`: where it computes, in fp32.
@@ -29,6 +30,10 @@ class VaeStage {
               const std::function<void(const at::Tensor& frames)>& sink);
 
  private:
+  template <typename Work>
+  auto finish_collectives(comm::Communicator& group, vae::RowExchange& rows, Work&& work) const;
+
+  vae::VaeConfig config_;
   at::Device device_;
   std::unique_ptr<vae::Vae> vae_;
 };

@@ -1,7 +1,12 @@
 #include "engine/wan_engine.h"
 
-#include <algorithm>
+#include <c10/util/Exception.h>
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "comm/first_message.h"
 #include "core/check.h"
 #include "core/checksum.h"
 #include "engine/request_run.h"
@@ -43,40 +48,47 @@ std::string fingerprint(const ExpertFiles& high_noise, const ExpertFiles& low_no
 
 WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOptions& options,
                      parallel::GroupCommunicators group, const Stopwatch& run_clock)
-    : options_(options), group_(std::move(group)), run_clock_(run_clock) {
-  task_ = folder.task;
-  const ExpertFiles high_noise = open_expert(folder.high_noise_model);
-  const ExpertFiles low_noise = open_expert(folder.low_noise_model);
-  checkpoint::expect_same_config(high_noise.config, low_noise.config);
+    : folder_(folder),
+      task_(folder.task),
+      options_(options),
+      group_(std::move(group)),
+      run_clock_(run_clock) {
   text_encoder_files_ = std::make_unique<checkpoint::Checkpoint>(
       checkpoint::Checkpoint::open_torch_archive(folder.text_encoder));
   const checkpoint::Checkpoint vae_files = checkpoint::Checkpoint::open_torch_archive(folder.vae);
   const VaeModel vae = vae_model(vae_files);
-  const TextEncoderModel text_encoder = text_encoder_model(*text_encoder_files_);
-  if (text_encoder.config.dim != high_noise.config.text_dim) {
-    fail<UsageError>("{}: the text encoder's width is {}, the transformers in {} expect {}",
-                     folder.text_encoder.string(), text_encoder.config.dim, folder.root.string(),
-                     high_noise.config.text_dim);
-  }
   if (options.compute.on_gpu()) {
     monitor_ = std::make_unique<gpu::Monitor>(options.gpu.bus_id, sample_period_s,
                                               [&clock = run_clock_] { return clock.elapsed_s(); });
   }
-  const bool split = group_.group->size() > 1;
-  const TextEncoderOptions text = text_options(options, split);
-  text_ = std::make_unique<TextStage>(
-      folder.tokenizer, text_encoder, text,
-      text.compute.on_gpu() == options.compute.on_gpu() ? *group_.fsdp : *group_.group);
-  denoise_ = std::make_unique<DenoiseStage>(expert_model(high_noise), expert_model(low_noise),
-                                            DenoiseOptions{.sharded = options.dit_fsdp && split,
-                                                           .offload = options.offload_model,
-                                                           .head_chunks = options.head_chunks,
-                                                           .compute = options.compute,
-                                                           .attention = options.attention},
-                                            group_);
+  load_models();
   vae_ = std::make_unique<VaeStage>(vae, options.compute.device);
-  weights_fingerprint_ = fingerprint(high_noise, low_noise);
   if (options.compute.on_gpu()) gpu::release_unused();
+}
+
+void WanEngine::load_models() {
+  const ExpertFiles high_noise = open_expert(folder_.high_noise_model);
+  const ExpertFiles low_noise = open_expert(folder_.low_noise_model);
+  checkpoint::expect_same_config(high_noise.config, low_noise.config);
+  const TextEncoderModel text_encoder = text_encoder_model(*text_encoder_files_);
+  if (text_encoder.config.dim != high_noise.config.text_dim) {
+    fail<UsageError>("{}: the text encoder's width is {}, the transformers in {} expect {}",
+                     folder_.text_encoder.string(), text_encoder.config.dim, folder_.root.string(),
+                     high_noise.config.text_dim);
+  }
+  const bool split = group_.group->size() > 1;
+  const TextEncoderOptions text = text_options(options_, split);
+  const bool together = text.compute.on_gpu() == options_.compute.on_gpu();
+  text_ = std::make_unique<TextStage>(folder_.tokenizer, text_encoder, text,
+                                      together ? *group_.fsdp : *group_.group);
+  denoise_ = std::make_unique<DenoiseStage>(expert_model(high_noise), expert_model(low_noise),
+                                            DenoiseOptions{.sharded = options_.dit_fsdp && split,
+                                                           .offload = options_.offload_model,
+                                                           .head_chunks = options_.head_chunks,
+                                                           .compute = options_.compute,
+                                                           .attention = options_.attention},
+                                            group_);
+  weights_fingerprint_ = fingerprint(high_noise, low_noise);
 }
 
 WanEngine::~WanEngine() = default;
@@ -98,6 +110,49 @@ void WanEngine::expect_prompts(const std::vector<std::string>& prompts) {
 RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer,
                              RunControl& control, const Team& team) {
   return Run(*this, request, outputs, observer, control, team).execute();
+}
+
+void WanEngine::release_buffers() {
+  text_->release();
+  denoise_->release();
+  if (options_.compute.on_gpu()) gpu::release_unused();
+}
+
+std::string WanEngine::make_leaner() {
+  EngineOptions leaner = options_;
+  std::string what;
+  if (group_.group->size() > 1 && !(options_.dit_fsdp && options_.t5_fsdp)) {
+    leaner.dit_fsdp = leaner.t5_fsdp = true;
+    what = "weights split over the group's ranks";
+  } else if (options_.compute.on_gpu() && !options_.offload_model) {
+    leaner.offload_model = true;
+    what = "the expert not in use kept in host memory";
+  }
+  if (what.empty()) return {};
+  const EngineOptions before = std::exchange(options_, leaner);
+  const std::vector<std::string> expected = text_->expected();
+  std::optional<std::string> problem;
+  try {
+    reload(expected);
+  } catch (const Error& error) {  // of host memory, for one
+    problem = error.what();
+  } catch (const c10::OutOfMemoryError& error) {
+    problem = error.what_without_backtrace();
+  }
+  if (!comm::first_message(*group_.group, problem)) return what;
+  options_ = before;
+  reload(expected);
+  return {};
+}
+
+/// The models anew, with other options.
+void WanEngine::reload(const std::vector<std::string>& expected) {
+  text_.reset();
+  denoise_.reset();
+  if (options_.compute.on_gpu()) gpu::release_unused();
+  load_models();
+  text_->expect(expected);
+  if (options_.compute.on_gpu()) gpu::release_unused();
 }
 
 void WanEngine::allow_teams(TeamFactory make_team, int largest_width) {

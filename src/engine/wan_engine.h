@@ -53,6 +53,10 @@ class WanEngine final : public Engine {
   RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer,
                     RunControl& control, const Team& team) override;
 
+  /// Splits the weights over the group; if they are, or the group is one rank, the expert not in use goes to
+  /// the host.
+  std::string make_leaner() override;
+
   /// Lets requests be made by teams of 2, 4, ... groups, up to `largest_width`; without it, by one group
   /// only.
   void allow_teams(TeamFactory make_team, int largest_width);
@@ -63,6 +67,10 @@ class WanEngine final : public Engine {
 
   /// Hears every step of the following requests, on every rank; for tests.
   void set_step_listener(DenoiseListener listener) { step_listener_ = std::move(listener); }
+  /// Hears each phase of the following requests as it begins, on every rank; for tests.
+  void set_phase_listener(std::function<void(const std::string& phase)> listener) {
+    phase_listener_ = std::move(listener);
+  }
   std::int64_t encoded_texts() const { return text_->encoded_texts(); }
   const parallel::GroupCommunicators& communicators() const { return group_; }
 
@@ -72,7 +80,13 @@ class WanEngine final : public Engine {
 
   parallel::GroupCommunicators& communicators_of(int width);
   std::string precision_name() const;
+  /// Forgets what a request that failed on one rank may have left behind on the others. Alike on all ranks.
+  void release_buffers();
+  /// Reads the weights of text encoder and experts. No collectives.
+  void load_models();
+  void reload(const std::vector<std::string>& expected);
 
+  checkpoint::CheckpointFolder folder_;
   Task task_;
   EngineOptions options_;
   parallel::GroupCommunicators group_;
@@ -83,6 +97,7 @@ class WanEngine final : public Engine {
   std::unique_ptr<DenoiseStage> denoise_;
   std::unique_ptr<VaeStage> vae_;
   DenoiseListener step_listener_;
+  std::function<void(const std::string& phase)> phase_listener_;
   std::string weights_fingerprint_;  ///< of both experts, by samples of their weights
   TeamFactory make_team_;
   int largest_width_ = 1;

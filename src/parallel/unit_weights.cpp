@@ -43,7 +43,13 @@ void GatherBuffers::reserve() {
   if (buffers_.front().defined()) return;
   ExchangeMemory memory(group_, std::vector<std::int64_t>(count, largest_), compute_);
   in_place_ = memory.is_special();
-  for (at::Tensor& buffer : buffers_) buffer = memory.take({largest_});
+  std::array<at::Tensor, count> taken;  // all or none: there may be room for the first only
+  for (at::Tensor& buffer : taken) buffer = memory.take({largest_});
+  buffers_ = std::move(taken);
+}
+
+void GatherBuffers::release() {
+  for (at::Tensor& buffer : buffers_) buffer.reset();
 }
 
 ShardedWeights::ShardedWeights(std::shared_ptr<WeightShards> shards, comm::Communicator& group,
@@ -54,19 +60,19 @@ void ShardedWeights::begin(int unit) {
   WAN_CHECK(unit >= 0 && unit < static_cast<int>(shards_->units().size()), "unit {} of {}", unit,
             shards_->units().size());
   buffers_->reserve();
-  const auto free = std::ranges::find(slots_, -1, &Slot::unit);
-  WAN_CHECK(free != slots_.end(), "unit {} asked for while {} others are whole", unit, slots_.size());
-  free->unit = unit;
+  Slot& slot = slots_.at(slot_index(unit));
+  WAN_CHECK(slot.unit == -1, "unit {} asked for while unit {} is whole", unit, slot.unit);
+  slot.unit = unit;
   const at::Tensor& slice = shards_->slice(unit);
-  const at::Tensor whole = buffers_->buffer(static_cast<std::size_t>(free - slots_.begin()))
-                               .narrow(0, 0, slice.numel() * group_.size());
-  free->views = parameter_views(shards_->units()[static_cast<std::size_t>(unit)], whole);
+  const at::Tensor whole =
+      buffers_->buffer(slot_index(unit)).narrow(0, 0, slice.numel() * group_.size());  // [padded unit]
+  slot.views = parameter_views(shards_->units()[static_cast<std::size_t>(unit)], whole);
   if (buffers_->gathers_in_place()) {
     const at::Tensor own = whole.narrow(0, slice.numel() * group_.rank(), slice.numel());
     own.copy_(slice);
-    free->ticket = group_.all_gather(bytes_of(own), writable_bytes_of(whole));
+    slot.ticket = group_.all_gather(bytes_of(own), writable_bytes_of(whole));
   } else {
-    free->ticket = group_.all_gather(bytes_of(slice), writable_bytes_of(whole));
+    slot.ticket = group_.all_gather(bytes_of(slice), writable_bytes_of(whole));
   }
 }
 
@@ -82,10 +88,18 @@ void ShardedWeights::end(int unit) {
   slot.unit = -1;
 }
 
+void ShardedWeights::settle() {
+  for (Slot& slot : slots_) {
+    slot.ticket.wait();
+    slot.views.clear();
+    slot.unit = -1;
+  }
+}
+
 ShardedWeights::Slot& ShardedWeights::slot_of(int unit) {
-  const auto slot = std::ranges::find(slots_, unit, &Slot::unit);
-  WAN_CHECK(slot != slots_.end(), "unit {} was not begun", unit);
-  return *slot;
+  Slot& slot = slots_.at(slot_index(unit));
+  WAN_CHECK(slot.unit == unit, "unit {} was not begun", unit);
+  return slot;
 }
 
 }  // namespace wan::parallel

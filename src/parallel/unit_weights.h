@@ -22,6 +22,7 @@ class ResidentWeights final : public checkpoint::WeightSource {
   void begin(int unit) override;
   std::span<const at::Tensor> weights(int unit) override;
   void end(int unit) override;
+  void settle() override {}
 
  private:
   std::shared_ptr<WeightShards> shards_;
@@ -40,6 +41,8 @@ class GatherBuffers {
   /// Takes the memory unless it is there. Collective over the group the first time, so not for constructors,
   /// which may fail on one rank alone.
   void reserve();
+  /// Gives the memory back. Alike on all ranks of the group, while nothing is gathered.
+  void release();
   /// [largest padded unit]
   const at::Tensor& buffer(std::size_t index) const { return buffers_.at(index); }
   /// Whether a gather is faster if this rank's slice lies in the buffer beforehand.
@@ -53,9 +56,9 @@ class GatherBuffers {
   std::array<at::Tensor, count> buffers_;
 };
 
-/// Fully sharded (FSDP, spec 8.1): begin() starts the gather of the whole unit into one of two buffers,
-/// weights() waits for it, end() gives the buffer back; so at most two units are ever whole, and the next one
-/// travels while the present one computes.
+/// Fully sharded (FSDP, spec 8.1): begin() starts the gather of the whole unit into one of two buffers, of
+/// which even and odd units have one each, weights() waits for it, end() gives the buffer back; so at most
+/// two units are ever whole, and the next one travels while the present one computes.
 class ShardedWeights final : public checkpoint::WeightSource {
  public:
   /// `shards`: this rank's of group.size() parts.
@@ -64,6 +67,7 @@ class ShardedWeights final : public checkpoint::WeightSource {
   void begin(int unit) override;
   std::span<const at::Tensor> weights(int unit) override;
   void end(int unit) override;
+  void settle() override;
 
  private:
   struct Slot {
@@ -71,6 +75,7 @@ class ShardedWeights final : public checkpoint::WeightSource {
     comm::Ticket ticket;
     std::vector<at::Tensor> views;
   };
+  static std::size_t slot_index(int unit) { return static_cast<std::size_t>(unit) % GatherBuffers::count; }
   Slot& slot_of(int unit);
 
   std::shared_ptr<WeightShards> shards_;

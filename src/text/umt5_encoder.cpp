@@ -118,4 +118,13 @@ at::Tensor Umt5Encoder::encode(std::span<const std::int64_t> ids) {
   return x;
 }
 
+void Umt5Encoder::finish_fetching(int units_begun) {
+  weights_.settle();
+  for (int unit = units_begun; unit <= static_cast<int>(config_.num_layers); ++unit) {
+    weights_.begin(unit);
+    weights_.weights(unit);
+    weights_.end(unit);
+  }
+}
+
 }  // namespace wan::text

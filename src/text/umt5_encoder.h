@@ -27,6 +27,10 @@ class Umt5Encoder {
   /// `ids`: real token ids, </s> last. Returns [ids, dim].
   at::Tensor encode(std::span<const std::int64_t> ids);
 
+  /// What an encode() that broke off on this rank still owes the others, `units_begun` units into it: to take
+  /// part in fetching the other units' weights.
+  void finish_fetching(int units_begun);
+
  private:
   checkpoint::TextEncoderConfig config_;
   checkpoint::WeightSource& weights_;

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <exception>
+
 #include "comm/deferred.h"
 #include "comm/local.h"
 #include "comm/mpi.h"
@@ -51,6 +54,43 @@ class RankWorld {
  private:
   comm::MpiEnvironment mpi_;
   std::unique_ptr<comm::Communicator> world_;
+};
+
+/// A scratch folder that all ranks share.
+class SharedFolder {
+ public:
+  explicit SharedFolder(RankWorld& ranks) : ranks_(ranks) {
+    std::array<char, 256> name{};
+    if (ranks.rank() == 0) (folder_ / "").string().copy(name.data(), name.size() - 1);
+    ranks.world().broadcast(std::as_writable_bytes(std::span(name)), 0).wait();
+    path_ = name.data();
+  }
+  SharedFolder(const SharedFolder&) = delete;
+  SharedFolder& operator=(const SharedFolder&) = delete;
+  ~SharedFolder() {
+    // Others may still read in rank 0's folder; of a test that failed nobody knows what they do.
+    if (std::uncaught_exceptions() == 0) ranks_.world().barrier().wait();
+  }
+  std::filesystem::path operator/(const char* name) const { return path_ / name; }
+
+ private:
+  RankWorld& ranks_;
+  TempDir folder_;
+  std::filesystem::path path_;
+};
+
+/// A reference case of a few steps.
+struct Toy {
+  explicit Toy(const char* name, int steps = 5)
+      : parity(load_parity_case(name)), folder(checkpoint::inspect_checkpoint(parity.folder / "ckpt")) {
+    parity.request.sample_steps = steps;
+    heads = engine::open_expert(folder.high_noise_model).config.num_heads;
+  }
+  const Request& request() const { return parity.request; }
+
+  ParityCase parity;
+  checkpoint::CheckpointFolder folder;
+  std::int64_t heads = 0;
 };
 
 /// Communicators of this rank alone.

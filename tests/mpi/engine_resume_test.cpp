@@ -1,6 +1,5 @@
 #include <gtest/gtest.h>
 
-#include <array>
 #include <fstream>
 #include <numeric>
 
@@ -12,6 +11,8 @@ namespace wan {
 namespace {
 
 using test::Backend;
+using test::SharedFolder;
+using test::Toy;
 
 constexpr double layout_tolerance = 1e-5;  // against one rank of our own
 
@@ -33,43 +34,10 @@ class ScriptedControl final : public test::NoControl {
   std::map<int, StepAction> script_;
 };
 
-/// A scratch folder that all ranks share.
-class SharedFolder {
- public:
-  explicit SharedFolder(test::RankWorld& ranks) : ranks_(ranks) {
-    std::array<char, 256> name{};
-    if (ranks.rank() == 0) (folder_ / "").string().copy(name.data(), name.size() - 1);
-    ranks.world().broadcast(std::as_writable_bytes(std::span(name)), 0).wait();
-    path_ = name.data();
-  }
-  SharedFolder(const SharedFolder&) = delete;
-  SharedFolder& operator=(const SharedFolder&) = delete;
-  ~SharedFolder() { ranks_.world().barrier().wait(); }  // others may still read in rank 0's folder
-  std::filesystem::path operator/(const char* name) const { return path_ / name; }
-
- private:
-  test::RankWorld& ranks_;
-  test::TempDir folder_;
-  std::filesystem::path path_;
-};
-
 test::Made read_outputs(const OutputPaths& outputs) {
   auto tensors = test::load_tensors(outputs.latents);
   return {.latent = tensors.at("latent"), .frames = tensors.at("frames")};
 }
-
-struct Toy {
-  explicit Toy(const char* name)
-      : parity(test::load_parity_case(name)), folder(checkpoint::inspect_checkpoint(parity.folder / "ckpt")) {
-    parity.request.sample_steps = 5;
-    heads = engine::open_expert(folder.high_noise_model).config.num_heads;
-  }
-  const Request& request() const { return parity.request; }
-
-  test::ParityCase parity;
-  checkpoint::CheckpointFolder folder;
-  std::int64_t heads = 0;
-};
 
 /// Stops a request after `stop` steps, because the last rank wants it, and goes on with another engine.
 void stop_and_go_on(test::RankWorld& ranks, const Toy& toy, const comm::GridShape& shape, int stop,
