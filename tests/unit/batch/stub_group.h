@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "batch/runner.h"
@@ -100,6 +101,9 @@ class StubEngine final : public Engine {
     return fmt::format("{} {} {} {}\n", request.id, request.prompt, request.seed, request.sample_steps);
   }
 
+  std::string make_leaner() override { return std::exchange(leaner, {}); }
+
+  std::string leaner;  ///< what the next make_leaner() changes
   std::vector<Request> runs;
   std::vector<int> first_steps;  ///< of each run
   std::function<void(const Request&, const OutputPaths&)> on_run;
