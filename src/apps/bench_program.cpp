@@ -267,7 +267,9 @@ void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
                            result_.peak_allocated_bytes =
                                std::max(result_.peak_allocated_bytes, times.memory.peak_allocated_bytes);
                            note_memory("after a step");
-                           reporter_->report(step, times);
+                           reporter_->end_step(step, times);
+                           reporter_->report_step();
+                           reporter_->begin_step();
                          });
   });
   if (!latent.isfinite().all().item<bool>()) {

@@ -1,14 +1,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "apps/run_communicators.h"
-#include "apps/run_device.h"
-#include "comm/mpi.h"
-#include "gpu/device.h"
-#include "mpi/engine_fixture.h"
+#include "gpu/engine/gpu_ranks.h"
 
 namespace wan {
 namespace {
+
+using test::GpuRanks;
 
 /// How far a precision may be from the official code's fp32 numbers; that code's own bf16 is up to 7e-3 away.
 struct Mode {
@@ -18,34 +16,6 @@ struct Mode {
 };
 constexpr Mode fp32{apps::Precision::fp32, "fp32", 1e-4};
 constexpr Mode exact{apps::Precision::exact, "exact", 1e-2};
-
-/// All ranks of this program with a GPU each, or none where there are too few.
-class GpuRanks {
- public:
-  GpuRanks() : world_(comm::make_mpi_world(mpi_, {.timeout_s = 60})) {}
-
-  static bool enough() {
-    const comm::MpiEnvironment mpi;
-    return gpu::visible_gpus().count >= mpi.local_size();
-  }
-  int size() const { return mpi_.size(); }
-  int rank() const { return mpi_.rank(); }
-
-  apps::RunDevice device(const Mode& mode) {
-    apps::Options options;
-    options.device = apps::Device::cuda;
-    options.precision = mode.precision;
-    return apps::choose_device(*world_, mpi_, options);
-  }
-
-  std::unique_ptr<apps::RunCommunicators> communicators(const apps::RunDevice& device) {
-    return std::make_unique<apps::RunCommunicators>(mpi_, *world_, device);
-  }
-
- private:
-  comm::MpiEnvironment mpi_;
-  std::unique_ptr<comm::Communicator> world_;
-};
 
 struct Residency {
   bool sharded;
@@ -60,7 +30,7 @@ class GpuParity : public testing::TestWithParam<Parameters> {};
 
 void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& mode,
                   const comm::GridShape& shape, const Residency& residency) {
-  const apps::RunDevice device = ranks.device(mode);
+  const apps::RunDevice device = ranks.device(mode.precision);
   const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
   const std::int64_t heads = engine::open_expert(folder.high_noise_model).config.num_heads;
   const auto communicators = ranks.communicators(device);

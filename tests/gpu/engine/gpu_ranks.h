@@ -1,0 +1,42 @@
+#pragma once
+
+#include <memory>
+
+#include "apps/run_communicators.h"
+#include "apps/run_device.h"
+#include "comm/mpi.h"
+#include "gpu/device.h"
+#include "mpi/engine_fixture.h"
+
+namespace wan::test {
+
+/// All ranks of this program with a GPU each, or none where there are too few.
+class GpuRanks {
+ public:
+  GpuRanks() : world_(comm::make_mpi_world(mpi_, {.timeout_s = 60})) {}
+
+  static bool enough() {
+    const comm::MpiEnvironment mpi;
+    return gpu::visible_gpus().count >= mpi.local_size();
+  }
+  comm::Communicator& world() { return *world_; }
+  int size() const { return mpi_.size(); }
+  int rank() const { return mpi_.rank(); }
+
+  apps::RunDevice device(apps::Precision precision) {
+    apps::Options options;
+    options.device = apps::Device::cuda;
+    options.precision = precision;
+    return apps::choose_device(*world_, mpi_, options);
+  }
+
+  std::unique_ptr<apps::RunCommunicators> communicators(const apps::RunDevice& device) {
+    return std::make_unique<apps::RunCommunicators>(mpi_, *world_, device);
+  }
+
+ private:
+  comm::MpiEnvironment mpi_;
+  std::unique_ptr<comm::Communicator> world_;
+};
+
+}  // namespace wan::test
