@@ -150,11 +150,14 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
   result_.layout = parallel::describe(layout_.guided);
   if (layout_.dit_fsdp) result_.layout += fmt::format(", fsdp{}", layout_.guided.group_size);
   if (layout_.offload_model) result_.layout += ", one expert on the host";
+  const std::int64_t tokens = plan_input().tokens.tokens();
+  result_.head_chunks = parallel::divide_heads(layout_.head_chunks, model_.transformer.num_heads,
+                                               layout_.guided.ulysses, tokens);
   const std::int64_t head_dim = model_.transformer.head_dim();
-  const auto backend = options_.attention == kernels::AttentionBackend::automatic
-                           ? kernels::attention_backend_for(device_.compute.device, device_.compute.type,
-                                                            head_dim, plan_input().tokens.tokens())
-                           : options_.attention;
+  const auto backend =
+      options_.attention == kernels::AttentionBackend::automatic
+          ? kernels::attention_backend_for(device_.compute.device, device_.compute.type, head_dim, tokens)
+          : options_.attention;
   result_.attention = kernels::to_string(backend);
 }
 

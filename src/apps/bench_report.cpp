@@ -55,6 +55,7 @@ std::string bench_json(const BenchSettings& settings, const BenchResult& result)
   json["frame_num"] = settings.frame_num;
   json["precision"] = result.precision;
   json["layout"] = result.layout;
+  json["head_chunks"] = result.head_chunks;
   json["attention"] = result.attention;
   json["s_per_step"] = engine::median(result.step_s);
   json["step_s"] = result.step_s;

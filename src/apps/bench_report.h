@@ -16,6 +16,7 @@ struct BenchResult {
   std::string gpu_model;
   std::string precision;
   std::string layout;
+  std::vector<std::int64_t> head_chunks;  ///< heads of a rank in each exchange
   std::string attention;
   std::vector<double> step_s;             ///< of the steps that count
   std::map<std::string, double> parts_s;  ///< by part, per step, of the slowest rank's device time

@@ -42,6 +42,19 @@ std::optional<int> parse_count_or_auto(std::string_view text, int largest) {
   return static_cast<int>(parse_integer(text, 1, largest));
 }
 
+/// "N" equal chunks, "A+B+..." heads, or nothing for "auto".
+parallel::HeadChunkWish parse_head_chunks(std::string_view text) {
+  if (text.find('+') == std::string_view::npos)
+    return {.count = parse_count_or_auto(text, largest_rank_count), .sizes = {}};
+  parallel::HeadChunkWish wish;
+  for (std::size_t first = 0; first <= text.size();) {
+    const std::size_t end = std::min(text.find('+', first), text.size());
+    wish.sizes.push_back(parse_integer(text.substr(first, end - first), 1, largest_rank_count));
+    first = end + 1;
+  }
+  return wish;
+}
+
 kernels::AttentionBackend parse_attention(std::string_view text) {
   try {
     return kernels::parse_attention_backend(text);
@@ -193,12 +206,10 @@ constexpr OptionEntry table[] = {
      [](Options& o, std::string_view text) {
        o.ulysses_size = parse_count_or_auto(text, largest_rank_count);
      }},
-    {machine, "head-chunks", Takes::value, "N|auto",
-     "parts of an exchange between such ranks, each sent while another attends; divides a rank's heads "
-     "(default: auto)",
-     [](Options& o, std::string_view text) {
-       o.head_chunks = parse_count_or_auto(text, largest_rank_count);
-     }},
+    {machine, "head-chunks", Takes::value, "N|A+B+...|auto",
+     "parts of an exchange between such ranks, each sent while another attends: so many equal ones, or so "
+     "many heads in each, of the passes with guidance if there are any (default: auto)",
+     [](Options& o, std::string_view text) { o.head_chunks = parse_head_chunks(text); }},
     {machine, "dit-fsdp", Takes::optional, "on|off|auto", "shard the transformers' weights (default: auto)",
      [](Options& o, std::string_view text) { o.dit_fsdp = parse_automatic_switch(text); }},
     {machine, "t5-fsdp", Takes::optional, "on|off|auto", "shard the text encoder's weights (default: auto)",

@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/parse_value.h"
 #include "kernels/attention.h"
+#include "parallel/head_chunks.h"
 #include "parallel/layout.h"
 #include "wan/request.h"
 
@@ -62,7 +63,7 @@ struct Options {
   std::optional<int> group_size;    ///< ranks per group
   std::optional<int> cfg_size;      ///< 1 or 2
   std::optional<int> ulysses_size;  ///< ranks that share a sequence
-  std::optional<int> head_chunks;   ///< exchanges per Ulysses all-to-all
+  parallel::HeadChunkWish head_chunks;
   Switch dit_fsdp = Switch::automatic;
   Switch t5_fsdp = Switch::automatic;
   Switch offload_model = Switch::automatic;

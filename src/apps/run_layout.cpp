@@ -104,16 +104,15 @@ parallel::PlanInput describe_sizes(const RunInput& input) {
       format_bytes(needed - missing));
 }
 
-/// Alike for requests with and without guidance, whose sequences may be split differently.
-int choose_chunks(const Options& options, std::int64_t heads, const RunLayout& layout) {
-  const int most = std::max(layout.guided.ulysses, layout.unguided.ulysses);
-  if (!options.head_chunks) return parallel::choose_head_chunks(heads, most);
-  for (const int ulysses : {layout.guided.ulysses, layout.unguided.ulysses}) {
-    if (heads / ulysses % *options.head_chunks == 0) continue;
-    fail<UsageError>("--head-chunks {} does not divide the {} heads of each of {} ranks",
-                     *options.head_chunks, heads / ulysses, ulysses);
-  }
-  return *options.head_chunks;
+/// Requests without guidance may split the sequence over more ranks, each with fewer heads. What the user
+/// says is of those with guidance, if there are any; the others follow where it fits them, too.
+void check_head_chunks(const parallel::HeadChunkWish& wish, const parallel::PlanInput& plan,
+                       const RunLayout& layout) {
+  const int ulysses = plan.guided ? layout.guided.ulysses : layout.unguided.ulysses;
+  const std::int64_t own_heads = plan.transformer.num_heads / ulysses;
+  if (wish.fits(own_heads)) return;
+  fail<UsageError>("--head-chunks {} {} the {} heads of each of {} ranks", parallel::describe(wish),
+                   wish.count ? "does not divide" : "does not add up to", own_heads, ulysses);
 }
 
 }  // namespace
@@ -183,8 +182,9 @@ RunLayout choose_layout(const Options& options, const MachineSize& machine, para
                    .unguided = parallel::unguided_shape(taken.grid, wishes, plan.transformer.num_heads),
                    .dit_fsdp = taken.dit_fsdp,
                    .t5_fsdp = taken.t5_fsdp,
-                   .offload_model = taken.offload_model};
-  layout.head_chunks = choose_chunks(options, plan.transformer.num_heads, layout);
+                   .offload_model = taken.offload_model,
+                   .head_chunks = options.head_chunks};
+  check_head_chunks(layout.head_chunks, plan, layout);
   return layout;
 }
 

@@ -31,12 +31,12 @@ at::Tensor Block::self_attention(const at::Tensor& input, const kernels::RotaryT
   project_qkv(input, rotary, exchange);
   const SequenceShape& shape = exchange.shape();
   at::Tensor attended;  // [local_tokens, dim]
-  if (shape.parts == 1 && shape.head_chunks == 1) {
+  if (shape.is_undivided()) {
     const auto scope = clock.measure(Part::attention);
     const at::Tensor qkv = exchange.wait_qkv(0);  // [tokens, 3, heads, head_dim]
     attended = kernels::attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2), attention).flatten(1);
   } else {
-    for (int chunk = 0; chunk < shape.head_chunks; ++chunk) attend_chunk(chunk, exchange);
+    for (int chunk = 0; chunk < shape.chunks(); ++chunk) attend_chunk(chunk, exchange);
     attended = collect_heads(exchange);
   }
   const auto scope = clock.measure(Part::linear);
@@ -46,14 +46,13 @@ at::Tensor Block::self_attention(const at::Tensor& input, const kernels::RotaryT
 void Block::project_qkv(const at::Tensor& input, const kernels::RotaryTable& rotary,
                         SequenceExchange& exchange) const {
   const SequenceShape& shape = exchange.shape();
-  std::vector<at::Tensor> buffers;  // [parts, local_tokens, 3, heads_per_chunk, head_dim] each
-  buffers.reserve(static_cast<std::size_t>(shape.head_chunks));
-  for (int chunk = 0; chunk < shape.head_chunks; ++chunk) buffers.push_back(exchange.qkv_buffer(chunk));
-  const bool in_place =
-      shape.parts == 1 && shape.head_chunks == 1;  // the buffer is laid out as the product is
-  at::Tensor qkv = in_place ? buffers.front().view({shape.local_tokens, -1})
-                            : at::empty({shape.local_tokens, 3 * input.size(1)},
-                                        buffers.front().options());  // [local_tokens, 3 * dim]
+  std::vector<at::Tensor> buffers;  // [parts, local_tokens, 3, chunk_heads, head_dim] each
+  buffers.reserve(shape.chunk_heads.size());
+  for (int chunk = 0; chunk < shape.chunks(); ++chunk) buffers.push_back(exchange.qkv_buffer(chunk));
+  // Undivided, the buffer is laid out as the product is.
+  at::Tensor qkv = shape.is_undivided() ? buffers.front().view({shape.local_tokens, -1})
+                                        : at::empty({shape.local_tokens, 3 * input.size(1)},
+                                                    buffers.front().options());  // [local_tokens, 3 * dim]
   {
     const auto scope = clock.measure(Part::linear);
     kernels::linear_out(qkv, input, weights.qkv_weight, weights.qkv_bias);
@@ -62,21 +61,21 @@ void Block::project_qkv(const at::Tensor& input, const kernels::RotaryTable& rot
     const auto scope = clock.measure(Part::elementwise);
     kernels::norm_rotate_pack(qkv, {.q = weights.norm_q, .k = weights.norm_k, .eps = eps}, rotary, buffers);
   }
-  for (int chunk = 0; chunk < shape.head_chunks; ++chunk) exchange.launch_qkv(chunk);
+  for (int chunk = 0; chunk < shape.chunks(); ++chunk) exchange.launch_qkv(chunk);
 }
 
 void Block::attend_chunk(int chunk, SequenceExchange& exchange) const {
   const std::int64_t tokens = exchange.shape().tokens;
   const at::Tensor qkv = [&] {
     const auto scope = clock.measure(Part::all_to_all);
-    return exchange.wait_qkv(chunk);  // [padded_tokens, 3, heads_per_chunk, head_dim]
+    return exchange.wait_qkv(chunk);  // [padded_tokens, 3, chunk_heads, head_dim]
   }();
   {
     const auto scope = clock.measure(Part::attention);
-    at::Tensor out = exchange.attention_buffer(chunk);  // [padded_tokens, heads_per_chunk, head_dim]
+    at::Tensor out = exchange.attention_buffer(chunk);  // [padded_tokens, chunk_heads, head_dim]
     // Padding is no key, and as a query nobody reads it.
     const at::Tensor real = qkv.narrow(0, 0, tokens);
-    at::Tensor result = out.narrow(0, 0, tokens);  // [tokens, heads_per_chunk, head_dim]
+    at::Tensor result = out.narrow(0, 0, tokens);  // [tokens, chunk_heads, head_dim]
     kernels::attention_out(result, real.select(1, 0), real.select(1, 1), real.select(1, 2), attention);
     out.narrow(0, tokens, out.size(0) - tokens).zero_();
   }
@@ -85,19 +84,20 @@ void Block::attend_chunk(int chunk, SequenceExchange& exchange) const {
 
 at::Tensor Block::collect_heads(SequenceExchange& exchange) const {
   const SequenceShape& shape = exchange.shape();
-  at::Tensor result;  // [local_tokens, parts, chunks, heads_per_chunk, head_dim]
-  for (int chunk = 0; chunk < shape.head_chunks; ++chunk) {
+  at::Tensor result;  // [local_tokens, parts, heads_per_part, head_dim]
+  std::int64_t first = 0;
+  for (int chunk = 0; chunk < shape.chunks(); ++chunk) {
     const at::Tensor part = [&] {
       const auto scope = clock.measure(Part::all_to_all);
-      return exchange.wait_attention(chunk);  // [parts, local_tokens, heads_per_chunk, head_dim]
+      return exchange.wait_attention(chunk);  // [parts, local_tokens, chunk_heads, head_dim]
     }();
     const auto scope = clock.measure(Part::elementwise);
     if (!result.defined()) {
-      result = at::empty(
-          {shape.local_tokens, shape.parts, shape.head_chunks, shape.heads_per_chunk(), shape.head_dim},
-          part.options());
+      result = at::empty({shape.local_tokens, shape.parts, shape.heads_per_part(), shape.head_dim},
+                         part.options());
     }
-    copy_heads(result.select(2, chunk), part.transpose(0, 1));
+    copy_heads(result.narrow(2, first, shape.heads_of(chunk)), part.transpose(0, 1));
+    first += shape.heads_of(chunk);
   }
   return result.flatten(1);  // [local_tokens, dim]
 }

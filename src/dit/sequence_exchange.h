@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace wan::dit {
 
@@ -16,35 +17,39 @@ struct SequenceShape {
   std::int64_t local_tokens = 0;  ///< ceil(tokens / parts); the last part ends in padding
   std::int64_t heads = 0;
   std::int64_t head_dim = 0;
-  int head_chunks = 1;  ///< the heads of a part travel in this many exchanges
+  /// Heads of a part in each of the exchanges that they travel in, in order; together heads_per_part().
+  std::vector<std::int64_t> chunk_heads;
 
   std::int64_t padded_tokens() const { return parts * local_tokens; }
   std::int64_t first_token() const { return part * local_tokens; }
   std::int64_t heads_per_part() const { return heads / parts; }
-  std::int64_t heads_per_chunk() const { return heads_per_part() / head_chunks; }
+  int chunks() const { return static_cast<int>(chunk_heads.size()); }
+  std::int64_t heads_of(int chunk) const { return chunk_heads.at(static_cast<std::size_t>(chunk)); }
+  /// One part and one chunk: nothing is sent, and nothing changes its order.
+  bool is_undivided() const { return parts == 1 && chunks() == 1; }
 };
 
 /// The port through which attention sees the whole sequence while every rank holds only its tokens. Per chunk
 /// of heads: fill qkv_buffer, launch_qkv, wait_qkv; attend; fill attention_buffer, launch_attention,
 /// wait_attention. Everything between a launch and its wait may compute, but not touch that chunk's buffers.
-/// With one part both ways are the identity, and with one chunk besides there is no attention_buffer: the
-/// result is where it is wanted.
+/// With one part both ways are the identity, and an undivided shape has no attention_buffer: the result is
+/// where it is wanted.
 class SequenceExchange {
  public:
   virtual ~SequenceExchange() = default;
   virtual const SequenceShape& shape() const = 0;
 
-  /// Where own tokens' q, k and v go: [parts, local_tokens, 3, heads_per_chunk, head_dim], the first axis
-  /// being the part that owns the head.
+  /// Where own tokens' q, k and v go: [parts, local_tokens, 3, chunk_heads, head_dim], the first axis being
+  /// the part that owns the head.
   virtual at::Tensor qkv_buffer(int chunk) = 0;
   virtual void launch_qkv(int chunk) = 0;
-  /// All tokens for own heads: [padded_tokens, 3, heads_per_chunk, head_dim].
+  /// All tokens for own heads: [padded_tokens, 3, chunk_heads, head_dim].
   virtual at::Tensor wait_qkv(int chunk) = 0;
 
-  /// Where own heads' results for all tokens go: [padded_tokens, heads_per_chunk, head_dim].
+  /// Where own heads' results for all tokens go: [padded_tokens, chunk_heads, head_dim].
   virtual at::Tensor attention_buffer(int chunk) = 0;
   virtual void launch_attention(int chunk) = 0;
-  /// Own tokens' results of all heads of this chunk: [parts, local_tokens, heads_per_chunk, head_dim].
+  /// Own tokens' results of all heads of this chunk: [parts, local_tokens, chunk_heads, head_dim].
   virtual at::Tensor wait_attention(int chunk) = 0;
 };
 

@@ -52,7 +52,7 @@ class OwedExchanges {
   /// Those of one self-attention.
   void take_turn() {
     if (exchange_.shape().parts == 1) return;
-    const int chunks = exchange_.shape().head_chunks;
+    const int chunks = exchange_.shape().chunks();
     for (int chunk = 0; chunk < chunks; ++chunk) launch([&] { exchange_.launch_qkv(chunk); });
     for (int chunk = 0; chunk < chunks; ++chunk) {
       exchange_.wait_qkv(chunk);

@@ -128,19 +128,18 @@ DenoiseStage::Request DenoiseStage::make_request(const DenoiseInput& input,
   const parallel::PassCommunicators& passes = team.passes(sample::is_guided(input.settings.guide_scale));
   const checkpoint::TransformerConfig& model = config();
   const bool is_own_group = team.group->size() == group_.group->size();
-  const int head_chunks = is_own_group ? options_.head_chunks
-                                       : parallel::choose_head_chunks(model.num_heads, passes.shape.ulysses);
-  Request request{
-      .input = input,
-      .passes = passes,
-      .compute = options_.compute,
-      .grid = grid,
-      .exchange = parallel::UlyssesExchange(*passes.ulysses, grid.tokens(), model.num_heads, model.head_dim(),
-                                            options_.compute, passes.shape.ulysses > 1 ? head_chunks : 1),
-      .rotary = {},
-      .condition = {},
-      .texts = {},
-      .open = {}};
+  const parallel::HeadChunkWish wish = is_own_group ? options_.head_chunks : parallel::HeadChunkWish();
+  Request request{.input = input,
+                  .passes = passes,
+                  .compute = options_.compute,
+                  .grid = grid,
+                  .exchange = parallel::UlyssesExchange(
+                      *passes.ulysses, grid.tokens(), model.num_heads, model.head_dim(), options_.compute,
+                      parallel::divide_heads(wish, model.num_heads, passes.shape.ulysses, grid.tokens())),
+                  .rotary = {},
+                  .condition = {},
+                  .texts = {},
+                  .open = {}};
   const dit::SequenceShape& shape = request.exchange.shape();
   request.rotary =
       kernels::make_rotary_table(grid, model.head_dim(), shape.first_token(), shape.local_tokens);

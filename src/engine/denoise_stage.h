@@ -14,6 +14,7 @@
 #include "gpu/part_timer.h"
 #include "kernels/attention.h"
 #include "kernels/compute.h"
+#include "parallel/head_chunks.h"
 #include "parallel/layout.h"
 #include "parallel/ulysses.h"
 #include "parallel/unit_weights.h"
@@ -65,7 +66,7 @@ class DenoiseGate {
 struct DenoiseOptions {
   bool sharded = false;  ///< each expert's weights are split over the group (FSDP), else whole on this rank
   bool offload = false;  ///< the expert not in use waits in page-locked host memory; GPU only
-  int head_chunks = 1;   ///< exchanges per Ulysses all-to-all within the group; a larger team chooses its own
+  parallel::HeadChunkWish head_chunks = {};  ///< within the group; a larger team chooses its own
   kernels::Compute compute = {};
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
 };

@@ -22,11 +22,11 @@
 namespace wan::engine {
 
 struct EngineOptions {
-  bool dit_fsdp = false;       ///< split the experts' weights over the group
-  bool t5_fsdp = false;        ///< split the text encoder's
-  bool t5_cpu = false;         ///< the text encoder computes on the host, in fp32
-  bool offload_model = false;  ///< the expert not in use waits in page-locked host memory
-  int head_chunks = 1;         ///< exchanges per Ulysses all-to-all
+  bool dit_fsdp = false;                     ///< split the experts' weights over the group
+  bool t5_fsdp = false;                      ///< split the text encoder's
+  bool t5_cpu = false;                       ///< the text encoder computes on the host, in fp32
+  bool offload_model = false;                ///< the expert not in use waits in page-locked host memory
+  parallel::HeadChunkWish head_chunks = {};  ///< within the group
   kernels::Compute compute = {};
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
   gpu::DeviceInfo gpu = {};  ///< of this rank, if it computes on one

@@ -98,18 +98,6 @@ comm::GridShape unguided_shape(const comm::GridShape& shape, const LayoutWishes&
   return result;
 }
 
-int choose_head_chunks(std::int64_t heads, int ulysses) {
-  constexpr int most_chunks = 4;
-  constexpr std::int64_t least_heads = 5;  // with fewer, attention's kernel no longer fills the GPU evenly
-  if (ulysses == 1) return 1;
-  const std::int64_t own_heads = heads / ulysses;
-  int chunks = 1;
-  for (int candidate = 2; candidate <= most_chunks; ++candidate) {
-    if (own_heads % candidate == 0 && own_heads / candidate >= least_heads) chunks = candidate;
-  }
-  return chunks;
-}
-
 std::string describe(const comm::GridShape& shape) {
   std::string text = fmt::format("cfg{} x ulysses{}", shape.cfg, shape.ulysses);
   if (shape.copies() > 1) text += fmt::format(" x {} copies", shape.copies());

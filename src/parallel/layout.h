@@ -40,10 +40,6 @@ comm::GridShape choose_grid(const LayoutWishes& wishes, int world_size, std::int
 /// divide over compute the same as others (copies).
 comm::GridShape unguided_shape(const comm::GridShape& shape, const LayoutWishes& wishes, std::int64_t heads);
 
-/// How many exchanges an all-to-all is divided into, so that the heads of one attend while the next travel:
-/// the most, up to four, that leave each five heads or more; 1 without a split sequence.
-int choose_head_chunks(std::int64_t heads, int ulysses);
-
 /// "cfg2 x ulysses2", and " x 2 copies" where ranks repeat work.
 std::string describe(const comm::GridShape& shape);
 

@@ -16,9 +16,10 @@ namespace wan::parallel {
 /// sent or copied.
 class UlyssesExchange final : public dit::SequenceExchange {
  public:
-  /// `heads` must be a multiple of ranks * head_chunks.
+  /// `chunk_heads`: heads of a rank in each exchange, as in dit::SequenceShape; empty: all in one. `heads`
+  /// must be a multiple of the ranks. Collective over the group; throws Error if the chunks do not add up.
   UlyssesExchange(comm::Communicator& group, std::int64_t tokens, std::int64_t heads, std::int64_t head_dim,
-                  const kernels::Compute& compute, int head_chunks = 1);
+                  const kernels::Compute& compute, std::vector<std::int64_t> chunk_heads = {});
 
   const dit::SequenceShape& shape() const override { return shape_; }
   at::Tensor qkv_buffer(int chunk) override;
@@ -34,14 +35,14 @@ class UlyssesExchange final : public dit::SequenceExchange {
     at::Tensor receive;  ///< the same memory as send when there is one rank
     comm::Ticket ticket;
   };
-  std::vector<std::int64_t> shape_of_way(std::int64_t tensors) const;
-  Way make_way(std::int64_t tensors, ExchangeMemory& memory) const;
+  std::vector<std::int64_t> shape_of_way(int chunk, std::int64_t tensors) const;
+  Way make_way(int chunk, std::int64_t tensors, ExchangeMemory& memory) const;
   void launch(Way& way);
 
   comm::Communicator& group_;
   dit::SequenceShape shape_;
-  std::vector<Way> qkv_;        ///< per chunk, [parts, local_tokens, 3, heads_per_chunk, head_dim]
-  std::vector<Way> attention_;  ///< per chunk, [parts, local_tokens, heads_per_chunk, head_dim]
+  std::vector<Way> qkv_;        ///< per chunk, [parts, local_tokens, 3, chunk_heads, head_dim]
+  std::vector<Way> attention_;  ///< per chunk, [parts, local_tokens, chunk_heads, head_dim]
 };
 
 }  // namespace wan::parallel

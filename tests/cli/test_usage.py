@@ -72,6 +72,7 @@ class Options(CliCase):
             (("--device", "cuda"), ("--device cuda", "has no GPU")),
             (("--attention", "flash"), ("--attention", "cudnn")),
             (("--head-chunks", "3"), ("--head-chunks 3", "4 heads")),
+            (("--head-chunks", "1+2"), ("--head-chunks 1+2", "add up to the 4 heads")),
             (("--time-limit", "an hour"), ("--time-limit", "'an hour'", "01:30:00")),
             (("--checkpoint-interval", "-1"), ("--checkpoint-interval", "-1")),
             (("--blocks-on-host", "4"), ("--blocks-on-host", "not built yet")),

@@ -1,6 +1,8 @@
 // Times every kernel of the transformer at full size on the first GPU and prints one table.
 //
-//   kernel_timing [tokens ...]        (default: 32760 75600, 480p and 720p)
+//   kernel_timing [tokens ...]           (default: 32760 75600, 480p and 720p)
+//   kernel_timing --split [tokens ...]   only what two GPUs that share a sequence lose: 20 heads at once and
+//                                        in chunks, matrix products of all rows and of half of them
 //
 // Random data; three calls to warm up, then the median of fifteen, each between two CUDA events. GB/s counts
 // the bytes that the kernel must read and write once; parameters of one row are not counted.
@@ -8,7 +10,7 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -62,24 +64,34 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-double median_ms(const std::function<void()>& call) {
-  for (int i = 0; i < warm_up_calls; ++i) call();
-  std::vector<float> times_ms;
-  for (int i = 0; i < timed_calls; ++i) {
-    Event start;
-    Event stop;
-    start.record();
-    call();
-    stop.record();
-    times_ms.push_back(stop.ms_since(start));
+/// Of each of the calls, which take turns: the GPU's clock varies with its temperature and power.
+std::vector<double> medians_ms(const std::vector<std::function<void()>>& calls) {
+  std::vector<std::vector<float>> times_ms(calls.size());
+  for (int round = -warm_up_calls; round < timed_calls; ++round) {
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+      Event start;
+      Event stop;
+      start.record();
+      calls[i]();
+      stop.record();
+      const float ms = stop.ms_since(start);
+      if (round >= 0) times_ms[i].push_back(ms);
+    }
   }
-  std::ranges::nth_element(times_ms, times_ms.begin() + timed_calls / 2);
-  return times_ms[timed_calls / 2];
+  std::vector<double> medians;
+  for (std::vector<float>& times : times_ms) {
+    std::ranges::nth_element(times, times.begin() + timed_calls / 2);
+    medians.push_back(times[timed_calls / 2]);
+  }
+  return medians;
 }
+
+double median_ms(const std::function<void()>& call) { return medians_ms({call}).front(); }
 
 void print_row(const std::string& kernel, const std::string& shape, double ms, double rate,
                const char* unit) {
-  fmt::print("| {:<44} | {:<28} | {:>8.3f} | {:>7.0f} {:<7} |\n", kernel, shape, ms, rate, unit);
+  fmt::print("| {:<44} | {:<28} | {:>8.3f} | {:>7.{}f} {:<7} |\n", kernel, shape, ms, rate,
+             rate < 100 ? 1 : 0, unit);
   static_cast<void>(std::fflush(stdout));
 }
 
@@ -186,12 +198,81 @@ void time_attentions(std::int64_t tokens) {
   }
 }
 
-int run(const std::vector<std::string>& arguments) {
+/// The heads of one of two GPUs at once and in chunks, each chunk with buffers of its own as in an exchange.
+void time_chunked_attention(std::int64_t tokens) {
+  using Sizes = std::vector<std::int64_t>;
+  const std::vector<Sizes> divisions{{20},    {10, 10},   {5, 5, 5, 5}, {3, 17},    {2, 18},
+                                     {1, 19}, {3, 14, 3}, {2, 16, 2},   {2, 17, 1}, {1, 18, 1}};
+  std::vector<std::function<void()>> calls;
+  for (const Sizes& division : divisions) {
+    std::vector<at::Tensor> chunks;   // [tokens, 3, heads of the chunk, head_dim]
+    std::vector<at::Tensor> results;  // [tokens, heads of the chunk, head_dim]
+    for (const std::int64_t chunk_heads : division) {
+      chunks.push_back(at::randn({tokens, 3, chunk_heads, head_dim}, bf16()));
+      results.push_back(at::empty({tokens, chunk_heads, head_dim}, bf16()));
+    }
+    calls.emplace_back([chunks, results] {
+      for (std::size_t i = 0; i < chunks.size(); ++i) {
+        at::Tensor out = results[i];
+        attention_out(out, chunks[i].select(1, 0), chunks[i].select(1, 1), chunks[i].select(1, 2),
+                      AttentionBackend::automatic);
+      }
+    });
+  }
+  const std::vector<double> times_ms = medians_ms(calls);
+  const double flop = 4.0 * static_cast<double>(tokens) * static_cast<double>(tokens) *
+                      static_cast<double>(heads / 2 * head_dim);
+  for (std::size_t i = 0; i < divisions.size(); ++i) {
+    print_row(fmt::format("attention, {} heads", fmt::join(divisions[i], " + ")),
+              fmt::format("{} x {}", tokens, tokens), times_ms[i], flop / times_ms[i] / 1e9, "TFLOP/s");
+  }
+}
+
+/// A block's matrix products of all rows and of half of them: what the half takes beyond half the time is
+/// lost.
+void time_halved_products(std::int64_t tokens) {
+  struct Product {
+    const char* name;
+    std::int64_t in, out;
+    int count;  ///< in a block
+    bool with_gelu;
+  };
+  double whole_ms = 0;
+  double half_ms = 0;
+  for (const Product& product :
+       {Product{"QKV", dim, 3 * dim, 1, false}, Product{"out, cross q, cross out", dim, dim, 3, false},
+        Product{"FFN up and GELU", dim, ffn_dim, 1, true}, Product{"FFN down", ffn_dim, dim, 1, false}}) {
+    const at::Tensor weight = at::randn({product.out, product.in}, bf16()) / 100;
+    const at::Tensor bias = at::randn({product.out}, bf16());
+    std::vector<std::function<void()>> calls;
+    for (const std::int64_t rows : {tokens, tokens / 2}) {
+      const at::Tensor x = at::randn({rows, product.in}, bf16());
+      calls.emplace_back([x, weight, bias, with_gelu = product.with_gelu] {
+        return with_gelu ? kernels::linear_gelu(x, weight, bias) : kernels::linear(x, weight, bias);
+      });
+    }
+    const std::vector<double> times_ms = medians_ms(calls);
+    const double flop = 2.0 * static_cast<double>(product.in * product.out) * static_cast<double>(tokens);
+    for (const int parts : {1, 2}) {
+      const double ms = times_ms[static_cast<std::size_t>(parts - 1)];
+      print_row(product.name, fmt::format("{} x {} -> {}", tokens / parts, product.in, product.out), ms,
+                flop / parts / ms / 1e9, "TFLOP/s");
+    }
+    whole_ms += product.count * times_ms[0];
+    half_ms += product.count * times_ms[1];
+  }
+  print_row("a block's products, twice half the rows", fmt::format("{} and {}", tokens, tokens / 2),
+            2 * half_ms, 100 * (2 * half_ms / whole_ms - 1), "% lost");
+}
+
+int run(std::vector<std::string> arguments) {
   if (c10::cuda::device_count() == 0) {
     fmt::print("kernel_timing: no GPU on this machine\n");
     return EXIT_FAILURE;
   }
   const c10::InferenceMode no_gradients;
+  const bool split_only = !arguments.empty() && arguments.front() == "--split";
+  if (split_only) arguments.erase(arguments.begin());
   std::vector<std::int64_t> sizes;
   std::ranges::transform(arguments, std::back_inserter(sizes),
                          [](const std::string& argument) { return std::stoll(argument); });
@@ -199,6 +280,11 @@ int run(const std::vector<std::string>& arguments) {
   fmt::print("| {:<44} | {:<28} | {:>8} | {:<15} |\n| --- | --- | --- | --- |\n", "kernel", "shape", "ms",
              "rate");
   for (const std::int64_t tokens : sizes) {
+    if (split_only) {
+      time_chunked_attention(tokens);
+      time_halved_products(tokens);
+      continue;
+    }
     time_norms(tokens);
     time_pack(tokens);
     time_products(tokens);

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <ostream>
 #include <vector>
 
@@ -14,12 +15,18 @@ namespace {
 constexpr double eps = 1e-6;
 
 struct PackCase {
-  std::int64_t tokens, parts, chunks, heads, head_dim;
-  std::int64_t dim() const { return heads * head_dim; }
+  std::int64_t tokens, parts;
+  std::vector<std::int64_t> chunk_heads;  ///< of each part
+  std::int64_t head_dim;
+  std::int64_t heads() const {
+    return parts * std::accumulate(chunk_heads.begin(), chunk_heads.end(), std::int64_t{0});
+  }
+  std::int64_t dim() const { return heads() * head_dim; }
 };
 void PrintTo(const PackCase& c, std::ostream* out) {
-  *out << c.tokens << " tokens, " << c.heads << " heads of " << c.head_dim << " in " << c.parts << " parts, "
-       << c.chunks << " chunks";
+  *out << c.tokens << " tokens, " << c.parts << " parts in chunks of";
+  for (const std::int64_t heads : c.chunk_heads) *out << " " << heads;
+  *out << " heads of " << c.head_dim;
 }
 class NormRotatePackGpu : public GpuTest, public testing::WithParamInterface<PackCase> {
  protected:
@@ -34,23 +41,25 @@ class NormRotatePackGpu : public GpuTest, public testing::WithParamInterface<Pac
 
   RotaryTable gpu_table() const { return {.cos = table_.cos.cuda(), .sin = table_.sin.cuda()}; }
 
-  /// All chunks as one [chunks, parts, tokens, 3, heads_per_chunk, head_dim]; NaN to start with.
-  at::Tensor poisoned(at::TensorOptions options) const {
-    return at::full({shape_.chunks, shape_.parts, shape_.tokens, 3,
-                     shape_.heads / shape_.parts / shape_.chunks, shape_.head_dim},
-                    NAN, options);
+  /// One per chunk, [parts, tokens, 3, heads of the chunk, head_dim]; NaN.
+  std::vector<at::Tensor> poisoned(at::TensorOptions options) const {
+    std::vector<at::Tensor> buffers;
+    for (const std::int64_t heads : shape_.chunk_heads) {
+      buffers.push_back(at::full({shape_.parts, shape_.tokens, 3, heads, shape_.head_dim}, NAN, options));
+    }
+    return buffers;
   }
 
-  /// The result of the CPU path in `type`.
+  /// The result of the CPU path in `type`, [parts, tokens, 3, heads_per_part, head_dim].
   at::Tensor on_cpu(at::ScalarType type) const {
-    at::Tensor all = poisoned(type);
-    const std::vector<at::Tensor> buffers = all.unbind(0);
+    const std::vector<at::Tensor> buffers = poisoned(type);
     const at::Tensor norm_q = norm_q_.to(type);
     const at::Tensor norm_k = norm_k_.to(type);
     norm_rotate_pack(qkv_.to(type), {.q = norm_q, .k = norm_k, .eps = eps}, table_, buffers);
-    return all;
+    return at::cat(buffers, 3);
   }
 
+  /// gpu: [parts, tokens, 3, heads_per_part, head_dim]
   void expect_close(const at::Tensor& gpu, at::ScalarType type) const {
     const at::Tensor cpu = on_cpu(type);
     if (type == at::kFloat) {
@@ -59,7 +68,7 @@ class NormRotatePackGpu : public GpuTest, public testing::WithParamInterface<Pac
       expect_equal_but_for_roundings(gpu, cpu, 4e-3, "norm_rotate_pack");
       EXPECT_LT(relative_error(gpu, on_cpu(at::kFloat)), 6e-3);
     }
-    EXPECT_TRUE(at::equal(gpu.select(3, 2).cpu(), cpu.select(3, 2))) << "v must be copied bit for bit";
+    EXPECT_TRUE(at::equal(gpu.select(2, 2).cpu(), cpu.select(2, 2))) << "v must be copied bit for bit";
   }
 
   PackCase shape_ = GetParam();
@@ -76,20 +85,26 @@ TEST_P(NormRotatePackGpu, MatchesTheCpuPath) {
     qkv.copy_(qkv_);
     const at::Tensor norm_q = norm_q_.to(type).cuda();
     const at::Tensor norm_k = norm_k_.to(type).cuda();
-    const at::Tensor all = poisoned(qkv.options());
-    const std::vector<at::Tensor> buffers = all.unbind(0);
-    norm_rotate_pack(qkv, {.q = norm_q, .k = norm_k, .eps = eps}, gpu_table(), buffers);
+    const QkNorm norm{.q = norm_q, .k = norm_k, .eps = eps};
+    const std::vector<at::Tensor> buffers = poisoned(qkv.options());
+    norm_rotate_pack(qkv, norm, gpu_table(), buffers);
+    const at::Tensor all = at::cat(buffers, 3);  // [parts, tokens, 3, heads_per_part, head_dim]
     expect_close(all, type);
     EXPECT_TRUE(at::equal(qkv.cpu(), qkv_.to(type))) << "the product is read only";
+    const at::Tensor in_one_chunk = at::full_like(all, NAN);
+    norm_rotate_pack(qkv, norm, gpu_table(), std::array{in_one_chunk});
+    EXPECT_TRUE(at::equal(all, in_one_chunk)) << "where a head goes must not change its bits";
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, NormRotatePackGpu,
-                         testing::Values(PackCase{1, 1, 1, 1, 8}, PackCase{37, 2, 1, 4, 24},
-                                         PackCase{37, 1, 3, 3, 32}, PackCase{64, 2, 2, 4, 24},
-                                         PackCase{1001, 1, 1, 40, 128}, PackCase{515, 4, 1, 40, 128},
-                                         PackCase{333, 2, 5, 40, 128}, PackCase{129, 8, 1, 40, 128},
-                                         PackCase{5, 1, 1, 100, 128}));
+                         testing::Values(PackCase{1, 1, {1}, 8}, PackCase{37, 2, {2}, 24},
+                                         PackCase{37, 1, {1, 1, 1}, 32}, PackCase{64, 2, {1, 1}, 24},
+                                         PackCase{64, 3, {1, 4, 2}, 24}, PackCase{1001, 1, {40}, 128},
+                                         PackCase{515, 4, {10}, 128}, PackCase{333, 2, {4, 4, 4, 4, 4}, 128},
+                                         PackCase{333, 2, {3, 17}, 128}, PackCase{333, 2, {1, 18, 1}, 128},
+                                         PackCase{201, 4, {1, 8, 1}, 128}, PackCase{129, 8, {5}, 128},
+                                         PackCase{5, 1, {100}, 128}));
 
 using NormRotatePackInPlaceGpu = NormRotatePackGpu;
 
@@ -98,14 +113,14 @@ TEST_P(NormRotatePackInPlaceGpu, LeavesTheValuesAlone) {
     const at::Tensor qkv = qkv_.to(type).cuda();
     const at::Tensor norm_q = norm_q_.to(type).cuda();
     const at::Tensor norm_k = norm_k_.to(type).cuda();
-    const at::Tensor buffer = qkv.view({1, shape_.tokens, 3, shape_.heads, shape_.head_dim});
+    const at::Tensor buffer = qkv.view({1, shape_.tokens, 3, shape_.heads(), shape_.head_dim});
     norm_rotate_pack(qkv, {.q = norm_q, .k = norm_k, .eps = eps}, gpu_table(), std::array{buffer});
-    expect_close(buffer.unsqueeze(0), type);
+    expect_close(buffer, type);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, NormRotatePackInPlaceGpu,
-                         testing::Values(PackCase{37, 1, 1, 4, 24}, PackCase{1001, 1, 1, 40, 128}));
+                         testing::Values(PackCase{37, 1, {4}, 24}, PackCase{1001, 1, {40}, 128}));
 
 }  // namespace
 }  // namespace wan::kernels

@@ -180,10 +180,11 @@ TEST_P(Cases, MemoryThatRunsOutAnywhereFailsTheRequestOnAllRanksAndNothingElse) 
   const std::vector<comm::GridShape> shapes = test::shapes_of(ranks.size(), toy.heads);
   if (shapes.empty()) GTEST_SKIP() << toy.heads << " heads over " << ranks.size() << " ranks";
   for (const comm::GridShape& shape : shapes) {
-    const int own_heads = static_cast<int>(toy.heads) / shape.ulysses;
-    const int head_chunks = shape.ulysses > 1 && own_heads % 2 == 0 ? 2 : 1;
+    const std::int64_t own_heads = toy.heads / shape.ulysses;
+    std::vector<std::int64_t> chunks{own_heads};
+    if (own_heads > 1) chunks = {1, own_heads - 1};
     run_out_in_every_phase(ranks, toy, shape,
-                           {.dit_fsdp = true, .t5_fsdp = true, .head_chunks = head_chunks});
+                           {.dit_fsdp = true, .t5_fsdp = true, .head_chunks = {.sizes = chunks}});
   }
   run_out_in_every_phase(ranks, toy, shapes.front(), {});
 }

@@ -51,7 +51,7 @@ INSTANTIATE_TEST_SUITE_P(Reference, ParityCases,
 struct Variant {
   const char* name;
   void (*change)(Request&);
-  int head_chunks = 1;
+  parallel::HeadChunkWish head_chunks = {};
 };
 
 class Variants : public testing::TestWithParam<Variant> {};
@@ -68,7 +68,7 @@ int run_variant(test::RankWorld& ranks, const Variant& variant, const char* case
   const test::Made alone = test::make_alone(folder, request);
   int layouts = 0;
   for (const comm::GridShape& shape : test::shapes_of(ranks.size(), heads)) {
-    if (heads % (shape.ulysses * variant.head_chunks) != 0) continue;
+    if (!variant.head_chunks.fits(heads / shape.ulysses)) continue;
     SCOPED_TRACE(case_name + (" " + parallel::describe(shape)));
     ++layouts;
     const Stopwatch clock;
@@ -100,7 +100,8 @@ INSTANTIATE_TEST_SUITE_P(Requests, Variants,
                                                    r.guide_scale = {3, 1};
                                                  }},
                                          Variant{"euler", [](Request& r) { r.solver = Solver::euler; }},
-                                         Variant{"two_head_chunks", [](Request&) {}, 2},
+                                         Variant{"two_head_chunks", [](Request&) {}, {.count = 2}},
+                                         Variant{"listed_head_chunks", [](Request&) {}, {.sizes = {1, 1}}},
                                          Variant{"odd_tokens",
                                                  [](Request& r) {
                                                    r.size = {112, 48};

@@ -65,20 +65,20 @@ inline constexpr int max_head_chunks = 64;
 
 /// RMS norm and rotary embedding of q and k, and v as it is, sorted by the owner of the head.
 struct QkvRows {
-  const void* qkv = nullptr;            ///< [tokens, 3, heads, head_dim], dense from head to head
-  std::int64_t qkv_stride = 0;          ///< elements from token to token
-  const void* norm_q = nullptr;         ///< [heads * head_dim]
-  const void* norm_k = nullptr;         ///< [heads * head_dim]
-  const float* cos = nullptr;           ///< [tokens, head_dim / 2]
-  const float* sin = nullptr;           ///< [tokens, head_dim / 2]
-  Element type = Element::fp32;         ///< of qkv, norm_q, norm_k and the buffers
-  void* buffers[max_head_chunks] = {};  ///< chunks of [parts, tokens, 3, heads / parts / chunks, head_dim]
-  bool copy_v = true;                   ///< false when the one buffer is qkv itself
+  const void* qkv = nullptr;             ///< [tokens, 3, heads, head_dim], dense from head to head
+  std::int64_t qkv_stride = 0;           ///< elements from token to token
+  const void* norm_q = nullptr;          ///< [heads * head_dim]
+  const void* norm_k = nullptr;          ///< [heads * head_dim]
+  const float* cos = nullptr;            ///< [tokens, head_dim / 2]
+  const float* sin = nullptr;            ///< [tokens, head_dim / 2]
+  Element type = Element::fp32;          ///< of qkv, norm_q, norm_k and the buffers
+  void* buffers[max_head_chunks] = {};   ///< chunks of [parts, tokens, 3, heads of the chunk, head_dim]
+  int chunk_ends[max_head_chunks] = {};  ///< of the heads of a part, the first beyond each chunk
+  bool copy_v = true;                    ///< false when the one buffer is qkv itself
   std::int64_t tokens = 0;
   int heads = 0;
   int head_dim = 0;
   int parts = 1;
-  int chunks = 1;
   float eps = 0;
 };
 cudaError_t launch_norm_rotate_pack(const QkvRows& rows, cudaStream_t stream);

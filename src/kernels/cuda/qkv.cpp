@@ -11,7 +11,7 @@ void norm_rotate_pack(const at::Tensor& qkv, const QkNorm& norm, const RotaryTab
                       std::span<const at::Tensor> buffers) {
   const char* const kernel = "norm_rotate_pack";
   check_rows(qkv.narrow(1, 0, qkv.size(1) / 3), kernel);
-  const at::Tensor& first = buffers.front();  // [parts, tokens, 3, heads_per_chunk, head_dim]
+  const at::Tensor& first = buffers.front();  // [parts, tokens, 3, heads of the chunk, head_dim]
   const std::int64_t dim = qkv.size(1) / 3;
   const std::int64_t head_dim = first.size(4);
   WAN_CHECK(head_dim % row_multiple == 0, "GPU kernel {}: head_dim {} is no multiple of {}", kernel, head_dim,
@@ -36,14 +36,15 @@ void norm_rotate_pack(const at::Tensor& qkv, const QkNorm& norm, const RotaryTab
                .heads = static_cast<int>(dim / head_dim),
                .head_dim = static_cast<int>(head_dim),
                .parts = static_cast<int>(first.size(0)),
-               .chunks = static_cast<int>(buffers.size()),
                .eps = static_cast<float>(norm.eps)};
+  int heads_per_part = 0;
   for (std::size_t chunk = 0; chunk < buffers.size(); ++chunk) {
     const at::Tensor& buffer = buffers[chunk];
     WAN_CHECK(buffer.is_contiguous() && buffer.device() == qkv.device(),
               "GPU kernel {}: buffer {} must be contiguous and on {}", kernel, chunk, qkv.device().str());
     check_rows(buffer.view({-1, head_dim}), kernel);
     rows.buffers[chunk] = buffer.mutable_data_ptr();
+    rows.chunk_ends[chunk] = heads_per_part += static_cast<int>(buffer.size(3));
   }
   const DeviceStream device(qkv);
   check_launch(launch_norm_rotate_pack(rows, device.stream()), kernel);

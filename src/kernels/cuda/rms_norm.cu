@@ -59,12 +59,14 @@ enum class Third { q = 0, k = 1, v = 2 };
 template <typename T>
 __device__ T* head_destination(const QkvRows& rows, std::int64_t token, Third third, int head) {
   const int heads_per_part = rows.heads / rows.parts;
-  const int heads_per_chunk = heads_per_part / rows.chunks;
   const int part = head / heads_per_part;
-  const int chunk = head % heads_per_part / heads_per_chunk;
+  const int in_part = head - part * heads_per_part;
+  int chunk = 0;
+  while (in_part >= rows.chunk_ends[chunk]) ++chunk;  // the last end is heads_per_part
+  const int first = chunk > 0 ? rows.chunk_ends[chunk - 1] : 0;
+  const int chunk_heads = rows.chunk_ends[chunk] - first;
   const std::int64_t row = (part * rows.tokens + token) * 3 + static_cast<int>(third);
-  return static_cast<T*>(rows.buffers[chunk]) +
-         (row * heads_per_chunk + head % heads_per_chunk) * rows.head_dim;
+  return static_cast<T*>(rows.buffers[chunk]) + (row * chunk_heads + in_part - first) * rows.head_dim;
 }
 
 /// Division by a number that the whole launch shares, as a multiplication: exact while dividend times divisor

@@ -16,7 +16,7 @@ constexpr double tolerance = 1e-5;
 
 /// One expert of a parity case with all its weights, and the inputs of step 0.
 struct Fixture {
-  explicit Fixture(const std::string& name, int head_chunks = 1)
+  explicit Fixture(const std::string& name, const std::vector<std::int64_t>& chunk_heads = {})
       : parity(test::load_parity_case(name)),
         files(checkpoint::Checkpoint::open_safetensors_folder(parity.folder / "ckpt/high_noise_model")),
         config(checkpoint::read_transformer_config(parity.folder / "ckpt/high_noise_model", files)),
@@ -40,7 +40,7 @@ struct Fixture {
     patches = patchify(input);
     const std::int64_t head_dim = config.dim / config.num_heads;
     exchange = std::make_unique<parallel::UlyssesExchange>(*alone, grid.tokens(), config.num_heads, head_dim,
-                                                           kernels::Compute(), head_chunks);
+                                                           kernels::Compute(), chunk_heads);
     rotary = kernels::make_rotary_table(grid, head_dim, 0, grid.tokens());
     timestep = static_cast<int>(parity.tensor("timesteps")[0].item<float>());
   }
@@ -67,14 +67,20 @@ struct Fixture {
 class TransformerParity : public testing::TestWithParam<std::string> {};
 
 TEST_P(TransformerParity, BothPredictionsOfTheFirstStep) {
-  for (const int head_chunks : {1, GetParam() == "i2v_portrait_ragged" ? 3 : 2}) {
-    Fixture fixture(GetParam(), head_chunks);
+  using Sizes = std::vector<std::int64_t>;
+  const bool has_three_heads = GetParam() == "i2v_portrait_ragged";
+  std::vector<at::Tensor> in_one_chunk;
+  for (const Sizes& chunk_heads : has_three_heads ? std::vector<Sizes>{{3}, {1, 2}, {1, 1, 1}}
+                                                  : std::vector<Sizes>{{4}, {2, 2}, {3, 1}, {1, 2, 1}}) {
+    Fixture fixture(GetParam(), chunk_heads);
     TextCondition prompt(fixture.parity.tensor("text.context"));
     TextCondition negative(fixture.parity.tensor("text.negative_context"));
     const std::vector<TextCondition*> texts{&prompt, &negative};
     for (int repeat = 0; repeat < 2; ++repeat) {  // the second forward runs on cached keys and values
       const auto predictions = fixture.forward(texts);
       ASSERT_EQ(predictions.size(), 2U);
+      if (in_one_chunk.empty()) in_one_chunk = predictions;
+      for (std::size_t i = 0; i < 2; ++i) EXPECT_TRUE(at::equal(predictions[i], in_one_chunk[i]));
       EXPECT_LT(test::relative_error(unpatchify(predictions[0], fixture.grid),
                                      fixture.parity.tensor("step.0.cond")),
                 tolerance);

@@ -195,6 +195,19 @@ TEST(Options, SpellingsOfTheOfficialScript) {
   EXPECT_EQ(options.request.sample_steps, 20);
 }
 
+TEST(Options, HeadChunksAreACountOrAListOrAutomatic) {
+  EXPECT_EQ(parallel::describe(parse_with({}).head_chunks), "auto");
+  EXPECT_EQ(parallel::describe(parse_with({"--head-chunks", "auto"}).head_chunks), "auto");
+  EXPECT_EQ(parse_with({"--head-chunks", "4"}).head_chunks.count, 4);
+  const parallel::HeadChunkWish listed = parse_with({"--head_chunks=1+18+1"}).head_chunks;
+  EXPECT_FALSE(listed.count);
+  EXPECT_EQ(listed.sizes, (std::vector<std::int64_t>{1, 18, 1}));
+  EXPECT_EQ(message_with({"--head-chunks", "0"}), "option --head-chunks: 0 is not between 1 and 65536");
+  EXPECT_EQ(message_with({"--head-chunks", "3+0"}), "option --head-chunks: 0 is not between 1 and 65536");
+  EXPECT_EQ(message_with({"--head-chunks", "3+"}), "option --head-chunks: '' is not a whole number");
+  EXPECT_EQ(message_with({"--head-chunks", "3,17"}), "option --head-chunks: '3,17' is not a whole number");
+}
+
 TEST(Options, AnOptionalValueIsNotTheManifest) {
   EXPECT_EQ(parse({"--ckpt-dir", "c", "--dit-fsdp", "rows.csv"}).manifest, "rows.csv");
   const Options options = parse({"--ckpt-dir", "c", "--dit-fsdp", "off", "rows.csv"});

@@ -189,6 +189,20 @@ TEST(Layout, OnTheCpuASmallerShareAsksForALargerGroup) {
   EXPECT_EQ(choose_layout(options, {.ranks = 4, .memory_bytes = gib}, plan).guided.group_size, 4);
 }
 
+TEST(Layout, RefusesHeadChunksThatDoNotFit) {
+  const auto outcome = [](const parallel::HeadChunkWish& wish) {
+    Options options;
+    options.head_chunks = wish;
+    return refusal_for(4, 140 * gib, options);  // cfg2 x ulysses2, and without guidance ulysses4
+  };
+  EXPECT_EQ(outcome({}), "accepted");
+  EXPECT_EQ(outcome({.count = 4}), "accepted") << "10 heads without guidance are divided by themselves";
+  EXPECT_EQ(outcome({.sizes = {3, 17}}), "accepted");
+  EXPECT_EQ(outcome({.count = 3}), "--head-chunks 3 does not divide the 20 heads of each of 2 ranks");
+  EXPECT_EQ(outcome({.sizes = {3, 7}}),
+            "--head-chunks 3+7 does not add up to the 20 heads of each of 2 ranks");
+}
+
 std::map<std::string, std::string> reasons_for(const Options& options, const MachineSize& machine) {
   const LayoutChoice choice = weigh_layouts(options, machine, full_model(true));
   std::map<std::string, std::string> reasons;

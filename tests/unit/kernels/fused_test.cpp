@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <ostream>
 #include <vector>
 
@@ -57,14 +58,20 @@ TEST_P(FusedResidual, IsAddGatedThenTheNorm) {
 INSTANTIATE_TEST_SUITE_P(Types, FusedResidual, testing::Values(at::kFloat, at::kBFloat16));
 
 struct PackCase {
-  std::int64_t tokens, parts, chunks, heads_per_chunk, head_dim;
+  std::int64_t tokens, parts;
+  std::vector<std::int64_t> chunk_heads;  ///< of each part
+  std::int64_t head_dim;
   at::ScalarType type;
-  std::int64_t heads() const { return parts * chunks * heads_per_chunk; }
+  std::int64_t heads_per_part() const {
+    return std::accumulate(chunk_heads.begin(), chunk_heads.end(), std::int64_t{0});
+  }
+  std::int64_t heads() const { return parts * heads_per_part(); }
   std::int64_t dim() const { return heads() * head_dim; }
 };
 void PrintTo(const PackCase& c, std::ostream* out) {
-  *out << c.tokens << " tokens, " << c.parts << " parts of " << c.chunks << " chunks of " << c.heads_per_chunk
-       << " heads of " << c.head_dim << ", " << at::toString(c.type);
+  *out << c.tokens << " tokens, " << c.parts << " parts in chunks of";
+  for (const std::int64_t heads : c.chunk_heads) *out << " " << heads;
+  *out << " heads of " << c.head_dim << ", " << at::toString(c.type);
 }
 class NormRotatePack : public testing::TestWithParam<PackCase> {
  protected:
@@ -74,6 +81,16 @@ class NormRotatePack : public testing::TestWithParam<PackCase> {
   at::Tensor norm_k_ = at::randn({shape_.dim()}).to(shape_.type);
   RotaryTable table_ =
       make_rotary_table({.frames = 2, .rows = 5, .columns = 3}, shape_.head_dim, 1, shape_.tokens);
+
+  /// One per chunk, [parts, tokens, 3, heads of the chunk, head_dim]; NaN.
+  std::vector<at::Tensor> poisoned_buffers() const {
+    std::vector<at::Tensor> buffers;
+    for (const std::int64_t heads : shape_.chunk_heads) {
+      buffers.push_back(
+          at::full({shape_.parts, shape_.tokens, 3, heads, shape_.head_dim}, NAN, qkv_.options()));
+    }
+    return buffers;
+  }
 
   /// What [tokens, heads, head_dim] of q, k or v should hold.
   at::Tensor expected(std::int64_t third) const {
@@ -85,25 +102,21 @@ class NormRotatePack : public testing::TestWithParam<PackCase> {
 };
 
 TEST_P(NormRotatePack, PutsEveryHeadWhereItsOwnerLooks) {
-  std::vector<at::Tensor> buffers;
-  for (std::int64_t chunk = 0; chunk < shape_.chunks; ++chunk) {
-    buffers.push_back(at::full({shape_.parts, shape_.tokens, 3, shape_.heads_per_chunk, shape_.head_dim}, NAN,
-                               qkv_.options()));
-  }
+  const std::vector<at::Tensor> buffers = poisoned_buffers();
   norm_rotate_pack(qkv_, {.q = norm_q_, .k = norm_k_, .eps = eps}, table_, buffers);
-  const std::int64_t heads_per_part = shape_.chunks * shape_.heads_per_chunk;
   for (std::int64_t third = 0; third < 3; ++third) {
     const at::Tensor wanted = expected(third);  // [tokens, heads, head_dim]
-    for (std::int64_t head = 0; head < shape_.heads(); ++head) {
-      const at::Tensor& buffer =
-          buffers[static_cast<std::size_t>(head % heads_per_part / shape_.heads_per_chunk)];
-      const at::Tensor packed =
-          buffer
-              .select(0, head / heads_per_part)  // [tokens, 3, heads_per_chunk, head_dim]
-              .select(1, third)
-              .select(1, head % shape_.heads_per_chunk);  // [tokens, head_dim]
-      EXPECT_TRUE(at::equal(packed, wanted.select(1, head))) << "head " << head << " of third " << third;
+    std::int64_t head = 0;
+    for (std::int64_t part = 0; part < shape_.parts; ++part) {
+      for (const at::Tensor& buffer : buffers) {
+        const at::Tensor packed = buffer[part].select(1, third);  // [tokens, heads of the chunk, head_dim]
+        const std::int64_t heads = packed.size(1);
+        EXPECT_TRUE(at::equal(packed, wanted.narrow(1, head, heads)))
+            << heads << " heads from " << head << " of third " << third;
+        head += heads;
+      }
     }
+    EXPECT_EQ(head, shape_.heads());
   }
 }
 
@@ -119,21 +132,27 @@ TEST_P(NormRotatePackInPlace, LeavesTheValuesAlone) {
 }
 
 TEST_P(NormRotatePack, RefusesBuffersThatDoNotHoldTheRow) {
-  const at::Tensor small = at::empty(
-      {shape_.parts, shape_.tokens, 3, shape_.heads_per_chunk + 1, shape_.head_dim}, qkv_.options());
-  const std::vector<at::Tensor> buffers(static_cast<std::size_t>(shape_.chunks), small);
-  EXPECT_THROW(norm_rotate_pack(qkv_, {.q = norm_q_, .k = norm_k_, .eps = eps}, table_, buffers), Error);
+  const auto expect_refused = [&](at::IntArrayRef shape, at::ScalarType type) {
+    std::vector<at::Tensor> buffers = poisoned_buffers();
+    buffers.back() = at::empty(shape, type);
+    EXPECT_THROW(norm_rotate_pack(qkv_, {.q = norm_q_, .k = norm_k_, .eps = eps}, table_, buffers), Error);
+  };
+  const std::int64_t last = shape_.chunk_heads.back();
+  expect_refused({shape_.parts, shape_.tokens, 3, last + 1, shape_.head_dim}, shape_.type);
+  expect_refused({shape_.parts, shape_.tokens + 1, 3, last, shape_.head_dim}, shape_.type);
+  expect_refused({shape_.parts, shape_.tokens, 3, last, shape_.head_dim}, at::kDouble);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, NormRotatePack,
-                         testing::Values(PackCase{13, 1, 1, 4, 24, at::kFloat},
-                                         PackCase{7, 2, 2, 1, 24, at::kFloat},
-                                         PackCase{11, 2, 1, 3, 8, at::kBFloat16},
-                                         PackCase{5, 3, 2, 2, 16, at::kFloat}));
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, NormRotatePack,
+    testing::Values(PackCase{13, 1, {4}, 24, at::kFloat}, PackCase{7, 2, {1, 1}, 24, at::kFloat},
+                    PackCase{11, 2, {3}, 8, at::kBFloat16}, PackCase{5, 3, {2, 2}, 16, at::kFloat},
+                    PackCase{9, 2, {1, 3}, 16, at::kFloat}, PackCase{6, 3, {1, 4, 2}, 8, at::kBFloat16},
+                    PackCase{6, 1, {2, 1}, 24, at::kFloat}));
 
 INSTANTIATE_TEST_SUITE_P(Shapes, NormRotatePackInPlace,
-                         testing::Values(PackCase{13, 1, 1, 4, 24, at::kFloat},
-                                         PackCase{13, 1, 1, 3, 32, at::kBFloat16}));
+                         testing::Values(PackCase{13, 1, {4}, 24, at::kFloat},
+                                         PackCase{13, 1, {3}, 32, at::kBFloat16}));
 
 TEST(Linear, IntoAGivenOutputIsTheSame) {
   const at::Tensor x = at::randn({6, 16});

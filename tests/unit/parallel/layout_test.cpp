@@ -28,14 +28,6 @@ TEST(ChooseGrid, PrefersGuidanceBeforeTheSequence) {
   EXPECT_EQ(choose_grid({}, 4, 40, false), (GridShape{4, 1, 4}));
 }
 
-TEST(ChooseHeadChunks, HidesTransfersWhileEachPartFillsTheGpu) {
-  EXPECT_EQ(choose_head_chunks(40, 1), 1);  // nothing to hide
-  EXPECT_EQ(choose_head_chunks(40, 2), 4);
-  EXPECT_EQ(choose_head_chunks(40, 4), 2);
-  EXPECT_EQ(choose_head_chunks(40, 8), 1);
-  EXPECT_EQ(choose_head_chunks(3, 3), 1);
-}
-
 TEST(ChooseGrid, PicksAnotherLayoutWhereHeadsDoNotDivide) {
   EXPECT_EQ(choose_grid({}, 3, 40, true), (GridShape{1, 1, 1}));  // 3 divides neither 2 passes nor 40 heads
   EXPECT_EQ(choose_grid({}, 3, 3, true), (GridShape{3, 1, 3}));

@@ -1,0 +1,113 @@
+#include "parallel/head_chunks.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "core/check.h"
+
+namespace wan::parallel {
+namespace {
+
+constexpr std::int64_t query_tile = 128;
+constexpr std::int64_t multiprocessors = 132;
+constexpr std::int64_t head_dim = 128;
+constexpr std::int64_t element_bytes = 2;
+
+// Measured on H200s at 480p (analysis/results/gpu_h200.md): what attention reaches with all waves full; bytes
+// that a rank hands to others in the seconds that one exchange of all heads leaves exposed; what one more
+// chunk costs in launches and handshakes.
+constexpr double attention_flop_per_s = 640e12;
+constexpr double exchange_bytes_per_s = 240e9;
+constexpr double chunk_s = 50e-6;
+
+std::int64_t divided_up(std::int64_t dividend, std::int64_t divisor) {
+  return (dividend + divisor - 1) / divisor;
+}
+
+/// Seconds from the first chunk's departure until the last one's results are back.
+class BlockTime {
+ public:
+  BlockTime(int ulysses, std::int64_t tokens)
+      : tiles_per_head_(divided_up(tokens, query_tile)),
+        wave_s_(4.0 * query_tile * head_dim * static_cast<double>(tokens) * multiprocessors /
+                attention_flop_per_s),
+        back_s_per_head_(
+            static_cast<double>(divided_up(tokens, ulysses) * (ulysses - 1) * head_dim * element_bytes) /
+            exchange_bytes_per_s) {}
+
+  double seconds(const std::vector<std::int64_t>& chunks) const {
+    double arrived_s = 0;
+    double attended_s = 0;
+    std::vector<double> ready_s;  // of each chunk, its results
+    for (const std::int64_t heads : chunks) {
+      arrived_s += 3 * way_back_s(heads);  // q, k and v
+      attended_s = std::max(attended_s, arrived_s) + attention_s(heads);
+      ready_s.push_back(attended_s);
+    }
+    double back_s = arrived_s;
+    for (std::size_t chunk = 0; chunk < chunks.size(); ++chunk)
+      back_s = std::max(back_s, ready_s[chunk]) + way_back_s(chunks[chunk]);
+    return back_s;
+  }
+
+ private:
+  double way_back_s(std::int64_t heads) const { return static_cast<double>(heads) * back_s_per_head_; }
+  double attention_s(std::int64_t heads) const {
+    return static_cast<double>(divided_up(heads * tiles_per_head_, multiprocessors)) * wave_s_ + chunk_s;
+  }
+
+  std::int64_t tiles_per_head_;
+  double wave_s_;
+  double back_s_per_head_;
+};
+
+std::int64_t sum(const std::vector<std::int64_t>& sizes) {
+  return std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
+}
+
+}  // namespace
+
+bool HeadChunkWish::fits(std::int64_t own_heads) const {
+  if (count) return own_heads % *count == 0;
+  return sizes.empty() || sum(sizes) == own_heads;
+}
+
+std::string describe(const HeadChunkWish& wish) {
+  if (wish.count) return fmt::format("{}", *wish.count);
+  return wish.sizes.empty() ? "auto" : fmt::format("{}", fmt::join(wish.sizes, "+"));
+}
+
+std::vector<std::int64_t> divide_heads(const HeadChunkWish& wish, std::int64_t heads, int ulysses,
+                                       std::int64_t tokens) {
+  WAN_CHECK(heads % ulysses == 0, "{} heads over {} ranks", heads, ulysses);
+  const std::int64_t own_heads = heads / ulysses;
+  if (ulysses == 1) return {own_heads};
+  const bool is_said = wish.count || !wish.sizes.empty();
+  if (!is_said || !wish.fits(own_heads)) return choose_head_chunks(own_heads, ulysses, tokens);
+  if (!wish.count) return wish.sizes;
+  return std::vector<std::int64_t>(static_cast<std::size_t>(*wish.count), own_heads / *wish.count);
+}
+
+std::vector<std::int64_t> choose_head_chunks(std::int64_t own_heads, int ulysses, std::int64_t tokens) {
+  if (ulysses == 1) return {own_heads};
+  const BlockTime time(ulysses, tokens);
+  std::vector<std::int64_t> best{own_heads};
+  double least_s = time.seconds(best);
+  const auto consider = [&](std::vector<std::int64_t> chunks) {
+    const double chunks_s = time.seconds(chunks);
+    if (chunks_s >= least_s) return;
+    least_s = chunks_s;
+    best = std::move(chunks);
+  };
+  for (std::int64_t first = 1; first < own_heads; ++first) {
+    consider({first, own_heads - first});
+    for (std::int64_t last = 1; last < own_heads - first; ++last)
+      consider({first, own_heads - first - last, last});
+  }
+  return best;
+}
+
+}  // namespace wan::parallel
