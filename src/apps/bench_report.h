@@ -18,7 +18,7 @@ struct BenchResult {
   std::string layout;
   std::string attention;
   std::vector<double> step_s;             ///< of the steps that count
-  std::map<std::string, double> parts_s;  ///< by part, per step, of the slowest rank's device time
+  std::map<std::string, double> parts_s;  ///< by part, per step, device time, mean of the ranks; may be empty
   double fill_s = 0;                      ///< making the random weights
   double text_s = 0;
   double vae_encode_s = 0;  ///< NaN for t2v

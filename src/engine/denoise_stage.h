@@ -41,7 +41,7 @@ struct DenoiseInput {
 struct StepTimes {
   double wall_s = 0;
   std::array<double, part_count> part_s{};      ///< host seconds
-  std::array<double, part_count> gpu_part_s{};  ///< GPU seconds; NaN on the CPU
+  std::array<double, part_count> gpu_part_s{};  ///< GPU seconds; NaN on the CPU and without part_times
   gpu::MemoryUse memory;                        ///< of this rank's GPU at the end; peak: in the step
 };
 
@@ -59,6 +59,7 @@ struct DenoiseOptions {
   int head_chunks = 1;   ///< exchanges per Ulysses all-to-all within the group; a larger team chooses its own
   kernels::Compute compute = {};
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
+  bool part_times = true;  ///< GPU seconds by part of a step, which take an event wherever a part ends
 };
 
 /// The two experts of a group of ranks and their weights.

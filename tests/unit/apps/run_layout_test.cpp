@@ -307,10 +307,12 @@ TEST(BenchOptions, DefaultsAndSharedOptions) {
   EXPECT_EQ(defaults.frame_num, 81);
   EXPECT_EQ(defaults.steps, 3);
   EXPECT_EQ(defaults.warmup, 1);
-  const std::vector<std::string> some{"--steps",          "5",           "--dit-fsdp",
-                                      "--ulysses_size=2", "--attention", "cudnn"};
+  EXPECT_TRUE(defaults.part_times);
+  const std::vector<std::string> some{"--steps",     "5",     "--dit-fsdp",   "--ulysses_size=2",
+                                      "--attention", "cudnn", "--part-times", "off"};
   const Options options = parse_bench_options(some).options;
   EXPECT_EQ(options.bench.steps, 5);
+  EXPECT_FALSE(options.bench.part_times);
   EXPECT_EQ(options.dit_fsdp, Switch::on);
   EXPECT_EQ(options.ulysses_size, 2);
   EXPECT_EQ(options.attention, kernels::AttentionBackend::cudnn);
