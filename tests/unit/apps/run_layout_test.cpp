@@ -91,6 +91,15 @@ TEST(Residency, SaysByHowMuchNothingFits) {
   EXPECT_THAT(message, HasSubstr("--group-size"));
 }
 
+TEST(Residency, SaysHowManyGpusWouldDo) {
+  EXPECT_THAT(refusal_for(1, 24 * gib), HasSubstr("; 2 such GPUs would do; "));
+  EXPECT_EQ(refusal_for(2, 24 * gib), "accepted");
+  EXPECT_THAT(refusal_for(1, 2 * gib), HasSubstr("no number of such GPUs up to 64 would do"));
+  Options options;
+  options.group_size = 1;
+  EXPECT_THAT(refusal_for(2, 24 * gib, options), HasSubstr("no number of such GPUs up to 64 would do"));
+}
+
 // What was measured on H200s (analysis/results/gpu_h200.md), in use on a GPU with everything.
 TEST(Plan, PredictsThePeaksMeasured) {
   const auto predicted_gib = [](int ranks, bool sharded, bool offloaded, bool is_720p) {
