@@ -2,22 +2,31 @@
 # Tests on a machine with GPUs. Building is one command and running another, so that a GPU need not wait for a compiler:
 #
 #   tests/gpu.sh build             configures and builds what the parts below need, into build/ (CMAKE_ARGS: more arguments for CMake)
-#   tests/gpu.sh [run] [PART ...]  runs the parts named, or all but the last; each takes less than 8 minutes:
+#   tests/gpu.sh [run] [PART ...]  runs the parts named, or all but the last two; one that takes 8 minutes is ended and has failed:
 #     kernels     every kernel and attention backend against its reference; a block of the real size in exact against fp32
 #     comm        NCCL: conformance, a thousand steps with three groups in flight, ranks that hang or stay away
-#     parity      the reference cases in fp32 and exact on every layout of 1, 2 and 4 GPUs, weights replicated, sharded, offloaded
-#     sanitizer   compute-sanitizer memcheck on the small cases
-#     full        wan_batch on a random checkpoint of the real size, which it writes to WAN_BIG_TMP (70 GB, memory-backed; a tmpfs
-#                 is best), then again: the second run must skip everything. Not part of the default: name it.
+#     parity      the reference cases in fp32 and exact on every layout of 1, 2 and 4 GPUs, weights replicated, sharded, offloaded:
+#                 one start for each number of GPUs
+#     refusals    what cannot run (GPUs too few, too small, unequal or out of each other's reach, an old driver, NCCL failing) ends
+#                 with exit code 2 and its message, a row that is too large fails alone, and without peer access the bits are the same
+#     sanitizer   compute-sanitizer memcheck on the small cases: kernels, the engine on 1 GPU, wan_batch on 2
+#     checkpoint  writes a random checkpoint of the real size to WAN_BIG_TMP (70 GB, memory-backed; a tmpfs is best)
+#     full        wan_batch on that checkpoint, whose ranks may take 4 GiB of anonymous host memory together while they load, then
+#                 again: the second run must skip everything
 #
 # As many GPUs are used as there are, up to 4. Prints a line per part at the end; exit code 1 if one failed.
+# shellcheck disable=SC2317  # the parts are called by their names
 set -uo pipefail
 # shellcheck source=jobs/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
 cd "$project" || exit 1
 bin=build/tests/bin
 programs=(wan_batch_program wan_bench kernels_gpu_test full_size_block_test kernel_timing
-  comm_conformance_gpu_test comm_stress_test comm_hang_program engine_parity_gpu_test)
+  comm_conformance_gpu_test comm_stress_test comm_hang_program engine_parity_gpu_test fake_gpus)
+part_limit_s=480
+python=$project/.venv/bin/python
+[ -x "$python" ] || python=python3
+parity_case=$project/tests/data/parity/i2v_landscape
 
 build() {
   local cmake=$project/.venv/bin/cmake
@@ -48,31 +57,59 @@ comm() {
       tests/gpu/comm/comm_hang_test.sh "$ranks" "$when" mpirun "${mpi_options[@]}" -np "$ranks" "$bin/comm_hang_program" || failed=1
     done
   done
-  return $failed
+  return "$failed"
 }
 
 parity() {
   local ranks failed=0
   for ranks in "${rank_counts[@]}"; do with_ranks "$ranks" "$bin/engine_parity_gpu_test" || failed=1; done
-  return $failed
+  return "$failed"
+}
+
+refusals() { "$python" tests/gpu/refusals/refusals.py; }
+
+# Every tensor in memory of its own: in the blocks that LibTorch else cuts them from, a step beyond one of them would go unseen. What
+# the programs' calls return they check themselves, and some of NCCL's are meant to fail.
+memcheck=(env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 9)
+
+# Shards, exchanges and the VAE's rows over NCCL, in one layout that has them all.
+memcheck_two_ranks() {
+  local folder failed=0
+  folder=$(mktemp -d)
+  printf 'id,image,prompt\none,%s,a harbour at dawn\n' "$parity_case/input.png" >"$folder/manifest.csv"
+  with_ranks 2 "${memcheck[@]}" build/bin/wan_batch --ckpt-dir "$parity_case/ckpt" --device cuda --size 64*64 --frame-num 5 \
+    --sample-steps 2 --cfg-size 1 --ulysses-size 2 --dit-fsdp on --collective-timeout 400 --output-dir "$folder/out" \
+    "$folder/manifest.csv" || failed=1
+  rm -rf "$folder"
+  return "$failed"
 }
 
 sanitizer() {
-  compute-sanitizer --tool memcheck --error-exitcode 9 "$bin/kernels_gpu_test" \
-    --gtest_filter='-*2048*:Shapes/AttentionGpu*/4:Shapes/AttentionGpu*/5'
+  local failed=0
+  "${memcheck[@]}" "$bin/kernels_gpu_test" --gtest_filter='-*2048*:Shapes/AttentionGpu*/4:Shapes/AttentionGpu*/5' || failed=1
+  "${memcheck[@]}" "$bin/engine_parity_gpu_test" --gtest_filter='*/i2v_landscape_exact' || failed=1
+  if ((gpus > 1)); then
+    memcheck_two_ranks || failed=1
+  else
+    say "memcheck on 2 ranks skipped: there is 1 GPU"
+  fi
+  return "$failed"
+}
+
+checkpoint() {
+  local folder=${WAN_BIG_TMP:?name a memory-backed folder with 70 GB of room}
+  rm -rf "$folder/ckpt"
+  "$python" tests/gpu/make_random_checkpoint.py "$folder/ckpt" "$parity_case/ckpt/google/umt5-xxl"
 }
 
 full() {
-  local folder=${WAN_BIG_TMP:?name a memory-backed folder with 70 GB of room} ranks=${rank_counts[-1]}
-  local python=$project/.venv/bin/python
-  [ -x "$python" ] || python=python3
-  local image=$project/tests/data/parity/i2v_landscape/input.png
-  [ -e "$folder/ckpt" ] ||
-    "$python" tests/gpu/make_random_checkpoint.py "$folder/ckpt" tests/data/parity/i2v_landscape/ckpt/google/umt5-xxl || return 1
+  local folder=${WAN_BIG_TMP:?name the folder that the part checkpoint wrote to} ranks=${rank_counts[-1]}
+  [ -e "$folder/ckpt" ] || die "there is no checkpoint in $folder: run the part checkpoint first"
+  local image=$parity_case/input.png
   printf 'image,prompt\n%s,a harbour at dawn\n%s,two boats\n%s,rain\n' "$image" "$image" "$image" >"$folder/manifest.csv"
   rm -rf "$folder/out"
   local command=(build/bin/wan_batch --ckpt-dir "$folder/ckpt" --size 832*480 --sample-steps 4 --output-dir "$folder/out" "$folder/manifest.csv")
-  with_ranks "$ranks" "${command[@]}" || return 1
+  "$python" tests/gpu/host_memory.py --most-gib 4 mpirun "${mpi_options[@]}" -np "$ranks" "${command[@]}" || return 1
   with_ranks "$ranks" "${command[@]}" | tee "$folder/second.txt" || return 1
   [ "$(find "$folder/out" -name '*.mp4' -size +0 | wc -l)" -eq 3 ] && grep -q '3 of 3 done (3 from before)' "$folder/second.txt"
 }
@@ -81,19 +118,25 @@ if [ "${1:-}" = build ]; then
   build
   exit
 fi
-[ "${1:-}" = run ] && shift
 ((gpus > 0)) || die "nvidia-smi lists no GPU here"
 mpi_environment
+if [ "${1:-}" = part ]; then  # this script calls itself
+  "$2"
+  exit
+fi
+[ "${1:-}" = run ] && shift
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(kernels comm parity sanitizer)
+[ ${#parts[@]} -gt 0 ] || parts=(kernels comm parity refusals sanitizer)
 summary=() status=0
 for part in "${parts[@]}"; do
   case $part in
-    kernels | comm | parity | sanitizer | full) ;;
-    *) die "there is no part '$part'; there are kernels, comm, parity, sanitizer and full" ;;
+    kernels | comm | parity | refusals | sanitizer | checkpoint | full) ;;
+    *) die "there is no part '$part'; there are kernels, comm, parity, refusals, sanitizer, checkpoint and full" ;;
   esac
+done
+for part in "${parts[@]}"; do
   start=$SECONDS outcome=passed
-  "$part" || outcome=FAILED status=1
+  timeout --kill-after=20 "$part_limit_s" tests/gpu.sh part "$part" || outcome=FAILED status=1
   summary+=("$(printf '%-10s %-7s %4d s on up to %d GPUs' "$part" "$outcome" $((SECONDS - start)) "${rank_counts[-1]}")")
 done
 printf '%s\n' "${summary[@]}"

@@ -300,6 +300,7 @@ void BenchProgram::collect_steps() {
     slowest[step] = std::max(slowest[step], event.wall_s);
     if (event.step < options_.bench.warmup) continue;
     result_.wire_bytes_per_step = std::max(result_.wire_bytes_per_step, event.sent_bytes);
+    if (!options_.bench.part_times) continue;
     for (std::size_t part = 0; part < part_count; ++part) {
       const double seconds = on_gpu() ? event.part_gpu_s[part] : event.part_wall_s[part];
       result_.parts_s[std::string(to_string(static_cast<Part>(part)))] +=
@@ -336,14 +337,15 @@ void BenchProgram::measure() {
   std::unique_ptr<engine::VaeStage> vae;
   result_.fill_s = phase("load", [&] {
     const engine::ExpertModel expert = engine::synthetic_expert(model_.transformer);
-    denoise =
-        std::make_unique<engine::DenoiseStage>(expert, expert,
-                                               engine::DenoiseOptions{.sharded = layout_.dit_fsdp,
-                                                                      .offload = layout_.offload_model,
-                                                                      .head_chunks = layout_.head_chunks,
-                                                                      .compute = device_.compute,
-                                                                      .attention = options_.attention},
-                                               group_);
+    denoise = std::make_unique<engine::DenoiseStage>(
+        expert, expert,
+        engine::DenoiseOptions{.sharded = layout_.dit_fsdp,
+                               .offload = layout_.offload_model,
+                               .head_chunks = layout_.head_chunks,
+                               .compute = device_.compute,
+                               .attention = options_.attention,
+                               .part_times = options_.bench.part_times},
+        group_);
     vae = std::make_unique<engine::VaeStage>(engine::synthetic_vae(model_.vae), device_.compute.device);
   });
   result_.weights_bytes_per_gpu = static_cast<std::uint64_t>(denoise->weight_bytes());

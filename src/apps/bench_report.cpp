@@ -59,7 +59,7 @@ std::string bench_json(const BenchSettings& settings, const BenchResult& result)
   json["attention"] = result.attention;
   json["s_per_step"] = engine::median(result.step_s);
   json["step_s"] = result.step_s;
-  json["parts_s"] = nlohmann::json::object();
+  json["parts_s"] = nullptr;  // and an object as soon as there is a part
   for (const auto& [part, seconds] : result.parts_s) json["parts_s"][part] = number(seconds);
   json["text_s"] = result.text_s;
   json["vae_encode_s"] = number(result.vae_encode_s);

@@ -19,7 +19,7 @@ struct BenchResult {
   std::vector<std::int64_t> head_chunks;  ///< heads of a rank in each exchange
   std::string attention;
   std::vector<double> step_s;             ///< of the steps that count
-  std::map<std::string, double> parts_s;  ///< by part, per step, of the slowest rank's device time
+  std::map<std::string, double> parts_s;  ///< by part, per step, device time, mean of the ranks; may be empty
   double fill_s = 0;                      ///< making the random weights
   double text_s = 0;
   double vae_encode_s = 0;  ///< NaN for t2v

@@ -283,6 +283,9 @@ constexpr OptionEntry bench_entries[] = {
      [](Options& o, std::string_view text) {
        o.bench.warmup = static_cast<int>(parse_integer(text, 0, most_bench_steps));
      }},
+    {measured, "part-times", Takes::optional, "on|off",
+     "seconds by part of a step; off shows what their events cost a GPU (default: on)",
+     [](Options& o, std::string_view text) { o.bench.part_times = parse_switch(text); }},
     {measured, "trace", Takes::value, "FILE", "HDF5 trace (default: none)",
      [](Options& o, std::string_view text) { o.trace = parse_path(text); }},
 };

@@ -28,6 +28,7 @@ struct BenchSettings {
   int frame_num = 81;
   int steps = 3;
   int warmup = 1;  ///< steps before those that count
+  bool part_times = true;
 };
 
 /// The command line after parsing. An empty optional is a value that the program finds itself: from the

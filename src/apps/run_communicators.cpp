@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "apps/agreement.h"
 #include "comm/local.h"
 #include "comm/mpi.h"
 #include "comm/watchdog.h"
@@ -34,12 +35,13 @@ std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator& world, const s
                                               const std::shared_ptr<comm::Watchdog>& watchdog,
                                               bool on_one_node) {
   // The tensor library computes on CUDA's default stream.
-  const comm::NcclOptions options{.compute_stream = nullptr,
-                                  .watchdog = watchdog,
-                                  .timeout_s = timeout_s,
-                                  .init_timeout_s = init_timeout_s,
-                                  .max_ctas = blocks_of(name),
-                                  .copy_engines = on_one_node && carries_much(name)};
+  const comm::NcclOptions options{
+      .compute_stream = nullptr,
+      .watchdog = watchdog,
+      .timeout_s = timeout_s,
+      .init_timeout_s = init_timeout_s,
+      .max_ctas = blocks_of(name),
+      .copy_engines = on_one_node && carries_much(name) && !are_peers_switched_off()};
   try {
     return comm::make_nccl_group(world, members, name, options);
   } catch (const Error& error) {
@@ -93,8 +95,13 @@ std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(comm::Com
 
 parallel::GroupCommunicators RunCommunicators::make_group(const RunLayout& layout, double timeout_s) {
   const auto make = [&](const std::vector<int>& members, const std::string& name) {
-    return name == "group" ? make_control(members, name, timeout_s)
-                           : make_for_tensors(world_, members, name, timeout_s);
+    std::unique_ptr<comm::Communicator> made;
+    // A rank where NCCL fails must not leave the others waiting in the next group's beginning.
+    agree(world_, [&] {
+      made = name == "group" ? make_control(members, name, timeout_s)
+                             : make_for_tensors(world_, members, name, timeout_s);
+    });
+    return made;
   };
   return parallel::make_group_communicators(layout.guided, layout.unguided, world_.rank(), make);
 }

@@ -29,7 +29,7 @@ class RunCommunicators {
                                                    double timeout_s);
 
   /// Everything for one group of the layout. `timeout_s`: the longest that a collective inside a request may
-  /// take. Collective over the world. Throws UsageError if NCCL cannot be initialised.
+  /// take. Collective over the world. Throws AgreedError with exit code 2 if NCCL cannot be initialised.
   parallel::GroupCommunicators make_group(const RunLayout& layout, double timeout_s);
 
   /// Prepares for teams of 2, 4, ... groups: a control communicator for each that is complete. Collective
@@ -38,7 +38,8 @@ class RunCommunicators {
 
   /// Everything for the team of `width` groups around this rank's group, whose own communicators are `base`.
   /// Collective over that team; on GPUs NCCL connects only then, so that a run that needs no team pays for
-  /// none. Throws as make_group() does.
+  /// none. Throws UsageError if NCCL cannot be initialised,
+  /// on each rank for itself.
   parallel::GroupCommunicators make_team(const parallel::GroupCommunicators& base, int width,
                                          std::int64_t heads, double timeout_s);
 

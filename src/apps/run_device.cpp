@@ -55,9 +55,9 @@ void check_distinct(const std::vector<GpuCard>& cards) {
     for (std::size_t j = 0; j < i; ++j) {
       if (!same_host(cards[i], cards[j]) || cards[i].bus_id != cards[j].bus_id) continue;
       fail<UsageError>(
-          "ranks {} and {} on {} have the same GPU ({}); start one rank per GPU and let the launcher bind "
-          "them, "
-          "or show all GPUs to all ranks",
+          "ranks {} and {} on {} have the same GPU ({}); start one rank per GPU: if there is no other, "
+          "mpirun -np 1, else show all GPUs to all ranks (CUDA_VISIBLE_DEVICES) or let the launcher bind one "
+          "to each",
           cards[j].rank, cards[i].rank, cards[i].host.data(), cards[i].bus_id.data());
     }
   }
@@ -77,7 +77,7 @@ void check_equal_memory(const std::vector<GpuCard>& cards) {
 
 /// Without direct access every byte between GPUs goes through host memory, at a tenth of the speed.
 void check_peers(const GpuCard& own, const std::vector<GpuCard>& cards) {
-  if (std::getenv("NCCL_P2P_DISABLE") != nullptr) return;  // NOLINT(concurrency-mt-unsafe): the user knows
+  if (are_peers_switched_off()) return;
   for (const GpuCard& other : cards) {
     const bool reachable = !same_host(own, other) || own.rank == other.rank || own.visible == 1 ||
                            gpu::can_access_peer(own.index, other.index);
@@ -123,21 +123,37 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiEnvironment& mpi, co
   return device;
 }
 
+/// Throws UsageError on a rank that sees no GPU although the run is to be on GPUs.
+void require_gpu(const gpu::VisibleGpus& visible, const comm::MpiEnvironment& mpi, const Options& options,
+                 bool some_have_one) {
+  if (visible.count > 0) return;
+  std::string_view context = "";
+  if (options.device == Device::cuda) {
+    context = "--device cuda: ";
+  } else if (some_have_one) {
+    context = "some ranks have a GPU, but ";
+  }
+  fail<UsageError>("{}rank {} on {} has no GPU: {}{}", context, mpi.rank(), mpi.host_name(), visible.reason,
+                   options.device == Device::cuda ? "" : ", or compute without GPUs (--device cpu)");
+}
+
 }  // namespace
+
+bool are_peers_switched_off() {
+  const char* setting = std::getenv("NCCL_P2P_DISABLE");  // NOLINT(concurrency-mt-unsafe)
+  return setting != nullptr && std::string_view(setting) != "0";
+}
 
 RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options) {
   const bool plans_elsewhere = options.plan && options.gpu_memory_bytes;
   if (options.device == Device::cpu || plans_elsewhere || options.dry_run) return use_cpu(mpi);
   const gpu::VisibleGpus visible = gpu::visible_gpus();
-  std::int64_t without = visible.count == 0 ? 1 : 0;
-  world.all_reduce(std::span(&without, 1), comm::ReduceOp::sum).wait();
-  if (options.device == Device::automatic && without == world.size()) return use_cpu(mpi);
-  agree(world, [&] {
-    if (visible.count > 0) return;
-    fail<UsageError>("{}rank {} on {} has no GPU: {}",
-                     options.device == Device::cuda ? "--device cuda: " : "some ranks have a GPU, but ",
-                     mpi.rank(), mpi.host_name(), visible.reason);
-  });
+  std::array<std::int64_t, 2> without{visible.count == 0, visible.driver_too_old};
+  world.all_reduce(std::span<std::int64_t>(without), comm::ReduceOp::sum).wait();
+  const bool some_have_one = without[0] < world.size();
+  // Who has GPUs under an old driver does not expect days on the CPU.
+  if (options.device == Device::automatic && !some_have_one && without[1] == 0) return use_cpu(mpi);
+  agree(world, [&] { require_gpu(visible, mpi, options, some_have_one); });
   return use_gpu(world, mpi, options, visible.count);
 }
 

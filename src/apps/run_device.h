@@ -20,6 +20,10 @@ struct RunDevice {
   std::string name() const { return compute.on_gpu() ? gpu.name : "cpu"; }
 };
 
+/// Whether the environment keeps GPUs from reaching each other's memory (NCCL_P2P_DISABLE): what they
+/// exchange goes through the host's.
+bool are_peers_switched_off();
+
 /// Gives every rank a GPU of its own, the local rank's, or with --device cpu, or where there is none, the
 /// CPU, as a dry run and a plan for another machine always do; and --precision its type. Creates the GPU's
 /// context. Collective; throws AgreedError with exit code 2: no GPU for --device cuda, fewer GPUs than ranks

@@ -88,20 +88,34 @@ parallel::PlanInput describe_sizes(const RunInput& input) {
   return plan;
 }
 
-[[noreturn]] void fail_for_memory(const LayoutCandidate& smallest, const MachineSize& machine) {
+/// How many GPUs like these would do, for a message.
+std::string describe_what_fits(const Options& options, MachineSize machine,
+                               const parallel::PlanInput& model) {
+  constexpr int most = 64;
+  while (machine.ranks <= most / 2) {
+    machine.ranks *= 2;
+    if (weigh_layouts(options, machine, model).taken().fits()) {
+      return fmt::format("{} such GPUs would do", machine.ranks);
+    }
+  }
+  return fmt::format("no number of such GPUs up to {} would do", most);
+}
+
+[[noreturn]] void fail_for_memory(const LayoutCandidate& smallest, const MachineSize& machine,
+                                  const std::string& what_fits) {
   const bool of_host = smallest.missing_bytes <= 0;
   const std::int64_t needed = of_host ? smallest.host_bytes : smallest.bytes;
   const std::int64_t missing = of_host ? smallest.missing_host_bytes : smallest.missing_bytes;
   fail<UsageError>(
       "no layout of {} GPU{} fits: the smallest one, {} with weights {}, needs {} {}, {} more than the {} "
       "that can "
-      "be used; use more GPUs per group (--group-size), a smaller --size or --frame-num, or leave --dit-fsdp "
-      "and "
+      "be used; {}; use more GPUs per group (--group-size), a smaller --size or --frame-num, or leave "
+      "--dit-fsdp and "
       "--offload-model to the planner (--plan shows what fits, and --plan --gpus N --gpu-memory M elsewhere)",
       machine.ranks, machine.ranks == 1 ? "" : "s", parallel::describe(smallest.grid),
       smallest.describe_weights(), format_bytes(needed),
       of_host ? "of page-locked host memory for each GPU" : "on each GPU", format_bytes(missing),
-      format_bytes(needed - missing));
+      format_bytes(needed - missing), what_fits);
 }
 
 /// Requests without guidance may split the sequence over more ranks, each with fewer heads. What the user
@@ -175,7 +189,8 @@ std::int64_t leave_out_oversized(const RunInput& input, const Options& options, 
 RunLayout choose_layout(const Options& options, const MachineSize& machine, parallel::PlanInput& plan) {
   const LayoutChoice choice = weigh_layouts(options, machine, plan);
   const LayoutCandidate& taken = choice.taken();
-  if (!taken.fits() && plan.on_gpu && !options.plan) fail_for_memory(taken, machine);
+  if (!taken.fits() && plan.on_gpu && !options.plan)
+    fail_for_memory(taken, machine, describe_what_fits(options, machine, plan));
   plan = plan_input_of(plan, taken);
   const parallel::LayoutWishes wishes{.ulysses_size = options.ulysses_size};
   RunLayout layout{.guided = taken.grid,

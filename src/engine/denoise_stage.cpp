@@ -92,7 +92,7 @@ DenoiseStage::DenoiseStage(const ExpertModel& high_noise, const ExpertModel& low
     : group_(group),
       options_(options),
       timer_(options.compute.on_gpu() ? std::make_unique<gpu::PartTimer>() : nullptr),
-      clock_(timer_.get()) {
+      clock_(options.part_times ? timer_.get() : nullptr) {
   make_shared_memory(high_noise.config);
   high_noise_ = load(high_noise);
   low_noise_ = load(low_noise);
@@ -234,6 +234,7 @@ StepTimes DenoiseStage::end_step() {
     return times;
   }
   times.gpu_part_s = timer_->take();
+  if (!options_.part_times) times.gpu_part_s.fill(std::numeric_limits<double>::quiet_NaN());
   times.memory = gpu::memory_use(options_.compute.device.index());
   gpu::reset_peak(options_.compute.device.index());
   return times;

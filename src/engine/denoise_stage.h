@@ -43,7 +43,7 @@ struct DenoiseInput {
 struct StepTimes {
   double wall_s = 0;
   std::array<double, part_count> part_s{};      ///< host seconds
-  std::array<double, part_count> gpu_part_s{};  ///< GPU seconds; NaN on the CPU
+  std::array<double, part_count> gpu_part_s{};  ///< GPU seconds; NaN on the CPU and without part_times
   gpu::MemoryUse memory;                        ///< of this rank's GPU at the end; peak: in the step
 };
 
@@ -69,6 +69,7 @@ struct DenoiseOptions {
   parallel::HeadChunkWish head_chunks = {};  ///< within the group; a larger team chooses its own
   kernels::Compute compute = {};
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
+  bool part_times = true;  ///< GPU seconds by part of a step, which take an event wherever a part ends
 };
 
 /// The two experts of a group of ranks and their weights.

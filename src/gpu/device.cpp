@@ -48,8 +48,10 @@ VisibleGpus visible_gpus() {
   const cudaError_t code = cudaGetDeviceCount(&count);
   if (code == cudaSuccess && count > 0) return {.count = count, .reason = {}};
   static_cast<void>(cudaGetLastError());
-  if (code == cudaErrorInsufficientDriver)
-    return {.count = 0, .reason = driver_and_runtime() + ": update the driver"};
+  if (code == cudaErrorInsufficientDriver) {  // also where there is none at all
+    if (cuda_versions().driver == 0) return {.count = 0, .reason = driver_and_runtime()};
+    return {.count = 0, .reason = driver_and_runtime() + ": update the driver", .driver_too_old = true};
+  }
   if (code == cudaSuccess || code == cudaErrorNoDevice)
     return {.count = 0, .reason = "the driver shows no GPU to this process; look at CUDA_VISIBLE_DEVICES"};
   return {.count = 0, .reason = fmt::format("{} ({})", cudaGetErrorString(code), driver_and_runtime())};

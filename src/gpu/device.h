@@ -23,7 +23,8 @@ struct DeviceInfo {
 /// The GPUs that this process may use.
 struct VisibleGpus {
   int count = 0;
-  std::string reason;  ///< why there are none: no driver, driver too old, a build without CUDA ...
+  std::string reason;           ///< why there are none: no driver, driver too old, a build without CUDA ...
+  bool driver_too_old = false;  ///< the reason: there may well be GPUs
 };
 
 /// Versions as CUDA counts them, 13000 for 13.0; 0: there is none.

@@ -19,7 +19,8 @@ class PartTimer final : public PartListener {
 
   void on_part(std::optional<Part> part) override;
 
-  /// Waits for the work issued since the last call and returns its seconds by part. Throws Error.
+  /// Waits for the work issued since the last call and returns its seconds by part, none if on_part() was not
+  /// called. Throws Error.
   std::array<double, part_count> take();
 
  private:

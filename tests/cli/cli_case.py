@@ -57,6 +57,7 @@ def png(width: int, height: int) -> bytes:
 
 class CliCase(unittest.TestCase):
     maxDiff = None
+    prefix: list[str] = []  # words before the program on every rank, such as env NAME=VALUE
 
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(prefix="wan_cli_"))
@@ -75,7 +76,7 @@ class CliCase(unittest.TestCase):
     def command(self, *arguments, ranks: int = 0) -> list[str]:
         """ranks 0: a bare start without mpirun."""
         launcher = [MPIEXEC, "-np", str(ranks), "--oversubscribe"] if ranks else []
-        return [*launcher, str(PROGRAM), *map(str, arguments)]
+        return [*launcher, *self.prefix, str(PROGRAM), *map(str, arguments)]
 
     def run_program(self, *arguments, ranks: int = 0, timeout_s: int = 120) -> Result:
         """In the scratch folder, so that a path taken as relative by mistake shows."""

@@ -1,6 +1,7 @@
 """wan_bench on CPU ranks with a toy model: its table, its JSON line and its trace."""
 
 import json
+import math
 import os
 import subprocess
 from pathlib import Path
@@ -42,9 +43,25 @@ class Bench(CliCase):
             self.assertEqual(set(file["steps"]["item"][:]), {0})
             self.assertEqual([name.decode() for name in file["phases"]["phase"]], ["text", "load", "encode", "denoise", "decode"])
 
+    def test_without_times_of_parts(self):
+        trace = self.folder / "trace.h5"
+        result = self.run_bench("--model", TOY, "--size", "64*48", "--frame-num", "5", "--steps", "1", "--warmup", "0",
+                                "--part-times", "off", "--trace", trace, ranks=2)
+        self.assertEqual(result.returncode, DONE, result)
+        *table, last = result.stdout.splitlines()
+        line = json.loads(last)
+        self.assertIn("parts_s", line)
+        self.assertIsNone(line["parts_s"])
+        self.assertGreater(line["s_per_step"], 0)
+        self.assertFalse([row for row in table if "attention" in row.split() and row.endswith("%")], result.stdout)
+        with h5py.File(trace) as index:
+            steps = index[next(iter(index))]["steps"]
+            self.assertTrue(all(math.isnan(seconds) for seconds in steps["gpu_attention_s"][:]))
+            self.assertGreater(min(steps["wall_s"][:]), 0)
+
     def test_refuses_what_it_cannot_measure(self):
         for arguments, fragment in ((("--model", "absent"), "absent"), (("--size", "100*64"), "multiples of 16"),
-                                    (("--device", "cuda"), "has no GPU"), (("--steps", "0"), "--steps")):
+                                    (("--device", "cuda"), "has no GPU"), (("--steps", "0"), "--steps"), (("--part-times=some",), "--part-times")):
             with self.subTest(arguments=arguments):
                 result = self.run_bench(*arguments)
                 self.assertEqual(result.returncode, USAGE, result)

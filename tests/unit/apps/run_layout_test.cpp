@@ -91,6 +91,15 @@ TEST(Residency, SaysByHowMuchNothingFits) {
   EXPECT_THAT(message, HasSubstr("--group-size"));
 }
 
+TEST(Residency, SaysHowManyGpusWouldDo) {
+  EXPECT_THAT(refusal_for(1, 24 * gib), HasSubstr("; 2 such GPUs would do; "));
+  EXPECT_EQ(refusal_for(2, 24 * gib), "accepted");
+  EXPECT_THAT(refusal_for(1, 2 * gib), HasSubstr("no number of such GPUs up to 64 would do"));
+  Options options;
+  options.group_size = 1;
+  EXPECT_THAT(refusal_for(2, 24 * gib, options), HasSubstr("no number of such GPUs up to 64 would do"));
+}
+
 // What was measured on H200s (analysis/results/gpu_h200.md), in use on a GPU with everything.
 TEST(Plan, PredictsThePeaksMeasured) {
   const auto predicted_gib = [](int ranks, bool sharded, bool offloaded, bool is_720p) {
@@ -321,10 +330,12 @@ TEST(BenchOptions, DefaultsAndSharedOptions) {
   EXPECT_EQ(defaults.frame_num, 81);
   EXPECT_EQ(defaults.steps, 3);
   EXPECT_EQ(defaults.warmup, 1);
-  const std::vector<std::string> some{"--steps",          "5",           "--dit-fsdp",
-                                      "--ulysses_size=2", "--attention", "cudnn"};
+  EXPECT_TRUE(defaults.part_times);
+  const std::vector<std::string> some{"--steps",     "5",     "--dit-fsdp",   "--ulysses_size=2",
+                                      "--attention", "cudnn", "--part-times", "off"};
   const Options options = parse_bench_options(some).options;
   EXPECT_EQ(options.bench.steps, 5);
+  EXPECT_FALSE(options.bench.part_times);
   EXPECT_EQ(options.dit_fsdp, Switch::on);
   EXPECT_EQ(options.ulysses_size, 2);
   EXPECT_EQ(options.attention, kernels::AttentionBackend::cudnn);
