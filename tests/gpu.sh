@@ -7,6 +7,7 @@
 #     comm        NCCL: conformance, a thousand steps with three groups in flight, ranks that hang or stay away
 #     parity      the reference cases in fp32 and exact on every layout of 1, 2 and 4 GPUs, weights replicated, sharded, offloaded:
 #                 one start for each number of GPUs
+#     memory      memory that runs out on one GPU in each phase of a request fails it alone, and comes back
 #     refusals    what cannot run (GPUs too few, too small, unequal or out of each other's reach, an old driver, NCCL failing) ends
 #                 with exit code 2 and its message, a row that is too large fails alone, and without peer access the bits are the same
 #     sanitizer   compute-sanitizer memcheck on the small cases: kernels, the engine on 1 GPU, wan_batch on 2
@@ -22,7 +23,7 @@ set -uo pipefail
 cd "$project" || exit 1
 bin=build/tests/bin
 programs=(wan_batch_program wan_bench kernels_gpu_test full_size_block_test kernel_timing
-  comm_conformance_gpu_test comm_stress_test comm_hang_program engine_parity_gpu_test fake_gpus)
+  comm_conformance_gpu_test comm_stress_test comm_hang_program engine_parity_gpu_test engine_memory_gpu_test fake_gpus)
 part_limit_s=480
 python=$project/.venv/bin/python
 [ -x "$python" ] || python=python3
@@ -63,6 +64,12 @@ comm() {
 parity() {
   local ranks failed=0
   for ranks in "${rank_counts[@]}"; do with_ranks "$ranks" "$bin/engine_parity_gpu_test" || failed=1; done
+  return "$failed"
+}
+
+memory() {
+  local ranks failed=0
+  for ranks in "${rank_counts[@]}"; do with_ranks "$ranks" "$bin/engine_memory_gpu_test" || failed=1; done
   return "$failed"
 }
 
@@ -126,12 +133,12 @@ if [ "${1:-}" = part ]; then  # this script calls itself
 fi
 [ "${1:-}" = run ] && shift
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(kernels comm parity refusals sanitizer)
+[ ${#parts[@]} -gt 0 ] || parts=(kernels comm parity memory refusals sanitizer)
 summary=() status=0
 for part in "${parts[@]}"; do
   case $part in
-    kernels | comm | parity | refusals | sanitizer | checkpoint | full) ;;
-    *) die "there is no part '$part'; there are kernels, comm, parity, refusals, sanitizer, checkpoint and full" ;;
+    kernels | comm | parity | memory | refusals | sanitizer | checkpoint | full) ;;
+    *) die "there is no part '$part'; there are kernels, comm, parity, memory, refusals, sanitizer, checkpoint and full" ;;
   esac
 done
 for part in "${parts[@]}"; do

@@ -16,7 +16,7 @@ struct RunLayout {
   bool dit_fsdp = false;
   bool t5_fsdp = false;
   bool offload_model = false;
-  parallel::HeadChunkWish head_chunks;  ///< where the sequence is split
+  parallel::HeadChunkWish head_chunks = {};  ///< where the sequence is split
 };
 
 /// What is planned for: this run's ranks, whose device has `memory_bytes`, or with --plan what --gpus and

@@ -24,8 +24,8 @@ class ScarceGpuMemory {
     static bool is_attached = false;  // for good: observers cannot be taken away
     if (!std::exchange(is_attached, true)) {
       c10::cuda::CUDACachingAllocator::attachOutOfMemoryObserver(
-          [](std::int64_t device, std::size_t, std::size_t, std::size_t) {
-            c10::cuda::CUDACachingAllocator::setMemoryFraction(1.0, static_cast<c10::DeviceIndex>(device));
+          [](std::int64_t index, std::size_t, std::size_t, std::size_t) {
+            c10::cuda::CUDACachingAllocator::setMemoryFraction(1.0, static_cast<c10::DeviceIndex>(index));
           });
     }
   }
