@@ -127,7 +127,7 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiEnvironment& mpi, co
 void require_gpu(const gpu::VisibleGpus& visible, const comm::MpiEnvironment& mpi, const Options& options,
                  bool some_have_one) {
   if (visible.count > 0) return;
-  std::string_view context = "";
+  std::string_view context;
   if (options.device == Device::cuda) {
     context = "--device cuda: ";
   } else if (some_have_one) {

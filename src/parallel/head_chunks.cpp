@@ -88,7 +88,8 @@ std::vector<std::int64_t> divide_heads(const HeadChunkWish& wish, std::int64_t h
   const bool is_said = wish.count || !wish.sizes.empty();
   if (!is_said || !wish.fits(own_heads)) return choose_head_chunks(own_heads, ulysses, tokens);
   if (!wish.count) return wish.sizes;
-  return std::vector<std::int64_t>(static_cast<std::size_t>(*wish.count), own_heads / *wish.count);
+  std::vector<std::int64_t> equal(static_cast<std::size_t>(*wish.count), own_heads / *wish.count);
+  return equal;
 }
 
 std::vector<std::int64_t> choose_head_chunks(std::int64_t own_heads, int ulysses, std::int64_t tokens) {
