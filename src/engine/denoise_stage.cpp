@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "dit/patchify.h"
+#include "engine/owed_collectives.h"
 #include "parallel/layout.h"
 #include "parallel/tensor_bytes.h"
 
@@ -52,7 +53,9 @@ std::vector<at::Tensor> gather_latents(const std::vector<at::Tensor>& local_toke
   if (!shortage) return latents;
   latents.clear();
   const auto done = static_cast<std::size_t>(calls_of(ulysses, comm::Operation::all_gather) - before);
-  for (std::size_t i = done; split && i < local_tokens.size(); ++i) gather_rows(local_tokens[i], ulysses);
+  do_owed_collectives([&] {
+    for (std::size_t i = done; split && i < local_tokens.size(); ++i) gather_rows(local_tokens[i], ulysses);
+  });
   std::rethrow_exception(shortage);
 }
 
@@ -171,7 +174,7 @@ at::Tensor DenoiseStage::run(const DenoiseInput& input, const parallel::GroupCom
     shortage = error;
   }
   if (shortage) {
-    if (request) finish_collectives(*request);
+    if (request) do_owed_collectives([&] { finish_collectives(*request); });
     if (gate != nullptr) gate->give_up(*shortage);
     throw std::move(*shortage);
   }

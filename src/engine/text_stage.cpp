@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "engine/owed_collectives.h"
 #include "text/clean.h"
 
 namespace wan::engine {
@@ -99,7 +100,7 @@ void TextStage::encode_one(const std::string& cleaned) {
     }
   }
   // The other ranks go on to the last text, as their cache tells them.
-  if (shortage_) encoder_.take_part(has_begun);
+  if (shortage_) do_owed_collectives([&] { encoder_.take_part(has_begun); });
   cache_.emplace(cleaned, std::move(text));
   ++encoded_texts_;
 }

@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "core/check.h"
+#include "engine/owed_collectives.h"
 #include "engine/vae_outline.h"
 #include "parallel/tensor_bytes.h"
 #include "parallel/vae_rows.h"
@@ -71,9 +72,11 @@ auto VaeStage::finish_collectives(comm::Communicator& group, vae::RowExchange& r
     shortage = std::current_exception();
   }
   if (!rows.alone()) {
-    OwedCalls owed(exchanges_of(group) - before);
-    OutlineRows outline_rows(rows, owed, device_);
-    work(make_outline(config_), outline_rows, at::Device(at::kMeta), owed);
+    do_owed_collectives([&] {
+      OwedCalls owed(exchanges_of(group) - before);
+      OutlineRows outline_rows(rows, owed, device_);
+      work(make_outline(config_), outline_rows, at::Device(at::kMeta), owed);
+    });
   }
   std::rethrow_exception(shortage);
 }

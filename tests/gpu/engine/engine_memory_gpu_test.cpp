@@ -21,18 +21,19 @@ using test::GpuRanks;
 class ScarceGpuMemory {
  public:
   explicit ScarceGpuMemory(c10::DeviceIndex device) : device_(device) {
+    take_little();                    // or the allocator is not made yet, and has no observers
     static bool is_attached = false;  // for good: observers cannot be taken away
-    if (!std::exchange(is_attached, true)) {
-      c10::cuda::CUDACachingAllocator::attachOutOfMemoryObserver(
-          [](std::int64_t index, std::size_t, std::size_t, std::size_t) {
-            c10::cuda::CUDACachingAllocator::setMemoryFraction(1.0, static_cast<c10::DeviceIndex>(index));
-          });
-    }
+    if (std::exchange(is_attached, true)) return;
+    c10::cuda::CUDACachingAllocator::attachOutOfMemoryObserver(
+        [](std::int64_t index, std::size_t, std::size_t, std::size_t) {
+          c10::cuda::CUDACachingAllocator::setMemoryFraction(1.0, static_cast<c10::DeviceIndex>(index));
+        });
   }
 
   void run_out() {
     c10::cuda::CUDACachingAllocator::emptyCache();
     fill_gaps();
+    c10::cuda::CUDACachingAllocator::emptyCache();
     c10::cuda::CUDACachingAllocator::setMemoryFraction(0.0, device_);
   }
   void end() {
@@ -43,15 +44,17 @@ class ScarceGpuMemory {
  private:
   /// Takes what is free in segments that are in use, up to the first allocation that needs a new one.
   void fill_gaps() {
-    constexpr std::int64_t least_bytes = 512;
     c10::cuda::CUDACachingAllocator::setMemoryFraction(0.0, device_);
     try {
-      while (true) {
-        filler_.push_back(
-            at::empty({least_bytes}, at::TensorOptions(at::Device(at::kCUDA, device_)).dtype(at::kByte)));
-      }
+      while (true) filler_.push_back(take_little());
     } catch (const c10::OutOfMemoryError&) {
+      ASSERT_GT(take_little().numel(), 0) << "the observer makes one allocation fail, not all";
     }
+  }
+
+  at::Tensor take_little() const {
+    constexpr std::int64_t least_bytes = 512;
+    return at::empty({least_bytes}, at::TensorOptions(at::Device(at::kCUDA, device_)).dtype(at::kByte));
   }
 
   c10::DeviceIndex device_;
@@ -106,6 +109,11 @@ class Scene final : private test::NoControl {
                 std::string::npos)
           << error.what();
       failed = true;
+    } catch (const std::exception& error) {
+      // Said at once: what unwinds from here on may wait for the other ranks.
+      fmt::print(stderr, "rank {}, {} {}: {}\n", ranks_.rank(), shortage.phase, shortage.steps_done,
+                 error.what());
+      throw;
     }
     memory_.end();
     return failed;
