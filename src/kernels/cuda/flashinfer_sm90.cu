@@ -17,11 +17,53 @@ constexpr int stages = 2;
 
 using Element = cutlass::bfloat16_t;
 using Parameters = flashinfer::SinglePrefillParams<Element, Element, Element>;
-using Traits = flashinfer::AttentionKernelTraits</*USE_TMA_LOAD_KV=*/true, head_dim, head_dim, query_tile,
-                                                 key_tile, stages, Element, Element, Element,
-                                                 Parameters::IdType, flashinfer::StandardAttention>;
 
 }  // namespace
+
+/// FlashInfer's kernel for this tile, with the epilogue below.
+struct FlashInferTraits
+    : flashinfer::AttentionKernelTraits</*USE_TMA_LOAD_KV=*/true, head_dim, head_dim, query_tile, key_tile,
+                                        stages, Element, Element, Element, Parameters::IdType,
+                                        flashinfer::StandardAttention> {
+  using Base = AttentionKernelTraits;
+};
+
+}  // namespace wan::kernels::cuda
+
+namespace flashinfer {
+
+/// Writes a tile of results through shared memory. In FlashInfer's own (0.6.0) every thread arrives at a
+/// barrier of as many threads and then waits at the same one: both calls of one of the two warp groups open
+/// it, and that group may then read the rows of the other before they are written. Slowed down by
+/// compute-sanitizer the results were wrong at places; here there is one wait, for both groups.
+template <>
+struct CollectiveEpilogue<wan::kernels::cuda::FlashInferTraits>
+    : CollectiveEpilogue<wan::kernels::cuda::FlashInferTraits::Base> {
+  template <typename BlockCoord, typename SharedStorage, typename Accumulators, typename LogSums,
+            typename TiledMma>
+  CUTLASS_DEVICE void store(const Params& params, const Accumulators& accumulators,
+                            const LogSums& /*log_sums*/, SharedStorage& shared, TiledMma tiled_mma,
+                            int thread, const BlockCoord& block) {
+    using cutlass::arch::NamedBarrier;
+    const auto [query_tile, head, kv_head, first_query, first_key, queries, keys, batch] = block;
+    auto tile = make_tensor(make_smem_ptr(shared.smem_o.data()), SmemLayoutO{});  // [query_tile, head_dim]
+    const auto tiled_copy = make_tiled_copy_C(SmemCopyAtomO{}, tiled_mma);
+    const auto thread_copy = tiled_copy.get_thread_slice(thread);
+    auto rounded = convert_type<DTypeO>(accumulators);
+    auto own = thread_copy.retile_S(rounded);
+    auto place = thread_copy.partition_D(tile);
+    // The tile lies where V lay, which the other warp group may still read.
+    NamedBarrier::sync(NUM_MMA_THREADS, static_cast<int>(NamedBarriers::kValueEmpty));
+    cute::copy(tiled_copy, own, place);
+    NamedBarrier::sync(NUM_MMA_THREADS, cutlass::arch::ReservedNamedBarriers::EpilogueBarrier);
+    write_O<NUM_COPY_THREADS>(params.O_ptr, TiledCopyO{}, params.layout_O, select<0, 1>(TileShape_PDV{}),
+                              tile, thread, query_tile, head, first_query, queries, /*write_warp_idx=*/0);
+  }
+};
+
+}  // namespace flashinfer
+
+namespace wan::kernels::cuda {
 
 cudaError_t launch_flashinfer_sm90(const AttentionCall& call, cudaStream_t stream) {
   Parameters parameters{};
@@ -46,7 +88,8 @@ cudaError_t launch_flashinfer_sm90(const AttentionCall& call, cudaStream_t strea
   parameters.window_left = -1;
   parameters.causal = false;
   const cudaError_t set_up =
-      flashinfer::SinglePrefillWithKVCacheKernelTraitsDispatched<Traits, /*LEFT_SLIDING_WINDOW=*/false,
+      flashinfer::SinglePrefillWithKVCacheKernelTraitsDispatched<FlashInferTraits,
+                                                                 /*LEFT_SLIDING_WINDOW=*/false,
                                                                  /*CAUSAL=*/false>(parameters, stream);
   return set_up == cudaSuccess ? cudaGetLastError() : set_up;
 }
