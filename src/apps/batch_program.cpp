@@ -62,6 +62,7 @@ class BatchProgram {
   ExitCode show_plan();
   ExitCode dry_run();
   ExitCode run_batch();
+  engine::EngineOptions engine_options() const;
   void load_engine();
   batch::GroupCounts work_through(const batch::RunContext& context);
   void make_control_groups();
@@ -288,6 +289,23 @@ std::string BatchProgram::stop_reason() {
   return "stopped: another rank was told to";
 }
 
+engine::EngineOptions BatchProgram::engine_options() const {
+  // Where memory runs out the engine may take less, but nothing that the user has ruled out.
+  const engine::LeanerOptions leaner{.shard = options_.dit_fsdp != Switch::off,
+                                     .shard_text = options_.t5_fsdp != Switch::off,
+                                     .offload = options_.offload_model != Switch::off,
+                                     .host_bytes = usable_host_bytes(machine_)};
+  return {.dit_fsdp = layout_.dit_fsdp,
+          .t5_fsdp = layout_.t5_fsdp,
+          .t5_cpu = options_.t5_cpu,
+          .offload_model = layout_.offload_model,
+          .head_chunks = layout_.head_chunks,
+          .compute = device_.compute,
+          .attention = options_.attention,
+          .gpu = device_.gpu,
+          .leaner = leaner};
+}
+
 void BatchProgram::load_engine() {
   if (std::getenv("OMP_NUM_THREADS") == nullptr)
     at::set_num_threads(threads_per_rank(mpi_));  // NOLINT(concurrency-mt-unsafe)
@@ -298,17 +316,8 @@ void BatchProgram::load_engine() {
   load_.phase = "load";
   load_.start_s = clock_.elapsed_s();
   agree(*world_, [&] {
-    engine_ =
-        std::make_unique<engine::WanEngine>(input_.checkpoint,
-                                            engine::EngineOptions{.dit_fsdp = layout_.dit_fsdp,
-                                                                  .t5_fsdp = layout_.t5_fsdp,
-                                                                  .t5_cpu = options_.t5_cpu,
-                                                                  .offload_model = layout_.offload_model,
-                                                                  .head_chunks = layout_.head_chunks,
-                                                                  .compute = device_.compute,
-                                                                  .attention = options_.attention,
-                                                                  .gpu = device_.gpu},
-                                            std::move(communicators), clock_);
+    engine_ = std::make_unique<engine::WanEngine>(input_.checkpoint, engine_options(),
+                                                  std::move(communicators), clock_);
   });
   connect_groups();
   std::vector<std::string> prompts;

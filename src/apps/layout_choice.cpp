@@ -58,9 +58,8 @@ void measure(const MachineSize& machine, const parallel::PlanInput& model, Layou
   candidate.bytes = plan.total_bytes();
   candidate.missing_bytes = std::max<std::int64_t>(0, candidate.bytes - memory);
   candidate.host_bytes = plan.host_bytes;
-  if (machine.host_memory_bytes) {
-    const std::int64_t host = usable(*machine.host_memory_bytes, usable_share_host);
-    candidate.missing_host_bytes = std::max<std::int64_t>(0, candidate.host_bytes - host);
+  if (const auto host = usable_host_bytes(machine)) {
+    candidate.missing_host_bytes = std::max<std::int64_t>(0, candidate.host_bytes - *host);
   }
   constexpr double s_per_hour = 3600;
   const int groups = machine.ranks / candidate.grid.group_size;
@@ -110,6 +109,11 @@ std::vector<LayoutCandidate> impossible_candidates(int ranks, const parallel::Pl
 }
 
 }  // namespace
+
+std::optional<std::int64_t> usable_host_bytes(const MachineSize& machine) {
+  if (!machine.host_memory_bytes) return std::nullopt;
+  return usable(*machine.host_memory_bytes, usable_share_host);
+}
 
 std::string LayoutCandidate::describe_weights() const {
   if (dit_fsdp && offload_model) return "sharded, one expert on the host";

@@ -17,6 +17,9 @@ struct MachineSize {
   std::optional<std::uint64_t> host_memory_bytes = {};  ///< of each GPU's rank; empty: not known
 };
 
+/// Page-locked host memory that a GPU's rank may take; empty: not known.
+std::optional<std::int64_t> usable_host_bytes(const MachineSize& machine);
+
 /// One way to lay a run out, and what speaks against it.
 struct LayoutCandidate {
   comm::GridShape grid;

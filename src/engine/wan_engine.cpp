@@ -120,11 +120,14 @@ void WanEngine::release_buffers() {
 
 std::string WanEngine::make_leaner() {
   EngineOptions leaner = options_;
+  leaner.dit_fsdp = options_.dit_fsdp || options_.leaner.shard;
+  leaner.t5_fsdp = options_.t5_fsdp || options_.leaner.shard_text;
+  const bool shards_more = leaner.dit_fsdp != options_.dit_fsdp || leaner.t5_fsdp != options_.t5_fsdp;
   std::string what;
-  if (group_.group->size() > 1 && !(options_.dit_fsdp && options_.t5_fsdp)) {
-    leaner.dit_fsdp = leaner.t5_fsdp = true;
+  if (group_.group->size() > 1 && shards_more) {
     what = "weights split over the group's ranks";
-  } else if (options_.compute.on_gpu() && !options_.offload_model) {
+  } else if (options_.compute.on_gpu() && !options_.offload_model && options_.leaner.offload &&
+             can_offload()) {
     leaner.offload_model = true;
     what = "the expert not in use kept in host memory";
   }
@@ -143,6 +146,13 @@ std::string WanEngine::make_leaner() {
   options_ = before;
   reload(expected);
   return {};
+}
+
+bool WanEngine::can_offload() const {
+  const std::optional<std::int64_t>& limit = options_.leaner.host_bytes;
+  std::int64_t lacks = limit && denoise_->weight_bytes() > *limit ? 1 : 0;
+  group_.group->all_reduce(std::span(&lacks, 1), comm::ReduceOp::max).wait();
+  return lacks == 0;
 }
 
 /// The models anew, with other options.

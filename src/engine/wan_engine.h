@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,14 @@
 
 namespace wan::engine {
 
+/// What make_leaner() may do.
+struct LeanerOptions {
+  bool shard = true;                            ///< split the experts' weights over the group
+  bool shard_text = true;                       ///< split the text encoder's
+  bool offload = true;                          ///< keep the expert not in use on the host
+  std::optional<std::int64_t> host_bytes = {};  ///< that this rank may page-lock; empty: all that can be had
+};
+
 struct EngineOptions {
   bool dit_fsdp = false;                     ///< split the experts' weights over the group
   bool t5_fsdp = false;                      ///< split the text encoder's
@@ -30,6 +39,7 @@ struct EngineOptions {
   kernels::Compute compute = {};
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
   gpu::DeviceInfo gpu = {};  ///< of this rank, if it computes on one
+  LeanerOptions leaner = {};
 };
 
 /// Makes the communicators of the team of `width` groups that this rank's group belongs to. Called by all
@@ -54,7 +64,7 @@ class WanEngine final : public Engine {
                     RunControl& control, const Team& team) override;
 
   /// Splits the weights over the group; if they are, or the group is one rank, the expert not in use goes to
-  /// the host.
+  /// the host; as far as LeanerOptions allow.
   std::string make_leaner() override;
 
   /// Lets requests be made by teams of 2, 4, ... groups, up to `largest_width`; without it, by one group
@@ -80,6 +90,8 @@ class WanEngine final : public Engine {
 
   parallel::GroupCommunicators& communicators_of(int width);
   std::string precision_name() const;
+  /// Whether all ranks of the group have host memory for both experts. Collective.
+  bool can_offload() const;
   /// Forgets what a request that failed on one rank may have left behind on the others. Alike on all ranks.
   void release_buffers();
   /// Reads the weights of text encoder and experts. No collectives.

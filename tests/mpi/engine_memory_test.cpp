@@ -223,5 +223,13 @@ TEST(ALeanerEngine, SplitsTheWeightsAndGivesTheSameBits) {
   EXPECT_TRUE(at::equal(after.frames, before.frames));
 }
 
+TEST(ALeanerEngine, DoesNothingThatItMayNot) {
+  test::RankWorld ranks;
+  const Toy toy("t2v_square");
+  Scene scene(ranks, toy, {.group_size = ranks.size(), .cfg = 1, .ulysses = 1},
+              {.leaner = {.shard = false, .shard_text = false}});
+  EXPECT_EQ(scene.engine().make_leaner(), "");
+}
+
 }  // namespace
 }  // namespace wan
