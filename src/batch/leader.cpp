@@ -212,9 +212,15 @@ void Leader::make(ItemInHand& item) {
     } else {
       publish(item, report);
     }
+  } catch (
+      const MemoryError& error) {  // not the manifest's fault, and the steps can be gone on from elsewhere
+    clear_away(item.row.id, token());
+    record_failure(item, error);
   } catch (const ItemError& error) {
     clear_away(item.row.id, token());
     record_failure(item, with_place(item, error, context_));
+    // What went wrong in the steps would go wrong again; what came after them can be tried again from there.
+    if (error.stage() == "denoise" && item.claim.is_held()) states_.remove(item.row.id);
   } catch (...) {
     // The run ends here. The claim goes with the item, so nobody would look for what is left of it.
     try {
@@ -391,8 +397,6 @@ void Leader::record_failure(const ItemInHand& item, const ItemError& error) {
     } catch (const Error&) {
       if (item.claim.is_held()) throw;
     }
-    // What went wrong in the steps would go wrong again; what came after them can be tried again from there.
-    if (error.stage() == "denoise") states_.remove(item.row.id);
   }
   ++counts_.failed;
   if (context_.log != nullptr)

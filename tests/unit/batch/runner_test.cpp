@@ -2,11 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -264,6 +264,26 @@ TEST_F(Runner, MemoryThatIsShortTwiceOrForTheLeanestPlanFailsTheItem) {
   EXPECT_TRUE(std::filesystem::exists(out_ / "b.mp4"));
 }
 
+TEST_F(Runner, MemoryIsNotTheManifestsFaultAndCostsNoSteps) {
+  const char* stage = "text";
+  on_step_ = [&](const Request&, int step) {
+    if (step == 2) throw MemoryError(stage, "memory is short");
+  };
+  const auto rows = rows_of("id,prompt\na,large\n");
+  const auto keep = [](RunContext& context) { context.checkpoint_interval_s = 0; };
+  run(rows, "run-1", keep);
+  EXPECT_EQ(read("a.failed.json")["message"], "memory is short");  // without the prompt's line and column
+  stage = "denoise";
+  const auto again = [](RunContext& context) {
+    context.checkpoint_interval_s = 0;
+    context.retry_failed = true;
+  };
+  run(rows, "run-2", again);
+  on_step_ = {};
+  run(rows, "run-3", again);
+  EXPECT_THAT(first_steps_, ElementsAre(2));
+}
+
 TEST_F(Runner, EngineThatLeavesNoPlainFileFailsTheItem) {
   on_run_ = [this](const Request& request, const OutputPaths& outputs) {
     if (request.id == "a") std::filesystem::create_symlink(dir_ / "elsewhere", outputs.video);
@@ -428,8 +448,11 @@ class Processes : public Runner {
 
 TEST_F(Processes, ManyAtOnceMakeEachItemOnce) {
   const auto rows = many_rows(60);
+  constexpr int processes = 12;
   std::vector<pid_t> children;
-  for (int i = 0; i < 12; ++i) children.push_back(spawn(rows, fmt::format("run-{}", i), Stage::none, 0));
+  children.reserve(processes);
+  for (int i = 0; i < processes; ++i)
+    children.push_back(spawn(rows, fmt::format("run-{}", i), Stage::none, 0));
   for (const pid_t child : children) EXPECT_EQ(wait_for(child), 0);
   const auto made = log();
   EXPECT_EQ(made.size(), rows.size());
