@@ -155,9 +155,10 @@ LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
     });
   }
   choice.chosen = static_cast<std::size_t>(taken - choice.candidates.begin());
-  if (!taken->is_allowed())
+  if (!taken->is_allowed()) {
     fail<UsageError>("the options leave no layout: {}; leave --dit-fsdp and --offload-model to the planner",
                      taken->refusal);
+  }
   std::ranges::move(impossible_candidates(machine.ranks, model), std::back_inserter(choice.candidates));
   return choice;
 }
@@ -174,9 +175,10 @@ std::string LayoutChoice::reason(std::size_t index, parallel::Objective objectiv
   const double loss = for_latency ? 100 * (own.item_s / taken().item_s - 1)
                                   : 100 * (1 - own.items_per_hour / taken().items_per_hour);
   constexpr double notable = 0.05;
-  if (loss >= notable)
+  if (loss >= notable) {
     return fmt::format("slower: {:.1f} % {}", loss,
                        for_latency ? "more time per item" : "fewer items per hour");
+  }
   if (own.grid.group_size != taken().grid.group_size)
     return for_latency ? "a smaller group than there can be" : "a larger group than is needed";
   return own.grid == taken().grid ? "the weights need not move" : "not faster";

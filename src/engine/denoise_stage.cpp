@@ -16,10 +16,6 @@
 namespace wan::engine {
 namespace {
 
-std::uint64_t calls_of(const comm::Communicator& group, comm::Operation operation) {
-  return group.traffic().calls[static_cast<std::size_t>(operation)];
-}
-
 /// The rows of `tokens` [tokens, features] that a part owns, with zero rows where it reaches beyond the end.
 at::Tensor own_tokens(const at::Tensor& tokens, const dit::SequenceShape& shape) {
   const at::Tensor padded = at::constant_pad_nd(tokens, {0, 0, 0, shape.padded_tokens() - tokens.size(0)});
@@ -27,9 +23,10 @@ at::Tensor own_tokens(const at::Tensor& tokens, const dit::SequenceShape& shape)
       .clone(at::MemoryFormat::Contiguous);  // [local_tokens, features]; a view would keep all of it alive
 }
 
-at::Tensor gather_rows(const at::Tensor& local_tokens, comm::Communicator& group) {
+/// Every rank's [local_tokens, 64] in rank order, [padded_tokens, 64]. Collective.
+at::Tensor gather_tokens(const at::Tensor& local_tokens, comm::Communicator& group) {
   const at::Tensor own = local_tokens.contiguous();  // [local_tokens, 64]
-  const at::Tensor all = at::empty({group.size() * own.size(0), own.size(1)}, own.options());
+  at::Tensor all = at::empty({group.size() * own.size(0), own.size(1)}, own.options());
   group.all_gather(parallel::bytes_of(own), parallel::writable_bytes_of(all)).wait();
   return all;
 }
@@ -44,7 +41,7 @@ std::vector<at::Tensor> gather_latents(const std::vector<at::Tensor>& local_toke
   std::vector<at::Tensor> latents;
   try {
     for (const at::Tensor& own : local_tokens) {
-      const at::Tensor all = split ? gather_rows(own, ulysses) : own;  // [padded_tokens, 64]
+      const at::Tensor all = split ? gather_tokens(own, ulysses) : own;  // [padded_tokens, 64]
       latents.push_back(dit::unpatchify(all.narrow(0, 0, grid.tokens()), grid).to(device));
     }
   } catch (const c10::OutOfMemoryError&) {
@@ -54,7 +51,7 @@ std::vector<at::Tensor> gather_latents(const std::vector<at::Tensor>& local_toke
   latents.clear();
   const auto done = static_cast<std::size_t>(calls_of(ulysses, comm::Operation::all_gather) - before);
   do_owed_collectives([&] {
-    for (std::size_t i = done; split && i < local_tokens.size(); ++i) gather_rows(local_tokens[i], ulysses);
+    for (std::size_t i = done; split && i < local_tokens.size(); ++i) gather_tokens(local_tokens[i], ulysses);
   });
   std::rethrow_exception(shortage);
 }

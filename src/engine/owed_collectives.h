@@ -2,11 +2,18 @@
 
 #include <c10/util/Exception.h>
 
+#include <cstdint>
 #include <utility>
 
+#include "comm/communicator.h"
 #include "core/check.h"
 
 namespace wan::engine {
+
+/// Collectives of a kind that this rank has begun in a group so far.
+inline std::uint64_t calls_of(const comm::Communicator& group, comm::Operation operation) {
+  return group.traffic().calls[static_cast<std::size_t>(operation)];
+}
 
 /// Takes the part in the others' collectives that a rank without memory still owes them. What the rank was at
 /// has been given up by then, so there is memory for this; if there is not, the run ends here, for the others

@@ -136,6 +136,7 @@ void WanEngine::Run::prepare() {
   } else {
     size_ = request_.size;
   }
+  phase_ = "denoise";
   with_memory([this] { draw_noise(); });
   restore();
   if (input_.start.steps_done == request_.sample_steps) return;  // only decoding is left

@@ -62,8 +62,8 @@ class WanEngine::Run : private DenoiseGate {
   Observer& observer_;
   RunControl& control_;
   parallel::GroupCommunicators& team_;
-  int leader_rank_;                ///< in the team
-  std::string phase_ = "denoise";  ///< the one under way; noise is drawn before the first
+  int leader_rank_;    ///< in the team
+  std::string phase_;  ///< the one under way, or whose needs are looked at
   StepReporter reporter_;
   RequestReport report_;
   PixelSize size_;

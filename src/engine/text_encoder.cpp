@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "core/check.h"
+#include "engine/owed_collectives.h"
 
 namespace wan::engine {
 
@@ -46,16 +47,13 @@ void TextEncoder::release() {
 at::Tensor TextEncoder::encode(std::span<const std::int64_t> ids) {
   load();
   reserve();
-  gathers_before_ = gathers();
+  gathers_before_ = calls_of(group_, comm::Operation::all_gather);
   return encoder_->encode(ids);
 }
 
 void TextEncoder::take_part(bool has_begun) {
-  encoder_->finish_fetching(has_begun ? static_cast<int>(gathers() - gathers_before_) : 0);
-}
-
-std::uint64_t TextEncoder::gathers() const {
-  return group_.traffic().calls[static_cast<std::size_t>(comm::Operation::all_gather)];
+  const std::uint64_t gathers = calls_of(group_, comm::Operation::all_gather) - gathers_before_;
+  encoder_->finish_fetching(has_begun ? static_cast<int>(gathers) : 0);
 }
 
 at::Tensor TextEncoder::read_embeddings(std::span<const std::int64_t> ids) const {

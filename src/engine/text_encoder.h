@@ -45,7 +45,6 @@ class TextEncoder {
   void take_part(bool has_begun);
 
  private:
-  std::uint64_t gathers() const;  ///< that the group has begun so far
   /// Rows of the embedding table, [ids, dim].
   at::Tensor read_embeddings(std::span<const std::int64_t> ids) const;
 

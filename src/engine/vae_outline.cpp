@@ -19,9 +19,9 @@ constexpr std::int64_t row_axis = 2;
 vae::Vae make_outline(const vae::VaeConfig& config) {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const vae::ExpectedShape& tensor : vae::vae_tensors(config)) shapes.emplace(tensor.name, tensor.shape);
-  return vae::Vae(config, [&shapes](const std::string& name) {
-    return at::empty(shapes.at(name), at::TensorOptions(at::kMeta).dtype(at::kFloat));
-  });
+  return {config, [&shapes](const std::string& name) {
+            return at::empty(shapes.at(name), at::TensorOptions(at::kMeta).dtype(at::kFloat));
+          }};
 }
 
 OutlineRows::OutlineRows(vae::RowExchange& real, OwedCalls& calls, at::Device device)

@@ -40,10 +40,6 @@ at::Tensor gather_frames(comm::Communicator& group, int root, const vae::RowSpli
   return at::cat(parts, row_axis);
 }
 
-std::uint64_t exchanges_of(const comm::Communicator& group) {
-  return group.traffic().calls[static_cast<std::size_t>(comm::Operation::exchange)];
-}
-
 /// A video with fewer latent rows than ranks is so small that every rank works on all of it.
 std::unique_ptr<vae::RowExchange> split_rows(std::int64_t latent_rows, comm::Communicator& group) {
   if (group.size() > 1 && latent_rows >= group.size())
@@ -63,7 +59,7 @@ VaeStage::VaeStage(const VaeModel& model, at::Device device)
 /// Where memory runs out it is done again as an outline, for the sake of the calls that are owed.
 template <typename Work>
 auto VaeStage::finish_collectives(comm::Communicator& group, vae::RowExchange& rows, Work&& work) const {
-  const std::uint64_t before = exchanges_of(group);
+  const std::uint64_t before = calls_of(group, comm::Operation::exchange);
   std::exception_ptr shortage;
   try {
     OwedCalls all(0);
@@ -73,7 +69,7 @@ auto VaeStage::finish_collectives(comm::Communicator& group, vae::RowExchange& r
   }
   if (!rows.alone()) {
     do_owed_collectives([&] {
-      OwedCalls owed(exchanges_of(group) - before);
+      OwedCalls owed(calls_of(group, comm::Operation::exchange) - before);
       OutlineRows outline_rows(rows, owed, device_);
       work(make_outline(config_), outline_rows, at::Device(at::kMeta), owed);
     });

@@ -120,11 +120,12 @@ void WanEngine::release_buffers() {
 
 std::string WanEngine::make_leaner() {
   EngineOptions leaner = options_;
-  leaner.dit_fsdp = options_.dit_fsdp || options_.leaner.shard;
-  leaner.t5_fsdp = options_.t5_fsdp || options_.leaner.shard_text;
-  const bool shards_more = leaner.dit_fsdp != options_.dit_fsdp || leaner.t5_fsdp != options_.t5_fsdp;
+  if (group_.group->size() > 1) {  // a rank alone has nobody to split with
+    leaner.dit_fsdp = options_.dit_fsdp || options_.leaner.shard;
+    leaner.t5_fsdp = options_.t5_fsdp || options_.leaner.shard_text;
+  }
   std::string what;
-  if (group_.group->size() > 1 && shards_more) {
+  if (leaner.dit_fsdp != options_.dit_fsdp || leaner.t5_fsdp != options_.t5_fsdp) {
     what = "weights split over the group's ranks";
   } else if (options_.compute.on_gpu() && !options_.offload_model && options_.leaner.offload &&
              can_offload()) {

@@ -16,9 +16,9 @@ constexpr std::int64_t multiprocessors = 132;
 constexpr std::int64_t head_dim = 128;
 constexpr std::int64_t element_bytes = 2;
 
-// Measured on H200s at 480p (analysis/results/gpu_h200.md): what attention reaches with all waves full; bytes
-// that a rank hands to others in the seconds that one exchange of all heads leaves exposed; what one more
-// chunk costs in launches and handshakes.
+// From measurements on H200s at 480p (analysis/results/gpu_h200.md): what attention reaches with all waves
+// full; bytes that a rank hands to others in the seconds that one exchange of all heads leaves exposed. What
+// one more chunk costs in launches and handshakes is an estimate.
 constexpr double attention_flop_per_s = 640e12;
 constexpr double exchange_bytes_per_s = 240e9;
 constexpr double chunk_s = 50e-6;

@@ -220,8 +220,8 @@ void time_chunked_attention(std::int64_t tokens) {
     });
   }
   const std::vector<double> times_ms = medians_ms(calls);
-  const double flop = 4.0 * static_cast<double>(tokens) * static_cast<double>(tokens) *
-                      static_cast<double>(heads / 2 * head_dim);
+  const double flop = 4.0 * static_cast<double>(tokens) * static_cast<double>(tokens) * 0.5 *
+                      static_cast<double>(heads * head_dim);
   for (std::size_t i = 0; i < divisions.size(); ++i) {
     print_row(fmt::format("attention, {} heads", fmt::join(divisions[i], " + ")),
               fmt::format("{} x {}", tokens, tokens), times_ms[i], flop / times_ms[i] / 1e9, "TFLOP/s");

@@ -147,9 +147,7 @@ TEST(States, ThoseOfOtherRequestsAndDamagedOnesAreNotUsed) {
 class Teams {
  public:
   Teams(test::RankWorld& ranks, const Toy& toy)
-      : ranks_(ranks),
-        toy_(toy),
-        engine_(toy.folder, {}, ranks.communicators({}, Backend::mpi, toy.heads), clock_) {
+      : toy_(toy), engine_(toy.folder, {}, ranks.communicators({}, Backend::mpi, toy.heads), clock_) {
     for (int width = 2; width <= ranks.size(); width *= 2) {
       const int first = ranks.rank() / width * width;
       std::vector<int> members(static_cast<std::size_t>(first + width <= ranks.size() ? width : 1));
@@ -175,7 +173,6 @@ class Teams {
         });
   }
 
-  test::RankWorld& ranks_;
   const Toy& toy_;
   const Stopwatch clock_;
   test::SilentObserver observer_;
