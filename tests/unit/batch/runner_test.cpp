@@ -1,5 +1,3 @@
-#include "batch/runner.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -14,8 +12,7 @@
 #include "batch/text.h"
 #include "core/checksum.h"
 #include "core/file.h"
-#include "stub_group.h"
-#include "support/temp_dir.h"
+#include "runner_fixture.h"
 
 namespace wan::batch {
 namespace {
@@ -25,45 +22,10 @@ using test::context_for;
 using test::files_in;
 using test::message_of;
 using test::rows_of;
+using test::Runner;
 using test::StubEngine;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-class Runner : public ::testing::Test {
- protected:
-  /// Runs the manifest as run `name` and returns the prompts of the items made.
-  std::vector<std::string> run(const std::vector<ManifestRow>& rows, const std::string& name,
-                               const std::function<void(RunContext&)>& change = {}) {
-    RunContext context = context_for(out_, name);
-    if (change) change(context);
-    StubEngine engine(kind_);
-    engine.on_run = on_run_;
-    test::AloneGroup group;
-    test::Recorder recorder;
-    engine.on_step = on_step_;
-    engine.leaner = leaner_;
-    TeamBoard teams;
-    counts_ = run_group(engine, group, rows, context, recorder, teams);
-    result_ = finish_run(group, counts_, rows, context, engine.task());
-    std::vector<std::string> prompts;
-    for (const Request& request : engine.runs) prompts.push_back(request.prompt);
-    runs_ = engine.runs;
-    first_steps_ = engine.first_steps;
-    return prompts;
-  }
-  json read(const std::string& name) const { return json::parse(read_text_file(out_ / name, 1 << 20)); }
-
-  wan::test::TempDir dir_;
-  std::filesystem::path out_ = dir_ / "out";
-  TaskKind kind_ = TaskKind::t2v;
-  std::function<void(const Request&, const OutputPaths&)> on_run_;
-  std::function<void(const Request&, int step)> on_step_;
-  std::string leaner_;  ///< what the engine can change to need less memory
-  GroupCounts counts_;
-  RunResult result_;
-  std::vector<Request> runs_;
-  std::vector<int> first_steps_;
-};
 
 const std::string two_rows = "id,prompt\na,cat\nb,dog\n";
 
@@ -220,68 +182,6 @@ TEST_F(Runner, OtherExceptionsLeaveWithNothingHalfDone) {
   EXPECT_TRUE(std::filesystem::is_empty(out_ / ".claims"));
   on_run_ = {};
   EXPECT_THAT(run(rows_of(two_rows), "run-2"), ElementsAre("cat", "dog"));
-}
-
-TEST_F(Runner, AnItemThatMemoryIsShortForIsTriedOnceMoreWithALeanerPlan) {
-  const auto rows = rows_of("id,prompt\na,a\nb,large\nc,c\n");
-  int shortages = 1;
-  on_step_ = [&](const Request& request, int step) {
-    if (request.prompt == "large" && step == 2 && shortages-- > 0)
-      throw MemoryError("denoise", "memory is short");
-  };
-  leaner_ = "less of everything";
-  EXPECT_THAT(run(rows, "run-1"), ElementsAre("a", "large", "large", "c"));
-  EXPECT_EQ(counts_.made, 3);
-  EXPECT_THAT(first_steps_, ElementsAre(0, 0, 0, 0));
-}
-
-TEST_F(Runner, AnItemGoesOnFromWhatItsFirstAttemptSaved) {
-  int shortages = 1;
-  on_step_ = [&](const Request&, int step) {
-    if (step == 2 && shortages-- > 0) throw MemoryError("denoise", "memory is short");
-  };
-  leaner_ = "less of everything";
-  run(rows_of("id,prompt\nb,large\n"), "run-1",
-      [](RunContext& context) { context.checkpoint_interval_s = 0; });
-  EXPECT_THAT(first_steps_, ElementsAre(0, 2));
-  EXPECT_EQ(read("b.json")["resumed_at_steps"], json({2}));
-}
-
-TEST_F(Runner, MemoryThatIsShortTwiceOrForTheLeanestPlanFailsTheItem) {
-  const auto rows = rows_of("id,prompt\na,large\nb,b\n");
-  on_step_ = [](const Request& request, int) {
-    if (request.prompt == "large") throw MemoryError("denoise", "memory is short");
-  };
-  for (const bool can_be_leaner : {true, false}) {
-    leaner_ = can_be_leaner ? "less of everything" : "";
-    const auto made = run(rows, can_be_leaner ? "run-1" : "run-2",
-                          [](RunContext& context) { context.retry_failed = true; });
-    EXPECT_EQ(std::ranges::count(made, "large"), can_be_leaner ? 2 : 1);
-    EXPECT_EQ(counts_.failed, 1);
-    EXPECT_EQ(read("a.failed.json")["stage"], "denoise");
-    EXPECT_EQ(read("a.failed.json")["message"], "memory is short");
-  }
-  EXPECT_TRUE(std::filesystem::exists(out_ / "b.mp4"));
-}
-
-TEST_F(Runner, MemoryIsNotTheManifestsFaultAndCostsNoSteps) {
-  const char* stage = "text";
-  on_step_ = [&](const Request&, int step) {
-    if (step == 2) throw MemoryError(stage, "memory is short");
-  };
-  const auto rows = rows_of("id,prompt\na,large\n");
-  const auto keep = [](RunContext& context) { context.checkpoint_interval_s = 0; };
-  run(rows, "run-1", keep);
-  EXPECT_EQ(read("a.failed.json")["message"], "memory is short");  // without the prompt's line and column
-  stage = "denoise";
-  const auto again = [](RunContext& context) {
-    context.checkpoint_interval_s = 0;
-    context.retry_failed = true;
-  };
-  run(rows, "run-2", again);
-  on_step_ = {};
-  run(rows, "run-3", again);
-  EXPECT_THAT(first_steps_, ElementsAre(2));
 }
 
 TEST_F(Runner, EngineThatLeavesNoPlainFileFailsTheItem) {
