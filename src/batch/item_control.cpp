@@ -65,6 +65,7 @@ bool ItemControl::has_to_stop(int steps_done, int step_count) {
 }
 
 bool ItemControl::is_worth_joining(int steps_left) {
+  if (!item_.may_be_joined) return false;
   for (int width = tools_.teams.idle_width(); width > width_; width /= 2) {
     if (!engine_.can_team(item_.parameters.request, width)) continue;
     next_width_ = width;

@@ -28,6 +28,9 @@ struct ItemInHand {
   double rank_seconds = 0;                     ///< of the parts that have ended
   Stopwatch watch = {};                        ///< since this run began with it
   Stopwatch part_watch = {};                   ///< since the current part began
+  int width = 1;                               ///< groups that work on the current part
+  bool may_be_joined = true;                   ///< by other groups
+  bool is_leaner = false;                      ///< tried again with a plan that needs less memory
 
   double seconds() const { return (before ? before->seconds : 0) + watch.elapsed_s(); }
   double gpu_seconds(int ranks) const {

@@ -234,35 +234,47 @@ void Leader::make(ItemInHand& item) {
 
 RequestReport Leader::compute(ItemInHand& item) {
   engine_.validate(item.parameters.request);
-  try {
-    return compute_once(item);
-  } catch (const MemoryError& shortage) {
-    if (!make_leaner(item, shortage)) throw;
+  while (true) {
+    try {
+      return compute_once(item);
+    } catch (const MemoryError& shortage) {
+      clear_away(item.row.id, token());
+      if (!change_for_less_memory(item, shortage)) throw;
+      go_back_to_saved(item);
+    }
   }
-  return compute_once(item);
 }
 
-/// Once per item: what the first attempt has saved is gone on from, with a plan that needs less memory.
-bool Leader::make_leaner(ItemInHand& item, const MemoryError& shortage) {
-  clear_away(item.row.id, token());
-  send({.action = Order::Action::make_leaner});
-  const std::string what = engine_.make_leaner();
-  if (what.empty()) return false;
-  if (context_.log != nullptr) {
-    context_.log->warn("{}: {}; tried again with {}, as are all later items", item.row.id, shortage.what(),
-                       what);
+/// What a team had no memory for its first group may have, as it had before. After that, once per item, the
+/// group takes a plan that needs less.
+bool Leader::change_for_less_memory(ItemInHand& item, const MemoryError& shortage) {
+  std::string change;
+  if (item.width > 1) {
+    item.may_be_joined = false;
+    change = "tried again by one group alone";
+  } else if (!std::exchange(item.is_leaner, true)) {
+    send({.action = Order::Action::make_leaner});
+    const std::string what = engine_.make_leaner();
+    if (what.empty()) return false;
+    change = fmt::format("tried again with {}, as are all later items", what);
+  } else {
+    return false;
   }
-  item.rank_seconds += item.part_watch.elapsed_s() * group_.size();
+  if (context_.log != nullptr) context_.log->warn("{}: {}; {}", item.row.id, shortage.what(), change);
+  return true;
+}
+
+/// To the last state that this run has saved; without one, to where it began.
+void Leader::go_back_to_saved(ItemInHand& item) {
+  item.rank_seconds += item.part_watch.elapsed_s() * group_.size() * item.width;
   item.part_watch = Stopwatch();
   auto saved = states_.find(item.row.id, item.parameters, true);
-  if (saved && saved->answers_request && saved->run == context_.origin.run) {
-    saved->seconds = item.seconds();  // what was lost since it was saved counts too
-    saved->gpu_seconds = item.gpu_seconds(0);
-    item.watch = Stopwatch();
-    item.rank_seconds = 0;
-    item.before = std::move(saved);
-  }
-  return true;
+  if (!saved || !saved->answers_request || saved->run != context_.origin.run) return;
+  saved->seconds = item.seconds();  // what was lost since it was saved counts too
+  saved->gpu_seconds = item.gpu_seconds(0);
+  item.watch = Stopwatch();
+  item.rank_seconds = 0;
+  item.before = std::move(saved);
 }
 
 RequestReport Leader::compute_once(ItemInHand& item) {
@@ -302,11 +314,12 @@ RequestReport Leader::compute_once(ItemInHand& item) {
 RequestReport Leader::compute_part(ItemInHand& item, const Order& order, const OutputPaths& outputs,
                                    ItemControl& control) {
   item.part_watch = Stopwatch();
+  item.width = static_cast<int>(order.width);
   send(order);
   try {
     RequestReport report = engine_.run(item.parameters.request, outputs, observer_, control, order.team());
     group_is_waiting_ = true;
-    item.rank_seconds += item.part_watch.elapsed_s() * group_.size() * static_cast<double>(order.width);
+    item.rank_seconds += item.part_watch.elapsed_s() * group_.size() * item.width;
     for (const auto& [phase, seconds] : report.phase_s) item.phase_s[phase] += seconds;
     if (const auto decode = report.phase_s.find("decode"); decode != report.phase_s.end()) {
       tools_.clock.took_ending(decode->second);

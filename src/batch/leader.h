@@ -36,7 +36,8 @@ class Leader {
   void make(ItemInHand& item);
   RequestReport compute(ItemInHand& item);
   RequestReport compute_once(ItemInHand& item);
-  bool make_leaner(ItemInHand& item, const MemoryError& shortage);
+  bool change_for_less_memory(ItemInHand& item, const MemoryError& shortage);
+  void go_back_to_saved(ItemInHand& item);
   RequestReport compute_part(ItemInHand& item, const Order& order, const OutputPaths& outputs,
                              ItemControl& control);
   void publish(const ItemInHand& item, const RequestReport& report);

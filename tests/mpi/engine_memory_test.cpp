@@ -1,7 +1,5 @@
 // Memory that runs out on one rank in the middle of a request, at any allocation: the others finish the
 // collectives under way, all ranks hear of it, and the next request is as if nothing had happened.
-#include <c10/core/CPUAllocator.h>
-#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -9,49 +7,16 @@
 #include <optional>
 #include <string>
 
-#include "mpi/engine_fixture.h"
+#include "mpi/engine_teams.h"
+#include "mpi/scarce_memory.h"
 
 namespace wan {
 namespace {
 
 using test::Backend;
+using test::ScarceMemory;
 using test::SharedFolder;
 using test::Toy;
-
-/// The CPU's memory, of which a certain allocation is refused.
-class ScarceMemory final : public c10::Allocator {
- public:
-  ScarceMemory() : real_(c10::GetCPUAllocator()) { c10::SetCPUAllocator(this, priority); }
-  ScarceMemory(const ScarceMemory&) = delete;
-  ScarceMemory& operator=(const ScarceMemory&) = delete;
-  ~ScarceMemory() override { c10::SetCPUAllocator(real_, priority); }
-
-  c10::DataPtr allocate(std::size_t bytes) override {
-    const std::int64_t number = is_counting_ ? allocations_++ : -1;
-    TORCH_CHECK_WITH(OutOfMemoryError, number < 0 || number != refused_, "there is no memory, says the test");
-    return real_->allocate(bytes);
-  }
-  c10::DeleterFnPtr raw_deleter() const override { return real_->raw_deleter(); }
-  void copy_data(void* to, const void* from, std::size_t bytes) const override {
-    real_->copy_data(to, from, bytes);
-  }
-
-  /// From now on allocations count, and the one of this number is refused; -1: none.
-  void begin(std::int64_t refused) {
-    allocations_ = 0;
-    refused_ = refused;
-    is_counting_ = true;
-  }
-  void end() { is_counting_ = false; }
-  std::int64_t allocations() const { return allocations_; }
-
- private:
-  static constexpr std::uint8_t priority = 100;
-  c10::Allocator* real_;
-  bool is_counting_ = false;
-  std::int64_t allocations_ = 0;
-  std::int64_t refused_ = -1;
-};
 
 /// Where memory runs out.
 struct Shortage {
@@ -191,6 +156,90 @@ TEST_P(Cases, MemoryThatRunsOutAnywhereFailsTheRequestOnAllRanksAndNothingElse) 
 
 INSTANTIATE_TEST_SUITE_P(Reference, Cases,
                          testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square"));
+
+/// Two groups, the second of which helps the first from step 2 on, with memory that can run out on its last
+/// rank.
+class TeamScene {
+ public:
+  TeamScene(test::RankWorld& ranks, const Toy& toy)
+      : ranks_(ranks),
+        toy_(toy),
+        out_(ranks),
+        teams_(ranks, toy, {.group_size = ranks.size() / 2, .cfg = 1, .ulysses = ranks.size() / 2},
+               {.dit_fsdp = true, .t5_fsdp = true}) {
+    teams_.engine().set_phase_listener([this](const std::string& phase) {
+      memory_.end();
+      if (phase == phase_ && ranks_.rank() + 1 == ranks_.size()) memory_.begin(refused_);
+    });
+  }
+
+  /// The phase's allocations where memory can run out, as all ranks know them; -1 if it did.
+  std::int64_t run(const std::string& phase, std::int64_t refused) {
+    phase_.clear();
+    if (ranks_.rank() < ranks_.size() / 2) {  // ranks of one group agree: any of them may want it
+      test::ScriptedControl control({{2, StepAction::hand_over}});
+      EXPECT_EQ(teams_.run(outputs(), control, {}).end, RunEnd::handed_over);
+    }
+    phase_ = phase;
+    refused_ = refused;
+    bool ran_out = false;
+    try {
+      test::NoControl control;
+      teams_.run(outputs(), control, {.width = 2, .leader = 0});
+    } catch (const MemoryError& error) {
+      EXPECT_EQ(error.stage(), phase);
+      EXPECT_NE(std::string(error.what()).find(fmt::format("rank {}", ranks_.size() - 1)), std::string::npos)
+          << error.what();
+      ran_out = true;
+    }
+    memory_.end();
+    std::array<std::int64_t, 2> said{memory_.allocations(), ran_out ? 1 : 0};
+    ranks_.world().all_reduce(std::span<std::int64_t>(said), comm::ReduceOp::max).wait();
+    EXPECT_EQ(ran_out, said[1] == 1);
+    return ran_out ? -1 : said[0];
+  }
+  test::Made made() const { return test::read_outputs(outputs()); }
+  test::Made make_without_team() {
+    phase_.clear();
+    return test::make(teams_.engine(), toy_.request());
+  }
+
+ private:
+  OutputPaths outputs() const { return {.video = out_ / "v.mp4", .latents = out_ / "latent"}; }
+
+  test::RankWorld& ranks_;
+  const Toy& toy_;
+  SharedFolder out_;
+  ScarceMemory memory_;
+  std::string phase_;
+  std::int64_t refused_ = -1;
+  test::Teams teams_;
+};
+
+TEST(MemoryThatRunsOutInATeam, FailsTheRequestInAllItsGroupsAndNothingElse) {
+  test::RankWorld ranks;
+  if (ranks.size() != 2 && ranks.size() != 4) GTEST_SKIP() << "two groups of 1 and 2 ranks";
+  const Toy toy("i2v_landscape");
+  TeamScene scene(ranks, toy);
+  const test::Made alone = scene.make_without_team();
+  ASSERT_GE(scene.run("", -1), 0);
+  const test::Made together = ranks.rank() == 0 ? scene.made() : test::Made();
+  for (const char* phase : {"denoise", "decode"}) {
+    const std::int64_t allocations = scene.run(phase, -1);
+    ASSERT_GT(allocations, 0) << phase;
+    for (const std::int64_t refused : some_of(allocations)) {
+      EXPECT_EQ(scene.run(phase, refused), -1) << phase << ", " << refused << " of " << allocations;
+    }
+  }
+  const test::Made later = scene.make_without_team();
+  ASSERT_GE(scene.run("", -1), 0);
+  if (ranks.rank() != 0) return;
+  EXPECT_TRUE(at::equal(later.latent, alone.latent));
+  EXPECT_TRUE(at::equal(later.frames, alone.frames));
+  const test::Made later_together = scene.made();
+  EXPECT_TRUE(at::equal(later_together.latent, together.latent));
+  EXPECT_TRUE(at::equal(later_together.frames, together.frames));
+}
 
 /// What runs out in the decoder is not to cost the steps.
 TEST(MemoryThatRunsOutWhileDecoding, LeavesAStateAfterTheLastStep) {

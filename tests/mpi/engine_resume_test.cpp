@@ -1,43 +1,22 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <numeric>
 
 #include "core/check.h"
 #include "core/file.h"
-#include "mpi/engine_fixture.h"
+#include "mpi/engine_teams.h"
 
 namespace wan {
 namespace {
 
 using test::Backend;
+using test::read_outputs;
+using test::ScriptedControl;
 using test::SharedFolder;
+using test::Teams;
 using test::Toy;
 
 constexpr double layout_tolerance = 1e-5;  // against one rank of our own
-
-/// Wants certain things after certain steps.
-class ScriptedControl final : public test::NoControl {
- public:
-  explicit ScriptedControl(std::map<int, StepAction> script) : script_(std::move(script)) {}
-  StepAction next_action(int steps_done, int /*step_count*/) override {
-    const auto found = script_.find(steps_done);
-    return found == script_.end() ? StepAction::go_on : found->second;
-  }
-  void on_state(int steps_done) override { steps_saved = steps_done; }
-  void on_state_problem(const std::string& message) override { problem = message; }
-
-  int steps_saved = 0;
-  std::string problem;
-
- private:
-  std::map<int, StepAction> script_;
-};
-
-test::Made read_outputs(const OutputPaths& outputs) {
-  auto tensors = test::load_tensors(outputs.latents);
-  return {.latent = tensors.at("latent"), .frames = tensors.at("frames")};
-}
 
 /// Stops a request after `stop` steps, because the last rank wants it, and goes on with another engine.
 void stop_and_go_on(test::RankWorld& ranks, const Toy& toy, const comm::GridShape& shape, int stop,
@@ -143,48 +122,11 @@ TEST(States, ThoseOfOtherRequestsAndDamagedOnesAreNotUsed) {
   expect_anew(toy.request(), "begins anew");
 }
 
-/// Groups of one rank, each with an engine, that can join.
-class Teams {
- public:
-  Teams(test::RankWorld& ranks, const Toy& toy)
-      : toy_(toy), engine_(toy.folder, {}, ranks.communicators({}, Backend::mpi, toy.heads), clock_) {
-    for (int width = 2; width <= ranks.size(); width *= 2) {
-      const int first = ranks.rank() / width * width;
-      std::vector<int> members(static_cast<std::size_t>(first + width <= ranks.size() ? width : 1));
-      std::iota(members.begin(), members.end(), members.size() > 1 ? first : ranks.rank());
-      parents_.emplace(width, comm::make_mpi_group(ranks.world(), members, "team", {.timeout_s = 60}));
-    }
-    engine_.allow_teams([this](int width) { return make_team(width); }, ranks.size());
-  }
-
-  engine::WanEngine& engine() { return engine_; }
-  RequestReport run(const OutputPaths& outputs, RunControl& control, const Team& team) {
-    return engine_.run(toy_.request(), outputs, observer_, control, team);
-  }
-
- private:
-  parallel::GroupCommunicators make_team(int width) {
-    comm::Communicator& parent = *parents_.at(width);
-    const auto shape = parallel::choose_team_shape(width, toy_.heads);
-    return parallel::make_team_communicators(
-        engine_.communicators(), shape->guided, shape->unguided, parent.rank(),
-        [&](const std::vector<int>& members, const std::string& name) {
-          return comm::make_deferred(comm::make_mpi_group(parent, members, name, {.timeout_s = 60}));
-        });
-  }
-
-  const Toy& toy_;
-  const Stopwatch clock_;
-  test::SilentObserver observer_;
-  std::map<int, std::unique_ptr<comm::Communicator>> parents_;
-  engine::WanEngine engine_;
-};
-
 TEST(TeamsOfGroups, GrowAroundARunningItemAndGiveTheOneRankResult) {
   test::RankWorld ranks;
   if (ranks.size() != 2 && ranks.size() != 4) GTEST_SKIP() << "teams of 2 and 4 groups";
   const Toy toy("i2v_landscape");
-  Teams teams(ranks, toy);
+  Teams teams(ranks, toy, {}, {});
   EXPECT_TRUE(teams.engine().can_team(toy.request(), 2));
   EXPECT_FALSE(teams.engine().can_team(toy.request(), 8));
   const SharedFolder out(ranks);

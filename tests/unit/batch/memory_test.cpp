@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "runner_fixture.h"
+#include "test_mailbox.h"
 
 namespace wan::batch {
 namespace {
@@ -74,6 +75,43 @@ TEST_F(Runner, MemoryIsNotTheManifestsFaultAndCostsNoSteps) {
   on_step_ = {};
   run(rows, "run-4", again);
   EXPECT_THAT(first_steps_, ElementsAre(2));
+}
+
+/// The first of two groups; the other one has nothing to do.
+TEST_F(Runner, AnItemThatATeamHasNoMemoryForIsGoneOnWithByItsGroupAlone) {
+  const auto rows = rows_of("id,prompt\na,a\n");
+  for (const bool is_short_alone : {false, true}) {
+    test::Post post;
+    test::TestMailbox mine(post, 0, 2);
+    test::TestMailbox others(post, 1, 2);
+    TeamBoard teams(mine, 0, 2, 1);
+    TeamBoard(others, 1, 2, 1).announce_idle();
+    test::StubEngine engine;
+    engine.largest_width = 2;
+    engine.leaner = "less of everything";
+    int shortages = 0;
+    engine.on_step = [&](const Request& request, int step) {
+      if (step + 1 < request.sample_steps) return;
+      const bool is_team = engine.widths.back() > 1;
+      if (is_team || (is_short_alone && ++shortages == 1)) throw MemoryError("denoise", "memory is short");
+    };
+    RunContext context = test::context_for(out_ / (is_short_alone ? "short alone" : "short in a team"));
+    context.group_count = 2;
+    context.join_worth_s = 0;
+    context.checkpoint_interval_s = 0;
+    test::AloneGroup group;
+    test::Recorder recorder;
+    const GroupCounts counts = run_group(engine, group, rows, context, recorder, teams);
+    EXPECT_EQ(counts.made, 1);
+    if (is_short_alone) {
+      EXPECT_THAT(engine.widths, ElementsAre(1, 2, 1, 1));
+      EXPECT_TRUE(engine.leaner.empty());  // now it had to
+    } else {
+      EXPECT_THAT(engine.widths, ElementsAre(1, 2, 1));
+      EXPECT_FALSE(engine.leaner.empty());
+    }
+    EXPECT_GT(engine.first_steps.back(), 1);  // what the team saved is not done again
+  }
 }
 
 }  // namespace

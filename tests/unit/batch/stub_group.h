@@ -59,16 +59,22 @@ class StubEngine final : public Engine {
   void validate(const Request& request) const override {
     if (request.prompt == "cannot be made") fail_item("image", "{} is a stub's bad image", request.id);
   }
-  bool can_team(const Request& /*request*/, int /*width*/) const override { return false; }
+  bool can_team(const Request& /*request*/, int width) const override { return width <= largest_width; }
   RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer,
-                    RunControl& control, const Team& /*team*/) override {
+                    RunControl& control, const Team& team) override {
     runs.push_back(request);
+    widths.push_back(team.width);
     if (on_run) on_run(request, outputs);
     RequestReport report;
-    report.first_step = resumed_step(outputs);
+    report.first_step = team.width > 1 ? handed_over_ : resumed_step(outputs);
     first_steps.push_back(report.first_step);
     for (report.steps_done = report.first_step;; ++report.steps_done) {
       const StepAction action = control.next_action(report.steps_done, request.sample_steps);
+      if (action == StepAction::hand_over) {
+        report.end = RunEnd::handed_over;
+        handed_over_ = report.steps_done;
+        return report;
+      }
       if (action != StepAction::go_on && report.steps_done > 0) {
         std::ofstream(outputs.state) << report.steps_done;
         control.on_state(report.steps_done);
@@ -103,14 +109,17 @@ class StubEngine final : public Engine {
 
   std::string make_leaner() override { return std::exchange(leaner, {}); }
 
-  std::string leaner;  ///< what the next make_leaner() changes
+  std::string leaner;     ///< what the next make_leaner() changes
+  int largest_width = 1;  ///< of teams
   std::vector<Request> runs;
+  std::vector<int> widths;       ///< of the team, for each run
   std::vector<int> first_steps;  ///< of each run
   std::function<void(const Request&, const OutputPaths&)> on_run;
   std::function<void(const Request&, int step)> on_step;
 
  private:
   Task task_;
+  int handed_over_ = 0;  ///< steps of the item that a team is to go on with
 };
 
 /// Keeps what happened to the items.

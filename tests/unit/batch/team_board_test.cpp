@@ -3,43 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <map>
 #include <memory>
+
+#include "test_mailbox.h"
 
 namespace wan::batch {
 namespace {
 
+using test::Post;
+using test::TestMailbox;
 using ::testing::ElementsAre;
-
-/// Letters between the ranks of one test, in memory.
-class Post {
- public:
-  std::map<int, std::deque<comm::Mailbox::Letter>> letters;
-};
-
-class TestMailbox final : public comm::Mailbox {
- public:
-  TestMailbox(Post& post, int rank, int size) : post_(post), rank_(rank), size_(size) {}
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  void send(int to, std::span<const std::byte> bytes) override {
-    ASSERT_LT(to, size_);
-    ASSERT_LE(bytes.size(), max_letter_bytes);
-    post_.letters[to].push_back({.from = rank_, .bytes = {bytes.begin(), bytes.end()}});
-  }
-  std::optional<Letter> receive() override {
-    auto& mine = post_.letters[rank_];
-    if (mine.empty()) return std::nullopt;
-    Letter letter = mine.front();
-    mine.pop_front();
-    return letter;
-  }
-
- private:
-  Post& post_;
-  int rank_;
-  int size_;
-};
 
 /// The leaders of `groups` groups of two ranks.
 class Leaders {

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <c10/core/CPUAllocator.h>
+#include <c10/util/Exception.h>
+
+#include <cstdint>
+
+namespace wan::test {
+
+/// The CPU's memory, of which a certain allocation is refused.
+class ScarceMemory final : public c10::Allocator {
+ public:
+  ScarceMemory() : real_(c10::GetCPUAllocator()) { c10::SetCPUAllocator(this, priority); }
+  ScarceMemory(const ScarceMemory&) = delete;
+  ScarceMemory& operator=(const ScarceMemory&) = delete;
+  ~ScarceMemory() override { c10::SetCPUAllocator(real_, priority); }
+
+  c10::DataPtr allocate(std::size_t bytes) override {
+    const std::int64_t number = is_counting_ ? allocations_++ : -1;
+    TORCH_CHECK_WITH(OutOfMemoryError, number < 0 || number != refused_, "there is no memory, says the test");
+    return real_->allocate(bytes);
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return real_->raw_deleter(); }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override {
+    real_->copy_data(to, from, bytes);
+  }
+
+  /// From now on allocations count, and the one of this number is refused; -1: none.
+  void begin(std::int64_t refused) {
+    allocations_ = 0;
+    refused_ = refused;
+    is_counting_ = true;
+  }
+  void end() { is_counting_ = false; }
+  std::int64_t allocations() const { return allocations_; }
+
+ private:
+  static constexpr std::uint8_t priority = 100;
+  c10::Allocator* real_;
+  bool is_counting_ = false;
+  std::int64_t allocations_ = 0;
+  std::int64_t refused_ = -1;
+};
+
+}  // namespace wan::test
