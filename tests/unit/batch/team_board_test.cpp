@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 
 #include "test_mailbox.h"
@@ -92,8 +93,8 @@ TEST(TeamBoardTest, AGroupAloneNeedsNobody) {
 
 TEST(TeamBoardTest, TheFirstPlacesLieFarApart) {
   Leaders leaders(8);
-  std::vector<int> places;
-  for (int group = 0; group < 8; ++group) places.push_back(leaders[group].place_in_spread());
+  std::array<int, 8> places{};
+  for (int group = 0; group < 8; ++group) places.at(group) = leaders[group].place_in_spread();
   EXPECT_THAT(places, ElementsAre(0, 4, 2, 6, 1, 5, 3, 7));
 }
 
