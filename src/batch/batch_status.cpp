@@ -182,7 +182,7 @@ std::optional<double> time_left_s(const BatchStatus& status) {
   double rate = status.last_hour_items_per_hour;
   if (rate <= 0) rate = status.overall_items_per_hour;
   if (rate <= 0) rate = rate_of_steps(status.workers);
-  double items = static_cast<double>(status.open() + status.running);
+  auto items = static_cast<double>(status.open() + status.running);
   for (const WorkerStatus& worker : status.workers) {
     if (worker.is_alive && worker.steps > 0) items -= static_cast<double>(worker.step) / worker.steps;
   }

@@ -197,7 +197,7 @@ std::unique_ptr<Communicator> make_nccl_group(Communicator& parent, std::span<co
                          .rank = meeting->rank(),
                          .world_ranks = gather_world_ranks(*meeting),
                          .key = invitation.key};
-  NcclCommHandle comm = connect(invitation.id, identity, options);
+  NcclCommHandle comm = connect(invitation.id, identity, *meeting, options);
   return std::make_unique<NcclCommunicator>(
       std::make_shared<NcclGroup>(std::move(comm), std::move(identity), options));
 }

@@ -49,7 +49,8 @@ struct NcclOptions {
 /// Destroying the group waits for its calls to finish on the device; it must happen on all ranks alike. While
 /// an exception unwinds, or after a ticket was let go, it aborts the group instead.
 ///
-/// Throws Error with NCCL's or CUDA's message, or if the ranks do not connect in time.
+/// Throws Error with NCCL's or CUDA's message, or if the ranks do not connect in time; on all ranks of the
+/// group alike where it is the connecting that fails.
 std::unique_ptr<Communicator> make_nccl_group(Communicator& parent, std::span<const int> members,
                                               std::string name, const NcclOptions& options);
 

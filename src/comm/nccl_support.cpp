@@ -1,14 +1,20 @@
 #include "comm/nccl_support.h"
 
+#include <array>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <future>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include "comm/cuda_support.h"
+#include "comm/first_message.h"
 #include "core/check.h"
+#include "core/clock.h"
 
 namespace wan::comm {
 
@@ -62,35 +68,89 @@ Connection connect_blocking(const ncclUniqueId& id, int ranks, int rank, int dev
   return made;
 }
 
+/// This rank's way into an NCCL group. A communicator that NCCL calls non-blocking could be polled for it,
+/// but stays so for ever: NCCL then starts a thread for every single collective, and the caller has to wait
+/// for that thread before it may record an event. Instead a thread of our own blocks, once.
+class Connecting {
+ public:
+  Connecting(const ncclUniqueId& id, const GroupIdentity& identity, const NcclOptions& options)
+      : where_(identity.describe_rank()), timeout_s_(options.init_timeout_s) {
+    check_cuda(cudaGetDevice(&device_), "cudaGetDevice", "for " + where_);
+    std::packaged_task<Connection()> task(
+        [id, device = device_, ranks = identity.size(), rank = identity.rank, options] {
+          return connect_blocking(id, ranks, rank, device, options);
+        });
+    result_ = task.get_future();
+    thread_ = std::thread(std::move(task));
+  }
+  Connecting(const Connecting&) = delete;
+  Connecting& operator=(const Connecting&) = delete;
+  /// A thread that still waits for the others is left to itself, as the program is about to end. What it uses
+  /// must not be torn down under it then: the process ends without the destructors of static objects.
+  ~Connecting() {
+    if (!thread_.joinable()) return;
+    thread_.detach();
+    on_exit(
+        [](int status, void* /*nothing*/) {
+          std::fflush(nullptr);
+          std::_Exit(status);
+        },
+        nullptr);
+  }
+
+  /// Looks for `seconds` whether the thread has come to an end.
+  void look(double seconds) {
+    if (problem_ || !thread_.joinable()) return;
+    if (result_.wait_for(std::chrono::duration<double>(seconds)) == std::future_status::ready) {
+      thread_.join();
+      const Connection made = result_.get();
+      if (made.error.empty()) {
+        comm_.emplace(made.comm);
+      } else {
+        problem_ =
+            fmt::format("{}: ncclCommInitRankConfig on device {} failed: {}", where_, device_, made.error);
+      }
+    } else if (watch_.elapsed_s() > timeout_s_) {
+      problem_ = fmt::format(
+          "{}: ncclCommInitRankConfig on device {} timed out after {:g} s. All ranks of the group had met "
+          "over "
+          "MPI just before: one hangs since, or NCCL finds no way between them; NCCL_DEBUG=INFO shows which",
+          where_, device_, timeout_s_);
+    }
+  }
+  bool is_under_way() const { return thread_.joinable(); }
+  const std::optional<std::string>& problem() const { return problem_; }
+  NcclCommHandle take() { return std::move(*comm_); }
+
+ private:
+  std::string where_;
+  double timeout_s_;
+  int device_ = 0;
+  Stopwatch watch_;
+  std::future<Connection> result_;
+  std::thread thread_;
+  std::optional<std::string> problem_;
+  std::optional<NcclCommHandle> comm_;
+};
+
+constexpr double look_s = 0.02;
+
 }  // namespace
 
-// A communicator that NCCL calls non-blocking could be polled here, but stays so for ever: NCCL then starts a
-// thread for every single collective, and the caller has to wait for that thread before it may record an
-// event. Instead a thread of our own blocks, once. If it has to be given up, it is left to itself: the
-// program is about to end.
-NcclCommHandle connect(const ncclUniqueId& id, const GroupIdentity& identity, const NcclOptions& options) {
-  const double timeout_s = options.init_timeout_s;
-  int device = 0;
-  check_cuda(cudaGetDevice(&device), "cudaGetDevice", fmt::format("for {}", identity.describe_rank()));
-  std::packaged_task<Connection()> task([id, device, ranks = identity.size(), rank = identity.rank, options] {
-    return connect_blocking(id, ranks, rank, device, options);
-  });
-  std::future<Connection> result = task.get_future();
-  std::thread thread(std::move(task));
-  if (result.wait_for(std::chrono::duration<double>(timeout_s)) != std::future_status::ready) {
-    thread.detach();
-    fail(
-        "{}: ncclCommInitRankConfig on device {} timed out after {:g} s. All ranks of the group had met over "
-        "MPI just before: one has died or hangs since, or NCCL finds no way between them; NCCL_DEBUG=INFO "
-        "shows which",
-        identity.describe_rank(), device, timeout_s);
+// Inside NCCL the others would wait for a rank that failed until the time is up, and then name themselves.
+// So the ranks tell each other over MPI, on their main threads, how far they are.
+NcclCommHandle connect(const ncclUniqueId& id, const GroupIdentity& identity, Communicator& meeting,
+                       const NcclOptions& options) {
+  Connecting connecting(id, identity, options);
+  while (true) {
+    connecting.look(look_s);
+    std::array<std::int64_t, 2> ranks{connecting.is_under_way() ? 1 : 0, connecting.problem() ? 1 : 0};
+    meeting.all_reduce(std::span<std::int64_t>(ranks), ReduceOp::sum).wait();
+    if (ranks[1] > 0) break;
+    if (ranks[0] == 0) return connecting.take();
   }
-  thread.join();
-  const Connection made = result.get();
-  if (!made.error.empty()) {
-    fail("{}: ncclCommInitRankConfig on device {} failed: {}", identity.describe_rank(), device, made.error);
-  }
-  return NcclCommHandle(made.comm);
+  const auto first = first_message(meeting, connecting.problem());
+  fail("{}", first->text);
 }
 
 }  // namespace wan::comm

@@ -38,8 +38,10 @@ class NcclCommHandle {
   ncclComm_t comm_ = nullptr;
 };
 
-/// Connects this rank, on the current device, with the others of its group, which were given the same `id`.
-/// Throws Error, also if that takes longer than `timeout_s` seconds.
-NcclCommHandle connect(const ncclUniqueId& id, const GroupIdentity& identity, const NcclOptions& options);
+/// Connects this rank, on the current device, with the others of its group, which were given the same `id`;
+/// `meeting` is the same group over MPI. Throws Error on all ranks alike, with what the lowest one that
+/// failed says, also if that takes longer than `options.init_timeout_s`.
+NcclCommHandle connect(const ncclUniqueId& id, const GroupIdentity& identity, Communicator& meeting,
+                       const NcclOptions& options);
 
 }  // namespace wan::comm

@@ -6,10 +6,13 @@
 //   WAN_FAKE_DRIVER=12020  the driver is older than the runtime
 //   WAN_FAKE_SMALL_RANK=R  the GPU of rank R (OMPI_COMM_WORLD_RANK) has half its memory
 //   WAN_FAKE_NO_PEERS=1    no GPU reaches the memory of another
+//   WAN_FAKE_NCCL_FAILS=R  NCCL fails on rank R, and waits on the others
 //
 // Everything else goes to the real runtime.
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
+#include <nccl.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -114,6 +117,16 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
     return next<decltype(cudaDeviceCanAccessPeer)>("cudaDeviceCanAccessPeer")(can, device, peer);
   *can = none ? 0 : 1;
   return cudaSuccess;
+}
+
+ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank,
+                                    ncclConfig_t* config) {
+  const std::optional<int> failing = setting("WAN_FAKE_NCCL_FAILS");
+  if (!failing) {
+    return next<decltype(ncclCommInitRankConfig)>("ncclCommInitRankConfig")(comm, ranks, id, rank, config);
+  }
+  while (failing != setting("OMPI_COMM_WORLD_RANK")) ::pause();
+  return ncclSystemError;
 }
 
 }  // extern "C"

@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import unittest
 from pathlib import Path
 
@@ -100,6 +101,13 @@ class Played(RefusalCase):
         # NCCL brings a runtime of its own, to which nobody plays GPUs.
         self.refuse_played("NCCL cannot be initialised: ", "ncclCommInitRankConfig on device 0 failed", "NCCL_DEBUG", ranks=2,
                            WAN_FAKE_GPUS=2)
+
+    def test_nccl_fails_on_one_rank(self):
+        # Inside NCCL the other one waits for it.
+        began = time.monotonic()
+        self.refuse_played("NCCL cannot be initialised: ", "rank 1", "ncclCommInitRankConfig on device 1 failed: unhandled system error",
+                           ranks=2, WAN_FAKE_GPUS=2, WAN_FAKE_NCCL_FAILS=1)
+        self.assertLess(time.monotonic() - began, 60)
 
 
 class Real(RefusalCase):
