@@ -99,6 +99,7 @@ void ItemControl::on_state(int steps_done) {
                      .steps_done = steps_done,
                      .seconds = item_.seconds(),
                      .gpu_seconds = context_.on_gpu ? item_.gpu_seconds(ranks_) : 0,
+                     .energy_j = item_.energy_j(),
                      .resumed_at = item_.resumed_at(),
                      .origin = item_.origin});
     steps_saved_ = steps_done;

@@ -26,6 +26,7 @@ struct ItemInHand {
   // The work of this run on it, in parts: teams of groups may join.
   std::map<std::string, double> phase_s = {};  ///< of all parts
   double rank_seconds = 0;                     ///< of the parts that have ended
+  double part_energy_j = 0;                    ///< of all parts; NaN if unknown
   Stopwatch watch = {};                        ///< since this run began with it
   Stopwatch part_watch = {};                   ///< since the current part began
   int width = 1;                               ///< groups that work on the current part
@@ -36,6 +37,7 @@ struct ItemInHand {
   double gpu_seconds(int ranks) const {
     return (before ? before->gpu_seconds : 0) + rank_seconds + part_watch.elapsed_s() * ranks;
   }
+  double energy_j() const { return (before ? before->energy_j : 0) + part_energy_j; }
   /// Steps at which this and earlier runs went on from a saved state.
   std::vector<int> resumed_at() const;
 };

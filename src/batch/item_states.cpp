@@ -1,6 +1,7 @@
 #include "batch/item_states.h"
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "batch/text.h"
@@ -34,6 +35,13 @@ bool is_state_file(std::string_view name, std::string_view id) {
   return is_number(name.substr(0, dot)) && is_token(token);
 }
 
+/// NaN if it is not known: the record says so by null, and one of an earlier version says nothing.
+double read_energy_j(const json& fields) {
+  const auto energy_wh = fields.find("energy_wh");
+  if (energy_wh == fields.end() || energy_wh->is_null()) return std::numeric_limits<double>::quiet_NaN();
+  return energy_wh->get<double>() * joules_per_wh;
+}
+
 }  // namespace
 
 std::filesystem::path ItemStates::record(std::string_view id) const {
@@ -55,6 +63,7 @@ void ItemStates::publish(std::string_view id, std::string_view token, const NewS
               {"steps_done", state.steps_done},
               {"seconds", state.seconds},
               {"gpu_seconds", state.gpu_seconds},
+              {"energy_wh", state.energy_j / joules_per_wh},
               {"resumed_at_steps", state.resumed_at},
               {"state", {{"file", name}, {"bytes", *size}, {"sha256", sha256_file_hex(from)}}}};
   add_origin(fields, state.origin);
@@ -83,6 +92,7 @@ std::optional<StoredState> ItemStates::find(std::string_view id, const Parameter
         .steps_done = fields.at("steps_done"),
         .seconds = fields.at("seconds"),
         .gpu_seconds = fields.at("gpu_seconds"),
+        .energy_j = read_energy_j(fields),
         .resumed_at = fields.at("resumed_at_steps"),
         .automatic_seed = std::nullopt,
         .run = fields.at("run"),

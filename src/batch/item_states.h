@@ -22,6 +22,7 @@ struct StoredState {
   int steps_done = 0;
   double seconds = 0;                          ///< that went into them, of all runs
   double gpu_seconds = 0;                      ///< likewise
+  double energy_j = 0;                         ///< of its GPUs, likewise; NaN if unknown
   std::vector<int> resumed_at;                 ///< steps at which earlier runs took the item up
   std::optional<std::int64_t> automatic_seed;  ///< the seed, if it was not given by the user
   std::string run;                             ///< that saved it
@@ -36,6 +37,7 @@ struct NewState {
   int steps_done = 0;
   double seconds = 0;
   double gpu_seconds = 0;
+  double energy_j = 0;  ///< NaN if unknown
   std::vector<int> resumed_at;
   const Origin& origin;
 };

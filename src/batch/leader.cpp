@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "batch/energy_meter.h"
 #include "batch/text.h"
 #include "core/check.h"
 #include "core/checksum.h"
@@ -272,8 +273,10 @@ void Leader::go_back_to_saved(ItemInHand& item) {
   if (!saved || !saved->answers_request || saved->run != context_.origin.run) return;
   saved->seconds = item.seconds();  // what was lost since it was saved counts too
   saved->gpu_seconds = item.gpu_seconds(0);
+  saved->energy_j = item.energy_j();
   item.watch = Stopwatch();
   item.rank_seconds = 0;
+  item.part_energy_j = 0;
   item.before = std::move(saved);
 }
 
@@ -315,9 +318,10 @@ RequestReport Leader::compute_part(ItemInHand& item, const Order& order, const O
                                    ItemControl& control) {
   item.part_watch = Stopwatch();
   item.width = static_cast<int>(order.width);
+  EnergyMeter meter(observer_, item.part_energy_j);
   send(order);
   try {
-    RequestReport report = engine_.run(item.parameters.request, outputs, observer_, control, order.team());
+    RequestReport report = engine_.run(item.parameters.request, outputs, meter, control, order.team());
     group_is_waiting_ = true;
     item.rank_seconds += item.part_watch.elapsed_s() * group_.size() * item.width;
     for (const auto& [phase, seconds] : report.phase_s) item.phase_s[phase] += seconds;
@@ -358,6 +362,7 @@ void Leader::publish(const ItemInHand& item, const RequestReport& report) {
     if (context_.save_latents) sidecar.latents = publish_output(item, temporary.latents, folder.latents(id));
     sidecar.seconds = seconds;
     sidecar.gpu_seconds = context_.on_gpu ? item.gpu_seconds(0) : 0;
+    sidecar.energy_j = item.energy_j();
     sidecar.resumed_at = item.resumed_at();
     sidecar.origin = item.origin;
     remove_file(folder.failure(id));  // first: a run killed in between leaves no item both done and failed

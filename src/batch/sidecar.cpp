@@ -142,6 +142,7 @@ std::string to_json_text(const Sidecar& sidecar) {
               {"frames", report.frames},
               {"seconds", sidecar.seconds},
               {"gpu_seconds", sidecar.gpu_seconds},
+              {"energy_wh", sidecar.energy_j > 0 ? json(sidecar.energy_j / joules_per_wh) : json()},
               {"phase_seconds", report.phase_s},
               {"median_step_s", report.median_step_s},
               {"layout", report.layout},

@@ -13,6 +13,8 @@
 
 namespace wan::batch {
 
+inline constexpr double joules_per_wh = 3600;
+
 /// A file as it was published.
 struct OutputFile {
   std::uint64_t bytes = 0;
@@ -57,6 +59,7 @@ struct Sidecar {
   std::optional<OutputFile> latents;
   double seconds = 0;           ///< of all runs that the item was with
   double gpu_seconds = 0;       ///< likewise
+  double energy_j = 0;          ///< of its GPUs, likewise; 0 or NaN: unknown
   std::vector<int> resumed_at;  ///< steps at which a run went on from a saved state
   Origin origin;
 };

@@ -65,6 +65,7 @@ class StubEngine final : public Engine {
     runs.push_back(request);
     widths.push_back(team.width);
     if (on_run) on_run(request, outputs);
+    if (on_events) on_events(observer);
     RequestReport report;
     report.first_step = team.width > 1 ? handed_over_ : resumed_step(outputs);
     first_steps.push_back(report.first_step);
@@ -115,6 +116,7 @@ class StubEngine final : public Engine {
   std::vector<int> widths;       ///< of the team, for each run
   std::vector<int> first_steps;  ///< of each run
   std::function<void(const Request&, const OutputPaths&)> on_run;
+  std::function<void(Observer&)> on_events;
   std::function<void(const Request&, int step)> on_step;
 
  private:

@@ -1,0 +1,31 @@
+#include "batch/energy_meter.h"
+
+#include <algorithm>
+
+namespace wan::batch {
+
+void EnergyMeter::begin_at(double time_s) {
+  if (!begin_s_) begin_s_ = time_s;
+}
+
+void EnergyMeter::on_phase(const PhaseEvent& event) {
+  begin_at(event.start_s);
+  next_.on_phase(event);
+}
+
+void EnergyMeter::on_step(const StepEvent& event) {
+  begin_at(event.start_s);
+  next_.on_step(event);
+}
+
+void EnergyMeter::on_samples(std::span<const DeviceSample> samples) {
+  for (const DeviceSample& sample : samples) {
+    if (!begin_s_ || sample.time_s <= *begin_s_) continue;
+    double& measured_to_s = measured_to_.try_emplace(sample.rank, *begin_s_).first->second;
+    energy_j_ += sample.power_w * std::max(sample.time_s - measured_to_s, 0.0);
+    measured_to_s = std::max(sample.time_s, measured_to_s);
+  }
+  next_.on_samples(samples);
+}
+
+}  // namespace wan::batch
