@@ -213,8 +213,8 @@ void Leader::make(ItemInHand& item) {
     } else {
       publish(item, report);
     }
-  } catch (
-      const MemoryError& error) {  // not the manifest's fault, and the steps can be gone on from elsewhere
+  } catch (const MemoryError& error) {
+    // Not the manifest's fault, and the steps can be gone on from elsewhere.
     clear_away(item.row.id, token());
     record_failure(item, error);
   } catch (const ItemError& error) {

@@ -112,9 +112,8 @@ class Connecting {
       }
     } else if (watch_.elapsed_s() > timeout_s_) {
       problem_ = fmt::format(
-          "{}: ncclCommInitRankConfig on device {} timed out after {:g} s. All ranks of the group had met "
-          "over "
-          "MPI just before: one hangs since, or NCCL finds no way between them; NCCL_DEBUG=INFO shows which",
+          "{}: ncclCommInitRankConfig on device {} timed out after {:g} s. All ranks of the group meet over "
+          "MPI: NCCL finds no way between them, or hangs on one; NCCL_DEBUG=INFO shows which",
           where_, device_, timeout_s_);
     }
   }
