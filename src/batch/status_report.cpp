@@ -68,9 +68,10 @@ std::string failure_lines(const BatchStatus& status, const std::filesystem::path
                         printable(failure.message, 200));
   }
   if (text.empty()) return text;
-  if (status.failures.size() > max_lines)
+  if (status.failures.size() > max_lines) {
     text += fmt::format("  ... and {} more: see {}\n", status.failures.size() - max_lines,
                         printable((folder / "*.failed.json").string()));
+  }
   return "failed\n" + text;
 }
 
