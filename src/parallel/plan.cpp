@@ -111,8 +111,8 @@ std::int64_t text_encoder_bytes(const PlanInput& input) {
 
 /// The autoencoder's activations at the pixels of one rank's rows.
 std::int64_t vae_bytes(const PlanInput& input) {
-  constexpr std::int64_t pixels_per_token = 16 * 16;
-  const std::int64_t pixels = input.tokens.rows * input.tokens.columns * pixels_per_token;
+  constexpr std::int64_t pixels_per_token = 256;  // 16 x 16
+  const std::int64_t pixels = pixels_per_token * input.tokens.rows * input.tokens.columns;
   return pixels / input.grid.group_size * vae_bytes_per_pixel;
 }
 
