@@ -1,8 +1,15 @@
 #include "batch/energy_meter.h"
 
 #include <algorithm>
+#include <iterator>
+#include <limits>
 
 namespace wan::batch {
+namespace {
+
+constexpr double least_sampled_s = 1;  // several sample periods
+
+}  // namespace
 
 void EnergyMeter::begin_at(double time_s) {
   if (!begin_s_) begin_s_ = time_s;
@@ -26,6 +33,11 @@ void EnergyMeter::on_samples(std::span<const DeviceSample> samples) {
     measured_to_s = std::max(sample.time_s, measured_to_s);
   }
   next_.on_samples(samples);
+}
+
+void EnergyMeter::end(int ranks, double wall_s) {
+  const bool is_complete = std::ssize(measured_to_) >= ranks || wall_s < least_sampled_s;
+  if (!is_complete) energy_j_ = std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace wan::batch

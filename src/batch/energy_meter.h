@@ -20,6 +20,10 @@ class EnergyMeter final : public Observer {
   void on_step(const StepEvent& event) override;
   void on_samples(std::span<const DeviceSample> samples) override;
 
+  /// After work of `wall_s` seconds on `ranks` GPUs: the energy is unknown if one of them was never sampled,
+  /// as where there is no management library. Of work too short for samples nothing is asked.
+  void end(int ranks, double wall_s);
+
  private:
   void begin_at(double time_s);
 

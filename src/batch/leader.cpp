@@ -319,11 +319,16 @@ RequestReport Leader::compute_part(ItemInHand& item, const Order& order, const O
   item.part_watch = Stopwatch();
   item.width = static_cast<int>(order.width);
   EnergyMeter meter(observer_, item.part_energy_j);
+  const int ranks = group_.size() * item.width;
+  const auto end_metering = [&] {
+    if (context_.on_gpu) meter.end(ranks, item.part_watch.elapsed_s());
+  };
   send(order);
   try {
     RequestReport report = engine_.run(item.parameters.request, outputs, meter, control, order.team());
     group_is_waiting_ = true;
-    item.rank_seconds += item.part_watch.elapsed_s() * group_.size() * item.width;
+    end_metering();
+    item.rank_seconds += item.part_watch.elapsed_s() * ranks;
     for (const auto& [phase, seconds] : report.phase_s) item.phase_s[phase] += seconds;
     if (const auto decode = report.phase_s.find("decode"); decode != report.phase_s.end()) {
       tools_.clock.took_ending(decode->second);
@@ -331,6 +336,7 @@ RequestReport Leader::compute_part(ItemInHand& item, const Order& order, const O
     return report;
   } catch (const ItemError&) {
     group_is_waiting_ = true;  // thrown on every rank alike
+    end_metering();
     throw;
   }
 }

@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include "batch/energy_meter.h"
 #include "runner_fixture.h"
@@ -56,6 +58,19 @@ TEST(EnergyMeter, APowerThatIsUnknownMakesTheEnergyUnknown) {
   EXPECT_TRUE(std::isnan(energy_j));
 }
 
+TEST(EnergyMeter, AGpuThatIsNeverSampledMakesTheEnergyUnknown) {
+  Counter counter;
+  double energy_j = 0;
+  EnergyMeter meter(counter, energy_j);
+  begin(meter, 0);
+  meter.end(2, 0.1);  // too short to tell
+  meter.on_samples(std::vector{sample(1, 0, 100)});
+  meter.end(1, 1);
+  EXPECT_EQ(energy_j, 100);
+  meter.end(2, 1);
+  EXPECT_TRUE(std::isnan(energy_j));
+}
+
 /// Items whose GPU takes `power_w` for two hours per attempt, into their records.
 class EnergyOfItems : public ::testing::Test {
  protected:
@@ -63,8 +78,11 @@ class EnergyOfItems : public ::testing::Test {
     RunContext context = test::context_for(dir_ / "out", name);
     int steps = 0;
     context.stop_requested = [&] { return stops && steps >= 2; };
+    context.on_gpu = on_gpu_;
     test::StubEngine engine;
-    engine.on_step = [&](const Request&, int) { ++steps; };
+    engine.on_step = [&](const Request&, int) {
+      if (steps++ == 0) std::this_thread::sleep_for(first_step_);
+    };
     if (power_w != 0) {
       engine.on_events = [&](Observer& observer) {
         begin(observer, 3600);
@@ -82,6 +100,8 @@ class EnergyOfItems : public ::testing::Test {
   }
 
   wan::test::TempDir dir_;
+  bool on_gpu_ = false;
+  std::chrono::milliseconds first_step_{0};
 };
 
 TEST_F(EnergyOfItems, IsThatOfAllRunsThatTheyWereWith) {
@@ -93,6 +113,14 @@ TEST_F(EnergyOfItems, IsThatOfAllRunsThatTheyWereWith) {
 TEST_F(EnergyOfItems, IsNullIfAnyRunDoesNotKnowIt) {
   run("run-1", unknown, true);
   run("run-2", 300, false);
+  EXPECT_TRUE(energy().is_null());
+}
+
+TEST_F(EnergyOfItems, IsNullIfARunOnGpusHeardNoSamples) {
+  on_gpu_ = true;
+  first_step_ = std::chrono::milliseconds(1100);
+  run("run-1", 500, true);
+  run("run-2", 0, false);
   EXPECT_TRUE(energy().is_null());
 }
 
