@@ -1,15 +1,11 @@
 #include "batch/leader.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <thread>
 
 #include "batch/energy_meter.h"
 #include "batch/text.h"
 #include "core/check.h"
-#include "core/checksum.h"
-#include "core/file.h"
 #include "core/log.h"
 
 namespace wan::batch {
@@ -18,13 +14,6 @@ namespace {
 constexpr std::chrono::milliseconds idle_nap{5};
 constexpr std::chrono::milliseconds turn{50};  // in which a group looks for an item and claims it
 
-/// Asked when a file is complete under its hidden name and before it gets its final one. An owner that slept
-/// in between either sees here that it was followed, or finds the hidden file removed by its follower.
-void require_claim(const ItemInHand& item) {
-  if (item.claim.is_held()) return;
-  fail("another process took this item over, as this one was silent for too long");
-}
-
 /// What the engine found wrong with a value of a row, with the value's place in the manifest.
 ItemError with_place(const ItemInHand& item, const ItemError& error, const RunContext& context) {
   if (item.row.error || (error.stage() != "image" && error.stage() != "text")) return error;
@@ -32,16 +21,6 @@ ItemError with_place(const ItemInHand& item, const ItemError& error, const RunCo
   if (!place) return error;
   return {error.stage(), fmt::format("{}:{}:{}: {}", printable(context.origin.manifest), place->line,
                                      place->column, error.what())};
-}
-
-OutputFile publish_output(const ItemInHand& item, const std::filesystem::path& from,
-                          const std::filesystem::path& to) {
-  const auto size = plain_file_size(from);
-  if (!size || *size == 0) fail("the engine left no output in {}", from.string());
-  OutputFile file{.bytes = *size, .sha256 = sha256_file_hex(from)};
-  require_claim(item);
-  publish_file(from, to);
-  return file;
 }
 
 }  // namespace
@@ -59,21 +38,27 @@ Leader::Leader(Engine& engine, comm::Communicator& group, std::span<const Manife
              .clock = StopClock({.is_signalled = context.stop_requested,
                                  .elapsed_s = context.elapsed_s,
                                  .time_limit_s = context.time_limit_s}),
-             .teams = teams} {
-  for (std::size_t row = 0; row < rows.size(); ++row) queue_.push_back(row);
-}
+             .teams = teams},
+      queue_(rows, context, engine.task(), tools_.claims),
+      results_(context, observer, tools_.claims.owner().token) {}
 
 GroupCounts Leader::run() {
   let_others_choose_first();
-  while (auto item = next()) {
-    observer_.on_item_start({.request = item->parameters.request,
-                             .row = item->row.index,
-                             .settled = std::ssize(rows_) - std::ssize(queue_) - 1,
+  const auto stops = [this] {
+    if (!is_stopping()) return false;
+    counts_.stopped = true;
+    return true;
+  };
+  while (auto claimed = queue_.next(stops)) {
+    ItemInHand item = begin(std::move(*claimed));
+    observer_.on_item_start({.request = item.parameters.request,
+                             .row = item.row.index,
+                             .settled = queue_.seen() - 1,
                              .rows = std::ssize(rows_)});
-    make(*item);
+    make(item);
     tools_.claims.show_progress(std::nullopt);
   }
-  for (const std::string& id : still_held_) release_of_dead(id);
+  queue_.release_left_over();
   help();
   return counts_;
 }
@@ -100,87 +85,13 @@ bool Leader::is_stopping() {
   return counts_.stopped || tools_.clock.is_too_late_for_item();
 }
 
-void Leader::clear_away(const std::string& id, const std::string& token) const {
-  context_.folder.remove_temporaries(id, token);
-  states_.remove_temporary(id, token);
-}
-
-/// Claims the row if it still needs doing.
-std::optional<Claim> Leader::try_row(const ManifestRow& row, bool& is_settled, bool& is_undecided,
-                                     ItemState& state) {
-  // Content is read once per job: each group looks after its share of the rows.
-  const bool by_content = row.index % context_.group_count == context_.group_index;
-  state = look_up(row, context_, engine_.task(), by_content);
-  is_settled = state.status != ItemStatus::open;
-  if (is_settled) {
-    if (std::ranges::binary_search(tools_.claims.held_at_start(), row.id) && !release_of_dead(row.id)) {
-      still_held_.push_back(row.id);
-    }
-    return std::nullopt;
-  }
-  ClaimAttempt attempt = tools_.claims.try_claim(row.id);
-  is_undecided = attempt.outcome == ClaimAttempt::Outcome::undecided;
-  if (!attempt.claim) return std::nullopt;
-  clear_after_dead(*attempt.claim);
-  // Its last owner may have finished it between the look and the claim.
-  state = look_up(row, context_, engine_.task(), by_content);
-  is_settled = state.status != ItemStatus::open;
-  if (is_settled) return std::nullopt;
-  return std::move(attempt.claim);
-}
-
-/// What the owners before this one left of an item under hidden names.
-void Leader::clear_after_dead(const Claim& claim) const {
-  for (const std::string& token : claim.dead_tokens()) {
-    clear_away(claim.id(), token);
-    if (context_.log != nullptr) context_.log->detail("{}: taken over from an owner that died", claim.id());
-  }
-}
-
-/// An owner that died between an item's last file and the release leaves a claim that nobody else looks at.
-/// False if it is not known yet whether the owner is alive.
-bool Leader::release_of_dead(const std::string& id) {
-  const ClaimAttempt attempt = tools_.claims.try_claim(id);
-  if (attempt.claim) clear_after_dead(*attempt.claim);
-  return attempt.outcome != ClaimAttempt::Outcome::undecided;
-}
-
-std::optional<ItemInHand> Leader::next() {
-  std::size_t in_vain = 0;  // rows tried since the last one that was settled
-  bool some_undecided = false;
-  while (!queue_.empty()) {
-    if (is_stopping()) {
-      counts_.stopped = true;
-      return std::nullopt;
-    }
-    if (in_vain == queue_.size()) {
-      if (!some_undecided) return std::nullopt;  // every one is in the hands of an owner that is alive
-      in_vain = 0;
-      some_undecided = false;
-      std::this_thread::sleep_for(std::max(context_.timing.heartbeat / 4, std::chrono::milliseconds(1)));
-    }
-    const std::size_t index = queue_.front();
-    queue_.pop_front();
-    bool is_settled = false;
-    bool is_undecided = false;
-    ItemState state;
-    if (auto claim = try_row(rows_[index], is_settled, is_undecided, state)) {
-      return begin(rows_[index], std::move(*claim), state);
-    }
-    if (is_settled) {
-      in_vain = 0;
-      continue;
-    }
-    queue_.push_back(index);
-    some_undecided = some_undecided || is_undecided;
-    ++in_vain;
-  }
-  return std::nullopt;
-}
-
-ItemInHand Leader::begin(const ManifestRow& row, Claim claim, const ItemState& state) {
-  ItemInHand item{
-      .row = row, .claim = std::move(claim), .parameters = {}, .origin = context_.origin, .before = {}};
+ItemInHand Leader::begin(ClaimedRow claimed) {
+  const auto& [row, claim, state] = claimed;
+  ItemInHand item{.row = row,
+                  .claim = std::move(claimed.claim),
+                  .parameters = {},
+                  .origin = context_.origin,
+                  .before = {}};
   item.origin.line = row.line;
   item.origin.started = utc_now();
   item.origin.ranks = group_.size();
@@ -209,28 +120,38 @@ void Leader::make(ItemInHand& item) {
       // Not for the limit's sake: this rank or another one of the group was told to stop.
       const StopClock& clock = tools_.clock;
       if (!clock.is_too_late_for_step() && !clock.is_too_late_for_ending()) tools_.clock.ask();
-      put_aside(item);
+      clear_away(item);
+      counts_.stopped = true;
+      results_.put_aside(item);
     } else {
-      publish(item, report);
+      results_.publish(item, report);
+      ++counts_.made;
     }
   } catch (const MemoryError& error) {
     // Not the manifest's fault, and the steps can be gone on from elsewhere.
-    clear_away(item.row.id, token());
+    clear_away(item);
     record_failure(item, error);
   } catch (const ItemError& error) {
-    clear_away(item.row.id, token());
+    clear_away(item);
     record_failure(item, with_place(item, error, context_));
     // What went wrong in the steps would go wrong again; what came after them can be tried again from there.
     if (error.stage() == "denoise" && item.claim.is_held()) states_.remove(item.row.id);
   } catch (...) {
     // The run ends here. The claim goes with the item, so nobody would look for what is left of it.
     try {
-      clear_away(item.row.id, token());
+      clear_away(item);
     } catch (const Error& second) {
       if (context_.log != nullptr) context_.log->warn("{}", second.what());
     }
     throw;
   }
+}
+
+void Leader::clear_away(const ItemInHand& item) const { queue_.clear_away(item.row.id, token()); }
+
+void Leader::record_failure(const ItemInHand& item, const ItemError& error) {
+  results_.record_failure(item, error);
+  ++counts_.failed;
 }
 
 RequestReport Leader::compute(ItemInHand& item) {
@@ -239,7 +160,7 @@ RequestReport Leader::compute(ItemInHand& item) {
     try {
       return compute_once(item);
     } catch (const MemoryError& shortage) {
-      clear_away(item.row.id, token());
+      clear_away(item);
       if (!change_for_less_memory(item, shortage)) throw;
       go_back_to_saved(item);
     }
@@ -339,100 +260,6 @@ RequestReport Leader::compute_part(ItemInHand& item, const Order& order, const O
     end_metering();
     throw;
   }
-}
-
-/// Comes last: with the sidecar the item is done.
-void Leader::publish_sidecar(const ItemInHand& item, const Sidecar& sidecar) const {
-  const OutputFolder& folder = context_.folder;
-  const std::filesystem::path path = folder.sidecar(item.row.id);
-  try {
-    folder.publish_text(path, to_json_text(sidecar), token(), [&] { require_claim(item); });
-  } catch (const Error&) {
-    // It may have its name and not be safe on disk; an older one would speak of another video.
-    if (item.claim.is_held()) ::unlink(path.c_str());
-    throw;
-  }
-}
-
-void Leader::publish(const ItemInHand& item, const RequestReport& report) {
-  const OutputFolder& folder = context_.folder;
-  const std::string& id = item.row.id;
-  const double seconds = item.seconds();
-  try {
-    const OutputPaths temporary = folder.temporary_outputs(id, token(), context_.save_latents);
-    Sidecar sidecar;
-    sidecar.parameters = item.parameters;
-    sidecar.report = report;
-    sidecar.report.phase_s = item.phase_s;
-    sidecar.video = publish_output(item, temporary.video, folder.video(id));
-    if (context_.save_latents) sidecar.latents = publish_output(item, temporary.latents, folder.latents(id));
-    sidecar.seconds = seconds;
-    sidecar.gpu_seconds = context_.on_gpu ? item.gpu_seconds(0) : 0;
-    sidecar.energy_j = item.energy_j();
-    sidecar.resumed_at = item.resumed_at();
-    sidecar.origin = item.origin;
-    remove_file(folder.failure(id));  // first: a run killed in between leaves no item both done and failed
-    publish_sidecar(item, sidecar);
-  } catch (const Error& error) {
-    throw ItemError("write", error.what());
-  }
-  ++counts_.made;
-  try {
-    states_.remove(id);
-  } catch (const Error& error) {
-    if (context_.log != nullptr) context_.log->warn("{} is done, but: {}", id, error.what());
-  }
-  observer_.on_item_end({.id = id,
-                         .status = ItemStatus::done,
-                         .of_this_run = true,
-                         .size = report.size,
-                         .frames = report.frames,
-                         .steps = item.parameters.request.sample_steps,
-                         .seconds = seconds,
-                         .median_step_s = report.median_step_s,
-                         .stage = {},
-                         .message = {}});
-}
-
-/// The item goes on in a later run.
-void Leader::put_aside(const ItemInHand& item) {
-  clear_away(item.row.id, token());
-  counts_.stopped = true;
-  ItemOutcome outcome;
-  outcome.id = item.row.id;
-  outcome.of_this_run = true;
-  observer_.on_item_end(outcome);
-}
-
-void Leader::record_failure(const ItemInHand& item, const ItemError& error) {
-  const double seconds = item.seconds();
-  // Whoever took the item over answers for it now.
-  if (item.claim.is_held()) {
-    FailureRecord failure{.id = item.row.id,
-                          .stage = error.stage(),
-                          .message = error.what(),
-                          .parameters = {},
-                          .rank = context_.world_rank,
-                          .origin = item.origin};
-    if (!item.row.error) failure.parameters = item.parameters;
-    try {
-      context_.folder.publish_text(context_.folder.failure(item.row.id), to_json_text(failure), token(),
-                                   [&] { require_claim(item); });
-    } catch (const Error&) {
-      if (item.claim.is_held()) throw;
-    }
-  }
-  ++counts_.failed;
-  if (context_.log != nullptr)
-    context_.log->detail("{} failed ({}): {}", item.row.id, error.stage(), error.what());
-  ItemOutcome outcome;
-  outcome.id = item.row.id;
-  outcome.status = ItemStatus::failed;
-  outcome.of_this_run = true;
-  outcome.seconds = seconds;
-  outcome.stage = error.stage();
-  outcome.message = error.what();
-  observer_.on_item_end(outcome);
 }
 
 /// No item is left for this group: it lends a hand where it is asked to.

@@ -1,10 +1,10 @@
 #pragma once
 
-#include <deque>
-#include <optional>
 #include <span>
 
 #include "batch/item_control.h"
+#include "batch/item_queue.h"
+#include "batch/item_results.h"
 #include "batch/item_states.h"
 #include "batch/observer.h"
 #include "batch/order.h"
@@ -26,12 +26,7 @@ class Leader {
   void send(Order order);
 
  private:
-  std::optional<ItemInHand> next();
-  std::optional<Claim> try_row(const ManifestRow& row, bool& is_settled, bool& is_undecided,
-                               ItemState& state);
-  bool release_of_dead(const std::string& id);
-  void clear_after_dead(const Claim& claim) const;
-  ItemInHand begin(const ManifestRow& row, Claim claim, const ItemState& state);
+  ItemInHand begin(ClaimedRow claimed);
   void let_others_choose_first() const;
   void make(ItemInHand& item);
   RequestReport compute(ItemInHand& item);
@@ -40,13 +35,10 @@ class Leader {
   void go_back_to_saved(ItemInHand& item);
   RequestReport compute_part(ItemInHand& item, const Order& order, const OutputPaths& outputs,
                              ItemControl& control);
-  void publish(const ItemInHand& item, const RequestReport& report);
-  void publish_sidecar(const ItemInHand& item, const Sidecar& sidecar) const;
-  void put_aside(const ItemInHand& item);
   void record_failure(const ItemInHand& item, const ItemError& error);
   void help();
   void assist(const Order& order);
-  void clear_away(const std::string& id, const std::string& token) const;
+  void clear_away(const ItemInHand& item) const;
   bool is_stopping();
   const std::string& token() const { return tools_.claims.owner().token; }
 
@@ -57,8 +49,8 @@ class Leader {
   ItemObserver& observer_;
   ItemStates states_;
   LeaderTools tools_;
-  std::deque<std::size_t> queue_;        ///< rows not known to be settled
-  std::vector<std::string> still_held_;  ///< settled rows whose claim may be a dead owner's
+  ItemQueue queue_;
+  ItemResults results_;
   GroupCounts counts_;
   bool group_is_waiting_ = true;
 };

@@ -1,40 +1,24 @@
 #include "engine/request_run.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 
 #include <algorithm>
 #include <array>
-#include <tuple>
 
-#include "checkpoint/safetensors.h"
 #include "comm/first_message.h"
 #include "core/check.h"
 #include "dit/patchify.h"
-#include "engine/image_condition.h"
-#include "gpu/device.h"
 #include "gpu/memory.h"
 #include "gpu/part_timer.h"
-#include "media/image.h"
-#include "media/video.h"
-#include "parallel/agree.h"
 #include "parallel/plan.h"
-#include "parallel/tensor_bytes.h"
 
 namespace wan::engine {
 namespace {
-
-constexpr std::int64_t latent_channels = 16;
-constexpr std::int64_t mask_channels = 4;
-constexpr int latent_stride = 8;
-constexpr int frames_per_latent = 4;
 
 constexpr const char* less_memory_hint =
     "use more ranks per group, a smaller size, fewer frames, --dit-fsdp on or --offload-model on";
 
 double gibibytes(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
-
-std::int64_t latent_frames(int frame_num) { return (frame_num - 1) / frames_per_latent + 1; }
 
 }  // namespace
 
@@ -49,8 +33,7 @@ WanEngine::Run::Run(WanEngine& engine, const Request& request, const OutputPaths
       leader_rank_(team.leader * engine.group_.group->size()),
       reporter_(team_, leader_rank_, engine.monitor_.get(), engine.run_clock_, observer) {}
 
-template <typename Work>
-void WanEngine::Run::phase(const char* name, Work&& work) {
+void WanEngine::Run::phase(const char* name, const std::function<void()>& work) {
   const double start_s = engine_.run_clock_.elapsed_s();
   const std::uint64_t sent_before = team_.sent_bytes();
   phase_ = name;
@@ -74,8 +57,7 @@ void WanEngine::Run::phase(const char* name, Work&& work) {
   reporter_.report_samples();
 }
 
-template <typename Work>
-void WanEngine::Run::with_memory(Work&& work) {
+void WanEngine::Run::with_memory(const std::function<void()>& work) {
   std::optional<std::string> shortage;
   try {
     work();
@@ -129,66 +111,6 @@ RequestReport WanEngine::Run::execute() {
   return report_;
 }
 
-void WanEngine::Run::prepare() {
-  const bool has_image = engine_.task_.kind == TaskKind::i2v;
-  if (has_image) {
-    phase("image", [this] { prepare_image(); });
-  } else {
-    size_ = request_.size;
-  }
-  phase_ = "denoise";
-  with_memory([this] { draw_noise(); });
-  restore();
-  if (input_.start.steps_done == request_.sample_steps) return;  // only decoding is left
-  phase("text", [this] { encode_texts(); });
-  require_memory();
-  if (has_image) phase("encode", [this] { with_memory([this] { encode_image(); }); });
-}
-
-void WanEngine::Run::take_over() {
-  if (leads()) {
-    WAN_CHECK(engine_.handed_over_ != nullptr, "nothing was handed over");
-    std::tie(input_, size_) = *std::exchange(engine_.handed_over_, nullptr);
-  }
-  std::array<std::int64_t, 2> sides{size_.width, size_.height};
-  group().broadcast(std::as_writable_bytes(std::span(sides)), leader_rank_).wait();
-  size_ = {.width = static_cast<int>(sides[0]), .height = static_cast<int>(sides[1])};
-  broadcast_state(group(), leader_rank_, input_.start);
-  for (at::Tensor* tensor : {&input_.condition, &input_.context, &input_.negative_context}) {
-    broadcast_tensor(group(), leader_rank_, *tensor);
-  }
-}
-
-void WanEngine::Run::encode_texts() {
-  const std::string prompt = TextStage::cleaned_prompt(request_.prompt);
-  std::vector<std::string> texts{prompt};
-  if (sample::is_guided(request_.guide_scale))
-    texts.push_back(TextStage::cleaned_prompt(request_.negative_prompt));
-  TextStage& stage = *engine_.text_;
-  with_memory([&] { stage.load_for(texts); });
-  with_memory([&] { stage.reserve_for(texts); });
-  with_memory([&] {
-    const std::vector<at::Tensor> embeddings = stage.encode(texts);
-    input_.context = embeddings.front();  // [tokens, text_dim]
-    if (embeddings.size() > 1) input_.negative_context = embeddings.back();
-  });
-}
-
-void WanEngine::Run::prepare_image() {
-  std::array<std::int64_t, 2> sides{};  // width, height
-  parallel::agree(group(), [&] {
-    if (!leads()) return;
-    const media::Image image = media::read_image(request_.image);
-    const PixelSize size = fit_to_area({.width = image.width, .height = image.height}, request_.size);
-    image_ = resize_image(image, size).contiguous();  // [3, height, width]
-    sides = {size.width, size.height};
-  });
-  group().broadcast(std::as_writable_bytes(std::span(sides)), leader_rank_).wait();
-  size_ = {.width = static_cast<int>(sides[0]), .height = static_cast<int>(sides[1])};
-  if (!leads()) image_ = at::empty({3, size_.height, size_.width}, at::kFloat);
-  group().broadcast(parallel::writable_bytes_of(image_), leader_rank_).wait();
-}
-
 /// What denoising takes on each rank beside the weights.
 std::int64_t WanEngine::Run::denoise_bytes() const {
   const bool guided = sample::is_guided(request_.guide_scale);
@@ -223,43 +145,6 @@ void WanEngine::Run::require_memory() {
         gibibytes(static_cast<std::int64_t>(engine_.options_.gpu.total_bytes)), less_memory_hint);
   }
   meet(StepAction::go_on, shortage);
-}
-
-void WanEngine::Run::draw_noise() {
-  // Every rank draws the whole noise from the same seed, so that it does not depend on the layout (spec 7.3).
-  const auto seed = static_cast<std::uint64_t>(request_.seed);
-  const bool on_gpu = request_.noise_device == NoiseDevice::cuda;
-  const at::Generator generator =
-      on_gpu ? gpu::make_generator(engine_.options_.gpu.index, seed) : at::detail::createCPUGenerator(seed);
-  input_.start.latent =
-      at::randn({latent_channels, latent_frames(request_.frame_num), size_.height / latent_stride,
-                 size_.width / latent_stride},
-                generator, on_gpu ? engine_.options_.compute.fp32() : at::TensorOptions(at::kFloat));
-}
-
-void WanEngine::Run::encode_image() {
-  const at::Tensor latent =
-      engine_.vae_->encode_image(image_, request_.frame_num, *team_.vae);  // [16, frames, height, width]
-  image_.reset();
-  const at::Tensor mask =
-      at::zeros({mask_channels, latent.size(1), latent.size(2), latent.size(3)}, latent.options());
-  mask.select(1, 0).fill_(1);
-  input_.condition = at::cat({mask, latent}, 0);  // [20, frames, height, width]
-}
-
-/// Replaces the noise by the state that the leader has, if it has one that can be used.
-void WanEngine::Run::restore() {
-  DenoiseState state;  // without steps: none
-  if (leads() && !outputs_.resume_from.empty()) {
-    try {
-      state = read_request_state(outputs_.resume_from, identity(), latent_shape(), request_.sample_steps);
-    } catch (const Error& error) {
-      control_.on_state_problem(fmt::format("{}: the state in {} cannot be used, so the item begins anew: {}",
-                                            request_.id, outputs_.resume_from.string(), error.what()));
-    }
-  }
-  broadcast_state(group(), leader_rank_, state);
-  if (state.steps_done > 0) input_.start = std::move(state);
 }
 
 /// What a state must agree in, beside the request's own values, which its keeper compares: the layout is
@@ -332,75 +217,6 @@ void WanEngine::Run::save_state(const DenoiseState& state) {
     return;
   }
   control_.on_state(state.steps_done);
-}
-
-/// If memory runs out, the steps are not to be done again.
-void WanEngine::Run::decode_or_keep() {
-  try {
-    decode_and_write();
-  } catch (const MemoryError&) {
-    if (leads() && report_.steps_done > steps_saved_) {
-      save_state({.steps_done = report_.steps_done, .latent = latent_.cpu(), .history = {}});
-    }
-    throw;
-  }
-}
-
-void WanEngine::Run::decode_and_write() {
-  std::exception_ptr
-      kept;  // the leader goes on taking part when its writer fails; all ranks hear of it at the end
-  const auto guarded = [&kept](auto&& work) {
-    if (kept) return;
-    try {
-      work();
-    } catch (const ItemError&) {
-      kept = std::current_exception();
-    }
-  };
-  std::unique_ptr<media::VideoWriter> writer;
-  if (leads()) {
-    guarded([&] {
-      writer =
-          std::make_unique<media::VideoWriter>(outputs_.video, media::VideoFormat{.width = size_.width,
-                                                                                  .height = size_.height,
-                                                                                  .fps = request_.fps,
-                                                                                  .codec = request_.codec,
-                                                                                  .crf = request_.crf});
-    });
-  }
-  std::vector<at::Tensor> saved;
-  with_memory([&] {
-    engine_.vae_->decode(
-        latent_, *team_.vae, leader_rank_,
-        [&](const at::Tensor& frames /* uint8 [frames, height, width, 3], leader only */) {
-          if (!outputs_.latents.empty()) saved.push_back(frames);
-          guarded([&] {
-            for (std::int64_t i = 0; i < frames.size(0); ++i) {
-              const at::Tensor frame = frames[i].contiguous();  // [height, width, 3]
-              writer->write_frame({frame.data_ptr<std::uint8_t>(), static_cast<std::size_t>(frame.numel())});
-            }
-          });
-        });
-  });
-  if (leads()) guarded([&] { writer->finish(); });
-  if (!saved.empty()) frames_ = at::cat(saved, 0);
-  parallel::agree(group(), kept);
-}
-
-void WanEngine::Run::save_latents() const {
-  parallel::agree(group(), [this] {
-    if (!leads()) return;
-    const at::Tensor latent = latent_.cpu().contiguous();  // [16, frames, height, width]
-    const std::array<checkpoint::TensorView, 2> tensors{{{.name = "latent",
-                                                          .dtype = checkpoint::DType::f32,
-                                                          .shape = latent.sizes().vec(),
-                                                          .bytes = parallel::bytes_of(latent)},
-                                                         {.name = "frames",
-                                                          .dtype = checkpoint::DType::u8,
-                                                          .shape = frames_.sizes().vec(),
-                                                          .bytes = parallel::bytes_of(frames_)}}};
-    checkpoint::write_safetensors(outputs_.latents, tensors);
-  });
 }
 
 }  // namespace wan::engine

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +10,14 @@
 #include "engine/wan_engine.h"
 
 namespace wan::engine {
+
+inline constexpr int latent_stride = 8;  ///< pixels per latent, in both directions
+
+/// Latent frames of a video of `frame_num` frames.
+inline std::int64_t latent_frames(int frame_num) {
+  constexpr int frames_per_latent = 4;
+  return (frame_num - 1) / frames_per_latent + 1;
+}
 
 /// One request on its way through the stages, on one rank. State lives here and nowhere else.
 ///
@@ -27,12 +36,10 @@ class WanEngine::Run : private DenoiseGate {
   bool leads() const { return group().rank() == leader_rank_; }
   at::IntArrayRef latent_shape() const { return input_.start.latent.sizes(); }
   /// Runs one phase and reports it. Collective errors pass through.
-  template <typename Work>
-  void phase(const char* name, Work&& work);
+  void phase(const char* name, const std::function<void()>& work);
   /// Does work that takes memory and ends with a meeting. The work leaves no collective undone when memory
   /// runs out, and has no other way of failing on one rank alone.
-  template <typename Work>
-  void with_memory(Work&& work);
+  void with_memory(const std::function<void()>& work);
   /// All ranks tell each other what they want and whether they had memory enough; the most urgent wish is
   /// returned to all. `shortage`: what this rank lacked. Collective.
   StepAction meet(StepAction wish, const std::optional<std::string>& shortage);

@@ -1,0 +1,122 @@
+#include "batch/item_results.h"
+
+#include <unistd.h>
+
+#include "core/check.h"
+#include "core/checksum.h"
+#include "core/file.h"
+#include "core/log.h"
+
+namespace wan::batch {
+namespace {
+
+/// Asked when a file is complete under its hidden name and before it gets its final one. An owner that slept
+/// in between either sees here that it was followed, or finds the hidden file removed by its follower.
+void require_claim(const ItemInHand& item) {
+  if (item.claim.is_held()) return;
+  fail("another process took this item over, as this one was silent for too long");
+}
+
+OutputFile publish_output(const ItemInHand& item, const std::filesystem::path& from,
+                          const std::filesystem::path& to) {
+  const auto size = plain_file_size(from);
+  if (!size || *size == 0) fail("the engine left no output in {}", from.string());
+  OutputFile file{.bytes = *size, .sha256 = sha256_file_hex(from)};
+  require_claim(item);
+  publish_file(from, to);
+  return file;
+}
+
+}  // namespace
+
+/// Comes last: with the sidecar the item is done.
+void ItemResults::publish_sidecar(const ItemInHand& item, const Sidecar& sidecar) const {
+  const OutputFolder& folder = context_.folder;
+  const std::filesystem::path path = folder.sidecar(item.row.id);
+  try {
+    folder.publish_text(path, to_json_text(sidecar), token_, [&] { require_claim(item); });
+  } catch (const Error&) {
+    // It may have its name and not be safe on disk; an older one would speak of another video.
+    if (item.claim.is_held()) ::unlink(path.c_str());
+    throw;
+  }
+}
+
+void ItemResults::publish(const ItemInHand& item, const RequestReport& report) const {
+  const OutputFolder& folder = context_.folder;
+  const std::string& id = item.row.id;
+  const double seconds = item.seconds();
+  try {
+    const OutputPaths temporary = folder.temporary_outputs(id, token_, context_.save_latents);
+    Sidecar sidecar;
+    sidecar.parameters = item.parameters;
+    sidecar.report = report;
+    sidecar.report.phase_s = item.phase_s;
+    sidecar.video = publish_output(item, temporary.video, folder.video(id));
+    if (context_.save_latents) sidecar.latents = publish_output(item, temporary.latents, folder.latents(id));
+    sidecar.seconds = seconds;
+    sidecar.gpu_seconds = context_.on_gpu ? item.gpu_seconds(0) : 0;
+    sidecar.energy_j = item.energy_j();
+    sidecar.resumed_at = item.resumed_at();
+    sidecar.origin = item.origin;
+    remove_file(folder.failure(id));  // first: a run killed in between leaves no item both done and failed
+    publish_sidecar(item, sidecar);
+  } catch (const Error& error) {
+    throw ItemError("write", error.what());
+  }
+  try {
+    states_.remove(id);
+  } catch (const Error& error) {
+    if (context_.log != nullptr) context_.log->warn("{} is done, but: {}", id, error.what());
+  }
+  observer_.on_item_end({.id = id,
+                         .status = ItemStatus::done,
+                         .of_this_run = true,
+                         .size = report.size,
+                         .frames = report.frames,
+                         .steps = item.parameters.request.sample_steps,
+                         .seconds = seconds,
+                         .median_step_s = report.median_step_s,
+                         .stage = {},
+                         .message = {}});
+}
+
+/// The item goes on in a later run.
+void ItemResults::put_aside(const ItemInHand& item) const {
+  ItemOutcome outcome;
+  outcome.id = item.row.id;
+  outcome.of_this_run = true;
+  observer_.on_item_end(outcome);
+}
+
+void ItemResults::record_failure(const ItemInHand& item, const ItemError& error) const {
+  const double seconds = item.seconds();
+  // Whoever took the item over answers for it now.
+  if (item.claim.is_held()) {
+    FailureRecord failure{.id = item.row.id,
+                          .stage = error.stage(),
+                          .message = error.what(),
+                          .parameters = {},
+                          .rank = context_.world_rank,
+                          .origin = item.origin};
+    if (!item.row.error) failure.parameters = item.parameters;
+    try {
+      context_.folder.publish_text(context_.folder.failure(item.row.id), to_json_text(failure), token_,
+                                   [&] { require_claim(item); });
+    } catch (const Error&) {
+      if (item.claim.is_held()) throw;
+    }
+  }
+  if (context_.log != nullptr)
+    context_.log->detail("{} failed ({}): {}", item.row.id, error.stage(), error.what());
+  ItemOutcome outcome;
+  outcome.id = item.row.id;
+  outcome.status = ItemStatus::failed;
+  outcome.of_this_run = true;
+  outcome.seconds = seconds;
+  outcome.stage = error.stage();
+  outcome.message = error.what();
+  observer_.on_item_end(outcome);
+}
+
+}  // namespace wan::batch

@@ -1,0 +1,32 @@
+#pragma once
+
+#include "batch/item_control.h"
+#include "batch/observer.h"
+
+namespace wan::batch {
+
+/// Puts what became of an item into the output folder, under its final names, and tells the observer. For the
+/// leader of the group that made it.
+class ItemResults {
+ public:
+  /// All must outlive this. `token`: of the leader's temporary files.
+  ItemResults(const RunContext& context, ItemObserver& observer, const std::string& token)
+      : context_(context), observer_(observer), token_(token), states_(context.folder.states()) {}
+
+  /// Video, latents and, last, the sidecar: with it the item is done. Throws ItemError (stage "write").
+  void publish(const ItemInHand& item, const RequestReport& report) const;
+  /// The failure record. Throws Error if it cannot be written.
+  void record_failure(const ItemInHand& item, const ItemError& error) const;
+  /// The item is left to a later run.
+  void put_aside(const ItemInHand& item) const;
+
+ private:
+  void publish_sidecar(const ItemInHand& item, const Sidecar& sidecar) const;
+
+  const RunContext& context_;
+  ItemObserver& observer_;
+  const std::string& token_;
+  ItemStates states_;
+};
+
+}  // namespace wan::batch
