@@ -30,10 +30,11 @@ if [ ${#command[@]} -eq 0 ]; then
   ((gpus > 0)) || die "nvidia-smi lists no GPU here; give a command after --"
   mpi_environment
   command=(mpirun "${mpi_options[@]}" -np "$gpus" "$project/build/bin/wan_bench" --size '832*480' --steps 5 --warmup 1)
-  # The demo's model has four heads.
+  # The demo's model has four heads. The user's own --manifest-command comes later in the arguments, and the last one counts.
   ranks=$((gpus < 4 ? gpus : 4))
   scratch=$(mktemp -d)
-  arguments+=(--manifest-command "mpirun ${mpi_options[*]} -np $ranks $project/build/bin/wan_batch --ckpt-dir $project/inputs/demo/checkpoint \
-    --size 128*64 --frame-num 9 --sample-steps 6 --base-seed 1 --output-dir $scratch $project/inputs/demo/manifest.csv")
+  demo=(mpirun "${mpi_options[@]}" -np "$ranks" "$project/build/bin/wan_batch" --ckpt-dir "$project/inputs/demo/checkpoint"
+    --size '128*64' --frame-num 9 --sample-steps 6 --base-seed 1 --output-dir "$scratch" "$project/inputs/demo/manifest.csv")
+  arguments=(--manifest-command "$(printf '%q ' "${demo[@]}")" "${arguments[@]}")
 fi
 "$project/jobs/analysis.sh" nightly --project "$project" "${arguments[@]}" -- "${command[@]}"

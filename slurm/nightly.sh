@@ -23,7 +23,7 @@ project=${WAN_PROJECT:-$(scontrol show job "${SLURM_JOB_ID-}" 2>/dev/null |
   sed -nE '/^ *Command=/ { s|^ *Command=(/[^ ]*)/slurm/[^ /]*\.sh.*|\1|p; q }' || true)}
 project=${project:-${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}}
 [ -r "$project/slurm/common.sh" ] || {
-  echo "slurm/i2v_2gpu.sh: error: $project is no checkout of wan_batch; submit from one, or set WAN_PROJECT" >&2
+  echo "slurm/nightly.sh: error: $project is no checkout of wan_batch; submit from one, or set WAN_PROJECT" >&2
   exit 2
 }
 # shellcheck source=slurm/common.sh

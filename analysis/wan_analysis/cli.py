@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wan_analysis.compare import changes_text, compare_runs, culprits
+from wan_analysis.compare import changes_text, choose_comparable, compare_runs, culprits
 from wan_analysis.cost_model import TRUSTED_ERROR, predict, predictions_text
 from wan_analysis.nightly import (
     NightlyError,
@@ -26,7 +26,7 @@ from wan_analysis.nightly import (
 )
 from wan_analysis.plan import read_plans
 from wan_analysis.report import Report
-from wan_analysis.run import Run, gather_runs
+from wan_analysis.run import Run, gather_runs, join_starts
 from wan_analysis.study import make_study
 from wan_analysis.trace_file import Problem, read_traces
 
@@ -55,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="a run against an earlier one: what became slower, and which part did it",
                                   epilog="Exit code 3: something became slower or takes more memory.")
     compare.set_defaults(run=_compare)
-    compare.add_argument("base", type=Path, help="traces of the earlier run")
-    compare.add_argument("new", type=Path, help="traces of the later run")
+    compare.add_argument("base", type=Path, help="traces of the earlier run: an output folder, its trace.h5, or one group's file")
+    compare.add_argument("new", type=Path, help="traces of the later run; several starts in one folder are taken together")
     model = commands.add_parser("model", help="fit a cost model on the GPU counts measured and predict others")
     model.set_defaults(run=_model)
     model.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="as for report; at least two GPU counts")
@@ -126,11 +126,14 @@ def _model(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    runs = [_only_run(path) for path in (options.base, options.new)]
-    if runs[0] is None or runs[1] is None:
+    found = [_runs_with_steps(path) for path in (options.base, options.new)]
+    if not all(found):
         return FAILURE
     try:
-        changes = compare_runs(runs[0], runs[1])
+        base, new = choose_comparable(*found)
+        for path, runs, chosen in zip((options.base, options.new), found, (base, new), strict=True):
+            _say_which(path, runs, chosen)
+        changes = compare_runs(join_starts(base), join_starts(new))
     except ValueError as error:
         print(f"wan_analysis: error: {error}", file=sys.stderr)
         return FAILURE
@@ -144,18 +147,27 @@ def _compare(options: argparse.Namespace) -> int:
     return REGRESSION
 
 
-def _only_run(path: Path) -> Run | None:
-    """The one run with steps among the traces of `path`; says on stderr why there is none."""
+def _runs_with_steps(path: Path) -> list[Run]:
+    """The starts with steps among the traces of `path`; says on stderr what is wrong with them, and if there are none."""
     traces = read_traces([path])
-    runs = [run for run in gather_runs(traces.groups) if not run.steps.empty]
-    for problem in (*traces.problems, *(problem for run in runs for problem in run.problems)):
+    every = gather_runs(traces.groups)
+    for problem in (*traces.problems, *(problem for run in every for problem in run.problems)):
         print(f"wan_analysis: {problem}", file=sys.stderr)
-    if len(runs) != 1:
-        names = ", ".join(run.name for run in runs) or "none"
-        print(f"wan_analysis: error: {path}: one run with steps is wanted, there are {len(runs)} ({names}); "
-              "name one group's file", file=sys.stderr)
-        return None
-    return runs[0]
+    runs = [run for run in every if not run.steps.empty]
+    if not runs:
+        print(f"wan_analysis: error: {path}: there is no trace with a step to compare", file=sys.stderr)
+    return runs
+
+
+def _say_which(path: Path, runs: list[Run], chosen: list[Run]) -> None:
+    """Which of several starts are compared."""
+    if len(runs) == 1:
+        return
+    names = ", ".join(run.name for run in chosen)
+    left_out = [f"{run.name} ({run.gpus} ranks in groups of {run.group_size})" for run in runs if run not in chosen]
+    together = "the starts are taken together" if len(chosen) > 1 else "one start is taken"
+    print(f"wan_analysis: {path}: {together}: {names}"
+          + (f"; left out, because the other run has none like it: {', '.join(left_out)}" if left_out else ""), file=sys.stderr)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -49,6 +49,33 @@ class Change:
         return self.verdict in ("slower", "more")
 
 
+def choose_comparable(base: list[Run], new: list[Run]) -> tuple[list[Run], list[Run]]:
+    """The starts of two batches that had the same number of ranks in groups of the same size.
+
+    If that holds for several numbers, the one with the most steps counts. Throws ValueError if it holds for none.
+    """
+    if len(base) == len(new) == 1:
+        return base, new
+    layouts = {_ranks(run) for run in base} & {_ranks(run) for run in new}
+    if not layouts:
+        raise ValueError(f"the runs are on {_ranks_text(base)} and on {_ranks_text(new)}; for those make a report, which shows "
+                         "how it scales")
+
+    def steps(runs: list[Run], layout: tuple[int, int]) -> int:
+        return sum(len(run.steps) for run in runs if _ranks(run) == layout)
+
+    chosen = max(layouts, key=lambda layout: (min(steps(base, layout), steps(new, layout)), layout))
+    return [run for run in base if _ranks(run) == chosen], [run for run in new if _ranks(run) == chosen]
+
+
+def _ranks(run: Run) -> tuple[int, int]:
+    return run.gpus, run.group_size
+
+
+def _ranks_text(runs: list[Run]) -> str:
+    return ", ".join(f"{gpus} ranks in groups of {size}" for gpus, size in sorted({_ranks(run) for run in runs}))
+
+
 def compare_runs(base: Run, new: Run) -> list[Change]:
     """Step by size with its parts, phases, memory. Throws ValueError when the runs did not do the same work."""
     shapes = [shape for shape in shapes_of(base) if shape in shapes_of(new)]

@@ -42,6 +42,8 @@ class Layout:
 
 def layout_of(run: Run) -> Layout:
     """The layout that the run's items had. Throws ValueError when its trace does not say, or they had several."""
+    if not run.layout:
+        raise ValueError(f"run {run.name}: its trace does not name its layout, as those of older versions of wan_bench; make it again")
     found = set(_LAYOUT.findall(run.layout))
     if len(found) != 1:
         raise ValueError(f"run {run.name}: the layout '{run.layout}' is not one that the model knows")

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from wan_analysis.starts import find_starts
 from wan_analysis.trace_file import GroupTrace, Problem
 from wan_analysis.trace_format import COMMUNICATION_PARTS, ITEM_PHASES, LAST_PHASE, PARTS, REMAINDER
 
@@ -15,7 +16,7 @@ from wan_analysis.trace_format import COMMUNICATION_PARTS, ITEM_PHASES, LAST_PHA
 SHAPE = ["width", "height", "frames"]
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One run. `label` is unique within a report: the GPU count, with a letter where two runs share it."""
 
@@ -23,11 +24,12 @@ class Run:
     groups: list[GroupTrace]
     label: str = ""
     problems: list[Problem] = field(default_factory=list)
+    ranks: int = 0  #: of one start, where the groups are of several; 0: the groups are of one start
 
     @property
     def gpus(self) -> int:
         """Ranks of all groups together: GPUs, or CPU ranks where there are no GPUs."""
-        return sum(group.ranks for group in self.groups)
+        return self.ranks or sum(group.ranks for group in self.groups)
 
     @property
     def group_size(self) -> int:
@@ -133,17 +135,27 @@ def _finished_items(group: GroupTrace, index: int) -> pd.DataFrame:
 
 
 def gather_runs(groups: list[GroupTrace]) -> list[Run]:
-    """Puts groups of the same run together, says what is incomplete in them, and labels the runs by GPU count."""
-    by_name: dict[str, list[GroupTrace]] = {}
-    for group in groups:
-        by_name.setdefault(group.run, []).append(group)
-    runs = [Run(name, sorted(of_run, key=lambda g: int(g.attributes["group"]))) for name, of_run in by_name.items()]
+    """One run per start, labelled by GPU count, with what is incomplete in it."""
+    runs = [Run(start.name, start.groups, problems=start.problems) for start in find_starts(groups)]
     runs.sort(key=lambda run: (run.gpus, run.attribute("started"), run.name))
     for run in runs:
         same = [other for other in runs if other.gpus == run.gpus]
-        run.label = str(run.gpus) if len(same) == 1 else f"{run.gpus}{chr(ord('a') + same.index(run) % 26)}"
-        run.problems = _problems_of(run)
+        run.label = str(run.gpus) if len(same) == 1 else f"{run.gpus}{_letters(same.index(run))}"
+        run.problems += _problems_of(run)
     return runs
+
+
+def join_starts(runs: list[Run]) -> Run:
+    """Starts of one batch on the same number of ranks as one run, for figures that do not depend on when a step was made."""
+    if len(runs) == 1:
+        return runs[0]
+    groups = [group for run in runs for group in run.groups]
+    return Run(" + ".join(run.name for run in runs), groups, runs[0].label, ranks=runs[0].gpus)
+
+
+def _letters(number: int) -> str:
+    """0 is a, 25 is z, 26 is aa."""
+    return (_letters(number // 26 - 1) if number >= 26 else "") + chr(ord("a") + number % 26)
 
 
 def _problems_of(run: Run) -> list[Problem]:

@@ -5,13 +5,13 @@
 #include <cstdlib>
 #include <memory>
 #include <numeric>
-#include <random>
 
 #include "apps/agreement.h"
 #include "apps/options.h"
 #include "apps/plan_report.h"
 #include "apps/run_communicators.h"
 #include "apps/run_device.h"
+#include "apps/run_id.h"
 #include "apps/run_input.h"
 #include "apps/run_layout.h"
 #include "apps/trace_observer.h"
@@ -172,14 +172,6 @@ void BatchProgram::make_control_groups() {
   meeting_ = communicators_->make_control(everyone, "meeting", no_timeout_s);
   orders_ =
       communicators_->make_control(comm::group_members(layout_.guided, mpi_.rank()), "orders", no_timeout_s);
-}
-
-/// What identifies this run among all that write to an output folder.
-std::string new_run_id() {
-  std::random_device random;
-  std::string time = batch::utc_now();
-  std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
-  return fmt::format("{}-{:08x}", time, random());
 }
 
 /// The words before an item's own options: one item again needs one group only.
@@ -356,7 +348,7 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
                        .group_count = context.group_count,
                        .ranks = context.origin.ranks,
                        .log = context.log,
-                       .layout = parallel::describe(layout_.guided),
+                       .layout = describe(layout_),
                        .arguments = arguments_,
                        .task = input_.checkpoint.task,
                        .device = device_.compute.on_gpu() ? "cuda" : "cpu",

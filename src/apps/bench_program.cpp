@@ -15,6 +15,7 @@
 #include "apps/plan_report.h"
 #include "apps/run_communicators.h"
 #include "apps/run_device.h"
+#include "apps/run_id.h"
 #include "apps/run_layout.h"
 #include "apps/trace_observer.h"
 #include "apps/version_report.h"
@@ -76,7 +77,7 @@ class BenchProgram {
   bool has_image() const { return model_.transformer.model_type == "i2v"; }
   parallel::PlanInput plan_input() const;
   void set_up(std::span<const std::string> arguments);
-  std::unique_ptr<TraceObserver> make_trace(std::span<const std::string> arguments);
+  std::unique_ptr<TraceObserver> make_trace(const std::string& run, std::span<const std::string> arguments);
   /// Runs a phase on all ranks, reports it, and returns its seconds.
   template <typename Work>
   double phase(const char* name, Work&& work);
@@ -94,6 +95,7 @@ class BenchProgram {
 
   const comm::MpiEnvironment& mpi_;
   std::unique_ptr<comm::Communicator> world_;
+  std::string started_ = batch::utc_now();
   Stopwatch clock_;
   Options options_;
   std::unique_ptr<Log> log_;
@@ -141,15 +143,14 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
     monitor_ = std::make_unique<gpu::Monitor>(device_.gpu.bus_id, sample_period_s,
                                               [this] { return clock_.elapsed_s(); });
   }
-  agree(*world_, [&] { trace_ = make_trace(arguments); });
+  result_.layout = describe(layout_);
+  const std::string run = on_rank_0(*world_, [] { return new_run_id(); });
+  agree(*world_, [&] { trace_ = make_trace(run, arguments); });
   observer_ = std::make_unique<BenchObserver>(trace_.get());
   reporter_ = std::make_unique<engine::StepReporter>(group_, 0, monitor_.get(), clock_, *observer_);
   result_.gpus = mpi_.size();
   result_.gpu_model = device_.name();
   result_.precision = device_.compute.type == at::kBFloat16 ? "exact" : "fp32";
-  result_.layout = parallel::describe(layout_.guided);
-  if (layout_.dit_fsdp) result_.layout += fmt::format(", fsdp{}", layout_.guided.group_size);
-  if (layout_.offload_model) result_.layout += ", one expert on the host";
   const std::int64_t tokens = plan_input().tokens.tokens();
   result_.head_chunks = parallel::divide_heads(layout_.head_chunks, model_.transformer.num_heads,
                                                layout_.guided.ulysses, tokens);
@@ -161,13 +162,14 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
   result_.attention = kernels::to_string(backend);
 }
 
-std::unique_ptr<TraceObserver> BenchProgram::make_trace(std::span<const std::string> arguments) {
+std::unique_ptr<TraceObserver> BenchProgram::make_trace(const std::string& run,
+                                                        std::span<const std::string> arguments) {
   if (!options_.trace || group_.group->rank() != 0) return nullptr;
   Task task;
   task.kind = has_image() ? TaskKind::i2v : TaskKind::t2v;
   task.name = options_.bench.model;
-  return std::make_unique<TraceObserver>(TraceRun{.run = "bench",
-                                                  .started = batch::utc_now(),
+  return std::make_unique<TraceObserver>(TraceRun{.run = run,
+                                                  .started = started_,
                                                   .host = mpi_.host_name(),
                                                   .job = "",
                                                   .group_index = mpi_.rank() / layout_.guided.group_size,

@@ -203,6 +203,13 @@ RunLayout choose_layout(const Options& options, const MachineSize& machine, para
   return layout;
 }
 
+std::string describe(const RunLayout& layout) {
+  std::string text = parallel::describe(layout.guided);
+  if (layout.dit_fsdp) text += fmt::format(", fsdp{}", layout.guided.group_size);
+  if (layout.offload_model) text += ", one expert on the host";
+  return text;
+}
+
 ManifestTime expected_manifest_time(const RunInput& input, const parallel::PlanInput& plan,
                                     const RunLayout& layout, int ranks) {
   std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, int>, double> known;

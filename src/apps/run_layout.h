@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "apps/layout_choice.h"
 #include "apps/options.h"
 #include "apps/run_input.h"
@@ -18,6 +20,9 @@ struct RunLayout {
   bool offload_model = false;
   parallel::HeadChunkWish head_chunks = {};  ///< where the sequence is split
 };
+
+/// What a trace and a benchmark call the layout: "cfg2 x ulysses2, fsdp4, one expert on the host".
+std::string describe(const RunLayout& layout);
 
 /// What is planned for: this run's ranks, whose device has `memory_bytes`, or with --plan what --gpus and
 /// --gpu-memory say. Throws UsageError if a plan does not say how much memory a GPU has and none is here to

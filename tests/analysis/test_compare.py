@@ -82,3 +82,32 @@ def test_runs_that_cannot_be_compared(tmp_path, capsys):
     assert "4 and 2 ranks" in capsys.readouterr().err
     assert main(["compare", str(base), str(tmp_path / "absent")]) == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+def batch_of_starts(folder, gpus, **options):
+    """A batch that was made in a start on each of `gpus`, as after requeues or by array tasks."""
+    for start, count in enumerate(gpus):
+        name = f"20260101T00000{start}Z-0000000{start}"
+        synthetic.scaled_run(count, steps=10, noise=0.01, name=name, **(options | {"seed": options["seed"] + start})).write(folder)
+    return folder
+
+
+def test_a_batch_of_several_starts_is_compared_as_one(tmp_path, capsys):
+    base = batch_of_starts(tmp_path / "base", (4, 4, 4), seed=1)
+    same = batch_of_starts(tmp_path / "same", (4, 4), seed=20)
+    slow = batch_of_starts(tmp_path / "slow", (4, 4), seed=30, parts_s=slowed("attention", 1.08))
+    assert main(["compare", str(base), str(same)]) == 0
+    assert "base: the starts are taken together: 20260101T000000Z-00000000, 2026" in capsys.readouterr().err
+    assert main(["compare", str(base), str(slow)]) == 3
+    assert "a step's time grew in: attention" in capsys.readouterr().out
+
+
+def test_of_several_starts_those_on_the_same_ranks_are_compared(tmp_path, capsys):
+    base = batch_of_starts(tmp_path / "base", (4,), seed=1)
+    new = batch_of_starts(tmp_path / "new", (2, 4, 4), seed=20)
+    assert main(["compare", str(base), str(new)]) == 0
+    said = capsys.readouterr().err
+    assert "left out, because the other run has none like it: 20260101T000000Z-00000000 (2 ranks in groups of 2)" in said
+    two = batch_of_starts(tmp_path / "two", (2, 2), seed=3)
+    assert main(["compare", str(base), str(two)]) == 1
+    assert "4 ranks in groups of 4 and on 2 ranks in groups of 2" in capsys.readouterr().err

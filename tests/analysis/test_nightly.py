@@ -1,6 +1,8 @@
 """The nightly script with a stand-in for the benchmark."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +99,26 @@ def test_a_cut_off_line_of_the_history_is_passed_over(tmp_path):
     lines = (tmp_path / "history" / "history.jsonl").read_text().splitlines()
     assert len(lines) == 3
     assert json.loads(lines[2])["s_per_step"] == 1.4
+
+
+def test_the_users_manifest_command_is_the_one_that_is_timed(tmp_path):
+    """Also where the script has a manifest of its own: on a machine with GPUs and without a command after --."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, body in (("nvidia-smi", "echo 'GPU 0: H200'"), ("mpirun", f"case $* in *--version*) exit;; *wan_batch*) exit 9;; esac\necho {shlex.quote(json.dumps(RESULT))}")):
+        (tools / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tools / name).chmod(0o755)
+
+    def run(*arguments):
+        return subprocess.run([PROJECT / "jobs" / "nightly.sh", "--history", tmp_path / "history", "--references", tmp_path / "ref.json",
+                               "--update", *arguments], capture_output=True, text=True, check=False,
+                              env=os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"})
+
+    touched = tmp_path / "a folder" / "touched"
+    touched.parent.mkdir()
+    for words in (["--manifest-command", shlex.join(["touch", str(touched)])], [f"--manifest-command={shlex.join(['touch', str(touched)])}"]):
+        done = run(*words)
+        assert done.returncode == 0, done
+        assert touched.exists()
+        touched.unlink()
+    assert "the manifest's run ended with exit code 9" in run().stderr, "without one, the demo's manifest is timed"

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -42,6 +43,44 @@ class Bench(CliCase):
             self.assertEqual((file["items"]["width"][0], file["items"]["height"][0], file["items"]["frames"][0]), (64, 48, 5))
             self.assertEqual(set(file["steps"]["item"][:]), {0})
             self.assertEqual([name.decode() for name in file["phases"]["phase"]], ["text", "load", "encode", "denoise", "decode"])
+
+    def test_a_study_of_1_2_and_4_ranks_has_three_rows(self):
+        traces = [self.folder / f"gpus_{ranks}" for ranks in (1, 2, 4)]
+        for ranks, folder in zip((1, 2, 4), traces, strict=True):
+            result = self.run_bench("--model", TOY, "--size", "64*48", "--frame-num", "5", "--steps", "2", "--warmup", "0",
+                                    "--trace", folder / "trace.h5", ranks=ranks)
+            self.assertEqual(result.returncode, DONE, result)
+        self.analysis("report", *traces, "-o", "report.html")
+        rows = self.scaling_rows()
+        self.assertEqual([(row["gpus"], row["groups"]) for row in rows.values()], [(1, 1), (2, 1), (4, 1)])
+        page = (self.folder / "report.html").read_text(encoding="utf-8")
+        for layout in ("cfg1 x ulysses1", "cfg2 x ulysses1", "cfg2 x ulysses2"):
+            self.assertIn(f"<td>{layout}</td>", page)
+        for name in rows:
+            self.assertRegex(name, r"^\d{8}T\d{6}Z-[0-9a-f]{8}$")
+        predicted = self.analysis("model", *traces, "--gpus", "8")
+        self.assertRegex(predicted.stdout, r"(?m)^ +4  cfg2 x ulysses2 .*\n +8  cfg2 x ulysses4 ")
+
+    def test_two_starts_in_one_folder_are_two_rows(self):
+        for _ in range(2):
+            self.run_bench("--model", TOY, "--size", "64*48", "--frame-num", "5", "--steps", "1", "--group-size", "1", "--trace",
+                           self.folder / "trace.h5", ranks=2)
+        self.analysis("report", self.folder, "-o", "report.html")
+        self.assertEqual([(row["gpus"], row["groups"]) for row in self.scaling_rows().values()], [(2, 2), (2, 2)])
+
+    def analysis(self, *arguments) -> subprocess.CompletedProcess:
+        result = subprocess.run([PROJECT / "jobs" / "analysis.sh", *map(str, arguments)], cwd=self.folder, capture_output=True,
+                                text=True, timeout=120, check=False)
+        self.assertEqual(result.returncode, DONE, result)
+        return result
+
+    def scaling_rows(self) -> dict[str, dict[str, float]]:
+        """The first table of report.html: columns by name, rows by run."""
+        page = (self.folder / "report.html").read_text(encoding="utf-8")
+        rows: dict[str, dict[str, float]] = {}
+        for value, run, column in re.findall(r'<data value="([^"]+)" data-key="scaling/([^"/]+)/([^"]+)">', page):
+            rows.setdefault(run, {})[column] = float(value)
+        return rows
 
     def test_without_times_of_parts(self):
         trace = self.folder / "trace.h5"

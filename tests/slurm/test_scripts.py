@@ -1,6 +1,7 @@
 """Every batch script is submitted as a user would and runs to its end, with both launchers, on one and two nodes."""
 
 import json
+import re
 import os
 import subprocess
 import sys
@@ -88,7 +89,11 @@ class Scripts(SlurmCase):
         self.assert_completed(job)
         folder = self.folder / f"scaling_{job.id}"
         self.assertEqual(sorted(path.name for path in folder.iterdir()), ["gpus_1", "gpus_2", "gpus_4", "report.html"])
-        self.assertIn("64*48", (folder / "report.html").read_text())
+        page = (folder / "report.html").read_text()
+        self.assertIn("64*48", page)
+        self.assertEqual(re.findall(r'<data value="([^"]+)" data-key="scaling/[^"/]+/gpus">', page), ["1.0", "2.0", "4.0"])
+        for layout in ("cfg1 x ulysses1", "cfg2 x ulysses1", "cfg2 x ulysses2"):
+            self.assertIn(f"<td>{layout}</td>", page)
 
     def test_study_of_videos_leaves_out_what_failed(self):
         arguments = ["--device", "cpu", "--ckpt-dir", str(CHECKPOINT), *SMALL, "--group-size", "2", str(self.manifest(1))]

@@ -38,6 +38,12 @@ class Style(unittest.TestCase):
             for wanted in (*ALWAYS, f"--gpus-per-node={ranks}"):
                 self.assertIn(wanted, directives, script.name)
 
+    def test_a_script_names_itself(self):
+        for script in SCRIPTS.glob("*.sh"):
+            for line in script.read_text().splitlines():
+                if "is no checkout" in line:
+                    self.assertIn(f"slurm/{script.name}: error", line)
+
     def test_every_knob_read_is_documented(self):
         described = (SCRIPTS / "README.md").read_text()
         for script in SCRIPTS.glob("*.sh"):
