@@ -2,7 +2,7 @@
 # The nightly benchmark: runs wan_bench and the demo's manifest on this machine's GPUs, holds the results against the references of their
 # model, appends them to a history, draws the trend, and exits non-zero on a regression, naming the part of a step that grew.
 #
-#   jobs/nightly.sh [--history FOLDER] [--references FILE] [--update] [-- BENCH COMMAND...]
+#   jobs/nightly.sh [--history FOLDER] [--references FILE] [--update] [--manifest-command COMMAND] [-- BENCH COMMAND...]
 #
 #   --history FOLDER    where history.jsonl and trend.html are kept (default: nightly/ in the checkout)
 #   --references FILE   bounds (default: analysis/references/MODEL.json for the GPU model that the benchmark reports)

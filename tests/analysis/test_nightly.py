@@ -105,7 +105,8 @@ def test_the_users_manifest_command_is_the_one_that_is_timed(tmp_path):
     """Also where the script has a manifest of its own: on a machine with GPUs and without a command after --."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    for name, body in (("nvidia-smi", "echo 'GPU 0: H200'"), ("mpirun", f"case $* in *--version*) exit;; *wan_batch*) exit 9;; esac\necho {shlex.quote(json.dumps(RESULT))}")):
+    ranks = f"case $* in *--version*) exit;; *wan_batch*) exit 9;; esac\necho {shlex.quote(json.dumps(RESULT))}"
+    for name, body in (("nvidia-smi", "echo 'GPU 0: H200'"), ("mpirun", ranks)):
         (tools / name).write_text(f"#!/bin/sh\n{body}\n")
         (tools / name).chmod(0o755)
 
@@ -116,7 +117,8 @@ def test_the_users_manifest_command_is_the_one_that_is_timed(tmp_path):
 
     touched = tmp_path / "a folder" / "touched"
     touched.parent.mkdir()
-    for words in (["--manifest-command", shlex.join(["touch", str(touched)])], [f"--manifest-command={shlex.join(['touch', str(touched)])}"]):
+    command = shlex.join(["touch", str(touched)])
+    for words in (["--manifest-command", command], [f"--manifest-command={command}"]):
         done = run(*words)
         assert done.returncode == 0, done
         assert touched.exists()

@@ -1,8 +1,8 @@
 """Every batch script is submitted as a user would and runs to its end, with both launchers, on one and two nodes."""
 
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 import unittest
