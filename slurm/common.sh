@@ -86,6 +86,14 @@ find_program() {
   fi
 }
 
+# A library that the loader does not find would end every rank with its bare name.
+require_libraries() {
+  local missing
+  missing=$(ldd "$1" 2>/dev/null | sed -nE 's/^[[:space:]]*([^ ]+) => not found.*/\1/p' | sort -u | paste -sd' ') || missing=""
+  [ -z "$missing" ] || die "$1 does not find: $missing. Load the modules that it was built with, MPI's among them: WAN_MODULES=\"openmpi/...\"" \
+    "(now: ${WAN_MODULES:-none})"
+}
+
 require_word() {
   local knob=$1 value=$2 word
   shift 2
@@ -117,7 +125,7 @@ launch_words() {
   local nodes=$(((ranks + per_node - 1) / per_node)) cores=${SLURM_CPUS_PER_TASK:-1}
   read -ra options <<<"${WAN_LAUNCH_OPTIONS-}"
   if [ "$launcher" = srun ]; then
-    launch=(srun "--mpi=${WAN_MPI:-pmix}" "--nodes=$nodes" "--ntasks=$ranks" "--ntasks-per-node=$per_node" "--cpus-per-task=$cores"
+    launch=(srun --export=ALL "--mpi=${WAN_MPI:-pmix}" "--nodes=$nodes" "--ntasks=$ranks" "--ntasks-per-node=$per_node" "--cpus-per-task=$cores"
       --kill-on-bad-exit=1)
     if [ "$bind" = cores ]; then launch+=(--cpu-bind=cores); else launch+=(--cpu-bind=none); fi
   else
@@ -148,9 +156,21 @@ make_scratch() {
   if [ "${SLURM_JOB_NUM_NODES:-1}" -eq 1 ]; then export TMPDIR=$scratch; fi
 }
 
+# What sbatch or a shell inside another job has left in the environment, and what would keep srun (mpirun's, too) from starting the ranks
+# with what this script sets.
+drop_contradictions() {
+  # After `sbatch --export=NONE` the ranks would have neither the modules nor OMP_NUM_THREADS.
+  export SLURM_EXPORT_ENV=ALL
+  # A step has the job's memory without being asked for it, and srun refuses two of these.
+  unset SLURM_MEM_PER_CPU SLURM_MEM_PER_GPU SLURM_MEM_PER_NODE
+  # The cores of the shell in which sbatch was typed.
+  unset SLURM_CPU_BIND SLURM_CPU_BIND_LIST SLURM_CPU_BIND_TYPE SLURM_CPU_BIND_VERBOSE
+}
+
 prepare_job() {
-  child="" stop_signal="" interrupted=0
+  child="" stop_signal="" stopped_at=0 interrupted=0
   require_word WAN_REQUEUE "${WAN_REQUEUE:-on}" on off
+  drop_contradictions
   load_modules
   choose_launcher
   make_scratch
@@ -178,6 +198,7 @@ signal_ranks() {
 }
 
 pass_on_stop() {
+  [ -n "$stop_signal" ] || stopped_at=$SECONDS
   stop_signal=$1
   interrupted=1
   say "told to stop (SIG$1) after $SECONDS s; the ranks finish the step in hand and save"
@@ -213,8 +234,14 @@ recorded() {
 
 # Ends the job after wan_batch: by its exit code, or by a requeue.
 finish_job() {
+  [ -n "$stop_signal" ] || stopped_at=$SECONDS
   # A launcher that ends the other ranks upon the first one's exit may report theirs instead.
   if [ "$(recorded exit_code)" -eq "$stopped_early" ]; then exit_code=$stopped_early; fi
+  if [ "$exit_code" -ne "$stopped_early" ] && is_cut_short && was_preempted; then
+    say "exit code $exit_code: the ranks ended before they could stop in order; what was saved before is kept"
+    requeue
+    exit "$stopped_early"
+  fi
   if [ "$exit_code" -ne "$stopped_early" ]; then
     [ -z "$stop_signal" ] || [ "$exit_code" -lt 128 ] || say "the run ended before it could stop in order; what was saved before is kept"
     say "exit code $exit_code after $SECONDS s"
@@ -223,7 +250,9 @@ finish_job() {
   local steps made
   steps=$(recorded steps_gained)
   made=$(recorded made)
-  if [ "$steps" -lt 1 ] && [ "$made" -lt 1 ]; then
+  if [ "$steps" -lt 1 ] && [ "$made" -lt 1 ] && was_preempted; then
+    say "no step was gained since this start, but the job was preempted: the next start has its time"
+  elif [ "$steps" -lt 1 ] && [ "$made" -lt 1 ]; then
     say "not requeued: no step was gained since this start, so the next one would end alike. Ask for more time (--time), or for a later" \
       "stop (--signal=B:USR1@SECONDS)"
     exit 1
@@ -238,25 +267,80 @@ job_id() {
   if [ -n "${SLURM_ARRAY_TASK_ID-}" ]; then printf '%s' "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"; else printf '%s' "${SLURM_JOB_ID-}"; fi
 }
 
-job_field() { scontrol show job -o "$(job_id)" 2>/dev/null | sed -nE "s/.*[[:space:]]$1=([^[:space:]]*).*/\1/p"; }
+# job_field NAME: a field of the job's record, nothing if the record has none. The controller may be away, and then says nothing: it is
+# asked until the notice is used up.
+job_field() {
+  local pause=1 record
+  while :; do
+    record=$(scontrol show job -o "$(job_id)" 2>/dev/null) || record=""
+    if [ -n "$record" ] || ! has_time_left "$pause"; then break; fi
+    sleep "$pause"
+    pause=$((pause < 10 ? 2 * pause : 10))
+  done
+  # The first of that name: the arguments of the job come last, and may hold anything.
+  { grep -oE "(^|[[:space:]])$1=[^[:space:]]*" <<<"$record" || true; } | sed -nE '1s/^[^=]*=//p'
+}
+
+# has_time_left SECONDS: whether the job will still be there after so long. Slurm ends it at its time limit; where the time is not known,
+# the notice is taken for the scripts' own of three minutes.
+has_time_left() {
+  local end=${SLURM_JOB_END_TIME-} reserve=5
+  if [[ $end =~ ^[0-9]+$ ]] && [ "$stop_signal" != TERM ]; then
+    (($(date +%s) + $1 + reserve < end)) && ((SECONDS - stopped_at < 600))
+  else
+    ((SECONDS - stopped_at + $1 + reserve < 180))
+  fi
+}
+
+# Whether the exit code is that of ranks that a signal, or the loss of the launcher, ended.
+is_cut_short() {
+  case $exit_code in
+    0 | 2 | 3) return 1 ;;
+    *) [ -n "$stop_signal" ] || [ "$exit_code" -ge 128 ] ;;
+  esac
+}
+
+# Whether Slurm has preempted the job. A job that runs normally has PreemptTime=None.
+was_preempted() {
+  local time
+  [ -n "$(job_id)" ] || return 1
+  time=$(job_field PreemptTime)
+  [[ $time =~ ^[0-9] ]]
+}
+
+# requeue_now ID: requeues the job, and asks again where the controller is away. Prints what Slurm says if it refuses.
+requeue_now() {
+  local answer pause=1 tries=0
+  while ! answer=$(scontrol requeue "$1" 2>&1); do
+    tries=$((tries + 1))
+    # Three times whatever Slurm says: a controller that is on its way down or up gives all sorts of answers.
+    if [ "$tries" -ge 3 ] && [ -n "$answer" ] && ! grep -qiE 'contact|connect|communicat|time.?out|timed out|respon' <<<"$answer"; then break; fi
+    has_time_left "$pause" || break
+    sleep "$pause"
+    pause=$((pause < 10 ? 2 * pause : 10))
+  done
+  printf '%s' "$answer"
+}
 
 requeue() {
-  local how="the same sbatch command goes on from here" id answer
+  local how="the same sbatch command goes on from here" id answer state
   id=$(job_id)
   if [ -z "$id" ]; then
     say "not requeued: this is no batch job; $how"
   elif [ "${WAN_REQUEUE:-on}" = off ]; then
     say "not requeued: WAN_REQUEUE is off; $how"
-  elif [ "$stop_signal" = TERM ]; then
+  elif [ "$stop_signal" = TERM ] && ! was_preempted; then
     say "not requeued: SIGTERM means that somebody wants the job to end; $how"
-  elif [ "$(job_field JobState)" != RUNNING ]; then
-    say "not requeued: the job is being cancelled; $how"
+  elif state=$(job_field JobState) && [ -n "$state" ] && [ "$state" != RUNNING ]; then
+    say "not requeued: the job is being cancelled (its state is $state); $how"
   else
+    [ -n "$state" ] || say "Slurm's controller does not answer"
     # Slurm ends this script as soon as it has requeued the job.
     trap '' USR1 TERM
     remove_scratch
     say "requeueing job $id"
-    answer=$(scontrol requeue "$id" 2>&1) || say "not requeued: Slurm says: ${answer:-nothing}; $how"
+    answer=$(requeue_now "$id")
+    [ -z "$answer" ] || say "not requeued: Slurm says: $answer; $how"
   fi
 }
 
@@ -278,6 +362,7 @@ batch_job() {
   prepare_job
   catch_stops
   program=$(find_program wan_batch WAN_BATCH)
+  require_libraries "$program"
   default_checkpoint "$@"
   # Not the run.json of the output folder, which jobs and array tasks may share.
   record=$scratch/run.json

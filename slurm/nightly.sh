@@ -18,12 +18,24 @@
 # The job fails (exit code 3) on a regression; its log says which part of a step grew. It runs under mpirun, as by hand, and is not
 # requeued: what is measured is one night's. Of the knobs in common.sh, WAN_PROJECT, WAN_MODULES and WAN_SCRATCH apply.
 set -euo pipefail
-# Slurm runs a copy of this file from its spool folder; the job's record tells where it was submitted from.
-project=${WAN_PROJECT:-$(scontrol show job "${SLURM_JOB_ID-}" 2>/dev/null |
-  sed -nE '/^ *Command=/ { s|^ *Command=(/[^ ]*)/slurm/[^ /]*\.sh.*|\1|p; q }' || true)}
-project=${project:-${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}}
+# Slurm runs a copy of this file from its spool folder; the job's record tells where it was submitted from. While Slurm's controller is
+# away the record is asked for again. Both the path and the arguments after it may hold blanks and "/slurm/".
+script=nightly.sh project=${WAN_PROJECT:-$(dirname "$0")/..} record=""
+if [ ! -r "$project/slurm/common.sh" ] && [ -z "${WAN_PROJECT-}" ]; then
+  for pause in 1 2 4 8 15 30 0; do
+    if [ -z "${SLURM_JOB_ID-}" ] || ! command -v scontrol >/dev/null; then break; fi
+    record=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -nE '/^ *Command=/ { s///p; q; }') || record=""
+    [ -z "$record" ] || break
+    sleep "$pause"
+  done
+  project=""
+  while [[ $record == */slurm/* ]] && [ ! -r "$project/slurm/common.sh" ]; do
+    project+=${project:+/slurm/}${record%%/slurm/*} record=${record#*/slurm/}
+  done
+  [ -r "$project/slurm/common.sh" ] || project=${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}
+fi
 [ -r "$project/slurm/common.sh" ] || {
-  echo "slurm/nightly.sh: error: $project is no checkout of wan_batch; submit from one, or set WAN_PROJECT" >&2
+  echo "slurm/$script: error: $project is no checkout of wan_batch; submit from one, or set WAN_PROJECT" >&2
   exit 2
 }
 # shellcheck source=slurm/common.sh

@@ -24,12 +24,24 @@
 # A count that fails is left out of the report and makes the job's exit code 1. Each count starts anew: a study is not requeued, because
 # a run in two pieces times neither. The other knobs (WAN_LAUNCHER, WAN_MODULES, ...) are described at the top of common.sh.
 set -euo pipefail
-# Slurm runs a copy of this file from its spool folder; the job's record tells where it was submitted from.
-project=${WAN_PROJECT:-$(scontrol show job "${SLURM_JOB_ID-}" 2>/dev/null |
-  sed -nE '/^ *Command=/ { s|^ *Command=(/[^ ]*)/slurm/[^ /]*\.sh.*|\1|p; q }' || true)}
-project=${project:-${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}}
+# Slurm runs a copy of this file from its spool folder; the job's record tells where it was submitted from. While Slurm's controller is
+# away the record is asked for again. Both the path and the arguments after it may hold blanks and "/slurm/".
+script=scaling_study.sh project=${WAN_PROJECT:-$(dirname "$0")/..} record=""
+if [ ! -r "$project/slurm/common.sh" ] && [ -z "${WAN_PROJECT-}" ]; then
+  for pause in 1 2 4 8 15 30 0; do
+    if [ -z "${SLURM_JOB_ID-}" ] || ! command -v scontrol >/dev/null; then break; fi
+    record=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -nE '/^ *Command=/ { s///p; q; }') || record=""
+    [ -z "$record" ] || break
+    sleep "$pause"
+  done
+  project=""
+  while [[ $record == */slurm/* ]] && [ ! -r "$project/slurm/common.sh" ]; do
+    project+=${project:+/slurm/}${record%%/slurm/*} record=${record#*/slurm/}
+  done
+  [ -r "$project/slurm/common.sh" ] || project=${SLURM_SUBMIT_DIR:-$(dirname "$0")/..}
+fi
 [ -r "$project/slurm/common.sh" ] || {
-  echo "slurm/scaling_study.sh: error: $project is no checkout of wan_batch; submit from one, or set WAN_PROJECT" >&2
+  echo "slurm/$script: error: $project is no checkout of wan_batch; submit from one, or set WAN_PROJECT" >&2
   exit 2
 }
 # shellcheck source=slurm/common.sh
@@ -65,6 +77,7 @@ study=${WAN_STUDY:-wan_bench} tasks=${SLURM_NTASKS:-1}
 require_word WAN_STUDY "$study" wan_bench wan_batch
 if [ "$study" = wan_bench ]; then knob=WAN_BENCH; else knob=WAN_BATCH; fi
 program=$(find_program "$study" "$knob")
+require_libraries "$program"
 folder=${WAN_STUDY_DIR:-$PWD/scaling_${SLURM_JOB_ID:-0}}
 read_tasks_per_node
 read -ra counts <<<"${WAN_COUNTS:-$(powers_up_to "$tasks")}"
