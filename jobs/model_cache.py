@@ -3,11 +3,14 @@
 
     model_cache.py [--task i2v-A14B|t2v-A14B] [--cache FOLDER] download|status|quick|verify|clean
 
-    download   fetches what is missing of the checkpoint and checks the SHA-256 of every file that it fetched
+    download   fetches what is missing of the checkpoint and checks the SHA-256 of every file; the revision stays the one
+               of the first download until --update asks the hub for the newest one
     status     what is there, without network
-    quick      sizes of all files, without network
+    quick      sizes of all files, and whether they changed since they were checked, without network
     verify     SHA-256 of all files, without network (minutes: it reads everything)
     clean      deletes the checkpoint, after asking (--yes: without asking)
+
+Files that the hub's own cache has already are linked or copied, not fetched again.
 
 The folder is --cache, or WAN_MODEL_CACHE, or ~/.cache/wan_batch. HF_ENDPOINT names another hub, HF_TOKEN a token.
 Exit codes: 0 all well, 1 something is missing, damaged or failed, 2 usage.
@@ -16,16 +19,29 @@ Exit codes: 0 all well, 1 something is missing, damaged or failed, 2 usage.
 from __future__ import annotations
 
 import argparse
-import errno
+import contextlib
+import dataclasses
 import hashlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import download_lock
+from hub_library import (
+    NO_ROOM,
+    OFFLINE,
+    CacheError,
+    do_without_hub_locks,
+    do_without_xet,
+    hub_errors,
+    is_on,
+    prepare_library,
+)
 
 REPOSITORIES = {"i2v-A14B": "Wan-AI/Wan2.2-I2V-A14B", "t2v-A14B": "Wan-AI/Wan2.2-T2V-A14B"}
 #: What wan_batch reads of a repository; the rest is pictures and examples.
@@ -36,17 +52,15 @@ READ_BYTES = 1 << 22
 SPARE_BYTES = 1 << 30
 
 
-class CacheError(Exception):
-    """What went wrong and what to do about it; complete."""
-
-
 @dataclass(frozen=True)
 class WantedFile:
-    """One file of a checkpoint as the hub describes it; small files have no SHA-256 there."""
+    """One file of a checkpoint as the hub describes it; small files have no SHA-256 there: theirs is taken when they come."""
 
     name: str
     size: int
     sha256: str | None
+    #: The file's stamp() when its content was last found right.
+    checked: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,8 @@ def read_record(folder: Path) -> Record:
     path = folder / RECORD
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        files = tuple(WantedFile(str(f["name"]), int(f["size"]), f["sha256"]) for f in stored["files"])
+        files = tuple(WantedFile(str(f["name"]), int(f["size"]), f["sha256"], tuple(map(int, f.get("checked") or ())) or None)
+                      for f in stored["files"])
         return Record(str(stored["repository"]), str(stored["revision"]), files)
     except FileNotFoundError:
         raise CacheError(f"{folder}: nothing was downloaded here; run: model_cache.py download") from None
@@ -80,16 +95,22 @@ def write_record(folder: Path, record: Record) -> None:
     """Under a temporary name first: a record is whole or absent."""
     folder.mkdir(parents=True, exist_ok=True)
     stored = {"repository": record.repository, "revision": record.revision,
-              "files": [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in record.files]}
+              "files": [{"name": f.name, "size": f.size, "sha256": f.sha256, "checked": f.checked} for f in record.files]}
     temporary = folder / f"{RECORD}.{os.getpid()}"
     temporary.write_text(json.dumps(stored, indent=1), encoding="utf-8")
     temporary.replace(folder / RECORD)
 
 
-def has_size(folder: Path, file: WantedFile) -> bool:
-    """Whether the file is there in its size."""
+def stamp(path: Path) -> tuple[int, ...]:
+    """Changes whenever the file is written or replaced."""
+    status = path.stat()
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def is_checked(folder: Path, file: WantedFile) -> bool:
+    """Whether the file is there and has not changed since its content was found right."""
     path = folder / file.name
-    return path.is_file() and path.stat().st_size == file.size
+    return path.is_file() and file.checked is not None and stamp(path) == file.checked and file.checked[0] == file.size
 
 
 def sha256_of(path: Path) -> str:
@@ -101,16 +122,19 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def problems(folder: Path, record: Record, *, by_content: bool) -> Iterator[str]:
-    """A line for every file that is missing or not what it should be."""
-    for file in record.files:
-        path = folder / file.name
-        if not path.is_file():
-            yield f"{file.name}: missing"
-        elif path.stat().st_size != file.size:
-            yield f"{file.name}: has {path.stat().st_size} bytes, should have {file.size}"
-        elif by_content and file.sha256 is not None and sha256_of(path) != file.sha256:
-            yield f"{file.name}: its SHA-256 is not the hub's: damaged"
+def problem_of(folder: Path, file: WantedFile, *, by_content: bool) -> str | None:
+    """What is wrong with a file, if something is."""
+    path = folder / file.name
+    if not path.is_file():
+        return f"{file.name}: missing"
+    if path.stat().st_size != file.size:
+        return f"{file.name}: has {path.stat().st_size} bytes, should have {file.size}"
+    if by_content:
+        if file.sha256 is not None and sha256_of(path) != file.sha256:
+            return f"{file.name}: its SHA-256 is not the hub's: damaged"
+    elif not is_checked(folder, file):
+        return f"{file.name}: has the right size, and has changed since it was checked; run verify"
+    return None
 
 
 def gib(count: int) -> str:
@@ -137,67 +161,169 @@ def ask_hub(repository: str) -> Record:
     return Record(repository, str(info.sha), tuple(files))
 
 
-class hub_errors:  # noqa: N801  (reads as a phrase: with hub_errors(...))
-    """Turns what the hub's library throws into messages with a remedy."""
+def take_from_hub_cache(folder: Path, record: Record, file: WantedFile) -> bool:
+    """Links or copies a file that the hub's own cache has."""
+    from huggingface_hub import constants
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-        if error is None or isinstance(error, (CacheError, KeyboardInterrupt)):
-            return
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise CacheError(f"{self.what}: the disk is full; make room, or choose another --cache, and run download again: "
-                             "it goes on") from error
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if isinstance(error, (GatedRepoError, RepositoryNotFoundError)) or status in (401, 403):
-            raise CacheError(f"{self.what}: the hub refuses access (HTTP {status}); set HF_TOKEN to a valid token, or unset a "
-                             "wrong one") from error
-        if isinstance(error, HfHubHTTPError) and status is not None:
-            raise CacheError(f"{self.what}: the hub answered HTTP {status}; try again later: what is there is kept") from error
-        of_network = type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3"))
-        if of_network or isinstance(error, (LocalEntryNotFoundError, OSError)):
-            raise CacheError(f"{self.what}: the hub cannot be reached or the transfer broke off ({type(error).__name__}); "
-                             "check the network, a proxy or HF_ENDPOINT, and run download again: it goes on") from error
+    if file.sha256 is None:
+        return False
+    store = Path(constants.HF_HUB_CACHE) / ("models--" + record.repository.replace("/", "--"))
+    for place in (store / "blobs" / file.sha256, store / "snapshots" / record.revision / file.name):
+        try:
+            source = place.resolve()
+            if not source.is_file() or source.stat().st_size != file.size or sha256_of(source) != file.sha256:
+                continue
+            target = folder / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(source, target)
+            except OSError:
+                partial = target.with_name(f".{target.name}.{os.getpid()}")
+                shutil.copyfile(source, partial)
+                partial.replace(target)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            continue
+        return True
+    return False
 
 
-def download(folder: Path, repository: str) -> int:
-    """Fetches what is missing."""
+def fetch(folder: Path, record: Record, file: WantedFile) -> WantedFile:
+    """Brings one file and checks it; returns it as it is now known. Throws CacheError."""
     from huggingface_hub import hf_hub_download
 
-    record = ask_hub(repository)
-    missing = [file for file in record.files if not has_size(folder, file)]
+    with hub_errors(file.name):
+        if not take_from_hub_cache(folder, record, file):
+            if is_on("HF_HUB_OFFLINE"):
+                raise CacheError(f"{file.name}: {OFFLINE}")
+            try:
+                hf_hub_download(record.repository, file.name, revision=record.revision, local_dir=folder)
+            except Exception as error:
+                if not do_without_xet(error):
+                    raise
+                hf_hub_download(record.repository, file.name, revision=record.revision, local_dir=folder)
+    path = folder / file.name
+    wrong = problem_of(folder, file, by_content=True)
+    if wrong:
+        forget(folder, file)
+        raise CacheError(f"{wrong}; it was removed, run download again")
+    return checked_file(path, file)
+
+
+def checked_file(path: Path, file: WantedFile) -> WantedFile:
+    """A file whose content was just found right; it is on the disk before that is written down."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+    return dataclasses.replace(file, sha256=file.sha256 or sha256_of(path), checked=stamp(path))
+
+
+def forget(folder: Path, file: WantedFile) -> None:
+    """Removes a file and what the hub's library remembers of it, so that it is fetched anew."""
+    (folder / file.name).unlink(missing_ok=True)
+    (folder / ".cache" / "huggingface" / "download" / f"{file.name}.metadata").unlink(missing_ok=True)
+
+
+def wanted_record(folder: Path, repository: str, *, update: bool) -> Record:
+    """What the checkpoint is to consist of: as recorded, or as the hub has it now."""
+    known = None
+    with contextlib.suppress(CacheError):
+        known = read_record(folder)
+    if known is not None and not update and known.repository == repository:
+        return known
+    if is_on("HF_HUB_OFFLINE"):
+        raise CacheError(f"{repository}: {OFFLINE}")
+    newest = ask_hub(repository)
+    if known is None:
+        return newest
+    if known.revision != newest.revision:
+        print(f"from revision {known.revision[:12]} to {newest.revision[:12]}")
+    # What was checked keeps its mark where the hub's sum is the same; a small file's sum is known for its revision only.
+    before = {file.name: file for file in known.files}
+    files = []
+    for file in newest.files:
+        old = before.get(file.name)
+        same = old is not None and old.size == file.size and (
+            old.sha256 == file.sha256 if file.sha256 else known.revision == newest.revision)
+        files.append(old if same else file)
+    return Record(newest.repository, newest.revision, tuple(files))
+
+
+def missing_of(folder: Path, record: Record) -> tuple[list[WantedFile], Record]:
+    """The files to fetch, after a look at the content of those that are there; and the record with what that look found."""
+    files, missing = [], []
+    for file in record.files:
+        if not is_checked(folder, file):
+            path = folder / file.name
+            if file.sha256 is not None and problem_of(folder, file, by_content=True) is None:
+                file = checked_file(path, file)
+            else:
+                if path.exists():
+                    print(f"{file.name}: is not what it should be; it is fetched again")
+                    forget(folder, file)
+                missing.append(file)
+        files.append(file)
+    return missing, dataclasses.replace(record, files=tuple(files))
+
+
+def require_room(folder: Path, record: Record, missing: list[WantedFile]) -> None:
+    """Throws CacheError when the missing files do not fit on the disk."""
     needed = sum(file.size for file in missing)
-    folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    if needed + SPARE_BYTES > free:
-        raise CacheError(f"{folder}: {gib(needed)} are to be fetched and {gib(free)} are free; make room, or choose another --cache")
+    if missing and needed + SPARE_BYTES > free:
+        raise CacheError(f"{folder}: {gib(needed)} of {gib(record.bytes)} are to be fetched and {gib(free)} are free; make room, or "
+                         "choose another --cache")
+
+
+def download(folder: Path, repository: str, *, update: bool) -> int:
+    """Fetches what is missing."""
+    prepare_library(folder.parent)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with download_lock.hold(folder) as said:
+            if said:
+                print(said, file=sys.stderr)
+            if not download_lock.has_flock(folder):
+                do_without_hub_locks()
+            return download_locked(folder, repository, update=update)
+    except download_lock.LockedError as error:
+        raise CacheError(str(error)) from None
+
+
+def download_locked(folder: Path, repository: str, *, update: bool) -> int:
+    """The same, for the holder of the folder's lock."""
+    record = wanted_record(folder, repository, update=update)
+    missing, record = missing_of(folder, record)
+    require_room(folder, record, missing)
     write_record(folder, record)
     for number, file in enumerate(missing, 1):
         print(f"{number}/{len(missing)} {file.name} ({gib(file.size)})", flush=True)
-        with hub_errors(file.name):
-            hf_hub_download(repository, file.name, revision=record.revision, local_dir=folder)
-        wrong = next(problems(folder, Record(repository, record.revision, (file,)), by_content=True), None)
-        if wrong:
-            (folder / file.name).unlink(missing_ok=True)
-            raise CacheError(f"{wrong}; it was removed, run download again")
-    print(f"complete: {len(record.files)} files, {gib(record.bytes)}\nuse it with: --ckpt-dir {folder}")
+        fetched = fetch(folder, record, file)
+        record = dataclasses.replace(record, files=tuple(fetched if f.name == file.name else f for f in record.files))
+        write_record(folder, record)
+    print(f"complete: {len(record.files)} files, {gib(record.bytes)}, revision {record.revision[:12]}\n"
+          f"use it with: --ckpt-dir {folder}")
     return 0
 
 
 def check(folder: Path, *, by_content: bool) -> int:
     """Prints what is wrong."""
     record = read_record(folder)
-    found = list(problems(folder, record, by_content=by_content))
+    found, files = [], []
+    for file in record.files:
+        wrong = problem_of(folder, file, by_content=by_content)
+        if wrong:
+            found.append(wrong)
+        elif by_content:
+            file = dataclasses.replace(file, checked=stamp(folder / file.name))
+        files.append(file)
+    if by_content:
+        with contextlib.suppress(OSError):  # a cache that this user may only read
+            write_record(folder, dataclasses.replace(record, files=tuple(files)))
     for line in found:
         print(line)
     if found:
-        print(f"{len(found)} of {len(record.files)} files are not as they should be: delete the damaged ones and run download")
+        print(f"{len(found)} of {len(record.files)} files are not as they should be: run download, which fetches what is damaged")
         return 1
     what = "sizes and SHA-256" if by_content else "sizes"
     print(f"{folder}: {len(record.files)} files, {gib(record.bytes)}: {what} are right")
@@ -207,9 +333,13 @@ def check(folder: Path, *, by_content: bool) -> int:
 def status(folder: Path) -> int:
     """Prints what is there."""
     record = read_record(folder)
-    there = [file for file in record.files if has_size(folder, file)]
+    there = [file for file in record.files if is_checked(folder, file)]
+    unchecked = [file for file in record.files if file not in there and problem_of(folder, file, by_content=False)
+                 and (folder / file.name).is_file() and (folder / file.name).stat().st_size == file.size]
     print(f"{folder}\n{record.repository} at {record.revision[:12]}\n"
           f"{len(there)} of {len(record.files)} files, {gib(sum(f.size for f in there))} of {gib(record.bytes)}")
+    if unchecked:
+        print(f"{len(unchecked)} more have the right size, and their content was not checked since they changed: run verify")
     return 0 if len(there) == len(record.files) else 1
 
 
@@ -224,9 +354,20 @@ def clean(folder: Path, *, yes: bool) -> int:
         if answer.strip().lower() not in ("y", "yes"):
             print("nothing was deleted")
             return 1
-    shutil.rmtree(folder)
+    shutil.rmtree(folder.resolve())
+    if folder.is_symlink():
+        folder.unlink()
     print(f"deleted {folder}")
     return 0
+
+
+def cache_folder(given: Path | None) -> Path:
+    """Where checkpoints are kept. Throws CacheError."""
+    folder = given or (Path(os.environ["WAN_MODEL_CACHE"]) if os.environ.get("WAN_MODEL_CACHE") else None)
+    try:
+        return (folder or Path.home() / ".cache" / "wan_batch").expanduser().absolute()
+    except RuntimeError:
+        raise CacheError("there is no home folder (HOME is not set); name the cache with --cache or WAN_MODEL_CACHE") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -234,20 +375,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("download", "status", "quick", "verify", "clean"))
     parser.add_argument("--task", choices=tuple(REPOSITORIES), default="i2v-A14B")
-    parser.add_argument("--cache", type=Path, default=Path(os.environ.get("WAN_MODEL_CACHE") or Path.home() / ".cache" / "wan_batch"))
+    parser.add_argument("--cache", type=Path, help="default: WAN_MODEL_CACHE, then ~/.cache/wan_batch")
+    parser.add_argument("--update", action="store_true", help="download: the newest revision instead of the recorded one")
     parser.add_argument("--yes", action="store_true", help="clean: do not ask")
     options = parser.parse_args(arguments)
     repository = REPOSITORIES[options.task]
-    folder = options.cache.expanduser().absolute() / repository.split("/")[1]
-    run = {"download": lambda: download(folder, repository), "status": lambda: status(folder),
-           "quick": lambda: check(folder, by_content=False), "verify": lambda: check(folder, by_content=True),
-           "clean": lambda: clean(folder, yes=options.yes)}
+    folder = None
     try:
+        folder = cache_folder(options.cache) / repository.split("/")[1]
+        run = {"download": lambda: download(folder, repository, update=options.update), "status": lambda: status(folder),
+               "quick": lambda: check(folder, by_content=False), "verify": lambda: check(folder, by_content=True),
+               "clean": lambda: clean(folder, yes=options.yes)}
         return run[options.command]()
     except CacheError as error:
         print(f"model_cache.py: error: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"model_cache.py: error: {error.filename or folder}: {error.strerror}", file=sys.stderr)
+        reason = f"{NO_ROOM[error.errno]}; make room, or choose another --cache" if error.errno in NO_ROOM else error.strerror
+        print(f"model_cache.py: error: {error.filename or folder}: {reason}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("model_cache.py: error: stopped; run download again: it goes on", file=sys.stderr)
     except ImportError:
         print("model_cache.py: error: huggingface_hub is missing; run jobs/setup.sh and use .venv/bin/python", file=sys.stderr)
     return 1

@@ -18,6 +18,7 @@ class Hub:
     def __init__(self, repository: str, files: dict[str, bytes], *, block_delay_s: float = 0.0) -> None:
         self.repository, self.files, self.block_delay_s = repository, files, block_delay_s
         self.token: str | None = None  #: demanded of every request, if set
+        self.commit = COMMIT  #: the newest revision; others are not served
         self.served_bytes = 0
         self.ranges: list[int] = []  #: where requests that went on began
         hub = self
@@ -51,7 +52,7 @@ class Hub:
         if self.token is not None and request.headers.get("Authorization") != f"Bearer {self.token}":
             self._send(request, 401, b'{"error": "Invalid credentials"}', {"X-Error-Message": "Invalid credentials"}, with_body)
             return
-        file = path.removeprefix(f"/{self.repository}/resolve/{COMMIT}/")
+        file = path.removeprefix(f"/{self.repository}/resolve/{self.commit}/")
         if path.startswith(f"/api/models/{self.repository}"):
             self._send(request, 200, json.dumps(self._info()).encode(), {"Content-Type": "application/json"}, with_body)
         elif file in self.files:
@@ -66,7 +67,7 @@ class Hub:
             if self._is_large(content):
                 entry["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
             siblings.append(entry)
-        return {"_id": "1", "id": self.repository, "modelId": self.repository, "sha": COMMIT, "private": False, "disabled": False,
+        return {"_id": "1", "id": self.repository, "modelId": self.repository, "sha": self.commit, "private": False, "disabled": False,
                 "gated": False, "downloads": 0, "likes": 0, "tags": [], "siblings": siblings}
 
     @staticmethod
@@ -75,7 +76,7 @@ class Hub:
 
     def _send_file(self, request: BaseHTTPRequestHandler, content: bytes, with_body: bool) -> None:
         digest = hashlib.sha256(content) if self._is_large(content) else hashlib.sha1(content)
-        headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{digest.hexdigest()}"', "Accept-Ranges": "bytes",
+        headers = {"X-Repo-Commit": self.commit, "ETag": f'"{digest.hexdigest()}"', "Accept-Ranges": "bytes",
                    "Content-Type": "application/octet-stream"}
         wanted = request.headers.get("Range")
         if wanted:

@@ -1,9 +1,12 @@
 """jobs/model_cache.py against a stand-in of the hub on 127.0.0.1."""
 
+import hashlib
 import importlib.util
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -105,7 +108,9 @@ def test_verify_finds_one_altered_byte(cache):
     content = bytearray(path.read_bytes())
     content[1_234_567] ^= 1
     path.write_bytes(content)
-    assert cache.run("quick")[0] == 0  # the size is right
+    code, out, _ = cache.run("quick")
+    assert code == 1
+    assert f"{LARGEST}: has the right size, and has changed since it was checked; run verify" in out
     code, out, _ = cache.run("verify")
     assert code == 1
     assert f"{LARGEST}: its SHA-256 is not the hub's" in out
@@ -220,3 +225,205 @@ def test_a_damaged_record_is_named(cache):
     assert "is damaged" in err
     assert cache.run("download")[0] == 0
     assert cache.run("quick")[0] == 0
+
+
+def one_line(err):
+    """What the program said, which is one line without a stack trace."""
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+def zero(path):
+    """The same size and times, other content."""
+    times = path.stat()
+    path.write_bytes(bytes(times.st_size))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", [LARGEST, "high_noise_model/config.json"])
+def test_a_zeroed_file_of_the_right_size_is_fetched_again(cache, hub, name):
+    cache.run("download")
+    zero(cache.folder / name)
+    assert cache.run("status")[0] == 1
+    assert cache.run("quick")[0] == 1
+    assert cache.run("verify")[0] == 1
+    code, out, err = cache.run("download")
+    assert code == 0, err
+    assert f"{name}: is not what it should be" in out
+    assert (cache.folder / name).read_bytes() == hub.files[name]
+    assert cache.run("status")[0] == 0
+
+
+def test_a_new_revision_of_equal_sizes_waits_for_update(cache, hub):
+    cache.run("download")
+    old = dict(hub.files)
+    hub.commit = "f" * 40
+    hub.files[LARGEST] = random.Random(5).randbytes(len(old[LARGEST]))
+    hub.files["high_noise_model/config.json"] = b'{"dim": 2}'
+    served = hub.served_bytes
+    code, out, _ = cache.run("download")
+    assert code == 0
+    assert "revision 0123456789ab" in out
+    assert hub.served_bytes == served, "the hub was asked"
+    assert (cache.folder / LARGEST).read_bytes() == old[LARGEST]
+    code, out, err = cache.run("download", "--update")
+    assert code == 0, err
+    assert "from revision 0123456789ab to ffffffffffff" in out
+    for name in finished_files(cache.folder):
+        assert (cache.folder / name).read_bytes() == hub.files[name]
+    assert hub.served_bytes - served < len(old[LARGEST]) + 100_000, "what is the same was fetched again"
+    assert cache.run("verify")[0] == 0
+
+
+def test_files_of_the_hubs_own_cache_are_linked(cache, hub, tmp_path):
+    blobs = tmp_path / "home" / "hub" / "models--Wan-AI--Wan2.2-I2V-A14B" / "blobs"
+    blobs.mkdir(parents=True)
+    blob = blobs / hashlib.sha256(hub.files[LARGEST]).hexdigest()
+    blob.write_bytes(hub.files[LARGEST])
+    damaged = blobs / hashlib.sha256(hub.files["models_t5_umt5-xxl-enc-bf16.pth"]).hexdigest()
+    damaged.write_bytes(bytes(700_000))
+    code, _, err = cache.run("download")
+    assert code == 0, err
+    assert hub.served_bytes < 1_000_000
+    assert (cache.folder / LARGEST).stat().st_ino == blob.stat().st_ino
+    assert cache.run("verify")[0] == 0
+    assert cache.run("clean", "--yes")[0] == 0
+    assert blob.read_bytes() == hub.files[LARGEST]
+
+
+def test_a_folder_that_is_a_link_is_cleaned(cache, tmp_path):
+    real = tmp_path / "elsewhere"
+    real.mkdir()
+    cache.folder.parent.mkdir()
+    cache.folder.symlink_to(real)
+    assert cache.run("download")[0] == 0
+    assert cache.run("clean", "--yes")[0] == 0
+    assert not real.exists()
+    assert not cache.folder.is_symlink()
+
+
+def python_with(cache, tmp_path, text):
+    """Runs code at the start of the program's interpreter."""
+    (tmp_path / "start").mkdir(exist_ok=True)
+    (tmp_path / "start" / "sitecustomize.py").write_text(text)
+    cache.environment["PYTHONPATH"] = str(tmp_path / "start")
+
+
+NO_FLOCK = """
+import errno, fcntl
+def flock(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = flock
+"""
+
+
+def leave_lock(cache, *, host, age_s):
+    """What a download leaves that is killed: its lock, and the hub library's."""
+    cache.folder.mkdir(parents=True)
+    lock = cache.folder / ".wan_download.json"
+    lock.write_text(json.dumps({"host": host, "pid": 2**22 + 1, "since": "yesterday"}))
+    os.utime(lock, (time.time() - age_s, time.time() - age_s))
+    hubs = cache.folder / ".cache" / "huggingface" / "download" / f"{LARGEST}.lock"
+    hubs.parent.mkdir(parents=True)
+    hubs.touch()
+    return lock
+
+
+def test_without_flock_the_lock_of_another_host_is_named(cache, tmp_path):
+    python_with(cache, tmp_path, NO_FLOCK)
+    lock = leave_lock(cache, host="node7", age_s=10)
+    code, _, err = cache.run("download")
+    assert code == 1
+    assert "on node7, since yesterday" in one_line(err)
+    assert str(lock) in err
+    os.utime(lock, (time.time() - 200, time.time() - 200))
+    code, _, err = cache.run("download")
+    assert code == 0, err
+    assert "a download that died was removed" in one_line(err)
+    assert "node7" in err
+    assert not lock.exists()
+
+
+def test_a_killed_download_of_this_host_does_not_wait(cache):
+    leave_lock(cache, host=socket.gethostname(), age_s=1)
+    code, _, err = cache.run("download")
+    assert code == 0, err
+
+
+def test_two_downloads_at_a_time_are_refused(cache, hub):
+    hub.block_delay_s = 0.05
+    first = cache.start("download")
+    deadline = time.monotonic() + 30
+    while not (cache.folder / ".wan_download.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    code, _, err = cache.run("download")
+    assert code == 1
+    assert f"process {first.pid}" in one_line(err)
+    hub.block_delay_s = 0
+    assert first.wait(60) == 0
+
+
+def test_settings_that_break_the_hubs_library(cache):
+    cache.environment["HF_HUB_OFFLINE"] = "1"
+    code, _, err = cache.run("download")
+    assert code == 1
+    assert "HF_HUB_OFFLINE is set" in one_line(err)
+    del cache.environment["HF_HUB_OFFLINE"]
+    cache.environment["HF_HUB_ENABLE_HF_TRANSFER"] = "1"
+    code, _, err = cache.run("download")
+    assert code == 0, err
+    assert "hf_transfer is not installed" in one_line(err)
+    cache.environment["HF_HUB_OFFLINE"] = "1"
+    del cache.environment["HF_HUB_ENABLE_HF_TRANSFER"]
+    assert cache.run("download")[0] == 0, "nothing is to be fetched"
+
+
+def failing_download(error):
+    return f"""
+import errno, huggingface_hub
+def xet_get(*_, **__):
+    raise {error}
+huggingface_hub.hf_hub_download = xet_get
+"""
+
+
+@pytest.mark.parametrize(("error", "said"), [("OSError(errno.EDQUOT, 'Disk quota exceeded')", "quota"),
+                                             ("ValueError('odd')", "the hub's library failed (ValueError: odd)")])
+def test_whatever_the_library_throws_is_one_line(cache, tmp_path, error, said):
+    python_with(cache, tmp_path, failing_download(error).replace("xet_get", "other"))
+    code, _, err = cache.run("download")
+    assert code == 1
+    assert said in one_line(err)
+
+
+def test_a_failing_hf_xet_is_done_without(cache, tmp_path):
+    python_with(cache, tmp_path, """
+import huggingface_hub
+from huggingface_hub import constants
+real = huggingface_hub.hf_hub_download
+def xet_get(*arguments, **options):
+    if not constants.HF_HUB_DISABLE_XET:
+        raise RuntimeError("Data processing error: CAS service error")
+    return real(*arguments, **options)
+huggingface_hub.hf_hub_download = xet_get
+""")
+    code, _, err = cache.run("download")
+    assert code == 0, err
+    assert "HF_HUB_DISABLE_XET=1" in one_line(err)
+
+
+def test_no_home_folder(cache, tmp_path):
+    python_with(cache, tmp_path, """
+import os
+def expanduser(path):
+    return path
+os.path.expanduser = expanduser
+""")
+    del cache.environment["HF_HOME"], cache.environment["WAN_MODEL_CACHE"]
+    cache.environment.pop("HOME", None)
+    code, _, err = cache.run("status")
+    assert code == 1
+    assert "--cache or WAN_MODEL_CACHE" in one_line(err)
+    code, _, err = cache.run("download", "--cache", str(tmp_path / "cache"))
+    assert code == 0, err
