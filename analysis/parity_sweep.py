@@ -13,6 +13,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 
 import numpy
 from safetensors.numpy import load_file
@@ -21,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 HEADS = {"i2v_landscape": 4, "i2v_portrait_ragged": 3, "t2v_square": 4}
 
 
-def layouts(ranks, heads):
+def layouts(ranks: int, heads: int) -> Iterator[tuple[int, int, int, str]]:
     """(group size, cfg, ulysses, sharded) that fit the ranks and the heads."""
     for group in (size for size in range(1, ranks + 1) if ranks % size == 0):
         for cfg in (1, 2):
@@ -30,7 +31,7 @@ def layouts(ranks, heads):
                     yield group, cfg, group // cfg, sharded
 
 
-def run(program, case, ranks, layout, out):
+def run(program: pathlib.Path, case: str, ranks: int, layout: tuple[int, int, int, str], out: str) -> tuple[float, int]:
     """One run; returns (latent error, largest frame difference in levels)."""
     folder = ROOT / "tests/data/parity" / case
     parameters = json.loads((folder / "case.json").read_text())
@@ -54,7 +55,8 @@ def run(program, case, ranks, layout, out):
     return error, levels
 
 
-def main():
+def main() -> int:
+    """Prints the table; 0 if every error is small."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--build", default=ROOT / "build", help="build folder (default: build)")
     program = pathlib.Path(arguments.parse_args().build) / "bin/wan_batch"

@@ -1,20 +1,77 @@
 #!/usr/bin/env bash
-# Checks the project's style: clang-format on every C++ and CUDA file, clang-tidy on every source file (or on those named).
+# Checks the project's style: clang-format on C++ and CUDA, clang-tidy on C++ sources, ruff on Python, shellcheck on shell scripts.
 #
-#   tests/lint.sh [file.cpp ...]
+#   tests/lint.sh                  the whole tree
+#   tests/lint.sh --since BASE     the files that differ from the git commit BASE, committed or not, and new ones
+#   tests/lint.sh FILE...          these files
 #
-# Needs clang-format and clang-tidy, and a configured build/ (jobs/build.sh). clang-tidy reads a copy of the compile commands
-# without what only GCC understands: its precompiled header and its warning names.
+# clang-tidy takes about 20 s per source on one core. A source that passed is checked again only when something that it depends on has
+# changed (tests/tidy.py), so an interrupted run can be started again. LINT_JOBS=N sets how many run at a time (the number of cores).
+#
+# Needs clang-format and clang-tidy 14 (apt-get install clang-format clang-tidy), .venv (jobs/setup.sh) and a configured build/
+# (jobs/build.sh). Without shellcheck the shell scripts are left out, which the last line says. Exits with 1 if something was found.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[[ -f build/compile_commands.json ]] || { echo "tests/lint.sh: build/ is not configured; run jobs/build.sh first" >&2; exit 2; }
 
-mapfile -t formatted < <(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
-clang-format --dry-run --Werror "${formatted[@]}"
+usage() {
+  echo "tests/lint.sh: error: $*; see the head of the script" >&2
+  exit 2
+}
 
-mkdir -p build/lint
-sed -E 's/-fpch-preprocess|-Winvalid-pch|-include [^ ]*cmake_pch\.hxx|-Wno-(restrict|stringop-overflow|maybe-uninitialized)//g' \
-  build/compile_commands.json > build/lint/compile_commands.json
-if (($#)); then sources=("$@"); else mapfile -t sources < <(git ls-files 'src/*.cpp' 'tests/*.cpp'); fi
-printf '%s\0' "${sources[@]}" | xargs -0 -n 1 -P "$(nproc)" clang-tidy -p build/lint --quiet 2> >(grep -vE 'warnings? generated' >&2)
-echo "lint: ${#formatted[@]} files formatted, ${#sources[@]} files tidy"
+[[ -f build/compile_commands.json ]] || usage "build/ is not configured: run jobs/build.sh first"
+[[ -x .venv/bin/ruff ]] || usage ".venv has no ruff: run jobs/setup.sh first"
+for tool in clang-format clang-tidy; do
+  command -v "$tool" >/dev/null || usage "$tool is not installed: apt-get install $tool"
+done
+
+# The files to look at, in `files`.
+case ${1:-} in
+  --since)
+    [[ $# -eq 2 ]] || usage "--since takes one git commit"
+    git rev-parse --quiet --verify "$2^{commit}" >/dev/null || usage "'$2' is no git commit"
+    mapfile -t files < <({ git diff --name-only --diff-filter=d "$2"; git ls-files --others --exclude-standard; } | sort -u)
+    ;;
+  -*) usage "unknown option '$1'" ;;
+  "") mapfile -t files < <(git ls-files --cached --others --exclude-standard) ;;
+  *)
+    files=("$@")
+    for file in "${files[@]}"; do [[ -f $file ]] || usage "there is no file '$file'"; done
+    ;;
+esac
+
+# of_kind REGEX: those of the files whose path matches.
+of_kind() { printf '%s\n' "${files[@]}" | grep -E "$1" || true; }
+mapfile -t formatted < <(of_kind '\.(h|cpp|cu|cuh)$')
+mapfile -t code < <(of_kind '\.(h|cpp)$')
+mapfile -t python < <(of_kind '\.py$')
+mapfile -t shell < <(of_kind '\.sh$|^\.ci/[^.]*$')
+
+failed=()
+done_with=()
+if ((${#formatted[@]})); then
+  clang-format --dry-run --Werror "${formatted[@]}" || failed+=(clang-format)
+  done_with+=("${#formatted[@]} files formatted")
+fi
+if ((${#python[@]})); then
+  # The analysis package has stricter rules of its own, which its folder's pyproject.toml holds.
+  .venv/bin/ruff check --no-cache --quiet "${python[@]}" || failed+=(ruff)
+  done_with+=("${#python[@]} Python files")
+fi
+if ((${#shell[@]})); then
+  if command -v shellcheck >/dev/null; then
+    shellcheck -x "${shell[@]}" || failed+=(shellcheck)
+    done_with+=("${#shell[@]} shell scripts")
+  else
+    done_with+=("shell scripts NOT checked, for shellcheck is not installed")
+  fi
+fi
+if ((${#code[@]})); then
+  .venv/bin/python tests/tidy.py --jobs "${LINT_JOBS:-$(nproc)}" "${code[@]}" || failed+=(clang-tidy)
+fi
+
+((${#failed[@]} == 0)) || {
+  echo "lint: found something: ${failed[*]}" >&2
+  exit 1
+}
+printf -v list '%s, ' "${done_with[@]}"
+echo "lint: clean: ${list%, }"

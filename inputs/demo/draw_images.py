@@ -19,7 +19,7 @@ def gradient(size, top, bottom):
     column = Image.new("RGB", (1, height))
     for y in range(height):
         share = y / (height - 1)
-        column.putpixel((0, y), tuple(round(a + (b - a) * share) for a, b in zip(top, bottom)))
+        column.putpixel((0, y), tuple(round(a + (b - a) * share) for a, b in zip(top, bottom, strict=True)))
     return column.resize((width, height))
 
 

@@ -88,7 +88,7 @@ def write_expert(folder: Path, state: dict[str, torch.Tensor], shards: int) -> N
         file = f"{stem}-{shard + 1:05d}-of-{shards:05d}.safetensors"
         part = names[shard * len(names) // shards:(shard + 1) * len(names) // shards]
         save_file({name: state[name] for name in part}, folder / file, metadata={"format": "pt"})
-        weight_map |= {name: file for name in part}
+        weight_map |= dict.fromkeys(part, file)
     total = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
     (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n")

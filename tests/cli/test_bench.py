@@ -100,7 +100,8 @@ class Bench(CliCase):
 
     def test_refuses_what_it_cannot_measure(self):
         for arguments, fragment in ((("--model", "absent"), "absent"), (("--size", "100*64"), "multiples of 16"),
-                                    (("--device", "cuda"), "has no GPU"), (("--steps", "0"), "--steps"), (("--part-times=some",), "--part-times")):
+                                    (("--device", "cuda"), "has no GPU"), (("--steps", "0"), "--steps"),
+                                    (("--part-times=some",), "--part-times")):
             with self.subTest(arguments=arguments):
                 result = self.run_bench(*arguments)
                 self.assertEqual(result.returncode, USAGE, result)

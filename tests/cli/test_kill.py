@@ -35,7 +35,7 @@ class Killed(CliCase):
         for path in files:
             with h5py.File(path, "r") as file:
                 lengths = []
-                file.visititems(lambda _, node: lengths.append(node.shape[0] if isinstance(node, h5py.Dataset) and node.shape else 0))
+                file.visititems(lambda _, node, n=lengths: n.append(node.shape[0] if isinstance(node, h5py.Dataset) and node.shape else 0))
                 longest = max([longest, *lengths])
         return longest
 

@@ -81,7 +81,7 @@ class Rows(CliCase):
         unsafe = ["../escape", "/tmp/escape", "a/b", ".hidden", "-option", "run", "x.failed"]
         rows = [f"{name},good.png,A white cat" for name in unsafe]
         manifest = self.manifest("id,image,prompt", *rows, "good,good.png,A white cat")
-        before = {path for path in self.folder.rglob("*")}
+        before = set(self.folder.rglob("*"))
         result = self.run_batch(manifest)
         self.assertEqual(result.code, SOME_FAILED, result)
         self.assert_made("good")

@@ -17,7 +17,7 @@ class Stopped(CliCase):
         return ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, "--save-latents", manifest, *extra]
 
     def start(self, arguments: list, ranks: int) -> subprocess.Popen:
-        log = open(self.folder / "stopped.log", "a", encoding="utf-8")
+        log = open(self.folder / "stopped.log", "a", encoding="utf-8")  # noqa: SIM115  (closed by the cleanup)
         self.addCleanup(log.close)
         return subprocess.Popen(self.command(*arguments, ranks=ranks), cwd=self.folder, env=environment(), stdout=log, stderr=log)
 
