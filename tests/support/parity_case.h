@@ -13,14 +13,15 @@
 
 namespace wan::test {
 
-/// All tensors of a safetensors file, by name, in the types F32, I32 and U8.
+/// All tensors of a safetensors file, by name, in the types F32, BF16, I32 and U8.
 inline std::map<std::string, at::Tensor> load_tensors(const std::filesystem::path& path) {
   const UniqueFd file = open_regular_file(path);
   std::map<std::string, at::Tensor> tensors;
   for (const checkpoint::TensorEntry& entry : checkpoint::read_safetensors(file, path)) {
-    const at::ScalarType type = entry.dtype == checkpoint::DType::f32   ? at::kFloat
-                                : entry.dtype == checkpoint::DType::i32 ? at::kInt
-                                                                        : at::kByte;
+    const at::ScalarType type = entry.dtype == checkpoint::DType::f32    ? at::kFloat
+                                : entry.dtype == checkpoint::DType::bf16 ? at::kBFloat16
+                                : entry.dtype == checkpoint::DType::i32  ? at::kInt
+                                                                         : at::kByte;
     const at::Tensor tensor = at::empty(entry.shape, type);
     read_at(file, path, entry.begin_byte, {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()});
     tensors.emplace(entry.name, tensor);
@@ -33,6 +34,12 @@ inline double relative_error(const at::Tensor& actual, const at::Tensor& expecte
   if (actual.sizes() != expected.sizes()) return std::numeric_limits<double>::infinity();
   const at::Tensor wide = expected.to(at::kDouble);
   return ((actual.to(at::kDouble) - wide).norm() / wide.norm()).item<double>();
+}
+
+/// Share of elements that have the same value.
+inline double equal_share(const at::Tensor& actual, const at::Tensor& expected) {
+  if (actual.sizes() != expected.sizes()) return 0.0;
+  return (actual.to(at::kDouble) == expected.to(at::kDouble)).to(at::kDouble).mean().item<double>();
 }
 
 /// Fraction of values that differ by more than one level.

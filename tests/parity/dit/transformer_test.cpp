@@ -2,67 +2,15 @@
 
 #include <gtest/gtest.h>
 
-#include "checkpoint/model_config.h"
-#include "comm/local.h"
 #include "dit/patchify.h"
-#include "parallel/ulysses.h"
-#include "parallel/unit_weights.h"
-#include "support/parity_case.h"
+#include "parity/dit/transformer_fixture.h"
 
 namespace wan::dit {
 namespace {
 
+using test::Fixture;
+
 constexpr double tolerance = 1e-5;
-
-/// One expert of a parity case with all its weights, and the inputs of step 0.
-struct Fixture {
-  explicit Fixture(const std::string& name, const std::vector<std::int64_t>& chunk_heads = {})
-      : parity(test::load_parity_case(name)),
-        files(checkpoint::Checkpoint::open_safetensors_folder(parity.folder / "ckpt/high_noise_model")),
-        config(checkpoint::read_transformer_config(parity.folder / "ckpt/high_noise_model", files)),
-        weights(std::make_shared<parallel::WeightShards>(
-            checkpoint::transformer_units(config),
-            [this](const checkpoint::Parameter& parameter, std::int64_t first, const at::Tensor& out) {
-              files.read_floats(files.entry(parameter.name), first,
-                                {out.data_ptr<float>(), static_cast<std::size_t>(out.numel())});
-            },
-            1, 0, kernels::Compute())),
-        transformer(config, weights),
-        alone(comm::make_local("ulysses")) {
-    const at::Tensor noise = parity.tensor("noise");  // [16, frames, height, width]
-    grid = token_grid(noise.size(1), noise.size(2), noise.size(3));
-    at::Tensor input = noise;
-    if (parity.expected.contains("vae.encoded")) {
-      at::Tensor mask = at::zeros({4, noise.size(1), noise.size(2), noise.size(3)});
-      mask.select(1, 0).fill_(1);
-      input = at::cat({noise, mask, parity.tensor("vae.encoded")}, 0);
-    }
-    patches = patchify(input);
-    const std::int64_t head_dim = config.dim / config.num_heads;
-    exchange = std::make_unique<parallel::UlyssesExchange>(*alone, grid.tokens(), config.num_heads, head_dim,
-                                                           kernels::Compute(), chunk_heads);
-    rotary = kernels::make_rotary_table(grid, head_dim, 0, grid.tokens());
-    timestep = static_cast<int>(parity.tensor("timesteps")[0].item<float>());
-  }
-
-  std::vector<at::Tensor> forward(std::span<TextCondition* const> texts, const Probe& probe = nullptr) {
-    return transformer.forward(patches, timestep, texts,
-                               {.exchange = *exchange, .rotary = rotary, .clock = clock, .probe = probe});
-  }
-
-  test::ParityCase parity;
-  checkpoint::Checkpoint files;
-  checkpoint::TransformerConfig config;
-  parallel::ResidentWeights weights;
-  Transformer transformer;
-  std::unique_ptr<comm::Communicator> alone;
-  kernels::TokenGrid grid;
-  at::Tensor patches;
-  std::unique_ptr<parallel::UlyssesExchange> exchange;
-  kernels::RotaryTable rotary;
-  PartClock clock;
-  int timestep = 0;
-};
 
 class TransformerParity : public testing::TestWithParam<std::string> {};
 
