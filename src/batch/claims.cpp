@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "batch/claim_link.h"
 #include "batch/output_folder.h"
 #include "batch/text.h"
 #include "core/check.h"
@@ -74,9 +75,9 @@ std::string describe(std::string_view content) {
                                owner->job.empty() ? std::string() : fmt::format(", job {}", owner->job)));
 }
 
-/// The content of a claim; nothing if it is gone. Something that is no file reads as empty, and so ages like
-/// any other silent claim.
-std::optional<std::string> read_claim(const std::filesystem::path& path) {
+/// The content of a claim as it lies there; nothing if it is gone. Something that is no file reads as empty,
+/// and so ages like any other silent claim.
+std::optional<std::string> read_claim_file(const std::filesystem::path& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return std::nullopt;
   if (!S_ISREG(status.st_mode)) return std::string();
@@ -84,8 +85,21 @@ std::optional<std::string> read_claim(const std::filesystem::path& path) {
     return read_text_file(path, max_claim_bytes);
   } catch (const Error&) {
     if (::lstat(path.c_str(), &status) != 0) return std::nullopt;
-    return std::string();
+    // Of another user's file that may not be read, the time of its last beat can be seen.
+    if (::access(path.c_str(), R_OK) == 0) return std::string();
+    return fmt::format("changed at {}.{:09}", status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
   }
+}
+
+/// read_claim_file(), but of a copy of an owner file what the owner file says, while that is there: the copy
+/// does not beat.
+std::optional<std::string> read_claim(const std::filesystem::path& path) {
+  std::optional<std::string> content = read_claim_file(path);
+  if (!content || !is_claim_copy(*content)) return content;
+  const auto owner = parse_owner(*content);
+  if (!owner) return content;
+  std::optional<std::string> beating = read_claim_file(owner_file(path.parent_path(), owner->token));
+  return beating && parse_owner(*beating) ? beating : content;
 }
 
 bool is_there(const std::filesystem::path& path) {
@@ -250,19 +264,28 @@ std::filesystem::path ClaimBoard::link_path(const std::string& id, int generatio
          (generation == 0 ? fmt::format("{}.claim", id) : fmt::format("{}.claim.{}", id, generation));
 }
 
+/// By the inode, or else by the token in it: on sshfs and its like a link has an inode number of its own, and
+/// a copy has one everywhere.
 bool ClaimBoard::is_ours(const std::filesystem::path& link) const {
   struct stat status {};
-  return ::lstat(link.c_str(), &status) == 0 && heartbeat_->is_file(status);
+  if (::lstat(link.c_str(), &status) != 0) return false;
+  if (heartbeat_->is_file(status)) return true;
+  const auto content = read_claim(link);
+  const auto owner = content ? parse_owner(*content) : std::nullopt;
+  return owner && owner->token == owner_.token;
 }
 
 /// Only one of many processes succeeds.
 bool ClaimBoard::make_link(const std::filesystem::path& link) const {
-  if (::link(heartbeat_->path().c_str(), link.c_str()) == 0) return true;
-  const int error = errno;
-  // A network file system may have done it and lost the answer: then the repeated call finds our own file.
-  if (is_ours(link)) return true;
-  if (error == EEXIST) return false;
-  fail("cannot claim {}: {}", link.string(), std::strerror(error));
+  switch (make_claim_link(heartbeat_->path(), link)) {
+    case ClaimLink::made:
+      return true;
+    case ClaimLink::taken:
+      // A network file system may have done it and lost the answer: then the repeated call finds our own
+      // file.
+      return is_ours(link);
+  }
+  return false;
 }
 
 /// -1 if nobody has claimed the item. A crash in the middle of a release leaves gaps in the chain.

@@ -145,7 +145,7 @@ void remove_file(const std::filesystem::path& path) {
 }
 
 void create_file(const std::filesystem::path& path, std::string_view text) {
-  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644));
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (!file) fail("cannot create {}: {}", printable(path.string()), std::strerror(errno));
   while (!text.empty()) {
     const ssize_t written = ::write(file.get(), text.data(), text.size());

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/console.h"
+
 namespace wan::batch {
 
 ProgressStyle progress_style_of(std::FILE* stream) {
@@ -37,8 +39,7 @@ Progress::Progress(std::FILE* stream, ProgressStyle style, int group_count, std:
 
 Progress::~Progress() {
   if (!has_bar_) return;
-  std::fputs("\r\x1b[K", stream_);
-  std::fflush(stream_);
+  write_console(stream_, "\r\x1b[K");
 }
 
 void Progress::on_phase(const PhaseEvent& event) {
@@ -119,8 +120,7 @@ void Progress::show(bool at_once) {
 void Progress::draw() {
   std::string line = status();
   if (!style_.is_terminal) {
-    fmt::print(stream_, "{}\n", line);
-    std::fflush(stream_);
+    write_console(stream_, line + "\n");
     return;
   }
   constexpr int bar_cells = 20;
@@ -133,8 +133,7 @@ void Progress::draw() {
                      std::string(static_cast<std::size_t>(bar_cells - filled), '.'), line);
   // Ids are ASCII, so bytes are columns. A line that wraps could not be drawn over.
   line.resize(std::min(line.size(), static_cast<std::size_t>(std::max(style_.columns - 1, 1))));
-  fmt::print(stream_, "\r{}\x1b[K", line);
-  std::fflush(stream_);
+  write_console(stream_, fmt::format("\r{}\x1b[K", line));
   has_bar_ = true;
 }
 

@@ -159,7 +159,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const Tensor
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data begins at a multiple of 8
 
-  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (!file) fail("cannot create {}: {}", path.string(), std::strerror(errno));
   const std::uint64_t header_bytes = text.size();
   write_bytes(file, path, std::as_bytes(std::span(&header_bytes, 1)));

@@ -83,7 +83,13 @@ std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_
 void sync_path(const std::filesystem::path& path) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file) fail("cannot open {} to flush it: {}", path.string(), reason());
-  if (::fsync(file.get()) != 0) fail("cannot flush {} to disk: {}", path.string(), reason());
+  if (::fsync(file.get()) == 0) return;
+  const int error = errno;
+  // CIFS and many FUSE file systems cannot flush a folder: their own rename is all that there is.
+  const bool is_unsupported = error == EINVAL || error == ENOTSUP || error == ENOSYS || error == EBADF;
+  struct stat status {};
+  if (is_unsupported && ::fstat(file.get(), &status) == 0 && S_ISDIR(status.st_mode)) return;
+  fail("cannot flush {} to disk: {}", path.string(), std::strerror(error));
 }
 
 void publish_file(const std::filesystem::path& from, const std::filesystem::path& to) {
@@ -99,7 +105,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
       folder_of(path) / fmt::format(".{}.{}.tmp", path.filename().string(), ::getpid());
   try {
     const UniqueFd file(
-        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));
+        ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666));
     if (!file) fail("cannot create {}: {}", temporary.string(), reason());
     write_all(file, temporary, text);
     publish_file(temporary, path);

@@ -9,6 +9,7 @@
 #include <ctime>
 
 #include "core/check.h"
+#include "core/console.h"
 #include "core/file.h"
 
 namespace wan {
@@ -30,7 +31,7 @@ Log::Log(int rank, LogLevel level, std::FILE* console) : rank_(rank), level_(lev
 void Log::open_file(const std::filesystem::path& path) {
   // The folder may hold anything: a link would lead elsewhere, and opening a pipe would wait for its reader.
   UniqueFd descriptor(
-      ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644));
+      ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666));
   const int error = errno;
   struct stat status {};
   if (!descriptor && error != ELOOP && error != ENXIO) {
@@ -48,13 +49,12 @@ void Log::open_file(const std::filesystem::path& path) {
 void Log::write(LogLevel needed, std::string_view prefix, std::string_view message) {
   const std::scoped_lock lock(mutex_);
   if (console_ != nullptr && needed <= level_) {
-    fmt::print(console_, "{}{}\n", prefix, message);
-    std::fflush(console_);
+    write_console(console_, fmt::format("{}{}\n", prefix, message));
   }
   if (file_) {
     const std::string who = rank_ < 0 ? std::string() : fmt::format(" [rank {}]", rank_);
-    fmt::print(file_.get(), "{}{} {}{}\n", local_time_now(), who, prefix, message);
-    std::fflush(file_.get());
+    // A disk that is full ends the run where a result cannot be written, not here.
+    write_console(file_.get(), fmt::format("{}{} {}{}\n", local_time_now(), who, prefix, message));
   }
 }
 

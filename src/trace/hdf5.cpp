@@ -85,7 +85,7 @@ void prepare_hdf5() {
 Handle create_file(const std::filesystem::path& path) {
   prepare_hdf5();
   const Handle access = access_without_locks(path);
-  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get());
+  const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access.get());
   if (id < 0) fail("cannot create {}: {}", path.string(), error_stack_text());
   return {id, H5Fclose};
 }

@@ -48,9 +48,9 @@ Status checked(Status status, std::string_view doing, const std::filesystem::pat
 }
 
 // Each throws Error naming `path`.
-/// Creates a file in the default format, which every HDF5 reader since 1.8 knows. No lock is taken, neither
-/// here nor in open_file(): a trace file has one writer by its name, parallel file systems often refuse
-/// locks, and one may look into a running job's trace.
+/// Creates a file that is not there yet (a link would lead elsewhere), in the default format, which every
+/// HDF5 reader since 1.8 knows. No lock is taken, neither here nor in open_file(): a trace file has one
+/// writer by its name, parallel file systems often refuse locks, and one may look into a running job's trace.
 Handle create_file(const std::filesystem::path& path);
 Handle open_file(const std::filesystem::path& path);
 Handle utf8_string_type(const std::filesystem::path& path);  ///< of variable length

@@ -8,11 +8,13 @@
 #include <chrono>
 #include <cstring>
 #include <map>
+#include <random>
 #include <thread>
 #include <vector>
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/place.h"
 #include "trace/hdf5.h"
 
 namespace wan::trace {
@@ -27,24 +29,42 @@ std::filesystem::path with_suffix(const std::filesystem::path& path, const char*
   return result;
 }
 
+/// A lock, or why there can be none.
+struct Lock {
+  UniqueFd file;
+  std::string problem;
+};
+
+/// Another user's file may be open to reading only, which is enough for a lock on most file systems.
+UniqueFd open_lock_file(const std::filesystem::path& path) {
+  // O_NONBLOCK: opening a pipe would wait for its other end.
+  constexpr int flags = O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  UniqueFd file(::open(path.c_str(), O_RDWR | flags, 0666));
+  if (!file && errno == EACCES) file = UniqueFd(::open(path.c_str(), O_RDONLY | flags, 0666));
+  return file;
+}
+
 /// Held until the descriptor is closed, also by the death of its owner. Waits by asking again, because a lock
-/// on a network file system may never be granted.
-UniqueFd lock_beside(const std::filesystem::path& index) {
+/// on a network file system may never be granted. Some have no locks at all (Lustre without flock, NFS
+/// without lockd).
+Lock lock_beside(const std::filesystem::path& index) {
   constexpr auto patience = std::chrono::seconds(60);
   constexpr auto pause = std::chrono::milliseconds(20);
   const std::filesystem::path path = with_suffix(index, ".lock");
-  UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644));
-  if (!file) fail("cannot create {}: {}", path.string(), std::strerror(errno));
+  Lock lock{.file = open_lock_file(path), .problem = {}};
+  if (!lock.file) fail("cannot create {}: {}", path.string(), std::strerror(errno));
   const auto start = std::chrono::steady_clock::now();
-  while (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR)
-      fail("cannot lock {}: {}", path.string(), std::strerror(errno));
+  while (::flock(lock.file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      lock.problem = fmt::format("{} cannot be locked: {}", path.string(), std::strerror(errno));
+      return lock;
+    }
     if (std::chrono::steady_clock::now() - start > patience) {
       fail("another process has held {} for 60 s; if none is alive, remove it", path.string());
     }
     std::this_thread::sleep_for(pause);
   }
-  return file;
+  return lock;
 }
 
 struct LinkReader {
@@ -94,18 +114,9 @@ void write_links(const std::filesystem::path& path, const Links& links) {
   checked(H5Fflush(file.get(), H5F_SCOPE_LOCAL), "write out the links", path);
 }
 
-}  // namespace
-
-void add_to_index(const std::filesystem::path& index, const std::filesystem::path& group_file) {
-  const std::filesystem::path folder = std::filesystem::absolute(index).lexically_normal().parent_path();
-  const std::filesystem::path target =
-      std::filesystem::absolute(group_file).lexically_normal().lexically_relative(folder);
-  const UniqueFd lock = lock_beside(index);
-  Links links = read_links(index);
-  const std::string name = group_file.stem().string();
-  if (const auto old = links.find(name); old != links.end() && old->second == target.string()) return;
-  links[name] = target.string();
-  const std::filesystem::path temporary = with_suffix(index, ".tmp");  // ours alone while we hold the lock
+/// Publishes the index with one more link.
+void write_index(const std::filesystem::path& index, const std::filesystem::path& temporary,
+                 const Links& links) {
   try {
     write_links(temporary, links);
     publish_file(temporary, index);
@@ -114,6 +125,63 @@ void add_to_index(const std::filesystem::path& index, const std::filesystem::pat
     std::filesystem::remove(temporary, ignored);
     throw;
   }
+}
+
+bool has_link(const Links& links, const std::string& name, const std::string& target) {
+  const auto found = links.find(name);
+  return found != links.end() && found->second == target;
+}
+
+/// Others may replace the index between our reading and our renaming, and the link would be lost: look again,
+/// a little later each time and at another moment than the others.
+void add_without_lock(const std::filesystem::path& index, const std::string& name,
+                      const std::string& target) {
+  constexpr int most_tries = 20;
+  std::minstd_rand random(std::random_device{}());
+  std::uniform_int_distribution<int> pause_ms(5, 60);
+  const std::filesystem::path temporary = with_suffix(index, fmt::format(".{}.tmp", name).c_str());
+  for (int tries = 0; tries < most_tries; ++tries) {
+    Links links = read_links(index);
+    if (has_link(links, name, target)) {
+      if (tries > 0) return;
+      // Somebody may be about to put an index without it in place.
+    } else {
+      links[name] = target;
+      write_index(index, temporary, links);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(pause_ms(random)));
+  }
+}
+
+}  // namespace
+
+std::string in_the_way_of_trace(const std::filesystem::path& index) {
+  std::string problem = in_the_way_of_folder(index.parent_path() / index.stem(), "the folder of the traces");
+  for (const char* suffix : {"", ".tmp", ".lock"}) {
+    if (problem.empty()) problem = in_the_way_of_file(with_suffix(index, suffix), "the index of traces");
+  }
+  return problem;
+}
+
+std::string add_to_index(const std::filesystem::path& index, const std::filesystem::path& group_file) {
+  const std::filesystem::path folder = std::filesystem::absolute(index).lexically_normal().parent_path();
+  const std::filesystem::path target =
+      std::filesystem::absolute(group_file).lexically_normal().lexically_relative(folder);
+  if (const std::string problem = in_the_way_of_trace(index); !problem.empty()) fail("{}", problem);
+  const std::string name = group_file.stem().string();
+  const Lock lock = lock_beside(index);
+  if (!lock.problem.empty()) {
+    add_without_lock(index, name, target.string());
+    return lock.problem;
+  }
+  Links links = read_links(index);
+  if (has_link(links, name, target.string())) return {};
+  links[name] = target.string();
+  const std::filesystem::path temporary = with_suffix(index, ".tmp");  // ours alone while we hold the lock
+  std::error_code ignored;
+  std::filesystem::remove(temporary, ignored);  // of a process that died
+  write_index(index, temporary, links);
+  return {};
 }
 
 }  // namespace wan::trace

@@ -22,6 +22,16 @@ TEST(File, AtomicWriteReplacesAndLeavesNothingElse) {
   EXPECT_EQ(entries, 1);
 }
 
+TEST(File, ModesFollowTheUmask) {
+  const test::TempDir dir;
+  const mode_t before = ::umask(002);
+  write_file_atomically(dir / "shared", "text");
+  ::umask(before);
+  struct stat status {};
+  ASSERT_EQ(::stat((dir / "shared").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777U, 0664U);
+}
+
 TEST(File, RefusesPipesAndFolders) {
   const test::TempDir dir;
   ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);

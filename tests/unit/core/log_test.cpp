@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
+
+#include "core/console.h"
 #include "core/file.h"
 #include "support/temp_dir.h"
 #include "wan/error.h"
@@ -20,6 +24,37 @@ TEST(Log, AppendsLinesWithRank) {
   const std::string text = read_text_file(dir / "log", 10'000);
   EXPECT_NE(text.find("[rank 3] first\n"), std::string::npos) << text;
   EXPECT_NE(text.find("[rank 3] second\n"), std::string::npos) << text;
+}
+
+TEST(Log, AConsoleThatTakesNothingIsNoError) {
+  const test::TempDir dir;
+  outlive_console();
+  std::FILE* full = std::fopen("/dev/full", "w");
+  ASSERT_NE(full, nullptr);
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe(ends.data()), 0);
+  ::close(ends[0]);
+  std::FILE* closed = ::fdopen(ends[1], "w");
+  ASSERT_NE(closed, nullptr);
+  for (std::FILE* console : {full, closed}) {
+    Log log(0, LogLevel::normal, console);
+    log.open_file(dir / "log");
+    for (int line = 0; line < 3; ++line) log.info("line {} {}", line, std::string(9000, 'x'));
+    std::fclose(console);
+  }
+  const std::string text = read_text_file(dir / "log", 100'000);
+  for (const char* line : {"line 0", "line 1", "line 2"})
+    EXPECT_NE(text.find(line), text.rfind(line)) << line << " is not there twice";
+}
+
+TEST(Log, ModesFollowTheUmask) {
+  const test::TempDir dir;
+  const mode_t before = ::umask(002);
+  Log(0, LogLevel::quiet, nullptr).open_file(dir / "log");
+  ::umask(before);
+  struct stat status {};
+  ASSERT_EQ(::stat((dir / "log").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777U, 0664U);
 }
 
 TEST(Log, FollowsNoLinkAndWaitsForNoPipe) {

@@ -1,8 +1,11 @@
 #include "trace/trace_index.h"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cstdlib>
 
 #include "core/file.h"
 #include "support/temp_dir.h"
@@ -81,6 +84,49 @@ TEST(TraceIndex, ConcurrentJobsLoseNoLink) {
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
   }
   EXPECT_EQ(count_links(dir / "trace.h5"), jobs * links_each);
+}
+
+TEST(TraceIndex, SaysWhetherItCouldLock) {
+  const test::TempDir dir;
+  const char* played = std::getenv("WAN_PLAYED");  // NOLINT(concurrency-mt-unsafe)
+  const std::string problem = add_to_index(dir / "trace.h5", dir / "trace" / "a.h5");
+  EXPECT_EQ(add_to_index(dir / "trace.h5", dir / "trace" / "b.h5"), problem);
+  EXPECT_EQ(count_links(dir / "trace.h5"), 2);
+  if (played == nullptr) {
+    EXPECT_EQ(problem, "");
+  } else {
+    EXPECT_THAT(problem, HasSubstr("trace.h5.lock cannot be locked: "));
+  }
+}
+
+TEST(TraceIndex, FollowsNoLinkAndWaitsForNoPipe) {
+  for (const char* name : {"trace.h5", "trace.h5.tmp", "trace.h5.lock", "trace"}) {
+    for (const bool is_pipe : {false, true}) {
+      const test::TempDir dir;
+      write_file_atomically(dir / "precious", "mine");
+      if (is_pipe) {
+        ASSERT_EQ(::mkfifo((dir / name).c_str(), 0600), 0);
+      } else {
+        std::filesystem::create_symlink(dir / "precious", dir / name);
+      }
+      try {
+        add_to_index(dir / "trace.h5", dir / "trace" / "a.h5");
+        FAIL() << name << " was accepted";
+      } catch (const Error& error) {
+        EXPECT_THAT(error.what(), HasSubstr(std::string(name) + " is in the way of"));
+        EXPECT_THAT(error.what(), HasSubstr(is_pipe ? "a named pipe" : "a symbolic link"));
+      }
+      EXPECT_EQ(read_text_file(dir / "precious", 100), "mine");
+    }
+  }
+}
+
+TEST(TraceIndex, TheIndexOfADeadProcessIsNotInTheWay) {
+  const test::TempDir dir;
+  write_file_atomically(dir / "trace.h5.tmp", "half an index");
+  add_to_index(dir / "trace.h5", dir / "trace" / "a.h5");
+  EXPECT_EQ(count_links(dir / "trace.h5"), 1);
+  EXPECT_FALSE(std::filesystem::exists(dir / "trace.h5.tmp"));
 }
 
 TEST(TraceIndex, LeavesAFileOfAnotherKindAlone) {

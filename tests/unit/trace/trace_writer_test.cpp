@@ -109,7 +109,8 @@ TEST(TraceWriter, SaysWhyAFileCannotBeMade) {
 TEST(TraceWriterDeathTest, AFullDiskIsAnErrorNotACrash) {
   const test::TempDir dir;
   for (const rlim_t bytes : {1000U, 20000U, 130000U, 300000U}) {
-    EXPECT_EXIT(write_beyond(bytes, dir / "t.h5"), testing::ExitedWithCode(0), "t\\.h5: .*File too large");
+    EXPECT_EXIT(write_beyond(bytes, dir / fmt::format("{}.h5", bytes)), testing::ExitedWithCode(0),
+                "\\.h5: .*File too large");
   }
 }
 

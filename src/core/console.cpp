@@ -1,0 +1,41 @@
+#include "core/console.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+#include "core/check.h"
+
+namespace wan {
+
+void write_console(std::FILE* stream, std::string_view text) noexcept {
+  std::fwrite(text.data(), 1, text.size(), stream);
+  std::fflush(stream);
+  // What could not be written stays in the stream's error flag, which would make later writes fail early.
+  std::clearerr(stream);
+}
+
+void outlive_console() noexcept {
+  for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
+    // open() takes the lowest number that is free, which is this one.
+    if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) {
+      if (::open("/dev/null", O_RDWR) < 0) return;
+    }
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGHUP, SIG_IGN);
+}
+
+void print_result(std::string_view text) {
+  errno = 0;
+  const bool is_written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (is_written && std::fflush(stdout) == 0) return;
+  const int error = errno;
+  std::clearerr(stdout);
+  if (error != EPIPE) fail("cannot write to standard output: {}", std::strerror(error));
+}
+
+}  // namespace wan
