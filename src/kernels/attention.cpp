@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/device.h"
+#include "kernels/row_limits.h"
 
 namespace wan::kernels {
 namespace {
@@ -41,6 +42,8 @@ bool is_available(AttentionBackend backend, const at::Device& device, at::Scalar
     case AttentionBackend::flashinfer:
       if constexpr (with_cuda) return device.is_cuda() && cuda::has_flashinfer(device, type, head_dim);
       return false;
+    case AttentionBackend::math:
+      return !device.is_cuda() || fits_efficient_attention(type, head_dim);
     default:
       return true;
   }
@@ -60,14 +63,7 @@ at::Tensor attend_math(const at::Tensor& q, const at::Tensor& k, const at::Tenso
 }
 
 void check_available(AttentionBackend backend, const at::Tensor& q) {
-  if (is_available(backend, q.device(), q.scalar_type(), q.size(2))) return;
-  std::string others;
-  for (const AttentionBackend other : available_attention_backends(q.device(), q.scalar_type(), q.size(2))) {
-    others += fmt::format("{}{}", others.empty() ? "" : ", ", to_string(other));
-  }
-  fail<UsageError>(
-      "attention backend '{}' cannot take {} with head_dim {} on {} in this build; available: {}",
-      to_string(backend), at::toString(q.scalar_type()), q.size(2), q.device().str(), others);
+  require_attention_backend(backend, q.device(), q.scalar_type(), q.size(2));
 }
 
 }  // namespace
@@ -89,8 +85,9 @@ AttentionBackend attention_backend_for(const at::Device& device, at::ScalarType 
                                        std::int64_t keys) {
   if (keys >= flashinfer_least_keys && is_available(AttentionBackend::flashinfer, device, type, head_dim))
     return AttentionBackend::flashinfer;
-  return is_available(AttentionBackend::cudnn, device, type, head_dim) ? AttentionBackend::cudnn
-                                                                       : AttentionBackend::math;
+  for (const AttentionBackend backend : {AttentionBackend::cudnn, AttentionBackend::math})
+    if (is_available(backend, device, type, head_dim)) return backend;
+  return AttentionBackend::reference;
 }
 
 std::vector<AttentionBackend> available_attention_backends(const at::Device& device, at::ScalarType type,
@@ -102,6 +99,18 @@ std::vector<AttentionBackend> available_attention_backends(const at::Device& dev
     }
   }
   return result;
+}
+
+void require_attention_backend(AttentionBackend backend, const at::Device& device, at::ScalarType type,
+                               std::int64_t head_dim) {
+  if (is_available(backend, device, type, head_dim)) return;
+  std::string others;
+  for (const AttentionBackend other : available_attention_backends(device, type, head_dim)) {
+    others += fmt::format("{}{}", others.empty() ? "" : ", ", to_string(other));
+  }
+  fail<UsageError>(
+      "attention backend '{}' cannot take {} with head_dim {} on {} in this build; available: {}",
+      to_string(backend), at::toString(type), head_dim, device.str(), others);
 }
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

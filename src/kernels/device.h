@@ -3,7 +3,7 @@
 namespace wan::kernels {
 
 /// Whether this build has the kernels of kernels/cuda. Every choice between them and ATen reads
-///   if constexpr (with_cuda) { if (x.is_cuda()) return cuda::...; }
+///   if constexpr (with_cuda) { if (x.is_cuda() && fits_...(x)) return cuda::...; }
 /// so that a build without CUDA neither compiles nor links them.
 #ifdef WAN_WITH_CUDA
 inline constexpr bool with_cuda = true;

@@ -4,13 +4,14 @@
 
 #include "kernels/cuda/normalization.h"
 #include "kernels/device.h"
+#include "kernels/row_limits.h"
 
 namespace wan::kernels {
 
 at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
                                double eps, at::ScalarType out_type, bool round_norm) {
   if constexpr (with_cuda) {
-    if (x.is_cuda()) {
+    if (x.is_cuda() && fits_row_kernels(x)) {
       return cuda::layer_norm(x, {},
                               {.weight = scale,
                                .bias = shift,
@@ -28,7 +29,7 @@ at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, con
 at::Tensor layer_norm_affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                              double eps, at::ScalarType out_type) {
   if constexpr (with_cuda) {
-    if (x.is_cuda()) {
+    if (x.is_cuda() && fits_row_kernels(x)) {
       return cuda::layer_norm(x, {}, {.weight = weight, .bias = bias, .eps = eps, .out_type = out_type});
     }
   }
@@ -37,7 +38,7 @@ at::Tensor layer_norm_affine(const at::Tensor& x, const at::Tensor& weight, cons
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   if constexpr (with_cuda) {
-    if (x.is_cuda()) return cuda::rms_norm(x, weight, eps);
+    if (x.is_cuda() && fits_row_kernels(x)) return cuda::rms_norm(x, weight, eps);
   }
   const at::Tensor wide = x.to(at::kFloat);                                            // [tokens, dim]
   const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + eps);  // [tokens, 1]
@@ -46,7 +47,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
 
 void add_gated(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate) {
   if constexpr (with_cuda) {
-    if (x.is_cuda()) return cuda::add_gated(x, {.y = y, .gate = gate});
+    if (x.is_cuda() && fits_row_kernels(x)) return cuda::add_gated(x, {.y = y, .gate = gate});
   }
   if (gate.defined()) {
     x.addcmul_(y.to(x.scalar_type()), gate);

@@ -4,8 +4,8 @@
 
 namespace wan::kernels {
 
-// On a GPU these are kernels of kernels/cuda, which throw Error for what they do not take: rows must be a
-// multiple of 8 elements, dense, and aligned to 16 bytes.
+// On a GPU these are kernels of kernels/cuda for the rows that those take (kernels/row_limits.h), else ATen's
+// operations.
 
 /// Layer norm without parameters, then x * (1 + scale) + shift (spec 5.6). x: fp32 [tokens, dim]; scale,
 /// shift: fp32 [dim]. The result [tokens, dim] is rounded to `out_type`, the type of the linear layer it

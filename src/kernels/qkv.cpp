@@ -8,6 +8,7 @@
 #include "kernels/cuda/qkv.h"
 #include "kernels/device.h"
 #include "kernels/normalization.h"
+#include "kernels/row_limits.h"
 
 namespace wan::kernels {
 namespace {
@@ -41,7 +42,8 @@ void norm_rotate_pack(const at::Tensor& qkv, const QkNorm& norm, const RotaryTab
                       std::span<const at::Tensor> buffers) {
   check_shapes(qkv, table, buffers);
   if constexpr (with_cuda) {
-    if (qkv.is_cuda()) return cuda::norm_rotate_pack(qkv, norm, table, buffers);
+    if (qkv.is_cuda() && fits_qkv_kernel(qkv, buffers))
+      return cuda::norm_rotate_pack(qkv, norm, table, buffers);
   }
   const std::int64_t dim = qkv.size(1) / 3;
   const std::int64_t parts = buffers.front().size(0);

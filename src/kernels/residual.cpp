@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/normalization.h"
 #include "kernels/device.h"
+#include "kernels/row_limits.h"
 
 namespace wan::kernels {
 
@@ -11,7 +12,7 @@ at::Tensor add_gated_layer_norm_modulate(at::Tensor& x, const GatedResidual& res
                                          const at::Tensor& scale, const at::Tensor& shift, double eps,
                                          at::ScalarType out_type) {
   if constexpr (with_cuda) {
-    if (x.is_cuda()) {
+    if (x.is_cuda() && fits_row_kernels(x)) {
       return cuda::layer_norm(
           x, {.y = residual.y, .gate = residual.gate},
           {.weight = scale, .bias = shift, .around_one = true, .eps = eps, .out_type = out_type});
@@ -24,7 +25,7 @@ at::Tensor add_gated_layer_norm_modulate(at::Tensor& x, const GatedResidual& res
 at::Tensor add_gated_layer_norm_affine(at::Tensor& x, const GatedResidual& residual, const at::Tensor& weight,
                                        const at::Tensor& bias, double eps, at::ScalarType out_type) {
   if constexpr (with_cuda) {
-    if (x.is_cuda()) {
+    if (x.is_cuda() && fits_row_kernels(x)) {
       return cuda::layer_norm(x, {.y = residual.y, .gate = residual.gate},
                               {.weight = weight, .bias = bias, .eps = eps, .out_type = out_type});
     }

@@ -1,6 +1,9 @@
 #include "vae/operations.h"
 
+#include <tuple>
 #include <vector>
+
+#include "kernels/row_limits.h"
 
 namespace wan::vae {
 namespace {
@@ -27,8 +30,18 @@ at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight, const at::Ten
 }
 
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
-  if (query.is_meta()) return at::empty_like(query);
-  return at::scaled_dot_product_attention(query, key, value);
+  // A token's channels come from maps, far apart: every fused kernel of ATen's declines them, and the one
+  // that is left writes out all scores.
+  const at::Tensor q = query.contiguous();
+  const at::Tensor k = key.contiguous();
+  const at::Tensor v = value.contiguous();
+  if (q.is_meta()) return at::empty_like(q);
+  if (q.is_cuda() && kernels::fits_efficient_attention(q.scalar_type(), q.size(3))) {
+    // By name: of ATen's kernels it is the one that takes heads of 384 channels, in fp32 too.
+    return std::get<0>(at::_scaled_dot_product_efficient_attention(q, k, v, /*attn_bias=*/{},
+                                                                   /*compute_log_sumexp=*/false));
+  }
+  return at::scaled_dot_product_attention(q, k, v);
 }
 
 }  // namespace wan::vae

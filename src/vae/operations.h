@@ -10,7 +10,8 @@ namespace wan::vae {
 at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                     at::IntArrayRef stride, at::IntArrayRef padding);
 
-/// Scaled dot-product attention, [N, heads, queries or keys, channels] each.
+/// Scaled dot-product attention, [N, heads, queries or keys, channels] each, any strides. By a kernel that
+/// holds no scores in memory.
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value);
 
 }  // namespace wan::vae

@@ -30,9 +30,9 @@ Element element_of(const at::Tensor& tensor, const char* kernel) {
 
 void check_rows(const at::Tensor& x, const char* kernel) {
   WAN_CHECK(x.dim() == 2, "GPU kernel {} takes [tokens, dim], not {} axes", kernel, x.dim());
-  WAN_CHECK(x.size(1) > 0 && x.size(1) % row_multiple == 0 && x.size(1) <= max_dim,
+  WAN_CHECK(x.size(1) > 0 && x.size(1) % row_multiple == 0 && x.size(1) <= max_row,
             "GPU kernel {}: rows of {} elements; they must be a multiple of {} up to {}", kernel, x.size(1),
-            row_multiple, max_dim);
+            row_multiple, max_row);
   WAN_CHECK(x.stride(1) == 1 && (x.size(0) <= 1 || x.stride(0) % row_multiple == 0) && aligned(x),
             "GPU kernel {}: rows must be dense and aligned to {} bytes (strides {}, {})", kernel,
             alignment_bytes, x.stride(0), x.stride(1));

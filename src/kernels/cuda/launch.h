@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "kernels/limits.h"
+
 // What the .cu files of this folder export: launchers over raw pointers. Each returns what the launch
 // returned; none waits for the GPU. Pointers are to device memory and aligned to 16 bytes, strides too; rows
 // are dense unless a stride is named. Shapes are the caller's promise (checked in normalization.cpp and
@@ -12,10 +14,6 @@ namespace wan::kernels::cuda {
 
 /// What an untyped pointer points to.
 enum class Element { fp32, bf16 };
-
-/// The longest row that the row kernels hold in registers, in elements; rows are multiples of row_multiple.
-inline constexpr std::int64_t max_dim = 32768;
-inline constexpr std::int64_t row_multiple = 8;
 
 /// x += gate * residual where there is one, then layer norm of x, then
 /// norm * (around_one ? 1 + weight : weight) + bias.
@@ -60,8 +58,6 @@ struct RmsNormRows {
   float eps = 0;
 };
 cudaError_t launch_rms_norm(const RmsNormRows& rows, cudaStream_t stream);
-
-inline constexpr int max_head_chunks = 64;
 
 /// RMS norm and rotary embedding of q and k, and v as it is, sorted by the owner of the head.
 struct QkvRows {

@@ -55,6 +55,14 @@ TEST(Attention, BackendsByNameAndByWhatTheyTake) {
   EXPECT_EQ(attention_backend_for(at::kCPU, at::kFloat, 24, 4096), AttentionBackend::math);
   EXPECT_EQ(available_attention_backends(at::kCPU, at::kBFloat16, 128),
             (std::vector{AttentionBackend::math, AttentionBackend::reference}));
+  // Heads that are no multiple of 16 bytes, which no fast kernel of a GPU takes.
+  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kBFloat16, 12, 4096), AttentionBackend::reference);
+  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kFloat, 12, 4096), AttentionBackend::math);
+  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kFloat, 6, 4096), AttentionBackend::reference);
+  EXPECT_EQ(available_attention_backends(at::kCUDA, at::kBFloat16, 12),
+            (std::vector{AttentionBackend::reference}));
+  EXPECT_NO_THROW(require_attention_backend(AttentionBackend::automatic, at::kCUDA, at::kBFloat16, 12));
+  EXPECT_THROW(require_attention_backend(AttentionBackend::math, at::kCUDA, at::kBFloat16, 12), UsageError);
   const at::Tensor q = at::randn({3, 1, 8});
   EXPECT_LT(
       error(attention(q, q, q, AttentionBackend::reference), attention(q, q, q, AttentionBackend::math)),
