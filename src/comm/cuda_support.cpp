@@ -1,5 +1,6 @@
 #include "comm/cuda_support.h"
 
+#include <exception>
 #include <utility>
 
 #include "core/check.h"
@@ -53,9 +54,13 @@ PooledEvent EventPool::take() {
   return {event, [pool = shared_from_this()](cudaEvent_t used) { pool->give_back(used); }};
 }
 
-void EventPool::give_back(cudaEvent_t event) {
-  const std::lock_guard lock(mutex_);
-  free_.push_back(event);
+void EventPool::give_back(cudaEvent_t event) noexcept {
+  try {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(event);
+  } catch (const std::exception&) {  // no memory for the list
+    cudaEventDestroy(event);
+  }
 }
 
 }  // namespace wan::comm

@@ -63,7 +63,8 @@ class EventPool : public std::enable_shared_from_this<EventPool> {
   PooledEvent take();
 
  private:
-  void give_back(cudaEvent_t event);
+  /// Called from destructors.
+  void give_back(cudaEvent_t event) noexcept;
 
   std::mutex mutex_;
   std::vector<cudaEvent_t> free_;

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <array>
+#include <exception>
 #include <optional>
+#include <utility>
 
 #include "core/clock.h"
 #include "wan/engine.h"
@@ -12,7 +14,8 @@ namespace wan {
 class PartListener {
  public:
   virtual ~PartListener() = default;
-  /// What is issued from now on belongs to `part`, or to none.
+  /// What is issued from now on belongs to `part`, or to none. May throw: also called where a scope ends, the
+  /// clock keeps such an error until the next scope begins.
   virtual void on_part(std::optional<Part> part) = 0;
 };
 
@@ -25,9 +28,11 @@ class PartClock {
 
   class Scope {
    public:
+    /// Throws what the listener throws, now or when the last scope ended.
     Scope(PartClock& clock, Part part) : clock_(clock), part_(part), outer_(clock.current_) {
-      clock_.current_ = this;
+      if (clock_.failure_) std::rethrow_exception(std::exchange(clock_.failure_, nullptr));
       if (clock_.listener_ != nullptr) clock_.listener_->on_part(part);
+      clock_.current_ = this;  // only now: a scope that could not be made has no end
     }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
@@ -36,8 +41,7 @@ class PartClock {
       clock_.part_s_[static_cast<std::size_t>(part_)] += elapsed_s - inner_s_;
       if (outer_ != nullptr) outer_->inner_s_ += elapsed_s;
       clock_.current_ = outer_;
-      if (clock_.listener_ != nullptr)
-        clock_.listener_->on_part(outer_ != nullptr ? std::optional(outer_->part_) : std::nullopt);
+      clock_.leave_for(outer_ != nullptr ? std::optional(outer_->part_) : std::nullopt);
     }
 
    private:
@@ -50,11 +54,26 @@ class PartClock {
 
   Scope measure(Part part) { return {*this, part}; }
   const std::array<double, part_count>& part_s() const { return part_s_; }
-  void reset() { part_s_ = {}; }
+  /// Also forgets an error that a scope's end met: the device keeps it, if it lasts.
+  void reset() {
+    part_s_ = {};
+    failure_ = nullptr;
+  }
 
  private:
+  /// For a scope's destructor, from which no exception may come.
+  void leave_for(std::optional<Part> part) noexcept {
+    if (listener_ == nullptr) return;
+    try {
+      listener_->on_part(part);
+    } catch (...) {
+      if (!failure_) failure_ = std::current_exception();
+    }
+  }
+
   std::array<double, part_count> part_s_{};
   Scope* current_ = nullptr;
+  std::exception_ptr failure_;  ///< of the listener where a scope ended
   PartListener* listener_ = nullptr;
 };
 

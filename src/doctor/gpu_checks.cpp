@@ -6,21 +6,12 @@
 #include <filesystem>
 
 #include "core/check.h"
+#include "gpu/architectures.h"
 
 namespace wan::doctor {
 namespace {
 
 constexpr double gib = 1 << 30;
-
-std::vector<std::string> split(std::string_view text, char separator) {
-  std::vector<std::string> parts;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(separator), text.size());
-    parts.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return parts;
-}
 
 GpuFacts gather_gpu(int index, int count) {
   GpuFacts facts;
@@ -62,10 +53,12 @@ Finding check_gpu(const GpusFacts& facts, const GpuFacts& gpu) {
       fmt::format("{}, compute capability {}.{}, {:.1f} of {:.1f} GiB free", info.name, info.compute_major,
                   info.compute_minor, static_cast<double>(info.free_bytes) / gib,
                   static_cast<double>(info.total_bytes) / gib);
-  if (!has_code_for(facts.code_for, info.compute_major, info.compute_minor)) {
-    return bad(check, found + fmt::format("; there is code for {} only", fmt::join(facts.code_for, ", ")),
-               fmt::format("build again with -DWAN_CUDA_ARCHITECTURES={}{}-real", info.compute_major,
-                           info.compute_minor));
+  if (!gpu::has_code_for(facts.code_for, info.compute_major, info.compute_minor)) {
+    return bad(
+        check,
+        found + fmt::format("; there is code for {} only", gpu::describe_architectures(facts.code_for)),
+        fmt::format("build again with -DWAN_CUDA_ARCHITECTURES={}{}-real", info.compute_major,
+                    info.compute_minor));
   }
   // A context and a display take a few hundred MiB.
   constexpr double mostly_free = 0.93;
@@ -106,22 +99,12 @@ GpusFacts gather_gpus(std::optional<int> only) {
   facts.is_built_in = gpu::is_built_in();
   std::error_code error;
   facts.has_driver = std::filesystem::exists("/proc/driver/nvidia/version", error);
-  facts.code_for = split(gpu::built_architectures(), ',');
+  facts.code_for = gpu::built_architectures();
   facts.visible = gpu::visible_gpus();
   facts.versions = gpu::cuda_versions();
   for (int index = 0; index < facts.visible.count; ++index)
     if (!only || *only == index) facts.gpus.push_back(gather_gpu(index, facts.visible.count));
   return facts;
-}
-
-bool has_code_for(const std::vector<std::string>& code_for, int major, int minor) {
-  return std::ranges::any_of(code_for, [&](const std::string& architecture) {
-    // "90a" is for 9.0 alone; "80" also for later ones of the same generation.
-    const bool exact = architecture.ends_with('a');
-    const int number = std::atoi(architecture.c_str());
-    if (number / 10 != major) return false;
-    return exact ? number % 10 == minor : number % 10 <= minor;
-  });
 }
 
 std::vector<Finding> check_gpus(const GpusFacts& facts) {

@@ -18,9 +18,9 @@ struct GpuFacts {
 };
 
 struct GpusFacts {
-  bool is_built_in = false;           ///< the program has GPU code
-  bool has_driver = false;            ///< an NVIDIA driver is loaded on this machine
-  std::vector<std::string> code_for;  ///< "80", "90a": what kernels were compiled for
+  bool is_built_in = false;  ///< the program has GPU code
+  bool has_driver = false;   ///< an NVIDIA driver is loaded on this machine
+  std::string code_for;      ///< what kernels were compiled for, as gpu::built_architectures()
   gpu::VisibleGpus visible;
   gpu::CudaVersions versions;
   std::vector<GpuFacts> gpus;  ///< those looked at
@@ -29,9 +29,6 @@ struct GpusFacts {
 /// `only`: the one GPU that this rank will use, if it is not alone: a context on each of the others would
 /// take their memory. Creates contexts.
 GpusFacts gather_gpus(std::optional<int> only);
-
-/// Whether kernels compiled for these run on a GPU of that compute capability.
-bool has_code_for(const std::vector<std::string>& code_for, int major, int minor);
 
 std::vector<Finding> check_gpus(const GpusFacts& facts);
 

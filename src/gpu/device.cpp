@@ -8,6 +8,7 @@
 
 #include <array>
 
+#include "gpu/architectures.h"
 #include "gpu/cuda_check.h"
 
 namespace wan::gpu {
@@ -67,11 +68,6 @@ DeviceInfo open_device(int index) {
   require(cudaSetDevice(index), "selecting it");
   cudaDeviceProp properties{};
   require(cudaGetDeviceProperties(&properties, index), "reading its properties");
-  if (properties.major < 8) {
-    fail<UsageError>(
-        "GPU {} ({}) has compute capability {}.{}; 8.0 or newer is needed (A100, A40, RTX 4090, H100 ...)",
-        index, properties.name, properties.major, properties.minor);
-  }
   std::array<char, 32> bus_id{};
   require(cudaDeviceGetPCIBusId(bus_id.data(), static_cast<int>(bus_id.size()), index), "reading its bus id");
   std::size_t free_bytes = 0;
@@ -85,6 +81,21 @@ DeviceInfo open_device(int index) {
           .compute_major = properties.major,
           .compute_minor = properties.minor,
           .multiprocessors = properties.multiProcessorCount};
+}
+
+void require_code(const DeviceInfo& device) {
+  if (device.compute_major < 8) {
+    fail<UsageError>(
+        "GPU {} ({}) has compute capability {}.{}; 8.0 or newer is needed (A100, A40, RTX 4090, H100 ...)",
+        device.index, device.name, device.compute_major, device.compute_minor);
+  }
+  if (has_code_for(built_architectures(), device.compute_major, device.compute_minor)) return;
+  fail<UsageError>(
+      "GPU {} ({}) has compute capability {}.{}; this build has code for {} only. Build it for this GPU too "
+      "(add {}{}-real to CMake's WAN_CUDA_ARCHITECTURES), choose another GPU (CUDA_VISIBLE_DEVICES), or use "
+      "--device cpu",
+      device.index, device.name, device.compute_major, device.compute_minor,
+      describe_architectures(built_architectures()), device.compute_major, device.compute_minor);
 }
 
 bool can_access_peer(int index, int peer) {

@@ -36,7 +36,8 @@ struct CudaVersions {
 /// Whether this build has GPU code at all.
 bool is_built_in();
 
-/// What kernels were compiled for, "80,86,89,90a"; empty in a build without GPU code.
+/// What kernels were compiled for, "80-real,86-real,90a-real" (gpu/architectures.h reads it); empty in a
+/// build without GPU code.
 std::string_view built_architectures();
 
 /// Never throws.
@@ -46,9 +47,12 @@ CudaVersions cuda_versions();
 VisibleGpus visible_gpus();
 
 /// Makes `index` this thread's GPU, creates its context and says what it is. Throws UsageError with the
-/// driver's reason: a GPU in exclusive use by another process, of a kind that this build has no code for, or
-/// broken.
+/// driver's reason: a GPU in exclusive use by another process, or broken.
 DeviceInfo open_device(int index);
+
+/// Throws UsageError, with what there is code for, unless this build has code for GPUs of this kind. A kernel
+/// that is missing would show only at its first launch, long after the weights were read.
+void require_code(const DeviceInfo& device);
 
 /// Whether GPU `index` can reach the memory of GPU `peer` of the same process directly.
 bool can_access_peer(int index, int peer);

@@ -18,6 +18,7 @@ std::string_view built_architectures() { return {}; }
 CudaVersions cuda_versions() { return {}; }
 VisibleGpus visible_gpus() { return {.count = 0, .reason = "this program was built without CUDA"}; }
 DeviceInfo open_device(int /*index*/) { fail_without_cuda(); }
+void require_code(const DeviceInfo& /*device*/) { fail_without_cuda(); }
 bool can_access_peer(int /*index*/, int /*peer*/) { fail_without_cuda(); }
 void allow_tf32_convolutions(bool /*allowed*/) { fail_without_cuda(); }
 at::Generator make_generator(int /*index*/, std::uint64_t /*seed*/) { fail_without_cuda(); }

@@ -9,30 +9,16 @@
 #include <vector>
 
 #include "gpu/cuda_check.h"
+#include "gpu/event.h"
 
 namespace wan::gpu {
-namespace {
-
-struct EventDeleter {
-  void operator()(CUevent_st* event) const { static_cast<void>(cudaEventDestroy(event)); }
-};
-using EventHandle = std::unique_ptr<CUevent_st, EventDeleter>;
-
-EventHandle make_event() {
-  cudaEvent_t event = nullptr;
-  WAN_CUDA_CHECK(cudaEventCreate(&event));
-  return EventHandle(event);
-}
-
-}  // namespace
 
 /// Points on the compute stream, in order; events are reused from step to step.
 class PartTimer::Events {
  public:
   void add(std::optional<Part> part) {
-    if (used_ == events_.size()) events_.push_back(make_event());
-    const cudaStream_t stream = c10::cuda::getCurrentCUDAStream();
-    WAN_CUDA_CHECK(cudaEventRecord(events_[used_].get(), stream));
+    if (used_ == events_.size()) events_.emplace_back(cudaEventDefault);
+    events_[used_].record(c10::cuda::getCurrentCUDAStream());
     parts_.push_back(part);
     ++used_;
   }
@@ -40,7 +26,7 @@ class PartTimer::Events {
   std::array<double, part_count> take() {
     std::array<double, part_count> seconds{};
     add(std::nullopt);  // also where no part was heard of: the caller relies on the wait
-    WAN_CUDA_CHECK(cudaEventSynchronize(events_[used_ - 1].get()));
+    events_[used_ - 1].wait();
     for (std::size_t i = 0; i + 1 < used_; ++i) {
       if (!parts_[i]) continue;
       float elapsed_ms = 0;
@@ -60,7 +46,7 @@ class PartTimer::Events {
   }
 
  private:
-  std::vector<EventHandle> events_;
+  std::vector<Event> events_;
   std::vector<std::optional<Part>> parts_;  ///< what follows event i
   std::size_t used_ = 0;
   bool in_range_ = false;

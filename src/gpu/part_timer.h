@@ -17,6 +17,7 @@ class PartTimer final : public PartListener {
   PartTimer& operator=(const PartTimer&) = delete;
   ~PartTimer() override;
 
+  /// Throws Error.
   void on_part(std::optional<Part> part) override;
 
   /// Waits for the work issued since the last call and returns its seconds by part, none if on_part() was not

@@ -1,11 +1,12 @@
 #include "gpu/upload.h"
 
 #include <ATen/ATen.h>
-#include <ATen/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAStream.h>
 
 #include <algorithm>
 
 #include "core/check.h"
+#include "gpu/event.h"
 #include "gpu/memory.h"
 
 namespace wan::gpu {
@@ -18,13 +19,13 @@ constexpr std::size_t slot_count = 2;
 
 struct Upload::Slot {
   at::Tensor memory = make_pinned({piece_bytes}, at::kByte);
-  at::cuda::CUDAEvent sent;  ///< the copy out of `memory` is done
+  Event sent{cudaEventDisableTiming};  ///< the copy out of `memory` is done
 };
 
 Upload::Upload() : slots_(std::make_unique<Slot[]>(slot_count)) {}
 
 Upload::~Upload() {
-  for (std::size_t i = 0; i < slot_count; ++i) slots_[i].sent.synchronize();
+  for (std::size_t i = 0; i < slot_count; ++i) slots_[i].sent.wait_quietly();
 }
 
 void Upload::fill(const at::Tensor& out, const Make& make) {
@@ -34,11 +35,11 @@ void Upload::fill(const at::Tensor& out, const Make& make) {
     const std::int64_t count = std::min(piece_elements, out.numel() - first);
     Slot& slot = slots_[next_];
     next_ = (next_ + 1) % slot_count;
-    slot.sent.synchronize();
+    slot.sent.wait();
     const at::Tensor piece = slot.memory.view(out.scalar_type()).narrow(0, 0, count);
     make(first, piece);
     out.narrow(0, first, count).copy_(piece, /*non_blocking=*/true);
-    slot.sent.record();
+    slot.sent.record(c10::cuda::getCurrentCUDAStream(out.device().index()));
   }
 }
 
