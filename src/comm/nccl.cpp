@@ -191,7 +191,7 @@ std::unique_ptr<Communicator> make_nccl_group(Communicator& parent, std::span<co
                                               std::string name, const NcclOptions& options) {
   WAN_CHECK(options.watchdog != nullptr, "group '{}' has no watchdog", name);
   WAN_CHECK(options.timeout_s > 0, "a timeout of {} s", options.timeout_s);
-  const auto meeting = make_mpi_group(parent, members, name, {.timeout_s = options.init_timeout_s});
+  auto meeting = make_mpi_group(parent, members, name, {.timeout_s = options.init_timeout_s});
   const Invitation invitation = share_invitation(*meeting, name);
   GroupIdentity identity{.name = std::move(name),
                          .rank = meeting->rank(),
@@ -199,7 +199,7 @@ std::unique_ptr<Communicator> make_nccl_group(Communicator& parent, std::span<co
                          .key = invitation.key};
   NcclCommHandle comm = connect(invitation.id, identity, *meeting, options);
   return std::make_unique<NcclCommunicator>(
-      std::make_shared<NcclGroup>(std::move(comm), std::move(identity), options));
+      std::make_shared<NcclGroup>(std::move(comm), std::move(identity), options, std::move(meeting)));
 }
 
 }  // namespace wan::comm

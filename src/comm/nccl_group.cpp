@@ -48,9 +48,11 @@ class NcclPending final : public Ticket::Pending {
 
 }  // namespace
 
-NcclGroup::NcclGroup(NcclCommHandle comm, GroupIdentity identity, NcclOptions options)
+NcclGroup::NcclGroup(NcclCommHandle comm, GroupIdentity identity, NcclOptions options,
+                     std::unique_ptr<Communicator> meeting)
     : options_(std::move(options)),
       identity_(std::move(identity)),
+      meeting_(std::move(meeting)),
       comm_(std::move(comm)),
       progress_(options_.watchdog->board().open(identity_.name, identity_.key)) {
   check_cuda(cudaGetDevice(&device_), "cudaGetDevice", "for " + identity_.describe_rank());
@@ -103,6 +105,12 @@ void NcclGroup::abandon() noexcept {
   const std::lock_guard lock(mutex_);
   abandoned_ = true;
   in_flight_.clear();
+}
+
+void NcclGroup::abandon_to_thread() noexcept {
+  abandon();
+  options_.watchdog->remove(*this);
+  comm_.release();
 }
 
 std::optional<NcclGroup::InFlight> NcclGroup::oldest() {

@@ -25,8 +25,9 @@ namespace wan::comm {
 /// from the one host thread that issues collectives.
 class NcclGroup final : public WatchedGroup {
  public:
-  /// On the current device.
-  NcclGroup(NcclCommHandle comm, GroupIdentity identity, NcclOptions options);
+  /// On the current device. `meeting`: the same ranks over MPI, for what the host threads have to agree on.
+  NcclGroup(NcclCommHandle comm, GroupIdentity identity, NcclOptions options,
+            std::unique_ptr<Communicator> meeting);
   NcclGroup(const NcclGroup&) = delete;
   NcclGroup& operator=(const NcclGroup&) = delete;
   ~NcclGroup() override;
@@ -37,6 +38,7 @@ class NcclGroup final : public WatchedGroup {
   const GroupIdentity& identity() const override { return identity_; }
   double timeout_s() const override { return options_.timeout_s; }
   bool uses_copy_engines() const { return options_.copy_engines; }
+  Communicator& meeting() const { return *meeting_; }
   /// Whether a call was lost.
   bool is_abandoned();
 
@@ -53,6 +55,8 @@ class NcclGroup final : public WatchedGroup {
 
   /// The group has lost a call and cannot be used any more.
   void abandon() noexcept;
+  /// The same where a thread is still inside a call on the communicator, which must not be touched any more.
+  void abandon_to_thread() noexcept;
 
   Observation observe() override;
 
@@ -69,6 +73,7 @@ class NcclGroup final : public WatchedGroup {
 
   NcclOptions options_;  ///< first: the watchdog outlives what uses it
   GroupIdentity identity_;
+  std::unique_ptr<Communicator> meeting_;
   int device_ = 0;
   CudaStream stream_;
   std::vector<DeviceBuffer>

@@ -33,6 +33,8 @@ class NcclCommHandle {
   ncclComm_t get() const { return comm_; }
   /// Ends whatever the group still runs on this device, and the group with it.
   void abort() noexcept;
+  /// Gives up ownership: the communicator goes with the process.
+  ncclComm_t release() noexcept;
 
  private:
   ncclComm_t comm_ = nullptr;
