@@ -151,7 +151,12 @@ ExitCode BatchProgram::dry_run() {
     for (const batch::ManifestRow& row : input_.rows) {
       std::string error = row.error.value_or("");
       try {
-        if (error.empty()) engine::validate_request(resolve_row(input_, row), input_.checkpoint.task.kind);
+        if (error.empty()) {
+          for (const std::string& note :
+               engine::validate_request(resolve_row(input_, row), input_.checkpoint.task.kind)) {
+            log_->info("{}: {}", row.id, note);
+          }
+        }
       } catch (const ItemError& problem) {
         error = problem.what();
       }
@@ -192,6 +197,7 @@ std::filesystem::path BatchProgram::trace_index() const {
 void BatchProgram::check_environment() {
   agree(*world_, [&] {
     media::require_video_codec(options_.codec);
+    media::require_video_quality(options_.codec, options_.crf);
     batch::require_writable_place(options_.output_dir, options_.save_file ? "--save-file" : "--output-dir");
     if (options_.trace) batch::require_writable_place(trace_index().parent_path(), "--trace");
     if (options_.run_record) {

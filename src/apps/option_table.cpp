@@ -177,7 +177,7 @@ constexpr OptionEntry table[] = {
      [](Options& o, std::string_view text) { o.fps = static_cast<int>(parse_integer(text, 1, 240)); }},
     {output, "codec", Takes::value, "NAME", "FFmpeg's name of the encoder (default: libx264)",
      [](Options& o, std::string_view text) { o.codec = parse_codec(text); }},
-    {output, "crf", Takes::value, "N", "quality, 0 to 51, smaller is better (default: 10)",
+    {output, "crf", Takes::value, "N", "quality, 1 (libx265: 0) to 51, smaller is better (default: 10)",
      [](Options& o, std::string_view text) { o.crf = static_cast<int>(parse_integer(text, 0, 51)); }},
     {output, "save-latents", Takes::nothing, "", "also write each video's final latent and frames",
      [](Options& o, std::string_view text) { o.save_latents = parse_switch(text); }},

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "media/video.h"
 
 namespace wan::engine {
 namespace {
@@ -30,6 +31,14 @@ PixelSize fit_to_area(PixelSize image, PixelSize size) {
               "an image of {}x{} at the area of size {}*{} leaves no room on the latent grid of 16 pixels; "
               "use a larger size",
               image.width, image.height, size.width, size.height);
+  }
+  constexpr int largest = media::largest_video_side_pixels;
+  if (result.width > largest || result.height > largest) {
+    fail_item("image",
+              "an image of {}x{} at the area of size {}*{} makes a video of {}x{}; the sides of a video have "
+              "at most "
+              "{} pixels. Crop the image to a common shape, or use a smaller size",
+              image.width, image.height, size.width, size.height, result.width, result.height, largest);
   }
   return result;
 }

@@ -7,11 +7,15 @@
 
 namespace wan::engine {
 
-void validate_request(const Request& request, TaskKind kind) {
+std::vector<std::string> validate_request(const Request& request, TaskKind kind) {
   TextStage::cleaned_prompt(request.prompt);
-  if (kind == TaskKind::t2v) return;
+  if (kind == TaskKind::t2v) return {};
   const media::Image image = media::read_image(request.image);
   fit_to_area({.width = image.width, .height = image.height}, request.size);
+  if (!image.transparency_dropped) return {};
+  return {fmt::format(
+      "{} has transparent pixels; their transparency is dropped and their colours are used as stored",
+      request.image.string())};
 }
 
 PixelSize video_size(const Request& request, TaskKind kind) {

@@ -2,13 +2,78 @@
 
 #include <cstdint>
 #include <optional>
-#include <span>
+#include <string_view>
+
+#include "media/bytes.h"
 
 namespace wan::media {
 
-/// The orientation (1..8) that an Exif block asks for: tag 0x0112 of the first image directory. `tiff` begins
-/// at the TIFF header ("II*\0" or "MM\0*"). Nothing where the tag is absent, not 1..8, or the block is
-/// broken: such a picture is shown as stored, as viewers do.
-std::optional<int> exif_orientation(std::span<const std::uint8_t> tiff);
+/// The first image directory of a TIFF file or of an Exif block, which has the same form.
+class TiffDirectory {
+ public:
+  /// Nothing unless `tiff` begins with a TIFF header ("II*\0" or "MM\0*") that points to a directory inside.
+  static std::optional<TiffDirectory> find(ByteView tiff);
+
+  /// The first value of an entry of whole numbers (BYTE excepted, as in Pillow); nothing if there is none.
+  std::optional<std::uint32_t> number(std::uint32_t tag) const;
+
+  /// Calls `visit(tag, entry)` with the place of each entry of 12 bytes, in their order.
+  template <typename Visit>
+  void for_each_entry(Visit visit) const {
+    for (std::size_t i = 0; i < entries_; ++i) {
+      const std::size_t entry = first_entry_ + i * entry_bytes;
+      visit(read16(entry), entry);
+    }
+  }
+  static constexpr std::size_t entry_bytes = 12;
+
+  bool is_little_endian() const { return little_; }
+  std::size_t first_entry() const {
+    return first_entry_;
+  }  ///< its byte; the count stands in the two before it
+  std::size_t entries() const { return entries_; }
+
+  /// The values of an entry as bytes; empty if there is none or they do not lie inside.
+  ByteView bytes(std::uint32_t tag) const;
+
+ private:
+  TiffDirectory(ByteView tiff, bool little, std::size_t first_entry, std::size_t entries)
+      : tiff_(tiff), little_(little), first_entry_(first_entry), entries_(entries) {}
+  std::uint32_t read16(std::size_t at) const { return little_ ? little16(tiff_, at) : big16(tiff_, at); }
+  std::uint32_t read32(std::size_t at) const { return little_ ? little32(tiff_, at) : big32(tiff_, at); }
+  std::optional<std::size_t> find_entry(std::uint32_t tag) const;
+
+  ByteView tiff_;
+  bool little_;
+  std::size_t first_entry_;  ///< byte
+  std::size_t entries_;      ///< that lie inside
+};
+
+/// Collects the places where a file says how its picture is to be turned, and decides between them as
+/// Pillow's ImageOps.exif_transpose() does: Exif decides, and XMP where Exif has no such tag.
+class OrientationTags {
+ public:
+  /// A block that begins at the TIFF header, or at one or two "Exif\0\0" before it. Only the first block
+  /// counts.
+  void add_exif(ByteView block);
+
+  /// An XMP packet (XML text). The last one counts.
+  void add_xmp(std::string_view packet);
+
+  bool has_exif() const { return has_exif_; }
+
+  /// 1..8; 1 where no tag was found or its value is none of these: such a picture is shown as stored.
+  int value() const;
+
+ private:
+  bool has_exif_ = false;
+  std::optional<std::uint32_t> exif_;
+  std::optional<std::uint32_t> xmp_;
+};
+
+/// The bytes as text.
+inline std::string_view as_text(ByteView bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 }  // namespace wan::media

@@ -25,6 +25,10 @@ const char* decoder_name(ImageFormat format) {
       return "webp";
     case ImageFormat::bmp:
       return "bmp";
+    case ImageFormat::gif:
+      return "gif";
+    case ImageFormat::tiff:
+      return "tiff";
   }
   return "";
 }
@@ -52,7 +56,10 @@ void require_within(PixelSize size, const ImageLimits& limits) {
 CodecPtr open_decoder(const ImageContainer& image) {
   // By name, so that no hardware decoder of the same format steps in.
   const AVCodec* decoder = avcodec_find_decoder_by_name(decoder_name(image.format));
-  if (decoder == nullptr) fail("cannot be read: this FFmpeg has no {} decoder", to_string(image.format));
+  if (decoder == nullptr) {
+    fail("cannot be read: FFmpeg {} of this machine has no {} decoder; save the image as PNG",
+         ffmpeg_version(), to_string(image.format));
+  }
   CodecPtr codec = make_codec_context(decoder);
   codec->thread_count = 1;
   // The decoder counts the padding of its buffers as pixels.
@@ -68,41 +75,80 @@ CodecPtr open_decoder(const ImageContainer& image) {
   return codec;
 }
 
-Image decode(const ImageContainer& image) {
-  const CodecPtr codec = open_decoder(image);
-  const PacketPtr packet = make_packet();
-  if (const int rc = av_new_packet(packet.get(), static_cast<int>(image.picture.size())); rc < 0) {
-    fail("cannot be read: {}", error_text(rc));
+/// FFmpeg's reason, where it has one: several decoders answer every trouble with -1, which reads as
+/// "Operation not permitted".
+std::string reason_text(int code) {
+  switch (code) {
+    case AVERROR_EOF:
+      return "no picture in it";
+    case AVERROR(EPERM):
+      return "its pixels cannot be decoded";
+    default:
+      return error_text(code);
   }
-  std::copy(image.picture.begin(), image.picture.end(), packet->data);
-  const FramePtr frame = make_frame();
+}
+
+/// Lends the picture's bytes to a packet; the padding that FFmpeg asks for is added behind them.
+PacketPtr make_packet_of(std::vector<std::uint8_t>& picture) {
+  PacketPtr packet = make_packet();
+  const std::size_t size = picture.size();
+  picture.resize(size + AV_INPUT_BUFFER_PADDING_SIZE);
+  const auto keep = [](void* /*owner*/, std::uint8_t* /*bytes*/) {};
+  packet->buf = av_buffer_create(picture.data(), picture.size(), keep, nullptr, AV_BUFFER_FLAG_READONLY);
+  if (packet->buf == nullptr) fail("cannot be decoded: out of memory");
+  packet->data = picture.data();
+  packet->size = static_cast<int>(size);
+  return packet;
+}
+
+FramePtr decode_frame(ImageContainer& image) {
+  const CodecPtr codec = open_decoder(image);
+  const PacketPtr packet = make_packet_of(image.picture);
+  FramePtr frame = make_frame();
   int rc = avcodec_send_packet(codec.get(), packet.get());
   if (rc >= 0) rc = avcodec_send_packet(codec.get(), nullptr);
   if (rc >= 0) rc = avcodec_receive_frame(codec.get(), frame.get());
   if (rc == AVERROR(ENOMEM)) fail("cannot be decoded: out of memory");
+  if (rc == AVERROR_PATCHWELCOME || rc == AVERROR(ENOSYS)) {
+    fail<ImageFormatError>("is a {} file of a kind that FFmpeg {} does not decode; save it as PNG",
+                           to_string(image.format), ffmpeg_version());
+  }
   if (rc < 0) {
-    fail<ImageFormatError>("is a damaged or truncated {} file: {}", to_string(image.format),
-                           rc == AVERROR_EOF ? "no picture in it" : error_text(rc));
+    fail<ImageFormatError>("is a damaged or truncated {} file: {}", to_string(image.format), reason_text(rc));
   }
   if (frame->decode_error_flags != 0 || (frame->flags & AV_FRAME_FLAG_CORRUPT) != 0) {
     fail<ImageFormatError>("is a damaged or truncated {} file: its pixels cannot be decoded completely",
                            to_string(image.format));
   }
-  if (PixelSize{frame->width, frame->height} != image.stored_size) {
+  if (PixelSize{frame->width, frame->height} != image.picture_size) {
     fail<ImageFormatError>("is a damaged {} file: its header says {}x{} pixels, its data {}x{}",
-                           to_string(image.format), image.stored_size.width, image.stored_size.height,
+                           to_string(image.format), image.picture_size.width, image.picture_size.height,
                            frame->width, frame->height);
   }
-  return oriented(rgb_from_frame(*frame), image.orientation);
+  return frame;
+}
+
+Image decode(ImageContainer& image) {
+  Image shown = [&] {
+    const FramePtr frame = decode_frame(image);
+    return rgb_from_frame(*frame, {.is_premultiplied = image.is_premultiplied,
+                                   .is_full_range = image.format == ImageFormat::tiff,
+                                   .inks = image.inks});
+  }();
+  image.picture = {};
+  shown.transparency_dropped = shown.transparency_dropped || image.drops_transparency;
+  if (image.picture_size != image.stored_size) {
+    shown = on_canvas(std::move(shown), image.stored_size, image.left, image.top, image.background);
+  }
+  return oriented(std::move(shown), image.orientation);
 }
 
 ImageContainer read_container(const std::filesystem::path& path, const ImageLimits& limits) {
-  // av_new_packet() counts in int and pads.
+  // Packets count in int and are padded.
   constexpr std::uint64_t largest_packet_bytes = 1ULL << 30U;
-  const std::vector<std::uint8_t> bytes =
-      read_bounded(path, std::min(limits.file_bytes, largest_packet_bytes));
+  std::vector<std::uint8_t> bytes = read_bounded(path, std::min(limits.file_bytes, largest_packet_bytes));
   try {
-    ImageContainer image = parse_image_container(bytes);
+    ImageContainer image = parse_image_container(std::move(bytes));
     require_within(image.stored_size, limits);
     return image;
   } catch (const ImageFormatError& error) {
@@ -115,7 +161,7 @@ ImageContainer read_container(const std::filesystem::path& path, const ImageLimi
 Image read_image(const std::filesystem::path& path, const ImageLimits& limits) {
   silence_ffmpeg();
   try {
-    const ImageContainer image = read_container(path, limits);
+    ImageContainer image = read_container(path, limits);
     try {
       return decode(image);
     } catch (const Error& error) {
@@ -127,6 +173,7 @@ Image read_image(const std::filesystem::path& path, const ImageLimits& limits) {
 }
 
 PixelSize probe_image(const std::filesystem::path& path, const ImageLimits& limits) {
+  silence_ffmpeg();
   try {
     const ImageContainer image = read_container(path, limits);
     const PixelSize size = image.stored_size;

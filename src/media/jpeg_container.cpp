@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include "core/check.h"
@@ -11,6 +12,7 @@ namespace {
 namespace marker {
 constexpr std::uint8_t prefix = 0xFF;
 constexpr std::uint8_t stuffed = 0x00;
+constexpr std::uint8_t temporary = 0x01;
 constexpr std::uint8_t restart_first = 0xD0;
 constexpr std::uint8_t restart_last = 0xD7;
 constexpr std::uint8_t start_of_image = 0xD8;
@@ -28,6 +30,13 @@ bool is_start_of_frame(std::uint8_t code) {
   return code >= 0xC0 && code <= 0xCF && code != 0xC4 && code != 0xC8 && code != 0xCC;
 }
 
+/// What the kind of frame needs that no decoder here has; empty for the others.
+std::string_view unsupported_coding(std::uint8_t start_of_frame) {
+  if (start_of_frame > 0xC8) return "arithmetic coding";
+  if (start_of_frame > 0xC4) return "hierarchical coding";
+  return "";
+}
+
 bool is_restart(std::uint8_t code) { return code >= marker::restart_first && code <= marker::restart_last; }
 
 /// Colour transform and the like are in APP0 and APP14; the other application segments and comments are not
@@ -35,6 +44,15 @@ bool is_restart(std::uint8_t code) { return code >= marker::restart_first && cod
 bool is_metadata(std::uint8_t code) {
   const bool application = code >= marker::app0_jfif && code <= marker::app_last;
   return code == marker::comment || (application && code != marker::app0_jfif && code != marker::app14_adobe);
+}
+
+constexpr std::size_t cmyk_components = 4;
+/// libjpeg's programs and browsers draw the line at about this; each scan of a progressive file passes over
+/// the whole picture.
+constexpr int largest_scan_count = 500;
+
+bool contains(const std::vector<std::uint8_t>& ids, std::uint8_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
 class JpegWalker {
@@ -48,6 +66,8 @@ class JpegWalker {
     at_ = 2;
     while (!segment()) {
     }
+    result_.orientation = tags_.value();
+    result_.picture_size = result_.stored_size;
     if (result_.stored_size.width == 0) fail<ImageFormatError>("is a JPEG file without a frame header");
     if (scanned_components_.size() < component_ids_.size()) {
       fail<ImageFormatError>("is a JPEG file that lacks the data of {} of its {} colour components",
@@ -67,14 +87,17 @@ class JpegWalker {
                            file_.begin() + static_cast<std::ptrdiff_t>(to));
   }
 
+  /// Finds the next marker; as libjpeg, passes over fill bytes and whatever else lies between segments.
   std::uint8_t next_marker() {
-    if (at_ >= file_.size()) truncated();
-    if (file_[at_] != marker::prefix) {
-      fail<ImageFormatError>("is a damaged JPEG file: no marker at byte {}", at_);
+    while (true) {
+      const auto found =
+          std::find(file_.begin() + static_cast<std::ptrdiff_t>(at_), file_.end(), marker::prefix);
+      at_ = static_cast<std::size_t>(found - file_.begin());
+      while (at_ < file_.size() && file_[at_] == marker::prefix) ++at_;
+      if (at_ >= file_.size()) truncated();
+      const std::uint8_t code = file_[at_++];
+      if (code != marker::stuffed && code != marker::temporary && !is_restart(code)) return code;
     }
-    while (at_ < file_.size() && file_[at_] == marker::prefix) ++at_;  // any number of fill bytes
-    if (at_ >= file_.size()) truncated();
-    return file_[at_++];
   }
 
   /// Reads one marker with what belongs to it; true at the end of the image.
@@ -85,7 +108,7 @@ class JpegWalker {
       append(start, at_);
       return true;
     }
-    if (is_restart(code) || code == marker::start_of_image || code < 0xC0) {
+    if (code == marker::start_of_image || code < 0xC0) {
       fail<ImageFormatError>("is a damaged JPEG file: marker FF{:02X} at byte {} is out of place", code,
                              start);
     }
@@ -95,17 +118,61 @@ class JpegWalker {
     if (file_.size() - at_ < length) truncated();
     const ByteView body = file_.subspan(at_ + 2, length - 2);
     at_ += length;
-    if (is_start_of_frame(code)) read_frame_header(body, start);
-    if (code == marker::app1_exif) read_exif(body);
-    if (code == marker::start_of_scan) {
-      read_scan_header(body, start);
-      skip_entropy_coded_data();
+    if (is_start_of_frame(code)) read_frame_header(code, body, start);
+    if (code == marker::app1_exif) read_notes(body);
+    if (code == marker::app14_adobe && has_text(body, 0, "Adobe") && body.size() >= 12)
+      colour_transform_ = body[11];
+    if (code == marker::start_of_scan) read_scan_header(body, start);
+    const bool numbered = result_.inks != Inks::none;
+    if (numbered && is_start_of_frame(code)) {
+      append_numbered(start, 6, 3, cmyk_components);
+    } else if (numbered && code == marker::start_of_scan) {
+      append_numbered(start, 1, 2, body[0]);
+    } else if (!is_metadata(code)) {
+      append(start, at_);
     }
-    if (!is_metadata(code)) append(start, at_);
+    if (code == marker::start_of_scan) append_entropy_coded_data();
     return false;
   }
 
-  void read_frame_header(ByteView body, std::size_t start) {
+  /// FFmpeg would convert the inks to RGB by itself, with less precision than Pillow. Told that the colour
+  /// transform is 1, which means nothing for four components, it hands them out as they are.
+  void append_marker_for_inks() {
+    constexpr std::array<std::uint8_t, 16> adobe{0xFF, 0xEE, 0,   14, 'A', 'd', 'o', 'b',
+                                                 'e',  0,    100, 0,  0,   0,   0,   1};
+    result_.picture.insert(result_.picture.end(), adobe.begin(), adobe.end());
+    result_.inks = colour_transform_ == 0 ? Inks::cmyk : Inks::ycck;
+  }
+
+  /// Appends a frame or scan header with the components' numbers instead of their ids: FFmpeg takes the ids
+  /// "CMYK" for a colour transform. The first id is at byte `first` of the body, the others `step` on.
+  void append_numbered(std::size_t start, std::size_t first, std::size_t step, std::size_t components) {
+    constexpr std::size_t marker_and_length_bytes = 4;
+    const std::size_t body = result_.picture.size() + marker_and_length_bytes;
+    append(start, at_);
+    for (std::size_t i = 0; i < components; ++i) {
+      std::uint8_t& id = result_.picture.at(body + first + i * step);
+      const auto found = std::find(component_ids_.begin(), component_ids_.end(), id);
+      id = static_cast<std::uint8_t>(1 + (found - component_ids_.begin()));
+    }
+  }
+
+  /// FFmpeg misplaces the black of files that store it at a lower resolution. Adobe's programs write none.
+  static void require_full_black(ByteView body) {
+    constexpr std::size_t first_factors = 7;
+    constexpr std::size_t black_factors = first_factors + 3 * (cmyk_components - 1);
+    if (body[first_factors] == body[black_factors]) return;
+    fail<ImageFormatError>(
+        "is a CMYK JPEG file that stores black at a lower resolution than cyan, which is not read; save it "
+        "as RGB");
+  }
+
+  void read_frame_header(std::uint8_t code, ByteView body, std::size_t start) {
+    if (const std::string_view coding = unsupported_coding(code); !coding.empty()) {
+      fail<ImageFormatError>(
+          "is a JPEG file with {}, which is not supported; save it as an ordinary JPEG or a PNG file",
+          coding);
+    }
     if (result_.stored_size.width != 0) {
       fail<ImageFormatError>("is a damaged JPEG file: second frame header at byte {}", start);
     }
@@ -114,13 +181,19 @@ class JpegWalker {
       fail<ImageFormatError>("is a damaged JPEG file: frame header at byte {} is too short", start);
     }
     if (body[0] != 8) fail<ImageFormatError>("is a JPEG file of {} bits per sample; 8 are read", body[0]);
-    if (components == 4) {
-      fail<ImageFormatError>("is a CMYK JPEG file; only RGB and grayscale are read: convert it to RGB");
+    if (components != 1 && components != 3 && components != cmyk_components) {
+      fail<ImageFormatError>("is a JPEG file of {} colour components; 1, 3 or 4 are read", components);
     }
-    if (components != 1 && components != 3) {
-      fail<ImageFormatError>("is a JPEG file of {} colour components; 1 or 3 are read", components);
+    for (std::size_t i = 0; i < components; ++i) {
+      if (contains(component_ids_, body[6 + 3 * i])) {
+        fail<ImageFormatError>("is a damaged JPEG file: two colour components have the same id");
+      }
+      component_ids_.push_back(body[6 + 3 * i]);
     }
-    for (std::size_t i = 0; i < components; ++i) component_ids_.insert(body[6 + 3 * i]);
+    if (components == cmyk_components) {
+      require_full_black(body);
+      append_marker_for_inks();
+    }
     result_.stored_size = {static_cast<int>(big16(body, 3)), static_cast<int>(big16(body, 1))};
     if (result_.stored_size.width == 0 || result_.stored_size.height == 0) {
       fail<ImageFormatError>("is a damaged JPEG file: width or height is 0");
@@ -128,12 +201,17 @@ class JpegWalker {
   }
 
   void read_scan_header(ByteView body, std::size_t start) {
+    if (++scans_ > largest_scan_count) {
+      fail<ImageFormatError>(
+          "is a JPEG file of more than {} scans, which would take long to decode; save it again",
+          largest_scan_count);
+    }
     const std::size_t components = body.empty() ? 0 : body[0];
     if (components == 0 || body.size() < 1 + 2 * components) {
       fail<ImageFormatError>("is a damaged JPEG file: scan header at byte {} is too short", start);
     }
     for (std::size_t i = 0; i < components; ++i) {
-      if (!component_ids_.contains(body[1 + 2 * i])) {
+      if (!contains(component_ids_, body[1 + 2 * i])) {
         fail<ImageFormatError>("is a damaged JPEG file: scan at byte {} is of an unknown component", start);
       }
       scanned_components_.insert(body[1 + 2 * i]);
@@ -141,7 +219,8 @@ class JpegWalker {
   }
 
   /// Up to the next marker that is neither a stuffed byte nor a restart.
-  void skip_entropy_coded_data() {
+  void append_entropy_coded_data() {
+    const std::size_t start = at_;
     while (true) {
       const auto found =
           std::find(file_.begin() + static_cast<std::ptrdiff_t>(at_), file_.end(), marker::prefix);
@@ -153,27 +232,28 @@ class JpegWalker {
       } else if (code == marker::stuffed || is_restart(code)) {
         at_ += 2;
       } else {
+        append(start, at_);
         return;
       }
     }
   }
 
-  void read_exif(ByteView body) {
+  void read_notes(ByteView body) {
     using namespace std::string_view_literals;
-    constexpr std::string_view signature = "Exif\0\0"sv;
-    if (has_orientation_ || !has_text(body, 0, signature)) return;
-    if (const auto value = exif_orientation(body.subspan(signature.size()))) {
-      result_.orientation = *value;
-      has_orientation_ = true;
-    }
+    constexpr auto exif = "Exif\0\0"sv;
+    constexpr auto xmp = "http://ns.adobe.com/xap/1.0/\0"sv;
+    if (has_text(body, 0, exif)) tags_.add_exif(body);
+    if (has_text(body, 0, xmp)) tags_.add_xmp(as_text(body.subspan(xmp.size())));
   }
 
   ByteView file_;
   std::size_t at_ = 0;
   ImageContainer result_;
-  std::set<std::uint8_t> component_ids_;
+  std::vector<std::uint8_t> component_ids_;
   std::set<std::uint8_t> scanned_components_;
-  bool has_orientation_ = false;
+  std::uint8_t colour_transform_ = 0;  ///< of Adobe's marker
+  int scans_ = 0;
+  OrientationTags tags_;
 };
 
 }  // namespace

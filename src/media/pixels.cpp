@@ -15,6 +15,7 @@ namespace wan::media {
 namespace {
 
 constexpr int rgb_channels = 3;
+constexpr std::uint32_t opaque = 255;
 
 std::size_t row_bytes(int width) { return static_cast<std::size_t>(width) * rgb_channels; }
 
@@ -40,30 +41,70 @@ Image read_palette(const AVFrame& frame) {
   for (int y = 0; y < frame.height; ++y) {
     const std::uint8_t* const row = frame.data[0] + static_cast<std::ptrdiff_t>(y) * frame.linesize[0];
     for (int x = 0; x < frame.width; ++x) {
-      for (const unsigned shift : {16U, 8U, 0U}) *out++ = static_cast<std::uint8_t>(colours[row[x]] >> shift);
+      const std::uint32_t colour = colours[row[x]];
+      for (const unsigned shift : {16U, 8U, 0U}) *out++ = static_cast<std::uint8_t>(colour >> shift);
+      image.transparency_dropped = image.transparency_dropped || colour >> 24U != opaque;
     }
   }
   return image;
 }
 
+/// The samples of a frame of RGB or gray pixels, channel by channel and row by row.
+class SampleReader {
+ public:
+  SampleReader(const AVFrame& frame, const AVPixFmtDescriptor& format) : frame_(frame), format_(format) {
+    std::copy_n(std::begin(frame.data), planes_.size(), planes_.begin());
+    line_.resize(static_cast<std::size_t>(frame.width));
+  }
+
+  bool is_gray() const { return format_.nb_components < rgb_channels; }
+  bool has_alpha() const { return (format_.flags & AV_PIX_FMT_FLAG_ALPHA) != 0; }
+  int alpha_component() const { return format_.nb_components - 1; }
+
+  /// 8 bits of each sample of a row: [width].
+  void read(int component, int y, std::vector<std::uint8_t>& out) {
+    av_read_image_line2(line_.data(), planes_.data(), std::data(frame_.linesize), &format_, 0, y, component,
+                        frame_.width, 0, sizeof(line_[0]));
+    const bool inverted = frame_.format == AV_PIX_FMT_MONOWHITE;
+    out.resize(line_.size());
+    for (std::size_t x = 0; x < line_.size(); ++x) {
+      const std::uint8_t value = to_8_bits(line_[x], format_.comp[component].depth);
+      out[x] = inverted ? static_cast<std::uint8_t>(opaque - value) : value;
+    }
+  }
+
+ private:
+  const AVFrame& frame_;
+  const AVPixFmtDescriptor& format_;
+  std::array<const std::uint8_t*, 4> planes_{};
+  std::vector<std::uint16_t> line_;
+};
+
+/// The colour before it was multiplied by alpha, as Pillow computes it.
+std::uint8_t unmultiplied(std::uint8_t value, std::uint8_t alpha) {
+  if (alpha == 0 || alpha == opaque) return value;
+  return static_cast<std::uint8_t>(std::min(opaque, opaque * value / alpha));
+}
+
 /// RGB, palette and gray need no arithmetic that could round, so swscale is left out.
-Image read_samples(const AVFrame& frame, const AVPixFmtDescriptor& format) {
-  const bool gray = format.nb_components < rgb_channels;
+Image read_samples(const AVFrame& frame, const AVPixFmtDescriptor& format, bool is_premultiplied) {
+  SampleReader reader(frame, format);
   Image image = blank(frame.width, frame.height);
-  std::vector<std::uint16_t> line(static_cast<std::size_t>(frame.width));
-  std::array<const std::uint8_t*, 4> planes{};
-  std::copy_n(std::begin(frame.data), planes.size(), planes.begin());
+  std::vector<std::uint8_t> line;
+  std::vector<std::uint8_t> alpha;
   for (int y = 0; y < frame.height; ++y) {
     std::uint8_t* const row = image.rgb.data() + row_bytes(frame.width) * static_cast<std::size_t>(y);
+    if (reader.has_alpha()) {
+      reader.read(reader.alpha_component(), y, alpha);
+      const auto is_opaque = [](std::uint8_t value) { return value == opaque; };
+      image.transparency_dropped = image.transparency_dropped || !std::ranges::all_of(alpha, is_opaque);
+    }
     for (int channel = 0; channel < rgb_channels; ++channel) {
-      const int component = gray ? 0 : channel;
-      if (!gray || channel == 0) {
-        av_read_image_line2(line.data(), planes.data(), std::data(frame.linesize), &format, 0, y, component,
-                            frame.width, 0, sizeof(line[0]));
-      }
+      if (!reader.is_gray() || channel == 0) reader.read(channel, y, line);
       for (std::size_t x = 0; x < line.size(); ++x) {
+        const bool divide = is_premultiplied && !alpha.empty();
         row[x * rgb_channels + static_cast<std::size_t>(channel)] =
-            to_8_bits(line[x], format.comp[component].depth);
+            divide ? unmultiplied(line[x], alpha[x]) : line[x];
       }
     }
   }
@@ -105,51 +146,132 @@ bool is_full_range(const AVFrame& frame) {
              full_range_formats.end();
 }
 
-/// A copy whose sides are multiples of the chroma's spacing. swscale would stretch the chroma of other sizes,
-/// by half a pixel at the far edge; what is added here is cut off after the conversion.
-FramePtr padded(const AVFrame& frame, const AVPixFmtDescriptor& format) {
-  FramePtr result = make_picture(FFALIGN(frame.width, 1 << format.log2_chroma_w),
-                                 FFALIGN(frame.height, 1 << format.log2_chroma_h),
-                                 static_cast<AVPixelFormat>(frame.format));
+/// The format without an alpha plane, and of the kind that says the range.
+AVPixelFormat plain_format(int format, bool full_range) {
+  switch (format) {
+    case AV_PIX_FMT_YUVA444P:
+    case AV_PIX_FMT_YUV444P:
+      return full_range ? AV_PIX_FMT_YUVJ444P : AV_PIX_FMT_YUV444P;
+    case AV_PIX_FMT_YUVA422P:
+    case AV_PIX_FMT_YUV422P:
+      return full_range ? AV_PIX_FMT_YUVJ422P : AV_PIX_FMT_YUV422P;
+    case AV_PIX_FMT_YUVA420P:
+    case AV_PIX_FMT_YUV420P:
+      return full_range ? AV_PIX_FMT_YUVJ420P : AV_PIX_FMT_YUV420P;
+    default:
+      return static_cast<AVPixelFormat>(format);
+  }
+}
+
+/// A copy of `rows` rows of the frame from `first` on, with sides that are multiples of the chroma's spacing.
+/// swscale would stretch the chroma of other sizes, by half a pixel at the far edge; what is added here is
+/// cut off after the conversion.
+FramePtr padded_band(const AVFrame& frame, const AVPixFmtDescriptor& format, bool full_range, int first,
+                     int rows) {
+  FramePtr band =
+      make_picture(FFALIGN(frame.width, 1 << format.log2_chroma_w), FFALIGN(rows, 1 << format.log2_chroma_h),
+                   plain_format(frame.format, full_range));
   for (int plane = 0; plane < 3; ++plane) {
     const bool chroma = plane != 0;
     const int width = chroma ? AV_CEIL_RSHIFT(frame.width, format.log2_chroma_w) : frame.width;
-    const int height = chroma ? AV_CEIL_RSHIFT(frame.height, format.log2_chroma_h) : frame.height;
-    av_image_copy_plane(result->data[plane], result->linesize[plane], frame.data[plane],
-                        frame.linesize[plane], width, height);
+    const int height = chroma ? AV_CEIL_RSHIFT(rows, format.log2_chroma_h) : rows;
+    const int top = chroma ? first >> format.log2_chroma_h : first;
+    const std::uint8_t* const from =
+        frame.data[plane] + static_cast<std::ptrdiff_t>(top) * frame.linesize[plane];
+    av_image_copy_plane(band->data[plane], band->linesize[plane], from, frame.linesize[plane], width, height);
   }
-  return result;
+  return band;
 }
 
-/// 8-bit planar YCbCr. Chroma samples lie in the middle of the pixels they cover, as in JPEG, and are
-/// interpolated linearly: the "fancy upsampling" of libjpeg and libwebp. It takes two steps, because on the
-/// way to RGB swscale only picks or averages chroma rows.
-Image convert_yuv(const AVFrame& frame, const AVPixFmtDescriptor& format) {
-  const bool full_range = is_full_range(frame);
-  FramePtr picture = padded(frame, format);
-  picture = converted(*picture, full_range ? AV_PIX_FMT_YUVJ444P : AV_PIX_FMT_YUV444P);
-  picture = converted(*picture, AV_PIX_FMT_RGB24);
+/// Copies rows [first, first + rows) of a band that begins at row `band_first` into the image.
+void copy_rows(const AVFrame& band, int band_first, int first, int rows, bool as_planes, Image& image) {
+  for (int y = first; y < first + rows; ++y) {
+    const int at = y - band_first;
+    std::uint8_t* const out = image.rgb.data() + row_bytes(image.width) * static_cast<std::size_t>(y);
+    if (!as_planes) {
+      std::copy_n(band.data[0] + static_cast<std::ptrdiff_t>(at) * band.linesize[0], row_bytes(image.width),
+                  out);
+      continue;
+    }
+    for (int plane = 0; plane < rgb_channels; ++plane) {
+      const std::uint8_t* const from =
+          band.data[plane] + static_cast<std::ptrdiff_t>(at) * band.linesize[plane];
+      for (int x = 0; x < image.width; ++x) out[x * rgb_channels + plane] = from[x];
+    }
+  }
+}
+
+/// 8-bit planar YCbCr as RGB, or its three planes at full resolution as they are. Chroma samples lie in the
+/// middle of the pixels they cover, as in JPEG, and are interpolated linearly: the "fancy upsampling" of
+/// libjpeg and libwebp. It takes two steps, because on the way to RGB swscale only picks or averages chroma
+/// rows. Bands of rows keep the memory for both steps small; each comes with more rows on both sides, so that
+/// no chroma neighbour is missing.
+Image convert_yuv(const AVFrame& frame, const AVPixFmtDescriptor& format, bool full_range, bool as_planes) {
+  constexpr int band_rows = 512;
+  constexpr int margin_rows = 16;  // a multiple of every spacing of chroma rows
   Image image = blank(frame.width, frame.height);
+  for (int y = 0; y < frame.height; y += band_rows) {
+    const int first = std::max(0, y - margin_rows);
+    const int end = std::min(frame.height, y + band_rows);
+    FramePtr band =
+        padded_band(frame, format, full_range, first, std::min(frame.height, end + margin_rows) - first);
+    band = converted(*band, full_range ? AV_PIX_FMT_YUVJ444P : AV_PIX_FMT_YUV444P);
+    if (!as_planes) band = converted(*band, AV_PIX_FMT_RGB24);
+    copy_rows(*band, first, y, end - y, as_planes, image);
+  }
+  return image;
+}
+
+/// Four planes of inverted inks. As Pillow: each colour is what the ink and the black leave of white.
+Image convert_inks(const AVFrame& frame, const AVPixFmtDescriptor& format, Inks inks) {
+  const bool is_ycck = inks == Inks::ycck;
+  Image image = convert_yuv(frame, format, /*full_range=*/true, /*as_planes=*/!is_ycck);
+  auto out = image.rgb.begin();
   for (int y = 0; y < frame.height; ++y) {
-    std::copy_n(picture->data[0] + static_cast<std::ptrdiff_t>(y) * picture->linesize[0],
-                row_bytes(frame.width),
-                image.rgb.data() + row_bytes(frame.width) * static_cast<std::size_t>(y));
+    const std::uint8_t* const black = frame.data[3] + static_cast<std::ptrdiff_t>(y) * frame.linesize[3];
+    for (int x = 0; x < frame.width; ++x) {
+      for (int channel = 0; channel < rgb_channels; ++channel, ++out) {
+        const std::uint32_t ink = is_ycck ? *out : opaque - *out;
+        *out = static_cast<std::uint8_t>(black[x] - (ink * black[x] + opaque / 2) / opaque);
+      }
+    }
   }
   return image;
 }
 
 }  // namespace
 
-Image rgb_from_frame(const AVFrame& frame) {
+Image rgb_from_frame(const AVFrame& frame, const PixelMeaning& meaning) {
   const AVPixFmtDescriptor* format = av_pix_fmt_desc_get(static_cast<AVPixelFormat>(frame.format));
   if (format == nullptr) fail("unknown pixel format {}", frame.format);
   if ((format->flags & AV_PIX_FMT_FLAG_PAL) != 0) return read_palette(frame);
+  if ((format->flags & AV_PIX_FMT_FLAG_FLOAT) != 0) {
+    fail("has floating-point pixels, which are not read; save it with 8 bits per sample");
+  }
   const bool rgb = (format->flags & AV_PIX_FMT_FLAG_RGB) != 0;
-  if (rgb || format->nb_components < rgb_channels) return read_samples(frame, *format);
+  if (rgb || format->nb_components < rgb_channels) {
+    return read_samples(frame, *format, meaning.is_premultiplied);
+  }
   if (format->comp[0].depth != 8 || (format->flags & AV_PIX_FMT_FLAG_PLANAR) == 0) {
     fail("has {} pixels, which are not read", format->name);
   }
-  return convert_yuv(frame, *format);
+  if (meaning.inks != Inks::none) return convert_inks(frame, *format, meaning.inks);
+  return convert_yuv(frame, *format, meaning.is_full_range || is_full_range(frame), /*as_planes=*/false);
+}
+
+Image on_canvas(Image picture, PixelSize size, int left, int top, std::array<std::uint8_t, 3> colour) {
+  Image canvas = blank(size.width, size.height);
+  canvas.transparency_dropped = picture.transparency_dropped;
+  for (auto out = canvas.rgb.begin(); out != canvas.rgb.end();) {
+    out = std::copy(colour.begin(), colour.end(), out);
+  }
+  for (int y = 0; y < picture.height; ++y) {
+    const std::uint8_t* const from =
+        picture.rgb.data() + row_bytes(picture.width) * static_cast<std::size_t>(y);
+    const std::size_t to = row_bytes(size.width) * static_cast<std::size_t>(top + y) + row_bytes(left);
+    std::copy_n(from, row_bytes(picture.width), canvas.rgb.data() + to);
+  }
+  return canvas;
 }
 
 Image oriented(Image stored, int orientation) {
@@ -158,6 +280,7 @@ Image oriented(Image stored, int orientation) {
   const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   const bool from_bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
   Image shown = swapped ? blank(stored.height, stored.width) : blank(stored.width, stored.height);
+  shown.transparency_dropped = stored.transparency_dropped;
   auto out = shown.rgb.begin();
   for (int y = 0; y < shown.height; ++y) {
     for (int x = 0; x < shown.width; ++x) {

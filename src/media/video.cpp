@@ -34,7 +34,7 @@ constexpr std::array codec_choices{
 // The number of frame threads is part of the result, so it must not follow the machine. Encoding takes
 // seconds where making the frames takes minutes.
 constexpr int encoder_threads = 1;
-constexpr int largest_side = 16384;
+constexpr int largest_side = largest_video_side_pixels;
 constexpr int largest_fps = 1000;
 constexpr int largest_crf = 51;
 
@@ -60,6 +60,7 @@ void check_format(const std::filesystem::path& path, const VideoFormat& format) 
   if (format.crf < 0 || format.crf > largest_crf) {
     fail_item("write", "cannot write {}: crf {}; 0..{} are possible", path.string(), format.crf, largest_crf);
   }
+  require_video_quality(format.codec, format.crf);
 }
 
 int allocate(AVFrame& frame, const VideoFormat& format, AVPixelFormat pixels) {
@@ -100,6 +101,14 @@ using MuxerPtr = std::unique_ptr<AVFormatContext, MuxerDeleter>;
 }  // namespace
 
 void require_video_codec(const std::string& name) { find_codec(name); }
+
+void require_video_quality(const std::string& codec, int crf) {
+  if (crf > 0 || codec != "libx264") return;
+  fail<UsageError>(
+      "crf 0 makes libx264 write a profile of H.264 (High 4:4:4 Predictive, lossless) that most players "
+      "refuse; "
+      "crf 1 is the best that they play, and --save-latents keeps the exact frames");
+}
 
 std::vector<std::string> video_codecs() {
   std::vector<std::string> names;
@@ -158,6 +167,11 @@ void VideoWriter::Encoder::open_codec(const VideoFormat& format) {
   codec_->width = format.width;
   codec_->height = format.height;
   codec_->pix_fmt = AV_PIX_FMT_YUV420P;
+  codec_->color_range = AVCOL_RANGE_MPEG;
+  codec_->colorspace = AVCOL_SPC_BT709;
+  codec_->color_primaries = AVCOL_PRI_BT709;
+  codec_->color_trc = AVCOL_TRC_BT709;
+  codec_->chroma_sample_location = AVCHROMA_LOC_LEFT;
   codec_->time_base = {1, format.fps};
   codec_->framerate = {format.fps, 1};
   codec_->thread_count = encoder_threads;
@@ -181,7 +195,13 @@ void VideoWriter::Encoder::open_scaler() {
   scaler_.reset(sws_getContext(codec_->width, codec_->height, AV_PIX_FMT_RGB24, codec_->width, codec_->height,
                                codec_->pix_fmt, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT, nullptr,
                                nullptr, nullptr));
-  if (!scaler_) fail_item("write", "cannot write {}: no conversion from RGB to yuv420p", path_.string());
+  constexpr int full = 1;
+  constexpr int limited = 0;
+  constexpr int one = 1 << 16;  // of contrast and saturation
+  const int* const bt709 = sws_getCoefficients(SWS_CS_ITU709);
+  if (!scaler_ || sws_setColorspaceDetails(scaler_.get(), bt709, full, bt709, limited, 0, one, one) < 0) {
+    fail_item("write", "cannot write {}: no conversion from RGB to yuv420p", path_.string());
+  }
 }
 
 void VideoWriter::Encoder::open_file() {
@@ -211,6 +231,8 @@ void VideoWriter::Encoder::encode(std::span<const std::uint8_t> rgb) {
     fail_item("write", "cannot write {}: conversion to yuv420p stopped at row {}", path_.string(), rows);
   }
   frame_->pts = frames_++;
+  frame_->color_range = codec_->color_range;
+  frame_->colorspace = codec_->colorspace;
   check(avcodec_send_frame(codec_.get(), frame_.get()), "encoding");
   drain();
 }

@@ -9,13 +9,16 @@
 
 namespace wan::media {
 
+/// Widest and highest video: the limit of the encoders' levels, and of the model's position tables.
+inline constexpr int largest_video_side_pixels = 16384;
+
 /// How frames become a video.
 struct VideoFormat {
   int width = 0;   ///< pixels, even
   int height = 0;  ///< pixels, even
   int fps = 16;
   std::string codec = "libx264";
-  int crf = 10;  ///< constant rate factor of the codec: 0 (lossless or nearly so) .. 51
+  int crf = 10;  ///< constant rate factor of the codec, 0 .. 51, smaller is better; 0 not with libx264
 };
 
 /// Encoder names that a VideoFormat may name and this FFmpeg has, best known first.
@@ -24,14 +27,16 @@ std::vector<std::string> video_codecs();
 /// Throws UsageError listing video_codecs() if there is none of that name.
 void require_video_codec(const std::string& name);
 
-/// Writes frames as MP4: yuv420p by BT.601 limited range, untagged, no audio, index before the data
-/// (spec 7.7). The same
-/// frames give the same bytes on every machine with the same libraries: encoding is by one thread and no date
-/// is written. A writer destroyed before finish() has returned removes its file.
+/// Throws UsageError for a crf (0 .. 51) that makes files which most players refuse.
+void require_video_quality(const std::string& codec, int crf);
+
+/// Writes frames as MP4: yuv420p by BT.709 with limited range, tagged as such, no audio, index before the
+/// data. The same frames give the same bytes on every machine with the same libraries: encoding is by one
+/// thread and no date is written. A writer destroyed before finish() has returned removes its file.
 class VideoWriter {
  public:
   /// Creates the file (an existing one is replaced) and opens the encoder. The name needs no ending. Throws
-  /// UsageError for an unknown codec and ItemError (stage "write") for everything else.
+  /// UsageError for an unknown codec or a crf as above, and ItemError (stage "write") for everything else.
   VideoWriter(const std::filesystem::path& path, const VideoFormat& format);
   VideoWriter(const VideoWriter&) = delete;
   VideoWriter& operator=(const VideoWriter&) = delete;

@@ -52,9 +52,11 @@ Video read_video(const std::filesystem::path& path) {
   check(avformat_find_stream_info(demuxer.get(), nullptr), "probing");
   const AVStream& stream = *demuxer->streams[0];
   const AVCodecParameters& parameters = *stream.codecpar;
+  const char* const profile = avcodec_profile_name(parameters.codec_id, parameters.profile);
   Video video{.container = demuxer->iformat->name,
               .codec = avcodec_get_name(parameters.codec_id),
               .pixels = av_get_pix_fmt_name(static_cast<AVPixelFormat>(parameters.format)),
+              .profile = profile == nullptr ? "unknown" : profile,
               .colours = fmt::format("{} {} {} {}", av_color_range_name(parameters.color_range),
                                      av_color_space_name(parameters.color_space),
                                      av_color_primaries_name(parameters.color_primaries),

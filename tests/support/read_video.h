@@ -18,6 +18,7 @@ struct Video {
   std::string container;  ///< FFmpeg's name of the demuxer
   std::string codec;      ///< "h264"
   std::string pixels;     ///< "yuv420p"
+  std::string profile;    ///< "High"
   std::string colours;  ///< "unspecified ..." by range, matrix, primaries and transfer when nothing is tagged
   int streams = 0;
   int width = 0;

@@ -34,6 +34,12 @@ TEST(FitToAreaLimits, AnImageTooThinForTheGridIsRefused) {
   EXPECT_THROW(fit_to_area({10000, 1}, {64, 64}), ItemError);
 }
 
+TEST(FitToAreaLimits, AnImageTooWideForAVideoIsRefused) {
+  EXPECT_THROW(fit_to_area({10000, 10}, small), ItemError);  // 19968 x 16
+  EXPECT_THROW(fit_to_area({10, 10000}, small), ItemError);
+  EXPECT_EQ(fit_to_area({10000, 16}, small), (PixelSize{15792, 16}));
+}
+
 class ResizeParity : public testing::TestWithParam<std::string> {};
 
 TEST_P(ResizeParity, MatchesTheReference) {
