@@ -21,11 +21,13 @@
 #include "batch/runner.h"
 #include "batch/summary.h"
 #include "batch/text.h"
+#include "checkpoint/folder_notes.h"
 #include "comm/mailbox.h"
 #include "comm/mpi.h"
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "engine/checkpoint_match.h"
 #include "engine/validate.h"
 #include "engine/wan_engine.h"
 #include "media/video.h"
@@ -69,6 +71,7 @@ class BatchProgram {
   void connect_groups();
   batch::RunContext make_context();
   void warn_of_mojibake() const;
+  void warn_of_checkpoint() const;
   std::vector<std::string> command_again() const;
   std::filesystem::path trace_index() const;
   void check_environment();
@@ -145,8 +148,10 @@ ExitCode BatchProgram::show_plan() {
 
 ExitCode BatchProgram::dry_run() {
   const std::string failed = on_rank_0(*world_, [&] {
-    [[maybe_unused]] const text::Tokenizer readable(
+    warn_of_checkpoint();
+    const text::Tokenizer tokenizer(
         input_.checkpoint.tokenizer);  // a run reads it when it loads the checkpoint
+    engine::require_tokenizer_fits(input_.checkpoint.tokenizer, tokenizer, plan_.text_encoder);
     std::int64_t bad = 0;
     for (const batch::ManifestRow& row : input_.rows) {
       std::string error = row.error.value_or("");
@@ -251,6 +256,13 @@ batch::RunContext BatchProgram::make_context() {
                             .run_record = options_.run_record.value_or(std::filesystem::path()),
                             .log = log_.get()};
   return context;
+}
+
+void BatchProgram::warn_of_checkpoint() const {
+  if (!is_rank_0()) return;
+  for (const std::string& note : checkpoint::folder_notes(input_.checkpoint)) {
+    log_->warn("the checkpoint {}: {}", input_.checkpoint.root.string(), note);
+  }
 }
 
 /// Damaged encodings are repaired by the official program and not by this one.
@@ -386,6 +398,7 @@ ExitCode BatchProgram::run_batch() {
                oversized_rows_, input_.rows.size(), oversized_rows_ == 1 ? "is" : "are");
   }
   warn_of_mojibake();
+  warn_of_checkpoint();
   load_engine();
   // Only now: a checkpoint that cannot be used leaves no output folder behind.
   const batch::RunContext context = make_context();

@@ -2,6 +2,7 @@
 
 #include "apps/agreement.h"
 #include "batch/item_id.h"
+#include "checkpoint/folder_notes.h"
 #include "core/check.h"
 #include "engine/validate.h"
 
@@ -46,15 +47,6 @@ batch::ManifestRow single_row(const Options& options, TaskKind kind) {
     fail<UsageError>("--save-file {}: {}", options.save_file->string(), error.what());
   }
   return row;
-}
-
-/// Bytes of all files of a checkpoint.
-std::uintmax_t checkpoint_bytes(const checkpoint::CheckpointFolder& folder) {
-  std::uintmax_t bytes = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.root)) {
-    if (entry.is_regular_file()) bytes += entry.file_size();
-  }
-  return bytes;
 }
 
 }  // namespace
@@ -112,7 +104,7 @@ void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& c
         "--offload-model on moves weights between GPU and host, and this run is on the CPU; leave it out");
   }
   if (options.device == Device::cpu) return;
-  const std::uintmax_t bytes = checkpoint_bytes(checkpoint);
+  const std::uintmax_t bytes = checkpoint::parts_bytes(checkpoint);
   if (bytes > largest_model_on_cpu_bytes) {
     fail<UsageError>(
         "no GPU was found, and a model of {:.1f} GB would take days on the CPU; run where there is a GPU, or "

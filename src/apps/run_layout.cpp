@@ -16,6 +16,8 @@
 #include "apps/plan_report.h"
 #include "checkpoint/checkpoint.h"
 #include "core/check.h"
+#include "engine/checkpoint_match.h"
+#include "engine/model_parts.h"
 #include "parallel/item_time.h"
 
 namespace wan::apps {
@@ -82,9 +84,11 @@ parallel::PlanInput describe_sizes(const RunInput& input) {
   plan.transformer = check_expert(input.checkpoint.high_noise_model);
   checkpoint::expect_same_config(plan.transformer, check_expert(input.checkpoint.low_noise_model));
   const auto encoder = checkpoint::Checkpoint::open_torch_archive(input.checkpoint.text_encoder);
-  plan.text_encoder = checkpoint::read_text_encoder_config(encoder);
-  checkpoint::expect_tensors(encoder, checkpoint::text_encoder_tensors(plan.text_encoder));
-  plan.vae_parameters = parameters_of(checkpoint::Checkpoint::open_torch_archive(input.checkpoint.vae));
+  plan.text_encoder = engine::text_encoder_model(encoder).config;
+  engine::require_text_width(input.checkpoint, plan.text_encoder, plan.transformer);
+  const auto vae = checkpoint::Checkpoint::open_torch_archive(input.checkpoint.vae);
+  static_cast<void>(engine::vae_model(vae));  // refuses what is no such model
+  plan.vae_parameters = parameters_of(vae);
   return plan;
 }
 

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -5,8 +6,11 @@
 #include <system_error>
 #include <vector>
 
+#include "checkpoint/file_kind.h"
 #include "checkpoint/json_file.h"
+#include "checkpoint/locate.h"
 #include "checkpoint/model_config.h"
+#include "checkpoint/tensor_file.h"
 #include "checkpoint/unsupported_model.h"
 #include "core/check.h"
 
@@ -35,12 +39,15 @@ bool is_folder(const std::filesystem::path& path) {
 /// Names, relative to the checkpoint, of what an expert lacks. Shards are checked when it is opened.
 std::vector<std::string> missing_of_expert(const std::filesystem::path& folder) {
   const std::string name = folder.filename().string();
-  if (!is_folder(folder)) return {name + "/"};
+  if (!is_folder(folder)) return {name + "/" + dangling_note(folder)};
   std::vector<std::string> missing;
-  if (!is_file(folder / "config.json")) missing.push_back(name + "/config.json");
+  const auto missing_file = [&](const char* file) {
+    return fmt::format("{}/{}{}", name, file, dangling_note(folder / file));
+  };
+  if (!is_file(folder / "config.json")) missing.push_back(missing_file("config.json"));
   if (!is_file(folder / "diffusion_pytorch_model.safetensors.index.json") &&
       !is_file(folder / "diffusion_pytorch_model.safetensors")) {
-    missing.push_back(name + "/diffusion_pytorch_model.safetensors.index.json");
+    missing.push_back(missing_file("diffusion_pytorch_model.safetensors.index.json"));
   }
   return missing;
 }
@@ -52,14 +59,28 @@ std::string model_type(const std::filesystem::path& folder) {
   return config.at("model_type").get<std::string>();
 }
 
+/// Files that hold a missing part in a form that is not read, for a message.
+std::string other_forms(const std::filesystem::path& root) {
+  std::vector<std::string> found;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(root, error);
+       !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (found.size() < 5 && (name.ends_with(".safetensors") || name.ends_with(".gguf")))
+      found.push_back(in_quotes(name));
+  }
+  if (found.empty()) return {};
+  std::ranges::sort(found);
+  return fmt::format(
+      "\nIt holds {}: parts in this form are not read; take the official files, as jobs/model_cache.py "
+      "download does",
+      fmt::join(found, ", "));
+}
+
 }  // namespace
 
-CheckpointFolder inspect_checkpoint(const std::filesystem::path& root) {
-  if (!is_folder(root)) {
-    fail<UsageError>(
-        "the checkpoint folder {} does not exist or is not a folder; give the right one with --ckpt-dir",
-        root.string());
-  }
+CheckpointFolder inspect_checkpoint(const std::filesystem::path& given) {
+  const std::filesystem::path root = locate_checkpoint(given);
   refuse_unsupported_folder(root);
   CheckpointFolder folder{.root = root,
                           .high_noise_model = root / "high_noise_model",
@@ -71,12 +92,13 @@ CheckpointFolder inspect_checkpoint(const std::filesystem::path& root) {
   std::vector<std::string> missing = missing_of_expert(folder.high_noise_model);
   const std::vector<std::string> missing_low = missing_of_expert(folder.low_noise_model);
   missing.insert(missing.end(), missing_low.begin(), missing_low.end());
-  if (!is_file(folder.text_encoder)) missing.push_back(folder.text_encoder.filename().string());
-  if (!is_file(folder.vae)) missing.push_back(folder.vae.filename().string());
-  if (!is_folder(folder.tokenizer)) missing.emplace_back("google/umt5-xxl/");
+  if (!is_file(folder.text_encoder))
+    missing.push_back(folder.text_encoder.filename().string() + dangling_note(folder.text_encoder));
+  if (!is_file(folder.vae)) missing.push_back(folder.vae.filename().string() + dangling_note(folder.vae));
+  if (!is_folder(folder.tokenizer)) missing.push_back("google/umt5-xxl/" + dangling_note(folder.tokenizer));
   if (!missing.empty()) {
-    fail<UsageError>("the checkpoint folder {} lacks {}. Expected in it:\n{}", root.string(),
-                     fmt::join(missing, ", "), expected_layout);
+    fail<UsageError>("the checkpoint folder {} lacks {}. Expected in it:\n{}{}", root.string(),
+                     fmt::join(missing, ", "), expected_layout, other_forms(root));
   }
   const std::string type = model_type(folder.high_noise_model);
   if (const std::string low_type = model_type(folder.low_noise_model); low_type != type) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/file_kind.h"
 #include "checkpoint/tensor_file.h"
 #include "core/check.h"
 #include "core/file.h"
@@ -15,9 +16,10 @@ constexpr int max_depth = 16;
 
 std::string read_text(const std::filesystem::path& path, std::uint64_t max_bytes) {
   try {
+    refuse_foreign_kind(open_regular_file(path), path, FileFormat::json);
     return read_text_file(path, max_bytes);
   } catch (const Error& error) {
-    throw UsageError(error.what());
+    throw UsageError(error.what() + dangling_note(path));
   }
 }
 

@@ -148,6 +148,7 @@ void check_consistency(const TransformerConfig& config, const std::string& where
 }
 
 void expect_fixed_values(const ConfigFile& file) {
+  file.expect_fixed("text_len", 512);  // the official one: prompts are cut to it
   file.expect_fixed("patch_size", {1, 2, 2});
   file.expect_fixed("window_size", {-1, -1});
   file.expect_fixed("qk_norm", true);

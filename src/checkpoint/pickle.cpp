@@ -1,46 +1,19 @@
 #include "checkpoint/pickle.h"
 
-#include <algorithm>
 #include <array>
-#include <cstring>
-#include <deque>
 #include <optional>
-#include <span>
 #include <unordered_set>
 #include <utility>
 
+#include "checkpoint/pickle_machine.h"
 #include "checkpoint/tensor_file.h"
 #include "core/check.h"
 
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::size_t max_values = 1 << 20;
-constexpr std::uint32_t max_memo_index = 1 << 20;
-constexpr std::size_t max_global_bytes = 256;
 constexpr std::size_t max_key_bytes =
     256;  // torch writes small numbers; each tensor of a storage copies its key
-
-/// Values refer to each other by index: a pickle may tie them into cycles or nest them deeply, and neither
-/// may cost memory or stack here.
-using ValueId = std::uint32_t;
-
-enum class Kind { none, boolean, integer, text, tuple, dictionary, global, storage, tensor };
-
-struct Value {
-  Kind kind = Kind::none;
-  std::int64_t integer = 0;  ///< boolean, integer; storage: element count; tensor: index into the tensors
-  std::string text = {};     ///< text; global: "module name"; storage: key
-  std::vector<ValueId> items = {};  ///< tuple; dictionary: key, value, key, value ...
-  DType dtype = DType::f32;         ///< storage
-};
-
-std::string_view kind_name(Kind kind) {
-  constexpr std::array<std::string_view, 9> names{
-      "None",         "a boolean",    "an integer",          "a text",  "a tuple",
-      "a dictionary", "a class name", "a storage reference", "a tensor"};
-  return names.at(static_cast<std::size_t>(kind));
-}
 
 constexpr std::string_view ordered_dict = "collections OrderedDict";
 constexpr std::string_view rebuild_tensor = "torch._utils _rebuild_tensor_v2";
@@ -70,119 +43,18 @@ bool is_allowed(std::string_view global) {
          storage_dtype(global).has_value();
 }
 
-/// The pickle machine of protocol 2: a stack of values, marks into it, and a memo of values by number.
-class Unpickler {
+/// Runs the opcodes that torch.save() writes.
+class Unpickler : private PickleMachine {
  public:
-  Unpickler(std::string_view pickle, const std::string& where) : pickle_(pickle), where_(where) {}
+  using PickleMachine::PickleMachine;
 
   std::vector<PickledTensor> read() {
-    bool stopped = false;
-    while (!stopped) {
-      opcode_byte_ = at_;
-      stopped = step(take<std::uint8_t>());
+    while (!step(take_opcode())) {
     }
-    if (at_ != pickle_.size()) error("{} bytes follow the end", pickle_.size() - at_);
-    if (stack_.size() != 1 || !marks_.empty()) error("{} values are left over at the end", stack_.size());
-    return state_dict(stack_.back());
+    return state_dict(result());
   }
 
  private:
-  template <typename... Args>
-  [[noreturn]] void error(fmt::format_string<Args...> format, Args&&... args) const {
-    fail<UsageError>("{}: data.pkl byte {}: {}", where_, opcode_byte_,
-                     fmt::format(format, std::forward<Args>(args)...));
-  }
-
-  // Reading the stream.
-
-  std::string_view take_bytes(std::size_t size) {
-    if (size > pickle_.size() - at_) {
-      error("the pickle ends after {} bytes, {} more are needed; the file is damaged", pickle_.size(),
-            size - (pickle_.size() - at_));
-    }
-    const std::string_view bytes = pickle_.substr(at_, size);
-    at_ += size;
-    return bytes;
-  }
-
-  template <typename T>
-  T take() {
-    T value;
-    std::memcpy(&value, take_bytes(sizeof(T)).data(), sizeof(T));
-    return value;
-  }
-
-  std::string_view take_line() {
-    const std::string_view rest = pickle_.substr(at_, max_global_bytes);
-    const std::size_t size = rest.find('\n');
-    if (size == std::string_view::npos) error("a class name does not end within {} bytes", max_global_bytes);
-    at_ += size + 1;
-    return rest.substr(0, size);
-  }
-
-  // The stack. What lies below the latest mark is out of reach for everything but the mark's own opcode.
-
-  ValueId push(Value value) {
-    if (values_.size() == max_values)
-      error("more than {} values; no state dictionary needs so many", max_values);
-    values_.push_back(std::move(value));
-    const auto id = static_cast<ValueId>(values_.size() - 1);
-    stack_.push_back(id);
-    return id;
-  }
-
-  void push_existing(ValueId id) {
-    // One-byte opcodes push too: the stack is held to the same bound as the values.
-    if (stack_.size() == max_values) error("the stack is deeper than {}", max_values);
-    stack_.push_back(id);
-  }
-
-  ValueId top() const {
-    if (stack_.size() <= (marks_.empty() ? 0 : marks_.back())) error("the stack is empty");
-    return stack_.back();
-  }
-
-  ValueId pop() {
-    const ValueId id = top();
-    stack_.pop_back();
-    return id;
-  }
-
-  std::vector<ValueId> pop_to_mark() {
-    if (marks_.empty()) error("there is no mark on the stack");
-    const auto begin = stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back());
-    std::vector<ValueId> items(begin, stack_.end());
-    stack_.erase(begin, stack_.end());
-    marks_.pop_back();
-    return items;
-  }
-
-  const Value& expect(ValueId id, Kind kind, std::string_view what) const {
-    const Value& value = values_[id];
-    if (value.kind != kind) error("{} is {}; expected {}", what, kind_name(value.kind), kind_name(kind));
-    return value;
-  }
-
-  std::int64_t expect_count(ValueId id, std::string_view what) const {
-    const std::int64_t value = expect(id, Kind::integer, what).integer;
-    if (value < 0) error("{} is {}; it cannot be negative", what, value);
-    return value;
-  }
-
-  void memorize(std::uint32_t index) {
-    if (index > max_memo_index) error("memo index {} is above {}", index, max_memo_index);
-    const ValueId id = top();
-    if (index >= memo_.size()) memo_.resize(index + 1);
-    memo_[index] = id;
-  }
-
-  void recall(std::uint32_t index) {
-    if (index >= memo_.size() || !memo_[index]) error("memo index {} was never set", index);
-    push_existing(*memo_[index]);
-  }
-
-  // The opcodes.
-
   /// Runs one opcode; true at the end of the pickle.
   bool step(std::uint8_t opcode) {
     if (push_constant(opcode) || use_memo(opcode) || build_container(opcode)) return false;
@@ -243,16 +115,6 @@ class Unpickler {
     }
   }
 
-  /// Little-endian two's complement of any length; more than 64 bits is no size of anything.
-  std::int64_t take_long() {
-    const std::size_t size = take<std::uint8_t>();
-    if (size > 8) error("an integer of {} bytes", size);
-    const std::string_view bytes = take_bytes(size);
-    std::uint64_t value = size > 0 && (static_cast<unsigned char>(bytes.back()) & 0x80U) != 0 ? ~0ULL : 0ULL;
-    for (std::size_t i = size; i-- > 0;) value = (value << 8) | static_cast<unsigned char>(bytes[i]);
-    return static_cast<std::int64_t>(value);
-  }
-
   bool use_memo(std::uint8_t opcode) {
     switch (opcode) {
       case 'q':  // BINPUT
@@ -275,8 +137,7 @@ class Unpickler {
   bool build_container(std::uint8_t opcode) {
     switch (opcode) {
       case '(':  // MARK
-        if (marks_.size() == max_values) error("more than {} marks", max_values);
-        marks_.push_back(stack_.size());
+        mark();
         return true;
       case '}':  // EMPTY_DICT
         push({.kind = Kind::dictionary});
@@ -293,9 +154,9 @@ class Unpickler {
         push_tuple(opcode - 0x84U);
         return true;
       case 's': {  // SETITEM
-        const ValueId value = pop();
+        const ValueId item = pop();
         const ValueId key = pop();
-        set_items({key, value});
+        set_items({key, item});
         return true;
       }
       case 'u':  // SETITEMS
@@ -316,7 +177,7 @@ class Unpickler {
     if (items.size() % 2 != 0) error("a dictionary item has a key and no value");
     const ValueId id = top();
     expect(id, Kind::dictionary, "the object whose items are set");
-    std::vector<ValueId>& target = values_[id].items;
+    std::vector<ValueId>& target = value(id).items;
     target.insert(target.end(), items.begin(), items.end());
   }
 
@@ -324,6 +185,11 @@ class Unpickler {
     const std::string_view module = take_line();
     const std::string_view name = take_line();
     std::string global = fmt::format("{} {}", module, name);
+    if (name == "_rebuild_tensor_v3") {
+      error(
+          "it holds tensors of a type that is not read (8-bit floating point?); take a checkpoint in BF16 or "
+          "F32");
+    }
     if (!is_allowed(global)) {
       error(
           "it names {}, which is not one of the classes that describe tensors. Refused, nothing was "
@@ -386,9 +252,28 @@ class Unpickler {
       error("a tensor has {} sizes and {} strides", tensor.shape.size(), tensor.stride.size());
     }
     expect(arguments[5], Kind::dictionary, "the tensor's hooks");
+    if (arguments.size() == 7) tensor.negated = is_negated(arguments[6]);
     if (tensors_.size() == max_tensors_per_file) error("more than {} tensors", max_tensors_per_file);
     tensors_.push_back(std::move(tensor));
     push({.kind = Kind::tensor, .integer = static_cast<std::int64_t>(tensors_.size() - 1)});
+  }
+
+  /// The metadata of a view: {'neg': True} if its elements have the other sign than the stored ones.
+  bool is_negated(ValueId metadata) {
+    if (value(metadata).kind == Kind::none) return false;
+    const std::vector<ValueId>& items = expect(metadata, Kind::dictionary, "the tensor's metadata").items;
+    bool negated = false;
+    for (std::size_t i = 0; i < items.size(); i += 2) {
+      const std::string& key = expect(items[i], Kind::text, "a key of the tensor's metadata").text;
+      const bool is_set =
+          expect(items[i + 1], Kind::boolean, "a value of the tensor's metadata").integer != 0;
+      if (key == "neg") {
+        negated = is_set;
+      } else if (is_set) {
+        error("a tensor has the property {}, which is not read", in_quotes(key));
+      }
+    }
+    return negated;
   }
 
   std::vector<std::int64_t> counts(ValueId id, std::string_view what) const {
@@ -400,7 +285,7 @@ class Unpickler {
     return result;
   }
 
-  std::vector<PickledTensor> state_dict(ValueId id) const {
+  std::vector<PickledTensor> state_dict(ValueId id) {
     const std::vector<ValueId>& items = expect(id, Kind::dictionary, "the pickled object").items;
     if (items.size() / 2 > max_tensors_per_file) error("more than {} items", max_tensors_per_file);
     std::vector<PickledTensor> result;
@@ -409,25 +294,17 @@ class Unpickler {
     for (std::size_t i = 0; i < items.size(); i += 2) {
       const std::string& name = expect(items[i], Kind::text, "a key of the state dictionary").text;
       if (!names.insert(name).second) error("the state dictionary has {} twice", in_quotes(name));
-      const Value& value = values_[items[i + 1]];
-      if (value.kind != Kind::tensor) {
+      const Value& item = value(items[i + 1]);
+      if (item.kind != Kind::tensor) {
         error("entry {} is {}, not a tensor; expected a plain state dictionary", in_quotes(name),
-              kind_name(value.kind));
+              kind_name(item.kind));
       }
-      result.push_back(tensors_[static_cast<std::size_t>(value.integer)]);
+      result.push_back(tensors_[static_cast<std::size_t>(item.integer)]);
       result.back().name = name;
     }
     return result;
   }
 
-  std::string_view pickle_;
-  const std::string& where_;
-  std::size_t at_ = 0;
-  std::size_t opcode_byte_ = 0;
-  std::deque<Value> values_;
-  std::vector<ValueId> stack_;
-  std::vector<std::size_t> marks_;
-  std::vector<std::optional<ValueId>> memo_;
   std::vector<PickledTensor> tensors_;
 };
 

@@ -18,6 +18,7 @@ struct PickledTensor {
   std::int64_t storage_offset = 0;  ///< in elements
   std::vector<std::int64_t> shape;
   std::vector<std::int64_t> stride;  ///< in elements; as many as shape has
+  bool negated = false;              ///< the elements have the other sign than the stored ones
 };
 
 /// Reads a pickled state dictionary, name -> tensor (spec 1.7), with a state machine over the opcodes that

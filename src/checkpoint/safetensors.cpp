@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "checkpoint/file_kind.h"
 #include "checkpoint/safetensors_header.h"
 #include "core/check.h"
 
@@ -110,6 +111,7 @@ void check_view(const TensorView& tensor, const std::filesystem::path& path) {
 
 std::vector<TensorEntry> read_safetensors(const UniqueFd& file, const std::filesystem::path& path) {
   const std::uint64_t file_bytes = file_size_bytes(file, path);
+  refuse_foreign_kind(file, path, FileFormat::safetensors);
   std::vector<HeaderTensor> tensors;
   std::uint64_t header_bytes = 0;
   {

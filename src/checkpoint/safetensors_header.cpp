@@ -88,6 +88,12 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
     if (place_ != Place::tensor || field_ != "dtype")
       unexpected(fmt::format("the text {}", in_quotes(value)));
     const std::optional<DType> dtype = parse_dtype(value);
+    if (!dtype && (value.starts_with("F8_") || value.starts_with("F4") || value.starts_with("F6_"))) {
+      fail<UsageError>(
+          "{}: tensor {} has the dtype {}: weights of 8 bits or fewer are not read; take a checkpoint in "
+          "BF16, F16 or F32",
+          file_, in_quotes(tensor_.name), in_quotes(value));
+    }
     if (!dtype) {
       fail<UsageError>(
           "{}: tensor {} has the dtype {}; expected one of F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL",

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "checkpoint/file_kind.h"
 #include "core/check.h"
 
 namespace wan::checkpoint {
@@ -68,8 +69,8 @@ UniqueFd open_checkpoint_file(const std::filesystem::path& path) {
   try {
     return open_regular_file(path);
   } catch (const Error& error) {
-    fail<UsageError>("{}. A checkpoint file is missing or unreadable; check --ckpt-dir and its permissions",
-                     error.what());
+    fail<UsageError>("{}{}. A checkpoint file is missing or unreadable; check --ckpt-dir and its permissions",
+                     error.what(), dangling_note(path));
   }
 }
 

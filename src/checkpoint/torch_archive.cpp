@@ -5,6 +5,7 @@
 #include <map>
 #include <span>
 
+#include "checkpoint/file_kind.h"
 #include "checkpoint/pickle.h"
 #include "checkpoint/zip_directory.h"
 #include "core/check.h"
@@ -20,6 +21,7 @@ void expect_zip(const UniqueFd& file, const std::filesystem::path& path) {
   if (file_size_bytes(file, path) >= start.size()) {
     read_at(file, path, 0, std::as_writable_bytes(std::span(start)));
   }
+  refuse_foreign_kind(file, path, FileFormat::torch_archive);
   if (start != zip_start) {
     fail<UsageError>(
         "{} is not a zip archive, as torch.save() writes it since 2020. A bare pickle of before is not "

@@ -92,6 +92,17 @@ void refuse_unsupported_config(const nlohmann::json& config, const std::filesyst
 
 void refuse_unsupported_tensors(const Checkpoint& weights) {
   for (const auto& [name, entry] : weights.entries()) {
+    if (name.starts_with("model.diffusion_model.") || name.starts_with("diffusion_model.")) {
+      fail<UsageError>(
+          "{}: its tensor names begin with 'model.diffusion_model.' or 'diffusion_model.' ({}), as ComfyUI's "
+          "files and "
+          "LoRAs have them; these are not read. Take the official checkpoint",
+          entry.file.string(), in_quotes(name));
+    }
+    if (name.find(".lora_") != std::string::npos) {
+      fail<UsageError>("{}: it holds a LoRA (tensor {}), not a model. Take the official checkpoint",
+                       entry.file.string(), in_quotes(name));
+    }
     if (name.starts_with("img_emb.") || name.ends_with(".cross_attn.k_img.weight")) {
       refuse(entry.file, "Wan 2.1 I2V", fmt::format("its tensor {}", in_quotes(name)));
     }

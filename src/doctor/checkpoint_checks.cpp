@@ -1,11 +1,14 @@
 #include "doctor/checkpoint_checks.h"
 
 #include <functional>
+#include <optional>
 #include <set>
 
 #include "batch/text.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/folder_notes.h"
 #include "core/check.h"
+#include "engine/checkpoint_match.h"
 #include "engine/model_parts.h"
 #include "text/tokenizer.h"
 
@@ -40,11 +43,33 @@ Finding check_part(const std::string& part, const std::function<std::string()>& 
   }
 }
 
-std::string look_at_experts(const checkpoint::CheckpointFolder& folder) {
-  const engine::ExpertFiles high = engine::open_expert(folder.high_noise_model);
-  const engine::ExpertFiles low = engine::open_expert(folder.low_noise_model);
-  checkpoint::expect_same_config(high.config, low.config);
-  return fmt::format("{} heads, {} blocks, alike in both", high.config.num_heads, high.config.num_layers);
+/// A part that could be read; nothing once a check of it failed.
+template <typename T>
+using Part = std::optional<T>;
+
+Finding check_experts(const Part<checkpoint::TransformerConfig>& high,
+                      const Part<checkpoint::TransformerConfig>& low) {
+  return check_part("experts", [&] {
+    checkpoint::expect_same_config(*high, *low);
+    return fmt::format("{} heads, {} blocks, alike in both", high->num_heads, high->num_layers);
+  });
+}
+
+Finding check_tokenizer(const checkpoint::CheckpointFolder& folder,
+                        const Part<checkpoint::TextEncoderConfig>& encoder) {
+  return check_part("tokenizer", [&] {
+    const text::Tokenizer tokenizer(folder.tokenizer);
+    if (!encoder) return std::string("readable");
+    engine::require_tokenizer_fits(folder.tokenizer, tokenizer, *encoder);
+    return fmt::format("{} ids, {} embeddings", tokenizer.vocabulary_size(), encoder->vocabulary);
+  });
+}
+
+void add_notes(const checkpoint::CheckpointFolder& folder, std::vector<Finding>& findings) {
+  for (const std::string& note : checkpoint::folder_notes(folder)) {
+    findings.push_back(
+        warn("checkpoint: folder", batch::printable(note, 600), "remove what does not belong there"));
+  }
 }
 
 }  // namespace
@@ -56,16 +81,23 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root) {
     return fmt::format("{}, {}", batch::printable(root.string()), folder.task.name);
   })};
   if (findings.front().verdict != Verdict::ok) return findings;
-  const auto expert = [](const std::filesystem::path& path) {
-    return [path] { return contents_text(engine::open_expert(path).weights); };
+  Part<checkpoint::TransformerConfig> high;
+  Part<checkpoint::TransformerConfig> low;
+  Part<checkpoint::TextEncoderConfig> encoder;
+  const auto expert = [](const std::filesystem::path& path, Part<checkpoint::TransformerConfig>& config) {
+    return [path, &config] {
+      const engine::ExpertFiles files = engine::open_expert(path);
+      config = files.config;
+      return contents_text(files.weights);
+    };
   };
-  findings.push_back(check_part("high_noise_model", expert(folder.high_noise_model)));
-  findings.push_back(check_part("low_noise_model", expert(folder.low_noise_model)));
-  const bool both = findings[1].verdict == Verdict::ok && findings[2].verdict == Verdict::ok;
-  if (both) findings.push_back(check_part("experts", [&] { return look_at_experts(folder); }));
+  findings.push_back(check_part("high_noise_model", expert(folder.high_noise_model, high)));
+  findings.push_back(check_part("low_noise_model", expert(folder.low_noise_model, low)));
+  if (high && low) findings.push_back(check_experts(high, low));
   findings.push_back(check_part("text encoder", [&] {
     const auto files = checkpoint::Checkpoint::open_torch_archive(folder.text_encoder);
-    static_cast<void>(engine::text_encoder_model(files));
+    encoder = engine::text_encoder_model(files).config;
+    if (high) engine::require_text_width(folder, *encoder, *high);
     return contents_text(files);
   }));
   findings.push_back(check_part("VAE", [&] {
@@ -73,10 +105,8 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root) {
     static_cast<void>(engine::vae_model(files));
     return contents_text(files);
   }));
-  findings.push_back(check_part("tokenizer", [&] {
-    [[maybe_unused]] const text::Tokenizer readable(folder.tokenizer);
-    return std::string("readable");
-  }));
+  findings.push_back(check_tokenizer(folder, encoder));
+  if (high && low) add_notes(folder, findings);
   return findings;
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "engine/checkpoint_match.h"
 #include "engine/owed_collectives.h"
 #include "text/clean.h"
 
@@ -16,12 +17,7 @@ namespace {
 /// The model, if the tokenizer's ids are all in its table; found before any weight is read.
 TextEncoderModel fitting(TextEncoderModel model, const text::Tokenizer& tokenizer,
                          const std::filesystem::path& tokenizer_folder) {
-  if (tokenizer.vocabulary_size() > model.config.vocabulary) {
-    fail<UsageError>(
-        "the tokenizer in {} has ids up to {}, the text encoder has {} embeddings: they do not belong "
-        "together",
-        tokenizer_folder.string(), tokenizer.vocabulary_size() - 1, model.config.vocabulary);
-  }
+  require_tokenizer_fits(tokenizer_folder, tokenizer, model.config);
   return model;
 }
 

@@ -8,6 +8,7 @@
 
 #include "comm/first_message.h"
 #include "core/check.h"
+#include "engine/checkpoint_match.h"
 #include "core/checksum.h"
 #include "engine/request_run.h"
 #include "engine/validate.h"
@@ -71,11 +72,7 @@ void WanEngine::load_models() {
   const ExpertFiles low_noise = open_expert(folder_.low_noise_model);
   checkpoint::expect_same_config(high_noise.config, low_noise.config);
   const TextEncoderModel text_encoder = text_encoder_model(*text_encoder_files_);
-  if (text_encoder.config.dim != high_noise.config.text_dim) {
-    fail<UsageError>("{}: the text encoder's width is {}, the transformers in {} expect {}",
-                     folder_.text_encoder.string(), text_encoder.config.dim, folder_.root.string(),
-                     high_noise.config.text_dim);
-  }
+  require_text_width(folder_, text_encoder.config, high_noise.config);
   const bool split = group_.group->size() > 1;
   const TextEncoderOptions text = text_options(options_, split);
   const bool together = text.compute.on_gpu() == options_.compute.on_gpu();

@@ -9,6 +9,7 @@ namespace wan::text {
 namespace {
 
 constexpr std::string_view metaspace = "\u2581";
+constexpr std::size_t largest_text_bytes = 64U << 20U;  // of one prompt, on its way to at most 512 tokens
 
 TokenizerConfig read_config(const std::filesystem::path& path) {
   TokenizerConfig config = read_tokenizer_config(path);
@@ -175,7 +176,13 @@ std::vector<Tokenizer::Part> Tokenizer::split_at_added_tokens(std::string_view t
 std::string Tokenizer::normalize(std::string_view text) const {
   std::string out(text);
   try {
-    for (const NormalizerStep& step : config_.normalizer) out = std::visit(ApplyNormalizer{out}, step);
+    for (const NormalizerStep& step : config_.normalizer) {
+      out = std::visit(ApplyNormalizer{out}, step);
+      if (out.size() > largest_text_bytes) {
+        fail("normalizer: it makes a text of {} bytes out of one of {}; at most {} are allowed", out.size(),
+             text.size(), largest_text_bytes);
+      }
+    }
   } catch (const Error& error) {
     fail<UsageError>("{}: {}", file_.string(), error.what());
   }

@@ -4,10 +4,12 @@ extern "C" {
 #include <libavutil/base64.h>
 }
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "checkpoint/file_kind.h"
 #include "core/check.h"
 #include "core/file.h"
 
@@ -22,6 +24,11 @@ constexpr std::size_t most_values = 6'000'000;
 constexpr int deepest_nesting = 64;
 constexpr std::int64_t largest_id = (1 << 24) - 1;
 constexpr double largest_score = 1e6;
+// The umT5 tokenizer has 302 added tokens, 2 normalizers and 1 special id; a text is compared with every
+// added token at every byte, and passes through every step.
+constexpr std::size_t most_added_tokens = 10'000;
+constexpr std::size_t most_steps = 32;
+constexpr std::size_t most_special_ids = 16;
 
 /// A value of the file and where it is, so that every complaint can name its place.
 class Entry {
@@ -101,6 +108,9 @@ std::string decode_base64(const Entry& entry) {
 
 std::vector<AddedToken> read_added_tokens(const Entry& entry) {
   std::vector<AddedToken> tokens;
+  if (entry.size() > most_added_tokens) {
+    entry.refuse("has {} entries; at most {} are read", entry.size(), most_added_tokens);
+  }
   for (std::size_t i = 0; i < entry.size(); ++i) {
     const Entry row = entry[i];
     AddedToken token{.content = row["content"].text(),
@@ -129,6 +139,8 @@ ReplaceStep read_replace(const Entry& entry) {
 
 void read_normalizer(const Entry& entry, std::vector<NormalizerStep>& steps) {
   if (entry.is_null()) return;
+  if (steps.size() == most_steps)
+    entry.refuse("is step {}; at most {} are read", steps.size() + 1, most_steps);
   const std::string& type = entry["type"].text();
   if (type == "Sequence") {
     const Entry list = entry["normalizers"];
@@ -146,6 +158,24 @@ void read_normalizer(const Entry& entry, std::vector<NormalizerStep>& steps) {
     steps.emplace_back(read_replace(entry));
   } else {
     entry.refuse("has type '{}'; Sequence, Precompiled, Strip and Replace are supported", type);
+  }
+}
+
+/// Refuses replacements that could make a text of any length out of a short one, one after the other.
+void require_bounded_growth(const Entry& entry, const std::vector<NormalizerStep>& steps) {
+  constexpr double most_growth = 64;
+  constexpr double shortest_run = 2;  // of spaces
+  double growth = 1;
+  for (const NormalizerStep& step : steps) {
+    const auto* replace = std::get_if<ReplaceStep>(&step);
+    if (replace == nullptr) continue;
+    const double from =
+        replace->literal.empty() ? shortest_run : static_cast<double>(replace->literal.size());
+    growth *= std::max(1.0, static_cast<double>(replace->content.size()) / from);
+  }
+  if (growth > most_growth) {
+    entry.refuse("replaces texts by longer ones, up to {:.3g} times as long; at most {} times is allowed",
+                 growth, most_growth);
   }
 }
 
@@ -168,6 +198,8 @@ MetaspaceStep read_metaspace(const Entry& entry) {
 
 void read_pre_tokenizer(const Entry& entry, std::vector<PreTokenizerStep>& steps) {
   if (entry.is_null()) return;
+  if (steps.size() == most_steps)
+    entry.refuse("is step {}; at most {} are read", steps.size() + 1, most_steps);
   const std::string& type = entry["type"].text();
   if (type == "Sequence") {
     const Entry list = entry["pretokenizers"];
@@ -201,6 +233,9 @@ void read_post_processor(const Entry& entry, TokenizerConfig& config) {
     }
   }
   if (!text_seen) list.refuse("has no place for the text");
+  if (const std::size_t ids = config.ids_before.size() + config.ids_after.size(); ids > most_special_ids) {
+    list.refuse("puts {} special ids around a text; at most {} are read", ids, most_special_ids);
+  }
 }
 
 void read_model(const Entry& entry, TokenizerConfig& config) {
@@ -229,15 +264,19 @@ void read_model(const Entry& entry, TokenizerConfig& config) {
 
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& path) {
   try {
+    checkpoint::refuse_foreign_kind(open_regular_file(path), path, checkpoint::FileFormat::json);
     const Json json = parse_json(read_text_file(path, largest_file_bytes));
     const Entry root(json, "");
     TokenizerConfig config;
     config.added_tokens = read_added_tokens(root["added_tokens"]);
     read_normalizer(root["normalizer"], config.normalizer);
+    require_bounded_growth(root["normalizer"], config.normalizer);
     read_pre_tokenizer(root["pre_tokenizer"], config.pre_tokenizer);
     read_model(root["model"], config);
     read_post_processor(root["post_processor"], config);
     return config;
+  } catch (const UsageError&) {
+    throw;  // names the file already
   } catch (const Json::exception& error) {
     fail<UsageError>("{}: not valid JSON: {}", path.string(), error.what());
   } catch (const Error& error) {

@@ -26,6 +26,7 @@ struct View {
   std::int64_t offset = 0;
   std::int64_t storage_elements = 4;
   std::string key = "0";
+  std::string metadata = "";  ///< opcodes of the seventh argument
 };
 
 std::string text(const std::string& value) {
@@ -44,7 +45,7 @@ std::string pickle_of(const View& view) {
   return "\x80\x02}(" + text("w") + "ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") +
          "ctorch\nFloatStorage\n" + text(view.key) + text("cpu") + integer(view.storage_elements) + "tQ" +
          integer(view.offset) + tuple(view.shape) + tuple(view.stride) + "\x89" +
-         "ccollections\nOrderedDict\n)RtRu.";
+         "ccollections\nOrderedDict\n)R" + view.metadata + "tRu.";
 }
 
 const std::string storage_bytes =
@@ -149,7 +150,7 @@ std::vector<BadArchive> bad_zips() {
   std::string wrong_offset = good;
   wrong_offset[wrong_offset.size() - 6] = '\x7f';
   return {
-      {"empty", "", "not a zip archive"},
+      {"empty", "", "is empty (0 bytes)"},
       {"short", "PK", "not a zip archive"},
       {"bare pickle", "\x80\x02}.", "not a zip archive"},
       {"legacy torch", "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9 j\xa8P\x19.",

@@ -105,6 +105,44 @@ TEST(TokenizerConfig, VocabularyOfTheUnknownPieceAloneIsRefused) {
   EXPECT_THAT(refusal(json.dump()), HasSubstr("tokenizer.json: model.vocab cannot be used"));
 }
 
+nlohmann::json replace_step(const std::string& from, const std::string& to) {
+  return {{"type", "Replace"}, {"pattern", {{"String", from}}}, {"content", to}};
+}
+
+TEST(TokenizerConfig, ReplacementsThatGrowWithoutBoundAreRefused) {
+  nlohmann::json json = test::small_tokenizer();
+  const auto with = [&](const std::vector<nlohmann::json>& steps) {
+    json["normalizer"] = {{"type", "Sequence"}, {"normalizers", steps}};
+    return refusal(json.dump());
+  };
+  EXPECT_THAT(with(std::vector(30, replace_step("a", "aa"))),
+              AllOf(HasSubstr("tokenizer.json: normalizer replaces texts by longer ones"),
+                    HasSubstr("1.07e+09 times")));
+  EXPECT_THAT(with({replace_step("a", std::string(100'000, 'a'))}), HasSubstr("normalizer replaces texts"));
+  EXPECT_THAT(with(std::vector(33, replace_step("a", "b"))), HasSubstr("at most 32 are read"));
+  EXPECT_EQ(with(std::vector(6, replace_step("a", "aa"))), "accepted");
+}
+
+TEST(TokenizerConfig, ListsBeyondAnyTokenizersAreRefused) {
+  nlohmann::json json = test::small_tokenizer();
+  const nlohmann::json metaspace = json["pre_tokenizer"];
+  json["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", std::vector(33, metaspace)}};
+  EXPECT_THAT(refusal(json.dump()), HasSubstr("pre_tokenizer.pretokenizers[32] is step 33"));
+  json = test::small_tokenizer();
+  json["post_processor"]["special_tokens"]["</s>"]["ids"] = std::vector(17, 1);
+  EXPECT_THAT(refusal(json.dump()), HasSubstr("post_processor.single puts 17 special ids around a text"));
+  json = test::small_tokenizer();
+  for (int i = 0; i < 10'000; ++i)
+    json["added_tokens"].push_back({{"id", 30}, {"content", "<" + std::to_string(i) + ">"}});
+  EXPECT_THAT(refusal(json.dump()), HasSubstr("added_tokens has 10004 entries"));
+}
+
+TEST(TokenizerConfig, PointersAndPagesAreNamed) {
+  EXPECT_THAT(refusal("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+              HasSubstr("is a Git LFS pointer"));
+  EXPECT_THAT(refusal("<!doctype html><html></html>"), HasSubstr("is an HTML page"));
+}
+
 TEST(TokenizerConfig, BrokenJsonIsRefusedWithItsPlace) {
   EXPECT_THAT(refusal(""), HasSubstr("not valid JSON"));
   EXPECT_THAT(refusal("[]"), HasSubstr("the file is array, not an object"));

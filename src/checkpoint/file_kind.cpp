@@ -1,0 +1,69 @@
+#include "checkpoint/file_kind.h"
+
+#include <algorithm>
+#include <cctype>
+#include <system_error>
+
+#include "checkpoint/tensor_file.h"
+#include "core/check.h"
+
+namespace wan::checkpoint {
+namespace {
+
+/// The beginning of a file, in lower case, without white space in front.
+std::string beginning(const UniqueFd& file, const std::filesystem::path& path) {
+  constexpr std::uint64_t looked_at_bytes = 256;
+  std::string text(std::min(file_size_bytes(file, path), looked_at_bytes), '\0');
+  read_at(file, path, 0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+bool is_html(std::string text) {
+  text.erase(0, text.find_first_not_of(" \t\r\n\xEF\xBB\xBF"));
+  std::ranges::transform(text, text.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text.starts_with("<!doctype html") || text.starts_with("<html") || text.starts_with("<head");
+}
+
+}  // namespace
+
+std::string foreign_kind(const UniqueFd& file, const std::filesystem::path& path, FileFormat expected) {
+  const std::string text = beginning(file, path);
+  constexpr std::size_t length_bytes = 8;  // of a safetensors header, before its '{'
+  if (text.empty()) return "is empty (0 bytes): its download did not finish. Fetch it again";
+  if (text.starts_with("version https://git-lfs.github.com/spec/")) {
+    return "is a Git LFS pointer, a note that stands for the file. Fetch the file itself: run 'git lfs pull' "
+           "in its "
+           "folder, or jobs/model_cache.py download";
+  }
+  if (is_html(text)) {
+    return "is an HTML page: the download got an error or a sign-in page in place of the file. Fetch it "
+           "again";
+  }
+  if (text.starts_with("GGUF"))
+    return "is a GGUF file; weights are read from .safetensors and torch.save() files";
+  const bool is_zip = text.starts_with("PK\x03\x04");
+  if (is_zip && expected != FileFormat::torch_archive) return "is a zip archive, as torch.save() writes";
+  const bool is_safetensors =
+      text.size() > length_bytes && text[length_bytes] == '{' && text[length_bytes - 1] == '\0';
+  if (is_safetensors && expected != FileFormat::safetensors) {
+    return "is a safetensors file, and its place is one for a file of torch.save() (.pth). Take the .pth "
+           "file of the "
+           "official checkpoint";
+  }
+  return {};
+}
+
+void refuse_foreign_kind(const UniqueFd& file, const std::filesystem::path& path, FileFormat expected) {
+  const std::string kind = foreign_kind(file, path, expected);
+  if (!kind.empty()) fail<UsageError>("{} {}", path.string(), kind);
+}
+
+std::string dangling_note(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_symlink(path, error) || std::filesystem::exists(path, error)) return {};
+  const std::filesystem::path target = std::filesystem::read_symlink(path, error);
+  return fmt::format(" (a link to {}, which is missing)", in_quotes(target.string()));
+}
+
+}  // namespace wan::checkpoint

@@ -1,0 +1,129 @@
+#include "checkpoint/folder_notes.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <string_view>
+#include <system_error>
+
+#include "checkpoint/shard_index.h"
+#include "checkpoint/tensor_file.h"
+#include "core/check.h"
+
+namespace wan::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view index_name = "diffusion_pytorch_model.safetensors.index.json";
+constexpr std::string_view single_name = "diffusion_pytorch_model.safetensors";
+
+/// Regular files of a folder, by name; none if it cannot be read.
+std::set<std::string> files_of(const fs::path& folder) {
+  constexpr std::size_t most = 10'000;
+  std::set<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator at(folder, error); !error && at != fs::directory_iterator();
+       at.increment(error)) {
+    std::error_code unreadable;
+    if (names.size() < most && at->is_regular_file(unreadable)) names.insert(at->path().filename().string());
+  }
+  return names;
+}
+
+bool holds_weights(const std::string& name) {
+  constexpr std::array<std::string_view, 6> endings{".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".gguf"};
+  return std::ranges::any_of(endings, [&](std::string_view ending) { return name.ends_with(ending); });
+}
+
+/// The weight files of an expert that are read.
+std::vector<std::string> used_files(const fs::path& expert) {
+  std::error_code unreadable;
+  if (fs::exists(expert / index_name, unreadable)) return read_shard_index(expert / index_name).shards();
+  return {std::string(single_name)};
+}
+
+void note_unused(const fs::path& folder, const fs::path& root, const std::vector<std::string>& used,
+                 std::vector<std::string>& notes) {
+  for (const std::string& name : files_of(folder)) {
+    if (!holds_weights(name) || std::ranges::find(used, name) != used.end()) continue;
+    const std::string shown = in_quotes((folder / name).lexically_relative(root).string());
+    if (name == single_name) {
+      notes.push_back(fmt::format("not used: {}; the files that {} lists are read", shown, index_name));
+    } else {
+      notes.push_back(
+          fmt::format("not used: {}; it is no part of the checkpoint (LoRAs are not applied)", shown));
+    }
+  }
+}
+
+/// Whether two files are one, or have the same size and the same bytes wherever this looks.
+bool are_alike(const fs::path& a, const fs::path& b) {
+  constexpr std::uint64_t samples = 16;
+  constexpr std::uint64_t sample_bytes = 64 << 10;
+  std::error_code error;
+  if (fs::equivalent(a, b, error)) return true;
+  const UniqueFd first = open_checkpoint_file(a);
+  const UniqueFd second = open_checkpoint_file(b);
+  const std::uint64_t size = file_size_bytes(first, a);
+  if (size != file_size_bytes(second, b)) return false;
+  std::vector<std::byte> of_first(std::min(size, sample_bytes));
+  std::vector<std::byte> of_second(of_first.size());
+  for (std::uint64_t i = 0; i < samples; ++i) {
+    const std::uint64_t at = (size - of_first.size()) * i / (samples - 1);
+    read_at(first, a, at, of_first);
+    read_at(second, b, at, of_second);
+    if (of_first != of_second) return false;
+  }
+  return true;
+}
+
+bool same_weights(const CheckpointFolder& folder, const std::vector<std::string>& high,
+                  const std::vector<std::string>& low) {
+  if (high.size() != low.size()) return false;
+  for (std::size_t i = 0; i < high.size(); ++i) {
+    const fs::path a = folder.high_noise_model / high[i];
+    const fs::path b = folder.low_noise_model / low[i];
+    std::error_code unreadable;
+    if (!fs::is_regular_file(a, unreadable) || !fs::is_regular_file(b, unreadable))
+      return false;  // told later
+    if (!are_alike(a, b)) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::vector<std::string> folder_notes(const CheckpointFolder& folder) {
+  std::vector<std::string> notes;
+  const std::vector<std::string> high = used_files(folder.high_noise_model);
+  const std::vector<std::string> low = used_files(folder.low_noise_model);
+  note_unused(folder.root, folder.root,
+              {folder.text_encoder.filename().string(), folder.vae.filename().string()}, notes);
+  note_unused(folder.high_noise_model, folder.root, high, notes);
+  note_unused(folder.low_noise_model, folder.root, low, notes);
+  if (same_weights(folder, high, low)) {
+    notes.emplace_back(
+        "high_noise_model and low_noise_model hold the same weights; the official checkpoints have two "
+        "experts. Was "
+        "one of them copied to both places?");
+  }
+  return notes;
+}
+
+std::uintmax_t parts_bytes(const CheckpointFolder& folder) {
+  std::uintmax_t bytes = 0;
+  const auto add = [&bytes](const fs::path& file) {
+    std::error_code error;
+    const std::uintmax_t size = fs::file_size(file, error);
+    if (!error) bytes += size;
+  };
+  for (const fs::path& part : {folder.high_noise_model, folder.low_noise_model, folder.tokenizer}) {
+    for (const std::string& name : files_of(part)) add(part / name);
+  }
+  add(folder.text_encoder);
+  add(folder.vae);
+  return bytes;
+}
+
+}  // namespace wan::checkpoint

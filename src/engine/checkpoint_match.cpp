@@ -1,0 +1,23 @@
+#include "engine/checkpoint_match.h"
+
+#include "core/check.h"
+
+namespace wan::engine {
+
+void require_text_width(const checkpoint::CheckpointFolder& folder,
+                        const checkpoint::TextEncoderConfig& encoder,
+                        const checkpoint::TransformerConfig& transformer) {
+  if (encoder.dim == transformer.text_dim) return;
+  fail<UsageError>("{}: the text encoder's width is {}, the transformers in {} expect {}",
+                   folder.text_encoder.string(), encoder.dim, folder.root.string(), transformer.text_dim);
+}
+
+void require_tokenizer_fits(const std::filesystem::path& tokenizer_folder, const text::Tokenizer& tokenizer,
+                            const checkpoint::TextEncoderConfig& encoder) {
+  if (tokenizer.vocabulary_size() <= encoder.vocabulary) return;
+  fail<UsageError>(
+      "the tokenizer in {} has ids up to {}, the text encoder has {} embeddings: they do not belong together",
+      tokenizer_folder.string(), tokenizer.vocabulary_size() - 1, encoder.vocabulary);
+}
+
+}  // namespace wan::engine

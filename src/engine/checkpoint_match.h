@@ -1,0 +1,22 @@
+#pragma once
+
+#include <filesystem>
+
+#include "checkpoint/model_config.h"
+#include "text/tokenizer.h"
+
+namespace wan::engine {
+
+// Whether the parts of a checkpoint belong together, from their headers alone: what a run, --dry-run and
+// wan_doctor ask alike.
+
+/// Throws UsageError unless the text encoder is as wide as the transformers expect.
+void require_text_width(const checkpoint::CheckpointFolder& folder,
+                        const checkpoint::TextEncoderConfig& encoder,
+                        const checkpoint::TransformerConfig& transformer);
+
+/// Throws UsageError if the tokenizer has ids beyond the text encoder's table of embeddings.
+void require_tokenizer_fits(const std::filesystem::path& tokenizer_folder, const text::Tokenizer& tokenizer,
+                            const checkpoint::TextEncoderConfig& encoder);
+
+}  // namespace wan::engine

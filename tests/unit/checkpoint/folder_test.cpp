@@ -1,0 +1,209 @@
+// Folders and files that users name or bring instead of the official ones.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/folder_notes.h"
+#include "checkpoint/locate.h"
+#include "checkpoint/model_config.h"
+#include "checkpoint_files.h"
+#include "support/temp_dir.h"
+
+namespace wan::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using namespace std::string_literals;
+
+void write(const fs::path& path, const std::string& text) {
+  fs::create_directories(path.parent_path());
+  test::write_bytes(path, text);
+}
+
+/// A checkpoint of files that say which they are, for what is recognised by names and sizes.
+void write_checkpoint(const fs::path& root) {
+  for (const auto* expert : {"high_noise_model", "low_noise_model"}) {
+    write(root / expert / "config.json", R"({"model_type":"i2v"})");
+    write(root / expert / "diffusion_pytorch_model.safetensors", expert);
+  }
+  write(root / "models_t5_umt5-xxl-enc-bf16.pth", "t5");
+  write(root / "Wan2.1_VAE.pth", "vae");
+  write(root / "google/umt5-xxl/tokenizer.json", "{}");
+}
+
+class Folder : public ::testing::Test {
+ protected:
+  void SetUp() override { write_checkpoint(root_); }
+  static std::string error_of(const fs::path& given) {
+    return test::usage_error_of([&] { inspect_checkpoint(given); });
+  }
+  wan::test::TempDir dir_;
+  fs::path root_ = dir_ / "model";
+};
+
+TEST_F(Folder, AFolderTooDeepTooHighOrAFileNamesTheRightOne) {
+  const std::string give = "; give " + root_.string();
+  for (const char* part : {"high_noise_model", "low_noise_model/", "google", "google/umt5-xxl"}) {
+    EXPECT_THAT(error_of(root_ / part), AllOf(HasSubstr("is a part of a checkpoint"), HasSubstr(give)))
+        << part;
+  }
+  for (const char* file : {"Wan2.1_VAE.pth", "high_noise_model/diffusion_pytorch_model.safetensors"}) {
+    EXPECT_THAT(error_of(root_ / file), AllOf(HasSubstr("this is a file"), HasSubstr(give))) << file;
+  }
+  EXPECT_THAT(error_of(dir_.path()), AllOf(HasSubstr("is no checkpoint, but holds one"), HasSubstr(give)));
+  write_checkpoint(dir_ / "other");
+  EXPECT_THAT(error_of(dir_.path()), HasSubstr(root_.string() + " or " + (dir_ / "other").string()));
+}
+
+TEST_F(Folder, ALinkToNothingIsNamed) {
+  fs::create_symlink("../nowhere", dir_ / "link");
+  EXPECT_THAT(error_of(dir_ / "link"), HasSubstr("(a link to '../nowhere', which is missing)"));
+  fs::remove(root_ / "Wan2.1_VAE.pth");
+  fs::create_symlink("../../blobs/0123", root_ / "Wan2.1_VAE.pth");
+  EXPECT_THAT(error_of(root_),
+              HasSubstr("lacks Wan2.1_VAE.pth (a link to '../../blobs/0123', which is missing)"));
+  EXPECT_THAT(test::usage_error_of([&] { Checkpoint::open_torch_archive(root_ / "Wan2.1_VAE.pth"); }),
+              HasSubstr("a link to '../../blobs/0123'"));
+}
+
+TEST_F(Folder, TheHubsCacheHasItsOnlySnapshotTaken) {
+  const fs::path entry = dir_ / "hub/models--Wan-AI--Wan2.2-I2V-A14B";
+  write_checkpoint(entry / "snapshots/abc123");
+  write(entry / "refs/main", "abc123\n");
+  write(entry / "blobs/0123", "");
+  for (const char* given : {"", "snapshots", "refs", "blobs", "snapshots/abc123"}) {
+    EXPECT_TRUE(fs::equivalent(inspect_checkpoint(entry / given).root, entry / "snapshots/abc123")) << given;
+  }
+  EXPECT_THAT(error_of(entry / "snapshots/abc123/low_noise_model"),
+              HasSubstr("give " + (entry / "snapshots/abc123").string()));
+  EXPECT_THAT(error_of(dir_ / "hub"), HasSubstr("give " + entry.string()));
+  EXPECT_THAT(error_of(dir_.path()), HasSubstr(entry.string()));  // as HF_HOME
+
+  write_checkpoint(entry / "snapshots/def456");
+  EXPECT_THAT(error_of(entry), AllOf(HasSubstr("has 2 snapshots; give one of them"),
+                                     HasSubstr("snapshots/def456"), HasSubstr("refs/main names abc123")));
+  fs::remove_all(entry / "snapshots");
+  fs::create_directory(entry / "snapshots");
+  EXPECT_THAT(error_of(entry), HasSubstr("has no snapshot: the download did not finish"));
+}
+
+TEST_F(Folder, PartsInOtherFormsAreNamed) {
+  fs::rename(root_ / "Wan2.1_VAE.pth", root_ / "wan_2.1_vae.safetensors");
+  EXPECT_THAT(error_of(root_), AllOf(HasSubstr("lacks Wan2.1_VAE.pth"),
+                                     HasSubstr("It holds 'wan_2.1_vae.safetensors'"), HasSubstr("not read")));
+}
+
+std::vector<std::string> notes_of(const fs::path& root) { return folder_notes(inspect_checkpoint(root)); }
+
+TEST_F(Folder, FilesThatAreNotUsedAreNamed) {
+  EXPECT_THAT(notes_of(root_), IsEmpty());
+  write(root_ / "README.md", "");
+  write(root_ / "assets/picture.png", "");
+  EXPECT_THAT(notes_of(root_), IsEmpty());
+  write(root_ / "low_noise_model/lightning_lora.safetensors", "");
+  write(root_ / "high_noise_model/diffusion_pytorch_model.safetensors.index.json",
+        R"({"weight_map":{"w":"diffusion_pytorch_model-00001-of-00001.safetensors"}})");
+  write(root_ / "high_noise_model/diffusion_pytorch_model-00001-of-00001.safetensors", "shard");
+  write(root_ / "old_vae.pth", "");
+  EXPECT_THAT(notes_of(root_),
+              ElementsAre(HasSubstr("not used: 'old_vae.pth'"),
+                          AllOf(HasSubstr("not used: 'high_noise_model/diffusion_pytorch_model.safetensors'"),
+                                HasSubstr("index.json lists are read")),
+                          HasSubstr("not used: 'low_noise_model/lightning_lora.safetensors'")));
+}
+
+TEST_F(Folder, TheSameWeightsInBothPlacesAreNoted) {
+  const std::string name = "diffusion_pytorch_model.safetensors";
+  const std::string weights(3'000'000, 'w');
+  write(root_ / "high_noise_model" / name, weights);
+  write(root_ / "low_noise_model" / name, weights);
+  EXPECT_THAT(notes_of(root_), ElementsAre(HasSubstr("hold the same weights")));
+  fs::remove(root_ / "low_noise_model" / name);
+  fs::create_hard_link(root_ / "high_noise_model" / name, root_ / "low_noise_model" / name);
+  EXPECT_THAT(notes_of(root_), ElementsAre(HasSubstr("hold the same weights")));
+  fs::remove(root_ / "low_noise_model" / name);
+  write(root_ / "low_noise_model" / name, std::string(2'999'999, 'w') + "x");
+  EXPECT_THAT(notes_of(root_), IsEmpty());
+}
+
+TEST_F(Folder, OnlyThePartsAreCounted) {
+  const std::uintmax_t bytes = parts_bytes(inspect_checkpoint(root_));
+  write(root_ / "lost+found/a", "something else");
+  fs::permissions(root_ / "lost+found", fs::perms::none);
+  EXPECT_EQ(parts_bytes(inspect_checkpoint(root_)), bytes);
+  EXPECT_THAT(notes_of(root_), IsEmpty());
+  fs::permissions(root_ / "lost+found", fs::perms::owner_all);
+}
+
+class ForeignFile : public ::testing::Test {
+ protected:
+  /// What is said of these bytes in the place of a .pth, a .safetensors and a config.json.
+  std::vector<std::string> errors(const std::string& bytes) const {
+    test::write_bytes(dir_ / "config.json", bytes);
+    return {test::usage_error_of([&] { Checkpoint::open_torch_archive(dir_ / "config.json"); }),
+            test::usage_error_of([&] { Checkpoint::open_safetensors_file(dir_ / "config.json"); }),
+            test::usage_error_of([&] { read_transformer_config_file(dir_ / "config.json", 8); })};
+  }
+  wan::test::TempDir dir_;
+};
+
+TEST_F(ForeignFile, PointersPagesAndEmptyFilesAreNamedEverywhere) {
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0123456789\nsize 508\n";
+  for (const std::string& error : errors(pointer))
+    EXPECT_THAT(error, AllOf(HasSubstr("Git LFS pointer"), HasSubstr("git lfs pull")));
+  for (const std::string& error : errors("\n<!DOCTYPE HTML><html><body>Sign in</body></html>")) {
+    EXPECT_THAT(error, AllOf(HasSubstr("is an HTML page"), HasSubstr("Fetch it again")));
+  }
+  for (const std::string& error : errors("")) EXPECT_THAT(error, HasSubstr("is empty (0 bytes)"));
+  for (const std::string& error : errors("GGUF\3\0\0\0"s)) EXPECT_THAT(error, HasSubstr("is a GGUF file"));
+}
+
+TEST_F(ForeignFile, OtherFormatsOfWeightsAreNamed) {
+  const std::string safetensors =
+      test::safetensors(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4);
+  test::write_bytes(dir_ / "VAE.pth", safetensors);
+  EXPECT_THAT(test::usage_error_of([&] { Checkpoint::open_torch_archive(dir_ / "VAE.pth"); }),
+              AllOf(HasSubstr("is a safetensors file"), HasSubstr("Take the .pth file")));
+}
+
+TEST_F(ForeignFile, EightBitWeightsAreNamed) {
+  for (const char* type : {"F8_E4M3", "F8_E5M2", "F8_E8M0"}) {
+    test::write_bytes(
+        dir_ / "f",
+        test::safetensors(R"({"w":{"dtype":")"s + type + R"(","shape":[4],"data_offsets":[0,4]}})", 4));
+    EXPECT_THAT(
+        test::usage_error_of([&] { Checkpoint::open_safetensors_file(dir_ / "f"); }),
+        AllOf(HasSubstr("tensor 'w' has the dtype '"s + type), HasSubstr("8 bits or fewer are not read")));
+  }
+}
+
+TEST_F(ForeignFile, ComfysNamesAndLorasAreNamed) {
+  const auto error_with = [&](const std::string& name) {
+    test::write_bytes(
+        dir_ / "diffusion_pytorch_model.safetensors",
+        test::safetensors(R"({")" + name + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4));
+    test::write_bytes(dir_ / "config.json", R"({"model_type":"i2v"})");
+    const Checkpoint weights = Checkpoint::open_safetensors_folder(dir_.path());
+    return test::usage_error_of([&] { read_transformer_config(dir_.path(), weights); });
+  };
+  EXPECT_THAT(error_with("model.diffusion_model.blocks.0.ffn.0.weight"), HasSubstr("as ComfyUI's files"));
+  EXPECT_THAT(error_with("blocks.0.ffn.0.lora_down.weight"), HasSubstr("it holds a LoRA"));
+}
+
+TEST_F(ForeignFile, TextLengthIsTheOfficialOne) {
+  for (const char* length : {"4", "513", "16777216"}) {
+    test::write_bytes(dir_ / "config.json",
+                      R"({"model_type":"i2v","dim":96,"ffn_dim":200,"in_dim":36,"num_heads":4,)"
+                      R"("num_layers":2,"text_dim":8,"text_len":)"s +
+                          length + "}");
+    EXPECT_THAT(test::usage_error_of([&] { read_transformer_config_file(dir_ / "config.json", 8); }),
+                HasSubstr("config.json: 'text_len' is '"s + length + "'; only 512 is built"));
+  }
+}
+
+}  // namespace
+}  // namespace wan::checkpoint
