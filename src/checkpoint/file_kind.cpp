@@ -43,7 +43,8 @@ std::string foreign_kind(const UniqueFd& file, const std::filesystem::path& path
   if (text.starts_with("GGUF"))
     return "is a GGUF file; weights are read from .safetensors and torch.save() files";
   const bool is_zip = text.starts_with("PK\x03\x04");
-  if (is_zip && expected != FileFormat::torch_archive) return "is a zip archive, as torch.save() writes";
+  if (is_zip && expected != FileFormat::torch_archive)
+    return "is a zip archive, as torch.save() writes it; its place is one for another kind of file";
   const bool is_safetensors =
       text.size() > length_bytes && text[length_bytes] == '{' && text[length_bytes - 1] == '\0';
   if (is_safetensors && expected != FileFormat::safetensors) {

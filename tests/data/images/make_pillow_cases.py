@@ -4,7 +4,6 @@
 The expectation is what Pillow makes of the file: ImageOps.exif_transpose(), then convert("RGB").
 """
 import io
-import pathlib
 import struct
 
 import numpy as np

@@ -239,7 +239,7 @@ TEST_F(ShardedFolder, ShardMustBeARegularFile) {
 
 TEST_F(ShardedFolder, MalformedIndexIsRefused) {
   for (const auto& [text, message] : std::vector<std::pair<std::string, std::string>>{
-           {"", "not valid JSON"},
+           {"", "is empty (0 bytes)"},
            {"{", "not valid JSON"},
            {"[]", "expected a JSON object"},
            {"{}", "no weight_map"},

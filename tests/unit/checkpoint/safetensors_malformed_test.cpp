@@ -46,7 +46,7 @@ const std::string good_entry = entry("\"F32\"", "[2]", "[0,8]");
 std::vector<Malformed> bad_lengths() {
   const std::string good = R"({"a":)" + good_entry + "}";
   return {
-      {"empty file", "", "0 bytes long"},
+      {"empty file", "", "is empty (0 bytes)"},
       {"7 bytes", std::string(7, '\1'), "7 bytes long"},
       {"length 0", little_endian<std::uint64_t>(0), "does not begin with '{'"},
       {"length only", little_endian<std::uint64_t>(2), "only 0 follow"},
@@ -62,7 +62,7 @@ std::vector<Malformed> bad_lengths() {
       {"data one long", safetensors(good, 9), "take 8 bytes, but the data is 9"},
       {"no data", safetensors(good, 0), "'a' lies at bytes 0 to 8"},
       {"data and no tensors", safetensors("{}", 1), "take 0 bytes, but the data is 1"},
-      {"zip", "PK\3\4" + std::string(100, '\0'), "claims 67324752 bytes, but only 96"},
+      {"zip", "PK\3\4" + std::string(100, '\0'), "is a zip archive, as torch.save() writes"},
   };
 }
 
@@ -118,7 +118,9 @@ std::vector<Malformed> bad_fields() {
        "'dtype' occurs twice"},
       {"duplicate shape", fields(R"("dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8])"),
        "'shape' occurs twice"},
-      {"unknown dtype", with("\"F8_E4M3\"", "[8]", "[0,8]"), "the dtype 'F8_E4M3'; expected one of"},
+      {"unknown dtype", with("\"F8_E4M3\"", "[8]", "[0,8]"),
+       "the dtype 'F8_E4M3': weights of 8 bits or fewer are not read"},
+      {"no dtype", with("\"F12\"", "[8]", "[0,8]"), "the dtype 'F12'; expected one of"},
       {"lower-case dtype", with("\"f32\"", "[2]", "[0,8]"), "the dtype 'f32'"},
       {"dtype number", with("32", "[2]", "[0,8]"), "'dtype' holds the number 32"},
       {"dtype array", with(R"(["F32"])", "[2]", "[0,8]"), "'dtype' holds an array"},
