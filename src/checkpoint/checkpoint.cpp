@@ -1,6 +1,7 @@
 #include "checkpoint/checkpoint.h"
 
 #include <algorithm>
+#include <functional>
 #include <set>
 #include <utility>
 
@@ -151,11 +152,12 @@ void Checkpoint::read_floats(const TensorEntry& entry, std::int64_t first_elemen
   check_range(entry, first_element, out.size());
   if (entry.dtype == DType::f32 && is_contiguous(entry)) {  // nothing to convert: straight into place
     read_file(entry, static_cast<std::uint64_t>(first_element) * sizeof(float), std::as_writable_bytes(out));
-    return;
+  } else {
+    read_elements(entry, first_element, out.size(), [&](std::size_t first, std::span<const std::byte> bytes) {
+      convert_to_float(entry.dtype, bytes, out.subspan(first, bytes.size() / size_bytes(entry.dtype)));
+    });
   }
-  read_elements(entry, first_element, out.size(), [&](std::size_t first, std::span<const std::byte> bytes) {
-    convert_to_float(entry.dtype, bytes, out.subspan(first, bytes.size() / size_bytes(entry.dtype)));
-  });
+  if (entry.negated) std::ranges::transform(out, out.begin(), std::negate<>());
 }
 
 void Checkpoint::read_bf16(const TensorEntry& entry, std::int64_t first_element,
@@ -164,11 +166,16 @@ void Checkpoint::read_bf16(const TensorEntry& entry, std::int64_t first_element,
   if (entry.dtype == DType::bf16 && is_contiguous(entry)) {
     read_file(entry, static_cast<std::uint64_t>(first_element) * sizeof(std::uint16_t),
               std::as_writable_bytes(out));
-    return;
+  } else {
+    read_elements(entry, first_element, out.size(), [&](std::size_t first, std::span<const std::byte> bytes) {
+      convert_to_bf16(entry.dtype, bytes, out.subspan(first, bytes.size() / size_bytes(entry.dtype)));
+    });
   }
-  read_elements(entry, first_element, out.size(), [&](std::size_t first, std::span<const std::byte> bytes) {
-    convert_to_bf16(entry.dtype, bytes, out.subspan(first, bytes.size() / size_bytes(entry.dtype)));
-  });
+  constexpr std::uint16_t sign = 0x8000;
+  if (entry.negated) {
+    std::ranges::transform(out, out.begin(),
+                           [](std::uint16_t bits) { return static_cast<std::uint16_t>(bits ^ sign); });
+  }
 }
 
 void Checkpoint::check_range(const TensorEntry& entry, std::int64_t first_element,

@@ -51,10 +51,11 @@ struct CheckpointFolder {
   Task task;                           ///< i2v-A14B or t2v-A14B
 };
 
-/// Finds the parts of a checkpoint and its task by name and config.json; opens no weights. Throws UsageError:
-/// the folder is absent; parts are missing (all are listed, with the expected layout); it is a checkpoint of
-/// a task that is not built (TI2V-5B, S2V-14B, Animate-14B, Wan 2.1, VACE, Diffusers' layout), named.
-CheckpointFolder inspect_checkpoint(const std::filesystem::path& root);
+/// Finds the parts of a checkpoint and its task by name and config.json; opens no weights. `given` may be a
+/// folder of the hub's cache with one snapshot, too. Throws UsageError: the folder is absent or another one
+/// is meant (named); parts are missing (all are listed, with the expected layout); it is a checkpoint of a
+/// task that is not built (TI2V-5B, S2V-14B, Animate-14B, Wan 2.1, VACE, Diffusers' layout), named.
+CheckpointFolder inspect_checkpoint(const std::filesystem::path& given);
 
 /// Sizes from `folder`/config.json, checked against the tensors' shapes: the head count is only in the file,
 /// the text width only in the shapes, everything else in both. Throws UsageError: a value is missing, of the

@@ -27,6 +27,7 @@ struct TensorEntry {
   std::vector<std::int64_t> stride;  ///< in elements; row-major contiguous unless a .pth says otherwise
   std::filesystem::path file;
   std::uint64_t begin_byte = 0;  ///< of the first element, from the file's beginning
+  bool negated = false;  ///< the elements have the other sign than the stored ones (torch's negative bit)
   std::int64_t elements() const;
 };
 

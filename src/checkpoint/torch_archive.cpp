@@ -135,7 +135,8 @@ std::vector<TensorEntry> read_torch_archive(const UniqueFd& file, const std::fil
                        .shape = std::move(tensor.shape),
                        .stride = std::move(tensor.stride),
                        .file = path,
-                       .begin_byte = storage + offset_bytes});
+                       .begin_byte = storage + offset_bytes,
+                       .negated = tensor.negated});
   }
   return entries;
 }

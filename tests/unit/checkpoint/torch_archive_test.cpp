@@ -63,6 +63,26 @@ std::vector<float> read_w(const std::filesystem::path& path) {
   return values;
 }
 
+TEST(TorchArchive, TheNegativeBitOfAViewIsHonoured) {
+  const wan::test::TempDir dir;
+  test::write_bytes(dir / "f", archive({.metadata = "}" + text("neg") + "\x88s"}));
+  EXPECT_THAT(read_w(dir / "f"), ElementsAre(-1.5F, -2.5F, -3.5F, -4.5F));
+  const Checkpoint checkpoint = Checkpoint::open_torch_archive(dir / "f");
+  std::vector<std::uint16_t> bits(4);
+  checkpoint.read_bf16(checkpoint.entry("w"), 0, bits);
+  EXPECT_EQ(float_from_bf16(bits[1]), -2.5F);
+  test::write_bytes(dir / "strided",
+                    archive({.shape = {2}, .stride = {2}, .metadata = "}" + text("neg") + "\x88s"}));
+  EXPECT_THAT(read_w(dir / "strided"), ElementsAre(-1.5F, -3.5F));
+  for (const std::string& plain : {"}"s, "N"s, "}" + text("neg") + "\x89s"}) {
+    test::write_bytes(dir / "f", archive({.metadata = plain}));
+    EXPECT_THAT(read_w(dir / "f"), ElementsAre(1.5F, 2.5F, 3.5F, 4.5F));
+  }
+  test::write_bytes(dir / "f", archive({.metadata = "}" + text("conj") + "\x88s"}));
+  EXPECT_THAT(test::usage_error_of([&] { Checkpoint::open_torch_archive(dir / "f"); }),
+              HasSubstr("has the property 'conj', which is not read"));
+}
+
 TEST(TorchArchive, ReadsThroughLocalHeadersAndViews) {
   const wan::test::TempDir dir;
   test::write_bytes(dir / "a.pth", archive({}));
