@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "apps/agreement.h"
+#include "apps/dry_run.h"
 #include "apps/options.h"
 #include "apps/plan_report.h"
 #include "apps/run_communicators.h"
@@ -14,6 +15,7 @@
 #include "apps/run_id.h"
 #include "apps/run_input.h"
 #include "apps/run_layout.h"
+#include "apps/run_places.h"
 #include "apps/trace_observer.h"
 #include "apps/version_report.h"
 #include "batch/batch_record.h"
@@ -26,13 +28,9 @@
 #include "comm/mpi.h"
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/console.h"
 #include "core/log.h"
-#include "engine/checkpoint_match.h"
-#include "engine/validate.h"
 #include "engine/wan_engine.h"
-#include "media/video.h"
-#include "text/clean.h"
-#include "text/tokenizer.h"
 
 namespace wan::apps {
 namespace {
@@ -70,10 +68,8 @@ class BatchProgram {
   void make_control_groups();
   void connect_groups();
   batch::RunContext make_context();
-  void warn_of_mojibake() const;
   void warn_of_checkpoint() const;
   std::vector<std::string> command_again() const;
-  std::filesystem::path trace_index() const;
   void check_environment();
   std::string headline() const;
   std::string places() const;
@@ -88,6 +84,7 @@ class BatchProgram {
   Options options_;
   RunDevice device_;
   RunInput input_;
+  batch::OutputProbe probe_;  ///< on the first rank of each node
   MachineSize machine_;
   std::int64_t oversized_rows_ = 0;  ///< that fit into the GPUs with no layout
   parallel::PlanInput plan_;
@@ -105,7 +102,7 @@ ExitCode BatchProgram::run() {
   ParsedCommandLine parsed;
   agree(*world_, [&] { parsed = parse_options(arguments_); });
   if (parsed.action != Action::run) {
-    if (is_rank_0()) fmt::print("{}", parsed.action == Action::help ? help_text() : version_report());
+    if (is_rank_0()) print_result(parsed.action == Action::help ? help_text() : version_report());
     return ExitCode::done;
   }
   options_ = parsed.options;
@@ -137,11 +134,11 @@ ExitCode BatchProgram::run() {
 
 ExitCode BatchProgram::show_plan() {
   if (is_rank_0()) {
-    fmt::print("{}", plan_report({.model = plan_,
-                                  .choice = weigh_layouts(options_, machine_, plan_),
-                                  .machine = machine_,
-                                  .manifest = expected_manifest_time(input_, plan_, layout_, machine_.ranks),
-                                  .objective = options_.objective}));
+    print_result(plan_report({.model = plan_,
+                              .choice = weigh_layouts(options_, machine_, plan_),
+                              .machine = machine_,
+                              .manifest = expected_manifest_time(input_, plan_, layout_, machine_.ranks),
+                              .objective = options_.objective}));
   }
   return ExitCode::done;
 }
@@ -149,29 +146,8 @@ ExitCode BatchProgram::show_plan() {
 ExitCode BatchProgram::dry_run() {
   const std::string failed = on_rank_0(*world_, [&] {
     warn_of_checkpoint();
-    const text::Tokenizer tokenizer(
-        input_.checkpoint.tokenizer);  // a run reads it when it loads the checkpoint
-    engine::require_tokenizer_fits(input_.checkpoint.tokenizer, tokenizer, plan_.text_encoder);
-    std::int64_t bad = 0;
-    for (const batch::ManifestRow& row : input_.rows) {
-      std::string error = row.error.value_or("");
-      try {
-        if (error.empty()) {
-          for (const std::string& note :
-               engine::validate_request(resolve_row(input_, row), input_.checkpoint.task.kind)) {
-            log_->info("{}: {}", row.id, note);
-          }
-        }
-      } catch (const ItemError& problem) {
-        error = problem.what();
-      }
-      if (error.empty()) continue;
-      ++bad;
-      log_->error("{}: {}", row.id, error);
-    }
-    fmt::print("{} items checked, {} would fail; layout {}; nothing was written\n", input_.rows.size(), bad,
-               parallel::describe(layout_.guided));
-    return std::to_string(bad);
+    check_space_and_lacks(probe_, input_, options_, *log_);
+    return std::to_string(check_rows(input_, plan_.text_encoder, parallel::describe(layout_.guided), *log_));
   });
   return failed == "0" ? ExitCode::done : ExitCode::some_failed;
 }
@@ -194,21 +170,10 @@ std::vector<std::string> BatchProgram::command_again() const {
   return words;
 }
 
-std::filesystem::path BatchProgram::trace_index() const {
-  return std::filesystem::absolute(options_.trace.value_or(options_.output_dir / "trace.h5"));
-}
-
-/// What can be known to fail later on is found before anything is loaded or made.
+/// What can be known to fail later on is found before anything is loaded or made, on every node.
 void BatchProgram::check_environment() {
   agree(*world_, [&] {
-    media::require_video_codec(options_.codec);
-    media::require_video_quality(options_.codec, options_.crf);
-    batch::require_writable_place(options_.output_dir, options_.save_file ? "--save-file" : "--output-dir");
-    if (options_.trace) batch::require_writable_place(trace_index().parent_path(), "--trace");
-    if (options_.run_record) {
-      batch::require_writable_place(std::filesystem::absolute(*options_.run_record).parent_path(),
-                                    "--run-record");
-    }
+    if (mpi_.local_rank() == 0) probe_ = check_run_places(options_);
   });
 }
 
@@ -262,18 +227,6 @@ void BatchProgram::warn_of_checkpoint() const {
   if (!is_rank_0()) return;
   for (const std::string& note : checkpoint::folder_notes(input_.checkpoint)) {
     log_->warn("the checkpoint {}: {}", input_.checkpoint.root.string(), note);
-  }
-}
-
-/// Damaged encodings are repaired by the official program and not by this one.
-void BatchProgram::warn_of_mojibake() const {
-  if (!is_rank_0()) return;
-  for (const batch::ManifestRow& row : input_.rows) {
-    if (!row.error && text::looks_like_mojibake(row.prompt)) {
-      log_->warn(
-          "{}: the prompt looks as if UTF-8 had been read as another encoding; it is used as it is: {}",
-          row.id, row.prompt.substr(0, 80));
-    }
   }
 }
 
@@ -371,7 +324,7 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
                        .task = input_.checkpoint.task,
                        .device = device_.compute.on_gpu() ? "cuda" : "cpu",
                        .gpu_model = device_.gpu.name,
-                       .index = trace_index()};
+                       .index = trace_index(options_)};
     trace = std::make_unique<TraceObserver>(run);
     trace->on_phase(load_);
   });
@@ -397,7 +350,7 @@ ExitCode BatchProgram::run_batch() {
     log_->warn("{} of {} rows {} too large for these GPUs and will fail; --plan shows by how much",
                oversized_rows_, input_.rows.size(), oversized_rows_ == 1 ? "is" : "are");
   }
-  warn_of_mojibake();
+  if (is_rank_0()) warn_of_mojibake(input_, *log_);
   warn_of_checkpoint();
   load_engine();
   // Only now: a checkpoint that cannot be used leaves no output folder behind.
@@ -417,8 +370,8 @@ ExitCode BatchProgram::run_batch() {
   const batch::RunResult result =
       batch::finish_run(*meeting_, mine, input_.rows, context, input_.checkpoint.task);
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
-    fmt::print("{}", batch::format_summary(result.outcomes, result.counts, context.folder.path()));
-    fmt::print("{}", places());
+    write_console(stdout,
+                  batch::format_summary(result.outcomes, result.counts, context.folder.path()) + places());
   }
   return batch::exit_code(result.counts);
 }

@@ -22,6 +22,7 @@
 #include "batch/text.h"
 #include "comm/mpi.h"
 #include "core/clock.h"
+#include "core/console.h"
 #include "core/log.h"
 #include "engine/denoise_stage.h"
 #include "engine/step_reporter.h"
@@ -361,7 +362,7 @@ ExitCode BenchProgram::run(std::span<const std::string> arguments) {
   ParsedCommandLine parsed;
   agree(*world_, [&] { parsed = parse_bench_options(arguments); });
   if (parsed.action != Action::run) {
-    if (is_rank_0()) fmt::print("{}", parsed.action == Action::help ? bench_help_text() : version_report());
+    if (is_rank_0()) print_result(parsed.action == Action::help ? bench_help_text() : version_report());
     return ExitCode::done;
   }
   options_ = parsed.options;
@@ -371,7 +372,7 @@ ExitCode BenchProgram::run(std::span<const std::string> arguments) {
   collect_steps();
   collect_memory();
   if (is_rank_0()) {
-    fmt::print("{}{}\n", bench_table(options_.bench, result_), bench_json(options_.bench, result_));
+    print_result(bench_table(options_.bench, result_) + bench_json(options_.bench, result_) + "\n");
   }
   return ExitCode::done;
 }

@@ -8,13 +8,16 @@
 #include "apps/version_report.h"
 #include "comm/mpi.h"
 #include "core/check.h"
+#include "core/console.h"
 #include "doctor/checkpoint_checks.h"
 #include "doctor/environment.h"
 #include "doctor/gpu_checks.h"
+#include "doctor/gpu_signs.h"
 #include "doctor/job_checks.h"
 #include "doctor/library_checks.h"
 #include "doctor/storage_checks.h"
 #include "doctor/system_checks.h"
+#include "trace/trace_index.h"
 #include "wan/version.h"
 
 namespace wan::apps {
@@ -34,33 +37,41 @@ std::optional<int> own_gpu(const comm::MpiEnvironment& mpi, int visible) {
   return visible == 1 ? 0 : mpi.local_rank();
 }
 
+/// The output folder, with what is in the way of the trace.
+std::vector<doctor::Finding> check_output(const std::filesystem::path& folder) {
+  doctor::StorageFacts facts = doctor::gather_storage(folder);
+  if (facts.probe.problem.empty()) facts.probe.problem = trace::in_the_way_of_trace(folder / "trace.h5");
+  return doctor::check_storage(facts);
+}
+
 RankReport examine(const comm::MpiEnvironment& mpi, const Options& options) {
   const doctor::Environment environment = doctor::read_environment();
   RankReport report;
   const auto add = [&](std::vector<doctor::Finding> more) {
     std::ranges::move(more, std::back_inserter(report.findings));
   };
-  const int visible = gpu::visible_gpus().count;
-  const std::optional<int> own = own_gpu(mpi, visible);
+  const gpu::VisibleGpus visible = gpu::visible_gpus();
+  const std::optional<int> own = own_gpu(mpi, visible.count);
   const doctor::GpusFacts gpus = doctor::gather_gpus(own);
   add(doctor::check_gpus(gpus));
   add(doctor::check_nccl(doctor::gather_nccl(environment)));
   add(doctor::check_mpi(doctor::gather_mpi(environment, mpi.size())));
-  add(doctor::check_slurm(environment, visible, mpi.local_size()));
+  add(doctor::check_slurm(environment, visible.count, mpi.local_size()));
+  add(doctor::check_hidden_gpus(doctor::signs_of_gpus(environment), visible.count, visible.reason));
   const doctor::SystemFacts system = doctor::gather_system(environment, mpi.local_size());
   add(doctor::check_process(system));
   add(doctor::check_environment(environment));
   // Once on every node: each must see the files.
   if (mpi.local_rank() == 0) {
     add(doctor::check_host(system));
-    add(doctor::check_storage(doctor::gather_storage(options.output_dir)));
+    add(check_output(options.output_dir));
     if (!options.ckpt_dir.empty()) add(doctor::check_checkpoint(options.ckpt_dir));
   }
   report.facts = {.rank = mpi.rank(),
                   .host = mpi.host_name(),
                   .version = std::string(version()),
                   .local_rank = mpi.local_rank(),
-                  .visible_gpus = visible,
+                  .visible_gpus = visible.count,
                   .gpu_bus_id = {},
                   .gpu_name = {},
                   .bound_cores = doctor::bound_cores_text()};
@@ -131,16 +142,15 @@ ExitCode run_doctor_program(const comm::MpiEnvironment& mpi, std::span<const std
   ParsedCommandLine parsed;
   agree(*world, [&] { parsed = parse_doctor_options(arguments); });
   if (parsed.action != Action::run) {
-    if (mpi.rank() == 0)
-      fmt::print("{}", parsed.action == Action::help ? doctor_help_text() : version_report());
+    if (mpi.rank() == 0) print_result(parsed.action == Action::help ? doctor_help_text() : version_report());
     return ExitCode::done;
   }
   RankReport own;
   agree(*world, [&] { own = examine(mpi, parsed.options); });
   const std::vector<doctor::Finding> findings = collect(*world, own);
   if (mpi.rank() == 0) {
-    fmt::print("{}", parsed.options.doctor_json ? doctor::report_json(findings, mpi.size())
-                                                : doctor::table(findings, mpi.size()));
+    print_result(parsed.options.doctor_json ? doctor::report_json(findings, mpi.size())
+                                            : doctor::table(findings, mpi.size()));
   }
   return doctor::count(findings).fail == 0 ? ExitCode::done : ExitCode::failure;
 }

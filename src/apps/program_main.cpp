@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "apps/agreement.h"
+#include "comm/launch.h"
+#include "core/console.h"
 
 namespace wan::apps {
 namespace {
@@ -16,22 +18,31 @@ int run_on_rank(const comm::MpiEnvironment& mpi, std::span<const std::string> ar
   try {
     return static_cast<int>(program(mpi, arguments));
   } catch (const AgreedError& error) {
-    if (mpi.rank() == 0) fmt::print(stderr, "error: {}\n", error.what());
+    if (mpi.rank() == 0) write_console(stderr, fmt::format("error: {}\n", error.what()));
     return static_cast<int>(error.code());
   } catch (const std::exception& error) {
-    fmt::print(stderr, "error: rank {} on {}: {}\n", mpi.rank(), mpi.host_name(), error.what());
-    std::fflush(stderr);
+    write_console(stderr,
+                  fmt::format("error: rank {} on {}: {}\n", mpi.rank(), mpi.host_name(), error.what()));
     comm::MpiEnvironment::abort(static_cast<int>(ExitCode::failure));
   }
 }
 
 }  // namespace
 
-int run_program(int argc, char** argv, const Program& program) noexcept {
+int run_program(int argc, char** argv, const Program& program, const NeedsMpi& needs_mpi) noexcept {
   try {
-    const std::vector<std::string> arguments(argv + 1, argv + argc);
-    const comm::MpiEnvironment mpi;
-    return run_on_rank(mpi, arguments, program);
+    outlive_console();
+    const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+    const bool with_mpi = !needs_mpi || needs_mpi(arguments);
+    const comm::MpiEnvironment mpi(with_mpi ? comm::MpiUse::full : comm::MpiUse::none);
+    const comm::Launch launch = comm::read_launch();
+    const std::string problem = with_mpi ? comm::describe_lonely_rank(launch, mpi.size()) : std::string();
+    if (problem.empty()) return run_on_rank(mpi, arguments, program);
+    if (launch.rank == 0) write_console(stderr, "error: " + problem + "\n");
+    return static_cast<int>(ExitCode::usage);
+  } catch (const UsageError& error) {
+    if (comm::read_launch().rank == 0) write_console(stderr, fmt::format("error: {}\n", error.what()));
+    return static_cast<int>(ExitCode::usage);
   } catch (const std::exception& error) {
     std::fputs("error: ", stderr);
     std::fputs(error.what(), stderr);

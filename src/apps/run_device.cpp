@@ -9,6 +9,7 @@
 #include "apps/agreement.h"
 #include "apps/run_layout.h"
 #include "core/check.h"
+#include "doctor/gpu_signs.h"
 #include "gpu/memory.h"
 
 namespace wan::apps {
@@ -137,6 +138,17 @@ void require_gpu(const gpu::VisibleGpus& visible, const comm::MpiEnvironment& mp
                    options.device == Device::cuda ? "" : ", or compute without GPUs (--device cpu)");
 }
 
+/// A run that was given GPUs and sees none would take days on the CPU, in silence.
+void refuse_hidden_gpus(const gpu::VisibleGpus& visible) {
+  const std::string signs = doctor::signs_of_gpus(doctor::read_environment());
+  if (signs.empty()) return;
+  fail<UsageError>(
+      "{} says that there are GPUs, and this program sees none: {}. To find the cause: {}. To compute on the "
+      "CPU "
+      "all the same: --device cpu",
+      signs, visible.reason, doctor::remedy_of_hidden_gpus());
+}
+
 }  // namespace
 
 bool are_peers_switched_off() {
@@ -146,13 +158,28 @@ bool are_peers_switched_off() {
 
 RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options) {
   const bool plans_elsewhere = options.plan && options.gpu_memory_bytes;
-  if (options.device == Device::cpu || plans_elsewhere || options.dry_run) return use_cpu(mpi);
+  if (options.device == Device::cpu || plans_elsewhere) return use_cpu(mpi);
+  const bool is_automatic = options.device == Device::automatic;
+  if (options.dry_run) {
+    agree(world, [&] {
+      // Only then is the driver asked: a login node need not have one.
+      if (!is_automatic || doctor::signs_of_gpus(doctor::read_environment()).empty()) return;
+      if (const gpu::VisibleGpus visible = gpu::visible_gpus(); visible.count == 0)
+        refuse_hidden_gpus(visible);
+    });
+    return use_cpu(mpi);
+  }
   const gpu::VisibleGpus visible = gpu::visible_gpus();
   std::array<std::int64_t, 2> without{visible.count == 0, visible.driver_too_old};
   world.all_reduce(std::span<std::int64_t>(without), comm::ReduceOp::sum).wait();
   const bool some_have_one = without[0] < world.size();
   // Who has GPUs under an old driver does not expect days on the CPU.
-  if (options.device == Device::automatic && !some_have_one && without[1] == 0) return use_cpu(mpi);
+  if (is_automatic && !some_have_one && without[1] == 0) {
+    agree(world, [&] {
+      if (!options.plan) refuse_hidden_gpus(visible);
+    });
+    return use_cpu(mpi);
+  }
   agree(world, [&] { require_gpu(visible, mpi, options, some_have_one); });
   return use_gpu(world, mpi, options, visible.count);
 }

@@ -10,6 +10,7 @@
 #include "batch/status_report.h"
 #include "batch/text.h"
 #include "core/check.h"
+#include "core/console.h"
 
 namespace wan::apps {
 namespace {
@@ -55,12 +56,12 @@ StatusOptions parse(std::span<const std::string> arguments) {
 void print_status(std::span<const std::string> arguments) {
   const StatusOptions options = parse(arguments);
   if (options.help) {
-    fmt::print("{}", help);
+    print_result(help);
     return;
   }
   const batch::BatchStatus status = batch::read_status(options.folder);
-  fmt::print("{}", options.as_json ? batch::status_json(status, options.folder)
-                                   : batch::status_text(status, options.folder));
+  print_result(options.as_json ? batch::status_json(status, options.folder)
+                               : batch::status_text(status, options.folder));
 }
 
 }  // namespace

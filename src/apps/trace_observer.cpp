@@ -32,9 +32,17 @@ TraceObserver::TraceObserver(const TraceRun& run) : log_(run.log), task_(run.tas
   const std::filesystem::path folder = run.index.parent_path() / run.index.stem();
   const std::filesystem::path file = folder / fmt::format("{}-g{:02}.h5", run.run, run.group_index);
   try {
+    if (const std::string problem = trace::in_the_way_of_trace(run.index); !problem.empty())
+      fail("{}", problem);
     std::filesystem::create_directories(folder);
     writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run));
-    trace::add_to_index(run.index, file);
+    const std::string no_lock = trace::add_to_index(run.index, file);
+    if (!no_lock.empty() && run.group_index == 0 && log_ != nullptr) {
+      log_->warn(
+          "{}; the index of traces is made without a lock. Mount the file system with locks (Lustre: flock) "
+          "if jobs that start in one folder in the same second lose each other's traces",
+          no_lock);
+    }
   } catch (const std::exception& error) {
     // No item has begun: where the trace goes is a matter of configuration.
     fail<UsageError>("the trace cannot be written: {}; choose another place with --trace", error.what());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "comm/checked_communicator.h"
+#include "comm/local.h"
 #include "comm/mpi_group.h"
 #include "comm/mpi_pending.h"
 #include "core/check.h"
@@ -160,7 +161,8 @@ void check_members(const MpiGroup& parent, std::span<const int> members, const s
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_world(const MpiEnvironment&, const MpiOptions& options) {
+std::unique_ptr<Communicator> make_mpi_world(const MpiEnvironment& environment, const MpiOptions& options) {
+  if (!environment.is_started()) return make_local("world");
   MPI_Comm comm = MPI_COMM_NULL;
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup", "for group 'world'");
   return std::make_unique<MpiCommunicator>(std::make_shared<MpiGroup>(CommHandle(comm), "world", options));

@@ -19,7 +19,8 @@ struct MpiOptions {
   std::size_t largest_count = std::numeric_limits<int>::max();
 };
 
-/// All ranks of the job, as group "world". Collective over them. Buffers are host memory.
+/// All ranks of the job, as group "world". Collective over them. Buffers are host memory. Without MPI this
+/// process alone.
 ///
 /// Calls map to MPI's non-blocking collectives; wait() polls with a back-off. An all_reduce gathers every
 /// rank's values and combines them in rank order on each rank: MPI does not promise the same bits on all

@@ -4,6 +4,12 @@
 
 namespace wan::comm {
 
+/// Whether MPI is started at all.
+enum class MpiUse {
+  full,
+  none,  ///< this process is alone: MPI is not called, so that it works where MPI cannot be started
+};
+
 /// MPI for the life of this object. Make one in main() before anything that uses MPI; every MPI communicator
 /// must be gone before it is. Uses the calling thread only (MPI_THREAD_FUNNELED) and has MPI errors returned
 /// instead of ending the program.
@@ -12,8 +18,9 @@ namespace wan::comm {
 /// finalising is left to its owner.
 class MpiEnvironment {
  public:
-  /// Throws Error if MPI cannot be started or gives less than MPI_THREAD_FUNNELED, or is finalised already.
-  MpiEnvironment();
+  /// Throws Error if MPI cannot be started or gives less than MPI_THREAD_FUNNELED, or is finalised already,
+  /// and UsageError in a step of Slurm without PMIx, where Open MPI would end the process.
+  explicit MpiEnvironment(MpiUse use = MpiUse::full);
   MpiEnvironment(const MpiEnvironment&) = delete;
   MpiEnvironment& operator=(const MpiEnvironment&) = delete;
   MpiEnvironment(MpiEnvironment&&) = delete;
@@ -22,6 +29,7 @@ class MpiEnvironment {
   /// printed instead.
   ~MpiEnvironment();
 
+  bool is_started() const { return is_started_; }
   int rank() const { return rank_; }
   int size() const { return size_; }
   const std::string& host_name() const { return host_name_; }
@@ -34,6 +42,7 @@ class MpiEnvironment {
  private:
   void read_topology();
 
+  bool is_started_ = false;
   bool owner_ = false;
   int exceptions_at_start_ = 0;
   int rank_ = 0;

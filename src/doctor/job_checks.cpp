@@ -119,11 +119,6 @@ std::vector<Finding> check_slurm(const Environment& environment, int visible_gpu
                          *gpus, visible_gpus),
              "leave --gpu-bind and --gpus-per-task out (or --gpu-bind=none)"));
   }
-  if (gpus && *gpus > 0 && visible_gpus == 0) {
-    findings.push_back(
-        bad("Slurm", fmt::format("the job has {} GPUs on this node, and none is visible", *gpus),
-            "look at CUDA_VISIBLE_DEVICES and `srun nvidia-smi`; srun needs the same --gpus as the job"));
-  }
   if (value_of(environment, "SLURM_EXPORT_ENV") == "NONE") {
     findings.push_back(warn("Slurm",
                             "SLURM_EXPORT_ENV=NONE: srun starts the ranks without the script's variables",

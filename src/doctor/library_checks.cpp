@@ -8,6 +8,7 @@
 #include <set>
 
 #include "batch/text.h"
+#include "comm/launch.h"
 #include "core/check.h"
 
 namespace wan::doctor {
@@ -96,16 +97,13 @@ std::vector<Finding> check_nccl(const NcclFacts& facts) {
 }
 
 void read_launcher(const Environment& environment, MpiFacts& facts) {
-  // mpirun inside a Slurm job inherits Slurm's variables: its own come first.
-  constexpr std::array<std::pair<const char*, const char*>, 3> launchers{
-      {{"OMPI_COMM_WORLD_SIZE", "mpirun"}, {"SLURM_STEP_NUM_TASKS", "srun"}, {"PMI_SIZE", "mpiexec"}}};
-  for (const auto& [variable, launcher] : launchers) {
-    const auto launched = number_of(environment, variable);
-    if (!launched || *launched == 0) continue;
-    facts.launched = *launched;
-    facts.launcher = launcher;
-    return;
-  }
+  const comm::Launch launch = comm::read_launch([&](const char* name) {
+    const auto found = environment.find(name);
+    return found == environment.end() ? std::optional<std::string>() : found->second;
+  });
+  facts.launched = launch.ranks;
+  facts.launcher = launch.launcher;
+  facts.has_pmi = launch.has_pmi;
 }
 
 MpiFacts gather_mpi(const Environment& environment, int ranks) {
@@ -115,8 +113,11 @@ MpiFacts gather_mpi(const Environment& environment, int ranks) {
   if (MPI_Get_library_version(text.data(), &length) == MPI_SUCCESS)
     facts.running.assign(text.data(), static_cast<std::size_t>(length));
   facts.running = facts.running.substr(0, facts.running.find_first_of(",\n"));
+  int initialized = 0;
   int level = MPI_THREAD_SINGLE;
-  facts.is_threaded = MPI_Query_thread(&level) == MPI_SUCCESS && level >= MPI_THREAD_FUNNELED;
+  // Alone it is not started; then a run will see.
+  if (MPI_Initialized(&initialized) == MPI_SUCCESS && initialized != 0)
+    facts.is_threaded = MPI_Query_thread(&level) == MPI_SUCCESS && level >= MPI_THREAD_FUNNELED;
   read_launcher(environment, facts);
   return facts;
 }
@@ -135,7 +136,18 @@ std::vector<Finding> check_mpi(const MpiFacts& facts) {
     findings.push_back(bad("MPI threads", "the library gives less than MPI_THREAD_FUNNELED",
                            "use an MPI built with thread support"));
   }
-  if (facts.launched != facts.ranks && facts.launcher == "srun") {
+  if (facts.launcher == "Slurm" && facts.launched != facts.ranks) {
+    findings.push_back(
+        warn("MPI launch",
+             fmt::format("this Slurm job has {} tasks, and wan_doctor was started alone", facts.launched),
+             fmt::format("start it as a run is: srun --mpi=pmix wan_doctor, or mpirun -np {} "
+                         "wan_doctor. A run that is started alone is refused here",
+                         facts.launched)));
+  } else if (facts.launcher == "srun" && facts.launched == 1 && facts.ranks == 1 && !facts.has_pmi) {
+    findings.push_back(warn(
+        "MPI launch", "this Slurm step has no PMIx: MPI, and so a run, cannot be started in it by itself",
+        "start a run by srun --mpi=pmix from the batch script or from salloc, or by mpirun"));
+  } else if (facts.launched != facts.ranks && facts.launcher == "srun") {
     findings.push_back(
         bad("MPI launch",
             fmt::format("srun started {} processes, and each of them sees {}", facts.launched,

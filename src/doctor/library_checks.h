@@ -25,10 +25,11 @@ struct MpiFacts {
   bool is_threaded = true;  ///< at least MPI_THREAD_FUNNELED was given
   int ranks = 1;
   std::int64_t launched = 1;  ///< processes that the launcher says it started
-  std::string launcher;       ///< "mpirun", "srun"; empty: a bare start
+  std::string launcher;       ///< "mpirun", "srun", "Slurm" (a job, but no step); empty: a bare start
+  bool has_pmi = true;        ///< there is somebody whom MPI can ask for other ranks
 };
 
-/// MPI must be running.
+/// Works without MPI running, and then cannot tell its thread level.
 MpiFacts gather_mpi(const Environment& environment, int ranks);
 /// How many processes were started and by what, as the environment tells: into `launched` and `launcher`.
 void read_launcher(const Environment& environment, MpiFacts& facts);

@@ -76,6 +76,20 @@ TEST(MpiChecks, ALauncherThatTheLibraryDoesNotHear) {
   EXPECT_TRUE(test::has_remedies(check_mpi(facts)));
 }
 
+TEST(MpiChecks, StartedAloneInAJob) {
+  MpiFacts facts = good_mpi();
+  facts.ranks = 1;
+  facts.launcher = "Slurm";
+  EXPECT_EQ(verdict_of(check_mpi(facts), "MPI launch"), Verdict::warn);
+  facts.launcher = "srun";
+  facts.launched = 1;
+  EXPECT_EQ(verdict_of(check_mpi(facts), "MPI launch"), Verdict::ok);
+  facts.has_pmi = false;
+  EXPECT_EQ(verdict_of(check_mpi(facts), "MPI launch"), Verdict::warn);
+  EXPECT_THAT(worst_of(check_mpi(facts), "MPI launch").remedy, HasSubstr("srun --mpi=pmix"));
+  EXPECT_THAT(worst_of(check_mpi(facts), "MPI launch").remedy, HasSubstr("mpirun"));
+}
+
 TEST(MpiChecks, TheLauncherIsReadOffTheEnvironment) {
   const auto launched = [](const Environment& environment) {
     MpiFacts facts;
@@ -84,7 +98,7 @@ TEST(MpiChecks, TheLauncherIsReadOffTheEnvironment) {
   };
   EXPECT_EQ(launched({}), std::pair(std::string(), std::int64_t{1}));
   EXPECT_EQ(launched({{"SLURM_JOB_ID", "7"}, {"SLURM_NTASKS", "8"}}),
-            std::pair(std::string(), std::int64_t{1}))
+            std::pair(std::string("Slurm"), std::int64_t{8}))
       << "the batch script itself, outside srun";
   EXPECT_EQ(launched({{"SLURM_STEP_NUM_TASKS", "8"}}), std::pair(std::string("srun"), std::int64_t{8}));
   EXPECT_EQ(launched({{"SLURM_STEP_NUM_TASKS", "2"}, {"OMPI_COMM_WORLD_SIZE", "8"}}),

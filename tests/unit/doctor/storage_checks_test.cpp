@@ -18,28 +18,32 @@ using ::testing::HasSubstr;
 constexpr std::uint64_t mib = std::uint64_t{1} << 20;
 
 TEST(StorageChecks, GoodAndBadFacts) {
-  StorageFacts facts{
-      .folder = "out", .nearest = "/", .not_writable = {}, .no_links = {}, .free_bytes = 100'000 * mib};
+  StorageFacts facts{.folder = "out", .probe = {}};
+  facts.probe.free_bytes = 100'000 * mib;
   EXPECT_TRUE(test::all_ok(check_storage(facts)));
-  facts.free_bytes = 1000 * mib;
+  facts.probe.free_bytes = 1000 * mib;
   EXPECT_EQ(verdict_of(check_storage(facts), "disk space"), Verdict::warn);
-  facts.free_bytes = mib;
+  facts.probe.free_bytes = mib;
   EXPECT_EQ(verdict_of(check_storage(facts), "disk space"), Verdict::fail);
-  facts.no_links = "Operation not permitted";
+  for (std::string batch::OutputProbe::*lack :
+       {&batch::OutputProbe::no_links, &batch::OutputProbe::no_locks, &batch::OutputProbe::no_folder_flush}) {
+    StorageFacts lacking = facts;
+    lacking.probe.*lack = "Operation not permitted";
+    EXPECT_EQ(verdict_of(check_storage(lacking), "output folder"), Verdict::warn);
+    EXPECT_TRUE(test::has_remedies(check_storage(lacking)));
+  }
+  facts.probe.problem = "cannot write to the folder out";
   EXPECT_EQ(verdict_of(check_storage(facts), "output folder"), Verdict::fail);
   EXPECT_TRUE(test::has_remedies(check_storage(facts)));
-  facts.not_writable = "cannot write to the folder out";
-  EXPECT_EQ(check_storage(facts).size(), 1U);
-  EXPECT_EQ(verdict_of(check_storage(facts), "output folder"), Verdict::fail);
 }
 
 TEST(StorageChecks, AFolderThatIsNotThereYetIsJudgedByTheOneAboveIt) {
   const wan::test::TempDir folder;
   const StorageFacts facts = gather_storage(folder / "a/b");
-  EXPECT_EQ(facts.nearest, std::filesystem::absolute(folder.path()));
-  EXPECT_EQ(facts.not_writable, "");
-  EXPECT_EQ(facts.no_links, "");
-  EXPECT_GT(facts.free_bytes, 0U);
+  EXPECT_EQ(facts.probe.nearest, std::filesystem::absolute(folder.path()));
+  EXPECT_EQ(facts.probe.problem, "");
+  EXPECT_EQ(facts.probe.no_links, "");
+  EXPECT_GT(facts.probe.free_bytes.value_or(0), 0U);
   EXPECT_TRUE(std::filesystem::is_empty(folder.path())) << "nothing is left behind";
 }
 

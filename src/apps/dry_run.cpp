@@ -1,0 +1,100 @@
+#include "apps/dry_run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "batch/text.h"
+#include "core/check.h"
+#include "core/console.h"
+#include "engine/checkpoint_match.h"
+#include "engine/validate.h"
+#include "text/clean.h"
+#include "text/tokenizer.h"
+
+namespace wan::apps {
+namespace {
+
+// Trace, log and records.
+constexpr double fixed_bytes = 8 << 20;
+constexpr double video_bytes_per_pixel = 0.1;
+// Latent, solver history and more: 16 channels of fp32, four tensors, 256 pixels for a latent position.
+constexpr double state_bytes_per_pixel = 1;
+// --save-latents: three bytes of colour, and the latent.
+constexpr double latents_bytes_per_pixel = 3.25;
+
+double pixels_of(const Request& request) {
+  return static_cast<double>(request.size.width) * request.size.height * request.frame_num;
+}
+
+}  // namespace
+
+std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConfig& encoder,
+                        const std::string& layout, Log& log) {
+  const text::Tokenizer tokenizer(input.checkpoint.tokenizer);  // a run reads it when it loads the checkpoint
+  engine::require_tokenizer_fits(input.checkpoint.tokenizer, tokenizer, encoder);
+  std::int64_t bad = 0;
+  for (const batch::ManifestRow& row : input.rows) {
+    std::string error = row.error.value_or("");
+    try {
+      if (error.empty()) {
+        for (const std::string& note :
+             engine::validate_request(resolve_row(input, row), input.checkpoint.task.kind)) {
+          log.info("{}: {}", row.id, note);
+        }
+      }
+    } catch (const ItemError& problem) {
+      error = problem.what();
+    }
+    if (error.empty()) continue;
+    ++bad;
+    log.error("{}: {}", row.id, error);
+  }
+  print_result(fmt::format("{} items checked, {} would fail; layout {}; nothing was written\n",
+                           input.rows.size(), bad, layout));
+  return bad;
+}
+
+void warn_of_mojibake(const RunInput& input, Log& log) {
+  constexpr std::size_t shown_bytes = 80;
+  for (const batch::ManifestRow& row : input.rows) {
+    if (row.error || !text::looks_like_mojibake(row.prompt)) continue;
+    log.warn("{}: the prompt looks as if UTF-8 had been read as another encoding; it is used as it is: {}",
+             row.id, row.prompt.substr(0, shown_bytes));
+  }
+}
+
+void check_space_and_lacks(const batch::OutputProbe& probe, const RunInput& input, const Options& options,
+                           Log& log) {
+  const std::string folder = batch::printable(options.output_dir.string());
+  if (!probe.no_links.empty())
+    log.warn("{} has no hard links ({}): claims are copies there", folder, probe.no_links);
+  if (!probe.no_locks.empty())
+    log.warn("{} has no locks ({}): the index of traces is made without one", folder, probe.no_locks);
+  if (!probe.free_bytes) return;
+  const double kept = video_bytes_per_pixel + (options.save_latents ? latents_bytes_per_pixel : 0);
+  double all = fixed_bytes;
+  double largest = 0;
+  for (const batch::ManifestRow& row : input.rows) {
+    if (row.error) continue;
+    const double pixels = pixels_of(resolve_row(input, row));
+    all += kept * pixels;
+    largest = std::max(largest, pixels);
+  }
+  const auto free = static_cast<double>(*probe.free_bytes);
+  const double least = fixed_bytes + (kept + state_bytes_per_pixel) * largest;
+  all += state_bytes_per_pixel * largest;
+  const std::string remedy = "free some space or choose another --output-dir";
+  constexpr double mib = 1 << 20;
+  if (free < least) {
+    fail<UsageError>(
+        "{} has {:.1f} MiB free, and the largest item takes about {:.0f} MiB with trace and state; {}",
+        folder, free / mib, least / mib, remedy);
+  }
+  if (free < all) {
+    log.warn("{} has {:.0f} MiB free, and all items together take about {:.0f} MiB; {}", folder, free / mib,
+             all / mib, remedy);
+  }
+}
+
+}  // namespace wan::apps

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "apps/options.h"
+#include "apps/run_input.h"
+#include "batch/output_probe.h"
+#include "checkpoint/model_config.h"
+#include "core/log.h"
+
+namespace wan::apps {
+
+/// Checks every row, its image, and that the tokenizer can be read and suits the text encoder; logs what is
+/// wrong, and prints the sum with `layout`. Returns how many items would fail. On rank 0.
+std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConfig& encoder,
+                        const std::string& layout, Log& log);
+
+/// Warns of prompts with damaged encodings: the official program repairs them and this one does not.
+void warn_of_mojibake(const RunInput& input, Log& log);
+
+/// Warns of what the output folder's file system lacks, and of space that may not do. Throws UsageError if
+/// there is less than the largest item takes, which is estimated (16 bytes of state for every latent value,
+/// a tenth of a byte of video for every pixel).
+void check_space_and_lacks(const batch::OutputProbe& probe, const RunInput& input, const Options& options,
+                           Log& log);
+
+}  // namespace wan::apps

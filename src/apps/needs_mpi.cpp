@@ -1,0 +1,35 @@
+#include "apps/needs_mpi.h"
+
+#include "apps/bench_options.h"
+#include "apps/options.h"
+#include "comm/launch.h"
+#include "wan/error.h"
+
+namespace wan::apps {
+namespace {
+
+template <typename Parse>
+bool computes(Parse&& parse, std::span<const std::string> arguments) {
+  try {
+    const ParsedCommandLine parsed = parse(arguments);
+    return parsed.action == Action::run && !parsed.options.plan && !parsed.options.dry_run;
+  } catch (const Error&) {
+    return false;  // the program itself will say what is wrong
+  }
+}
+
+}  // namespace
+
+bool batch_needs_mpi(std::span<const std::string> arguments) {
+  return comm::read_launch().is_one_of_several() || computes(parse_options, arguments);
+}
+
+bool bench_needs_mpi(std::span<const std::string> arguments) {
+  return comm::read_launch().is_one_of_several() || computes(parse_bench_options, arguments);
+}
+
+bool doctor_needs_mpi(std::span<const std::string> /*arguments*/) {
+  return comm::read_launch().is_one_of_several();
+}
+
+}  // namespace wan::apps

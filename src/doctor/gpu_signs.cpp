@@ -1,0 +1,59 @@
+#include "doctor/gpu_signs.h"
+
+#include <algorithm>
+#include <array>
+
+#include "batch/output_folder.h"
+#include "batch/text.h"
+#include "core/check.h"
+
+namespace wan::doctor {
+namespace {
+
+/// Whether a value of one of Slurm's variables speaks of at least one GPU: "2", "gpu:h100:2", or a list of
+/// indices, where "0" is a GPU.
+bool speaks_of_gpus(std::string_view name, std::string_view value) {
+  if (value.empty()) return false;
+  const bool is_list = name == "SLURM_JOB_GPUS" || name == "SLURM_STEP_GPUS";
+  if (is_list) return value.find_first_of("0123456789") != std::string_view::npos;
+  const std::size_t colon = value.rfind(':');
+  return value.substr(colon == std::string_view::npos ? 0 : colon + 1) != "0";
+}
+
+}  // namespace
+
+std::string signs_of_gpus(const Environment& environment, const std::filesystem::path& devices) {
+  constexpr std::array names{"SLURM_JOB_GPUS",      "SLURM_STEP_GPUS",     "SLURM_GPUS_ON_NODE", "SLURM_GPUS",
+                             "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK", "GPUS_ON_NODE"};
+  for (const char* name : names) {
+    const std::string value = value_of(environment, name);
+    if (speaks_of_gpus(name, value)) return fmt::format("{}={}", name, batch::printable(value, 80));
+  }
+  std::vector<std::string> files = batch::names_in(devices);
+  std::ranges::sort(files);
+  constexpr std::string_view prefix = "nvidia";
+  for (const std::string& file : files) {
+    const std::string_view number = std::string_view(file).substr(std::min(prefix.size(), file.size()));
+    const bool is_device = file.starts_with(prefix) && !number.empty() &&
+                           number.find_first_not_of("0123456789") == std::string_view::npos;
+    if (is_device) return (devices / file).string();
+  }
+  return {};
+}
+
+std::vector<Finding> check_hidden_gpus(const std::string& signs, int visible_gpus,
+                                       const std::string& reason) {
+  if (signs.empty() || visible_gpus > 0) return {};
+  return {bad("GPUs for this job",
+              fmt::format("{} says that there are GPUs, and this program sees none: {}", signs,
+                          batch::printable(reason)),
+              remedy_of_hidden_gpus())};
+}
+
+std::string remedy_of_hidden_gpus() {
+  return "look at CUDA_VISIBLE_DEVICES and `srun nvidia-smi`, give srun the job's own --gpus options, and "
+         "see "
+         "`wan_batch --version` for a build without CUDA";
+}
+
+}  // namespace wan::doctor
