@@ -78,6 +78,7 @@ fs::path only_snapshot(const fs::path& given, const fs::path& entry) {
   }
   const fs::path preferred = main_snapshot(entry);
   std::vector<std::string> names;
+  names.reserve(snapshots.size());
   for (const fs::path& snapshot : snapshots) names.push_back(snapshot.string());
   fail<UsageError>(
       "--ckpt-dir {}: this folder of the hub's cache has {} snapshots; give one of them:\n  {}{}",
