@@ -17,6 +17,7 @@
 #include "apps/run_layout.h"
 #include "apps/run_places.h"
 #include "apps/trace_observer.h"
+#include "apps/upcoming_rows.h"
 #include "apps/version_report.h"
 #include "batch/batch_record.h"
 #include "batch/progress.h"
@@ -121,7 +122,7 @@ ExitCode BatchProgram::run() {
     return ExitCode::done;
   }
   agree(*world_, [&] {
-    machine_ = machine_size(options_, mpi_, device_.memory_bytes, device_.compute.on_gpu());
+    machine_ = machine_size(options_, mpi_.size(), device_);
     plan_ = describe_model(input_, options_, device_.compute.on_gpu());
     oversized_rows_ = leave_out_oversized(input_, options_, machine_, plan_);
     layout_ = choose_layout(options_, machine_, plan_);
@@ -283,10 +284,6 @@ void BatchProgram::load_engine() {
                                                   std::move(communicators), clock_);
   });
   connect_groups();
-  std::vector<std::string> prompts;
-  for (const batch::ManifestRow& row : input_.rows)
-    if (!row.error) prompts.push_back(row.prompt);
-  engine_->expect_prompts(prompts);
   load_.wall_s = clock_.elapsed_s() - load_.start_s;
 }
 
@@ -355,6 +352,8 @@ ExitCode BatchProgram::run_batch() {
   load_engine();
   // Only now: a checkpoint that cannot be used leaves no output folder behind.
   const batch::RunContext context = make_context();
+  engine_->look_ahead({.upcoming = upcoming_requests(input_.rows, context, input_.checkpoint.task),
+                       .groups = context.group_count});
   agree(*world_, [&] {
     if (!is_rank_0()) return;
     log_->open_file(context.folder.path() / "wan_batch.log");

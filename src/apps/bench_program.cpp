@@ -134,7 +134,7 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
   agree(*world_, [&] {
     model_ = bench_model(options_.bench.model);
     parallel::PlanInput plan = plan_input();
-    layout_ = choose_layout(options_, machine_size(options_, mpi_, device_.memory_bytes, on_gpu()), plan);
+    layout_ = choose_layout(options_, machine_size(options_, mpi_.size(), device_), plan);
     // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread yet
     if (std::getenv("OMP_NUM_THREADS") == nullptr) at::set_num_threads(threads_per_rank(mpi_));
   });

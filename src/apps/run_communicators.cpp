@@ -1,6 +1,5 @@
 #include "apps/run_communicators.h"
 
-#include <algorithm>
 #include <numeric>
 
 #include "apps/agreement.h"
@@ -33,15 +32,14 @@ int blocks_of(const std::string& name) {
 std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator& world, const std::vector<int>& members,
                                               const std::string& name, double timeout_s,
                                               const std::shared_ptr<comm::Watchdog>& watchdog,
-                                              bool on_one_node) {
+                                              bool reach_directly) {
   // The tensor library computes on CUDA's default stream.
-  const comm::NcclOptions options{
-      .compute_stream = nullptr,
-      .watchdog = watchdog,
-      .timeout_s = timeout_s,
-      .init_timeout_s = init_timeout_s,
-      .max_ctas = blocks_of(name),
-      .copy_engines = on_one_node && carries_much(name) && !are_peers_switched_off()};
+  const comm::NcclOptions options{.compute_stream = nullptr,
+                                  .watchdog = watchdog,
+                                  .timeout_s = timeout_s,
+                                  .init_timeout_s = init_timeout_s,
+                                  .max_ctas = blocks_of(name),
+                                  .copy_engines = reach_directly && carries_much(name)};
   try {
     return comm::make_nccl_group(world, members, name, options);
   } catch (const Error& error) {
@@ -64,7 +62,11 @@ std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator&, const std::ve
 
 RunCommunicators::RunCommunicators(const comm::MpiEnvironment& mpi, comm::Communicator& world,
                                    const RunDevice& device)
-    : mpi_(mpi), world_(world), device_(device) {
+    : world_(world),
+      device_(device),
+      nodes_(comm::NodeMap::gather(world, !are_peers_switched_off())),
+      everyone_(static_cast<std::size_t>(world.size())) {
+  std::iota(everyone_.begin(), everyone_.end(), 0);
   if (device.compute.on_gpu() && world.size() > 1) watchdog_ = std::make_shared<comm::Watchdog>(mpi, world);
 }
 
@@ -75,22 +77,20 @@ std::unique_ptr<comm::Communicator> RunCommunicators::make_control(const std::ve
   return comm::make_mpi_group(world_, members, name, {.timeout_s = timeout_s});
 }
 
-std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(comm::Communicator& parent,
-                                                                       const std::vector<int>& members,
-                                                                       const std::string& name,
-                                                                       double timeout_s) {
+std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(
+    comm::Communicator& parent, const std::vector<int>& parent_world_ranks, const std::vector<int>& members,
+    const std::string& name, double timeout_s) {
   // All members of a group are in groups of one size, so all ranks come to the same choice. A rank alone
   // exchanges no tensors.
   if (!device_.compute.on_gpu() || members.size() == 1) {
     if (parent.size() == 1) return comm::make_local(name);
     return comm::make_mpi_group(parent, members, name, {.timeout_s = timeout_s});
   }
-  // Ranks of a node are consecutive, in the world and in each team.
-  const int first_of_node = parent.rank() - mpi_.local_rank();
-  const bool on_one_node = std::ranges::all_of(members, [&](int member) {
-    return member >= first_of_node && member < first_of_node + mpi_.local_size();
-  });
-  return make_nccl(parent, members, name, timeout_s, watchdog_, on_one_node);
+  // Out of the table that all ranks have, so that all members of a group come to the same answer.
+  std::vector<int> world_ranks;
+  for (const int member : members)
+    world_ranks.push_back(parent_world_ranks[static_cast<std::size_t>(member)]);
+  return make_nccl(parent, members, name, timeout_s, watchdog_, nodes_.can_reach_directly(world_ranks));
 }
 
 parallel::GroupCommunicators RunCommunicators::make_group(const RunLayout& layout, double timeout_s) {
@@ -99,7 +99,7 @@ parallel::GroupCommunicators RunCommunicators::make_group(const RunLayout& layou
     // A rank where NCCL fails must not leave the others waiting in the next group's beginning.
     agree(world_, [&] {
       made = name == "group" ? make_control(members, name, timeout_s)
-                             : make_for_tensors(world_, members, name, timeout_s);
+                             : make_for_tensors(world_, everyone_, members, name, timeout_s);
     });
     return made;
   };
@@ -115,7 +115,8 @@ int RunCommunicators::prepare_teams(const RunLayout& layout, double timeout_s) {
     std::vector<int> members(static_cast<std::size_t>(is_complete ? team_size : 1));
     std::iota(members.begin(), members.end(), is_complete ? first : world_.rank());
     auto team = make_control(members, fmt::format("team of {}", width), timeout_s);
-    if (is_complete) teams_.insert_or_assign(width, std::move(team));
+    if (is_complete)
+      teams_.insert_or_assign(width, Ranks{.control = std::move(team), .world_ranks = std::move(members)});
     widest = width;
   }
   return widest;
@@ -123,9 +124,10 @@ int RunCommunicators::prepare_teams(const RunLayout& layout, double timeout_s) {
 
 parallel::GroupCommunicators RunCommunicators::make_team(const parallel::GroupCommunicators& base, int width,
                                                          std::int64_t heads, double timeout_s) {
-  comm::Communicator& team = *teams_.at(width);
+  const Ranks& ranks = teams_.at(width);
+  comm::Communicator& team = *ranks.control;
   const auto make = [&](const std::vector<int>& members, const std::string& name) {
-    if (name != "group") return make_for_tensors(team, members, name, timeout_s);
+    if (name != "group") return make_for_tensors(team, ranks.world_ranks, members, name, timeout_s);
     return comm::make_mpi_group(team, members, name, {.timeout_s = timeout_s});
   };
   const auto shape = parallel::choose_team_shape(team.size(), heads);

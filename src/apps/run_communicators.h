@@ -9,6 +9,7 @@
 #include "apps/run_layout.h"
 #include "comm/communicator.h"
 #include "comm/mpi_environment.h"
+#include "comm/node_map.h"
 #include "parallel/layout.h"
 
 namespace wan::comm {
@@ -44,16 +45,24 @@ class RunCommunicators {
                                          std::int64_t heads, double timeout_s);
 
  private:
-  /// `members`: ranks of `parent`.
+  /// Ranks for control messages, and where they stand in the world.
+  struct Ranks {
+    std::unique_ptr<comm::Communicator> control;
+    std::vector<int> world_ranks;
+  };
+
+  /// `members`: ranks of `parent`, whose own places in the world are `parent_world_ranks`.
   std::unique_ptr<comm::Communicator> make_for_tensors(comm::Communicator& parent,
+                                                       const std::vector<int>& parent_world_ranks,
                                                        const std::vector<int>& members,
                                                        const std::string& name, double timeout_s);
 
-  const comm::MpiEnvironment& mpi_;
   comm::Communicator& world_;
   const RunDevice& device_;
-  std::shared_ptr<comm::Watchdog> watchdog_;                  ///< where there are GPUs to watch
-  std::map<int, std::unique_ptr<comm::Communicator>> teams_;  ///< for control messages, by width
+  comm::NodeMap nodes_;
+  std::vector<int> everyone_;                 ///< the ranks of the world
+  std::shared_ptr<comm::Watchdog> watchdog_;  ///< where there are GPUs to watch
+  std::map<int, Ranks> teams_;                ///< by width
 };
 
 }  // namespace wan::apps

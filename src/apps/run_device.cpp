@@ -94,8 +94,21 @@ at::ScalarType type_of(const Options& options) {
   return options.precision == Precision::fp32 ? at::kFloat : at::kBFloat16;
 }
 
-RunDevice use_cpu(const comm::MpiEnvironment& mpi) {
-  return {.compute = {}, .gpu = {}, .memory_bytes = memory_per_rank_bytes(mpi)};
+/// The ranks' numbers differ, if only because they look at different moments. A layout that each rank chose
+/// for its own number would not be one.
+void take_least_of_all(comm::Communicator& world, RunDevice& device) {
+  std::array<std::int64_t, 2> negated{-static_cast<std::int64_t>(device.memory_bytes),
+                                      -static_cast<std::int64_t>(device.host_memory_bytes)};
+  world.all_reduce(std::span<std::int64_t>(negated), comm::ReduceOp::max).wait();
+  device.memory_bytes = static_cast<std::uint64_t>(-negated[0]);
+  device.host_memory_bytes = static_cast<std::uint64_t>(-negated[1]);
+}
+
+RunDevice use_cpu(comm::Communicator& world, const comm::MpiEnvironment& mpi) {
+  RunDevice device;
+  agree(world, [&] { device.memory_bytes = device.host_memory_bytes = memory_per_rank_bytes(mpi); });
+  take_least_of_all(world, device);
+  return device;
 }
 
 RunDevice use_gpu(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options,
@@ -105,6 +118,7 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiEnvironment& mpi, co
   agree(world, [&] {
     gpu::use_expandable_segments();
     device.gpu = gpu::open_device(pick_index(mpi, visible));
+    gpu::require_code(device.gpu);
     put(own.host, mpi.host_name());
     put(own.bus_id, device.gpu.bus_id);
     own.index = device.gpu.index;
@@ -117,10 +131,12 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiEnvironment& mpi, co
     check_peers(own, cards);
     // The official code leaves convolutions TF32; the parity mode is strict.
     gpu::allow_tf32_convolutions(options.precision != Precision::fp32);
+    device.host_memory_bytes = memory_per_rank_bytes(mpi);
   });
   device.compute = {.device = at::Device(at::kCUDA, static_cast<at::DeviceIndex>(device.gpu.index)),
                     .type = type_of(options)};
   device.memory_bytes = device.gpu.free_bytes;
+  take_least_of_all(world, device);
   return device;
 }
 
@@ -158,7 +174,7 @@ bool are_peers_switched_off() {
 
 RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options) {
   const bool plans_elsewhere = options.plan && options.gpu_memory_bytes;
-  if (options.device == Device::cpu || plans_elsewhere) return use_cpu(mpi);
+  if (options.device == Device::cpu || plans_elsewhere) return use_cpu(world, mpi);
   const bool is_automatic = options.device == Device::automatic;
   if (options.dry_run) {
     agree(world, [&] {
@@ -167,7 +183,7 @@ RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& m
       if (const gpu::VisibleGpus visible = gpu::visible_gpus(); visible.count == 0)
         refuse_hidden_gpus(visible);
     });
-    return use_cpu(mpi);
+    return use_cpu(world, mpi);
   }
   const gpu::VisibleGpus visible = gpu::visible_gpus();
   std::array<std::int64_t, 2> without{visible.count == 0, visible.driver_too_old};
@@ -178,7 +194,7 @@ RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& m
     agree(world, [&] {
       if (!options.plan) refuse_hidden_gpus(visible);
     });
-    return use_cpu(mpi);
+    return use_cpu(world, mpi);
   }
   agree(world, [&] { require_gpu(visible, mpi, options, some_have_one); });
   return use_gpu(world, mpi, options, visible.count);

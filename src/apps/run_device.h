@@ -14,8 +14,11 @@ namespace wan::apps {
 /// What this rank computes on.
 struct RunDevice {
   kernels::Compute compute;
-  gpu::DeviceInfo gpu;             ///< meaningful if compute.on_gpu()
-  std::uint64_t memory_bytes = 0;  ///< that this rank can count on: of its GPU, or its share of the host's
+  gpu::DeviceInfo gpu;  ///< meaningful if compute.on_gpu()
+  /// That every rank can count on, of its GPU or its share of the host's: the least that any rank has, so
+  /// that all ranks plan with the same number.
+  std::uint64_t memory_bytes = 0;
+  std::uint64_t host_memory_bytes = 0;  ///< each rank's share of the host's memory, likewise
 
   std::string name() const { return compute.on_gpu() ? gpu.name : "cpu"; }
 };
@@ -27,8 +30,8 @@ bool are_peers_switched_off();
 /// Gives every rank a GPU of its own, the local rank's, or with --device cpu, or where there is none, the
 /// CPU, as a dry run and a plan for another machine always do; and --precision its type. Creates the GPU's
 /// context. Collective; throws AgreedError with exit code 2: no GPU for --device cuda, fewer GPUs than ranks
-/// on a node, two ranks on one GPU, GPUs of different memory, GPUs that cannot reach each other, a driver
-/// older than what LibTorch needs, a precision that the device does not have, no GPU to be seen although
+/// on a node, two ranks on one GPU, GPUs of different memory, GPUs that cannot reach each other, GPUs that
+/// this build has no code for, a driver older than what LibTorch needs, a precision that the device does not have, no GPU to be seen although
 /// Slurm or the driver's device files say that there are some (not with --device cpu).
 RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options);
 

@@ -135,14 +135,14 @@ void check_head_chunks(const parallel::HeadChunkWish& wish, const parallel::Plan
 
 }  // namespace
 
-MachineSize machine_size(const Options& options, const comm::MpiEnvironment& mpi, std::uint64_t memory_bytes,
-                         bool on_gpu) {
-  MachineSize machine{.ranks = mpi.size(), .memory_bytes = memory_bytes};
+MachineSize machine_size(const Options& options, int ranks, const RunDevice& device) {
+  const bool on_gpu = device.compute.on_gpu();
+  MachineSize machine{.ranks = ranks, .memory_bytes = device.memory_bytes};
   if (!options.plan) {
-    if (on_gpu) machine.host_memory_bytes = memory_per_rank_bytes(mpi);
+    if (on_gpu) machine.host_memory_bytes = device.host_memory_bytes;
     return machine;
   }
-  machine.ranks = options.gpus.value_or(mpi.size());
+  machine.ranks = options.gpus.value_or(ranks);
   if (options.gpu_memory_bytes) {
     machine.memory_bytes = *options.gpu_memory_bytes;
   } else if (options.gpus && !on_gpu) {

@@ -4,6 +4,7 @@
 
 #include "apps/layout_choice.h"
 #include "apps/options.h"
+#include "apps/run_device.h"
 #include "apps/run_input.h"
 #include "comm/mpi_environment.h"
 #include "parallel/layout.h"
@@ -24,11 +25,9 @@ struct RunLayout {
 /// What a trace and a benchmark call the layout: "cfg2 x ulysses2, fsdp4, one expert on the host".
 std::string describe(const RunLayout& layout);
 
-/// What is planned for: this run's ranks, whose device has `memory_bytes`, or with --plan what --gpus and
-/// --gpu-memory say. Throws UsageError if a plan does not say how much memory a GPU has and none is here to
-/// ask.
-MachineSize machine_size(const Options& options, const comm::MpiEnvironment& mpi, std::uint64_t memory_bytes,
-                         bool on_gpu);
+/// What is planned for: this run's ranks and their devices, or with --plan what --gpus and --gpu-memory say.
+/// Throws UsageError if a plan does not say how much memory a GPU has and none is here to ask.
+MachineSize machine_size(const Options& options, int ranks, const RunDevice& device);
 
 /// Everything about the model and the largest of the requests that planning needs. From headers alone, which
 /// must name every tensor of the experts and the text encoder; without a checkpoint, from the sizes of the

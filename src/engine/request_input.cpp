@@ -53,15 +53,18 @@ void WanEngine::Run::take_over() {
 }
 
 void WanEngine::Run::encode_texts() {
-  const std::string prompt = TextStage::cleaned_prompt(request_.prompt);
-  std::vector<std::string> texts{prompt};
-  if (sample::is_guided(request_.guide_scale))
-    texts.push_back(TextStage::cleaned_prompt(request_.negative_prompt));
+  const std::vector<std::string> texts = cleaned_texts(request_);
   TextStage& stage = *engine_.text_;
+  std::vector<std::string> ahead;
+  if (stage.has_to_load(texts)) {  // the same on every rank: they have encoded the same texts
+    const LookAhead& look = engine_.look_ahead_;
+    if (leads()) ahead = texts_to_come(look.upcoming, request_, texts_ahead(look.groups));
+    ahead = broadcast_texts(group(), leader_rank_, ahead);
+  }
   with_memory([&] { stage.load_for(texts); });
   with_memory([&] { stage.reserve_for(texts); });
   with_memory([&] {
-    const std::vector<at::Tensor> embeddings = stage.encode(texts);
+    const std::vector<at::Tensor> embeddings = stage.encode(texts, ahead);
     input_.context = embeddings.front();  // [tokens, text_dim]
     if (embeddings.size() > 1) input_.negative_context = embeddings.back();
   });

@@ -14,6 +14,7 @@ TextEncoder::TextEncoder(TextEncoderModel model, const TextEncoderOptions& optio
 
 void TextEncoder::load() {
   if (encoder_) return;
+  ++loads_;
   const std::vector<checkpoint::UnitLayout> units = checkpoint::text_encoder_units(model_.config);
   const int parts = options_.sharded ? group_.size() : 1;
   const int part = options_.sharded ? group_.rank() : 0;

@@ -27,6 +27,13 @@ class TextEncoder {
   TextEncoder(TextEncoderModel model, const TextEncoderOptions& options, comm::Communicator& group);
 
   const checkpoint::TextEncoderConfig& config() const { return model_.config; }
+  /// How often the weights were read.
+  std::int64_t loads() const { return loads_; }
+  /// Bytes of an embedding of so many ids.
+  std::int64_t embedding_bytes(std::size_t ids) const {
+    return static_cast<std::int64_t>(ids) * model_.config.dim *
+           static_cast<std::int64_t>(c10::elementSize(options_.compute.type));
+  }
 
   /// Reads this rank's part of the weights unless it is there. No collective.
   void load();
@@ -55,6 +62,7 @@ class TextEncoder {
   std::unique_ptr<checkpoint::WeightSource> weights_;        ///< null while unloaded
   std::unique_ptr<text::Umt5Encoder> encoder_;               ///< likewise
   std::uint64_t gathers_before_ = 0;                         ///< of the group, before the last encode()
+  std::int64_t loads_ = 0;
 };
 
 }  // namespace wan::engine

@@ -35,8 +35,6 @@ std::string TextStage::cleaned_prompt(const std::string& prompt) {
   return cleaned;
 }
 
-void TextStage::expect(std::vector<std::string> cleaned) { expected_ = std::move(cleaned); }
-
 bool TextStage::all_known(const std::vector<std::string>& cleaned) const {
   return std::ranges::all_of(cleaned, [this](const std::string& text) { return is_known(text); });
 }
@@ -51,43 +49,60 @@ void TextStage::reserve_for(const std::vector<std::string>& cleaned) {
 
 void TextStage::release() {
   cache_.clear();
+  cache_bytes_ = 0;
   encoder_.release();
 }
 
-std::vector<at::Tensor> TextStage::encode(const std::vector<std::string>& cleaned) {
-  const bool known = all_known(cleaned);
+std::vector<at::Tensor> TextStage::encode(const std::vector<std::string>& cleaned,
+                                          const std::vector<std::string>& ahead) {
+  const bool loads = has_to_load(cleaned);
+  const std::int64_t uses_before = uses_;
   std::vector<at::Tensor> embeddings;
   for (const std::string& text : cleaned) {
-    if (!is_known(text)) encode_one(text);
+    if (!is_known(text)) {
+      const std::vector<std::int64_t> ids = tokenizer_.encode(text);
+      make_room(encoder_.embedding_bytes(ids.size()), uses_before);  // needed in any case
+      encode_one(text, ids);
+    }
     CachedText& cached = cache_.at(text);
     cached.last_use = ++uses_;
     embeddings.push_back(cached.embedding);
   }
-  if (!known && !resident_) encode_expected();
+  if (loads) encode_ahead(ahead, uses_before);
   encoder_.unload();
   if (shortage_) std::rethrow_exception(std::exchange(shortage_, nullptr));
   return embeddings;
 }
 
-void TextStage::encode_expected() {
-  std::size_t ahead = 0;
-  for (const std::string& text : expected_) {
-    if (cache_.size() >= cache_limit || ahead == ahead_limit) break;
+void TextStage::encode_ahead(const std::vector<std::string>& ahead, std::int64_t kept_since) {
+  for (const std::string& text : ahead)  // first, so that none of them makes room for another
+    if (const auto known = cache_.find(text); known != cache_.end()) known->second.last_use = ++uses_;
+  for (const std::string& text : ahead) {
     if (is_known(text)) continue;
-    encode_one(text);
-    ++ahead;
+    try {
+      const std::vector<std::int64_t> ids = tokenizer_.encode(text);
+      if (!make_room(encoder_.embedding_bytes(ids.size()), kept_since)) return;
+      encode_one(text, ids);
+    } catch (const ItemError&) {  // alike on all ranks; its own item will say so
+    }
   }
 }
 
-void TextStage::encode_one(const std::string& cleaned) {
-  if (cache_.size() >= cache_limit) {
-    cache_.erase(
-        std::ranges::min_element(cache_, {}, [](const auto& entry) { return entry.second.last_use; }));
+bool TextStage::make_room(std::int64_t bytes, std::int64_t kept_since) {
+  while (cache_bytes_ + bytes > cache_limit_bytes) {
+    const auto oldest =
+        std::ranges::min_element(cache_, {}, [](const auto& entry) { return entry.second.last_use; });
+    if (oldest == cache_.end() || oldest->second.last_use > kept_since) return false;
+    cache_bytes_ -= oldest->second.bytes;
+    cache_.erase(oldest);
   }
-  CachedText text{.embedding = {}, .last_use = ++uses_};
+  return true;
+}
+
+void TextStage::encode_one(const std::string& cleaned, const std::vector<std::int64_t>& ids) {
+  CachedText text{.embedding = {}, .bytes = encoder_.embedding_bytes(ids.size()), .last_use = ++uses_};
   bool has_begun = false;
   if (!shortage_) {
-    const std::vector<std::int64_t> ids = tokenizer_.encode(cleaned);
     has_begun = true;
     try {
       text.embedding = encoder_.encode(ids).cpu();  // [tokens, dim]
@@ -97,6 +112,7 @@ void TextStage::encode_one(const std::string& cleaned) {
   }
   // The other ranks go on to the last text, as their cache tells them.
   if (shortage_) do_owed_collectives([&] { encoder_.take_part(has_begun); });
+  cache_bytes_ += text.bytes;
   cache_.emplace(cleaned, std::move(text));
   ++encoded_texts_;
 }

@@ -73,6 +73,8 @@ void WanEngine::load_models() {
   checkpoint::expect_same_config(high_noise.config, low_noise.config);
   const TextEncoderModel text_encoder = text_encoder_model(*text_encoder_files_);
   require_text_width(folder_, text_encoder.config, high_noise.config);
+  kernels::require_attention_backend(options_.attention, options_.compute.device, options_.compute.type,
+                                     high_noise.config.dim / high_noise.config.num_heads);
   const bool split = group_.group->size() > 1;
   const TextEncoderOptions text = text_options(options_, split);
   const bool together = text.compute.on_gpu() == options_.compute.on_gpu();
@@ -91,18 +93,6 @@ void WanEngine::load_models() {
 WanEngine::~WanEngine() = default;
 
 void WanEngine::validate(const Request& request) const { validate_request(request, task_.kind); }
-
-void WanEngine::expect_prompts(const std::vector<std::string>& prompts) {
-  std::vector<std::string> cleaned;
-  for (const std::string& prompt : prompts) {
-    try {
-      cleaned.push_back(TextStage::cleaned_prompt(prompt));
-    } catch (const ItemError&) {
-      continue;  // the item itself will say so
-    }
-  }
-  text_->expect(std::move(cleaned));
-}
 
 RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer,
                              RunControl& control, const Team& team) {
@@ -131,10 +121,9 @@ std::string WanEngine::make_leaner() {
   }
   if (what.empty()) return {};
   const EngineOptions before = std::exchange(options_, leaner);
-  const std::vector<std::string> expected = text_->expected();
   std::optional<std::string> problem;
   try {
-    reload(expected);
+    reload();
   } catch (const Error& error) {  // of host memory, for one
     problem = error.what();
   } catch (const c10::OutOfMemoryError& error) {
@@ -142,7 +131,7 @@ std::string WanEngine::make_leaner() {
   }
   if (!comm::first_message(*group_.group, problem)) return what;
   options_ = before;
-  reload(expected);
+  reload();
   return {};
 }
 
@@ -154,12 +143,11 @@ bool WanEngine::can_offload() const {
 }
 
 /// The models anew, with other options.
-void WanEngine::reload(const std::vector<std::string>& expected) {
+void WanEngine::reload() {
   text_.reset();
   denoise_.reset();
   if (options_.compute.on_gpu()) gpu::release_unused();
   load_models();
-  text_->expect(expected);
   if (options_.compute.on_gpu()) gpu::release_unused();
 }
 

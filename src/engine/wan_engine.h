@@ -13,6 +13,7 @@
 #include "core/clock.h"
 #include "engine/denoise_stage.h"
 #include "engine/model_parts.h"
+#include "engine/text_look_ahead.h"
 #include "engine/text_stage.h"
 #include "engine/vae_stage.h"
 #include "gpu/device.h"
@@ -71,9 +72,9 @@ class WanEngine final : public Engine {
   /// only.
   void allow_teams(TeamFactory make_team, int largest_width);
 
-  /// Prompts of the items to come, soonest first, the same on every rank of the group: a hint that lets the
-  /// text encoder work for several items while its weights are in memory. No collective.
-  void expect_prompts(const std::vector<std::string>& prompts);
+  /// Lets the text encoder work for several requests while its weights are in memory. No collective; alike on
+  /// every rank of the group.
+  void look_ahead(LookAhead ahead) { look_ahead_ = std::move(ahead); }
 
   /// Hears every step of the following requests, on every rank; for tests.
   void set_step_listener(DenoiseListener listener) { step_listener_ = std::move(listener); }
@@ -82,6 +83,7 @@ class WanEngine final : public Engine {
     phase_listener_ = std::move(listener);
   }
   std::int64_t encoded_texts() const { return text_->encoded_texts(); }
+  std::int64_t text_encoder_loads() const { return text_->loads(); }
   const parallel::GroupCommunicators& communicators() const { return group_; }
 
  private:
@@ -96,7 +98,7 @@ class WanEngine final : public Engine {
   void release_buffers();
   /// Reads the weights of text encoder and experts. No collectives.
   void load_models();
-  void reload(const std::vector<std::string>& expected);
+  void reload();
 
   checkpoint::CheckpointFolder folder_;
   Task task_;
@@ -106,6 +108,7 @@ class WanEngine final : public Engine {
   std::unique_ptr<checkpoint::Checkpoint> text_encoder_files_;  ///< read from as long as texts come
   std::unique_ptr<gpu::Monitor> monitor_;                       ///< of this rank's GPU
   std::unique_ptr<TextStage> text_;
+  LookAhead look_ahead_;
   std::unique_ptr<DenoiseStage> denoise_;
   std::unique_ptr<VaeStage> vae_;
   DenoiseListener step_listener_;

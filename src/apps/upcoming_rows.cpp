@@ -1,0 +1,38 @@
+#include "apps/upcoming_rows.h"
+
+#include <algorithm>
+
+#include "batch/resolve.h"
+#include "core/clock.h"
+
+namespace wan::apps {
+
+void visit_rows_after(std::span<const batch::ManifestRow> rows, const std::string& id,
+                      const std::function<bool(const batch::ManifestRow&)>& is_settled,
+                      const std::function<bool(const batch::ManifestRow&)>& visit, double budget_s) {
+  const Stopwatch watch;
+  const auto own =
+      static_cast<std::size_t>(std::ranges::find(rows, id, &batch::ManifestRow::id) - rows.begin());
+  for (std::size_t i = 1; i <= rows.size() && watch.elapsed_s() <= budget_s; ++i) {
+    const std::size_t index = (own + i) % rows.size();
+    const batch::ManifestRow& row = rows[index];
+    if (index == own || row.error || is_settled(row)) continue;
+    if (!visit(row)) return;
+  }
+}
+
+engine::UpcomingRequests upcoming_requests(std::span<const batch::ManifestRow> rows,
+                                           const batch::RunContext& context, const Task& task) {
+  return [rows, &context, task](const Request& now, const std::function<bool(const Request&)>& visit) {
+    visit_rows_after(
+        rows, now.id,
+        [&](const batch::ManifestRow& row) {
+          return batch::look_up(row, context, task, /*by_content=*/false).status != batch::ItemStatus::open;
+        },
+        [&](const batch::ManifestRow& row) {
+          return visit(batch::resolve(row, context.command_line, task.defaults, context.settings));
+        });
+  };
+}
+
+}  // namespace wan::apps
