@@ -3,8 +3,11 @@
 #
 #   tests/gpu.sh build             configures and builds what the parts below need, into build/ (CMAKE_ARGS: more arguments for CMake)
 #   tests/gpu.sh [run] [PART ...]  runs the parts named, or all but the last two; one that takes 8 minutes is ended and has failed:
-#     kernels     every kernel and attention backend against its reference; a block of the real size in exact against fp32
-#     comm        NCCL: conformance, a thousand steps with three groups in flight, ranks that hang or stay away
+#     kernels     every kernel and attention backend against its reference; 200 attention calls under load with equal bits; a
+#                 block of the real size in exact against fp32
+#     comm        NCCL: conformance, a thousand steps with three groups in flight, exchanges of the real sizes by copy engines
+#                 through registered memory, ranks that hang or stay away
+#     ulysses     two blocks of the real width with the sequence split over the GPUs, in chunks and with padding, against one GPU
 #     parity      the reference cases in fp32 and exact on every layout of 1, 2 and 4 GPUs, weights replicated, sharded, offloaded:
 #                 one start for each number of GPUs
 #     memory      memory that runs out on one GPU in each phase of a request fails it alone, and comes back
@@ -23,7 +26,7 @@ set -uo pipefail
 cd "$project" || exit 1
 bin=build/tests/bin
 programs=(wan_batch_program wan_bench kernels_gpu_test full_size_block_test kernel_timing
-  comm_conformance_gpu_test comm_stress_test comm_hang_program engine_parity_gpu_test engine_memory_gpu_test fake_gpus)
+  comm_conformance_gpu_test comm_stress_test comm_window_test comm_hang_program ulysses_gpu_test engine_parity_gpu_test engine_memory_gpu_test fake_gpus)
 part_limit_s=480
 python=$project/.venv/bin/python
 [ -x "$python" ] || python=python3
@@ -54,6 +57,7 @@ comm() {
     with_ranks "$ranks" "$bin/comm_conformance_gpu_test" || failed=1
     with_ranks "$ranks" "$bin/comm_stress_test" || failed=1
     ((ranks == 1)) && continue
+    with_ranks "$ranks" "$bin/comm_window_test" || failed=1
     for when in first later; do
       tests/gpu/comm/comm_hang_test.sh "$ranks" "$when" mpirun "${mpi_options[@]}" -np "$ranks" "$bin/comm_hang_program" || failed=1
     done
@@ -64,6 +68,16 @@ comm() {
 parity() {
   local ranks failed=0
   for ranks in "${rank_counts[@]}"; do with_ranks "$ranks" "$bin/engine_parity_gpu_test" || failed=1; done
+  return "$failed"
+}
+
+ulysses() {
+  local ranks failed=0
+  for ranks in "${rank_counts[@]}"; do
+    ((ranks == 1)) && continue
+    with_ranks "$ranks" "$bin/ulysses_gpu_test" || failed=1
+  done
+  ((gpus > 1)) || say "nothing to split: there is 1 GPU"
   return "$failed"
 }
 
@@ -93,7 +107,7 @@ memcheck_two_ranks() {
 
 sanitizer() {
   local failed=0
-  "${memcheck[@]}" "$bin/kernels_gpu_test" --gtest_filter='-*2048*:Shapes/AttentionGpu*/4:Shapes/AttentionGpu*/5' || failed=1
+  "${memcheck[@]}" "$bin/kernels_gpu_test" --gtest_filter='-*2048*:Shapes/AttentionGpu*/4:Shapes/AttentionGpu*/5:AttentionUnderLoad*:VaeAttention*' || failed=1
   "${memcheck[@]}" "$bin/engine_parity_gpu_test" --gtest_filter='*/i2v_landscape_exact' || failed=1
   if ((gpus > 1)); then
     memcheck_two_ranks || failed=1
@@ -133,12 +147,12 @@ if [ "${1:-}" = part ]; then  # this script calls itself
 fi
 [ "${1:-}" = run ] && shift
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(kernels comm parity memory refusals sanitizer)
+[ ${#parts[@]} -gt 0 ] || parts=(kernels comm ulysses parity memory refusals sanitizer)
 summary=() status=0
 for part in "${parts[@]}"; do
   case $part in
-    kernels | comm | parity | memory | refusals | sanitizer | checkpoint | full) ;;
-    *) die "there is no part '$part'; there are kernels, comm, parity, memory, refusals, sanitizer, checkpoint and full" ;;
+    kernels | comm | ulysses | parity | memory | refusals | sanitizer | checkpoint | full) ;;
+    *) die "there is no part '$part'; there are kernels, comm, ulysses, parity, memory, refusals, sanitizer, checkpoint and full" ;;
   esac
 done
 for part in "${parts[@]}"; do

@@ -71,7 +71,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, AttentionGpu,
                          testing::Values(AttentionCase{1, 65, 1, 128}, AttentionCase{70, 70, 4, 24},
                                          AttentionCase{33, 513, 3, 32}, AttentionCase{777, 1001, 5, 128},
                                          AttentionCase{2048, 2048, 40, 128},
-                                         AttentionCase{1000, 512, 40, 128}));
+                                         AttentionCase{1000, 512, 40, 128}, AttentionCase{70, 33, 4, 12},
+                                         AttentionCase{65, 65, 3, 20}, AttentionCase{40, 40, 2, 384}));
 
 class AttentionChoiceGpu : public GpuTest {};
 
@@ -84,6 +85,17 @@ TEST_F(AttentionChoiceGpu, AutomaticIsCudnnInBf16AndMathInFp32) {
             has_flashinfer ? AttentionBackend::flashinfer : AttentionBackend::cudnn);
   const at::Tensor q = at::randn({130, 2, 128}, at::kCUDA).to(at::kBFloat16);
   EXPECT_TRUE(at::equal(attention(q, q, q), attention(q, q, q, AttentionBackend::cudnn)));
+}
+
+TEST_F(AttentionChoiceGpu, HeadsThatNoFastKernelTakesGoToTheReference) {
+  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kBFloat16, 12, 4096), AttentionBackend::reference);
+  const at::Tensor qkv =
+      at::randn({50, 3, 3, 12}, at::kCUDA).to(at::kBFloat16);  // [tokens, 3, heads, head_dim]
+  const at::Tensor out = attention(qkv.select(1, 0), qkv.select(1, 1), qkv.select(1, 2));
+  EXPECT_LT(relative_error(
+                out, attention(qkv.select(1, 0).cpu().to(at::kFloat), qkv.select(1, 1).cpu().to(at::kFloat),
+                               qkv.select(1, 2).cpu().to(at::kFloat))),
+            1e-2);
 }
 
 TEST_F(AttentionChoiceGpu, NamesWhatIsAvailableInstead) {

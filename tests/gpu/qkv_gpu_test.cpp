@@ -104,7 +104,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, NormRotatePackGpu,
                                          PackCase{515, 4, {10}, 128}, PackCase{333, 2, {4, 4, 4, 4, 4}, 128},
                                          PackCase{333, 2, {3, 17}, 128}, PackCase{333, 2, {1, 18, 1}, 128},
                                          PackCase{201, 4, {1, 8, 1}, 128}, PackCase{129, 8, {5}, 128},
-                                         PackCase{5, 1, {100}, 128}));
+                                         PackCase{5, 1, {100}, 128}, PackCase{37, 2, {2}, 12},
+                                         PackCase{37, 1, {1, 2}, 12}, PackCase{9, 1, {3}, 20}));
 
 using NormRotatePackInPlaceGpu = NormRotatePackGpu;
 
@@ -120,7 +121,8 @@ TEST_P(NormRotatePackInPlaceGpu, LeavesTheValuesAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, NormRotatePackInPlaceGpu,
-                         testing::Values(PackCase{37, 1, {4}, 24}, PackCase{1001, 1, {40}, 128}));
+                         testing::Values(PackCase{37, 1, {4}, 24}, PackCase{1001, 1, {40}, 128},
+                                         PackCase{37, 1, {3}, 12}));
 
 }  // namespace
 }  // namespace wan::kernels

@@ -3,10 +3,12 @@
 // refusals.py; what is played is in the environment:
 //
 //   WAN_FAKE_GPUS=N        there are N GPUs of 80 GiB, that can be opened but compute nothing
+//   WAN_FAKE_COMPUTE=100   they, or the real ones, have compute capability 10.0
 //   WAN_FAKE_DRIVER=12020  the driver is older than the runtime
 //   WAN_FAKE_SMALL_RANK=R  the GPU of rank R (OMPI_COMM_WORLD_RANK) has half its memory
 //   WAN_FAKE_NO_PEERS=1    no GPU reaches the memory of another
 //   WAN_FAKE_NCCL_FAILS=R  NCCL fails on rank R, and waits on the others
+//   WAN_FAKE_NO_WINDOW=R   NCCL cannot register memory on rank R, or with "all" on any
 //
 // Everything else goes to the real runtime.
 #include <cuda_runtime_api.h>
@@ -17,6 +19,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
+#include <string_view>
 
 namespace {
 
@@ -30,6 +33,13 @@ std::optional<int> setting(const char* name) {
 
 std::optional<int> fake_gpus() { return setting("WAN_FAKE_GPUS"); }
 std::optional<int> fake_driver() { return setting("WAN_FAKE_DRIVER"); }
+
+void play_compute(cudaDeviceProp& properties) {
+  const std::optional<int> compute = setting("WAN_FAKE_COMPUTE");
+  if (!compute) return;
+  properties.major = *compute / 10;
+  properties.minor = *compute % 10;
+}
 
 /// The function of the same name that this library hides.
 template <typename Function>
@@ -78,13 +88,16 @@ cudaError_t cudaGetDevice(int* device) {
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (!fake_gpus()) {
     using Function = cudaError_t(cudaDeviceProp*, int);
-    return next<Function>("cudaGetDeviceProperties")(properties, device);
+    const cudaError_t code = next<Function>("cudaGetDeviceProperties")(properties, device);
+    if (code == cudaSuccess) play_compute(*properties);
+    return code;
   }
   *properties = {};
   std::snprintf(properties->name, sizeof properties->name, "fake GPU %d", device);
   properties->totalGlobalMem = fake_bytes;
   properties->major = 9;
   properties->multiProcessorCount = 132;
+  play_compute(*properties);
   return cudaSuccess;
 }
 
@@ -127,6 +140,16 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id
   }
   while (failing != setting("OMPI_COMM_WORLD_RANK")) ::pause();
   return ncclSystemError;
+}
+
+ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* memory, size_t bytes, ncclWindow_t* window,
+                                    int flags) {
+  const char* text = std::getenv("WAN_FAKE_NO_WINDOW");  // NOLINT(concurrency-mt-unsafe): likewise
+  if (text != nullptr &&
+      (std::string_view(text) == "all" || setting("WAN_FAKE_NO_WINDOW") == setting("OMPI_COMM_WORLD_RANK"))) {
+    return ncclSystemError;
+  }
+  return next<decltype(ncclCommWindowRegister)>("ncclCommWindowRegister")(comm, memory, bytes, window, flags);
 }
 
 }  // extern "C"

@@ -78,6 +78,23 @@ class Played(RefusalCase):
     def test_peer_access_that_is_not_switched_off(self):
         self.refuse_played("cannot reach each other's memory", ranks=2, WAN_FAKE_GPUS=2, WAN_FAKE_NO_PEERS=1, NCCL_P2P_DISABLE=0)
 
+    def test_no_code_for_the_gpu(self):
+        for compute, version in ((100, "10.0"), (120, "12.0"), (103, "10.3")):
+            with self.subTest(compute=compute):
+                self.refuse_played(f"GPU 0 (fake GPU 0) has compute capability {version}", "this build has code for", "9.0a",
+                                   f"{compute}-real", "--device cpu", ranks=0, WAN_FAKE_GPUS=1, WAN_FAKE_COMPUTE=compute)
+
+    def test_no_code_for_the_gpu_of_automatic_choice(self):
+        self.refuse_played("compute capability 10.0", ranks=2, arguments=(), WAN_FAKE_GPUS=2, WAN_FAKE_COMPUTE=100)
+
+    def test_gpu_too_old(self):
+        self.refuse_played("compute capability 7.5", "8.0 or newer is needed", ranks=0, WAN_FAKE_GPUS=1, WAN_FAKE_COMPUTE=75)
+
+    def test_code_of_the_same_generation_does(self):
+        # Gets past the GPU, to a size that nothing fits.
+        self.refuse_played("no layout of 1 GPU fits", ranks=0, arguments=("--device", "cuda", "--size", HUGE), WAN_FAKE_GPUS=1,
+                           WAN_FAKE_COMPUTE=87)
+
     def test_driver_too_old(self):
         for arguments, fragment in ((("--device", "cuda"), "--device cuda: "), ((), "--device cpu")):
             for ranks in (0, 2):
@@ -168,6 +185,27 @@ class Real(RefusalCase):
                     made.append(self.hashes())
                 self.assertEqual(set(made[0]), {"one.mp4", "one.latent.safetensors"})
                 self.assertEqual(made[0], made[1])
+
+    def test_a_window_that_one_rank_cannot_register_ends_the_run(self):
+        # Inside NCCL the other one waits for it.
+        self.need_two()
+        began = time.monotonic()
+        result = self.run_on(self.good_manifest(), "--device", "cuda", "--cfg-size", "1", "--ulysses-size", "2", ranks=2, played=True,
+                             variables={"WAN_FAKE_NO_WINDOW": 1})
+        self.assertEqual(result.code, 1, result)
+        for fragment in ("rank 1 of 2 in group 'ulysses'", "ncclCommWindowRegister", "NCCL_P2P_DISABLE=1"):
+            self.assertIn(fragment, result.err)
+        self.assertLess(time.monotonic() - began, 60)
+
+    def test_windows_that_no_rank_can_register_are_done_without(self):
+        self.need_two()
+        result = self.run_on(self.good_manifest(), "--device", "cuda", "--cfg-size", "1", "--ulysses-size", "2", ranks=2, played=True,
+                             variables={"WAN_FAKE_NO_WINDOW": "all"})
+        self.assertEqual(result.code, DONE, result)
+
+    def test_no_code_for_the_gpu(self):
+        self.refuse("compute capability 12.0", "this build has code for", "120-real", ranks=0, played=True,
+                    variables={"WAN_FAKE_COMPUTE": 120})
 
     def test_no_layout_fits(self):
         self.refuse("no layout of 1 GPU fits", "more than the", "such GPUs would do", "--size", ranks=0,
