@@ -73,5 +73,5 @@ fi
   echo "lint: found something: ${failed[*]}" >&2
   exit 1
 }
-printf -v list '%s, ' "${done_with[@]}"
+printf -v list '%s, ' "${done_with[@]:-nothing to check}"
 echo "lint: clean: ${list%, }"
