@@ -8,8 +8,8 @@
 
 #include "comm/first_message.h"
 #include "core/check.h"
-#include "engine/checkpoint_match.h"
 #include "core/checksum.h"
+#include "engine/checkpoint_match.h"
 #include "engine/request_run.h"
 #include "engine/validate.h"
 #include "gpu/memory.h"
