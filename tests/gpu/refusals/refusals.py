@@ -189,6 +189,7 @@ class Real(RefusalCase):
     def test_a_window_that_one_rank_cannot_register_ends_the_run(self):
         # Inside NCCL the other one waits for it.
         self.need_two()
+        self.crash_words = tuple(word for word in self.crash_words if word != "MPI_ABORT")
         began = time.monotonic()
         result = self.run_on(self.good_manifest(), "--device", "cuda", "--cfg-size", "1", "--ulysses-size", "2", ranks=2, played=True,
                              variables={"WAN_FAKE_NO_WINDOW": 1})
