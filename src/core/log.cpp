@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <ctime>
 
@@ -15,13 +16,16 @@
 namespace wan {
 namespace {
 
-std::string local_time_now() {
-  const std::time_t now = std::time(nullptr);
+/// UTC, "2026-11-28T19:20:30.123Z": as in the records, and ranks of several machines can be put in order.
+std::string utc_time_now() {
+  const auto now = std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
   std::tm parts{};
-  localtime_r(&now, &parts);
+  gmtime_r(&seconds, &parts);
   std::array<char, 32> text{};
-  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%d %H:%M:%S", &parts);
-  return {text.data(), length};
+  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
+  return fmt::format("{}.{:03}Z", std::string_view(text.data(), length),
+                     now.time_since_epoch().count() % 1000);
 }
 
 }  // namespace
@@ -54,7 +58,7 @@ void Log::write(LogLevel needed, std::string_view prefix, std::string_view messa
   if (file_) {
     const std::string who = rank_ < 0 ? std::string() : fmt::format(" [rank {}]", rank_);
     // A disk that is full ends the run where a result cannot be written, not here.
-    write_console(file_.get(), fmt::format("{}{} {}{}\n", local_time_now(), who, prefix, message));
+    write_console(file_.get(), fmt::format("{}{} {}{}\n", utc_time_now(), who, prefix, message));
   }
 }
 

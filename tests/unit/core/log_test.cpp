@@ -5,6 +5,12 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
+#include <cstdlib>
+#include <ctime>
+#include <iomanip>
+#include <regex>
+#include <sstream>
 
 #include "core/console.h"
 #include "core/file.h"
@@ -55,6 +61,29 @@ TEST(Log, ModesFollowTheUmask) {
   struct stat status {};
   ASSERT_EQ(::stat((dir / "log").c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777U, 0664U);
+}
+
+TEST(Log, TellsTheTimeInUtc) {
+  const test::TempDir dir;
+  ::setenv("TZ", "Asia/Tokyo", 1);
+  ::tzset();
+  Log log(3, LogLevel::quiet, nullptr);
+  log.open_file(dir / "log");
+  const auto before = std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
+  log.info("a line");
+  ::unsetenv("TZ");
+  ::tzset();
+  const std::string text = read_text_file(dir / "log", 10'000);
+  EXPECT_TRUE(
+      std::regex_match(text, std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z \[rank 3\] a line\n)")))
+      << text;
+  std::tm parts{};
+  std::istringstream(text) >> std::get_time(&parts, "%Y-%m-%dT%H:%M:%S");
+  const int milliseconds = std::stoi(text.substr(20, 3));
+  const std::chrono::sys_time<std::chrono::milliseconds> told(std::chrono::seconds(::timegm(&parts)) +
+                                                              std::chrono::milliseconds(milliseconds));
+  EXPECT_LE(before, told);
+  EXPECT_LT(told - before, std::chrono::seconds(60));
 }
 
 TEST(Log, FollowsNoLinkAndWaitsForNoPipe) {
