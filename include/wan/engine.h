@@ -6,6 +6,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "wan/request.h"
 
@@ -101,6 +102,14 @@ struct Team {
   int leader = 0;  ///< which of them asks for the request: its rank 0 writes and reports
 };
 
+/// The end of a prompt that the text encoder does not see, as the prompt is longer than it takes.
+struct LostText {
+  std::string field;             ///< "prompt" or "negative_prompt"
+  std::int64_t tokens = 0;       ///< of the whole text
+  std::int64_t used_tokens = 0;  ///< of them seen
+  std::string first_words;       ///< that are lost
+};
+
 enum class RunEnd { finished, handed_over, stopped };
 
 /// What is known of a request that left the engine; meaningful on the leader, `end` on every rank.
@@ -115,6 +124,7 @@ struct RequestReport {
   std::string precision;                  ///< "fp32", "exact"
   std::map<std::string, double> phase_s;  ///< seconds by phase
   double median_step_s = 0;
+  std::vector<LostText> lost_texts;  ///< what was too long for the text encoder
 };
 
 /// Makes videos. One engine per group of ranks; every rank of the team calls run() with the same request.

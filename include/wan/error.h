@@ -28,8 +28,8 @@ class UsageError : public Error {
   using Error::Error;
 };
 
-/// One item cannot be made; the others go on. `stage` is one of text, image, encode, denoise, decode, write,
-/// manifest.
+/// One item cannot be made; the others go on. `stage` is one of text, negative_prompt, image, encode,
+/// denoise, decode, write, manifest.
 class ItemError : public Error {
  public:
   ItemError(std::string stage, const std::string& message) : Error(message), stage_(std::move(stage)) {}

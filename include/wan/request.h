@@ -60,7 +60,7 @@ struct Request {
   std::filesystem::path image;  ///< absolute or relative to the working directory; empty for t2v
   std::string prompt;
   std::string negative_prompt;
-  std::int64_t seed = 0;
+  std::uint64_t seed = 0;  ///< as torch's generators take it
   PixelSize size;
   int frame_num = 0;  ///< pixel frames, 4n+1
   int sample_steps = 0;

@@ -1,30 +1,61 @@
 #include "apps/agreement.h"
 
 #include <array>
+#include <filesystem>
 #include <optional>
 #include <span>
 
 #include "comm/first_message.h"
 #include "core/check.h"
+#include "core/printable.h"
 
 namespace wan::apps {
 
+namespace {
+
+/// A message may have lines; what else is in it may come from a file or a path.
+std::string printable_lines(std::string_view text) {
+  std::string shown;
+  while (true) {
+    const std::size_t end = text.find('\n');
+    shown += printable(text.substr(0, end), std::string_view::npos);
+    if (end == std::string_view::npos) return shown;
+    shown += '\n';
+    text.remove_prefix(end + 1);
+  }
+}
+
+bool is_wrong_path(const std::error_code& code) {
+  for (const std::errc wrong :
+       {std::errc::filename_too_long, std::errc::permission_denied, std::errc::not_a_directory,
+        std::errc::too_many_symbolic_link_levels, std::errc::no_such_file_or_directory}) {
+    if (code == wrong) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 void agree(comm::Communicator& world, const std::function<void()>& work) {
   std::optional<std::string> own;  // exit code as one character, then the message
-  const auto keep = [&own](ExitCode code, const std::exception& error) {
-    own = std::string(1, static_cast<char>(code)) + error.what();
+  const auto keep = [&own](ExitCode code, const std::string& message) {
+    own = std::string(1, static_cast<char>(code)) + message;
   };
   try {
     work();
   } catch (const UsageError& error) {
-    keep(ExitCode::usage, error);
+    keep(ExitCode::usage, error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    // Its own text is for programmers.
+    keep(is_wrong_path(error.code()) ? ExitCode::usage : ExitCode::failure,
+         fmt::format("cannot use {}: {}", printable(error.path1().string(), 200), error.code().message()));
   } catch (const std::exception& error) {
-    keep(ExitCode::failure, error);
+    keep(ExitCode::failure, error.what());
   }
   const auto said = comm::first_message(world, own);
   if (!said) return;
   const std::string where = said->rank == 0 ? "" : fmt::format(" (rank {})", said->rank);
-  throw AgreedError(said->text.substr(1) + where, static_cast<ExitCode>(said->text.front()));
+  throw AgreedError(printable_lines(said->text.substr(1)) + where, static_cast<ExitCode>(said->text.front()));
 }
 
 std::string on_rank_0(comm::Communicator& world, const std::function<std::string()>& work) {

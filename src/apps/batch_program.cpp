@@ -8,6 +8,7 @@
 
 #include "apps/agreement.h"
 #include "apps/dry_run.h"
+#include "apps/input_notes.h"
 #include "apps/options.h"
 #include "apps/plan_report.h"
 #include "apps/run_communicators.h"
@@ -347,9 +348,10 @@ ExitCode BatchProgram::run_batch() {
     log_->warn("{} of {} rows {} too large for these GPUs and will fail; --plan shows by how much",
                oversized_rows_, input_.rows.size(), oversized_rows_ == 1 ? "is" : "are");
   }
-  if (is_rank_0()) warn_of_mojibake(input_, *log_);
+  if (is_rank_0()) warn_of_input(input_, *log_);
   warn_of_checkpoint();
   load_engine();
+  if (is_rank_0()) warn_of_lost_texts(input_, engine_->tokenizer(), *log_);
   // Only now: a checkpoint that cannot be used leaves no output folder behind.
   const batch::RunContext context = make_context();
   engine_->look_ahead({.upcoming = upcoming_requests(input_.rows, context, input_.checkpoint.task),

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
+#include "apps/input_notes.h"
 #include "batch/text.h"
 #include "core/check.h"
 #include "core/console.h"
 #include "engine/checkpoint_match.h"
 #include "engine/validate.h"
-#include "text/clean.h"
 #include "text/tokenizer.h"
 
 namespace wan::apps {
@@ -33,6 +33,8 @@ std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConf
                         const std::string& layout, Log& log) {
   const text::Tokenizer tokenizer(input.checkpoint.tokenizer);  // a run reads it when it loads the checkpoint
   engine::require_tokenizer_fits(input.checkpoint.tokenizer, tokenizer, encoder);
+  warn_of_input(input, log);
+  warn_of_lost_texts(input, tokenizer, log);
   std::int64_t bad = 0;
   for (const batch::ManifestRow& row : input.rows) {
     std::string error = row.error.value_or("");
@@ -44,7 +46,7 @@ std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConf
         }
       }
     } catch (const ItemError& problem) {
-      error = problem.what();
+      error = batch::with_place(problem, row, input.manifest_name).what();
     }
     if (error.empty()) continue;
     ++bad;
@@ -53,15 +55,6 @@ std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConf
   print_result(fmt::format("{} items checked, {} would fail; layout {}; nothing was written\n",
                            input.rows.size(), bad, layout));
   return bad;
-}
-
-void warn_of_mojibake(const RunInput& input, Log& log) {
-  constexpr std::size_t shown_bytes = 80;
-  for (const batch::ManifestRow& row : input.rows) {
-    if (row.error || !text::looks_like_mojibake(row.prompt)) continue;
-    log.warn("{}: the prompt looks as if UTF-8 had been read as another encoding; it is used as it is: {}",
-             row.id, row.prompt.substr(0, shown_bytes));
-  }
 }
 
 void check_space_and_lacks(const batch::OutputProbe& probe, const RunInput& input, const Options& options,

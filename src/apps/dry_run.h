@@ -16,9 +16,6 @@ namespace wan::apps {
 std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConfig& encoder,
                         const std::string& layout, Log& log);
 
-/// Warns of prompts with damaged encodings: the official program repairs them and this one does not.
-void warn_of_mojibake(const RunInput& input, Log& log);
-
 /// Warns of what the output folder's file system lacks, and of space that may not do. Throws UsageError if
 /// there is less than the largest item takes, which is estimated (16 bytes of state for every latent value,
 /// a tenth of a byte of video for every pixel).

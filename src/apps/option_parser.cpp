@@ -5,8 +5,10 @@
 #include <optional>
 #include <sstream>
 
+#include "apps/config_file.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/printable.h"
 
 namespace wan::apps {
 namespace {
@@ -159,7 +161,14 @@ GivenOptions OptionParser::parse_command_line(std::span<const std::string> argum
   constexpr int style = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent |
                         po::command_line_style::long_allow_next;
   GivenOptions given;
-  std::optional<std::string> bare;
+  std::optional<std::string> bare;  // also as the value of its option
+  const auto add_bare = [&](const std::string& text) {
+    if (bare) {
+      fail<UsageError>("two {}s are given: '{}' and '{}'; give one, and run the program again for the other",
+                       positional_, printable(*bare), printable(text));
+    }
+    bare = text;
+  };
   try {
     const auto parsed = po::command_line_parser(canonical_arguments(arguments))
                             .options(options)
@@ -169,10 +178,11 @@ GivenOptions OptionParser::parse_command_line(std::span<const std::string> argum
     for (const auto& option : parsed.options) {
       const std::string text = option.value.empty() ? "on" : option.value.front();
       if (option.position_key >= 0) {
-        if (bare) fail<UsageError>("two {}s are given: '{}' and '{}'", positional_, *bare, text);
-        bare = text;
+        // Boost makes one option of bare arguments that follow each other.
+        for (const std::string& value : option.value) add_bare(value);
         given.insert_or_assign(std::string(positional_), Given{text, fmt::format("the {}", positional_)});
       } else {
+        if (option.string_key == positional_) add_bare(text);
         given.insert_or_assign(option.string_key, Given{text, "option --" + option.string_key});
       }
     }
@@ -195,22 +205,15 @@ void OptionParser::add_config_file(const std::filesystem::path& path, const std:
   } catch (const Error& error) {
     fail<UsageError>("{}: {}", where, error.what());
   }
-  std::istringstream stream(text);
   GivenOptions in_file;
-  try {
-    const auto parsed = po::parse_config_file(stream, boost_options(table_), true);
-    for (const auto& option : parsed.options) {
-      std::string name = option.string_key;
-      std::ranges::replace(name, '_', '-');
-      const std::string in_path = fmt::format(" in {}", path.string());
-      if (find_entry(name) == nullptr) fail_unknown(option.string_key, name, in_path, "");
-      if (name == "config") fail<UsageError>("option config{}: a file cannot name another one", in_path);
-      const std::string value = option.value.empty() ? "" : option.value.front();
-      if (!in_file.emplace(name, Given{value, fmt::format("option {}{}", name, in_path)}).second)
-        fail<UsageError>("option {}{} is given twice", name, in_path);
-    }
-  } catch (const po::error& error) {
-    fail<UsageError>("{}: {}; write NAME = VALUE, one a line", path.string(), error.what());
+  for (const ConfigValue& option : read_config_text(text, path)) {
+    std::string name = option.name;
+    std::ranges::replace(name, '_', '-');
+    const std::string in_path = fmt::format(" in {}", path.string());
+    if (find_entry(name) == nullptr) fail_unknown(option.name, name, in_path, "");
+    if (name == "config") fail<UsageError>("option config{}: a file cannot name another one", in_path);
+    if (!in_file.emplace(name, Given{option.value, fmt::format("option {}{}", name, in_path), true}).second)
+      fail<UsageError>("option {}{} is given twice", name, in_path);
   }
   given.merge(in_file);
 }
@@ -237,7 +240,9 @@ Options OptionParser::apply(const GivenOptions& given) const {
     try {
       entry->apply(options, value.text);
     } catch (const ValueError& error) {
-      fail<UsageError>("{}: {}", value.where, error.what());
+      const bool has_comment = value.is_in_file && value.text.find('#') != std::string::npos;
+      fail<UsageError>("{}: {}{}", value.where, error.what(),
+                       has_comment ? "; a # starts a comment at the start of a line only" : "");
     }
   }
   return options;

@@ -15,6 +15,7 @@ namespace wan::apps {
 struct Given {
   std::string text;
   std::string where;
+  bool is_in_file = false;
 };
 using GivenOptions = std::map<std::string, Given, std::less<>>;
 

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
+#include <cctype>
 #include <string>
 #include <utility>
 
 #include "core/check.h"
+#include "core/printable.h"
 
 namespace wan::apps {
 namespace {
@@ -63,15 +64,22 @@ kernels::AttentionBackend parse_attention(std::string_view text) {
   }
 }
 
-std::filesystem::path parse_path(std::string_view text) {
-  if (text.empty()) fail<ValueError>("the path is empty");
-  return {text};
+/// A text for the model.
+std::string parse_text(std::string_view text) {
+  if (const auto bad = first_invalid_utf8(text)) {
+    fail<ValueError>("the text is not UTF-8: byte {:#04x} at byte {}; use a terminal or an editor in UTF-8",
+                     static_cast<unsigned char>(text[*bad]), *bad + 1);
+  }
+  return std::string(text);
 }
 
 std::filesystem::path parse_video_path(std::string_view text) {
   std::filesystem::path path = parse_path(text);
-  if (path.extension() != ".mp4") fail<ValueError>("'{}' does not end in .mp4", text);
-  return path;
+  std::string extension = path.extension().string();
+  std::ranges::transform(extension, extension.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (extension != ".mp4") fail<ValueError>("'{}' does not end in .mp4", printable(text));
+  return path.replace_extension(".mp4");
 }
 
 std::string parse_task(std::string_view text) {
@@ -130,7 +138,8 @@ constexpr OptionEntry table[] = {
      "i2v-A14B or t2v-A14B; refused when the checkpoint is another; with --plan it needs no checkpoint",
      [](Options& o, std::string_view text) { o.task = parse_task(text); }},
     {input, "manifest", Takes::value, "FILE",
-     "CSV or JSON lines with columns image and prompt; the same as the bare argument",
+     "CSV, JSON lines or a JSON list with columns image and prompt; - is standard input; the same as the "
+     "bare argument",
      [](Options& o, std::string_view text) { o.manifest = parse_path(text); }},
     {input, "shard", Takes::value, "I/N",
      "only the manifest's rows whose 0-based number leaves I when divided by N; seeds and ids stay those of "
@@ -139,12 +148,12 @@ constexpr OptionEntry table[] = {
     {input, "image", Takes::value, "FILE", "one request without a manifest: its image",
      [](Options& o, std::string_view text) { o.image = parse_path(text); }},
     {input, "prompt", Takes::value, "TEXT", "one request without a manifest: its prompt",
-     [](Options& o, std::string_view text) { o.prompt = std::string(text); }},
+     [](Options& o, std::string_view text) { o.prompt = parse_text(text); }},
     {input, "config", Takes::value, "FILE",
-     "options as NAME = VALUE lines, # starts a comment; the command line wins"},
+     "options as NAME = VALUE lines, # at the start of a line starts a comment; the command line wins"},
 
     {sampling, "size", Takes::value, "W*H",
-     "pixels (default: 1280*720); for i2v an area, whose aspect follows the image",
+     "pixels, or 480p or 720p (default: 1280*720); for i2v an area, whose aspect follows the image",
      [](Options& o, std::string_view text) { o.request.size = parse_size(text); }},
     {sampling, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81)",
      [](Options& o, std::string_view text) { o.request.frame_num = parse_frame_num(text); }},
@@ -152,8 +161,8 @@ constexpr OptionEntry table[] = {
      [](Options& o, std::string_view text) { o.request.sample_steps = parse_sample_steps(text); }},
     {sampling, "sample-shift", Takes::value, "S", "shift of the noise schedule (default: i2v 5, t2v 12)",
      [](Options& o, std::string_view text) { o.request.sample_shift = parse_sample_shift(text); }},
-    {sampling, "sample-guide-scale", Takes::value, "LOW[,HIGH]",
-     "guidance of the low-noise and the high-noise expert, 1 for none (default: i2v 3.5, t2v 3,4)",
+    {sampling, "sample-guide-scale", Takes::value, "LOW[:HIGH]",
+     "guidance of the low-noise and the high-noise expert, 1 for none (default: i2v 3.5, t2v 3:4)",
      [](Options& o, std::string_view text) { o.request.guide_scale = parse_guide_scale(text); }},
     {sampling, "boundary", Takes::value, "R",
      "share of the timesteps below which the low-noise expert works (default: i2v 0.9, t2v 0.875)",
@@ -164,7 +173,7 @@ constexpr OptionEntry table[] = {
      "a row without a seed takes N + its 0-based number; -1 draws N (default: -1)",
      [](Options& o, std::string_view text) { o.request.seed = parse_seed(text); }},
     {sampling, "negative-prompt", Takes::value, "TEXT", "what to stay away from (default: the official text)",
-     [](Options& o, std::string_view text) { o.request.negative_prompt = std::string(text); }},
+     [](Options& o, std::string_view text) { o.request.negative_prompt = parse_text(text); }},
     {sampling, "noise-device", Takes::value, "NAME",
      "cpu: the same video everywhere; cuda: the noise generate.py draws on the same GPU (default: cpu)",
      [](Options& o, std::string_view text) { o.noise_device = parse_word(text, noise_device_words); }},

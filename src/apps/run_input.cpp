@@ -1,14 +1,19 @@
 #include "apps/run_input.h"
 
+#include <unordered_map>
+
 #include "apps/agreement.h"
 #include "batch/item_id.h"
 #include "checkpoint/folder_notes.h"
 #include "core/check.h"
+#include "core/printable.h"
 #include "engine/validate.h"
+#include "text/clean.h"
 
 namespace wan::apps {
 namespace {
 
+constexpr std::size_t longest_shown_path = 200;  // in a message, in bytes
 constexpr std::uintmax_t largest_model_on_cpu_bytes = 2'000'000'000;
 
 void check_task(const Options& options, const checkpoint::CheckpointFolder& folder) {
@@ -33,8 +38,13 @@ batch::ManifestRow single_row(const Options& options, TaskKind kind) {
   if (kind == TaskKind::i2v) {
     if (!options.image) fail<UsageError>("--image: the checkpoint makes videos from images; name one");
     row.image = *options.image;
-    if (!std::filesystem::exists(row.image))
-      fail<UsageError>("--image {}: there is no such file", row.image.string());
+    std::error_code error;
+    const auto type = std::filesystem::status(row.image, error).type();
+    if (type == std::filesystem::file_type::not_found || type == std::filesystem::file_type::none) {
+      const bool is_absent = type == std::filesystem::file_type::not_found;
+      fail<UsageError>("--image {}: {}", printable(row.image.string(), longest_shown_path),
+                       is_absent ? "there is no such file" : error.message());
+    }
   } else if (options.image) {
     fail<UsageError>("--image: the checkpoint makes videos from text alone (t2v-A14B); leave it out");
   }
@@ -44,9 +54,23 @@ batch::ManifestRow single_row(const Options& options, TaskKind kind) {
   try {
     batch::check_id(row.id);
   } catch (const ValueError& error) {
-    fail<UsageError>("--save-file {}: {}", options.save_file->string(), error.what());
+    fail<UsageError>("--save-file {}: {}", printable(options.save_file->string(), longest_shown_path),
+                     error.what());
   }
   return row;
+}
+
+/// A negative prompt of which cleaning leaves nothing means the default, as in generate.py.
+void drop_empty_negative_prompts(RunInput& input) {
+  std::unordered_map<std::string, bool> known;  // most rows have the same one
+  const auto drop = [&](std::optional<std::string>& text) {
+    if (!text || text->size() > text::longest_prompt_bytes) return;
+    const auto [found, is_new] = known.try_emplace(*text, false);
+    if (is_new) found->second = text::clean_prompt(*text).empty();
+    if (found->second) text.reset();
+  };
+  drop(input.overrides.negative_prompt);
+  for (batch::ManifestRow& row : input.rows) drop(row.overrides.negative_prompt);
 }
 
 }  // namespace
@@ -65,7 +89,7 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   const TaskKind kind = input.checkpoint.task.kind;
   if (options.manifest) {
     const std::string text = on_rank_0(world, [&] { return batch::read_manifest(*options.manifest); });
-    agree(world, [&] { input.rows = batch::parse_manifest(text, *options.manifest, kind); });
+    agree(world, [&] { input.rows = batch::parse_manifest(text, *options.manifest, kind, &input.notes); });
     input.whole_rows = std::ssize(input.rows);
     if (options.shard) batch::keep_shard(input.rows, *options.shard);
     input.manifest_name = options.manifest->string();
@@ -78,11 +102,11 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   }
   input.overrides = options.request;
   input.overrides.seed.reset();
+  agree(world, [&] { drop_empty_negative_prompts(input); });
   const std::string base_seed = on_rank_0(world, [&] {
-    const std::int64_t asked = options.request.seed.value_or(-1);
-    return std::to_string(asked >= 0 ? asked : batch::draw_base_seed());
+    return std::to_string(options.request.seed ? *options.request.seed : batch::draw_base_seed());
   });
-  input.settings = {.base_seed = std::stoll(base_seed),
+  input.settings = {.base_seed = std::stoull(base_seed),
                     .noise_device = options.noise_device,
                     .fps = options.fps.value_or(input.checkpoint.task.defaults.fps),
                     .codec = options.codec,

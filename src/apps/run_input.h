@@ -17,7 +17,8 @@ struct RunInput {
   std::int64_t whole_rows = 0;              ///< of all shards
   RequestOverrides overrides;               ///< the command line's, without the seed
   batch::RunSettings settings;
-  std::string manifest_name;  ///< for records; empty for a single request
+  std::vector<std::string> notes;  ///< on the manifest, for its author
+  std::string manifest_name;       ///< for records; empty for a single request
 };
 
 /// Reads checkpoint folder (a plan may do without) and manifest (on rank 0; the text is broadcast). `on_gpu`:

@@ -17,16 +17,24 @@ struct Position {
   std::int64_t column = 1;
 };
 
+/// What is wrong with a row, and where.
+struct Problem {
+  Position position;
+  std::string message;
+};
+
 struct CsvField {
   std::string text;
   Position position;  ///< where the field begins
+  bool is_quoted = false;
 };
 
 struct CsvRecord {
   Position position;
-  std::vector<CsvField> fields;         ///< at most the reader's `max_fields`
-  std::size_t field_count = 0;          ///< how many there are in the file
-  std::optional<Position> stray_quote;  ///< a quote inside a field that does not begin with one
+  std::vector<CsvField> fields;     ///< at most the reader's `max_fields`
+  std::size_t field_count = 0;      ///< how many there are in the file
+  std::optional<CsvField> surplus;  ///< the first field beyond `max_fields` that is not blank
+  std::optional<Problem> problem;   ///< of the quoting; the fields before it are right
 };
 
 /// The quoting is broken in a way that leaves open where records end.
@@ -39,15 +47,21 @@ class CsvError : public ValueError {
   Position position_;
 };
 
-/// Reads RFC 4180 records: comma, double quotes doubled inside quoted fields, line breaks inside quoted
-/// fields; LF, CRLF or CR end a record. Empty lines are skipped. Works on bytes: UTF-8 is the caller's to
-/// check. Memory stays bounded by the text and `max_fields` per record.
+/// Reads RFC 4180 records: a delimiter, double quotes doubled inside quoted fields, line breaks inside quoted
+/// fields; LF, CRLF or CR end a record. Blanks around a quoted field are dropped, those around another one
+/// stay. Empty lines are skipped. A record with broken quoting has a problem, and the next one begins on the
+/// next line. Works on bytes: UTF-8 is the caller's to check. Memory stays bounded by the text and
+/// `max_fields` per record.
 class CsvReader {
  public:
-  /// `text` must outlive the reader and begin after any byte order mark.
-  CsvReader(std::string_view text, std::size_t max_fields) : text_(text), max_fields_(max_fields) {}
+  /// `text` must outlive the reader and begin after any byte order mark, on line `first_line` of the file.
+  CsvReader(std::string_view text, std::size_t max_fields, char delimiter = ',', std::int64_t first_line = 1)
+      : text_(text),
+        max_fields_(max_fields),
+        delimiter_(delimiter),
+        position_({.line = first_line, .column = 1}) {}
 
-  /// The next record; nothing at the end. Throws CsvError.
+  /// The next record; nothing at the end. Throws CsvError for a quote that is never closed.
   std::optional<CsvRecord> next();
 
   void set_max_fields(std::size_t max_fields) { max_fields_ = max_fields; }
@@ -56,14 +70,22 @@ class CsvReader {
   bool at_end() const { return at_ == text_.size(); }
   char peek() const { return text_[at_]; }
   bool at_line_break() const { return !at_end() && (peek() == '\n' || peek() == '\r'); }
+  bool at_field_end() const { return at_end() || peek() == delimiter_ || at_line_break(); }
+  bool is_blank(char c) const { return (c == ' ' || c == '\t') && c != delimiter_; }
   char take();
   void take_line_break();
+  void take_blanks();
+  bool begins_with_quote() const;
   CsvField read_field(CsvRecord& record);
-  void read_quoted(std::string& text);
+  void read_quoted(CsvRecord& record, CsvField& field);
+  bool has_backslash_quote() const;
+  void give_up(CsvRecord& record, Problem problem);
 
   std::string_view text_;
   std::size_t max_fields_;
+  char delimiter_;
   std::size_t at_ = 0;
+  std::size_t record_begin_ = 0;
   Position position_;
 };
 

@@ -51,7 +51,7 @@ std::string_view to_string(ItemStatus status);
 struct ItemState {
   ItemStatus status = ItemStatus::open;
   std::optional<StoredRecord> record;     ///< the sidecar of a done item, the failure record of a failed one
-  std::optional<std::int64_t> kept_seed;  ///< an automatic seed that an earlier attempt drew
+  std::optional<std::uint64_t> kept_seed;  ///< an automatic seed that an earlier attempt drew
 };
 
 /// What a good row asks for now; reads the image for its checksum.

@@ -99,7 +99,7 @@ std::optional<StoredState> ItemStates::find(std::string_view id, const Parameter
         .answers_request = answers(parameters, wanted),
         .file = {.bytes = fields.at("state").at("bytes"), .sha256 = fields.at("state").at("sha256")},
         .path = folder_ / name};
-    if (parameters.at("seed_is_automatic").get<bool>()) state.automatic_seed = parameters.at("seed");
+    if (parameters.at("seed_is_automatic").get<bool>()) state.automatic_seed = parameters.at("seed").get<std::uint64_t>();
     if (state.steps_done < 1 || !matches(state.path, state.file, by_content)) return std::nullopt;
     return state;
   } catch (const json::exception&) {

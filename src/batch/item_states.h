@@ -24,7 +24,7 @@ struct StoredState {
   double gpu_seconds = 0;                      ///< likewise
   double energy_j = 0;                         ///< of its GPUs, likewise; NaN if unknown
   std::vector<int> resumed_at;                 ///< steps at which earlier runs took the item up
-  std::optional<std::int64_t> automatic_seed;  ///< the seed, if it was not given by the user
+  std::optional<std::uint64_t> automatic_seed;  ///< the seed, if it was not given by the user
   std::string run;                             ///< that saved it
   bool answers_request = false;
   OutputFile file;

@@ -14,15 +14,6 @@ namespace {
 constexpr std::chrono::milliseconds idle_nap{5};
 constexpr std::chrono::milliseconds turn{50};  // in which a group looks for an item and claims it
 
-/// What the engine found wrong with a value of a row, with the value's place in the manifest.
-ItemError with_place(const ItemInHand& item, const ItemError& error, const RunContext& context) {
-  if (item.row.error || (error.stage() != "image" && error.stage() != "text")) return error;
-  const auto& place = error.stage() == "image" ? item.row.image_place : item.row.prompt_place;
-  if (!place) return error;
-  return {error.stage(), fmt::format("{}:{}:{}: {}", printable(context.origin.manifest), place->line,
-                                     place->column, error.what())};
-}
-
 }  // namespace
 
 Leader::Leader(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
@@ -133,7 +124,7 @@ void Leader::make(ItemInHand& item) {
     record_failure(item, error);
   } catch (const ItemError& error) {
     clear_away(item);
-    record_failure(item, with_place(item, error, context_));
+    record_failure(item, with_place(error, item.row, context_.origin.manifest));
     // What went wrong in the steps would go wrong again; what came after them can be tried again from there.
     if (error.stage() == "denoise" && item.claim.is_held()) states_.remove(item.row.id);
   } catch (...) {

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <array>
+#include <limits>
 
 #include "batch/manifest.h"
 #include "batch/manifest_format.h"
@@ -8,80 +10,173 @@
 namespace wan::batch {
 namespace {
 
-using Header = std::vector<std::string_view>;  ///< column names, in the file's order
+constexpr std::size_t most_columns = 20'000;  // a spreadsheet has at most 16,384
+
+/// What stands between the values, and where the header line is.
+struct CsvLayout {
+  char delimiter = ',';
+  std::string_view text;  ///< from the header line on
+  std::int64_t first_line = 1;
+};
+
+struct Header {
+  std::vector<std::string_view>
+      columns;  ///< in the file's order up to the last one with a name; "": without one
+  std::size_t named = 0;
+  std::size_t first_named = 0;
+  std::size_t without_name = 0;  ///< all of them, also behind the last named one
+};
+
+/// pandas writes its index under no name, and names it so when it reads that back.
+bool has_no_name(std::string_view name) { return trim(name).empty() || name.starts_with("Unnamed:"); }
+
+/// The line "sep=;" with which spreadsheets name the delimiter; nothing if there is none.
+std::optional<char> declared_delimiter(std::string_view line) {
+  if (line.size() > 2 && line.front() == '"' && line.back() == '"') line = line.substr(1, line.size() - 2);
+  constexpr std::string_view key = "sep=";
+  if (line.size() != key.size() + 1) return std::nullopt;
+  const std::string_view name = line.substr(0, key.size());
+  if (name != key && name != "SEP=" && name != "Sep=") return std::nullopt;
+  return line.back();
+}
+
+/// How many columns of the header line have names that are known, if values are divided so.
+std::size_t known_names(std::string_view text, char delimiter) {
+  const std::string_view line = text.substr(0, text.find_first_of("\r\n"));
+  try {
+    const auto record = CsvReader(line, most_columns, delimiter).next();
+    if (!record) return 0;
+    return static_cast<std::size_t>(std::ranges::count_if(
+        record->fields, [](const CsvField& field) { return find_column(field.text).has_value(); }));
+  } catch (const CsvError&) {
+    return 0;
+  }
+}
+
+CsvLayout find_layout(std::string_view text) {
+  CsvLayout layout{.text = text};
+  const std::size_t end = std::min(text.find_first_of("\r\n"), text.size());
+  if (const auto declared = declared_delimiter(text.substr(0, end))) {
+    layout.delimiter = *declared;
+    const bool is_pair = end + 1 < text.size() && text[end] == '\r' && text[end + 1] == '\n';
+    layout.text = text.substr(std::min(end + (is_pair ? 2 : 1), text.size()));
+    layout.first_line = 2;
+    return layout;
+  }
+  const std::string_view from_header = text.substr(std::min(text.find_first_not_of("\r\n"), text.size()));
+  std::size_t most = known_names(from_header, layout.delimiter);
+  for (const char delimiter : {';', '\t', '|'}) {
+    const std::size_t names = known_names(from_header, delimiter);
+    if (names <= most) continue;
+    most = names;
+    layout.delimiter = delimiter;
+  }
+  return layout;
+}
+
+/// Marks a column as there, once.
+void add_column(Header& header, const CsvField& field) {
+  if (has_no_name(field.text)) {
+    ++header.without_name;
+    header.columns.emplace_back();
+    return;
+  }
+  const std::string_view column = known_column(trim(field.text), field.position);
+  if (std::ranges::find(header.columns, column) != header.columns.end()) {
+    throw ManifestError(field.position, fmt::format("column '{}' is there twice", column));
+  }
+  if (header.named++ == 0) header.first_named = header.columns.size();
+  header.columns.push_back(column);
+}
 
 Header read_header(CsvReader& reader, const std::vector<std::string_view>& required) {
   const auto record = reader.next();
   if (!record)
     throw ManifestError({}, "the manifest is empty; its first line names the columns: image,prompt");
-  if (record->stray_quote)
-    throw ManifestError(*record->stray_quote, "a quote in the middle of a column name");
+  if (record->problem) throw ManifestError(record->problem->position, record->problem->message);
   Header header;
-  for (const CsvField& field : record->fields) {
-    const std::string_view column = known_column(trim(field.text), field.position);
-    if (std::ranges::find(header, column) != header.end()) {
-      throw ManifestError(field.position, fmt::format("column '{}' is there twice", column));
-    }
-    header.push_back(column);
-  }
+  for (const CsvField& field : record->fields) add_column(header, field);
+  while (!header.columns.empty() && header.columns.back().empty()) header.columns.pop_back();
   for (const std::string_view column : required) {
-    if (std::ranges::find(header, column) == header.end()) {
-      throw ManifestError(record->position,
-                          fmt::format("column '{}' is missing; the first line names {}", column,
-                                      printable(fmt::format("{}", fmt::join(header, ",")))));
-    }
+    if (std::ranges::find(header.columns, column) != header.columns.end()) continue;
+    std::vector<std::string_view> names = header.columns;
+    std::erase(names, std::string_view());
+    throw ManifestError(record->position,
+                        names.empty()
+                            ? "the first line names no column; it begins with, for example: image,prompt"
+                            : fmt::format("column '{}' is missing; the first line names {}", column,
+                                          printable(fmt::format("{}", fmt::join(names, ",")))));
   }
   return header;
 }
 
-RawRow to_raw_row(CsvRecord&& record, const Header& header) {
-  RawRow row{.position = record.position, .cells = {}, .problem = {}};
+/// Whether a column without a name may hold this: nothing, or a running number in front of all others.
+bool may_be_ignored(std::string_view text, std::size_t index, const Header& header) {
+  if (trim(text).empty()) return true;
+  if (index > header.first_named) return false;
+  try {
+    parse_integer(trim(text), 0, std::numeric_limits<std::int64_t>::max());
+    return true;
+  } catch (const ValueError&) {
+    return false;
+  }
+}
+
+std::string too_many(const CsvRecord& record, const Header& header, char delimiter) {
+  const char* name = delimiter == ',' ? "commas" : delimiter == ';' ? "semicolons" : "delimiters";
+  return fmt::format("{} values where the first line names {} columns; put a value with {} in quotes",
+                     record.field_count, header.named, name);
+}
+
+RawRow to_raw_row(CsvRecord&& record, const Header& header, char delimiter) {
+  RawRow row{.position = record.position, .cells = {}, .problem = std::move(record.problem)};
+  bool is_blank = true;
+  std::optional<Problem> unnamed;
   for (std::size_t i = 0; i < record.fields.size(); ++i) {
     CsvField& field = record.fields[i];
-    if (field.text.empty()) continue;
-    row.cells.emplace(header[i], Cell{.text = std::move(field.text), .position = field.position});
+    if (header.columns[i].empty()) {
+      if (unnamed || may_be_ignored(field.text, i, header)) continue;
+      unnamed = Problem{
+          .position = field.position,
+          .message = fmt::format("column {} has no name in the first line and holds '{}'; name it, or "
+                                 "put a value with delimiters in quotes",
+                                 i + 1, printable(field.text, 80))};
+    } else if (!field.text.empty()) {
+      is_blank = is_blank && trim(field.text).empty();
+      row.cells.emplace(header.columns[i], Cell{.text = std::move(field.text),
+                                                .position = field.position,
+                                                .may_be_trimmed = !field.is_quoted});
+    }
   }
-  if (record.stray_quote) {
-    row.problem = Problem{.position = *record.stray_quote,
-                          .message =
-                              "a quote in the middle of a field; put the whole field in quotes, with no "
-                              "space before the first, and write inner quotes twice (\"\")"};
-  } else if (record.field_count != header.size()) {
-    row.problem =
-        Problem{.position = record.position,
-                .message = fmt::format(
-                    "{} values where the first line names {} columns{}", record.field_count, header.size(),
-                    record.field_count > header.size() ? "; put a value with commas in quotes" : "")};
+  if (row.problem) return row;
+  if (record.surplus) {
+    row.problem = Problem{.position = record.position, .message = too_many(record, header, delimiter)};
+  } else if (unnamed) {
+    row.problem = std::move(unnamed);
+  } else if (record.field_count < header.columns.size() && !is_blank) {
+    row.problem = Problem{.position = record.position,
+                          .message = fmt::format("{} values where the first line names {} columns",
+                                                 record.field_count, header.named)};
   }
   return row;
 }
 
 }  // namespace
 
-std::string_view known_column(std::string_view name, Position position) {
-  const auto found = std::ranges::find(manifest_columns, name);
-  if (found != manifest_columns.end()) return *found;
-  const auto nearest = nearest_name(name, manifest_columns);
-  throw ManifestError(
-      position, nearest
-                    ? fmt::format("unknown column '{}'; did you mean '{}'?", printable(name, 80), *nearest)
-                    : fmt::format("unknown column '{}'; there are {}", printable(name, 80),
-                                  fmt::join(manifest_columns, ", ")));
-}
-
-std::vector<RawRow> read_csv_rows(std::string_view text, const std::vector<std::string_view>& required) try {
-  CsvReader reader(text, manifest_columns.size() + 1);  // one more shows that a header has too many
+RawManifest read_csv_rows(std::string_view text, const std::vector<std::string_view>& required) try {
+  const CsvLayout layout = find_layout(text);
+  CsvReader reader(layout.text, most_columns, layout.delimiter, layout.first_line);
   const Header header = read_header(reader, required);
-  reader.set_max_fields(header.size());
-  std::vector<RawRow> rows;
-  while (auto record = reader.next()) {
-    if (std::ssize(rows) == max_manifest_rows) {
-      throw ManifestError(record->position,
-                          fmt::format("more than {} rows; split the manifest", max_manifest_rows));
-    }
-    rows.push_back(to_raw_row(std::move(*record), header));
+  reader.set_max_fields(header.columns.size());
+  RawManifest manifest;
+  if (header.without_name > 0) {
+    manifest.notes.push_back(fmt::format("{} column{} without a name {} ignored", header.without_name,
+                                         header.without_name == 1 ? "" : "s",
+                                         header.without_name == 1 ? "is" : "are"));
   }
-  return rows;
+  while (auto record = reader.next())
+    add_row(to_raw_row(std::move(*record), header, layout.delimiter), manifest);
+  return manifest;
 } catch (const CsvError& error) {
   throw ManifestError(error.position(), error.what());
 }

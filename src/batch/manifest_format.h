@@ -22,12 +22,7 @@ inline constexpr std::array<std::string_view, 12> manifest_columns{
 struct Cell {
   std::string text;
   Position position;
-};
-
-/// What is wrong with a row, and where.
-struct Problem {
-  Position position;
-  std::string message;
+  bool may_be_trimmed = false;  ///< written without quotes: blanks around it may be there for the eye only
 };
 
 /// A row before its values are looked at.
@@ -35,6 +30,12 @@ struct RawRow {
   Position position;
   std::map<std::string_view, Cell> cells;  ///< by column, keys from manifest_columns; only those given
   std::optional<Problem> problem;          ///< the row's form is wrong already
+};
+
+/// All rows of a manifest, and what its author should know though nothing is wrong.
+struct RawManifest {
+  std::vector<RawRow> rows;
+  std::vector<std::string> notes;
 };
 
 /// Concerns the manifest as a whole.
@@ -47,11 +48,19 @@ class ManifestError : public ValueError {
   Position position_;
 };
 
-/// The member of manifest_columns of this name; throws ManifestError that suggests the nearest one.
+/// The member of manifest_columns that a header's or an object's name means, in any letter case, and with
+/// `file_name` and `text`, as the hub's image folders have them, for `image` and `prompt`; nothing if there is
+/// none.
+std::optional<std::string_view> find_column(std::string_view name);
+/// Likewise; throws ManifestError that suggests the nearest one.
 std::string_view known_column(std::string_view name, Position position);
 
-/// Both throw ManifestError. `required` are the columns that must be there.
-std::vector<RawRow> read_csv_rows(std::string_view text, const std::vector<std::string_view>& required);
-std::vector<RawRow> read_json_rows(std::string_view text, const std::vector<std::string_view>& required);
+/// Adds a row unless it holds no value. Throws ManifestError when there are too many.
+void add_row(RawRow row, RawManifest& manifest);
+
+/// All throw ManifestError. `required` are the columns that must be there. `read_json_rows` takes JSON lines or an
+/// array of objects.
+RawManifest read_csv_rows(std::string_view text, const std::vector<std::string_view>& required);
+RawManifest read_json_rows(std::string_view text, const std::vector<std::string_view>& required);
 
 }  // namespace wan::batch

@@ -14,7 +14,7 @@ struct Order {
   enum class Action : std::int64_t { run, make_leaner, stop, abort };
   Action action = Action::stop;
   std::int64_t row = 0;
-  std::int64_t seed = 0;
+  std::uint64_t seed = 0;
   std::int64_t width = 1;         ///< groups of the team
   std::int64_t leader_group = 0;  ///< of the run
   std::array<char, 32> token{};   ///< of the leader's temporary files

@@ -5,20 +5,13 @@
 namespace wan::batch {
 namespace {
 
-std::optional<std::int64_t> given_seed(const ManifestRow& row, const RequestOverrides& command_line) {
-  const auto seed = row.overrides.seed ? row.overrides.seed : command_line.seed;
-  return seed && *seed >= 0 ? seed : std::nullopt;
-}
-
-std::int64_t automatic_seed(std::int64_t base_seed, std::int64_t index) {
-  constexpr std::uint64_t largest = 0x7FFF'FFFF'FFFF'FFFF;
-  return static_cast<std::int64_t>(
-      (static_cast<std::uint64_t>(base_seed) + static_cast<std::uint64_t>(index)) & largest);
+std::optional<std::uint64_t> given_seed(const ManifestRow& row, const RequestOverrides& command_line) {
+  return row.overrides.seed ? row.overrides.seed : command_line.seed;
 }
 
 }  // namespace
 
-std::int64_t draw_base_seed() {
+std::uint64_t draw_base_seed() {
   std::random_device source;
   return source() & 0x7FFF'FFFFU;
 }
@@ -38,7 +31,8 @@ Request resolve(const ManifestRow& row, const RequestOverrides& command_line, co
   request.image = row.image;
   request.prompt = row.prompt;
   request.negative_prompt = pick(&RequestOverrides::negative_prompt, std::string(default_negative_prompt()));
-  request.seed = given_seed(row, command_line).value_or(automatic_seed(settings.base_seed, row.index));
+  request.seed =
+      given_seed(row, command_line).value_or(settings.base_seed + static_cast<std::uint64_t>(row.index));
   request.size = pick(&RequestOverrides::size, defaults.size);
   request.frame_num = pick(&RequestOverrides::frame_num, defaults.frame_num);
   request.sample_steps = pick(&RequestOverrides::sample_steps, defaults.sample_steps);

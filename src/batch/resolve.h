@@ -11,7 +11,7 @@ namespace wan::batch {
 
 /// What holds for every item of a run and no manifest row may say.
 struct RunSettings {
-  std::int64_t base_seed = 0;  ///< 0 or above: -1 was replaced by draw_base_seed() on rank 0
+  std::uint64_t base_seed = 0;  ///< as given, else from draw_base_seed() on rank 0
   NoiseDevice noise_device = NoiseDevice::cpu;
   int fps = 16;
   std::string codec = "libx264";
@@ -19,13 +19,13 @@ struct RunSettings {
 };
 
 /// A base seed from the system's random source, 0..2^31-1. Drawn once, on rank 0.
-std::int64_t draw_base_seed();
+std::uint64_t draw_base_seed();
 
-/// True if neither the row nor the command line gives the seed (-1 counts as not given).
+/// True if neither the row nor the command line gives the seed.
 bool has_automatic_seed(const ManifestRow& row, const RequestOverrides& command_line);
 
 /// Every field of a good row's request: the row's value, else the command line's, else the task's default;
-/// the seed base_seed + row index where it is automatic, within 0..2^63-1.
+/// the seed base_seed + row index where it is automatic, modulo 2^64.
 Request resolve(const ManifestRow& row, const RequestOverrides& command_line, const TaskDefaults& defaults,
                 const RunSettings& settings);
 

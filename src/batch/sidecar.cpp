@@ -41,7 +41,7 @@ StoredRecord parse_record(const json& fields, const Parameters* wanted) {
   if (const auto parameters = fields.find("parameters"); parameters != fields.end()) {
     record.steps = parameters->at("sample_steps").get<int>();
     if (parameters->at("seed_is_automatic").get<bool>()) {
-      record.automatic_seed = parameters->at("seed").get<std::int64_t>();
+      record.automatic_seed = parameters->at("seed").get<std::uint64_t>();
     }
     record.answers_request = wanted != nullptr && answers(*parameters, *wanted);
   }
@@ -149,6 +149,10 @@ std::string to_json_text(const Sidecar& sidecar) {
               {"device", report.device},
               {"precision", report.precision},
               {"command", command_again(sidecar.parameters.request, sidecar.origin)}};
+  for (const LostText& lost : report.lost_texts) {
+    fields["text_not_used"][lost.field] = {
+        {"tokens", lost.tokens}, {"used_tokens", lost.used_tokens}, {"first_words_lost", lost.first_words}};
+  }
   if (!sidecar.resumed_at.empty()) fields["resumed_at_steps"] = sidecar.resumed_at;
   add_origin(fields, sidecar.origin);
   return dump(fields);
@@ -184,7 +188,7 @@ std::string command_again(const Request& request, const Origin& origin) {
   add("--sample-steps", std::to_string(request.sample_steps));
   add("--sample-shift", fmt::format("{}", request.sample_shift));
   add("--sample-guide-scale",
-      fmt::format("{},{}", request.guide_scale.low_noise, request.guide_scale.high_noise));
+      fmt::format("{}:{}", request.guide_scale.low_noise, request.guide_scale.high_noise));
   add("--boundary", fmt::format("{}", request.boundary));
   add("--sample-solver", std::string(to_string(request.solver)));
   add("--noise-device", std::string(to_string(request.noise_device)));

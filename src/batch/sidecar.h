@@ -96,7 +96,7 @@ struct StoredRecord {
   int steps = 0;
   double seconds = 0;
   double median_step_s = 0;
-  std::optional<std::int64_t> automatic_seed;  ///< the seed, if it was not given by the user
+  std::optional<std::uint64_t> automatic_seed;  ///< the seed, if it was not given by the user
   bool answers_request = false;
   OutputFile video;
   std::optional<OutputFile> latents;

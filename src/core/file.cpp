@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -78,6 +79,26 @@ std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_
   std::string text(size, '\0');
   read_at(file, path, 0, std::as_writable_bytes(std::span(text)));
   return text;
+}
+
+std::string read_stream(const std::filesystem::path& path, std::uint64_t max_bytes) {
+  const bool is_input = path == "/dev/stdin";
+  const UniqueFd file(is_input ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+                               : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) fail("cannot open {}: {}", path.string(), reason());
+  constexpr std::size_t block_bytes = 1 << 16;
+  std::string text;
+  while (true) {
+    const std::size_t before = text.size();
+    text.resize(before + block_bytes);
+    const ssize_t got = ::read(file.get(), text.data() + before, block_bytes);
+    const int error = errno;
+    text.resize(before + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+    if (got < 0 && error == EINTR) continue;
+    if (got < 0) fail("cannot read {}: {}", path.string(), std::strerror(error));
+    if (got == 0) return text;
+    if (text.size() > max_bytes) fail("{} is longer than {} bytes; that is not read", path.string(), max_bytes);
+  }
 }
 
 void sync_path(const std::filesystem::path& path) {

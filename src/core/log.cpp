@@ -12,6 +12,7 @@
 #include "core/check.h"
 #include "core/console.h"
 #include "core/file.h"
+#include "core/printable.h"
 
 namespace wan {
 namespace {
@@ -51,14 +52,15 @@ void Log::open_file(const std::filesystem::path& path) {
 }
 
 void Log::write(LogLevel needed, std::string_view prefix, std::string_view message) {
+  const std::string shown = printable(message, std::string_view::npos);  // paths and prompts are untrusted
   const std::scoped_lock lock(mutex_);
   if (console_ != nullptr && needed <= level_) {
-    write_console(console_, fmt::format("{}{}\n", prefix, message));
+    write_console(console_, fmt::format("{}{}\n", prefix, shown));
   }
   if (file_) {
     const std::string who = rank_ < 0 ? std::string() : fmt::format(" [rank {}]", rank_);
     // A disk that is full ends the run where a result cannot be written, not here.
-    write_console(file_.get(), fmt::format("{}{} {}{}\n", utc_time_now(), who, prefix, message));
+    write_console(file_.get(), fmt::format("{}{} {}{}\n", utc_time_now(), who, prefix, shown));
   }
 }
 

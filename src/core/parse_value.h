@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,7 +22,7 @@ class ValueError : public Error {
 /// level's value.
 struct RequestOverrides {
   std::optional<std::string> negative_prompt;
-  std::optional<std::int64_t> seed;
+  std::optional<std::uint64_t> seed;  ///< nothing: also what -1 says
   std::optional<PixelSize> size;
   std::optional<int> frame_num;
   std::optional<int> sample_steps;
@@ -31,18 +32,20 @@ struct RequestOverrides {
   std::optional<Solver> solver;
 };
 
-// Each throws ValueError.
+// Each throws ValueError. A whole number may be written as 42, 42.0 or 1e3.
 std::int64_t parse_integer(std::string_view text, std::int64_t smallest, std::int64_t largest);
 double parse_real(std::string_view text, double smallest, double largest);
 bool parse_switch(std::string_view text);  ///< on/off, true/false, 1/0, yes/no in any case
-PixelSize parse_size(
-    std::string_view text);  ///< "1280*720", also "1280x720": multiples of 16, at most 16384 a side
+/// "1280*720", also with x, X or × and blanks around it, or "480p", "720p": multiples of 16, at most 16384 a side.
+PixelSize parse_size(std::string_view text);
 int parse_frame_num(std::string_view text);           ///< 4n+1, 1..1025
 int parse_sample_steps(std::string_view text);        ///< 1..1000
 double parse_sample_shift(std::string_view text);     ///< above 0, at most 100
 GuideScale parse_guide_scale(std::string_view text);  ///< "3.5", "LOW,HIGH" or "LOW:HIGH", each 0..100
 double parse_boundary(std::string_view text);         ///< 0..1
-std::int64_t parse_seed(std::string_view text);       ///< -1 (drawn at random) or 0..2^63-1
+std::optional<std::uint64_t> parse_seed(std::string_view text);  ///< 0..2^64-1; nothing for -1: drawn at random
+/// The path of a file: "~/" is the home folder. Refuses an empty text and a URL.
+std::filesystem::path parse_path(std::string_view text);
 Solver parse_solver_name(std::string_view text);      ///< unipc, dpm++, euler
 
 }  // namespace wan

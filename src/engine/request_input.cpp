@@ -87,10 +87,9 @@ void WanEngine::Run::prepare_image() {
 
 void WanEngine::Run::draw_noise() {
   // Every rank draws the whole noise from the same seed, so that it does not depend on the layout (spec 7.3).
-  const auto seed = static_cast<std::uint64_t>(request_.seed);
   const bool on_gpu = request_.noise_device == NoiseDevice::cuda;
-  const at::Generator generator =
-      on_gpu ? gpu::make_generator(engine_.options_.gpu.index, seed) : at::detail::createCPUGenerator(seed);
+  const at::Generator generator = on_gpu ? gpu::make_generator(engine_.options_.gpu.index, request_.seed)
+                                         : at::detail::createCPUGenerator(request_.seed);
   input_.start.latent =
       at::randn({latent_channels, latent_frames(request_.frame_num), size_.height / latent_stride,
                  size_.width / latent_stride},

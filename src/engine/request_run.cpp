@@ -108,6 +108,7 @@ RequestReport WanEngine::Run::execute() {
   report_.device = engine_.options_.compute.on_gpu() ? engine_.options_.gpu.name : "cpu";
   report_.precision = engine_.precision_name();
   report_.median_step_s = median(reporter_.own_seconds());
+  if (leads()) report_.lost_texts = engine_.text_->lost_texts(request_);
   return report_;
 }
 

@@ -24,7 +24,7 @@ std::size_t texts_ahead(int groups) {
 std::vector<std::string> cleaned_texts(const Request& request) {
   std::vector<std::string> texts{TextStage::cleaned_prompt(request.prompt)};
   if (sample::is_guided(request.guide_scale))
-    texts.push_back(TextStage::cleaned_prompt(request.negative_prompt));
+    texts.push_back(TextStage::cleaned_negative_prompt(request.negative_prompt));
   return texts;
 }
 

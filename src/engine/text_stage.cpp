@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "engine/checkpoint_match.h"
 #include "engine/owed_collectives.h"
+#include "engine/validate.h"
 #include "text/clean.h"
 
 namespace wan::engine {
@@ -33,6 +34,19 @@ std::string TextStage::cleaned_prompt(const std::string& prompt) {
   std::string cleaned = text::clean_prompt(prompt);
   if (cleaned.empty()) fail_item("text", "the prompt is empty after cleaning; write what the video shows");
   return cleaned;
+}
+
+std::string TextStage::cleaned_negative_prompt(const std::string& prompt) {
+  if (prompt.size() > text::longest_prompt_bytes) {
+    fail_item("negative_prompt", "the negative prompt is {} bytes long; at most {} are taken: shorten it",
+              prompt.size(), text::longest_prompt_bytes);
+  }
+  std::string cleaned = text::clean_prompt(prompt);
+  return cleaned.empty() ? text::clean_prompt(default_negative_prompt()) : cleaned;
+}
+
+std::vector<LostText> TextStage::lost_texts(const Request& request) const {
+  return engine::lost_texts(tokenizer_, request);
 }
 
 bool TextStage::all_known(const std::vector<std::string>& cleaned) const {

@@ -11,6 +11,7 @@
 
 #include "engine/text_encoder.h"
 #include "text/tokenizer.h"
+#include "wan/engine.h"
 
 namespace wan::engine {
 
@@ -24,8 +25,15 @@ class TextStage {
 
   std::int64_t dim() const { return encoder_.config().dim; }  ///< width of an embedding
 
+  const text::Tokenizer& tokenizer() const { return tokenizer_; }
+
   /// Local and cheap. The cleaned text; throws ItemError if nothing is left of it.
   static std::string cleaned_prompt(const std::string& prompt);
+  /// Likewise of a negative prompt, which is the default one if nothing is left, as in the official code.
+  static std::string cleaned_negative_prompt(const std::string& prompt);
+
+  /// What of the request's texts is beyond what the encoder takes. Local.
+  std::vector<LostText> lost_texts(const Request& request) const;
 
   /// Whether the encoder's weights have to be read for these cleaned texts, and will be let go of again: then
   /// it pays to encode others with them.

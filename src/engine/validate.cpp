@@ -4,11 +4,14 @@
 #include "engine/image_condition.h"
 #include "engine/text_stage.h"
 #include "media/image.h"
+#include "sample/sampler.h"
+#include "text/cut_text.h"
 
 namespace wan::engine {
 
 std::vector<std::string> validate_request(const Request& request, TaskKind kind) {
   TextStage::cleaned_prompt(request.prompt);
+  TextStage::cleaned_negative_prompt(request.negative_prompt);
   if (kind == TaskKind::t2v) return {};
   const media::Image image = media::read_image(request.image);
   fit_to_area({.width = image.width, .height = image.height}, request.size);
@@ -16,6 +19,22 @@ std::vector<std::string> validate_request(const Request& request, TaskKind kind)
   return {fmt::format(
       "{} has transparent pixels; their transparency is dropped and their colours are used as stored",
       request.image.string())};
+}
+
+std::vector<LostText> lost_texts(const text::Tokenizer& tokenizer, const Request& request) {
+  std::vector<LostText> lost;
+  const auto look_at = [&](const char* field, const std::string& cleaned) {
+    const auto cut = text::find_cut(tokenizer, cleaned);
+    if (!cut) return;
+    lost.push_back({.field = field,
+                    .tokens = static_cast<std::int64_t>(cut->tokens),
+                    .used_tokens = static_cast<std::int64_t>(text::most_tokens),
+                    .first_words = text::first_words(cut->lost)});
+  };
+  look_at("prompt", TextStage::cleaned_prompt(request.prompt));
+  if (sample::is_guided(request.guide_scale))
+    look_at("negative_prompt", TextStage::cleaned_negative_prompt(request.negative_prompt));
+  return lost;
 }
 
 PixelSize video_size(const Request& request, TaskKind kind) {

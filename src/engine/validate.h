@@ -3,14 +3,19 @@
 #include <string>
 #include <vector>
 
+#include "text/tokenizer.h"
+#include "wan/engine.h"
 #include "wan/request.h"
 
 namespace wan::engine {
 
-/// What can be said of a request without a checkpoint's weights: prompt not empty after cleaning, image
-/// decodable and of a shape that fits the latent grid and a video. Throws ItemError. Returns notes for the
-/// user: what of the image is not used.
+/// What can be said of a request without a checkpoint's weights: prompt not empty after cleaning, both
+/// prompts not too long, image decodable and of a shape that fits the latent grid and a video. Throws ItemError.
+/// Returns notes for the user: what of the image is not used.
 std::vector<std::string> validate_request(const Request& request, TaskKind kind);
+
+/// What of the request's texts is beyond what the text encoder takes; it is not used. Throws ItemError.
+std::vector<LostText> lost_texts(const text::Tokenizer& tokenizer, const Request& request);
 
 /// Size of the video that a request makes, from its image's header. Throws ItemError.
 PixelSize video_size(const Request& request, TaskKind kind);

@@ -92,6 +92,8 @@ void WanEngine::load_models() {
 
 WanEngine::~WanEngine() = default;
 
+const text::Tokenizer& WanEngine::tokenizer() const { return text_->tokenizer(); }
+
 void WanEngine::validate(const Request& request) const { validate_request(request, task_.kind); }
 
 RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer,

@@ -59,6 +59,7 @@ class WanEngine final : public Engine {
   ~WanEngine() override;
 
   const Task& task() const override { return task_; }
+  const text::Tokenizer& tokenizer() const;
   void validate(const Request& request) const override;
   bool can_team(const Request& request, int width) const override;
   RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer,

@@ -1,6 +1,7 @@
 #include "text/clean.h"
 
 #include "core/check.h"
+#include "text/fix_text.h"
 #include "text/html_entities.h"
 #include "text/unicode.h"
 

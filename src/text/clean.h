@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "text/fix_text.h"  // looks_like_mojibake belongs to the interface of cleaning
+#include "text/mojibake.h"  // belongs to the interface of cleaning
 
 namespace wan::text {
 

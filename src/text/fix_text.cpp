@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdint>
-#include <optional>
 #include <span>
 
 #include "text/html_entities.h"
@@ -113,38 +111,6 @@ std::string fix_segment(std::string segment, bool decode_html) {
   return segment;
 }
 
-/// The byte that Windows-1252 (or Latin-1, for its controls) reads as this character.
-std::optional<std::uint8_t> windows_1252_byte(char32_t c) {
-  for (std::uint8_t byte = 0x80; byte <= 0x9F; ++byte) {
-    if (c == byte || c == windows_1252_character(byte)) return byte;
-  }
-  if (c >= 0xA0 && c <= 0xFF) return static_cast<std::uint8_t>(c);
-  return std::nullopt;
-}
-
-/// How many bytes a UTF-8 sequence has that starts with this byte, if characters in such a place are suspect.
-/// Lead bytes C6..CD and DC..DF are left out: as capitals (Æ Ç È É ... Ü) they end ordinary words before a
-/// closing guillemet or an ellipsis.
-std::size_t suspect_sequence_length(std::uint8_t lead) {
-  if ((lead >= 0xC2 && lead <= 0xC5) || (lead >= 0xCE && lead <= 0xDB)) return 2;
-  if (lead >= 0xE0 && lead <= 0xEF) return 3;
-  if (lead >= 0xF0 && lead <= 0xF4) return 4;
-  return 0;
-}
-
-bool is_suspect_sequence(std::u32string_view text) {
-  const auto lead = windows_1252_byte(text[0]);
-  const std::size_t length = lead ? suspect_sequence_length(*lead) : 0;
-  if (length == 0 || length > text.size()) return false;
-  std::string bytes;
-  for (const char32_t c : text.substr(0, length)) {
-    const auto byte = windows_1252_byte(c);
-    if (!byte) return false;
-    bytes.push_back(static_cast<char>(*byte));
-  }
-  return decode_utf8(bytes).size() == 1;
-}
-
 }  // namespace
 
 std::string fix_text(std::string_view utf8) {
@@ -159,14 +125,6 @@ std::string fix_text(std::string_view utf8) {
     utf8.remove_prefix(segment.size());
   }
   return out;
-}
-
-bool looks_like_mojibake(std::string_view utf8) {
-  const std::u32string text = decode_utf8(utf8);
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] >= 0x80 && is_suspect_sequence(std::u32string_view(text).substr(i))) return true;
-  }
-  return false;
 }
 
 }  // namespace wan::text

@@ -12,8 +12,4 @@ namespace wan::text {
 /// memory runs out.
 std::string fix_text(std::string_view utf8);
 
-/// Whether the text contains a sequence that is UTF-8 read as Latin-1 or Windows-1252 (`Ã©`, `â€™`). Such
-/// text is not repaired; the caller warns.
-bool looks_like_mojibake(std::string_view utf8);
-
 }  // namespace wan::text

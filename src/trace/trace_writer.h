@@ -18,7 +18,7 @@ using RunAttributes = std::map<std::string, std::variant<std::int64_t, double, s
 /// One row of /items.
 struct ItemRecord {
   std::string id;
-  std::int64_t seed = 0;
+  std::uint64_t seed = 0;
   PixelSize size;  ///< of the video
   int frames = 0;
   int steps = 0;

@@ -44,7 +44,7 @@ KINDS = {
     "frames not 4n+1": Kind("frame_num", "6", "4n\\+1"),
     "steps not a number": Kind("sample_steps", "two", "whole number"),
     "shift of zero": Kind("sample_shift", "0", "not above 0"),
-    "guidance not finite": Kind("sample_guide_scale", "nan", "between|number"),
+    "guidance not finite": Kind("sample_guide_scale", "inf", "between|number"),
     "solver unknown": Kind("sample_solver", "magic", "not a solver"),
     "boundary above one": Kind("boundary", "1.5", "between 0"),
     "seed too large": Kind("seed", "99999999999999999999", "number|between"),

@@ -79,7 +79,7 @@ TEST(Options, SamplingValues) {
   EXPECT_EQ(options.request.guide_scale, (GuideScale{3, 4.5}));
   EXPECT_EQ(options.request.boundary, 0.875);
   EXPECT_EQ(options.request.solver, Solver::dpmpp);
-  EXPECT_EQ(options.request.seed, -1);
+  EXPECT_EQ(options.request.seed, std::nullopt) << "-1";
   EXPECT_EQ(options.request.negative_prompt, "blur");
   EXPECT_EQ(options.noise_device, NoiseDevice::cuda);
 }
@@ -243,7 +243,14 @@ TEST(Options, AbbreviationsWhileUnambiguous) {
 
 TEST(Options, TheLastOfTwoCountsButNotOfTwoManifests) {
   EXPECT_EQ(parse_with({"--size", "64*64", "--size", "96*64"}).request.size, (PixelSize{96, 64}));
-  EXPECT_EQ(message_with({"other.csv"}), "two manifests are given: 'other.csv' and 'rows.csv'");
+  const auto expect_two = [](const std::string& message) {
+    EXPECT_THAT(message, HasSubstr("two manifests are given: 'other.csv' and 'rows.csv'"));
+  };
+  expect_two(message_with({"other.csv"}));
+  expect_two(message_of({"--ckpt-dir", "ckpt", "other.csv", "rows.csv"}));
+  expect_two(message_of({"--ckpt-dir", "ckpt", "--manifest", "other.csv", "rows.csv"}));
+  expect_two(message_of({"--ckpt-dir", "ckpt", "--manifest", "other.csv", "--manifest=rows.csv"}));
+  EXPECT_EQ(parse({"--ckpt-dir", "ckpt", "-"}).manifest, "-") << "standard input";
 }
 
 TEST(Options, BadValuesNameTheOption) {
@@ -331,7 +338,7 @@ TEST(Options, NotBuiltYetIsRefusedByName) {
 TEST(Options, ConfigFileGivesWhatTheCommandLineLeavesOut) {
   const test::TempDir folder;
   const auto path = write_config(folder,
-                                 "# a run\nckpt-dir = ckpt\nframe_num = 49\nsize=96*64  # small\n"
+                                 "# a run\nckpt-dir = ckpt\nframe_num = 49\n  # a comment\nsize=96*64\n"
                                  "manifest = rows.csv\ndry-run = on\ndit-fsdp = off\n");
   const Options options = parse({"--config", path.string(), "--size", "64*64"});
   EXPECT_EQ(options.ckpt_dir, "ckpt");
@@ -340,6 +347,33 @@ TEST(Options, ConfigFileGivesWhatTheCommandLineLeavesOut) {
   EXPECT_EQ(options.request.size, (PixelSize{64, 64}));
   EXPECT_TRUE(options.dry_run);
   EXPECT_EQ(options.dit_fsdp, Switch::off);
+}
+
+TEST(Options, ConfigFileValuesGoToTheEndOfTheLine) {
+  const test::TempDir folder;
+  const auto path = write_config(folder,
+                                 "\xEF\xBB\xBFprompt = a house #3 with a red door\r\nnegative-prompt = \"blurry\"\r\n"
+                                 "# prompt = no\r\nimage = 'a b.png'\r\n\r\nsave-file=a=b.mp4\r\nckpt-dir = ckpt\r\n");
+  const Options options = parse({"--config", path.string()});
+  EXPECT_EQ(options.prompt, "a house #3 with a red door");
+  EXPECT_EQ(options.request.negative_prompt, "blurry");
+  EXPECT_EQ(options.image, "a b.png");
+  EXPECT_EQ(options.save_file, "a=b.mp4");
+}
+
+TEST(Options, TextsAreUtf8AndPathsKnowTheHomeFolder) {
+  const auto message = [](const std::string& option, const std::string& value) {
+    return message_of({"--ckpt-dir", "ckpt", "--image", "a.png", "--prompt", "cat", option, value});
+  };
+  EXPECT_THAT(message("--prompt", "caf\xe9"), HasSubstr("option --prompt: the text is not UTF-8: byte 0xe9 at byte 4"));
+  EXPECT_THAT(message("--negative-prompt", "\xff"), HasSubstr("option --negative-prompt: the text is not UTF-8"));
+  EXPECT_THAT(message("--image", "https://x/a.png"), HasSubstr("download it first"));
+  EXPECT_THAT(message("--save-file", "a.avi"), HasSubstr("does not end in .mp4"));
+  const char* home = std::getenv("HOME");
+  ASSERT_NE(home, nullptr);
+  const Options options = parse({"--ckpt-dir=~/ckpt", "--image", "a.png", "--prompt", "cat", "--save-file", "a.MP4"});
+  EXPECT_EQ(options.ckpt_dir, std::filesystem::path(home) / "ckpt");
+  EXPECT_EQ(options.save_file, "a.mp4");
 }
 
 TEST(Options, ConfigFileErrorsNameTheFile) {
@@ -356,7 +390,9 @@ TEST(Options, ConfigFileErrorsNameTheFile) {
             "option size in F: '5' is not a size; write WIDTH*HEIGHT, for example 1280*720");
   EXPECT_EQ(message("size = 64*64\nsize = 96*64\n"), "option size in F is given twice");
   EXPECT_EQ(message("config = x\n"), "option config in F: a file cannot name another one");
-  EXPECT_THAT(message("no equals sign\n"), HasSubstr("F: "));
+  EXPECT_EQ(message("\nno equals sign\n"), "F:2: 'no equals sign' is no option; write NAME = VALUE, one a line");
+  EXPECT_THAT(message("prompt = \"a \"red\" cat\"\n"), HasSubstr("F:1: the value is in quotes and has such quotes inside"));
+  EXPECT_THAT(message("frame-num = 5 # five\n"), HasSubstr("a # starts a comment at the start of a line only"));
   EXPECT_THAT(message_with({"--config", "/nowhere/run.cfg"}), HasSubstr("option --config: "));
   EXPECT_THAT(message_with({"--config", folder.path().string()}), HasSubstr(folder.path().string()));
 }

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
 #include <fstream>
 
 #include "batch/item_id.h"
@@ -38,7 +40,7 @@ TEST(Manifest, ReadsEveryColumn) {
       "\xEF\xBB\xBFid,image,prompt,negative_prompt,seed,size,frame_num,sample_steps,sample_shift,sample_"
       "guide_scale,"
       "sample_solver,boundary\r\n"
-      "a,x.png,\"A cat,\r\n\"\"two\"\" lines\",bad,7,832*480,5, 3 ,2.5,\"1,2\",dpm++,0.5\r\n\r\n"
+      "a,x.png,\"A cat,\r\n\"\"two\"\" lines\",bad,7,832*480,5, 3 ,2.5,1:2,dpm++,0.5\r\n\r\n"
       ",/abs/y.png,dog,,,,,,,,,\r\n");
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[0].error, std::nullopt);
@@ -93,9 +95,6 @@ TEST(Manifest, WholeFileErrorsNameThePlace) {
   EXPECT_EQ(usage_error("image,prompt,image\n"), "in/m.csv:1:14: column 'image' is there twice");
   EXPECT_EQ(usage_error("id,image,prompt\na,x,y\nb,x,y\na,x,z\n"),
             "in/m.csv:4:1: this row has the id as line 2: 'a'; give each row an id of its own");
-  EXPECT_THAT(usage_error("image,prompt\nx,y\nx,y\n"), StartsWith("in/m.csv:3:1: this row has no id"));
-  EXPECT_THAT(usage_error("image,prompt\nx,\"He said \"hi\" \"\n"),
-              StartsWith("in/m.csv:2:13: text after a closing"));
   EXPECT_THAT(usage_error("image,prompt\nö,\"never\nclosed\n"),
               StartsWith("in/m.csv:2:3: a quote is opened here"));
   EXPECT_THAT(usage_error("image,\"prompt\n"), StartsWith("in/m.csv:1:7: a quote is opened here"));
@@ -103,7 +102,7 @@ TEST(Manifest, WholeFileErrorsNameThePlace) {
   EXPECT_THAT(usage_error("{\"image\":\"x\",\"prompt\":\"y\",\"sed\":1}\n"),
               StartsWith("in/m.csv:1:33: unknown column 'sed'; did you mean 'seed'?"));
   EXPECT_EQ(usage_error("{\"image\":\"x\"}\n"), "in/m.csv:1:1: no row has the key 'prompt'");
-  EXPECT_THAT(usage_error(std::string(1 << 20, ',')), StartsWith("in/m.csv:1:1: unknown column ''"));
+  EXPECT_THAT(usage_error(std::string(1 << 20, ',')), StartsWith("in/m.csv:1:1: the first line names no column"));
 }
 
 TEST(Manifest, BadRowsCarryFileLineAndColumn) {
@@ -115,7 +114,7 @@ TEST(Manifest, BadRowsCarryFileLineAndColumn) {
   EXPECT_THAT(row_error(h + "frame_num", "é,y,80"), StartsWith("in/m.csv:2:5: frame_num: 80 is not of"));
   EXPECT_THAT(row_error(h + "size", "x,y,100*100"), HasSubstr("nearest: 96*96"));
   EXPECT_THAT(row_error(h + "size", "x,y,huge"), HasSubstr("'huge' is not a size"));
-  EXPECT_THAT(row_error(h + "sample_shift", "x,y,nan"), HasSubstr("sample_shift: nan is not between"));
+  EXPECT_THAT(row_error(h + "sample_shift", "x,y,inf"), HasSubstr("sample_shift: inf is not between"));
   EXPECT_THAT(row_error(h + "sample_guide_scale", "x,y,\"3,x\""), HasSubstr("'x' is not a number"));
   EXPECT_THAT(row_error(h + "sample_solver", "x,y,ddim"), HasSubstr("there are unipc, dpm++ and euler"));
   EXPECT_THAT(row_error(h + "seed", "x,y,-5"), HasSubstr("seed: -5 is not between -1"));
@@ -153,7 +152,7 @@ TEST(Manifest, BadJsonLinesFailAlone) {
   };
   expect_error(1, "in/m.csv:2:23: not valid JSON");
   expect_error(2, "in/m.csv:3:1: not a JSON object");
-  expect_error(3, "in/m.csv:4:1: a value is a list or an object");
+  expect_error(3, "in/m.csv:4:23: prompt is a list or an object");
   expect_error(4, "in/m.csv:5:1: a key is given twice");
   expect_error(5, "in/m.csv:6:34: seed is true");
   expect_error(6, "in/m.csv:7:34: seed: '1.5' is not a whole number");
@@ -161,8 +160,8 @@ TEST(Manifest, BadJsonLinesFailAlone) {
 }
 
 TEST(Manifest, UnsafeIdsFailTheirRow) {
-  for (const std::string id : {"..", ".hidden", "/etc/passwd", "a/b", "a b", "-rf", "run", "trace",
-                               "a.failed", "a\x07", "caf\xc3\xa9", "a\\b", "CON:", "$(id)"}) {
+  for (const std::string id : {"..", ".hidden", "/etc/passwd", "a/b", "-rf", "run", "trace", "a.failed", "a\x07",
+                               "a\\b", "CON:", "$(id)", "\xe2\x80\xae" "gpj", "\xef\xbc\x8f\xe2\x80\xa8"}) {
     const auto rows = parse("id,image,prompt\n\"" + id + "\",x,y\n");
     ASSERT_TRUE(rows[0].error) << id;
     EXPECT_THAT(*rows[0].error, StartsWith("in/m.csv:2:1: id: id '")) << id;
@@ -197,6 +196,19 @@ TEST(Manifest, UnreadableFilesAreUsageErrors) {
   EXPECT_THAT(load("huge.csv"), HasSubstr("at most"));
 }
 
+TEST(Manifest, PipesAndStandardInputAreRead) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe(ends.data()), 0);
+  const std::string text = "image,prompt\na.png,cat\n";
+  ASSERT_EQ(::write(ends[1], text.data(), text.size()), std::ssize(text));
+  ::close(ends[1]);
+  const std::filesystem::path path = fmt::format("/dev/fd/{}", ends[0]);
+  const auto rows = load_manifest(path, TaskKind::i2v);
+  ::close(ends[0]);
+  EXPECT_EQ(rows.at(0).image, "a.png") << "in the working directory";
+  EXPECT_THAT(message_of<UsageError>([] { load_manifest("/dev/fd/987", TaskKind::i2v); }), HasSubstr("give '-'"));
+}
+
 TEST(Resolve, RowBeatsCommandLineBeatsDefault) {
   const auto rows = parse("image,prompt,sample_steps,seed\nx,y,3,\nx,z,,\nx,w,,9\nx,v,,-1\n");
   RequestOverrides command_line;
@@ -212,7 +224,7 @@ TEST(Resolve, RowBeatsCommandLineBeatsDefault) {
   EXPECT_EQ(request(2).seed, 9);
   EXPECT_EQ(request(3).seed, 103);
   EXPECT_EQ(request(0).negative_prompt, default_negative_prompt());
-  settings.base_seed = std::numeric_limits<std::int64_t>::max();
+  settings.base_seed = std::numeric_limits<std::uint64_t>::max();
   EXPECT_EQ(request(1).seed, 0) << "the sum wraps instead of overflowing";
 }
 

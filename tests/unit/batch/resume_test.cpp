@@ -28,7 +28,7 @@ class Resume : public ::testing::Test {
     GroupCounts counts;
     RunCounts all;
     std::vector<int> first_steps;  ///< of each item made
-    std::vector<std::int64_t> seeds;
+    std::vector<std::uint64_t> seeds;
   };
   using Change = std::function<void(RunContext&)>;
 
@@ -169,7 +169,7 @@ TEST_F(Resume, NoResumeBeginsAnewButKeepsItsOwnStates) {
 }
 
 TEST_F(Resume, TheDrawnSeedOfAStateIsKept) {
-  const auto seeded = [](std::int64_t base) {
+  const auto seeded = [](std::uint64_t base) {
     return [base](RunContext& c) { c.settings.base_seed = base; };
   };
   stop_after(3, "run-1", seeded(100));

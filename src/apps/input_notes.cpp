@@ -1,0 +1,51 @@
+#include "apps/input_notes.h"
+
+#include "core/printable.h"
+#include "engine/validate.h"
+#include "text/clean.h"
+
+namespace wan::apps {
+namespace {
+
+/// Where a value of a row stands: its place in the manifest, or the option of a single request.
+std::string place_of(const RunInput& input, const batch::ManifestRow& row, const std::string& field) {
+  const bool is_negative = field == "negative_prompt";
+  const auto& place = is_negative ? row.negative_prompt_place : row.prompt_place;
+  if (place)
+    return fmt::format("{}:{}:{}", printable(input.manifest_name), place->line, place->column);
+  return is_negative ? "--negative-prompt" : "--prompt";
+}
+
+}  // namespace
+
+void warn_of_input(const RunInput& input, Log& log) {
+  for (const std::string& note : input.notes) log.warn("{}", note);
+  for (const batch::ManifestRow& row : input.rows) {
+    // Damaged encodings are repaired by the official program and not by this one.
+    if (!row.error && text::looks_like_mojibake(row.prompt)) {
+      log.warn("{}: the prompt looks as if UTF-8 had been read as another encoding; it is used as it is: {}",
+               row.id, printable(row.prompt, 80));
+    }
+  }
+}
+
+void warn_of_lost_texts(const RunInput& input, const text::Tokenizer& tokenizer, Log& log) {
+  for (const batch::ManifestRow& row : input.rows) {
+    if (row.error) continue;
+    try {
+      for (const LostText& lost : engine::lost_texts(tokenizer, resolve_row(input, row))) {
+        log.warn(
+            "{}: {}: {} has {} tokens, and the text encoder takes {}, as in the official program; the text "
+            "from '{}' "
+            "on is not used",
+            place_of(input, row, lost.field), row.id,
+            lost.field == "prompt" ? "the prompt" : "the negative prompt", lost.tokens, lost.used_tokens,
+            printable(lost.first_words));
+      }
+    } catch (const ItemError&) {
+      continue;  // the item itself will say so
+    }
+  }
+}
+
+}  // namespace wan::apps
