@@ -10,13 +10,9 @@ pkg_check_modules(AVUTIL REQUIRED IMPORTED_TARGET libavutil)
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 
-# fmt is used header-only: LibTorch brings a newer fmt under its include folder, and linking the system's would mix the two.
+include(Fmt)
 find_path(FMT_INCLUDE_DIR fmt/format.h REQUIRED)
-add_library(wan_fmt INTERFACE)
-target_compile_definitions(wan_fmt INTERFACE FMT_HEADER_ONLY=1)
-if(NOT FMT_INCLUDE_DIR STREQUAL "/usr/include")
-  target_include_directories(wan_fmt SYSTEM INTERFACE ${FMT_INCLUDE_DIR})
-endif()
+wan_add_fmt(wan_fmt ${FMT_INCLUDE_DIR})
 
 if(NOT TARGET HDF5::HDF5)
   add_library(HDF5::HDF5 INTERFACE IMPORTED)
