@@ -94,6 +94,8 @@ class RunControl {
   /// On the leader: a state could not be written, or the one to go on from cannot be used and the request
   /// begins anew. The message says why.
   virtual void on_state_problem(const std::string& message) = 0;
+  /// On the leader: a state could not be written for a reason for which nothing else could, as a full disk.
+  virtual void on_storage_problem(const std::string& message) { on_state_problem(message); }
 };
 
 /// Who makes a request: `width` neighbouring groups, the first of which has an index that `width` divides.
@@ -142,7 +144,8 @@ class Engine {
   /// Whether teams of that many groups can make such requests. The same answer on every rank.
   virtual bool can_team(const Request& request, int width) const = 0;
 
-  /// Collective over the team. Throws ItemError on every rank of the team alike when the item cannot be made.
+  /// Collective over the team. Throws ItemError on every rank of the team alike when the item cannot be made,
+  /// StorageError when nothing can be written.
   /// A team of more than one group goes on with what its leader's group was told to hand over.
   virtual RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer,
                             RunControl& control, const Team& team) = 0;

@@ -1,6 +1,7 @@
 #include "apps/agreement.h"
 
 #include <array>
+#include <exception>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -60,8 +61,23 @@ void agree(comm::Communicator& world, const std::function<void()>& work) {
 
 std::string on_rank_0(comm::Communicator& world, const std::function<std::string()>& work) {
   std::string text;
+  std::exception_ptr error;
+  if (world.rank() == 0) {
+    try {
+      text = work();
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }
+  // Reading files may take any time, and looking at all images of a manifest does.
+  comm::Ticket ticket = world.barrier();
+  if (world.rank() == 0) {
+    ticket.wait();
+  } else {
+    ticket.wait_without_limit();
+  }
   agree(world, [&] {
-    if (world.rank() == 0) text = work();
+    if (error) std::rethrow_exception(error);
   });
   std::array<std::int64_t, 1> length{static_cast<std::int64_t>(text.size())};
   world.broadcast(std::as_writable_bytes(std::span(length)), 0).wait();

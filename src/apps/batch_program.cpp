@@ -1,10 +1,12 @@
 #include "apps/batch_program.h"
 
 #include <ATen/Parallel.h>
+#include <fmt/ranges.h>
 
 #include <cstdlib>
 #include <memory>
 #include <numeric>
+#include <sstream>
 
 #include "apps/agreement.h"
 #include "apps/dry_run.h"
@@ -21,6 +23,7 @@
 #include "apps/upcoming_rows.h"
 #include "apps/version_report.h"
 #include "batch/batch_record.h"
+#include "batch/job_starts.h"
 #include "batch/progress.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
@@ -69,6 +72,8 @@ class BatchProgram {
   batch::GroupCounts work_through(const batch::RunContext& context);
   void make_control_groups();
   void connect_groups();
+  std::vector<std::string> earlier_runs_of_job(const batch::OutputFolder& folder, const std::string& job,
+                                               const std::string& run);
   batch::RunContext make_context();
   void warn_of_checkpoint() const;
   std::vector<std::string> command_again() const;
@@ -191,11 +196,31 @@ std::string BatchProgram::headline() const {
                      layout_.offload_model ? ", one expert on the host" : "", device_.name());
 }
 
+/// What --no-resume and --retry-failed leave alone: Slurm starts a job again that has stopped in time.
+std::vector<std::string> BatchProgram::earlier_runs_of_job(const batch::OutputFolder& folder,
+                                                           const std::string& job, const std::string& run) {
+  const std::string listed = on_rank_0(*world_, [&] {
+    const char* count = std::getenv("SLURM_RESTART_COUNT");  // NOLINT(concurrency-mt-unsafe)
+    const bool is_restart = count != nullptr && std::atoi(count) > 0;
+    return fmt::format("{}", fmt::join(batch::note_start(folder, job, run, is_restart), "\n"));
+  });
+  std::vector<std::string> runs;
+  std::istringstream lines(listed);
+  for (std::string line; std::getline(lines, line);) runs.push_back(line);
+  if (!runs.empty() && (!options_.resume || options_.retry_failed)) {
+    log_->info("start {} of job {}: --no-resume and --retry-failed were for its first start", runs.size() + 1,
+               job);
+  }
+  return runs;
+}
+
 batch::RunContext BatchProgram::make_context() {
   std::unique_ptr<batch::OutputFolder> folder;
   agree(*world_, [&] { folder = std::make_unique<batch::OutputFolder>(options_.output_dir); });
   const std::string run = on_rank_0(*world_, [] { return new_run_id(); });
-  const char* job = std::getenv("SLURM_JOB_ID");  // NOLINT(concurrency-mt-unsafe)
+  const char* job_id = std::getenv("SLURM_JOB_ID");  // NOLINT(concurrency-mt-unsafe)
+  const std::string job = job_id != nullptr ? job_id : "";
+  const std::vector<std::string> earlier = earlier_runs_of_job(*folder, job, run);
   batch::RunContext context{.folder = *folder,
                             .command_line = input_.overrides,
                             .settings = input_.settings,
@@ -206,7 +231,8 @@ batch::RunContext BatchProgram::make_context() {
                                        .command = command_again(),
                                        .started = batch::utc_now(),
                                        .ranks = layout_.guided.group_size},
-                            .job = job != nullptr ? job : "",
+                            .job = job,
+                            .runs_of_job = earlier,
                             .resume = options_.resume,
                             .retry_failed = options_.retry_failed,
                             .save_latents = options_.save_latents,
@@ -215,6 +241,7 @@ batch::RunContext BatchProgram::make_context() {
                             .world_rank = mpi_.rank(),
                             .timing = {},
                             .stop_requested = [this] { return stop_signals_.have_come(); },
+                            .stop_is_pending = [this] { return stop_signals_.are_pending(); },
                             .elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); },
                             .time_limit_s = options_.time_limit_s,
                             .checkpoint_interval_s = options_.checkpoint_interval_s,
@@ -336,7 +363,7 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
   batch::TeamBoard teams;
-  if (mailbox_ && orders_->rank() == 0) {
+  if (mailbox_) {
     teams = batch::TeamBoard(*mailbox_, context.group_index, context.group_count, context.origin.ranks);
   }
   return batch::run_group(*engine_, *orders_, input_.rows, context, observers, teams);
@@ -367,14 +394,21 @@ ExitCode BatchProgram::run_batch() {
   log_->detail("run {}: {}", context.origin.run, headline());
   log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);
   const batch::GroupCounts mine = work_through(context);
-  if (mine.stopped) log_->info("{}", stop_reason());
+  if (mine.stopped && mine.problem.empty()) log_->info("{}", stop_reason());
   const batch::RunResult result =
       batch::finish_run(*meeting_, mine, input_.rows, context, input_.checkpoint.task);
+  const ExitCode exit_code = batch::exit_code(result.counts);
+  if (is_rank_0() && exit_code != ExitCode::stopped_early && result.counts.problem.empty()) {
+    batch::forget_starts(context.folder, context.job);
+  }
+  if (is_rank_0() && !result.counts.problem.empty()) {
+    log_->error("nothing can be written any more: {}", batch::printable(result.counts.problem));
+  }
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
     write_console(stdout,
                   batch::format_summary(result.outcomes, result.counts, context.folder.path()) + places());
   }
-  return batch::exit_code(result.counts);
+  return exit_code;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "engine/validate.h"
 #include "trace/trace_index.h"
+#include "wan/storage_error.h"
 #include "wan/version.h"
 
 namespace wan::apps {
@@ -56,6 +57,7 @@ void TraceObserver::guarded(Write&& write) {
     write(*writer_);
   } catch (const Error& error) {
     if (log_ != nullptr) log_->warn("the trace ends here: {}", error.what());
+    if (dynamic_cast<const StorageError*>(&error) != nullptr) storage_problem_ = error.what();
     writer_.reset();
   }
 }

@@ -41,6 +41,7 @@ class TraceObserver final : public batch::ItemObserver {
   void on_samples(std::span<const DeviceSample> samples) override;
   void on_item_start(const batch::ItemStart& start) override;
   void on_item_end(const batch::ItemOutcome& outcome) override;
+  std::string storage_problem() const override { return storage_problem_; }
 
  private:
   /// Runs `write` on the writer, or nothing once the trace has ended.
@@ -50,6 +51,7 @@ class TraceObserver final : public batch::ItemObserver {
   Log* log_;
   Task task_;
   std::string layout_;
+  std::string storage_problem_;
   std::unique_ptr<trace::TraceWriter> writer_;
   std::vector<StepEvent> step_;  ///< the ranks' rows of the step that is being reported
 };

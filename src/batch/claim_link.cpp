@@ -24,7 +24,7 @@ ClaimLink make_copy(const std::filesystem::path& owner, const std::filesystem::p
   text.replace(0, copy_mark.size(), copy_mark);
   const UniqueFd file(::open(claim.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (!file && errno == EEXIST) return ClaimLink::taken;
-  if (!file) fail("cannot claim {}: {}", printable(claim.string()), std::strerror(errno));
+  if (!file) fail_to_write("make the claim", printable(claim.string()), errno);
   const ssize_t written = ::write(file.get(), text.data(), text.size());
   const int error = written < 0 ? errno : ENOSPC;
   if (written == std::ssize(text)) {
@@ -33,7 +33,7 @@ ClaimLink make_copy(const std::filesystem::path& owner, const std::filesystem::p
     return ClaimLink::made;
   }
   ::unlink(claim.c_str());
-  fail("cannot write the claim {}: {}", printable(claim.string()), std::strerror(error));
+  fail_to_write("write the claim", printable(claim.string()), error);
 }
 
 }  // namespace
@@ -45,7 +45,7 @@ ClaimLink make_claim_link(const std::filesystem::path& owner, const std::filesys
   if (means_no_hard_links(error)) return make_copy(owner, claim);
   // A network file system may have made the link and lost the answer.
   if (::access(claim.c_str(), F_OK) == 0) return ClaimLink::taken;
-  fail("cannot claim {}: {}", printable(claim.string()), std::strerror(error));
+  fail_to_write("make the claim", printable(claim.string()), error);
 }
 
 bool is_claim_copy(std::string_view content) { return content.starts_with(copy_mark); }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <condition_variable>
@@ -75,6 +76,16 @@ std::string describe(std::string_view content) {
                                owner->job.empty() ? std::string() : fmt::format(", job {}", owner->job)));
 }
 
+/// What comes after the owner's line: its progress.
+std::string_view last_line(std::string_view content) {
+  for (int line = 0; line < 2; ++line) {
+    const std::size_t end = content.find('\n');
+    if (end == std::string_view::npos) return {};
+    content.remove_prefix(end + 1);
+  }
+  return content;
+}
+
 /// The content of a claim as it lies there; nothing if it is gone. Something that is no file reads as empty,
 /// and so ages like any other silent claim.
 std::optional<std::string> read_claim_file(const std::filesystem::path& path) {
@@ -122,11 +133,32 @@ bool is_zombie(std::int64_t pid) {
 }
 
 /// A process that this machine can see to be gone need not be waited for.
-bool is_gone(const ClaimOwner& owner, const ClaimOwner& self) {
+bool has_died(const ClaimOwner& owner, const ClaimOwner& self) {
   if (self.machine.empty() || owner.machine != self.machine || owner.pid <= 0) return false;
-  if (::kill(static_cast<pid_t>(owner.pid), 0) != 0) return errno == ESRCH;
-  return is_zombie(owner.pid);
+  return is_gone(owner.pid);
 }
+
+/// The part of a machine's name that changes when it is started anew. Process namespaces may come and go.
+std::string_view boot_of(std::string_view machine) { return machine.substr(0, machine.find(' ')); }
+
+DeadOwner describe_dead(const ClaimOwner& owner, std::string_view content, const std::string& id,
+                        const ClaimOwner& self) {
+  DeadOwner dead{
+      .token = owner.token, .who = describe(content), .host = owner.host, .job = owner.job, .run = owner.run};
+  dead.machine_is_up = !self.machine.empty() && boot_of(owner.machine) == boot_of(self.machine);
+  const json progress = json::parse(last_line(content), nullptr, false);
+  if (!progress.is_object()) return dead;
+  const auto is_true = [&](const char* key) {
+    const auto found = progress.find(key);
+    return found != progress.end() && found->is_boolean() && found->get<bool>();
+  };
+  const auto item = progress.find("id");
+  dead.was_at_work = item != progress.end() && *item == id;
+  dead.was_told_to_stop = is_true("told_to_stop");
+  return dead;
+}
+
+}  // namespace
 
 std::string this_machine() {
   try {
@@ -139,7 +171,10 @@ std::string this_machine() {
   }
 }
 
-}  // namespace
+bool is_gone(std::int64_t pid) {
+  if (::kill(static_cast<pid_t>(pid), 0) != 0) return errno == ESRCH;
+  return is_zombie(pid);
+}
 
 ClaimOwner ClaimOwner::this_process(std::string run, std::string job) {
   std::array<char, 256> host{};
@@ -159,8 +194,10 @@ std::filesystem::path owner_file(const std::filesystem::path& claims, std::strin
 /// Owns the owner file and bumps its counter until destroyed.
 class ClaimBoard::Heartbeat {
  public:
-  Heartbeat(std::filesystem::path path, const std::string& text, std::chrono::milliseconds period)
-      : path_(std::move(path)), period_(period) {
+  Heartbeat(std::filesystem::path path, const std::string& text, const ClaimTiming& timing)
+      : path_(std::move(path)),
+        period_(timing.heartbeat),
+        longest_pause_(std::max<steady_clock::duration>(timing.stale_after / 2, 2 * timing.heartbeat)) {
     create_file(path_, text);
     progress_offset_ = static_cast<off_t>(text.size() - progress_columns - 1);
     file_ = UniqueFd(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
@@ -184,6 +221,14 @@ class ClaimBoard::Heartbeat {
     if (::pwrite(file_.get(), text.data(), text.size(), progress_offset_) < 0) return;
   }
 
+  /// Since when this process has been running without a long pause. After one, as when it was suspended or
+  /// its disk stalled, it cannot know of others' silence: they may have been away as long.
+  steady_clock::time_point here_since() const {
+    const auto now = steady_clock::now();
+    if (now - steady_clock::time_point(steady_clock::duration(last_beat_)) > longest_pause_) return now;
+    return steady_clock::time_point(steady_clock::duration(here_since_));
+  }
+
   const std::filesystem::path& path() const { return path_; }
   bool is_file(const struct stat& other) const {
     return other.st_ino == status_.st_ino && other.st_dev == status_.st_dev;
@@ -196,6 +241,9 @@ class ClaimBoard::Heartbeat {
     std::unique_lock lock(mutex);
     for (std::uint64_t count = 1; !wake.wait_for(lock, stop, period_, [&] { return stop.stop_requested(); });
          ++count) {
+      const steady_clock::rep now = steady_clock::now().time_since_epoch().count();
+      if (steady_clock::duration(now - last_beat_) > longest_pause_) here_since_ = now;
+      last_beat_ = now;
       // A beat that cannot be written is not an error here: if that lasts, the item is taken over, and
       // Claim::is_held() says so. fsync makes other hosts of a network file system see it.
       const std::string text = counter_text(count);
@@ -205,23 +253,32 @@ class ClaimBoard::Heartbeat {
 
   std::filesystem::path path_;
   std::chrono::milliseconds period_;
+  steady_clock::duration longest_pause_;
+  std::atomic<steady_clock::rep> last_beat_ = steady_clock::now().time_since_epoch().count();
+  std::atomic<steady_clock::rep> here_since_ = last_beat_.load();
   off_t progress_offset_ = 0;
   UniqueFd file_;
   struct stat status_ {};
   std::jthread thread_;
 };
 
-Claim::Claim(const ClaimBoard& board, std::string id, int generation, std::vector<std::string> dead_tokens)
-    : board_(&board), id_(std::move(id)), generation_(generation), dead_tokens_(std::move(dead_tokens)) {}
+Claim::Claim(const ClaimBoard& board, std::string id, int generation, std::vector<DeadOwner> dead_owners)
+    : board_(&board), id_(std::move(id)), generation_(generation), dead_owners_(std::move(dead_owners)) {}
 
 Claim::Claim(Claim&& other) noexcept
     : board_(std::exchange(other.board_, nullptr)),
       id_(std::move(other.id_)),
       generation_(other.generation_),
-      dead_tokens_(std::move(other.dead_tokens_)) {}
+      dead_owners_(std::move(other.dead_owners_)) {}
 
 Claim::~Claim() {
   if (board_ != nullptr) board_->release(id_, generation_);
+}
+
+std::vector<std::string> Claim::dead_tokens() const {
+  std::vector<std::string> tokens;
+  for (const DeadOwner& owner : dead_owners_) tokens.push_back(owner.token);
+  return tokens;
 }
 
 bool Claim::is_held() const { return board_->is_held(id_, generation_); }
@@ -230,8 +287,7 @@ ClaimBoard::ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTimi
     : folder_(std::move(folder)), owner_(std::move(owner)), timing_(timing) {
   remove_orphans();
   held_at_start_ = claimed_ids();
-  heartbeat_ =
-      std::make_unique<Heartbeat>(owner_file(folder_, owner_.token), owner_text(owner_), timing_.heartbeat);
+  heartbeat_ = std::make_unique<Heartbeat>(owner_file(folder_, owner_.token), owner_text(owner_), timing_);
 }
 
 ClaimBoard::~ClaimBoard() {
@@ -244,15 +300,29 @@ ClaimBoard::~ClaimBoard() {
 }
 
 void ClaimBoard::show_progress(const std::optional<ClaimProgress>& progress) const noexcept {
+  const std::scoped_lock lock(progress_mutex_);
+  progress_ = progress;
+  write_progress();
+}
+
+void ClaimBoard::note_stop() const noexcept {
+  const std::scoped_lock lock(progress_mutex_);
+  is_told_to_stop_ = true;
+  write_progress();
+}
+
+/// With the mutex held.
+void ClaimBoard::write_progress() const noexcept {
   try {
     json fields = json::object();
-    if (progress) {
-      fields = {{"id", progress->id},
-                {"phase", progress->phase},
-                {"step", progress->step},
-                {"steps", progress->steps},
-                {"step_s", std::round(progress->step_s * 1e4) / 1e4}};
+    if (progress_) {
+      fields = {{"id", progress_->id},
+                {"phase", progress_->phase},
+                {"step", progress_->step},
+                {"steps", progress_->steps},
+                {"step_s", std::round(progress_->step_s * 1e4) / 1e4}};
     }
+    if (is_told_to_stop_) fields["told_to_stop"] = true;
     heartbeat_->write_progress(progress_line(fields));
   } catch (const std::exception&) {
     return;  // no memory for a line of text: there will be other trouble
@@ -302,7 +372,7 @@ int ClaimBoard::highest_generation(const std::string& id) const {
 /// items were passed by.
 ClaimBoard::Life ClaimBoard::judge(const std::string& link, const std::string& content) {
   const auto owner = parse_owner(content);
-  if (owner && is_gone(*owner, owner_)) return Life::dead;
+  if (owner && has_died(*owner, owner_)) return Life::dead;
   // A run lives and dies as one: with one of its processes the launcher ends them all. Should one only be
   // silent, find_silent_partner() tells.
   if (owner && is_partner(*owner)) return Life::alive;
@@ -317,6 +387,7 @@ ClaimBoard::Life ClaimBoard::watch(const std::string& key, const std::string& co
   const auto now = steady_clock::now();
   const auto [found, is_new] = sightings_.try_emplace(key, Sighting{.content = content, .since = now});
   Sighting& sighting = found->second;
+  sighting.since = std::max(sighting.since, heartbeat_->here_since());
   if (!is_new && sighting.content != content) {
     sighting = Sighting{.content = content, .since = now, .has_beaten = true};
   }
@@ -366,17 +437,17 @@ ClaimAttempt ClaimBoard::take_over(const std::string& id, int generation, const 
     return lost();
   }
   return {
-      .outcome = Outcome::acquired, .claim = Claim(*this, id, mine, tokens_below(id, mine)), .holder = {}};
+      .outcome = Outcome::acquired, .claim = Claim(*this, id, mine, owners_below(id, mine)), .holder = {}};
 }
 
-std::vector<std::string> ClaimBoard::tokens_below(const std::string& id, int generation) const {
-  std::vector<std::string> tokens;
+std::vector<DeadOwner> ClaimBoard::owners_below(const std::string& id, int generation) const {
+  std::vector<DeadOwner> owners;
   for (int below = 0; below < generation; ++below) {
     const auto content = read_claim(link_path(id, below));
     const auto owner = content ? parse_owner(*content) : std::nullopt;
-    if (owner && owner->token != owner_.token) tokens.push_back(owner->token);
+    if (owner && owner->token != owner_.token) owners.push_back(describe_dead(*owner, *content, id, owner_));
   }
-  return tokens;
+  return owners;
 }
 
 bool ClaimBoard::is_held(const std::string& id, int generation) const {
@@ -422,7 +493,7 @@ void ClaimBoard::remove_orphans() const {
     if (!entry.path().filename().string().starts_with(owner_prefix)) continue;
     const auto content = read_claim(entry.path());
     const auto owner = content ? parse_owner(*content) : std::nullopt;
-    if (owner && is_gone(*owner, owner_)) ::unlink(entry.path().c_str());
+    if (owner && has_died(*owner, owner_)) ::unlink(entry.path().c_str());
   }
 }
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -53,6 +54,23 @@ struct ClaimTiming {
   std::chrono::milliseconds stale_after{60'000};
 };
 
+/// An owner that died while it held a claim, as its file tells.
+struct DeadOwner {
+  std::string token;
+  std::string who;  ///< "node7, process 123, job 4711"
+  std::string host;
+  std::string job;
+  std::string run;
+  bool machine_is_up = false;     ///< it was on this machine, which has not been started anew since
+  bool was_at_work = false;       ///< its progress names the item
+  bool was_told_to_stop = false;  ///< see ClaimBoard::note_stop()
+};
+
+/// Where process ids mean something: boot id and process namespace; empty if unknown.
+std::string this_machine();
+/// Whether this machine has no such process any more.
+bool is_gone(std::int64_t pid);
+
 class ClaimBoard;
 
 /// One claimed item; releases it at the end of its life. Must not outlive its board.
@@ -66,18 +84,19 @@ class Claim {
 
   const std::string& id() const { return id_; }
   /// Tokens of the dead owners whose claim this one follows: their temporary files may be removed.
-  const std::vector<std::string>& dead_tokens() const { return dead_tokens_; }
+  std::vector<std::string> dead_tokens() const;
+  const std::vector<DeadOwner>& dead_owners() const { return dead_owners_; }
   /// False when another owner has taken the item over, thinking this one dead. Asked before publishing.
   bool is_held() const;
 
  private:
   friend class ClaimBoard;
-  Claim(const ClaimBoard& board, std::string id, int generation, std::vector<std::string> dead_tokens);
+  Claim(const ClaimBoard& board, std::string id, int generation, std::vector<DeadOwner> dead_owners);
 
   const ClaimBoard* board_;
   std::string id_;
   int generation_;
-  std::vector<std::string> dead_tokens_;
+  std::vector<DeadOwner> dead_owners_;
 };
 
 /// The outcome of trying to claim an item.
@@ -121,6 +140,9 @@ class ClaimBoard {
   /// Puts the owner's progress into its file, where others may read it; nothing: it has no item. Not flushed,
   /// and no error if it fails.
   void show_progress(const std::optional<ClaimProgress>& progress) const noexcept;
+  /// Marks that this owner was told to stop, beside its progress: should it be killed from now on, that is
+  /// not the fault of the item that it is at. For any thread.
+  void note_stop() const noexcept;
 
  private:
   friend class Claim;
@@ -140,7 +162,8 @@ class ClaimBoard {
   Life watch(const std::string& key, const std::string& content);
   bool is_partner(const ClaimOwner& owner) const;  ///< another owner of the same run
   ClaimAttempt take_over(const std::string& id, int generation, const std::string& content);
-  std::vector<std::string> tokens_below(const std::string& id, int generation) const;
+  std::vector<DeadOwner> owners_below(const std::string& id, int generation) const;
+  void write_progress() const noexcept;
   bool is_held(const std::string& id, int generation) const;
   void release(const std::string& id, int generation) const noexcept;
   void remove_orphans() const;
@@ -152,6 +175,9 @@ class ClaimBoard {
   std::vector<std::string> held_at_start_;
   std::map<std::string, Sighting> sightings_;  ///< by owner's token, or by link if it names none
   std::unique_ptr<Heartbeat> heartbeat_;
+  mutable std::mutex progress_mutex_;  ///< guards the two below
+  mutable std::optional<ClaimProgress> progress_;
+  mutable bool is_told_to_stop_ = false;
 };
 
 }  // namespace wan::batch

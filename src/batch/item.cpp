@@ -1,5 +1,7 @@
 #include "batch/item.h"
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "core/checksum.h"
 
@@ -21,7 +23,7 @@ std::string image_checksum(const std::filesystem::path& image) {
 }
 
 bool counts(const StoredRecord& record, const RunContext& context) {
-  return context.resume || record.run == context.origin.run;
+  return context.resume || context.is_of_this_job(record.run);
 }
 
 bool is_done(const StoredRecord& record, const ManifestRow& row, const RunContext& context, bool by_content) {
@@ -33,12 +35,16 @@ bool is_done(const StoredRecord& record, const ManifestRow& row, const RunContex
 
 bool is_failed(const StoredRecord& record, const ManifestRow& row, const RunContext& context) {
   if (!counts(record, context)) return false;
-  if (context.retry_failed && record.run != context.origin.run) return false;
+  if (context.retry_failed && !context.is_of_this_job(record.run)) return false;
   if (row.error) return record.stage == "manifest" && record.message == *row.error;
   return record.answers_request;
 }
 
 }  // namespace
+
+bool RunContext::is_of_this_job(const std::string& run) const {
+  return run == origin.run || std::ranges::find(runs_of_job, run) != runs_of_job.end();
+}
 
 std::string_view to_string(ItemStatus status) {
   switch (status) {

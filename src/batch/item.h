@@ -24,9 +24,12 @@ struct RunContext {
   OutputFolder folder;
   RequestOverrides command_line;
   RunSettings settings;
-  Origin origin;       ///< `line`, `started` and `ranks` are filled in per item
-  std::string job;     ///< the scheduler's job id; may be empty
-  bool resume = true;  ///< false: what earlier runs made is made again
+  Origin origin;    ///< `line`, `started` and `ranks` are filled in per item
+  std::string job;  ///< the scheduler's job id; may be empty
+  /// Earlier runs of the same job, which the scheduler has started again: what they did counts even where
+  /// that of other runs does not.
+  std::vector<std::string> runs_of_job = {};
+  bool resume = true;  ///< false: what runs before this job made is made again
   bool retry_failed = false;
   bool save_latents = false;
   int group_index = 0;
@@ -34,14 +37,17 @@ struct RunContext {
   int world_rank = 0;
   ClaimTiming timing;
   std::function<bool()> stop_requested =
-      {};                                   ///< this rank was told to stop; asked between steps; may be empty
-  std::function<double()> elapsed_s = {};   ///< since the job began; needed with a time limit
-  std::optional<double> time_limit_s = {};  ///< of the job, which stops in time
-  double checkpoint_interval_s = 300;       ///< how often the item in flight is saved
-  double join_worth_s = 5;                  ///< what idle groups must save an item for them to join its group
+      {};  ///< this rank was told to stop; asked between steps; may be empty
+  std::function<bool()> stop_is_pending = {};  ///< the same for any thread, at any time; may be empty
+  std::function<double()> elapsed_s = {};      ///< since the job began; needed with a time limit
+  std::optional<double> time_limit_s = {};     ///< of the job, which stops in time
+  double checkpoint_interval_s = 300;          ///< how often the item in flight is saved
+  double join_worth_s = 5;  ///< what idle groups must save an item for them to join its group
   bool on_gpu = false;
   std::filesystem::path run_record = {};  ///< where run.json goes as well; may be empty
   Log* log = nullptr;                     ///< may be null
+
+  bool is_of_this_job(const std::string& run) const;
 };
 
 enum class ItemStatus { done, failed, open };

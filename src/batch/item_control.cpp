@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "wan/storage_error.h"
 
 namespace wan::batch {
 namespace {
@@ -56,7 +57,7 @@ bool ItemControl::has_to_stop(int steps_done, int step_count) {
   StopClock& clock = tools_.clock;
   tools_.teams.read_letters();
   if (tools_.teams.has_heard_stop()) clock.ask();
-  if (clock.is_asked()) {
+  if (tools_.has_storage_problem() || clock.is_asked()) {
     tools_.teams.announce_stop();
     return true;
   }
@@ -105,14 +106,31 @@ void ItemControl::on_state(int steps_done) {
     steps_saved_ = steps_done;
     since_save_ = Stopwatch();
   } catch (const Error& error) {
-    on_state_problem(fmt::format("{}: the state after {} steps could not be saved: {}", item_.row.id,
-                                 steps_done, error.what()));
+    const std::string message = fmt::format("{}: the state after {} steps could not be saved: {}",
+                                            item_.row.id, steps_done, error.what());
+    if (dynamic_cast<const StorageError*>(&error) != nullptr) {
+      on_storage_problem(message);
+    } else {
+      on_state_problem(message);
+    }
   }
 }
 
 void ItemControl::on_state_problem(const std::string& message) {
   since_save_ = Stopwatch();  // not again at every step
   if (context_.log != nullptr) context_.log->warn("{}", message);
+}
+
+/// The steps of the other items could be saved no better: the run ends.
+void ItemControl::on_storage_problem(const std::string& message) {
+  on_state_problem(message);
+  tools_.storage_problem = message;
+}
+
+bool LeaderTools::has_storage_problem() {
+  if (storage_problem.empty()) storage_problem = observer.storage_problem();
+  if (storage_problem.empty() && log != nullptr) storage_problem = log->storage_problem();
+  return !storage_problem.empty();
 }
 
 StepAction FollowerControl::next_action(int /*steps_done*/, int /*step_count*/) {

@@ -7,7 +7,9 @@
 
 #include "batch/claims.h"
 #include "batch/item.h"
+#include "batch/item_deaths.h"
 #include "batch/item_states.h"
+#include "batch/observer.h"
 #include "batch/stop_clock.h"
 #include "batch/team_board.h"
 #include "core/clock.h"
@@ -21,6 +23,7 @@ struct ItemInHand {
   Claim claim;
   Parameters parameters;  ///< of a bad row only the id is set
   Origin origin;
+  std::vector<Death> deaths;          ///< of the program while it made this item
   std::optional<StoredState> before;  ///< what earlier runs did of it, to be gone on from
 
   // The work of this run on it, in parts: teams of groups may join.
@@ -47,6 +50,12 @@ struct LeaderTools {
   ClaimBoard claims;
   StopClock clock;
   TeamBoard& teams;
+  const ItemObserver& observer;
+  const Log* log;
+  std::string storage_problem = {};  ///< why nothing can be written any more; empty if all is well
+
+  /// Whether the run has to end because nothing can be written any more.
+  bool has_storage_problem();
 };
 
 /// Steers the engine on the leader of a team: stops in time, saves the item in flight, tells how far it is,
@@ -60,6 +69,7 @@ class ItemControl final : public RunControl {
   StepAction next_action(int steps_done, int step_count) override;
   void on_state(int steps_done) override;
   void on_state_problem(const std::string& message) override;
+  void on_storage_problem(const std::string& message) override;
 
   /// Steps after which a state was last published; 0 if none was.
   int steps_saved() const { return steps_saved_; }

@@ -3,13 +3,19 @@
 #include <algorithm>
 #include <thread>
 
+#include "core/clock.h"
 #include "core/log.h"
 
 namespace wan::batch {
 
 ItemQueue::ItemQueue(std::span<const ManifestRow> rows, const RunContext& context, const Task& task,
                      ClaimBoard& claims)
-    : rows_(rows), context_(context), task_(task), claims_(claims), states_(context.folder.states()) {
+    : rows_(rows),
+      context_(context),
+      task_(task),
+      claims_(claims),
+      states_(context.folder.states()),
+      deaths_(context.folder.states()) {
   for (std::size_t row = 0; row < rows.size(); ++row) queue_.push_back(row);
 }
 
@@ -22,7 +28,10 @@ void ItemQueue::clear_away(const std::string& id, const std::string& token) cons
 ItemQueue::Attempt ItemQueue::try_row(const ManifestRow& row) {
   // Content is read once per job: each group looks after its share of the rows.
   const bool by_content = row.index % context_.group_count == context_.group_index;
+  const Stopwatch watch;
   if (look_up(row, context_, task_, by_content).status != ItemStatus::open) {
+    settled_look_s_ += watch.elapsed_s();
+    ++settled_;
     if (std::ranges::binary_search(claims_.held_at_start(), row.id) && !release_of_dead(row.id)) {
       still_held_.push_back(row.id);
     }
@@ -36,7 +45,30 @@ ItemQueue::Attempt ItemQueue::try_row(const ManifestRow& row) {
   // Its last owner may have finished it between the look and the claim.
   ItemState state = look_up(row, context_, task_, by_content);
   if (state.status != ItemStatus::open) return {.claimed = {}, .is_settled = true};
-  return {.claimed = ClaimedRow{.row = row, .claim = std::move(*attempt.claim), .state = std::move(state)}};
+  std::vector<Death> deaths = deaths_of(row, *attempt.claim);
+  if (deaths.size() == deaths_before_last && !is_last_round_) return {.claimed = {}, .comes_last = true};
+  return {.claimed = ClaimedRow{.row = row,
+                                .claim = std::move(*attempt.claim),
+                                .state = std::move(state),
+                                .deaths = std::move(deaths)}};
+}
+
+/// Looks whether the owners before this one died of the row, and notes it.
+std::vector<Death> ItemQueue::deaths_of(const ManifestRow& row, const Claim& claim) const {
+  if (row.error || (claim.dead_owners().empty() && !deaths_.are_noted(row.id))) return {};
+  if (context_.retry_failed && context_.runs_of_job.empty()) {
+    deaths_.clear(row.id);
+    return {};
+  }
+  const Parameters wanted = wanted_parameters(row, context_, task_);
+  for (const DeadOwner& owner : claim.dead_owners()) {
+    if (!counts_as_death(owner, wanted, context_)) continue;
+    deaths_.add(wanted, {.token = owner.token, .who = owner.who, .when = utc_now()});
+    if (context_.log != nullptr) {
+      context_.log->warn("{}: the program ended while it made this item, on {}", row.id, owner.who);
+    }
+  }
+  return deaths_.of(wanted);
 }
 
 /// What the owners before this one left of an item under hidden names.
@@ -55,30 +87,46 @@ bool ItemQueue::release_of_dead(const std::string& id) {
   return attempt.outcome != ClaimAttempt::Outcome::undecided;
 }
 
+/// Rows that this run has made will be looked at too, each for as long as those that were settled before.
+double ItemQueue::closing_s() const {
+  if (settled_ == 0) return 0;
+  return settled_look_s_ * static_cast<double>(seen()) / static_cast<double>(settled_);
+}
+
 void ItemQueue::release_left_over() {
   for (const std::string& id : still_held_) release_of_dead(id);
 }
 
 std::optional<ClaimedRow> ItemQueue::next(const std::function<bool()>& is_stopping) {
+  is_last_round_ = false;
+  if (auto row = next_of(queue_, is_stopping)) return row;
+  if (context_.group_index != 0) return std::nullopt;
+  is_last_round_ = true;
+  return next_of(last_, is_stopping);
+}
+
+std::optional<ClaimedRow> ItemQueue::next_of(std::deque<std::size_t>& queue,
+                                             const std::function<bool()>& is_stopping) {
   std::size_t in_vain = 0;  // rows tried since the last one that was settled
   bool some_undecided = false;
-  while (!queue_.empty()) {
+  while (!queue.empty()) {
     if (is_stopping()) return std::nullopt;
-    if (in_vain == queue_.size()) {
+    if (in_vain == queue.size()) {
       if (!some_undecided) return std::nullopt;  // every one is in the hands of an owner that is alive
       in_vain = 0;
       some_undecided = false;
       std::this_thread::sleep_for(std::max(context_.timing.heartbeat / 4, std::chrono::milliseconds(1)));
     }
-    const std::size_t index = queue_.front();
-    queue_.pop_front();
+    const std::size_t index = queue.front();
+    queue.pop_front();
     Attempt attempt = try_row(rows_[index]);
     if (attempt.claimed) return std::move(attempt.claimed);
-    if (attempt.is_settled) {
+    if (attempt.comes_last) last_.push_back(index);
+    if (attempt.is_settled || attempt.comes_last) {
       in_vain = 0;
       continue;
     }
-    queue_.push_back(index);
+    queue.push_back(index);
     some_undecided = some_undecided || attempt.is_undecided;
     ++in_vain;
   }

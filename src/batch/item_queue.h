@@ -9,6 +9,7 @@
 
 #include "batch/claims.h"
 #include "batch/item.h"
+#include "batch/item_deaths.h"
 #include "batch/item_states.h"
 
 namespace wan::batch {
@@ -17,7 +18,8 @@ namespace wan::batch {
 struct ClaimedRow {
   const ManifestRow& row;
   Claim claim;
-  ItemState state;  ///< as the folder told after the claim
+  ItemState state;                 ///< as the folder told after the claim
+  std::vector<Death> deaths = {};  ///< of the program while it made this row
 };
 
 /// The rows of a manifest that one group has not yet seen to be settled. For the group's leader.
@@ -27,13 +29,17 @@ class ItemQueue {
   ItemQueue(std::span<const ManifestRow> rows, const RunContext& context, const Task& task,
             ClaimBoard& claims);
 
-  /// Claims the next row that needs doing. Waits while it is not known of other owners whether they are
-  /// alive. Nothing if every row is settled or in the hands of an owner that is alive, or if `is_stopping`,
-  /// which is asked before each row, says so.
+  /// Claims the next row that needs doing; rows with which the program has ended twice come last, and only in
+  /// the first group of a run, so that no two of them are made at once. Waits while it is not known of other
+  /// owners whether they are alive. Nothing if every row is settled or in the hands of an owner that is
+  /// alive, or if `is_stopping`, which is asked before each row, says so.
   std::optional<ClaimedRow> next(const std::function<bool()>& is_stopping);
 
   /// Rows that are known to be settled or have been given out by next().
-  std::int64_t seen() const { return std::ssize(rows_) - std::ssize(queue_); }
+  std::int64_t seen() const { return std::ssize(rows_) - std::ssize(queue_) - std::ssize(last_); }
+
+  /// What a last look at all rows will take in seconds, by what the first one took.
+  double closing_s() const;
 
   /// At the end: releases the claims of dead owners on rows that are settled.
   void release_left_over();
@@ -47,9 +53,12 @@ class ItemQueue {
     std::optional<ClaimedRow> claimed;
     bool is_settled = false;
     bool is_undecided = false;  ///< it is not known whether its owner is alive
+    bool comes_last = false;    ///< it is to wait for all others
   };
 
+  std::optional<ClaimedRow> next_of(std::deque<std::size_t>& queue, const std::function<bool()>& is_stopping);
   Attempt try_row(const ManifestRow& row);
+  std::vector<Death> deaths_of(const ManifestRow& row, const Claim& claim) const;
   bool release_of_dead(const std::string& id);
   void clear_after_dead(const Claim& claim) const;
 
@@ -58,7 +67,12 @@ class ItemQueue {
   const Task& task_;
   ClaimBoard& claims_;
   ItemStates states_;
-  std::deque<std::size_t> queue_;        ///< rows not known to be settled
+  ItemDeaths deaths_;
+  std::deque<std::size_t> queue_;  ///< rows not known to be settled
+  std::deque<std::size_t> last_;   ///< of these, those with which the program has ended twice
+  double settled_look_s_ = 0;      ///< that looking at settled rows has taken
+  std::int64_t settled_ = 0;
+  bool is_last_round_ = false;           ///< all rows are tried that are not among the last
   std::vector<std::string> still_held_;  ///< settled rows whose claim may be a dead owner's
 };
 

@@ -61,11 +61,14 @@ void ItemResults::publish(const ItemInHand& item, const RequestReport& report) c
     sidecar.origin = item.origin;
     remove_file(folder.failure(id));  // first: a run killed in between leaves no item both done and failed
     publish_sidecar(item, sidecar);
+  } catch (const StorageError&) {
+    throw;
   } catch (const Error& error) {
     throw ItemError("write", error.what());
   }
   try {
     states_.remove(id);
+    deaths_.clear(id);
   } catch (const Error& error) {
     if (context_.log != nullptr) context_.log->warn("{} is done, but: {}", id, error.what());
   }
@@ -103,6 +106,7 @@ void ItemResults::record_failure(const ItemInHand& item, const ItemError& error)
     try {
       context_.folder.publish_text(context_.folder.failure(item.row.id), to_json_text(failure), token_,
                                    [&] { require_claim(item); });
+      deaths_.clear(item.row.id);
     } catch (const Error&) {
       if (item.claim.is_held()) throw;
     }

@@ -11,9 +11,14 @@ class ItemResults {
  public:
   /// All must outlive this. `token`: of the leader's temporary files.
   ItemResults(const RunContext& context, ItemObserver& observer, const std::string& token)
-      : context_(context), observer_(observer), token_(token), states_(context.folder.states()) {}
+      : context_(context),
+        observer_(observer),
+        token_(token),
+        states_(context.folder.states()),
+        deaths_(context.folder.states()) {}
 
-  /// Video, latents and, last, the sidecar: with it the item is done. Throws ItemError (stage "write").
+  /// Video, latents and, last, the sidecar: with it the item is done. Throws ItemError (stage "write") or
+  /// StorageError.
   void publish(const ItemInHand& item, const RequestReport& report) const;
   /// The failure record. Throws Error if it cannot be written.
   void record_failure(const ItemInHand& item, const ItemError& error) const;
@@ -27,6 +32,7 @@ class ItemResults {
   ItemObserver& observer_;
   const std::string& token_;
   ItemStates states_;
+  ItemDeaths deaths_;
 };
 
 }  // namespace wan::batch

@@ -7,6 +7,7 @@
 #include "batch/text.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "wan/storage_error.h"
 
 namespace wan::batch {
 namespace {
@@ -29,7 +30,9 @@ Leader::Leader(Engine& engine, comm::Communicator& group, std::span<const Manife
              .clock = StopClock({.is_signalled = context.stop_requested,
                                  .elapsed_s = context.elapsed_s,
                                  .time_limit_s = context.time_limit_s}),
-             .teams = teams},
+             .teams = teams,
+             .observer = observer,
+             .log = context.log},
       queue_(rows, context, engine.task(), tools_.claims),
       results_(context, observer, tools_.claims.owner().token) {}
 
@@ -40,18 +43,36 @@ GroupCounts Leader::run() {
     counts_.stopped = true;
     return true;
   };
-  while (auto claimed = queue_.next(stops)) {
-    ItemInHand item = begin(std::move(*claimed));
-    observer_.on_item_start({.request = item.parameters.request,
-                             .row = item.row.index,
-                             .settled = queue_.seen() - 1,
-                             .rows = std::ssize(rows_)});
-    make(item);
-    tools_.claims.show_progress(std::nullopt);
+  try {
+    while (auto claimed = queue_.next(stops)) {
+      ItemInHand item = begin(std::move(*claimed));
+      // From now on it is known what ended the program, should it end.
+      tools_.claims.show_progress(ClaimProgress{.id = item.row.id,
+                                                .phase = "",
+                                                .step = item.before ? item.before->steps_done : 0,
+                                                .steps = item.parameters.request.sample_steps});
+      observer_.on_item_start({.request = item.parameters.request,
+                               .row = item.row.index,
+                               .settled = queue_.seen() - 1,
+                               .rows = std::ssize(rows_)});
+      make(item);
+      tools_.claims.show_progress(std::nullopt);
+    }
+    queue_.release_left_over();
+  } catch (const StorageError& error) {
+    end_for_storage(error.what());
   }
-  queue_.release_left_over();
+  if (tools_.has_storage_problem()) end_for_storage(tools_.storage_problem);
   help();
   return counts_;
+}
+
+/// Nothing more can be written: the run ends in order, and what is not done stays open.
+void Leader::end_for_storage(const std::string& problem) {
+  counts_.stopped = true;
+  if (!counts_.problem.empty()) return;
+  counts_.problem = problem;
+  tools_.teams.announce_stop();
 }
 
 void Leader::send(Order order) {
@@ -73,15 +94,18 @@ bool Leader::is_stopping() {
     tools_.teams.announce_stop();
     return true;
   }
-  return counts_.stopped || tools_.clock.is_too_late_for_item();
+  tools_.clock.expect_closing(queue_.closing_s());
+  return counts_.stopped || tools_.has_storage_problem() || tools_.clock.is_too_late_for_item();
 }
 
 ItemInHand Leader::begin(ClaimedRow claimed) {
-  const auto& [row, claim, state] = claimed;
+  const ManifestRow& row = claimed.row;
+  const ItemState& state = claimed.state;
   ItemInHand item{.row = row,
                   .claim = std::move(claimed.claim),
                   .parameters = {},
                   .origin = context_.origin,
+                  .deaths = std::move(claimed.deaths),
                   .before = {}};
   item.origin.line = row.line;
   item.origin.started = utc_now();
@@ -93,7 +117,7 @@ ItemInHand Leader::begin(ClaimedRow claimed) {
   if (item.parameters.automatic_seed && state.kept_seed) request.seed = *state.kept_seed;
   auto before = states_.find(row.id, item.parameters, true);
   if (!before || !before->answers_request) return item;
-  if (!context_.resume && before->run != context_.origin.run) return item;
+  if (!context_.resume && !context_.is_of_this_job(before->run)) return item;
   if (item.parameters.automatic_seed && before->automatic_seed) request.seed = *before->automatic_seed;
   if (context_.log != nullptr) {
     context_.log->info("{}: going on after step {} of {}", row.id, before->steps_done, request.sample_steps);
@@ -104,20 +128,26 @@ ItemInHand Leader::begin(ClaimedRow claimed) {
 
 void Leader::make(ItemInHand& item) {
   tools_.clock.begin_item();
+  tools_.clock.expect_closing(queue_.closing_s());
   try {
     if (item.row.error) throw ItemError("manifest", *item.row.error);
+    if (item.deaths.size() >= deaths_before_failed) throw ItemError("crash", describe_deaths(item.deaths));
     const RequestReport report = compute(item);
     if (report.end == RunEnd::stopped) {
       // Not for the limit's sake: this rank or another one of the group was told to stop.
       const StopClock& clock = tools_.clock;
-      if (!clock.is_too_late_for_step() && !clock.is_too_late_for_ending()) tools_.clock.ask();
-      clear_away(item);
-      counts_.stopped = true;
-      results_.put_aside(item);
+      const bool is_too_late = clock.is_too_late_for_step() || clock.is_too_late_for_ending();
+      if (!is_too_late && !tools_.has_storage_problem()) tools_.clock.ask();
+      put_aside(item);
     } else {
+      const Stopwatch publishing;
       results_.publish(item, report);
       ++counts_.made;
+      tools_.clock.took_ending(item.phase_s["decode"] + item.phase_s["write"] + publishing.elapsed_s());
     }
+  } catch (const StorageError& error) {
+    put_aside(item);
+    end_for_storage(error.what());
   } catch (const MemoryError& error) {
     // Not the manifest's fault, and the steps can be gone on from elsewhere.
     clear_away(item);
@@ -127,22 +157,43 @@ void Leader::make(ItemInHand& item) {
     record_failure(item, with_place(error, item.row, context_.origin.manifest));
     // What went wrong in the steps would go wrong again; what came after them can be tried again from there.
     if (error.stage() == "denoise" && item.claim.is_held()) states_.remove(item.row.id);
-  } catch (...) {
+  } catch (const std::bad_alloc&) {
+    if (!group_is_waiting_) throw;  // the others are in the engine's collectives
+    clear_away(item);
+    record_failure(item,
+                   MemoryError("memory", "the host refused memory; use a smaller size or fewer frames"));
+  } catch (const std::exception& error) {
     // The run ends here. The claim goes with the item, so nobody would look for what is left of it.
-    try {
-      clear_away(item);
-    } catch (const Error& second) {
-      if (context_.log != nullptr) context_.log->warn("{}", second.what());
-    }
+    clear_away_at_end(item);
+    note_end_of_run(item.row, token(), error.what(), context_, engine_.task());
     throw;
   }
 }
 
 void Leader::clear_away(const ItemInHand& item) const { queue_.clear_away(item.row.id, token()); }
 
+void Leader::clear_away_at_end(const ItemInHand& item) const {
+  try {
+    clear_away(item);
+  } catch (const Error& error) {
+    if (context_.log != nullptr) context_.log->warn("{}", error.what());
+  }
+}
+
+void Leader::put_aside(const ItemInHand& item) {
+  clear_away_at_end(item);
+  counts_.stopped = true;
+  results_.put_aside(item);
+}
+
 void Leader::record_failure(const ItemInHand& item, const ItemError& error) {
-  results_.record_failure(item, error);
-  ++counts_.failed;
+  try {
+    results_.record_failure(item, error);
+    ++counts_.failed;
+  } catch (const StorageError& storage) {
+    put_aside(item);
+    end_for_storage(storage.what());
+  }
 }
 
 RequestReport Leader::compute(ItemInHand& item) {
@@ -242,9 +293,6 @@ RequestReport Leader::compute_part(ItemInHand& item, const Order& order, const O
     end_metering();
     item.rank_seconds += item.part_watch.elapsed_s() * ranks;
     for (const auto& [phase, seconds] : report.phase_s) item.phase_s[phase] += seconds;
-    if (const auto decode = report.phase_s.find("decode"); decode != report.phase_s.end()) {
-      tools_.clock.took_ending(decode->second);
-    }
     return report;
   } catch (const ItemError&) {
     group_is_waiting_ = true;  // thrown on every rank alike
@@ -259,6 +307,7 @@ void Leader::help() {
   Stopwatch since_look;
   while (true) {
     tools_.teams.read_letters();
+    if (tools_.teams.has_heard_stop()) tools_.clock.ask();
     if (tools_.clock.is_asked()) tools_.teams.announce_stop();
     if (const auto order = tools_.teams.take_invitation()) {
       assist(*order);

@@ -23,6 +23,7 @@ class Leader {
 
   /// Other ranks wait for the next order, not inside the engine.
   bool group_is_waiting() const { return group_is_waiting_; }
+  const ClaimBoard& claims() const { return tools_.claims; }
   void send(Order order);
 
  private:
@@ -39,6 +40,9 @@ class Leader {
   void help();
   void assist(const Order& order);
   void clear_away(const ItemInHand& item) const;
+  void clear_away_at_end(const ItemInHand& item) const;
+  void put_aside(const ItemInHand& item);
+  void end_for_storage(const std::string& problem);
   bool is_stopping();
   const std::string& token() const { return tools_.claims.owner().token; }
 

@@ -22,6 +22,9 @@ class ItemObserver : public Observer {
  public:
   virtual void on_item_start(const ItemStart& start) = 0;
   virtual void on_item_end(const ItemOutcome& outcome) = 0;
+  /// Why nothing more can be written where this observer writes, if it is the storage's fault; else empty.
+  /// The run then ends.
+  virtual std::string storage_problem() const { return {}; }
 };
 
 /// Passes everything on to several observers, in order; does not own them.
@@ -42,6 +45,12 @@ class ObserverList final : public ItemObserver {
   }
   void on_item_end(const ItemOutcome& outcome) override {
     for (ItemObserver* observer : observers_) observer->on_item_end(outcome);
+  }
+  std::string storage_problem() const override {
+    for (const ItemObserver* observer : observers_) {
+      if (std::string problem = observer->storage_problem(); !problem.empty()) return problem;
+    }
+    return {};
   }
 
  private:

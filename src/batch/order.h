@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <string_view>
 
 #include "comm/communicator.h"
@@ -24,6 +25,12 @@ struct Order {
     return {.width = static_cast<int>(width), .leader = static_cast<int>(leader_group % width)};
   }
 };
+
+/// What a rank that does not lead does for the next order, which may take any time; `meanwhile` is called now
+/// and then. Collective.
+inline void await_order(comm::Communicator& group, Order& order, const std::function<void()>& meanwhile) {
+  group.broadcast(std::as_writable_bytes(std::span(&order, 1)), 0).wait_without_limit(meanwhile);
+}
 
 /// From rank 0 of the group to all. Collective.
 inline void broadcast(comm::Communicator& group, Order& order) {

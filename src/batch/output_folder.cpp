@@ -140,20 +140,20 @@ std::vector<std::string> names_in(const std::filesystem::path& folder) {
 
 void remove_file(const std::filesystem::path& path) {
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-    fail("cannot remove {}: {}", printable(path.string()), std::strerror(errno));
+    fail_to_write("remove", printable(path.string()), errno);
   }
 }
 
 void create_file(const std::filesystem::path& path, std::string_view text) {
   const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
-  if (!file) fail("cannot create {}: {}", printable(path.string()), std::strerror(errno));
+  if (!file) fail_to_write("create", printable(path.string()), errno);
   while (!text.empty()) {
     const ssize_t written = ::write(file.get(), text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) {
       const int error = errno;
       ::unlink(path.c_str());
-      fail("cannot write {}: {}", printable(path.string()), std::strerror(error));
+      fail_to_write("write", printable(path.string()), error);
     }
     text.remove_prefix(static_cast<std::size_t>(written));
   }

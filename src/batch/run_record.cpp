@@ -3,9 +3,11 @@
 #include <nlohmann/json.hpp>
 
 #include "batch/abandoned.h"
+#include "batch/item_deaths.h"
 #include "batch/item_states.h"
 #include "batch/runner.h"
 #include "batch/text.h"
+#include "comm/first_message.h"
 #include "core/check.h"
 #include "core/file.h"
 #include "wan/version.h"
@@ -32,12 +34,14 @@ RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped) {
 }
 
 ExitCode exit_code(const RunCounts& counts) {
+  if (!counts.problem.empty()) return ExitCode::failure;
   if (counts.stopped && counts.open > 0) return ExitCode::stopped_early;
   if (counts.failed + counts.failed_before > 0) return ExitCode::some_failed;
   return ExitCode::done;
 }
 
 std::string_view exit_reason(const RunCounts& counts) {
+  if (!counts.problem.empty()) return counts.problem;
   switch (exit_code(counts)) {
     case ExitCode::stopped_early:
       return "stopped early: run again to go on";
@@ -81,11 +85,14 @@ void write_run_record(const RunCounts& counts, const RunContext& context) {
   if (!context.run_record.empty()) write_file_atomically(context.run_record, text);
 }
 
-/// A run that was killed just after it finished an item leaves the item's state behind.
+/// A run that was killed just after it finished an item leaves the item's state behind, and what is known of
+/// attempts that ended the program.
 void clear_states(std::span<const ItemOutcome> outcomes, const RunContext& context) {
   const ItemStates states(context.folder.states());
+  const ItemDeaths deaths(context.folder.states());
   for (const ItemOutcome& outcome : outcomes) {
     if (outcome.status == ItemStatus::done && states.has_record(outcome.id)) states.remove(outcome.id);
+    if (outcome.status != ItemStatus::open) deaths.clear(outcome.id);
   }
 }
 
@@ -97,15 +104,21 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::sp
   world.all_reduce(std::span<std::int64_t>(stopped), comm::ReduceOp::max).wait();
   std::array<std::int64_t, 1> steps_gained{mine.steps_gained};
   world.all_reduce(std::span<std::int64_t>(steps_gained), comm::ReduceOp::sum).wait();
+  const auto problem =
+      comm::first_message(world, mine.problem.empty() ? std::nullopt : std::optional(mine.problem));
   RunResult result;
   std::exception_ptr error;
+  std::optional<std::string> record_problem;
   if (world.rank() == 0) {
     try {
       result.outcomes = survey(rows, context, task);
       result.counts = count(result.outcomes, stopped[0] != 0);
       result.counts.steps_gained = steps_gained[0];
+      if (problem) result.counts.problem = problem->text;
       write_run_record(result.counts, context);
       clear_states(result.outcomes, context);
+    } catch (const StorageError& storage) {
+      record_problem = storage.what();
     } catch (...) {
       error = std::current_exception();
     }
@@ -117,6 +130,7 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::sp
   world.broadcast(std::as_writable_bytes(std::span(numbers)), 0).wait();
   if (error) std::rethrow_exception(error);
   if (numbers[5] != 0) fail("rank 0 could not write the run's record; its message says why");
+  const auto late_problem = comm::first_message(world, record_problem);
   result.counts = {.made = numbers[0],
                    .kept = numbers[1],
                    .failed = numbers[2],
@@ -124,6 +138,11 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::sp
                    .open = numbers[4],
                    .steps_gained = steps_gained[0],
                    .stopped = stopped[0] != 0};
+  if (problem) {
+    result.counts.problem = problem->text;
+  } else if (late_problem) {
+    result.counts.problem = late_problem->text;
+  }
   return result;
 }
 

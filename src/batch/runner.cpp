@@ -1,16 +1,20 @@
 #include "batch/runner.h"
 
+#include "batch/item_deaths.h"
 #include "batch/leader.h"
+#include "batch/stop_note.h"
 #include "core/check.h"
 
 namespace wan::batch {
 namespace {
 
 GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
-                 const RunContext& context, ItemObserver& observer, TeamBoard& teams) {
+                 const RunContext& context, ItemObserver& observer, TeamBoard& teams,
+                 const std::vector<GroupMember>& members) {
   std::optional<Leader> leader;
   try {
     leader.emplace(engine, group, rows, context, observer, teams);
+    const StopNote note(context, leader->claims(), members);
     const GroupCounts counts = leader->run();
     leader->send({.action = Order::Action::stop});
     return counts;
@@ -24,17 +28,27 @@ GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const Mani
 }
 
 void follow(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
-            const RunContext& context, ItemObserver& observer) {
+            const RunContext& context, ItemObserver& observer, TeamBoard& teams) {
+  // A signal may come to this rank alone, and when its group has no item only the leader hears of letters.
+  const auto pass_on_stop = [&] {
+    if (context.stop_requested && context.stop_requested()) teams.announce_stop();
+  };
   while (true) {
     Order order;
-    broadcast(group, order);
+    await_order(group, order, pass_on_stop);
     if (order.action == Order::Action::stop) return;
     if (order.action == Order::Action::abort) fail("rank 0 of the group gave up; its message says why");
     if (order.action == Order::Action::make_leaner) {
       engine.make_leaner();
       continue;
     }
-    take_part(engine, order, rows, context, observer);
+    try {
+      take_part(engine, order, rows, context, observer);
+    } catch (const std::exception& error) {
+      note_end_of_run(rows[static_cast<std::size_t>(order.row)], order.token_text(), error.what(), context,
+                      engine.task());
+      throw;
+    }
   }
 }
 
@@ -58,8 +72,9 @@ RunEnd take_part(Engine& engine, const Order& order, std::span<const ManifestRow
 
 GroupCounts run_group(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
                       const RunContext& context, ItemObserver& observer, TeamBoard& teams) {
-  if (group.rank() == 0) return lead(engine, group, rows, context, observer, teams);
-  follow(engine, group, rows, context, observer);
+  const std::vector<GroupMember> members = exchange_members(group);
+  if (group.rank() == 0) return lead(engine, group, rows, context, observer, teams, members);
+  follow(engine, group, rows, context, observer, teams);
   return {};
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "batch/item.h"
@@ -19,6 +20,7 @@ struct GroupCounts {
   std::int64_t failed = 0;
   std::int64_t steps_gained = 0;  ///< denoising steps made and kept: in finished items and saved states
   bool stopped = false;           ///< a stop was requested before all items were settled
+  std::string problem = {};       ///< why nothing can be written any more, for which the run ends; or empty
 };
 
 /// Works through the manifest with one group: its leader (rank 0) claims the next item, tells the others, all
@@ -29,7 +31,7 @@ struct GroupCounts {
 /// ranks: those that did not see it throw Error.
 ///
 /// Collective over `group`; `rows`, and `context` but for group_index, are the same on all its ranks.
-/// `observer` and `teams` are used on the leader only.
+/// `observer` is used on the leader only.
 GroupCounts run_group(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
                       const RunContext& context, ItemObserver& observer, TeamBoard& teams);
 
@@ -47,16 +49,17 @@ struct RunCounts {
   std::int64_t open = 0;           ///< not settled: the run stopped, or another run that is alive works on it
   std::int64_t steps_gained = 0;   ///< of all groups
   bool stopped = false;
+  std::string problem = {};  ///< why nothing can be written any more, for which the run ended; or empty
   std::int64_t rows() const { return made + kept + failed + failed_before + open; }
 };
 
 RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped);
 
-/// 85 if stopped with items left, else 3 if items failed (now or before), else 0: items that another living
-/// run works on are that run's to answer for.
+/// 1 if the storage was at fault, else 85 if stopped with items left, else 3 if items failed (now or before),
+/// else 0: items that another living run works on are that run's to answer for.
 ExitCode exit_code(const RunCounts& counts);
 
-/// "done", "some items failed", "stopped early: run again to go on".
+/// "done", "some items failed", "stopped early: run again to go on", or the problem.
 std::string_view exit_reason(const RunCounts& counts);
 
 /// The end of a run, as all ranks see it.
@@ -67,7 +70,7 @@ struct RunResult {
 
 /// Collective over all ranks of the job after their run_group(): rank 0 surveys the output folder and writes
 /// OUT/run.json, and the same to `context.run_record` if that is set; every rank gets the same counts. Throws
-/// Error on all ranks if that fails on rank 0.
+/// Error on all ranks if that fails on rank 0, unless the storage is at fault: then the counts say so.
 RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::span<const ManifestRow> rows,
                      const RunContext& context, const Task& task);
 

@@ -11,7 +11,8 @@ constexpr double usable_share = 0.985;  // all is over by 99 % of the limit
 constexpr double leaving_s = 2.5;
 constexpr double leaving_share = 0.1;  // the same under limits so short that they can only be tests
 constexpr double caution = 1.5;        // a step may take so much longer than the slowest so far
-constexpr double ending_in_steps = 3;  // a guess, where no item of this run has ended yet
+// A guess, where no item of this run has ended yet: so many steps, or as long as what came before the steps.
+constexpr double ending_in_steps = 3;
 
 }  // namespace
 
@@ -26,7 +27,7 @@ bool StopClock::is_too_late_for(double seconds) const {
   if (!options_.time_limit_s) return false;
   const double limit_s = *options_.time_limit_s;
   const double deadline_s = usable_share * limit_s - std::min(leaving_s, leaving_share * limit_s);
-  return options_.elapsed_s() + caution * seconds > deadline_s;
+  return options_.elapsed_s() + caution * (seconds + closing_s_) > deadline_s;
 }
 
 bool StopClock::is_too_late_for_item() const {
@@ -36,7 +37,8 @@ bool StopClock::is_too_late_for_item() const {
 bool StopClock::is_too_late_for_step() const { return is_too_late_for(step_s_.value_or(0)); }
 
 bool StopClock::is_too_late_for_ending() const {
-  return is_too_late_for(ending_s_.value_or(ending_in_steps * step_s_.value_or(0)));
+  const double guess_s = std::max(ending_in_steps * step_s_.value_or(0), preparation_s_.value_or(0));
+  return is_too_late_for(ending_s_.value_or(guess_s));
 }
 
 }  // namespace wan::batch

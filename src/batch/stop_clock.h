@@ -23,7 +23,9 @@ class StopClock {
   // What was measured, in seconds.
   void took_preparation(double seconds) { preparation_s_ = seconds; }
   void took_step(double seconds);
-  void took_ending(double seconds) { ending_s_ = seconds; }
+  void took_ending(double seconds) { ending_s_ = seconds; }  ///< of an item: decoding, writing, publishing
+  /// What the end of the run will take: a last look at all rows.
+  void expect_closing(double seconds) { closing_s_ = seconds; }
   void begin_item() { step_s_.reset(); }  ///< the next one may be of another size
 
   // Whether that would end too close to the limit. Without a limit, never.
@@ -39,6 +41,7 @@ class StopClock {
   std::optional<double> preparation_s_;  ///< text, image, encoding
   std::optional<double> step_s_;         ///< the slowest of the item
   std::optional<double> ending_s_;
+  double closing_s_ = 0;
 };
 
 }  // namespace wan::batch

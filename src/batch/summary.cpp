@@ -64,7 +64,12 @@ std::string hints(std::span<const ItemOutcome> outcomes, const RunCounts& counts
     text += fmt::format("{} failed: see {}{}; run again with --retry-failed\n", failed, printable(path),
                         failed > 1 ? " and the like" : "");
   }
-  if (counts.open > 0) {
+  if (!counts.problem.empty()) {
+    text += fmt::format(
+        "{} open, because nothing could be written any more: {}\nmake room or mend the storage, and run the "
+        "same command again: what is done is kept, and items go on from their saved states\n",
+        counts.open, printable(counts.problem));
+  } else if (counts.open > 0) {
     text += counts.stopped ? fmt::format("stopped early with {} open: run the same command again to go on\n",
                                          counts.open)
                            : fmt::format("{} open: another job is working on them; see {}\n", counts.open,

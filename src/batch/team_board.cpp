@@ -21,8 +21,9 @@ TeamBoard::TeamBoard(comm::Mailbox& mailbox, int group_index, int group_count, i
       group_index_(group_index),
       group_count_(group_count),
       ranks_per_group_(ranks_per_group),
+      leads_(mailbox.rank() == group_index * ranks_per_group),
       is_idle_(static_cast<std::size_t>(group_count), false) {
-  WAN_CHECK(mailbox.rank() == group_index * ranks_per_group, "rank {} does not lead group {}", mailbox.rank(),
+  WAN_CHECK(mailbox.rank() / ranks_per_group == group_index, "rank {} is not in group {}", mailbox.rank(),
             group_index);
 }
 
@@ -41,7 +42,12 @@ void TeamBoard::announce_idle() {
 
 void TeamBoard::announce_stop() {
   if (std::exchange(has_announced_stop_, true) || mailbox_ == nullptr) return;
-  send_to_all({.kind = Letter::Kind::stop, .group = group_index_});
+  const Letter letter{.kind = Letter::Kind::stop, .group = group_index_};
+  if (leads_) {
+    send_to_all(letter);
+  } else {
+    mailbox_->send(group_index_ * ranks_per_group_, std::as_bytes(std::span(&letter, 1)));
+  }
 }
 
 void TeamBoard::invite(const Order& order) {

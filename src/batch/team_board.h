@@ -15,17 +15,19 @@ namespace wan::batch {
 // 0-3, 4-7, ...), so that two that work never compete: of two teams that share a group one holds the other,
 // and then not all of the larger one's groups are idle.
 
-/// One leader's view of the others of its run. Used on leaders only, from the main thread.
+/// One leader's view of the others of its run, from the main thread. A rank that does not lead can only tell
+/// its leader that the run is to stop.
 class TeamBoard {
  public:
   /// A run of one group, or one whose groups do not join.
   TeamBoard() = default;
-  /// `mailbox` must outlive the board; the leader of group g is rank g * `ranks_per_group` of it.
+  /// `mailbox` must outlive the board; the leader of group g is rank g * `ranks_per_group` of it. On every
+  /// rank of the group.
   TeamBoard(comm::Mailbox& mailbox, int group_index, int group_count, int ranks_per_group);
 
   /// To all: this group has no items of its own any more.
   void announce_idle();
-  /// To all: this run is to stop.
+  /// To all leaders, or from a rank that does not lead to its own: this run is to stop.
   void announce_stop();
   /// Into a team that this group leads, to all its other groups.
   void invite(const Order& order);
@@ -50,6 +52,7 @@ class TeamBoard {
   int group_index_ = 0;
   int group_count_ = 1;
   int ranks_per_group_ = 1;
+  bool leads_ = true;
   std::vector<bool> is_idle_ = {false};
   bool has_heard_stop_ = false;
   bool has_announced_stop_ = false;

@@ -94,7 +94,7 @@ void write_bytes(const UniqueFd& file, const std::filesystem::path& path, std::s
   while (!bytes.empty()) {
     const ssize_t written = ::write(file.get(), bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("cannot write {}: {}", path.string(), std::strerror(errno));
+    if (written < 0) fail_to_write("write", path, errno);
     bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
 }
@@ -162,7 +162,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const Tensor
   text.resize((text.size() + 7) / 8 * 8, ' ');  // so that the data begins at a multiple of 8
 
   const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666));
-  if (!file) fail("cannot create {}: {}", path.string(), std::strerror(errno));
+  if (!file) fail_to_write("create", path, errno);
   const std::uint64_t header_bytes = text.size();
   write_bytes(file, path, std::as_bytes(std::span(&header_bytes, 1)));
   write_bytes(file, path, std::as_bytes(std::span(text)));

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -23,6 +24,8 @@ class Ticket {
    public:
     virtual ~Pending() = default;
     virtual void wait() = 0;
+    /// See Ticket. A backend without a limit of its own, or whose limit is watched elsewhere, just waits.
+    virtual void wait_without_limit(const std::function<void()>& /*meanwhile*/) { wait(); }
     /// For the message when the ticket is forgotten: operation, number, group.
     virtual std::string describe() const { return "a collective"; }
   };
@@ -37,6 +40,10 @@ class Ticket {
 
   /// Returns at once if there is nothing left to wait for. Throws Error if the collective fails or times out.
   void wait();
+  /// The same without the group's timeout, for a rank that waits for what cannot be timed: that another one
+  /// reads or writes files, or gives an order. The rank that is waited for calls wait(). `meanwhile`, if
+  /// given, is called now and then; it may throw only to end the program.
+  void wait_without_limit(const std::function<void()>& meanwhile = {});
 
  private:
   /// Ends the program, or lets the collective go while an exception unwinds.

@@ -31,13 +31,18 @@ class CallQueue {
 
   /// Carries out every call up to and with this number.
   void carry_out(std::uint64_t number) {
+    carry_out(number, [](Ticket ticket) { ticket.wait(); });
+  }
+
+  /// The same; `wait` waits for each.
+  void carry_out(std::uint64_t number, const std::function<void(Ticket)>& wait) {
     check_usable();
     while (first_number_ <= number) {
       const Call call = std::move(calls_.front());
       calls_.pop_front();
       ++first_number_;
       broken_ = true;  // unless the next line returns
-      call(*inner_).wait();
+      wait(call(*inner_));
       broken_ = false;
     }
   }
@@ -74,6 +79,9 @@ class DeferredPending final : public Ticket::Pending {
   ~DeferredPending() override { queue_->abandon(number_); }
 
   void wait() override { queue_->carry_out(number_); }
+  void wait_without_limit(const std::function<void()>& meanwhile) override {
+    queue_->carry_out(number_, [&](Ticket ticket) { ticket.wait_without_limit(meanwhile); });
+  }
   std::string describe() const override {
     return fmt::format("deferred {} number {} in group '{}'", to_string(operation_), number_,
                        queue_->inner().name());

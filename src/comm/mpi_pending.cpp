@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/awake_clock.h"
 #include "core/check.h"
 #include "core/clock.h"
 
@@ -40,13 +41,29 @@ void MpiPending::check_started(int code, const char* mpi_call) const {
 }
 
 void MpiPending::wait() {
+  AwakeClock clock;  // a rank that was suspended starts counting again
+  std::vector<MPI_Status> statuses(requests_.size());
+  while (!test(statuses)) {
+    const double waited_s = clock.elapsed_s();
+    if (waited_s > group_->options().timeout_s) time_out(waited_s);
+    pause_between_polls(waited_s);
+  }
+  finish_receiving(statuses);
+}
+
+void MpiPending::wait_without_limit(const std::function<void()>& meanwhile) {
+  constexpr double first_call_s = 0.05;
   const Stopwatch stopwatch;
   std::vector<MPI_Status> statuses(requests_.size());
   while (!test(statuses)) {
     const double waited_s = stopwatch.elapsed_s();
-    if (waited_s > group_->options().timeout_s) time_out(waited_s);
+    if (meanwhile && waited_s > first_call_s) meanwhile();
     pause_between_polls(waited_s);
   }
+  finish_receiving(statuses);
+}
+
+void MpiPending::finish_receiving(const std::vector<MPI_Status>& statuses) {
   check_received(statuses);
   complete_ = true;
   if (finish_) finish_(scratch_);

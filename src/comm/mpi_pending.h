@@ -43,9 +43,11 @@ class MpiPending final : public Ticket::Pending {
   void check_started(int code, const char* mpi_call) const;
 
   void wait() override;
+  void wait_without_limit(const std::function<void()>& meanwhile) override;
   std::string describe() const override;
 
  private:
+  void finish_receiving(const std::vector<MPI_Status>& statuses);
   bool test(std::vector<MPI_Status>& statuses);
   void check_received(const std::vector<MPI_Status>& statuses) const;
   [[noreturn]] void time_out(double waited_s);

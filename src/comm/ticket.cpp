@@ -21,6 +21,11 @@ void Ticket::wait() {
   if (pending) pending->wait();
 }
 
+void Ticket::wait_without_limit(const std::function<void()>& meanwhile) {
+  const std::unique_ptr<Pending> pending = std::move(pending_);
+  if (pending) pending->wait_without_limit(meanwhile);
+}
+
 void Ticket::drop() noexcept {
   if (!pending_) return;
   if (std::uncaught_exceptions() == 0) {

@@ -12,6 +12,9 @@
 namespace wan::comm {
 namespace {
 
+/// Between two looks; after a longer one this process was suspended, and nobody can be blamed for that time.
+constexpr double longest_pause_s = 1;
+
 void print_and_exit(const std::string& message) {
   std::fputs(message.c_str(), stderr);
   std::fflush(stderr);
@@ -93,7 +96,7 @@ Watchdog::~Watchdog() = default;
 
 void Watchdog::add(WatchedGroup& group) {
   const std::lock_guard lock(mutex_);
-  entries_.push_back({.group = &group, .reported = false});
+  entries_.push_back({.group = &group});
 }
 
 void Watchdog::remove(WatchedGroup& group) noexcept {
@@ -111,14 +114,27 @@ void Watchdog::run(const std::stop_token& stop) {
   }
 }
 
+double Watchdog::seen_s(Entry& entry, const WatchedGroup::Running& running) const {
+  // The numbers of calls begin at 0.
+  if (entry.call != running.call.number + 1) {
+    entry.call = running.call.number + 1;
+    entry.away_before_s = away_s_;
+  }
+  return running.elapsed_s - (away_s_ - entry.away_before_s);
+}
+
 std::vector<std::string> Watchdog::look() {
   std::vector<std::string> messages;
   const std::lock_guard lock(mutex_);
+  const double now_s = clock_.elapsed_s();
+  const double pause_s = now_s - last_look_s_;
+  last_look_s_ = now_s;
+  if (pause_s > longest_pause_s + options_.poll_interval_s) away_s_ += pause_s;
   for (Entry& entry : entries_) {
     if (entry.reported) continue;
     const WatchedGroup::Observation seen = entry.group->observe();
     const double limit_s = entry.group->timeout_s();
-    entry.reported = !seen.error.empty() || (seen.running && seen.running->elapsed_s > limit_s);
+    entry.reported = !seen.error.empty() || (seen.running && seen_s(entry, *seen.running) > limit_s);
     if (entry.reported) messages.push_back(report(entry.group->identity(), seen, limit_s));
   }
   return messages;

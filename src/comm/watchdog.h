@@ -15,6 +15,7 @@
 #include "comm/communicator.h"
 #include "comm/mpi_environment.h"
 #include "comm/progress_board.h"
+#include "core/clock.h"
 
 namespace wan::comm {
 
@@ -84,12 +85,16 @@ class Watchdog {
  private:
   struct Entry {
     WatchedGroup* group;
-    bool reported;
+    bool reported = false;
+    std::uint64_t call = 0;    ///< the number of the call that runs
+    double away_before_s = 0;  ///< away_s_ when that call was first seen to run
   };
 
   void run(const std::stop_token& stop);
   /// The messages of groups that have come to grief since the last look.
   std::vector<std::string> look();
+  /// Seconds that a call has run, as far as this process was there to see it.
+  double seen_s(Entry& entry, const WatchedGroup::Running& running) const;
   std::string report(const GroupIdentity& identity, const WatchedGroup::Observation& seen,
                      double limit_s) const;
 
@@ -99,6 +104,9 @@ class Watchdog {
   std::mutex mutex_;
   std::condition_variable_any wake_;
   std::vector<Entry> entries_;
+  Stopwatch clock_;
+  double last_look_s_ = 0;
+  double away_s_ = 0;    ///< in which this process was suspended
   std::jthread thread_;  ///< last: it uses all of the above
 };
 

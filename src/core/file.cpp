@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -14,13 +15,16 @@
 namespace wan {
 namespace {
 
+constexpr std::array storage_errors{ENOSPC,   EDQUOT,    EIO,       EROFS,     ESTALE, ENODEV,     EREMOTEIO,
+                                    ENOTCONN, ESHUTDOWN, ETIMEDOUT, EHOSTDOWN, ENOKEY, EKEYEXPIRED};
+
 std::string reason() { return std::strerror(errno); }
 
 void write_all(const UniqueFd& file, const std::filesystem::path& path, std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = ::write(file.get(), text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail("cannot write {}: {}", path.string(), reason());
+    if (written < 0) fail_to_write("write", path, errno);
     text.remove_prefix(static_cast<std::size_t>(written));
   }
 }
@@ -30,6 +34,14 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+bool is_storage_errno(int error) { return std::ranges::find(storage_errors, error) != storage_errors.end(); }
+
+void fail_to_write(std::string_view doing, const std::filesystem::path& path, int error) {
+  const std::string message = fmt::format("cannot {} {}: {}", doing, path.string(), std::strerror(error));
+  if (is_storage_errno(error)) throw StorageError(message);
+  throw Error(message);
+}
 
 UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
   if (this != &other) {
@@ -103,20 +115,20 @@ std::string read_stream(const std::filesystem::path& path, std::uint64_t max_byt
 
 void sync_path(const std::filesystem::path& path) {
   const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) fail("cannot open {} to flush it: {}", path.string(), reason());
+  if (!file) fail_to_write("open, to flush it,", path, errno);
   if (::fsync(file.get()) == 0) return;
   const int error = errno;
   // CIFS and many FUSE file systems cannot flush a folder: their own rename is all that there is.
   const bool is_unsupported = error == EINVAL || error == ENOTSUP || error == ENOSYS || error == EBADF;
   struct stat status {};
   if (is_unsupported && ::fstat(file.get(), &status) == 0 && S_ISDIR(status.st_mode)) return;
-  fail("cannot flush {} to disk: {}", path.string(), std::strerror(error));
+  fail_to_write("flush", path, error);
 }
 
 void publish_file(const std::filesystem::path& from, const std::filesystem::path& to) {
   sync_path(from);
   if (::rename(from.c_str(), to.c_str()) != 0) {
-    fail("cannot rename {} to {}: {}", from.string(), to.string(), reason());
+    fail_to_write(fmt::format("rename {} to", from.string()), to, errno);
   }
   sync_path(folder_of(to));
 }
@@ -127,7 +139,7 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
   try {
     const UniqueFd file(
         ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666));
-    if (!file) fail("cannot create {}: {}", temporary.string(), reason());
+    if (!file) fail_to_write("create", temporary, errno);
     write_all(file, temporary, text);
     publish_file(temporary, path);
   } catch (...) {

@@ -7,7 +7,17 @@
 #include <string>
 #include <string_view>
 
+#include "wan/storage_error.h"
+
 namespace wan {
+
+/// Whether a failure with this errno while writing says that the storage is at fault, not what is written: no
+/// space (ENOSPC, EDQUOT), broken (EIO), read-only (EROFS), or gone (ESTALE and what network file systems say
+/// when they have lost their server).
+bool is_storage_errno(int error);
+
+/// Throws StorageError if `error` is such an errno, else Error: "cannot write PATH: REASON".
+[[noreturn]] void fail_to_write(std::string_view doing, const std::filesystem::path& path, int error);
 
 /// Owns a POSIX file descriptor.
 class UniqueFd {

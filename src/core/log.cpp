@@ -48,7 +48,9 @@ void Log::open_file(const std::filesystem::path& path) {
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(::fdopen(descriptor.get(), "a"), std::fclose);
   if (!file) fail("cannot open the log {}: {}", path.string(), std::strerror(errno));
   descriptor.release();
+  const std::scoped_lock lock(mutex_);
   file_ = std::move(file);
+  path_ = path;
 }
 
 void Log::write(LogLevel needed, std::string_view prefix, std::string_view message) {
@@ -59,9 +61,28 @@ void Log::write(LogLevel needed, std::string_view prefix, std::string_view messa
   }
   if (file_) {
     const std::string who = rank_ < 0 ? std::string() : fmt::format(" [rank {}]", rank_);
-    // A disk that is full ends the run where a result cannot be written, not here.
-    write_console(file_.get(), fmt::format("{}{} {}{}\n", utc_time_now(), who, prefix, shown));
+    write_to_file(fmt::format("{}{} {}{}\n", utc_time_now(), who, prefix, shown));
   }
+}
+
+/// With the mutex held. A log that cannot be written ends; whoever leads the run asks why.
+void Log::write_to_file(const std::string& line) {
+  const bool is_written =
+      std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size() && std::fflush(file_.get()) == 0;
+  if (is_written) return;
+  const int error = errno;
+  const std::string problem =
+      fmt::format("cannot write the log {}: {}", path_.string(), std::strerror(error));
+  if (is_storage_errno(error)) storage_problem_ = problem;
+  file_.reset();
+  if (console_ != nullptr) {
+    write_console(console_, fmt::format("warning: {}; it ends here\n", problem));
+  }
+}
+
+std::string Log::storage_problem() const {
+  const std::scoped_lock lock(mutex_);
+  return storage_problem_;
 }
 
 }  // namespace wan

@@ -23,6 +23,9 @@ class Log {
   /// Appends to `path` from now on; throws Error, also when something is there that is no regular file.
   void open_file(const std::filesystem::path& path);
 
+  /// Why the file ended, if the storage is at fault that it lies on; else empty.
+  std::string storage_problem() const;
+
   template <typename... Args>
   void info(fmt::format_string<Args...> format, Args&&... args) {
     write(LogLevel::normal, "", fmt::format(format, std::forward<Args>(args)...));
@@ -46,8 +49,12 @@ class Log {
   int rank_;
   LogLevel level_;
   std::FILE* console_;
+  void write_to_file(const std::string& line);
+
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_{nullptr, nullptr};
-  std::mutex mutex_;
+  std::filesystem::path path_;
+  std::string storage_problem_;
+  mutable std::mutex mutex_;
 };
 
 }  // namespace wan

@@ -1,5 +1,6 @@
 #include "core/stop_signals.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -31,9 +32,15 @@ StopSignals::StopSignals() {
 bool StopSignals::have_come() {
   signalfd_siginfo info{};
   while (::read(descriptor_.get(), &info, sizeof info) == sizeof info) {
+    has_come_ = true;
     if (name_.empty()) name_ = info.ssi_signo == SIGUSR1 ? "SIGUSR1" : "SIGTERM";
   }
   return !name_.empty();
+}
+
+bool StopSignals::are_pending() const {
+  pollfd waiting{.fd = descriptor_.get(), .events = POLLIN, .revents = 0};
+  return has_come_ || ::poll(&waiting, 1, 0) > 0;
 }
 
 double process_age_s() {

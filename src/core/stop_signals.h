@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <string_view>
 
 #include "core/file.h"
@@ -22,12 +23,15 @@ class StopSignals {
 
   /// Whether one has come, now or earlier. For one thread.
   bool have_come();
+  /// The same, for any thread. It takes nothing away from have_come().
+  bool are_pending() const;
   /// "SIGUSR1", "SIGTERM", or empty while none has come.
   std::string_view name() const { return name_; }
 
  private:
   UniqueFd descriptor_;
   std::string_view name_;
+  std::atomic<bool> has_come_ = false;
 };
 
 /// Seconds since this process was started, which is earlier than anything that it could measure itself; 0

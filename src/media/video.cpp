@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "core/check.h"
+#include "core/file.h"
 #include "media/ffmpeg.h"
 
 extern "C" {
@@ -145,7 +146,12 @@ class VideoWriter::Encoder {
 };
 
 void VideoWriter::Encoder::check(int rc, const char* doing) const {
-  if (rc < 0) fail_item("write", "cannot write {}: {} failed: {}", path_.string(), doing, error_text(rc));
+  if (rc >= 0) return;
+  const std::string message =
+      fmt::format("cannot write {}: {} failed: {}", path_.string(), doing, error_text(rc));
+  // The library's codes for what the system says are its negative error numbers.
+  if (is_storage_errno(-rc)) throw StorageError(message);
+  throw ItemError("write", message);
 }
 
 VideoWriter::Encoder::Encoder(std::filesystem::path path, const VideoFormat& format)

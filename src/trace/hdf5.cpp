@@ -1,8 +1,11 @@
 #include "trace/hdf5.h"
 
+#include <cstdlib>
 #include <mutex>
 #include <string>
 #include <utility>
+
+#include "core/file.h"
 
 namespace wan::trace {
 namespace {
@@ -74,6 +77,18 @@ std::string error_stack_text() {
   return ends.outermost.empty() ? ends.innermost : fmt::format("{} ({})", ends.innermost, ends.outermost);
 }
 
+void fail_with_stack(std::string_view doing, const std::filesystem::path& path) {
+  const std::string stack = error_stack_text();
+  const std::string message = fmt::format("cannot {} {}: {}", doing, path.string(), stack);
+  // The library tells of a system call that failed in words only: "..., errno = 28, ...".
+  constexpr std::string_view mark = "errno = ";
+  const std::size_t at = stack.find(mark);
+  if (at != std::string::npos && is_storage_errno(std::atoi(stack.c_str() + at + mark.size()))) {
+    throw StorageError(message);
+  }
+  throw Error(message);
+}
+
 void prepare_hdf5() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -86,7 +101,7 @@ Handle create_file(const std::filesystem::path& path) {
   prepare_hdf5();
   const Handle access = access_without_locks(path);
   const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access.get());
-  if (id < 0) fail("cannot create {}: {}", path.string(), error_stack_text());
+  if (id < 0) fail_with_stack("create", path);
   return {id, H5Fclose};
 }
 

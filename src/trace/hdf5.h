@@ -40,10 +40,13 @@ std::string error_stack_text();
 /// the first call only, which must come before any other use of HDF5.
 void prepare_hdf5();
 
-/// Throws Error with the error stack if `status` is negative: "cannot <doing> in <path>: ...".
+/// Throws Error, or StorageError if the disk is at fault, with the error stack: "cannot <doing> PATH: ...".
+[[noreturn]] void fail_with_stack(std::string_view doing, const std::filesystem::path& path);
+
+/// Does so if `status` is negative.
 template <typename Status>
 Status checked(Status status, std::string_view doing, const std::filesystem::path& path) {
-  if (status < 0) fail("cannot {} in {}: {}", doing, path.string(), error_stack_text());
+  if (status < 0) fail_with_stack(fmt::format("{} in", doing), path);
   return status;
 }
 

@@ -15,7 +15,8 @@
 //         hold          wait for ever before the call, for a test that then kills from outside
 //         hold-after    the same, after the call
 //         stop          suspend this process by SIGSTOP before the call; it goes on after SIGCONT
-//         ENOSPC, EIO   the call fails with this error
+//         stall         wait for three seconds before the call, as on a disk that stalls
+//         ENOSPC, EIO, EDQUOT, EROFS, ESTALE   the call fails with this error
 //         ENOSPC+       this call and every later one of the same kind and path pattern fails: the disk stays
 //         full count         nothing; WAN_FAULT_LOG gets a line for each such call
 #include <dlfcn.h>
@@ -28,6 +29,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdarg>
 #include <cstdlib>
@@ -35,6 +37,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace {
 
@@ -114,6 +117,19 @@ struct Fault {
   while (true) ::pause();
 }
 
+int error_of(std::string_view action) {
+  struct Named {
+    std::string_view name;
+    int error;
+  };
+  constexpr std::array<Named, 5> errors{
+      Named{"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EDQUOT", EDQUOT}, {"EROFS", EROFS}, {"ESTALE", ESTALE}};
+  for (const Named& named : errors) {
+    if (action.starts_with(named.name)) return named.error;
+  }
+  return 0;
+}
+
 Fault fault_at(const char* call, const std::string& path) {
   static std::atomic<long> matches = 0;
   const std::optional<Rule>& wanted = rule();
@@ -131,11 +147,9 @@ Fault fault_at(const char* call, const std::string& path) {
   if (action == "kill") die();
   if (action == "hold") hold();
   if (action == "stop") ::syscall(SYS_kill, ::getpid(), SIGSTOP);
-  return {.error = action.starts_with("ENOSPC") ? ENOSPC
-                   : action.starts_with("EIO")  ? EIO
-                                                : 0,
-          .dies_after = action == "kill-after",
-          .holds_after = action == "hold-after"};
+  if (action == "stall") std::this_thread::sleep_for(std::chrono::seconds(3));
+  return {
+      .error = error_of(action), .dies_after = action == "kill-after", .holds_after = action == "hold-after"};
 }
 
 /// Makes the call between what happens before and after it.

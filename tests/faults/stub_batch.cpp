@@ -167,6 +167,7 @@ batch::RunContext StubProgram::make_context(Log& log) {
   context.timing = {.heartbeat = milliseconds(options_.heartbeat_s),
                     .stale_after = milliseconds(options_.stale_after_s)};
   context.stop_requested = [this] { return stop_signals_.have_come(); };
+  context.stop_is_pending = [this] { return stop_signals_.are_pending(); };
   context.elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); };
   if (options_.time_limit_s > 0) context.time_limit_s = options_.time_limit_s;
   context.checkpoint_interval_s = options_.checkpoint_interval_s;
@@ -207,14 +208,18 @@ ExitCode StubProgram::run() {
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
   batch::TeamBoard teams;
-  if (mailbox && orders->rank() == 0) {
+  if (mailbox) {
     teams = batch::TeamBoard(*mailbox, context.group_index, context.group_count, options_.group_size);
   }
   const batch::GroupCounts mine = batch::run_group(engine, *orders, rows, context, observers, teams);
   progress.reset();
   const batch::RunResult result = batch::finish_run(*meeting, mine, rows, context, engine.task());
-  if (mpi_.rank() == 0)
+  if (mpi_.rank() == 0) {
+    if (!result.counts.problem.empty()) {
+      log.error("nothing can be written any more: {}", result.counts.problem);
+    }
     fmt::print("{}", batch::format_summary(result.outcomes, result.counts, context.folder.path()));
+  }
   return batch::exit_code(result.counts);
 }
 

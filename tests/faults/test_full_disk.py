@@ -1,13 +1,15 @@
 """ENOSPC and EIO on one write after the other: clear message, non-zero exit, nothing truncated, and the next run completes."""
 
 import functools
+import json
 from pathlib import Path
 
-from fault_case import DONE, NIGHTLY, Batch, Fault, FaultCase, Layout, check
+from fault_case import DONE, FAILURE, NIGHTLY, Batch, Fault, FaultCase, Layout, check
 
 WRITES = 500 if NIGHTLY else 30
 FLUSHES = 100 if NIGHTLY else 10
-REASON = {"ENOSPC": "No space left on device", "EIO": "Input/output error"}
+REASON = {"ENOSPC": "No space left on device", "EIO": "Input/output error", "EDQUOT": "Disk quota exceeded", "EROFS": "Read-only file system",
+          "ESTALE": "Stale file handle"}
 CLAIMS = "*/.claims/.owner-*"  # beats and progress: what cannot be written there is not missed, see the last test
 
 
@@ -26,7 +28,8 @@ class FullDisk(FaultCase):
         with Batch(self.items) as batch:
             ended = batch.run(Layout(), fault=Fault(call, pattern, action, at))
             check(batch.fault_log.exists(), f"the run never came to call {at}: {ended}")
-            check(ended.code != DONE, f"a run that could not write said that all was done: {ended}")
+            check(ended.code == FAILURE, f"storage that fails ends a run with 1: {ended}")
+            check(not list(batch.out.glob("*.failed.json")), f"an item failed for it: {ended}")
             reason = REASON[action.removesuffix("+")]
             told = [line for line in ended.text.splitlines() if reason in line]
             check(told, f"nobody said '{reason}': {ended}")
@@ -35,7 +38,7 @@ class FullDisk(FaultCase):
             batch.check_nothing_partial(self.reference)
             finished, made = batch.finished(), batch.engine_runs()
 
-            ended = batch.run(Layout(), "--retry-failed")
+            ended = batch.run(Layout())
             check(ended.code == DONE, str(ended))
             batch.check_complete(self.reference, finished, made)
 
@@ -54,6 +57,23 @@ class FullDisk(FaultCase):
 
     def test_flushes(self):
         self.every("fsync", FLUSHES)
+
+    def test_other_errors_of_storage(self):
+        cases = [("write", "*/.item1.*.mp4", "EDQUOT+"), ("write", "*/.item1.*.safetensors", "EROFS+"), ("fsync", "*/.item1.*.json", "ESTALE"),
+                 ("rename", "*/item1.mp4", "EROFS"), ("link", "*/item1.claim", "EDQUOT+"), ("write", "*/run.json", "ENOSPC+"),
+                 ("open", "*/.item1.*.mp4", "EROFS+")]
+        self.all_of((f"{action} at {call} of {pattern}", functools.partial(self.fail_at, call, 1, action, pattern))
+                    for call, pattern, action in cases)
+
+    def test_one_group_ends_for_all(self):
+        with Batch(self.items) as batch:
+            ended = batch.run(Layout(4, 2), "--step-seconds", "0.2", fault=Fault("write", "*/.item0.*.mp4", "ENOSPC+"))
+            self.assertEqual(ended.code, FAILURE, ended)
+            self.assertIn(REASON["ENOSPC"], ended.text)
+            record = json.loads((batch.out / "run.json").read_text())
+            self.assertEqual((record["exit_code"], record["counts"]["failed"]), (FAILURE, 0))
+            self.assertGreater(record["counts"]["open"], 0)
+            batch.check_nothing_partial(self.reference)
 
     def test_an_owner_file_that_cannot_be_made(self):
         for action in ("ENOSPC+", "EIO"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bad_rows import KINDS, write_manifest
 from cli_case import CHECKPOINT, PROGRAM, SMALL
-from fault_case import DONE, NIGHTLY, SOME_FAILED, Batch, Fault, FaultCase, Layout, check, wait_until
+from fault_case import DONE, FAILURE, NIGHTLY, SOME_FAILED, Batch, Fault, FaultCase, Layout, check, wait_until
 
 ROWS, BAD_ROWS, LIMIT_S = (1000, 200, 900) if NIGHTLY else (100, 20, 300)
 STEPS = 8
@@ -86,11 +86,12 @@ class RealEngine(FaultCase):
         with RealBatch(self.items) as batch:
             ended = batch.run(LAYOUTS[0], fault=Fault(call, pattern, action, at))
             check(batch.fault_log.exists(), f"the run never came to {call} {at} of {pattern}: {ended}")
-            check(ended.code not in (DONE, 2), f"a run that could not write: {ended}")
+            check(ended.code == FAILURE, f"storage that fails ends a run with 1: {ended}")
+            check(not list(batch.out.glob("*.failed.json")), f"an item failed for it: {ended}")
             check(reason in ended.text, f"nobody said '{reason}': {ended}")
             batch.check_nothing_partial(self.references[LAYOUTS[0]])
             finished, made = batch.finished(), batch.engine_runs()
-            ended = batch.run(LAYOUTS[0], "--retry-failed")
+            ended = batch.run(LAYOUTS[0])
             check(ended.code == DONE, str(ended))
             batch.check_complete(self.references[LAYOUTS[0]], finished, made)
 
@@ -105,13 +106,15 @@ class RealEngine(FaultCase):
                      functools.partial(self.fail_with, call, pattern, action, at, reasons[action.rstrip("+")]))
                     for call, pattern, action, at in cases)
 
-    def test_a_trace_that_cannot_be_written_ends_alone(self):
+    def test_a_trace_that_cannot_be_written_ends_the_run(self):
         with RealBatch(self.items) as batch:
             at = self.trace_writes[LAYOUTS[0]] // 2
             ended = batch.run(LAYOUTS[0], fault=Fault("write", "*/trace/*.h5", "ENOSPC+", at))
-            self.assertEqual(ended.code, DONE, ended)
+            self.assertEqual(ended.code, FAILURE, ended)
             self.assertIn("the trace ends here", ended.text)
             batch.check_nothing_partial(self.references[LAYOUTS[0]])
+            ended = batch.run(LAYOUTS[0])
+            self.assertEqual(ended.code, DONE, ended)
             self.assertEqual(set(batch.finished()), set(batch.ids))
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from fault_case import DONE, NIGHTLY, STUB, Batch, Fault, FaultCase, Layout, check, wait_until
+from fault_case import DONE, FAILURE, NIGHTLY, STUB, Batch, Fault, FaultCase, Layout, check, wait_until
 
 STOPPED = 85
 REPEATS = 20 if NIGHTLY else 3
@@ -67,6 +67,19 @@ class Stops(FaultCase):
     def test_a_signal_to_one_rank_stops_all(self):
         self.all_of((f"repeat {repeat}", functools.partial(self.stop_at_signal, repeat)) for repeat in range(REPEATS))
 
+    def test_a_signal_to_a_follower_of_an_idle_group_stops_all(self):
+        with Batch(1) as batch:
+            running = batch.start(Layout(4, 2), "--sample-steps", "40", "--step-seconds", "0.2")
+            wait_until(lambda: batch.engine_runs(), "an item at work")
+            time.sleep(0.5)
+            owners = [path.read_text(errors="replace") for path in (batch.out / ".claims").glob(".owner-*")]
+            leader = next(json.loads(text.splitlines()[1])["pid"] for text in owners if '"id"' not in text.splitlines()[2])
+            ranks = running.ranks(STUB)  # in the order in which mpirun started them: a group's follower comes after its leader
+            os.kill(ranks[ranks.index(leader) + 1], signal.SIGUSR1)
+            ended = running.wait(timeout_s=20)
+            self.assertEqual(ended.code, STOPPED, ended)
+            self.assertEqual(list(batch.saved_states()), ["item0"])
+
     def kill_while_stopping(self, call: str, pattern: str, action: str) -> None:
         with Batch(self.items) as batch:
             ended = batch.run(Layout(2, 2), *STEPS, "--step-seconds", "0.3", "--time-limit", "3", fault=Fault(call, pattern, action))
@@ -82,11 +95,11 @@ class Stops(FaultCase):
         self.all_of((f"{action} at {call} of {pattern}", functools.partial(self.kill_while_stopping, call, pattern, action))
                     for call, pattern, action in moments)
 
-    def test_a_state_that_cannot_be_written_costs_only_steps(self):
+    def test_a_state_that_cannot_be_written_ends_the_run(self):
         with Batch(self.items) as batch:
             ended = batch.run(Layout(0, 1), *STEPS, "--step-seconds", "0.3", "--time-limit", "3",
                               fault=Fault("write", "*/.state/.*", "ENOSPC+"))
-            self.assertEqual(ended.code, STOPPED, ended)
+            self.assertEqual(ended.code, FAILURE, ended)
             self.assertIn("No space left on device", ended.text)
             self.assertEqual(batch.saved_states(), {})
             self.check_goes_on(batch, Layout(0, 1))

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -48,6 +49,33 @@ class Claims : public ::testing::Test {
   OutputFolder folder_{dir_ / "out"};
   std::atomic<int> runs_ = 0;  // threads make boards too
 };
+
+/// All processes of a run are suspended for longer than it takes to be dead, and go on one after the other.
+TEST_F(Claims, AnObserverThatWasAwayItselfStartsCountingAgain) {
+  const auto in_child = [&](const std::function<bool(ClaimBoard&)>& has_ended) {
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    ClaimBoard own(folder_.claims(), ClaimOwner::this_process("one run", "job"), quick);
+    for (int look = 0; look < 200; ++look) {
+      if (has_ended(own)) ::_exit(1);
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+    ::_exit(0);
+  };
+  const pid_t partner = in_child([](ClaimBoard&) { return false; });
+  const pid_t observer = in_child([](ClaimBoard& own) { return own.find_silent_partner().has_value(); });
+  std::this_thread::sleep_for(milliseconds(200));
+  for (const pid_t child : {observer, partner}) ::kill(child, SIGSTOP);
+  std::this_thread::sleep_for(milliseconds(500));
+  ::kill(observer, SIGCONT);
+  std::this_thread::sleep_for(milliseconds(100));
+  ::kill(partner, SIGCONT);
+  int status = 0;
+  ::waitpid(observer, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "the partner was taken for dead";
+  ::kill(partner, SIGKILL);
+  ::waitpid(partner, &status, 0);
+}
 
 TEST_F(Claims, OneHoldsOthersSeeItAliveUntilReleased) {
   {

@@ -241,6 +241,13 @@ TEST(StopClockTest, LeavesRoomForWhatComesNext) {
   stop_clock.begin_item();
   EXPECT_NEAR(latest(step), 983.5, 1);
   EXPECT_LE(latest(step) + 1.5, 990) << "over by 99 % of the limit";
+  StopClock with_many_rows({.is_signalled = {}, .elapsed_s = [&] { return now_s; }, .time_limit_s = 1000});
+  now_s = 950;
+  with_many_rows.took_step(10);
+  EXPECT_FALSE(with_many_rows.is_too_late_for_step());
+  with_many_rows.expect_closing(16);
+  EXPECT_TRUE(with_many_rows.is_too_late_for_step()) << "a last look at the rows takes 16 s";
+
   StopClock endless({.is_signalled = {}, .elapsed_s = {}, .time_limit_s = {}});
   endless.took_step(1e9);
   EXPECT_FALSE(endless.is_too_late_for_step());

@@ -26,6 +26,8 @@ class Runner : public ::testing::Test {
     engine.on_run = on_run_;
     AloneGroup group;
     Recorder recorder;
+    recorder.problem = &storage_problem_;
+    engine.on_validate = on_validate_;
     engine.on_step = on_step_;
     engine.leaner = leaner_;
     TeamBoard teams;
@@ -46,6 +48,10 @@ class Runner : public ::testing::Test {
   TaskKind kind_ = TaskKind::t2v;
   std::function<void(const Request&, const OutputPaths&)> on_run_;
   std::function<void(const Request&, int step)> on_step_;
+  std::function<void(const Request&)> on_validate_;
+  std::string storage_problem_;  ///< that the observer tells of
+  bool stops_ = false;           ///< for tests that stop a run
+  int runs_seen_ = 0;
   std::string leaner_;  ///< what the engine can change to need less memory
   GroupCounts counts_;
   RunResult result_;

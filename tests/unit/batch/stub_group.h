@@ -57,6 +57,7 @@ class StubEngine final : public Engine {
 
   const Task& task() const override { return task_; }
   void validate(const Request& request) const override {
+    if (on_validate) on_validate(request);
     if (request.prompt == "cannot be made") fail_item("image", "{} is a stub's bad image", request.id);
   }
   bool can_team(const Request& /*request*/, int width) const override { return width <= largest_width; }
@@ -115,6 +116,7 @@ class StubEngine final : public Engine {
   std::vector<Request> runs;
   std::vector<int> widths;       ///< of the team, for each run
   std::vector<int> first_steps;  ///< of each run
+  std::function<void(const Request&)> on_validate;
   std::function<void(const Request&, const OutputPaths&)> on_run;
   std::function<void(Observer&)> on_events;
   std::function<void(const Request&, int step)> on_step;
@@ -131,9 +133,11 @@ class Recorder final : public ItemObserver {
   void on_step(const StepEvent&) override {}
   void on_item_start(const ItemStart& start) override { started.push_back(start.request.id); }
   void on_item_end(const ItemOutcome& outcome) override { ended.push_back(outcome); }
+  std::string storage_problem() const override { return problem == nullptr ? std::string() : *problem; }
 
   std::vector<std::string> started;
   std::vector<ItemOutcome> ended;
+  const std::string* problem = nullptr;
 };
 
 inline RunContext context_for(const std::filesystem::path& folder, const std::string& run = "run-1") {

@@ -54,6 +54,21 @@ TEST(TeamBoardTest, TeamsAreAlignedAndWholeOrNotAtAll) {
   for (int group = 0; group < 8; ++group) EXPECT_TRUE(leaders[group].are_all_idle());
 }
 
+TEST(TeamBoardTest, ARankThatDoesNotLeadTellsItsLeaderToStop) {
+  Post post;
+  TestMailbox followers(post, 3, 4);
+  TestMailbox leaders(post, 2, 4);
+  TeamBoard follower(followers, 1, 2, 2);
+  TeamBoard leader(leaders, 1, 2, 2);
+  follower.announce_stop();
+  follower.announce_stop();
+  leader.read_letters();
+  EXPECT_TRUE(leader.has_heard_stop());
+  EXPECT_EQ(post.letters[0].size(), 0U);
+  leader.announce_stop();
+  EXPECT_EQ(post.letters[0].size(), 1U);
+}
+
 TEST(TeamBoardTest, AnInvitationReachesTheOthersOfTheTeam) {
   Leaders leaders(8);
   leaders[6].invite({.action = Order::Action::run, .row = 17, .seed = 4, .width = 4, .leader_group = 6});

@@ -3,14 +3,40 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <fstream>
 
+#include "core/awake_clock.h"
 #include "core/checksum.h"
 #include "support/temp_dir.h"
 #include "wan/error.h"
 
 namespace wan {
 namespace {
+
+TEST(WriteErrors, TellStorageThatFailsFromOtherReasons) {
+  EXPECT_THROW(fail_to_write("write", "out/a.mp4", ENOSPC), StorageError);
+  EXPECT_THROW(fail_to_write("write", "out/a.mp4", EDQUOT), StorageError);
+  EXPECT_THROW(fail_to_write("flush", "out/a.mp4", ESTALE), StorageError);
+  try {
+    fail_to_write("rename", "out/a.mp4", EISDIR);
+  } catch (const Error& error) {
+    EXPECT_EQ(dynamic_cast<const StorageError*>(&error), nullptr);
+    EXPECT_STREQ(error.what(), "cannot rename out/a.mp4: Is a directory");
+  }
+}
+
+TEST(AwakeClock, LeavesOutPausesInWhichTheProcessWasAway) {
+  using std::chrono::milliseconds;
+  AwakeClock clock(1);
+  auto now = AwakeClock::Clock::now();
+  clock.elapsed_s_at(now);
+  const double begin_s = clock.elapsed_s_at(now);
+  for (int i = 0; i < 10; ++i) clock.elapsed_s_at(now += milliseconds(500));
+  EXPECT_NEAR(clock.elapsed_s_at(now) - begin_s, 5, 1e-6);
+  clock.elapsed_s_at(now += std::chrono::seconds(66));
+  EXPECT_NEAR(clock.elapsed_s_at(now += milliseconds(500)) - begin_s, 5.5, 1e-6);
+}
 
 TEST(File, AtomicWriteReplacesAndLeavesNothingElse) {
   const test::TempDir dir;

@@ -1,0 +1,111 @@
+#include "batch/item_deaths.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "batch/item_states.h"
+#include "batch/text.h"
+#include "core/check.h"
+#include "core/checksum.h"
+#include "core/file.h"
+#include "core/log.h"
+
+namespace wan::batch {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t max_record_bytes = 64U << 10;
+
+/// Tells the values of a row apart.
+std::string key_of(const Parameters& wanted) {
+  json fields = to_json(wanted);
+  if (wanted.automatic_seed) fields.erase("seed");
+  fields.erase("image");
+  return sha256_hex(dump(fields));
+}
+
+/// Whether the attempt of `token` left the newest state of the item.
+bool has_saved(const Parameters& wanted, std::string_view token, const RunContext& context) {
+  const auto state = ItemStates(context.folder.states()).find(wanted.request.id, wanted, false);
+  return state && state->path.filename().string().find(token) != std::string::npos;
+}
+
+}  // namespace
+
+std::filesystem::path ItemDeaths::record(std::string_view id) const {
+  return folder_ / fmt::format(".deaths-{}.json", id);
+}
+
+bool ItemDeaths::are_noted(std::string_view id) const { return plain_file_size(record(id)).has_value(); }
+
+std::vector<Death> ItemDeaths::of(const Parameters& wanted) const {
+  const std::filesystem::path path = record(wanted.request.id);
+  if (!plain_file_size(path)) return {};
+  std::vector<Death> deaths;
+  try {
+    const json fields = json::parse(read_text_file(path, max_record_bytes));
+    if (fields.at("row") != key_of(wanted)) return {};
+    for (const json& death : fields.at("deaths")) {
+      deaths.push_back({.token = death.at("token"), .who = death.at("who"), .when = death.at("when")});
+    }
+  } catch (const json::exception&) {
+    return {};
+  } catch (const Error&) {
+    return {};
+  }
+  return deaths;
+}
+
+void ItemDeaths::add(const Parameters& wanted, const Death& death) const {
+  std::vector<Death> deaths = of(wanted);
+  if (std::ranges::find(deaths, death.token, &Death::token) != deaths.end()) return;
+  deaths.push_back(death);
+  json list = json::array();
+  for (const auto& [token, who, when] : deaths)
+    list.push_back({{"token", token}, {"who", who}, {"when", when}});
+  const json fields{{"id", wanted.request.id}, {"row", key_of(wanted)}, {"deaths", std::move(list)}};
+  write_file_atomically(record(wanted.request.id), dump(fields));
+}
+
+void ItemDeaths::clear(std::string_view id) const {
+  if (are_noted(id)) remove_file(record(id));
+}
+
+bool counts_as_death(const DeadOwner& owner, const Parameters& wanted, const RunContext& context) {
+  if (!owner.was_at_work || owner.was_told_to_stop) return false;
+  // Slurm starts a job again that was preempted or whose node was lost, not one that has failed.
+  if (context.is_of_this_job(owner.run)) return false;
+  if (!owner.machine_is_up) {
+    // From another node it cannot be seen whether that one went down; where the scheduler has not started the
+    // same job again, it probably did not.
+    const bool is_another_job = !owner.job.empty() && !context.job.empty() && owner.job != context.job;
+    if (!is_another_job || owner.host == context.origin.host) return false;
+  }
+  return !has_saved(wanted, owner.token, context);
+}
+
+void note_end_of_run(const ManifestRow& row, std::string_view token, std::string_view message,
+                     const RunContext& context, const Task& task) noexcept {
+  try {
+    const Parameters wanted = wanted_parameters(row, context, task);
+    if (has_saved(wanted, token, context)) return;
+    ItemDeaths(context.folder.states())
+        .add(wanted, {.token = std::string(token),
+                      .who = fmt::format("{}, rank {}: {}", context.origin.host, context.world_rank, message),
+                      .when = utc_now()});
+  } catch (const std::exception& error) {
+    if (context.log != nullptr) context.log->warn("{}: {}", row.id, error.what());
+  }
+}
+
+std::string describe_deaths(const std::vector<Death>& deaths) {
+  return fmt::format(
+      "the program ended {} times while it made this item and had saved no new step, the last time on {} "
+      "(noted "
+      "{}); the host's memory may be too small for it, or a library crashes on it: look at the jobs' output; "
+      "--retry-failed tries it again",
+      deaths.size(), printable(deaths.back().who), deaths.back().when);
+}
+
+}  // namespace wan::batch
