@@ -61,8 +61,9 @@ std::vector<Death> ItemQueue::deaths_of(const ManifestRow& row, const Claim& cla
     return {};
   }
   const Parameters wanted = wanted_parameters(row, context_, task_);
-  for (const DeadOwner& owner : claim.dead_owners()) {
-    if (!counts_as_death(owner, wanted, context_)) continue;
+  // Those before the last one were looked at when it took over from them.
+  if (!claim.dead_owners().empty() && counts_as_death(claim.dead_owners().back(), wanted, context_)) {
+    const DeadOwner& owner = claim.dead_owners().back();
     deaths_.add(wanted, {.token = owner.token, .who = owner.who, .when = utc_now()});
     if (context_.log != nullptr) {
       context_.log->warn("{}: the program ended while it made this item, on {}", row.id, owner.who);

@@ -52,18 +52,18 @@ class Claims : public ::testing::Test {
 
 /// All processes of a run are suspended for longer than it takes to be dead, and go on one after the other.
 TEST_F(Claims, AnObserverThatWasAwayItselfStartsCountingAgain) {
-  const auto in_child = [&](const std::function<bool(ClaimBoard&)>& has_ended) {
+  const auto in_child = [&](int looks, const std::function<bool(ClaimBoard&)>& has_ended) {
     const pid_t child = ::fork();
     if (child != 0) return child;
     ClaimBoard own(folder_.claims(), ClaimOwner::this_process("one run", "job"), quick);
-    for (int look = 0; look < 200; ++look) {
+    for (int look = 0; look < looks; ++look) {
       if (has_ended(own)) ::_exit(1);
       std::this_thread::sleep_for(milliseconds(5));
     }
     ::_exit(0);
   };
-  const pid_t partner = in_child([](ClaimBoard&) { return false; });
-  const pid_t observer = in_child([](ClaimBoard& own) { return own.find_silent_partner().has_value(); });
+  const pid_t partner = in_child(10000, [](ClaimBoard&) { return false; });
+  const pid_t observer = in_child(200, [](ClaimBoard& own) { return own.find_silent_partner().has_value(); });
   std::this_thread::sleep_for(milliseconds(200));
   for (const pid_t child : {observer, partner}) ::kill(child, SIGSTOP);
   std::this_thread::sleep_for(milliseconds(500));

@@ -62,8 +62,10 @@ class Resume : public ::testing::Test {
   }
   std::vector<std::string> states() const {
     std::vector<std::string> names;
-    for (const auto& entry : std::filesystem::directory_iterator(out_ / ".state"))
-      names.push_back(entry.path().filename().string());
+    for (const auto& entry : std::filesystem::directory_iterator(out_ / ".state")) {
+      const std::string name = entry.path().filename().string();
+      if (!name.starts_with(".deaths-")) names.push_back(name);
+    }
     std::ranges::sort(names);
     return names;
   }
