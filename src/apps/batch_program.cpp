@@ -154,7 +154,9 @@ ExitCode BatchProgram::dry_run() {
   const std::string failed = on_rank_0(*world_, [&] {
     warn_of_checkpoint();
     check_space_and_lacks(probe_, input_, options_, *log_);
-    return std::to_string(check_rows(input_, plan_.text_encoder, parallel::describe(layout_.guided), *log_));
+    return std::to_string(check_rows(input_, plan_.text_encoder, parallel::describe(layout_.guided),
+                                     rows_beyond_gpus(input_, options_, mpi_),
+                                     host_use(options_, input_.checkpoint), *log_));
   });
   return failed == "0" ? ExitCode::done : ExitCode::some_failed;
 }

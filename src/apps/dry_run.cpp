@@ -30,23 +30,28 @@ double pixels_of(const Request& request) {
 }  // namespace
 
 std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConfig& encoder,
-                        const std::string& layout, Log& log) {
+                        const std::string& layout, const std::set<std::size_t>& beyond_gpus,
+                        const engine::HostUse& use, Log& log) {
   const text::Tokenizer tokenizer(input.checkpoint.tokenizer);  // a run reads it when it loads the checkpoint
   engine::require_tokenizer_fits(input.checkpoint.tokenizer, tokenizer, encoder);
   warn_of_input(input, log);
   warn_of_lost_texts(input, tokenizer, log);
   std::int64_t bad = 0;
-  for (const batch::ManifestRow& row : input.rows) {
+  for (std::size_t place = 0; place < input.rows.size(); ++place) {
+    const batch::ManifestRow& row = input.rows[place];
     std::string error = row.error.value_or("");
     try {
       if (error.empty()) {
         for (const std::string& note :
-             engine::validate_request(resolve_row(input, row), input.checkpoint.task.kind)) {
+             engine::validate_request(resolve_row(input, row), input.checkpoint.task.kind, use)) {
           log.info("{}: {}", row.id, note);
         }
       }
     } catch (const ItemError& problem) {
       error = batch::with_place(problem, row, input.manifest_name).what();
+    }
+    if (error.empty() && beyond_gpus.contains(place)) {
+      error = "no layout of these GPUs has room for a video of this size; --plan shows what it takes";
     }
     if (error.empty()) continue;
     ++bad;

@@ -27,10 +27,10 @@ void check_consistency(const Options& options) {
                      options.image ? "--image" : "--save-file");
   }
   if (options.plan && options.dry_run) fail<UsageError>("--plan and --dry-run exclude each other");
-  if (!options.plan && options.gpus)
-    fail<UsageError>("--gpus goes with --plan only; mpirun sets the ranks of a run");
-  if (!options.plan && options.gpu_memory_bytes)
-    fail<UsageError>("--gpu-memory goes with --plan only; a run asks the GPUs themselves");
+  if (!options.plan && !options.dry_run && options.gpus)
+    fail<UsageError>("--gpus goes with --plan or --dry-run only; mpirun sets the ranks of a run");
+  if (!options.plan && !options.dry_run && options.gpu_memory_bytes)
+    fail<UsageError>("--gpu-memory goes with --plan or --dry-run only; a run asks the GPUs themselves");
   if (!options.manifest && !single && !options.plan)
     fail<UsageError>("there is nothing to make: give a manifest, or --prompt with --image; see --help");
   if (options.ckpt_dir.empty() && options.plan && !options.task) {

@@ -4,10 +4,13 @@
 
 #include "apps/agreement.h"
 #include "batch/item_id.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/folder_notes.h"
 #include "core/check.h"
 #include "core/printable.h"
+#include "engine/model_parts.h"
 #include "engine/validate.h"
+#include "gpu/device.h"
 #include "text/clean.h"
 
 namespace wan::apps {
@@ -135,6 +138,14 @@ void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& c
         "insist with --device cpu",
         static_cast<double>(bytes) / 1e9);
   }
+}
+
+engine::HostUse host_use(const Options& options, const checkpoint::CheckpointFolder& checkpoint) {
+  const bool is_small = checkpoint::parts_bytes(checkpoint) <= largest_model_on_cpu_bytes;
+  const bool on_cpu = options.device == Device::cpu ||
+                      (options.device == Device::automatic && is_small && gpu::visible_gpus().count == 0);
+  const auto vae = checkpoint::Checkpoint::open_torch_archive(checkpoint.vae);
+  return {.computes = on_cpu, .vae_width = engine::vae_model(vae).config.width(0)};
 }
 
 Request resolve_row(const RunInput& input, const batch::ManifestRow& row) {

@@ -7,6 +7,7 @@
 #include "batch/resolve.h"
 #include "checkpoint/model_config.h"
 #include "comm/communicator.h"
+#include "engine/host_size.h"
 
 namespace wan::apps {
 
@@ -28,6 +29,10 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
 /// Refuses what a run on the CPU cannot do: --precision exact, --noise-device cuda, --offload-model on, and a
 /// model over 2 GB that was not asked for. Throws UsageError.
 void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
+
+/// What the host of a run of these options does, as far as can be told where there may be no GPU: the models
+/// that the CPU takes without being asked to are computed there.
+engine::HostUse host_use(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
 
 /// The request that a row resolves to.
 Request resolve_row(const RunInput& input, const batch::ManifestRow& row);

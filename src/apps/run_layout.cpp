@@ -18,6 +18,7 @@
 #include "core/check.h"
 #include "engine/checkpoint_match.h"
 #include "engine/model_parts.h"
+#include "gpu/device.h"
 #include "parallel/item_time.h"
 
 namespace wan::apps {
@@ -188,6 +189,31 @@ std::int64_t leave_out_oversized(const RunInput& input, const Options& options, 
     return static_cast<std::int64_t>(larger);
   }
   return 0;
+}
+
+std::set<std::size_t> rows_beyond_gpus(const RunInput& input, const Options& options,
+                                       const comm::MpiEnvironment& mpi) {
+  MachineSize machine{.ranks = options.gpus.value_or(mpi.size()),
+                      .memory_bytes = options.gpu_memory_bytes.value_or(0)};
+  if (machine.memory_bytes == 0 && options.device != Device::cpu) {
+    const int visible = gpu::visible_gpus().count;
+    if (visible > 0) machine.memory_bytes = gpu::open_device(0).total_bytes;
+    if (!options.gpus) machine.ranks = std::max(machine.ranks, visible);
+  }
+  if (machine.memory_bytes == 0) return {};
+  parallel::PlanInput plan = describe_model(input, options, true);
+  std::map<std::int64_t, bool> fits;  // by tokens
+  std::set<std::size_t> beyond;
+  for (std::size_t row = 0; row < input.rows.size(); ++row) {
+    if (input.rows[row].error) continue;
+    const Request request = resolve_row(input, input.rows[row]);
+    plan.tokens = token_grid(request);
+    plan.sample_steps = request.sample_steps;
+    const auto [known, is_new] = fits.try_emplace(plan.tokens.tokens(), true);
+    if (is_new) known->second = weigh_layouts(options, machine, plan).taken().fits();
+    if (!known->second) beyond.insert(row);
+  }
+  return beyond;
 }
 
 RunLayout choose_layout(const Options& options, const MachineSize& machine, parallel::PlanInput& plan) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <set>
 #include <string>
 
 #include "apps/layout_choice.h"
@@ -40,6 +42,12 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
 /// the CPU.
 std::int64_t leave_out_oversized(const RunInput& input, const Options& options, const MachineSize& machine,
                                  parallel::PlanInput& plan);
+
+/// For a dry run, which need not be where the run will be: the places in `input.rows` of the rows that GPUs
+/// have no room for in any layout. The GPUs are those that --gpus and --gpu-memory name, or else this node's;
+/// empty where there are none. Throws UsageError.
+std::set<std::size_t> rows_beyond_gpus(const RunInput& input, const Options& options,
+                                       const comm::MpiEnvironment& mpi);
 
 /// Takes the layout that weigh_layouts() recommends and completes `plan` with it. Throws UsageError if
 /// nothing fits into GPU memory, saying by how much and what would; not with --plan, nor on the CPU, whose

@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "dit/patchify.h"
 #include "engine/owed_collectives.h"
+#include "parallel/host_memory.h"
 #include "parallel/layout.h"
 #include "parallel/tensor_bytes.h"
 
@@ -40,10 +41,12 @@ std::vector<at::Tensor> gather_latents(const std::vector<at::Tensor>& local_toke
   std::exception_ptr shortage;
   std::vector<at::Tensor> latents;
   try {
-    for (const at::Tensor& own : local_tokens) {
-      const at::Tensor all = split ? gather_tokens(own, ulysses) : own;  // [padded_tokens, 64]
-      latents.push_back(dit::unpatchify(all.narrow(0, 0, grid.tokens()), grid).to(device));
-    }
+    parallel::with_host_memory([&] {
+      for (const at::Tensor& own : local_tokens) {
+        const at::Tensor all = split ? gather_tokens(own, ulysses) : own;  // [padded_tokens, 64]
+        latents.push_back(dit::unpatchify(all.narrow(0, 0, grid.tokens()), grid).to(device));
+      }
+    });
   } catch (const c10::OutOfMemoryError&) {
     shortage = std::current_exception();
   }
@@ -166,7 +169,7 @@ at::Tensor DenoiseStage::run(const DenoiseInput& input, const parallel::GroupCom
   std::optional<c10::OutOfMemoryError> shortage;
   at::Tensor tokens;  // [local_tokens, 64]
   try {
-    tokens = run_steps(request, input, team, on_step, gate);
+    tokens = parallel::with_host_memory([&] { return run_steps(request, input, team, on_step, gate); });
   } catch (const c10::OutOfMemoryError& error) {
     shortage = error;
   }

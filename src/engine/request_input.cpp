@@ -20,6 +20,12 @@ namespace {
 constexpr std::int64_t latent_channels = 16;
 constexpr std::int64_t mask_channels = 4;
 
+/// Of a tensor that every rank has alike; one that is undefined is fine.
+void require_finite(const at::Tensor& tensor, const char* stage, const char* what) {
+  if (!tensor.defined() || tensor.isfinite().all().item<bool>()) return;
+  fail_item(stage, "{} holds values that are not finite; the checkpoint's weights may be damaged", what);
+}
+
 }  // namespace
 
 void WanEngine::Run::prepare() {
@@ -35,7 +41,11 @@ void WanEngine::Run::prepare() {
   if (input_.start.steps_done == request_.sample_steps) return;  // only decoding is left
   phase("text", [this] { encode_texts(); });
   require_memory();
-  if (has_image) phase("encode", [this] { with_memory([this] { encode_image(); }); });
+  if (!has_image) return;
+  phase("encode", [this] {
+    with_memory([this] { encode_image(); });
+    require_finite(input_.condition, "encode", "the encoded image");
+  });
 }
 
 void WanEngine::Run::take_over() {
@@ -61,19 +71,21 @@ void WanEngine::Run::encode_texts() {
     if (leads()) ahead = texts_to_come(look.upcoming, request_, texts_ahead(look.groups));
     ahead = broadcast_texts(group(), leader_rank_, ahead);
   }
-  with_memory([&] { stage.load_for(texts); });
+  with_memory_and_files([&] { stage.load_for(texts); });
   with_memory([&] { stage.reserve_for(texts); });
   with_memory([&] {
     const std::vector<at::Tensor> embeddings = stage.encode(texts, ahead);
     input_.context = embeddings.front();  // [tokens, text_dim]
     if (embeddings.size() > 1) input_.negative_context = embeddings.back();
   });
+  for (const at::Tensor& context : {input_.context, input_.negative_context}) {
+    require_finite(context, "text", "the text encoder's output");
+  }
 }
 
 void WanEngine::Run::prepare_image() {
   std::array<std::int64_t, 2> sides{};  // width, height
-  parallel::agree(group(), [&] {
-    if (!leads()) return;
+  parallel::agree_on_root(group(), leader_rank_, "image", [&] {
     const media::Image image = media::read_image(request_.image);
     const PixelSize size = fit_to_area({.width = image.width, .height = image.height}, request_.size);
     image_ = resize_image(image, size).contiguous();  // [3, height, width]
@@ -81,7 +93,9 @@ void WanEngine::Run::prepare_image() {
   });
   group().broadcast(std::as_writable_bytes(std::span(sides)), leader_rank_).wait();
   size_ = {.width = static_cast<int>(sides[0]), .height = static_cast<int>(sides[1])};
-  if (!leads()) image_ = at::empty({3, size_.height, size_.width}, at::kFloat);
+  with_memory([&] {
+    if (!leads()) image_ = at::empty({3, size_.height, size_.width}, at::kFloat);
+  });
   group().broadcast(parallel::writable_bytes_of(image_), leader_rank_).wait();
 }
 
@@ -117,6 +131,7 @@ void WanEngine::Run::restore() {
                                             request_.id, outputs_.resume_from.string(), error.what()));
     }
   }
+  await_leader();
   broadcast_state(group(), leader_rank_, state);
   if (state.steps_done > 0) input_.start = std::move(state);
 }

@@ -10,7 +10,9 @@
 #include "dit/patchify.h"
 #include "gpu/memory.h"
 #include "gpu/part_timer.h"
+#include "parallel/host_memory.h"
 #include "parallel/plan.h"
+#include "wan/storage_error.h"
 
 namespace wan::engine {
 namespace {
@@ -19,6 +21,10 @@ constexpr const char* less_memory_hint =
     "use more ranks per group, a smaller size, fewer frames, --dit-fsdp on or --offload-model on";
 
 double gibibytes(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
+
+std::string describe_loss(const std::string& id, int steps_done, const Error& error) {
+  return fmt::format("{}: the state after {} steps could not be saved: {}", id, steps_done, error.what());
+}
 
 }  // namespace
 
@@ -54,26 +60,50 @@ void WanEngine::Run::phase(const char* name, const std::function<void()>& work) 
                         .wall_s = wall_s,
                         .sent_bytes = team_.sent_bytes() - sent_before});
   }
+  await_leader();  // which has written to its trace
   reporter_.report_samples();
 }
 
-void WanEngine::Run::with_memory(const std::function<void()>& work) {
-  std::optional<std::string> shortage;
+std::optional<std::string> WanEngine::Run::shortage_in(const std::function<void()>& work) const {
   try {
-    work();
+    parallel::with_host_memory(work);
   } catch (const c10::OutOfMemoryError& error) {
-    shortage = describe(error);
+    return describe(error);
   }
-  meet(StepAction::go_on, shortage);
+  return std::nullopt;
 }
 
-StepAction WanEngine::Run::meet(StepAction wish, const std::optional<std::string>& shortage) {
-  std::array<std::int64_t, 2> said{static_cast<std::int64_t>(wish), shortage ? 1 : 0};
-  group().all_reduce(std::span<std::int64_t>(said), comm::ReduceOp::max).wait();
-  if (said[1] == 0) return static_cast<StepAction>(said[0]);
+void WanEngine::Run::with_memory(const std::function<void()>& work) { meet(shortage_in(work)); }
+
+void WanEngine::Run::with_memory_and_files(const std::function<void()>& work) {
+  const std::optional<std::string> shortage = shortage_in(work);
+  group().barrier().wait_without_limit();
+  meet(shortage);
+}
+
+void WanEngine::Run::meet(const std::optional<std::string>& shortage) {
+  std::int64_t is_short = shortage ? 1 : 0;
+  group().all_reduce(std::span(&is_short, 1), comm::ReduceOp::max).wait();
+  if (is_short == 0) return;
   const auto first = comm::first_message(group(), shortage);
   engine_.release_buffers();
-  throw MemoryError(phase_, first ? first->text : "a GPU has too little memory");
+  throw MemoryError(phase_, first ? first->text : "a rank has too little memory");
+}
+
+StepAction WanEngine::Run::most_urgent(StepAction wish) {
+  auto said = static_cast<std::int64_t>(wish);
+  group().all_reduce(std::span(&said, 1), comm::ReduceOp::max).wait_without_limit();
+  return static_cast<StepAction>(said);
+}
+
+void WanEngine::Run::await_leader() {
+  std::array<std::byte, 1> nothing{};
+  comm::Ticket ticket = group().broadcast(nothing, leader_rank_);
+  if (leads()) {
+    ticket.wait();
+  } else {
+    ticket.wait_without_limit();
+  }
 }
 
 std::string WanEngine::Run::describe(const c10::OutOfMemoryError& shortage) const {
@@ -97,10 +127,7 @@ RequestReport WanEngine::Run::execute() {
   }
   report_.first_step = steps_saved_ = input_.start.steps_done;
   phase("denoise", [this] { denoise(); });
-  if (report_.end == RunEnd::finished) {
-    phase("decode", [this] { decode_or_keep(); });
-    if (!outputs_.latents.empty()) phase("write", [this] { save_latents(); });
-  }
+  if (report_.end == RunEnd::finished) finish();
   report_.size = size_;
   report_.frames = request_.frame_num;
   report_.layout = parallel::describe(team_.passes(sample::is_guided(request_.guide_scale)).shape);
@@ -145,7 +172,7 @@ void WanEngine::Run::require_memory() {
         gibibytes(static_cast<std::int64_t>(gpu::used_bytes())),
         gibibytes(static_cast<std::int64_t>(engine_.options_.gpu.total_bytes)), less_memory_hint);
   }
-  meet(StepAction::go_on, shortage);
+  meet(shortage);
 }
 
 /// What a state must agree in, beside the request's own values, which its keeper compares: the layout is
@@ -186,8 +213,9 @@ void WanEngine::Run::denoise() {
 /// Between two steps: what any rank wants done is done by all. False: leave.
 bool WanEngine::Run::pass(int steps_done, const std::function<DenoiseState()>& gather) {
   report_.steps_done = steps_done;
-  const StepAction action = meet(control_.next_action(steps_done, request_.sample_steps), std::nullopt);
+  meet(std::nullopt);
   reporter_.report_step();
+  const StepAction action = most_urgent(control_.next_action(steps_done, request_.sample_steps));
   if (action == StepAction::hand_over) {
     report_.end = RunEnd::handed_over;
     with_memory([&] { input_.start = gather(); });
@@ -195,7 +223,10 @@ bool WanEngine::Run::pass(int steps_done, const std::function<DenoiseState()>& g
     return false;
   }
   if (action != StepAction::go_on && steps_done > steps_saved_) {
-    with_memory([&] { save_state(gather()); });
+    DenoiseState state;
+    with_memory([&] { state = gather(); });
+    if (leads()) save_state(state);
+    await_leader();
     steps_saved_ = steps_done;
   }
   if (action == StepAction::stop) report_.end = RunEnd::stopped;
@@ -204,7 +235,7 @@ bool WanEngine::Run::pass(int steps_done, const std::function<DenoiseState()>& g
 }
 
 void WanEngine::Run::give_up(const c10::OutOfMemoryError& shortage) {
-  meet(StepAction::go_on, describe(shortage));
+  meet(describe(shortage));
   fail("the ranks met and did not hear that memory ran out");
 }
 
@@ -212,9 +243,11 @@ void WanEngine::Run::save_state(const DenoiseState& state) {
   if (!leads() || outputs_.state.empty()) return;
   try {
     write_request_state(outputs_.state, state, identity());
+  } catch (const StorageError& error) {
+    control_.on_storage_problem(describe_loss(request_.id, state.steps_done, error));
+    return;
   } catch (const Error& error) {
-    control_.on_state_problem(fmt::format("{}: the state after {} steps could not be saved: {}", request_.id,
-                                          state.steps_done, error.what()));
+    control_.on_state_problem(describe_loss(request_.id, state.steps_done, error));
     return;
   }
   control_.on_state(state.steps_done);

@@ -21,6 +21,9 @@ inline std::int64_t latent_frames(int frame_num) {
 
 /// One request on its way through the stages, on one rank. State lives here and nowhere else.
 ///
+/// Files: what the leader reads or writes may take any time, so the others wait for it in await_leader() or
+/// agree_on_root(), never in a collective that is timed.
+///
 /// Memory: the ranks meet over their control group before every step and after all other work that takes
 /// memory of the compute device. A rank that runs out of it first does what it owes the others' collectives,
 /// then says so at the next meeting, where all ranks throw MemoryError.
@@ -40,9 +43,16 @@ class WanEngine::Run : private DenoiseGate {
   /// Does work that takes memory and ends with a meeting. The work leaves no collective undone when memory
   /// runs out, and has no other way of failing on one rank alone.
   void with_memory(const std::function<void()>& work);
-  /// All ranks tell each other what they want and whether they had memory enough; the most urgent wish is
-  /// returned to all. `shortage`: what this rank lacked. Collective.
-  StepAction meet(StepAction wish, const std::optional<std::string>& shortage);
+  /// The same where ranks read files, which may take any time.
+  void with_memory_and_files(const std::function<void()>& work);
+  /// All ranks tell each other whether they had memory enough; MemoryError if not. `shortage`: what this rank
+  /// lacked. Collective.
+  void meet(const std::optional<std::string>& shortage);
+  std::optional<std::string> shortage_in(const std::function<void()>& work) const;
+  /// The most urgent of the ranks' wishes. Collective.
+  StepAction most_urgent(StepAction wish);
+  /// The other ranks wait here for the leader, which may have been writing or reading files. Collective.
+  void await_leader();
   std::string describe(const c10::OutOfMemoryError& shortage) const;
 
   void prepare();    ///< all that comes before the first step
@@ -59,8 +69,11 @@ class WanEngine::Run : private DenoiseGate {
   [[noreturn]] void give_up(const c10::OutOfMemoryError& shortage) override;
   void save_state(const DenoiseState& state);
   std::string identity() const;
-  void decode_or_keep();
-  void decode_and_write();
+  void finish();
+  void keep_steps();
+  void decode();
+  void write_outputs();
+  void write_video() const;
   void save_latents() const;
 
   WanEngine& engine_;
@@ -77,8 +90,8 @@ class WanEngine::Run : private DenoiseGate {
   int steps_saved_ = 0;  ///< steps of the last state that was saved or gone on from
   at::Tensor image_;     ///< fp32 [3, height, width] in -1..1
   DenoiseInput input_;
-  at::Tensor latent_;  ///< denoised, [16, frames, height, width]
-  at::Tensor frames_;  ///< uint8 [frames, height, width, 3], on the leader and only if latents are saved
+  at::Tensor latent_;               ///< denoised, [16, frames, height, width]
+  std::vector<at::Tensor> frames_;  ///< uint8 [frames, height, width, 3] each, on the leader
 };
 
 }  // namespace wan::engine

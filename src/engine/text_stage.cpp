@@ -10,6 +10,7 @@
 #include "engine/checkpoint_match.h"
 #include "engine/owed_collectives.h"
 #include "engine/validate.h"
+#include "parallel/host_memory.h"
 #include "text/clean.h"
 
 namespace wan::engine {
@@ -119,7 +120,8 @@ void TextStage::encode_one(const std::string& cleaned, const std::vector<std::in
   if (!shortage_) {
     has_begun = true;
     try {
-      text.embedding = encoder_.encode(ids).cpu();  // [tokens, dim]
+      text.embedding =
+          parallel::with_host_memory([&] { return encoder_.encode(ids).cpu(); });  // [tokens, dim]
     } catch (const c10::OutOfMemoryError&) {
       shortage_ = std::current_exception();
     }

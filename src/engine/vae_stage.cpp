@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "engine/owed_collectives.h"
 #include "engine/vae_outline.h"
+#include "parallel/host_memory.h"
 #include "parallel/tensor_bytes.h"
 #include "parallel/vae_rows.h"
 
@@ -63,7 +64,7 @@ auto VaeStage::finish_collectives(comm::Communicator& group, vae::RowExchange& r
   std::exception_ptr shortage;
   try {
     OwedCalls all(0);
-    return work(*vae_, rows, device_, all);
+    return parallel::with_host_memory([&] { return work(*vae_, rows, device_, all); });
   } catch (const c10::OutOfMemoryError&) {
     shortage = std::current_exception();
   }
@@ -89,7 +90,7 @@ at::Tensor VaeStage::encode_image(const at::Tensor& image, int frame_num, comm::
       });
 }
 
-void VaeStage::decode(const at::Tensor& latent, comm::Communicator& group, int root,
+bool VaeStage::decode(const at::Tensor& latent, comm::Communicator& group, int root,
                       const std::function<void(const at::Tensor& frames)>& sink) {
   const auto rows = split_rows(latent.size(2), group);
   const auto give = [&](const at::Tensor& own /* uint8 [frames, own rows, width, 3] */, OwedCalls& calls) {
@@ -99,16 +100,17 @@ void VaeStage::decode(const at::Tensor& latent, comm::Communicator& group, int r
       gather_frames(group, root, rows->split(), at::zeros(own.sizes(), own.options().device(device_)));
     return at::Tensor();
   };
-  finish_collectives(
+  const at::Tensor is_finite = finish_collectives(
       group, *rows,
       [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& calls) {
         const at::Tensor own =
             exchange.split().own_rows(latent, 2).to(device);  // [16, frames, own rows, width]
-        vae.decode(own, exchange, [&](const at::Tensor& chunk, std::int64_t /*first*/) {
+        return vae.decode(own, exchange, [&](const at::Tensor& chunk, std::int64_t /*first*/) {
           const at::Tensor frames = give(vae::to_uint8_frames(chunk), calls);  // [frames, rows, width, 3]
           if (frames.defined() && group.rank() == root) sink(frames.cpu());
         });
       });
+  return is_finite.item<bool>();
 }
 
 }  // namespace wan::engine

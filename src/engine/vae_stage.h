@@ -25,8 +25,9 @@ class VaeStage {
   at::Tensor encode_image(const at::Tensor& image, int frame_num, comm::Communicator& group);
 
   /// Collective over `group`. `latent`: [16, frames, height, width], the same on every rank. On rank `root`
-  /// `sink` gets the video chunk by chunk as uint8 [frames, height, width, 3] on the host.
-  void decode(const at::Tensor& latent, comm::Communicator& group, int root,
+  /// `sink` gets the video chunk by chunk as uint8 [frames, height, width, 3] on the host. False if values of
+  /// this rank's rows were not finite.
+  bool decode(const at::Tensor& latent, comm::Communicator& group, int root,
               const std::function<void(const at::Tensor& frames)>& sink);
 
  private:

@@ -9,16 +9,22 @@
 
 namespace wan::engine {
 
-std::vector<std::string> validate_request(const Request& request, TaskKind kind) {
+std::vector<std::string> validate_request(const Request& request, TaskKind kind, const HostUse& use) {
   TextStage::cleaned_prompt(request.prompt);
   TextStage::cleaned_negative_prompt(request.negative_prompt);
-  if (kind == TaskKind::t2v) return {};
-  const media::Image image = media::read_image(request.image);
-  fit_to_area({.width = image.width, .height = image.height}, request.size);
-  if (!image.transparency_dropped) return {};
-  return {fmt::format(
-      "{} has transparent pixels; their transparency is dropped and their colours are used as stored",
-      request.image.string())};
+  PixelSize size = request.size;
+  std::vector<std::string> notes;
+  if (kind == TaskKind::i2v) {
+    const media::Image image = media::read_image(request.image);
+    size = fit_to_area({.width = image.width, .height = image.height}, request.size);
+    if (image.transparency_dropped) {
+      notes.push_back(fmt::format(
+          "{} has transparent pixels; their transparency is dropped and their colours are used as stored",
+          request.image.string()));
+    }
+  }
+  require_host_memory(request, size, use, host_limit_bytes());
+  return notes;
 }
 
 std::vector<LostText> lost_texts(const text::Tokenizer& tokenizer, const Request& request) {

@@ -13,6 +13,7 @@
 #include "engine/request_run.h"
 #include "engine/validate.h"
 #include "gpu/memory.h"
+#include "parallel/host_memory.h"
 
 namespace wan::engine {
 
@@ -63,6 +64,7 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
                                               [&clock = run_clock_] { return clock.elapsed_s(); });
   }
   load_models();
+  host_use_ = {.computes = !options.compute.on_gpu(), .vae_width = vae.config.width(0)};
   vae_ = std::make_unique<VaeStage>(vae, options.compute.device);
   if (options.compute.on_gpu()) gpu::release_unused();
 }
@@ -94,7 +96,15 @@ WanEngine::~WanEngine() = default;
 
 const text::Tokenizer& WanEngine::tokenizer() const { return text_->tokenizer(); }
 
-void WanEngine::validate(const Request& request) const { validate_request(request, task_.kind); }
+void WanEngine::validate(const Request& request) const {
+  try {
+    parallel::with_host_memory([&] { validate_request(request, task_.kind, host_use_); });
+  } catch (const c10::OutOfMemoryError& error) {
+    throw MemoryError("image",
+                      fmt::format("the host has too little memory for the image {} ({}); scale it down",
+                                  request.image.string(), parallel::describe_shortage(error)));
+  }
+}
 
 RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer,
                              RunControl& control, const Team& team) {
@@ -131,6 +141,7 @@ std::string WanEngine::make_leaner() {
   } catch (const c10::OutOfMemoryError& error) {
     problem = error.what_without_backtrace();
   }
+  group_.group->barrier().wait_without_limit();  // reading weights may take any time
   if (!comm::first_message(*group_.group, problem)) return what;
   options_ = before;
   reload();

@@ -12,6 +12,7 @@
 #include "checkpoint/model_config.h"
 #include "core/clock.h"
 #include "engine/denoise_stage.h"
+#include "engine/host_size.h"
 #include "engine/model_parts.h"
 #include "engine/text_look_ahead.h"
 #include "engine/text_stage.h"
@@ -112,6 +113,7 @@ class WanEngine final : public Engine {
   LookAhead look_ahead_;
   std::unique_ptr<DenoiseStage> denoise_;
   std::unique_ptr<VaeStage> vae_;
+  HostUse host_use_;
   DenoiseListener step_listener_;
   std::function<void(const std::string& phase)> phase_listener_;
   std::string weights_fingerprint_;  ///< of both experts, by samples of their weights

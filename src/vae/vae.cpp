@@ -71,18 +71,21 @@ at::Tensor Vae::encode(const PixelClip& clip, RowExchange& rows) const {
   return at::cat(latents, 1);  // [C, T, h8, w8]
 }
 
-void Vae::decode(const at::Tensor& latent, RowExchange& rows, const PixelSink& sink) const {
+at::Tensor Vae::decode(const at::Tensor& latent, RowExchange& rows, const PixelSink& sink) const {
   const std::int64_t height = rows.split().row_count(rows.split().part());
   WAN_CHECK(latent.dim() == 4 && latent.size(0) == latent_channels && latent.size(1) > 0 &&
                 latent.size(2) == height && latent.size(3) > 0,
             "the latent has shape [{}], expected [{}, frames, {}, columns]", fmt::join(latent.sizes(), ", "),
             latent_channels, height);
   DecoderState state = decoder_.start();
+  at::Tensor is_finite = at::ones({}, latent.options().dtype(at::kBool));  // one value
   for (std::int64_t t = 0; t < latent.size(1); ++t) {
     const at::Tensor frame = latent.narrow(1, t, 1).div(inverse_std_).add_(mean_);  // [C, 1, h8, w8]
     at::Tensor pixels = decoder_(decoder_in_(frame), state, rows);                  // [3, 1 or 4, 8 h8, 8 w8]
+    is_finite = is_finite.logical_and(pixels.isfinite().all());  // before infinity becomes white
     sink(pixels.clamp_(-1.0, 1.0), t == 0 ? 0 : 1 + temporal_factor * (t - 1));
   }
+  return is_finite;
 }
 
 PixelClip image_clip(const at::Tensor& image, std::int64_t frames) {

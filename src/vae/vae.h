@@ -44,9 +44,10 @@ class Vae {
   at::Tensor encode(const PixelClip& clip, RowExchange& rows) const;
 
   /// Decodes this part's rows of a normalised latent [latent_channels, T, h8, w8] and gives the pixels to
-  /// `sink` as they are made: one frame, then four for each further latent frame. Throws Error on another
+  /// `sink` as they are made: one frame, then four for each further latent frame. Returns whether all of
+  /// them were finite before they were brought into -1..1, as one bool on the device. Throws Error on another
   /// shape.
-  void decode(const at::Tensor& latent, RowExchange& rows, const PixelSink& sink) const;
+  at::Tensor decode(const at::Tensor& latent, RowExchange& rows, const PixelSink& sink) const;
 
  private:
   explicit Vae(const WeightScope& weights, const VaeConfig& config);
@@ -60,7 +61,7 @@ class Vae {
 };
 
 /// [3, T, H, W] in [-1, 1] -> [T, H, W, 3] of 0..255, truncated (spec 7.7). Contiguous, on the same device.
-/// What becomes of NaN is unspecified: whoever decodes checks the latent before.
+/// What becomes of NaN is unspecified: Vae::decode() tells whether there was any.
 at::Tensor to_uint8_frames(const at::Tensor& chunk);
 
 }  // namespace wan::vae

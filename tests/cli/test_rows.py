@@ -49,6 +49,26 @@ class Rows(CliCase):
                     self.assert_failed(name, f"{name}.png", stage="image")
                 self.assertEqual(len(self.failures()), 5)
 
+    def test_a_row_that_no_memory_is_enough_for(self):
+        """Also where the host refuses memory, as under ulimit -v: the others are made."""
+        manifest = self.manifest("image,prompt,id,size,frame_num", "good.png,a cat,first,,", "good.png,a huge one,huge,16384*16384,1025",
+                                 "good.png,a dog,last,,")
+        result = self.run_batch(manifest, "--dry-run")
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assertIn("GiB of the host's memory", result.err)
+        result = self.run_batch(manifest)
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assert_made("first", "last")
+        self.assert_failed("huge", "GiB of the host's memory", stage="memory")
+
+    def test_a_row_that_no_gpu_has_room_for_is_found_without_one(self):
+        manifest = self.manifest("id,image,prompt,size,frame_num", "first,good.png,a cat,,", "large,good.png,a large one,2048*2048,81")
+        result = self.run_batch(manifest, "--dry-run", "--gpus", 2, "--gpu-memory", "1GiB")
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assertIn("large: no layout of these GPUs has room", result.err)
+        self.assertNotIn("first:", result.err)
+        self.assertEqual(self.run_batch(manifest, "--dry-run", "--gpus", 2, "--gpu-memory", "1000GiB").code, DONE)
+
     def test_bad_values_name_line_and_column(self):
         manifest = self.manifest(
             "id,image,prompt,size,frame_num,sample_steps",

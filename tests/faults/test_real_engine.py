@@ -95,6 +95,21 @@ class RealEngine(FaultCase):
             check(ended.code == DONE, str(ended))
             batch.check_complete(self.references[LAYOUTS[0]], finished, made)
 
+    def stall(self, call: str, pattern: str) -> None:
+        """A disk that stalls longer than a collective may take."""
+        layout = LAYOUTS[1]
+        with RealBatch(self.items) as batch:
+            ended = batch.run(layout, "--collective-timeout", "1", "--checkpoint-interval", "0", fault=Fault(call, pattern, "stall"))
+            check(batch.fault_log.exists(), f"the run never came to {call} of {pattern}: {ended}")
+            check(ended.code == DONE, str(ended))
+            batch.check_nothing_partial(self.references[layout])
+
+    def test_a_stalled_disk_is_waited_for(self):
+        places = [("write", "*/.item1.*.mp4"), ("write", "*/.state/.item1.*")]
+        if NIGHTLY:
+            places += [("write", "*/trace/*.h5"), ("write", "*/.item1.*.safetensors"), ("fsync", "*/.item1.*.mp4"), ("write", "*/.claims/.owner-*")]
+        self.all_of((f"{call} of {pattern}", functools.partial(self.stall, call, pattern)) for call, pattern in places)
+
     def test_full_disk(self):
         cases = [("write", "*/.item1.*.mp4", "ENOSPC+", 2), ("write", "*/.item1.*.safetensors", "ENOSPC+", 1),
                  ("fsync", "*/.item1.*.mp4", "EIO", 1), ("write", "*/.item1.*.json", "ENOSPC+", 1)]

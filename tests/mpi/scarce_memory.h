@@ -4,6 +4,7 @@
 #include <c10/util/Exception.h>
 
 #include <cstdint>
+#include <new>
 
 namespace wan::test {
 
@@ -17,7 +18,7 @@ class ScarceMemory final : public c10::Allocator {
 
   c10::DataPtr allocate(std::size_t bytes) override {
     const std::int64_t number = is_counting_ ? allocations_++ : -1;
-    TORCH_CHECK_WITH(OutOfMemoryError, number < 0 || number != refused_, "there is no memory, says the test");
+    if (number >= 0 && number == refused_) refuse(bytes);
     return real_->allocate(bytes);
   }
   c10::DeleterFnPtr raw_deleter() const override { return real_->raw_deleter(); }
@@ -35,11 +36,27 @@ class ScarceMemory final : public c10::Allocator {
   std::int64_t allocations() const { return allocations_; }
 
  private:
+  /// As GPUs' allocators, the host's, and containers do in turn.
+  void refuse(std::size_t bytes) {
+    switch (refusals_++ % 3) {
+      case 0:
+        TORCH_CHECK(false,
+                    "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried "
+                    "to allocate ",
+                    bytes, " bytes. Error code 12 (Cannot allocate memory)");
+      case 1:
+        throw std::bad_alloc();
+      default:
+        TORCH_CHECK_WITH(OutOfMemoryError, false, "there is no memory, says the test");
+    }
+  }
+
   static constexpr std::uint8_t priority = 100;
   c10::Allocator* real_;
   bool is_counting_ = false;
   std::int64_t allocations_ = 0;
   std::int64_t refused_ = -1;
+  std::int64_t refusals_ = 0;
 };
 
 }  // namespace wan::test

@@ -144,9 +144,10 @@ TEST(Options, PlanForAnotherMachine) {
   EXPECT_TRUE(options.plan);
   EXPECT_EQ(options.gpus, 8);
   EXPECT_EQ(options.gpu_memory_bytes, std::uint64_t{48} << 30);
-  EXPECT_EQ(message_with({"--gpus", "8"}), "--gpus goes with --plan only; mpirun sets the ranks of a run");
+  EXPECT_EQ(message_with({"--gpus", "8"}),
+            "--gpus goes with --plan or --dry-run only; mpirun sets the ranks of a run");
   EXPECT_EQ(message_with({"--gpu-memory", "8GB"}),
-            "--gpu-memory goes with --plan only; a run asks the GPUs themselves");
+            "--gpu-memory goes with --plan or --dry-run only; a run asks the GPUs themselves");
   EXPECT_EQ(message_with({"--plan", "--dry-run"}), "--plan and --dry-run exclude each other");
 }
 
