@@ -32,26 +32,26 @@ void append_line(const std::filesystem::path& path, const std::string& line) {
 
 void write_file(const std::filesystem::path& path, std::string_view content) {
   const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (!file) fail_item("write", "cannot write {}: {}", path.string(), std::strerror(errno));
+  if (!file) fail_to_write("write", path, errno);
   while (!content.empty()) {
     const ssize_t written = ::write(file.get(), content.data(), std::min(content.size(), write_bytes));
-    if (written < 0) fail_item("write", "cannot write {}: {}", path.string(), std::strerror(errno));
+    if (written < 0) fail_to_write("write", path, errno);
     content.remove_prefix(static_cast<std::size_t>(written));
   }
 }
 
-/// Runs `work` on the group's leader; its ItemError is thrown on every rank.
+/// Runs `work` on the group's leader; its StorageError is thrown on every rank.
 template <typename Work>
 void on_leader(comm::Communicator& group, Work&& work) {
   std::optional<std::string> own;
   if (group.rank() == 0) {
     try {
       work();
-    } catch (const ItemError& error) {
+    } catch (const StorageError& error) {
       own = error.what();
     }
   }
-  if (const auto said = comm::first_message(group, own)) throw ItemError("write", said->text);
+  if (const auto said = comm::first_message(group, own)) throw StorageError(said->text);
 }
 
 }  // namespace
@@ -153,8 +153,8 @@ void StubEngine::save(int steps_done, const Request& request, const OutputPaths&
   try {
     write_file(outputs.state, std::to_string(steps_done));
     control.on_state(steps_done);
-  } catch (const ItemError& error) {
-    control.on_state_problem(error.what());
+  } catch (const StorageError& error) {
+    control.on_storage_problem(error.what());
   }
 }
 
