@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "apps/run_identity.h"
 #include "batch/text.h"
 #include "core/check.h"
 #include "core/console.h"
@@ -29,8 +30,8 @@ double pixels_of(const Request& request) {
 
 }  // namespace
 
-std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConfig& encoder,
-                        const std::string& layout, Log& log) {
+std::int64_t check_rows(const Options& options, const RunInput& input,
+                        const checkpoint::TextEncoderConfig& encoder, const std::string& layout, Log& log) {
   const text::Tokenizer tokenizer(input.checkpoint.tokenizer);  // a run reads it when it loads the checkpoint
   engine::require_tokenizer_fits(input.checkpoint.tokenizer, tokenizer, encoder);
   std::int64_t bad = 0;
@@ -46,6 +47,7 @@ std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConf
     } catch (const ItemError& problem) {
       error = problem.what();
     }
+    if (error.empty()) error = obstacle_to(options, row);
     if (error.empty()) continue;
     ++bad;
     log.error("{}: {}", row.id, error);

@@ -11,10 +11,11 @@
 
 namespace wan::apps {
 
-/// Checks every row, its image, and that the tokenizer can be read and suits the text encoder; logs what is
-/// wrong, and prints the sum with `layout`. Returns how many items would fail. On rank 0.
-std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConfig& encoder,
-                        const std::string& layout, Log& log);
+/// Checks every row, its image, what lies under its names, and that the tokenizer can be read and suits the
+/// text encoder; logs what is wrong, and prints the sum with `layout`. Returns how many items would fail. On
+/// rank 0.
+std::int64_t check_rows(const Options& options, const RunInput& input,
+                        const checkpoint::TextEncoderConfig& encoder, const std::string& layout, Log& log);
 
 /// Warns of prompts with damaged encodings: the official program repairs them and this one does not.
 void warn_of_mojibake(const RunInput& input, Log& log);

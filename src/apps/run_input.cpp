@@ -38,15 +38,28 @@ batch::ManifestRow single_row(const Options& options, TaskKind kind) {
   } else if (options.image) {
     fail<UsageError>("--image: the checkpoint makes videos from text alone (t2v-A14B); leave it out");
   }
-  const std::string hint = kind == TaskKind::i2v ? row.image.stem().string() : row.prompt.substr(0, 40);
-  row.id = options.save_file ? options.save_file->stem().string()
-                             : batch::automatic_id(hint, row.prompt + row.image.string());
+  if (!options.save_file) return row;  // its name follows from all of its values
+  row.id = options.save_file->stem().string();
   try {
     batch::check_id(row.id);
   } catch (const ValueError& error) {
     fail<UsageError>("--save-file {}: {}", options.save_file->string(), error.what());
   }
   return row;
+}
+
+/// Of a single request without --save-file: its values decide the name, as a manifest row's do.
+std::string id_of_values(const Request& request, const Options& options) {
+  std::string values = fmt::format(
+      "{}\n{}\n{}\n{}*{} {} {} {} {},{} {} {} {} {} {} {}", request.image.string(), request.prompt,
+      request.negative_prompt, request.size.width, request.size.height, request.frame_num,
+      request.sample_steps, request.sample_shift, request.guide_scale.low_noise,
+      request.guide_scale.high_noise, request.boundary, to_string(request.solver),
+      to_string(request.noise_device), request.fps, request.codec, request.crf);
+  if (options.request.seed.value_or(-1) >= 0) values += fmt::format(" seed {}", request.seed);
+  const std::string hint =
+      request.image.empty() ? request.prompt.substr(0, 40) : request.image.stem().string();
+  return batch::automatic_id(hint, values);
 }
 
 }  // namespace
@@ -78,15 +91,18 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   }
   input.overrides = options.request;
   input.overrides.seed.reset();
-  const std::string base_seed = on_rank_0(world, [&] {
-    const std::int64_t asked = options.request.seed.value_or(-1);
-    return std::to_string(asked >= 0 ? asked : batch::draw_base_seed());
-  });
+  const std::int64_t asked_seed = options.request.seed.value_or(-1);
+  const std::string base_seed = on_rank_0(
+      world, [&] { return std::to_string(asked_seed >= 0 ? asked_seed : batch::draw_base_seed()); });
   input.settings = {.base_seed = std::stoll(base_seed),
+                    .base_seed_is_drawn = asked_seed < 0,
                     .noise_device = options.noise_device,
                     .fps = options.fps.value_or(input.checkpoint.task.defaults.fps),
                     .codec = options.codec,
                     .crf = options.crf};
+  if (options.prompt && !options.save_file && !input.rows.empty()) {
+    input.rows.front().id = id_of_values(resolve_row(input, input.rows.front()), options);
+  }
   return input;
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "batch/claims.h"
@@ -32,6 +33,10 @@ class ItemQueue {
   /// which is asked before each row, says so.
   std::optional<ClaimedRow> next(const std::function<bool()>& is_stopping);
 
+  /// Rows whose ids belong to another job, which makes or has made them with other values, since the last
+  /// call. They are settled for this run, as failed, without a record: the items' names are that job's.
+  std::vector<ItemOutcome> take_conflicts() { return std::exchange(conflicts_, {}); }
+
   /// Rows that are known to be settled or have been given out by next().
   std::int64_t seen() const { return std::ssize(rows_) - std::ssize(queue_); }
 
@@ -50,6 +55,8 @@ class ItemQueue {
   };
 
   Attempt try_row(const ManifestRow& row);
+  bool is_made_otherwise(const ItemState& state) const;
+  Attempt give_up(const ManifestRow& row, const std::string& reason);
   bool release_of_dead(const std::string& id);
   void clear_after_dead(const Claim& claim) const;
 
@@ -60,6 +67,7 @@ class ItemQueue {
   ItemStates states_;
   std::deque<std::size_t> queue_;        ///< rows not known to be settled
   std::vector<std::string> still_held_;  ///< settled rows whose claim may be a dead owner's
+  std::vector<ItemOutcome> conflicts_;
 };
 
 }  // namespace wan::batch

@@ -10,7 +10,7 @@ std::optional<std::int64_t> given_seed(const ManifestRow& row, const RequestOver
   return seed && *seed >= 0 ? seed : std::nullopt;
 }
 
-std::int64_t automatic_seed(std::int64_t base_seed, std::int64_t index) {
+std::int64_t counted_seed(std::int64_t base_seed, std::int64_t index) {
   constexpr std::uint64_t largest = 0x7FFF'FFFF'FFFF'FFFF;
   return static_cast<std::int64_t>(
       (static_cast<std::uint64_t>(base_seed) + static_cast<std::uint64_t>(index)) & largest);
@@ -23,8 +23,9 @@ std::int64_t draw_base_seed() {
   return source() & 0x7FFF'FFFFU;
 }
 
-bool has_automatic_seed(const ManifestRow& row, const RequestOverrides& command_line) {
-  return !given_seed(row, command_line);
+bool has_automatic_seed(const ManifestRow& row, const RequestOverrides& command_line,
+                        const RunSettings& settings) {
+  return settings.base_seed_is_drawn && !given_seed(row, command_line);
 }
 
 Request resolve(const ManifestRow& row, const RequestOverrides& command_line, const TaskDefaults& defaults,
@@ -38,7 +39,7 @@ Request resolve(const ManifestRow& row, const RequestOverrides& command_line, co
   request.image = row.image;
   request.prompt = row.prompt;
   request.negative_prompt = pick(&RequestOverrides::negative_prompt, std::string(default_negative_prompt()));
-  request.seed = given_seed(row, command_line).value_or(automatic_seed(settings.base_seed, row.index));
+  request.seed = given_seed(row, command_line).value_or(counted_seed(settings.base_seed, row.index));
   request.size = pick(&RequestOverrides::size, defaults.size);
   request.frame_num = pick(&RequestOverrides::frame_num, defaults.frame_num);
   request.sample_steps = pick(&RequestOverrides::sample_steps, defaults.sample_steps);

@@ -19,6 +19,7 @@ struct GroupCounts {
   std::int64_t failed = 0;
   std::int64_t steps_gained = 0;  ///< denoising steps made and kept: in finished items and saved states
   bool stopped = false;           ///< a stop was requested before all items were settled
+  std::vector<std::int64_t> conflicts = {};  ///< rows whose ids another job makes with other values
 };
 
 /// Works through the manifest with one group: its leader (rank 0) claims the next item, tells the others, all
@@ -44,7 +45,8 @@ struct RunCounts {
   std::int64_t kept = 0;           ///< done before, or meanwhile by another run
   std::int64_t failed = 0;         ///< tried by this run
   std::int64_t failed_before = 0;  ///< by an earlier run and not tried again
-  std::int64_t open = 0;           ///< not settled: the run stopped, or another run that is alive works on it
+  std::int64_t open = 0;           ///< not settled
+  std::int64_t held = 0;           ///< of these: another run that is alive works on them
   std::int64_t steps_gained = 0;   ///< of all groups
   bool stopped = false;
   std::int64_t rows() const { return made + kept + failed + failed_before + open; }
@@ -52,11 +54,11 @@ struct RunCounts {
 
 RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped);
 
-/// 85 if stopped with items left, else 3 if items failed (now or before), else 0: items that another living
-/// run works on are that run's to answer for.
+/// 85 if stopped with items left, else 3 if items failed (now or before), else 1 if items are left that
+/// nobody works on, else 0: those that another living run works on are that run's to answer for.
 ExitCode exit_code(const RunCounts& counts);
 
-/// "done", "some items failed", "stopped early: run again to go on".
+/// "done", "some items failed", "stopped early: run again to go on", "items are left: run again to go on".
 std::string_view exit_reason(const RunCounts& counts);
 
 /// The end of a run, as all ranks see it.
