@@ -16,6 +16,7 @@
 #include "apps/run_communicators.h"
 #include "apps/run_device.h"
 #include "apps/run_id.h"
+#include "apps/run_identity.h"
 #include "apps/run_input.h"
 #include "apps/run_layout.h"
 #include "apps/run_places.h"
@@ -28,6 +29,7 @@
 #include "batch/runner.h"
 #include "batch/summary.h"
 #include "batch/text.h"
+#include "checkpoint/fingerprint.h"
 #include "checkpoint/folder_notes.h"
 #include "comm/mailbox.h"
 #include "comm/mpi.h"
@@ -92,6 +94,7 @@ class BatchProgram {
   RunDevice device_;
   RunInput input_;
   batch::OutputProbe probe_;  ///< on the first rank of each node
+  std::string weights_;       ///< the checkpoint's fingerprint
   MachineSize machine_;
   std::int64_t oversized_rows_ = 0;  ///< that fit into the GPUs with no layout
   parallel::PlanInput plan_;
@@ -154,7 +157,7 @@ ExitCode BatchProgram::dry_run() {
   const std::string failed = on_rank_0(*world_, [&] {
     warn_of_checkpoint();
     check_space_and_lacks(probe_, input_, options_, *log_);
-    return std::to_string(check_rows(input_, plan_.text_encoder, parallel::describe(layout_.guided),
+    return std::to_string(check_rows(options_, input_, plan_.text_encoder, parallel::describe(layout_.guided),
                                      rows_beyond_gpus(input_, options_, mpi_),
                                      host_use(options_, input_.checkpoint), *log_));
   });
@@ -175,7 +178,17 @@ std::vector<std::string> BatchProgram::command_again() const {
   if (layout_.guided.group_size > 1) words = {"mpirun", "-np", std::to_string(layout_.guided.group_size)};
   words.insert(words.end(),
                {"wan_batch", "--ckpt-dir", std::filesystem::absolute(options_.ckpt_dir).string()});
-  if (options_.device == Device::cpu) words.insert(words.end(), {"--device", "cpu"});
+  const auto add = [&words](const char* option, const auto& value) {
+    words.insert(words.end(), {option, fmt::format("{}", value)});
+  };
+  if (options_.device == Device::cpu) add("--device", "cpu");
+  // All that decides the bytes, beside the request and the GPU itself.
+  add("--precision", model_identity(weights_, device_.compute).precision);
+  add("--attention", kernels::to_string(options_.attention));
+  if (options_.t5_cpu) words.emplace_back("--t5-cpu");
+  if (options_.cfg_size) add("--cfg-size", *options_.cfg_size);
+  if (options_.ulysses_size) add("--ulysses-size", *options_.ulysses_size);
+  if (options_.save_latents) words.emplace_back("--save-latents");
   return words;
 }
 
@@ -183,6 +196,7 @@ std::vector<std::string> BatchProgram::command_again() const {
 void BatchProgram::check_environment() {
   agree(*world_, [&] {
     if (mpi_.local_rank() == 0) probe_ = check_run_places(options_);
+    if (is_rank_0()) require_free_names(options_, input_);
   });
 }
 
@@ -223,34 +237,38 @@ batch::RunContext BatchProgram::make_context() {
   const char* job_id = std::getenv("SLURM_JOB_ID");  // NOLINT(concurrency-mt-unsafe)
   const std::string job = job_id != nullptr ? job_id : "";
   const std::vector<std::string> earlier = earlier_runs_of_job(*folder, job, run);
-  batch::RunContext context{.folder = *folder,
-                            .command_line = input_.overrides,
-                            .settings = input_.settings,
-                            .origin = {.run = run,
-                                       .host = mpi_.host_name(),
-                                       .manifest = input_.manifest_name,
-                                       .line = 0,
-                                       .command = command_again(),
-                                       .started = batch::utc_now(),
-                                       .ranks = layout_.guided.group_size},
-                            .job = job,
-                            .runs_of_job = earlier,
-                            .resume = options_.resume,
-                            .retry_failed = options_.retry_failed,
-                            .save_latents = options_.save_latents,
-                            .group_index = mpi_.rank() / layout_.guided.group_size,
-                            .group_count = mpi_.size() / layout_.guided.group_size,
-                            .world_rank = mpi_.rank(),
-                            .timing = {},
-                            .stop_requested = [this] { return stop_signals_.have_come(); },
-                            .stop_is_pending = [this] { return stop_signals_.are_pending(); },
-                            .elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); },
-                            .time_limit_s = options_.time_limit_s,
-                            .checkpoint_interval_s = options_.checkpoint_interval_s,
-                            .join_worth_s = device_.compute.on_gpu() ? join_worth_gpu_s : join_worth_cpu_s,
-                            .on_gpu = device_.compute.on_gpu(),
-                            .run_record = options_.run_record.value_or(std::filesystem::path()),
-                            .log = log_.get()};
+  batch::RunContext context{
+      .folder = *folder,
+      .command_line = input_.overrides,
+      .settings = input_.settings,
+      .model = model_identity(weights_, device_.compute),
+      .origin = {.run = run,
+                 .host = mpi_.host_name(),
+                 .manifest = input_.manifest_name,
+                 .line = 0,
+                 .command = command_again(),
+                 .started = batch::utc_now(),
+                 .ranks = layout_.guided.group_size,
+                 .libraries = library_versions(),
+                 .attention = attention_name(options_, device_.compute, plan_.transformer)},
+      .job = job,
+      .runs_of_job = earlier,
+      .resume = options_.resume,
+      .retry_failed = options_.retry_failed,
+      .save_latents = options_.save_latents,
+      .group_index = mpi_.rank() / layout_.guided.group_size,
+      .group_count = mpi_.size() / layout_.guided.group_size,
+      .world_rank = mpi_.rank(),
+      .timing = {},
+      .stop_requested = [this] { return stop_signals_.have_come(); },
+      .stop_is_pending = [this] { return stop_signals_.are_pending(); },
+      .elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); },
+      .time_limit_s = options_.time_limit_s,
+      .checkpoint_interval_s = options_.checkpoint_interval_s,
+      .join_worth_s = device_.compute.on_gpu() ? join_worth_gpu_s : join_worth_cpu_s,
+      .on_gpu = device_.compute.on_gpu(),
+      .run_record = options_.run_record.value_or(std::filesystem::path()),
+      .log = log_.get()};
   return context;
 }
 
@@ -297,7 +315,8 @@ engine::EngineOptions BatchProgram::engine_options() const {
           .compute = device_.compute,
           .attention = options_.attention,
           .gpu = device_.gpu,
-          .leaner = leaner};
+          .leaner = leaner,
+          .weights = weights_};
 }
 
 void BatchProgram::load_engine() {
@@ -305,6 +324,8 @@ void BatchProgram::load_engine() {
     at::set_num_threads(threads_per_rank(mpi_));  // NOLINT(concurrency-mt-unsafe)
   communicators_ = std::make_unique<RunCommunicators>(mpi_, *world_, device_);
   make_control_groups();
+  // Nobody waits for it against the clock: a slow file system takes its time.
+  weights_ = on_rank_0(*meeting_, [&] { return checkpoint::fingerprint(input_.checkpoint); });
   parallel::GroupCommunicators communicators =
       communicators_->make_group(layout_, options_.collective_timeout_s.value_or(step_timeout_s));
   load_.phase = "load";

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "apps/input_notes.h"
+#include "apps/run_identity.h"
 #include "batch/text.h"
 #include "core/check.h"
 #include "core/console.h"
@@ -29,9 +30,9 @@ double pixels_of(const Request& request) {
 
 }  // namespace
 
-std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConfig& encoder,
-                        const std::string& layout, const std::set<std::size_t>& beyond_gpus,
-                        const engine::HostUse& use, Log& log) {
+std::int64_t check_rows(const Options& options, const RunInput& input,
+                        const checkpoint::TextEncoderConfig& encoder, const std::string& layout,
+                        const std::set<std::size_t>& beyond_gpus, const engine::HostUse& use, Log& log) {
   const text::Tokenizer tokenizer(input.checkpoint.tokenizer);  // a run reads it when it loads the checkpoint
   engine::require_tokenizer_fits(input.checkpoint.tokenizer, tokenizer, encoder);
   warn_of_input(input, log);
@@ -53,6 +54,7 @@ std::int64_t check_rows(const RunInput& input, const checkpoint::TextEncoderConf
     if (error.empty() && beyond_gpus.contains(place)) {
       error = "no layout of these GPUs has room for a video of this size; --plan shows what it takes";
     }
+    if (error.empty()) error = obstacle_to(options, row);
     if (error.empty()) continue;
     ++bad;
     log.error("{}: {}", row.id, error);

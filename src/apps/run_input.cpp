@@ -51,9 +51,8 @@ batch::ManifestRow single_row(const Options& options, TaskKind kind) {
   } else if (options.image) {
     fail<UsageError>("--image: the checkpoint makes videos from text alone (t2v-A14B); leave it out");
   }
-  const std::string hint = kind == TaskKind::i2v ? row.image.stem().string() : row.prompt.substr(0, 40);
-  row.id = options.save_file ? options.save_file->stem().string()
-                             : batch::automatic_id(hint, row.prompt + row.image.string());
+  if (!options.save_file) return row;  // its name follows from all of its values
+  row.id = options.save_file->stem().string();
   try {
     batch::check_id(row.id);
   } catch (const ValueError& error) {
@@ -74,6 +73,20 @@ void drop_empty_negative_prompts(RunInput& input) {
   };
   drop(input.overrides.negative_prompt);
   for (batch::ManifestRow& row : input.rows) drop(row.overrides.negative_prompt);
+}
+
+/// Of a single request without --save-file: its values decide the name, as a manifest row's do.
+std::string id_of_values(const Request& request, const Options& options) {
+  std::string values = fmt::format(
+      "{}\n{}\n{}\n{}*{} {} {} {} {},{} {} {} {} {} {} {}", request.image.string(), request.prompt,
+      request.negative_prompt, request.size.width, request.size.height, request.frame_num,
+      request.sample_steps, request.sample_shift, request.guide_scale.low_noise,
+      request.guide_scale.high_noise, request.boundary, to_string(request.solver),
+      to_string(request.noise_device), request.fps, request.codec, request.crf);
+  if (options.request.seed) values += fmt::format(" seed {}", request.seed);
+  const std::string hint =
+      request.image.empty() ? request.prompt.substr(0, 40) : request.image.stem().string();
+  return batch::automatic_id(hint, values);
 }
 
 }  // namespace
@@ -110,10 +123,14 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
     return std::to_string(options.request.seed ? *options.request.seed : batch::draw_base_seed());
   });
   input.settings = {.base_seed = std::stoull(base_seed),
+                    .base_seed_is_drawn = !options.request.seed,
                     .noise_device = options.noise_device,
                     .fps = options.fps.value_or(input.checkpoint.task.defaults.fps),
                     .codec = options.codec,
                     .crf = options.crf};
+  if (options.prompt && !options.save_file && !input.rows.empty()) {
+    input.rows.front().id = id_of_values(resolve_row(input, input.rows.front()), options);
+  }
   return input;
 }
 

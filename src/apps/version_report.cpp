@@ -13,6 +13,10 @@
 
 namespace wan::apps {
 
+std::map<std::string, std::string> library_versions() {
+  return {{"LibTorch", WAN_TORCH_VERSION}, {"FFmpeg", media::ffmpeg_version()}};
+}
+
 std::string version_report() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> mpi{};
   int length = 0;

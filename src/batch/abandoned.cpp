@@ -20,16 +20,6 @@ std::optional<std::chrono::nanoseconds> time_of_change(const std::filesystem::pa
   return std::chrono::seconds(status.st_mtim.tv_sec) + std::chrono::nanoseconds(status.st_mtim.tv_nsec);
 }
 
-/// The token in the name of an unfinished file, ".NAME.TOKEN.SUFFIX" or ".TOKEN.SUFFIX".
-std::optional<std::string> token_in(const std::string& name) {
-  const std::size_t suffix = name.rfind('.');
-  if (!name.starts_with('.') || suffix == 0 || suffix == std::string::npos) return std::nullopt;
-  const std::size_t token = name.rfind('.', suffix - 1);
-  if (token == std::string::npos) return std::nullopt;
-  std::string text = name.substr(token + 1, suffix - token - 1);
-  return is_token(text) ? std::optional(std::move(text)) : std::nullopt;
-}
-
 /// An owner that beats writes to its file; one that died before it did so left it empty. After a day of
 /// silence the file goes whatever it says, that of a node that crashed for example.
 bool is_abandoned_owner(const std::filesystem::path& path, std::chrono::nanoseconds silence,
@@ -46,6 +36,9 @@ void remove_abandoned(const OutputFolder& folder, const std::filesystem::path& n
   const auto now = time_of_change(newest);
   if (!now) return;
   const std::string owner_prefix = owner_file({}, "").string();
+  const auto is_owner_name = [&](const std::string& name) {
+    return name.starts_with(owner_prefix) && is_token(std::string_view(name).substr(owner_prefix.size()));
+  };
   for (const std::filesystem::path& place : {folder.claims(), folder.states(), folder.path()}) {
     std::error_code error;
     std::filesystem::directory_iterator entries(place, error);
@@ -59,7 +52,7 @@ void remove_abandoned(const OutputFolder& folder, const std::filesystem::path& n
       const auto token = token_in(name);
       const bool is_unfinished =
           token && silence >= age && !std::filesystem::exists(owner_file(folder.claims(), *token));
-      const bool is_owner = place == folder.claims() && name.starts_with(owner_prefix);
+      const bool is_owner = place == folder.claims() && is_owner_name(name);
       if (is_unfinished || (is_owner && is_abandoned_owner(path, silence, age))) ::unlink(path.c_str());
     }
   }

@@ -26,7 +26,7 @@ void write_batch_record(const OutputFolder& folder, const BatchRecord& record) {
   const std::string hash =
       sha256_hex(std::filesystem::absolute(record.manifest).string()).substr(0, hash_digits);
   const std::filesystem::path target = folder.claims() / fmt::format("{}{}.json", prefix, hash);
-  const std::filesystem::path temporary = folder.claims() / fmt::format(".{}.tmp", random_token());
+  const std::filesystem::path temporary = folder.claims() / hidden_name("batch", random_token(), "tmp");
   try {
     create_file(temporary, fields.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
     publish_file(temporary, target);

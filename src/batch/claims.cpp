@@ -34,11 +34,28 @@ constexpr int largest_gap = 4;
 constexpr std::string_view owner_prefix = ".owner-";
 constexpr std::size_t counter_digits = 16;
 constexpr std::size_t progress_columns = 256;  // fixed, so that a line is replaced in place
+constexpr std::size_t request_columns = 48;
 
 std::string progress_line(const json& fields) {
   std::string text = fields.dump(-1, ' ', false, json::error_handler_t::replace);
   if (text.size() > progress_columns) text = "{}";
   return fmt::format("{:<{}}\n", text, progress_columns);
+}
+
+std::string request_line(std::string_view request) {
+  return fmt::format("{:<{}}\n", request, request_columns);
+}
+
+/// What the owner of a claim makes. It writes that down before it makes the link, and after it has removed
+/// the link of its last item: while the link is there, the line is about its item.
+std::string request_in(std::string_view content) {
+  constexpr int lines_before = 3;  // the counter, the owner, the progress
+  for (int line = 0; line < lines_before; ++line) {
+    const std::size_t end = content.find('\n');
+    if (end == std::string_view::npos) return {};
+    content.remove_prefix(end + 1);
+  }
+  return std::string(trim(content.substr(0, content.find('\n'))));
 }
 
 std::string counter_text(std::uint64_t count) { return fmt::format("{:0{}}\n", count, counter_digits); }
@@ -48,7 +65,7 @@ std::string owner_text(const ClaimOwner& owner) {
   const json fields{{"host", owner.host}, {"pid", owner.pid},         {"job", owner.job},
                     {"run", owner.run},   {"machine", owner.machine}, {"token", owner.token}};
   return counter_text(0) + fields.dump(-1, ' ', false, json::error_handler_t::replace) + "\n" +
-         progress_line(json::object());
+         progress_line(json::object()) + request_line({});
 }
 
 /// Nothing if the content is not an owner's: cut short by a crash, or not ours at all.
@@ -116,6 +133,13 @@ std::optional<std::string> read_claim(const std::filesystem::path& path) {
 bool is_there(const std::filesystem::path& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0;
+}
+
+/// Whether a file is a claim or an owner file of this program, or one that a crash left empty, and not
+/// somebody's own under such a name.
+bool is_claim_file(const std::filesystem::path& path) {
+  const auto content = read_claim(path);
+  return content && plain_file_size(path) && (content->empty() || parse_owner(*content));
 }
 
 /// A process that has ended and whose parent has not asked for its exit code, which may take for ever: a
@@ -199,7 +223,8 @@ class ClaimBoard::Heartbeat {
         period_(timing.heartbeat),
         longest_pause_(std::max<steady_clock::duration>(timing.stale_after / 2, 2 * timing.heartbeat)) {
     create_file(path_, text);
-    progress_offset_ = static_cast<off_t>(text.size() - progress_columns - 1);
+    request_offset_ = static_cast<off_t>(text.size() - request_columns - 1);
+    progress_offset_ = request_offset_ - static_cast<off_t>(progress_columns + 1);
     file_ = UniqueFd(::open(path_.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!file_ || ::fstat(file_.get(), &status_) != 0) {
       fail("cannot open {}: {}", path_.string(), std::strerror(errno));
@@ -227,6 +252,17 @@ class ClaimBoard::Heartbeat {
     const auto now = steady_clock::now();
     if (now - steady_clock::time_point(steady_clock::duration(last_beat_)) > longest_pause_) return now;
     return steady_clock::time_point(steady_clock::duration(here_since_));
+  }
+
+  /// Flushed, so that whoever sees the link that follows reads this line.
+  void write_request(const std::string& request) {
+    if (request == request_) return;
+    const std::string line = request_line(request);
+    if (::pwrite(file_.get(), line.data(), line.size(), request_offset_) != std::ssize(line) ||
+        ::fsync(file_.get()) != 0) {
+      fail("cannot write {}: {}", printable(path_.string()), std::strerror(errno));
+    }
+    request_ = request;
   }
 
   const std::filesystem::path& path() const { return path_; }
@@ -257,6 +293,8 @@ class ClaimBoard::Heartbeat {
   std::atomic<steady_clock::rep> last_beat_ = steady_clock::now().time_since_epoch().count();
   std::atomic<steady_clock::rep> here_since_ = last_beat_.load();
   off_t progress_offset_ = 0;
+  off_t request_offset_ = 0;
+  std::string request_;
   UniqueFd file_;
   struct stat status_ {};
   std::jthread thread_;
@@ -379,6 +417,11 @@ ClaimBoard::Life ClaimBoard::judge(const std::string& link, const std::string& c
   return watch(owner ? owner->token : link, content);
 }
 
+bool ClaimBoard::is_partners(const std::string& content) const {
+  const auto owner = parse_owner(content);
+  return owner && is_partner(*owner);
+}
+
 bool ClaimBoard::is_partner(const ClaimOwner& owner) const {
   return !owner.run.empty() && owner.run == owner_.run && owner.token != owner_.token;
 }
@@ -395,14 +438,22 @@ ClaimBoard::Life ClaimBoard::watch(const std::string& key, const std::string& co
   return sighting.has_beaten ? Life::alive : Life::undecided;
 }
 
-ClaimAttempt ClaimBoard::try_claim(const std::string& id) {
+/// Before a link is made.
+void ClaimBoard::tell(const std::function<std::string()>& request) const {
+  const std::string text = request ? request() : std::string();
+  WAN_CHECK(text.size() <= request_columns, "a request of {} characters", text.size());
+  heartbeat_->write_request(text);
+}
+
+ClaimAttempt ClaimBoard::try_claim(const std::string& id, const std::function<std::string()>& request) {
   using Outcome = ClaimAttempt::Outcome;
   for (int tries = 0; tries < 3; ++tries) {
     const int generation = highest_generation(id);
     if (generation < 0) {
+      tell(request);
       if (!make_link(link_path(id, 0))) continue;  // somebody was faster: look at them
       if (is_held(id, 0)) {
-        return {.outcome = Outcome::acquired, .claim = Claim(*this, id, 0, {}), .holder = {}};
+        return {.outcome = Outcome::acquired, .claim = Claim(*this, id, 0, {}), .holder = {}, .request = {}};
       }
       // A taker's link is ahead of a chain whose lower links were just released: it owns, not we.
       ::unlink(link_path(id, 0).c_str());
@@ -412,19 +463,24 @@ ClaimAttempt ClaimBoard::try_claim(const std::string& id) {
     const auto content = read_claim(link);
     if (!content) continue;  // released a moment ago
     const Life life = judge(link.filename().string(), *content);
-    if (life == Life::dead) return take_over(id, generation, *content);
+    if (life == Life::dead) {
+      tell(request);
+      return take_over(id, generation, *content);
+    }
+    if (!is_there(link)) continue;  // released meanwhile: what it makes may be another item already
     return {.outcome = life == Life::alive ? Outcome::alive : Outcome::undecided,
             .claim = {},
-            .holder = describe(*content)};
+            .holder = describe(*content),
+            .request = is_partners(*content) ? std::string() : request_in(*content)};
   }
-  return {.outcome = Outcome::undecided, .claim = {}, .holder = "several at once"};
+  return {.outcome = Outcome::undecided, .claim = {}, .holder = "several at once", .request = {}};
 }
 
 ClaimAttempt ClaimBoard::take_over(const std::string& id, int generation, const std::string& content) {
   using Outcome = ClaimAttempt::Outcome;
   const auto lost = [] {
     return ClaimAttempt{
-        .outcome = Outcome::undecided, .claim = {}, .holder = "another one that took it over"};
+        .outcome = Outcome::undecided, .claim = {}, .holder = "another one that took it over", .request = {}};
   };
   const int mine = generation + 1;
   WAN_CHECK(mine <= max_generation, "{} was taken over {} times; remove its claims from {}", id, generation,
@@ -436,8 +492,10 @@ ClaimAttempt ClaimBoard::take_over(const std::string& id, int generation, const 
     ::unlink(link_path(id, mine).c_str());
     return lost();
   }
-  return {
-      .outcome = Outcome::acquired, .claim = Claim(*this, id, mine, owners_below(id, mine)), .holder = {}};
+  return {.outcome = Outcome::acquired,
+          .claim = Claim(*this, id, mine, owners_below(id, mine)),
+          .holder = {},
+          .request = {}};
 }
 
 std::vector<DeadOwner> ClaimBoard::owners_below(const std::string& id, int generation) const {
@@ -458,7 +516,10 @@ void ClaimBoard::release(const std::string& id, int generation) const noexcept {
   // A higher link is another owner's who took this for dead; the chain is theirs to clear away.
   if (!is_held(id, generation)) return;
   // From the bottom: while the own link is there nobody else is owner. What cannot be removed goes stale.
-  for (int link = 0; link <= generation; ++link) ::unlink(link_path(id, link).c_str());
+  for (int link = 0; link <= generation; ++link) {
+    const std::filesystem::path path = link_path(id, link);
+    if (is_claim_file(path)) ::unlink(path.c_str());
+  }
 }
 
 std::vector<std::string> ClaimBoard::claimed_ids() const {
@@ -493,7 +554,10 @@ void ClaimBoard::remove_orphans() const {
     if (!entry.path().filename().string().starts_with(owner_prefix)) continue;
     const auto content = read_claim(entry.path());
     const auto owner = content ? parse_owner(*content) : std::nullopt;
-    if (owner && has_died(*owner, owner_)) ::unlink(entry.path().c_str());
+    // A copy that somebody made of an owner's file is theirs.
+    if (owner && has_died(*owner, owner_) && entry.path() == owner_file(folder_, owner->token)) {
+      ::unlink(entry.path().c_str());
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -17,11 +18,11 @@ namespace wan::batch {
 // unlink() and reads are used, so that it holds on shared file systems, without locks or a server.
 //
 // Each group's leader has one owner file: a heartbeat counter that a thread of its own bumps, a line that
-// names the owner, and one of fixed width that tells how far it is. To claim an item is to link the owner
-// file as `<id>.claim`, which only one of many can do. When an owner is dead, the item is taken over by
-// linking `<id>.claim.1` and so on: the highest link owns, and again only one can make it. (Renaming over the
-// dead claim would let a slow second taker rename over the first one's living claim.) An owner that was only
-// suspended sees the higher link and gives up.
+// names the owner, and two of fixed width: how far it is, and what it makes (request_mark()). To claim an
+// item is to link the owner file as `<id>.claim`, which only one of many can do. When an owner is dead, the
+// item is taken over by linking `<id>.claim.1` and so on: the highest link owns, and again only one can make
+// it. (Renaming over the dead claim would let a slow second taker rename over the first one's living claim.)
+// An owner that was only suspended sees the higher link and gives up.
 
 /// Who holds a claim.
 struct ClaimOwner {
@@ -109,6 +110,7 @@ struct ClaimAttempt {
   Outcome outcome = Outcome::undecided;
   std::optional<Claim> claim;  ///< with acquired
   std::string holder;          ///< otherwise: "node7, process 123, job 4711"
+  std::string request;  ///< otherwise: what a holder of another run says that it makes; empty: not told
 };
 
 /// One owner's view of the claims of an output folder. Used from one thread; the heartbeat has its own.
@@ -124,8 +126,10 @@ class ClaimBoard {
   ~ClaimBoard();
 
   /// Claims an item that nobody holds or whose holder is dead. After success the caller looks again whether
-  /// the item still needs doing: its last owner may have finished it a moment before. Throws Error.
-  ClaimAttempt try_claim(const std::string& id);
+  /// the item still needs doing: its last owner may have finished it a moment before. `request` gives
+  /// what the others are told is made under that id, at most 48 printable characters; it is asked when there
+  /// is something to be told. Throws Error.
+  ClaimAttempt try_claim(const std::string& id, const std::function<std::string()>& request = {});
 
   /// Ids that earlier owners held when this board was made, sorted. Those that turn out to be done are
   /// to be claimed and released once: their owner died in between, and nobody else will look at them.
@@ -161,6 +165,8 @@ class ClaimBoard {
   Life judge(const std::string& link, const std::string& content);
   Life watch(const std::string& key, const std::string& content);
   bool is_partner(const ClaimOwner& owner) const;  ///< another owner of the same run
+  bool is_partners(const std::string& content) const;
+  void tell(const std::function<std::string()>& request) const;
   ClaimAttempt take_over(const std::string& id, int generation, const std::string& content);
   std::vector<DeadOwner> owners_below(const std::string& id, int generation) const;
   void write_progress() const noexcept;

@@ -2,41 +2,37 @@
 
 #include <algorithm>
 
+#include "batch/earlier.h"
 #include "core/check.h"
-#include "core/checksum.h"
 
 namespace wan::batch {
 namespace {
-
-constexpr std::uint64_t max_image_bytes = std::uint64_t{1} << 30;  // longer ones are not worth the reading
-
-/// Empty if there is no image or it cannot be read.
-std::string image_checksum(const std::filesystem::path& image) {
-  if (image.empty()) return {};
-  try {
-    std::error_code error;
-    const auto size = std::filesystem::file_size(image, error);
-    return error || size > max_image_bytes ? std::string() : sha256_file_hex(image);
-  } catch (const Error&) {
-    return {};
-  }
-}
 
 bool counts(const StoredRecord& record, const RunContext& context) {
   return context.resume || context.is_of_this_job(record.run);
 }
 
-bool is_done(const StoredRecord& record, const ManifestRow& row, const RunContext& context, bool by_content) {
-  if (!counts(record, context) || !record.answers_request) return false;
-  if (context.save_latents && !record.latents) return false;
-  if (!matches(context.folder.video(row.id), record.video, by_content)) return false;
-  return !record.latents || matches(context.folder.latents(row.id), *record.latents, by_content);
+/// Why a sidecar's item has to be made again; empty if it is done.
+std::string why_not_done(const StoredRecord& record, const ManifestRow& row, const RunContext& context,
+                         bool by_content) {
+  if (!record.answers_request) return record.differs.empty() ? "the row is faulty now" : record.differs;
+  if (!counts(record, context)) return "--no-resume";
+  if (context.save_latents && !record.latents) return "no latents were saved";
+  const auto problem = [&](const std::filesystem::path& path, const OutputFile& file) -> std::string {
+    if (matches(path, file, by_content)) return {};
+    return fmt::format("{} is not the file that the record names", path.filename().string());
+  };
+  if (auto found = problem(context.folder.video(row.id), record.video); !found.empty()) return found;
+  return record.latents ? problem(context.folder.latents(row.id), *record.latents) : std::string();
 }
 
 bool is_failed(const StoredRecord& record, const ManifestRow& row, const RunContext& context) {
   if (!counts(record, context)) return false;
-  if (context.retry_failed && !context.is_of_this_job(record.run)) return false;
+  const bool is_of_this_job = context.is_of_this_job(record.run);
+  if (context.retry_failed && !is_of_this_job) return false;
   if (row.error) return record.stage == "manifest" && record.message == *row.error;
+  // What was in the way may be gone: that is cheap to find out.
+  if (record.stage == obstacle_stage && !is_of_this_job) return false;
   return record.answers_request;
 }
 
@@ -58,37 +54,48 @@ std::string_view to_string(ItemStatus status) {
   return "";
 }
 
-Parameters wanted_parameters(const ManifestRow& row, const RunContext& context, const Task& task) {
+Parameters wanted_parameters(const ManifestRow& row, const RunContext& context, const Task& task,
+                             const std::optional<StampedHash>& recorded) {
   Parameters wanted;
   wanted.request = resolve(row, context.command_line, task.defaults, context.settings);
   wanted.task = task.name;
-  wanted.automatic_seed = has_automatic_seed(row, context.command_line);
-  wanted.image_sha256 = image_checksum(wanted.request.image);
+  wanted.automatic_seed = has_automatic_seed(row, context.command_line, context.settings);
+  StampedHash image = context.image_hashes->of(wanted.request.image, recorded);
+  wanted.image_sha256 = std::move(image.sha256);
+  wanted.image_stamp = image.stamp;
+  wanted.model = context.model;
   return wanted;
 }
 
 ItemState look_up(const ManifestRow& row, const RunContext& context, const Task& task, bool by_content) {
   const std::filesystem::path sidecar_path = context.folder.sidecar(row.id);
   const std::filesystem::path failure_path = context.folder.failure(row.id);
-  // Most items of a fresh run have neither: then the image need not be read.
+  // Most items of a fresh run have neither: then the image need not be looked at.
   if (!plain_file_size(sidecar_path) && !plain_file_size(failure_path)) return {};
-  std::optional<Parameters> wanted;
-  if (!row.error) wanted = wanted_parameters(row, context, task);
-  const Parameters* wanted_or_null = wanted ? &*wanted : nullptr;
-
-  ItemState state;
-  const auto keep_seed = [&](const StoredRecord& record) {
-    if (counts(record, context) && !state.kept_seed) state.kept_seed = record.automatic_seed;
+  std::optional<Parameters> parameters;
+  const Wanted wanted = [&](const std::optional<StampedHash>& recorded) -> const Parameters* {
+    if (row.error) return nullptr;
+    if (!parameters) parameters = wanted_parameters(row, context, task, recorded);
+    return &*parameters;
   };
-  if (auto record = read_record(sidecar_path, wanted_or_null)) {
+  ItemState state;
+  // Any seed answers a request that gives none; that of another request is kept only if it was drawn.
+  const auto keep_seed = [&](const StoredRecord& record) {
+    if (!counts(record, context) || state.kept_seed) return;
+    state.kept_seed = record.answers_request ? record.seed : record.automatic_seed;
+  };
+  if (auto record = read_record(sidecar_path, wanted)) {
     keep_seed(*record);
-    if (is_done(*record, row, context, by_content)) {
+    state.made_again = why_not_done(*record, row, context, by_content);
+    if (state.made_again.empty()) {
       state.status = ItemStatus::done;
       state.record = std::move(record);
       return state;
     }
+    state.earlier_run = record->run;
+    state.is_earlier_answer = record->answers_request;
   }
-  if (auto record = read_record(failure_path, wanted_or_null)) {
+  if (auto record = read_record(failure_path, wanted)) {
     keep_seed(*record);
     if (is_failed(*record, row, context)) {
       state.status = ItemStatus::failed;

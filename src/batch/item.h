@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "batch/claims.h"
+#include "batch/image_hashes.h"
 #include "batch/manifest.h"
 #include "batch/output_folder.h"
 #include "batch/resolve.h"
@@ -24,6 +26,7 @@ struct RunContext {
   OutputFolder folder;
   RequestOverrides command_line;
   RunSettings settings;
+  ModelIdentity model = {};
   Origin origin;    ///< `line`, `started` and `ranks` are filled in per item
   std::string job;  ///< the scheduler's job id; may be empty
   /// Earlier runs of the same job, which the scheduler has started again: what they did counts even where
@@ -46,9 +49,13 @@ struct RunContext {
   bool on_gpu = false;
   std::filesystem::path run_record = {};  ///< where run.json goes as well; may be empty
   Log* log = nullptr;                     ///< may be null
+  std::shared_ptr<ImageHashes> image_hashes = std::make_shared<ImageHashes>();  ///< of this rank
 
   bool is_of_this_job(const std::string& run) const;
 };
+
+/// The stage of a failure that is in no record: the id is another job's.
+inline constexpr const char* conflict_stage = "claim";
 
 enum class ItemStatus { done, failed, open };
 std::string_view to_string(ItemStatus status);
@@ -57,11 +64,16 @@ std::string_view to_string(ItemStatus status);
 struct ItemState {
   ItemStatus status = ItemStatus::open;
   std::optional<StoredRecord> record;     ///< the sidecar of a done item, the failure record of a failed one
-  std::optional<std::uint64_t> kept_seed;  ///< an automatic seed that an earlier attempt drew
+  std::optional<std::uint64_t> kept_seed;  ///< for a seed that the user does not give
+  std::string made_again;                 ///< of an open item that has a sidecar: why that does not count
+  std::string earlier_run;                ///< of such an item: the run that made it
+  bool is_earlier_answer = false;         ///< of such an item: its parameters are those wanted
 };
 
-/// What a good row asks for now; reads the image for its checksum.
-Parameters wanted_parameters(const ManifestRow& row, const RunContext& context, const Task& task);
+/// What a good row asks for now. Reads the image for its checksum, unless its stamp is known or is that of
+/// `recorded`.
+Parameters wanted_parameters(const ManifestRow& row, const RunContext& context, const Task& task,
+                             const std::optional<StampedHash>& recorded = {});
 
 /// Looks an item up in the output folder. Done: a sidecar that answers the request, with outputs of the
 /// recorded size and, with `by_content`, checksum. Failed: a failure record that answers it. Records of
@@ -78,8 +90,10 @@ struct ItemOutcome {
   int steps = 0;
   double seconds = 0;
   double median_step_s = 0;
-  std::string stage;    ///< of a failure
-  std::string message;  ///< of a failure
+  std::string stage;        ///< of a failure
+  std::string message;      ///< of a failure
+  std::int64_t row = -1;    ///< of a conflict: its place among the rows
+  std::string holder = {};  ///< of an open item: the living job that makes it; empty: none
 };
 
 ItemOutcome to_outcome(const ManifestRow& row, const ItemState& state, const std::string& run);

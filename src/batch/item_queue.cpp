@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <thread>
 
+#include "batch/holders.h"
+#include "batch/identity.h"
+#include "core/check.h"
 #include "core/clock.h"
 #include "core/log.h"
 
@@ -29,7 +32,8 @@ ItemQueue::Attempt ItemQueue::try_row(const ManifestRow& row) {
   // Content is read once per job: each group looks after its share of the rows.
   const bool by_content = row.index % context_.group_count == context_.group_index;
   const Stopwatch watch;
-  if (look_up(row, context_, task_, by_content).status != ItemStatus::open) {
+  ItemState state = look_up(row, context_, task_, by_content);
+  if (state.status != ItemStatus::open) {
     settled_look_s_ += watch.elapsed_s();
     ++settled_;
     if (std::ranges::binary_search(claims_.held_at_start(), row.id) && !release_of_dead(row.id)) {
@@ -37,13 +41,24 @@ ItemQueue::Attempt ItemQueue::try_row(const ManifestRow& row) {
     }
     return {.claimed = {}, .is_settled = true};
   }
-  ClaimAttempt attempt = claims_.try_claim(row.id);
+  if (is_made_otherwise(state)) {
+    return give_up(row, fmt::format("run {}, which is still at work, has made it with other values ({})",
+                                    state.earlier_run, state.made_again));
+  }
+  const auto mark = [&] {
+    return row.error ? std::string() : request_mark(wanted_parameters(row, context_, task_));
+  };
+  ClaimAttempt attempt = claims_.try_claim(row.id, mark);
+  if (attempt.outcome == ClaimAttempt::Outcome::alive && !row.error && !attempt.request.empty() &&
+      !is_same_request(attempt.request, mark())) {
+    return give_up(row, fmt::format("another job ({}) is making it with other values", attempt.holder));
+  }
   if (!attempt.claim) {
     return {.claimed = {}, .is_undecided = attempt.outcome == ClaimAttempt::Outcome::undecided};
   }
   clear_after_dead(*attempt.claim);
   // Its last owner may have finished it between the look and the claim.
-  ItemState state = look_up(row, context_, task_, by_content);
+  state = look_up(row, context_, task_, by_content);
   if (state.status != ItemStatus::open) return {.claimed = {}, .is_settled = true};
   std::vector<Death> deaths = deaths_of(row, *attempt.claim);
   if (deaths.size() == deaths_before_last && !is_last_round_) return {.claimed = {}, .comes_last = true};
@@ -70,6 +85,26 @@ std::vector<Death> ItemQueue::deaths_of(const ManifestRow& row, const Claim& cla
     }
   }
   return deaths_.of(wanted);
+}
+
+/// Whether the item's record is of another request, by another run that is still at work: the two would go on
+/// taking the id from each other.
+bool ItemQueue::is_made_otherwise(const ItemState& state) const {
+  return !state.earlier_run.empty() && !state.is_earlier_answer && state.earlier_run != context_.origin.run &&
+         is_run_alive(context_.folder.claims(), state.earlier_run, context_.timing.stale_after);
+}
+
+ItemQueue::Attempt ItemQueue::give_up(const ManifestRow& row, const std::string& reason) {
+  ItemOutcome outcome;
+  outcome.id = row.id;
+  outcome.status = ItemStatus::failed;
+  outcome.of_this_run = true;
+  outcome.stage = conflict_stage;
+  outcome.message = fmt::format("{}; give the row another id, or use another --output-dir", reason);
+  if (context_.log != nullptr) context_.log->error("{}: {}", row.id, outcome.message);
+  outcome.row = &row - rows_.data();
+  conflicts_.push_back(std::move(outcome));
+  return {.claimed = {}, .is_settled = true};
 }
 
 /// What the owners before this one left of an item under hidden names.

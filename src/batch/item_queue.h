@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "batch/claims.h"
@@ -35,6 +36,10 @@ class ItemQueue {
   /// alive, or if `is_stopping`, which is asked before each row, says so.
   std::optional<ClaimedRow> next(const std::function<bool()>& is_stopping);
 
+  /// Rows whose ids belong to another job, which makes or has made them with other values, since the last
+  /// call. They are settled for this run, as failed, without a record: the items' names are that job's.
+  std::vector<ItemOutcome> take_conflicts() { return std::exchange(conflicts_, {}); }
+
   /// Rows that are known to be settled or have been given out by next().
   std::int64_t seen() const { return std::ssize(rows_) - std::ssize(queue_) - std::ssize(last_); }
 
@@ -59,6 +64,8 @@ class ItemQueue {
   std::optional<ClaimedRow> next_of(std::deque<std::size_t>& queue, const std::function<bool()>& is_stopping);
   Attempt try_row(const ManifestRow& row);
   std::vector<Death> deaths_of(const ManifestRow& row, const Claim& claim) const;
+  bool is_made_otherwise(const ItemState& state) const;
+  Attempt give_up(const ManifestRow& row, const std::string& reason);
   bool release_of_dead(const std::string& id);
   void clear_after_dead(const Claim& claim) const;
 
@@ -74,6 +81,7 @@ class ItemQueue {
   std::int64_t settled_ = 0;
   bool is_last_round_ = false;           ///< all rows are tried that are not among the last
   std::vector<std::string> still_held_;  ///< settled rows whose claim may be a dead owner's
+  std::vector<ItemOutcome> conflicts_;
 };
 
 }  // namespace wan::batch

@@ -17,14 +17,23 @@ void require_claim(const ItemInHand& item) {
   fail("another process took this item over, as this one was silent for too long");
 }
 
-OutputFile publish_output(const ItemInHand& item, const std::filesystem::path& from,
-                          const std::filesystem::path& to) {
-  const auto size = plain_file_size(from);
-  if (!size || *size == 0) fail("the engine left no output in {}", from.string());
-  OutputFile file{.bytes = *size, .sha256 = sha256_file_hex(from)};
+/// What the engine left under a hidden name.
+OutputFile finished_output(const std::filesystem::path& path) {
+  const auto size = plain_file_size(path);
+  if (!size || *size == 0) fail("the engine left no output in {}", path.string());
+  return {.bytes = *size, .sha256 = sha256_file_hex(path)};
+}
+
+void publish_output(const ItemInHand& item, const std::filesystem::path& from,
+                    const std::filesystem::path& to) {
   require_claim(item);
   publish_file(from, to);
-  return file;
+}
+
+/// Somebody else's file stays, whatever it is.
+bool is_foreign(const std::filesystem::path& record) {
+  return std::filesystem::symlink_status(record).type() != std::filesystem::file_type::not_found &&
+         !is_record(record);
 }
 
 }  // namespace
@@ -42,6 +51,23 @@ void ItemResults::publish_sidecar(const ItemInHand& item, const Sidecar& sidecar
   }
 }
 
+/// Keeps what earlier runs made under the item's names.
+std::optional<MadeAgain> ItemResults::make_room(const ItemInHand& item, const NewOutputs& outputs) const {
+  const OutputFolder& folder = context_.folder;
+  require_claim(item);
+  if (const auto obstacle = find_obstacle(folder, item.row.id, context_.save_latents)) fail("{}", *obstacle);
+  note_outputs(folder, item.row.id, token_, outputs);
+  const std::string earlier = keep_earlier(folder, item.row.id, outputs, item.is_earlier_answer);
+  std::optional<MadeAgain> made_again = item.made_again;
+  if (earlier.empty()) return made_again;
+  if (!made_again) made_again = MadeAgain();
+  made_again->earlier = earlier;
+  if (context_.log != nullptr) {
+    context_.log->info("{}: the earlier result is kept as {}.*", item.row.id, earlier);
+  }
+  return made_again;
+}
+
 void ItemResults::publish(const ItemInHand& item, const RequestReport& report) const {
   const OutputFolder& folder = context_.folder;
   const std::string& id = item.row.id;
@@ -52,8 +78,11 @@ void ItemResults::publish(const ItemInHand& item, const RequestReport& report) c
     sidecar.parameters = item.parameters;
     sidecar.report = report;
     sidecar.report.phase_s = item.phase_s;
-    sidecar.video = publish_output(item, temporary.video, folder.video(id));
-    if (context_.save_latents) sidecar.latents = publish_output(item, temporary.latents, folder.latents(id));
+    sidecar.video = finished_output(temporary.video);
+    if (context_.save_latents) sidecar.latents = finished_output(temporary.latents);
+    sidecar.made_again = make_room(item, {.video = sidecar.video, .latents = sidecar.latents});
+    publish_output(item, temporary.video, folder.video(id));
+    if (context_.save_latents) publish_output(item, temporary.latents, folder.latents(id));
     sidecar.seconds = seconds;
     sidecar.gpu_seconds = context_.on_gpu ? item.gpu_seconds(0) : 0;
     sidecar.energy_j = item.energy_j();
@@ -67,6 +96,7 @@ void ItemResults::publish(const ItemInHand& item, const RequestReport& report) c
     throw ItemError("write", error.what());
   }
   try {
+    remove_note(folder, id);
     states_.remove(id);
     deaths_.clear(id);
   } catch (const Error& error) {
@@ -94,8 +124,9 @@ void ItemResults::put_aside(const ItemInHand& item) const {
 
 void ItemResults::record_failure(const ItemInHand& item, const ItemError& error) const {
   const double seconds = item.seconds();
+  const std::filesystem::path path = context_.folder.failure(item.row.id);
   // Whoever took the item over answers for it now.
-  if (item.claim.is_held()) {
+  if (item.claim.is_held() && !is_foreign(path)) {
     FailureRecord failure{.id = item.row.id,
                           .stage = error.stage(),
                           .message = error.what(),
@@ -104,8 +135,7 @@ void ItemResults::record_failure(const ItemInHand& item, const ItemError& error)
                           .origin = item.origin};
     if (!item.row.error) failure.parameters = item.parameters;
     try {
-      context_.folder.publish_text(context_.folder.failure(item.row.id), to_json_text(failure), token_,
-                                   [&] { require_claim(item); });
+      context_.folder.publish_text(path, to_json_text(failure), token_, [&] { require_claim(item); });
       deaths_.clear(item.row.id);
     } catch (const Error&) {
       if (item.claim.is_held()) throw;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "batch/earlier.h"
 #include "batch/item_control.h"
 #include "batch/observer.h"
 
@@ -20,12 +21,14 @@ class ItemResults {
   /// Video, latents and, last, the sidecar: with it the item is done. Throws ItemError (stage "write") or
   /// StorageError.
   void publish(const ItemInHand& item, const RequestReport& report) const;
-  /// The failure record. Throws Error if it cannot be written.
+  /// The failure record, unless something of somebody else's lies under its name. Throws Error if it cannot
+  /// be written.
   void record_failure(const ItemInHand& item, const ItemError& error) const;
   /// The item is left to a later run.
   void put_aside(const ItemInHand& item) const;
 
  private:
+  std::optional<MadeAgain> make_room(const ItemInHand& item, const NewOutputs& outputs) const;
   void publish_sidecar(const ItemInHand& item, const Sidecar& sidecar) const;
 
   const RunContext& context_;

@@ -14,19 +14,19 @@ namespace wan::batch {
 
 // Unfinished items: what OUT/.state holds so that the next run goes on in mid-item. Per item a record,
 // `<id>.json`, which alone counts, and the engine's state file that it names,
-// `<id>.<steps>.<token>.safetensors`. The file comes first and the record replaces the one before in one
+// `<id>.<steps>.wan-<token>.safetensors`. The file comes first and the record replaces the one before in one
 // step, so that a crash at any moment leaves the last state or the one before it.
 
 /// What an item's work before this run amounts to.
 struct StoredState {
   int steps_done = 0;
-  double seconds = 0;                          ///< that went into them, of all runs
-  double gpu_seconds = 0;                      ///< likewise
-  double energy_j = 0;                         ///< of its GPUs, likewise; NaN if unknown
-  std::vector<int> resumed_at;                 ///< steps at which earlier runs took the item up
-  std::optional<std::uint64_t> automatic_seed;  ///< the seed, if it was not given by the user
-  std::string run;                             ///< that saved it
-  bool answers_request = false;
+  double seconds = 0;           ///< that went into them, of all runs
+  double gpu_seconds = 0;       ///< likewise
+  double energy_j = 0;          ///< of its GPUs, likewise; NaN if unknown
+  std::vector<int> resumed_at;  ///< steps at which earlier runs took the item up
+  std::uint64_t seed = 0;       ///< drawn or given
+  std::string run;              ///< that saved it
+  std::string differs;          ///< from the request that is wanted; empty: it answers that
   OutputFile file;
   std::filesystem::path path;  ///< of the engine's state
 };
@@ -60,6 +60,7 @@ class ItemStates {
   /// Removes all that is there of the item, its record last: what a crash leaves is found by the record. For
   /// whoever holds the item's claim, and for items that are done.
   void remove(std::string_view id) const;
+  /// A record of this program, whatever it says of the item.
   bool has_record(std::string_view id) const;
   /// Removes what the owner of `token` left unpublished.
   void remove_temporary(std::string_view id, std::string_view token) const;

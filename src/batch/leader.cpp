@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "batch/earlier.h"
 #include "batch/energy_meter.h"
 #include "batch/text.h"
 #include "core/check.h"
@@ -38,13 +39,8 @@ Leader::Leader(Engine& engine, comm::Communicator& group, std::span<const Manife
 
 GroupCounts Leader::run() {
   let_others_choose_first();
-  const auto stops = [this] {
-    if (!is_stopping()) return false;
-    counts_.stopped = true;
-    return true;
-  };
   try {
-    while (auto claimed = queue_.next(stops)) {
+    while (auto claimed = next()) {
       ItemInHand item = begin(std::move(*claimed));
       // From now on it is known what ended the program, should it end.
       tools_.claims.show_progress(ClaimProgress{.id = item.row.id,
@@ -73,6 +69,20 @@ void Leader::end_for_storage(const std::string& problem) {
   if (!counts_.problem.empty()) return;
   counts_.problem = problem;
   tools_.teams.announce_stop();
+}
+
+std::optional<ClaimedRow> Leader::next() {
+  auto claimed = queue_.next([this] {
+    if (!is_stopping()) return false;
+    counts_.stopped = true;
+    return true;
+  });
+  for (const ItemOutcome& conflict : queue_.take_conflicts()) {
+    counts_.conflicts.push_back(conflict.row);
+    ++counts_.failed;
+    observer_.on_item_end(conflict);
+  }
+  return claimed;
 }
 
 void Leader::send(Order order) {
@@ -115,10 +125,23 @@ ItemInHand Leader::begin(ClaimedRow claimed) {
   item.parameters = wanted_parameters(row, context_, engine_.task());
   Request& request = item.parameters.request;
   if (item.parameters.automatic_seed && state.kept_seed) request.seed = *state.kept_seed;
+  if (!state.made_again.empty()) {
+    item.made_again = MadeAgain{.because = state.made_again, .earlier = {}};
+    item.is_earlier_answer = state.is_earlier_answer;
+    if (context_.log != nullptr && context_.resume) {
+      context_.log->warn("{} is made again: {}", row.id, state.made_again);
+    }
+  }
   auto before = states_.find(row.id, item.parameters, true);
-  if (!before || !before->answers_request) return item;
-  if (!context_.resume && !context_.is_of_this_job(before->run)) return item;
-  if (item.parameters.automatic_seed && before->automatic_seed) request.seed = *before->automatic_seed;
+  if (!before || (!context_.resume && !context_.is_of_this_job(before->run))) return item;
+  if (!before->differs.empty()) {
+    if (context_.log != nullptr) {
+      context_.log->warn("{}: the state after step {} is not used, as it is of another request: {}", row.id,
+                         before->steps_done, before->differs);
+    }
+    return item;
+  }
+  if (item.parameters.automatic_seed) request.seed = before->seed;
   if (context_.log != nullptr) {
     context_.log->info("{}: going on after step {} of {}", row.id, before->steps_done, request.sample_steps);
   }
@@ -132,6 +155,9 @@ void Leader::make(ItemInHand& item) {
   try {
     if (item.row.error) throw ItemError("manifest", *item.row.error);
     if (item.deaths.size() >= deaths_before_failed) throw ItemError("crash", describe_deaths(item.deaths));
+    if (const auto obstacle = find_obstacle(context_.folder, item.row.id, context_.save_latents)) {
+      throw ItemError(std::string(obstacle_stage), *obstacle);
+    }
     const RequestReport report = compute(item);
     if (report.end == RunEnd::stopped) {
       // Not for the limit's sake: this rank or another one of the group was told to stop.
@@ -233,7 +259,7 @@ void Leader::go_back_to_saved(ItemInHand& item) {
   item.rank_seconds += item.part_watch.elapsed_s() * group_.size() * item.width;
   item.part_watch = Stopwatch();
   auto saved = states_.find(item.row.id, item.parameters, true);
-  if (!saved || !saved->answers_request || saved->run != context_.origin.run) return;
+  if (!saved || !saved->differs.empty() || saved->run != context_.origin.run) return;
   saved->seconds = item.seconds();  // what was lost since it was saved counts too
   saved->gpu_seconds = item.gpu_seconds(0);
   saved->energy_j = item.energy_j();

@@ -27,6 +27,7 @@ class Leader {
   void send(Order order);
 
  private:
+  std::optional<ClaimedRow> next();
   ItemInHand begin(ClaimedRow claimed);
   void let_others_choose_first() const;
   void make(ItemInHand& item);

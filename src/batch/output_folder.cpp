@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -18,11 +20,8 @@ namespace {
 constexpr std::string_view text_suffix = "json";
 constexpr std::string_view video_suffix = "mp4";
 constexpr std::string_view latents_suffix = "safetensors";
-
-std::string hidden_name(std::string_view id, std::string_view token, std::string_view suffix) {
-  // The suffix stays last: the encoder picks the container format by it.
-  return fmt::format(".{}.{}.{}", id, token, suffix);
-}
+constexpr std::array<std::string_view, 4> hidden_suffixes{text_suffix, video_suffix, latents_suffix, "tmp"};
+constexpr std::string_view own_mark = ".wan-";
 
 void create_folder(const std::filesystem::path& path) {
   std::error_code error;
@@ -38,6 +37,29 @@ void create_folder(const std::filesystem::path& path) {
 }
 
 }  // namespace
+
+std::string hidden_name(std::string_view stem, std::string_view token, std::string_view suffix) {
+  // The suffix stays last: the encoder picks the container format by it.
+  return fmt::format(".{}{}{}.{}", stem, own_mark, token, suffix);
+}
+
+std::optional<std::string> token_in(std::string_view name) {
+  const std::size_t suffix = name.rfind('.');
+  if (!name.starts_with('.') || suffix == std::string_view::npos) return std::nullopt;
+  if (std::ranges::find(hidden_suffixes, name.substr(suffix + 1)) == hidden_suffixes.end())
+    return std::nullopt;
+  name = name.substr(0, suffix);
+  const std::size_t mark = name.rfind(own_mark);
+  if (mark == std::string_view::npos) return std::nullopt;
+  const std::string_view token = name.substr(mark + own_mark.size());
+  return is_token(token) ? std::optional<std::string>(token) : std::nullopt;
+}
+
+OutputFolder OutputFolder::view(std::filesystem::path path) {
+  OutputFolder folder;
+  folder.path_ = std::move(path);
+  return folder;
+}
 
 OutputFolder::OutputFolder(std::filesystem::path path) : path_(std::move(path)) {
   create_folder(path_);

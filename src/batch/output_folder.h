@@ -21,6 +21,8 @@ class OutputFolder {
   /// the folder and the reason when it cannot be created or written to. The folder itself may be a link;
   /// those in it may not.
   explicit OutputFolder(std::filesystem::path path);
+  /// The names in a folder that is only looked at: nothing is created.
+  static OutputFolder view(std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path claims() const { return path_ / ".claims"; }
@@ -42,8 +44,16 @@ class OutputFolder {
                     const std::function<void()>& check = {}) const;
 
  private:
+  OutputFolder() = default;
+
   std::filesystem::path path_;
 };
+
+/// The name of an unfinished file, ".STEM.wan-TOKEN.SUFFIX". Only files of such names are ever removed
+/// without a record that tells of them.
+std::string hidden_name(std::string_view stem, std::string_view token, std::string_view suffix);
+/// The token in such a name; nothing if the name is not one of this program's.
+std::optional<std::string> token_in(std::string_view name);
 
 /// Throws UsageError naming `option` if the folder `path` can neither be there nor be made: what is in its
 /// place, or the nearest folder above it, is no folder or not writable. Touches nothing, so that it can come

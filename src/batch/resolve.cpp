@@ -16,8 +16,9 @@ std::uint64_t draw_base_seed() {
   return source() & 0x7FFF'FFFFU;
 }
 
-bool has_automatic_seed(const ManifestRow& row, const RequestOverrides& command_line) {
-  return !given_seed(row, command_line);
+bool has_automatic_seed(const ManifestRow& row, const RequestOverrides& command_line,
+                        const RunSettings& settings) {
+  return settings.base_seed_is_drawn && !given_seed(row, command_line);
 }
 
 Request resolve(const ManifestRow& row, const RequestOverrides& command_line, const TaskDefaults& defaults,

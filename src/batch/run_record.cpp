@@ -1,8 +1,11 @@
+#include <algorithm>
 #include <array>
 #include <exception>
 #include <nlohmann/json.hpp>
 
 #include "batch/abandoned.h"
+#include "batch/earlier.h"
+#include "batch/holders.h"
 #include "batch/item_deaths.h"
 #include "batch/item_states.h"
 #include "batch/runner.h"
@@ -27,6 +30,7 @@ RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped) {
         break;
       case ItemStatus::open:
         ++counts.open;
+        if (!outcome.holder.empty()) ++counts.held;
         break;
     }
   }
@@ -37,7 +41,7 @@ ExitCode exit_code(const RunCounts& counts) {
   if (!counts.problem.empty()) return ExitCode::failure;
   if (counts.stopped && counts.open > 0) return ExitCode::stopped_early;
   if (counts.failed + counts.failed_before > 0) return ExitCode::some_failed;
-  return ExitCode::done;
+  return counts.open > counts.held ? ExitCode::failure : ExitCode::done;
 }
 
 std::string_view exit_reason(const RunCounts& counts) {
@@ -47,6 +51,8 @@ std::string_view exit_reason(const RunCounts& counts) {
       return "stopped early: run again to go on";
     case ExitCode::some_failed:
       return "some items failed";
+    case ExitCode::failure:
+      return "items are left: run again to go on";
     default:
       return "done";
   }
@@ -69,7 +75,8 @@ std::string run_record(const RunCounts& counts, const RunContext& context) {
         {"kept", counts.kept},
         {"failed", counts.failed},
         {"failed_before", counts.failed_before},
-        {"open", counts.open}}},
+        {"open", counts.open},
+        {"held_by_others", counts.held}}},
       {"steps_gained", counts.steps_gained},
   };
   return fields.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -91,8 +98,47 @@ void clear_states(std::span<const ItemOutcome> outcomes, const RunContext& conte
   const ItemStates states(context.folder.states());
   const ItemDeaths deaths(context.folder.states());
   for (const ItemOutcome& outcome : outcomes) {
-    if (outcome.status == ItemStatus::done && states.has_record(outcome.id)) states.remove(outcome.id);
     if (outcome.status != ItemStatus::open) deaths.clear(outcome.id);
+    if (outcome.status != ItemStatus::done) continue;
+    if (states.has_record(outcome.id)) states.remove(outcome.id);
+    remove_note(context.folder, outcome.id);
+  }
+}
+
+/// Of all groups, on every rank: whether a row's id belongs to another job, by row; empty if none does.
+std::vector<std::int64_t> gather_conflicts(comm::Communicator& world, const GroupCounts& mine,
+                                           std::size_t rows) {
+  std::array<std::int64_t, 1> count{std::ssize(mine.conflicts)};
+  world.all_reduce(std::span<std::int64_t>(count), comm::ReduceOp::sum).wait();
+  if (count[0] == 0) return {};
+  std::vector<std::int64_t> marked(rows);
+  for (const std::int64_t row : mine.conflicts) marked.at(static_cast<std::size_t>(row)) = 1;
+  world.all_reduce(std::span(marked), comm::ReduceOp::max).wait();
+  return marked;
+}
+
+/// What the first look at the folder does not tell of open items: that their ids are another job's, that one
+/// makes them, or that it has finished them since.
+void complete(std::vector<ItemOutcome>& outcomes, const std::vector<std::int64_t>& conflicts,
+              std::span<const ManifestRow> rows, const RunContext& context, const Task& task) {
+  const auto is_open = [](const ItemOutcome& outcome) { return outcome.status == ItemStatus::open; };
+  if (std::ranges::none_of(outcomes, is_open)) return;
+  for (std::size_t row = 0; row < outcomes.size(); ++row) {
+    ItemOutcome& outcome = outcomes[row];
+    if (!is_open(outcome)) continue;
+    if (!conflicts.empty() && conflicts[row] != 0) {
+      outcome.status = ItemStatus::failed;
+      outcome.of_this_run = true;
+      outcome.stage = conflict_stage;
+      outcome.message = "another job made this id with other values; give the row another id";
+      continue;
+    }
+    const auto holder = find_holder(context.folder.claims(), outcome.id, context.timing.stale_after);
+    if (holder) {
+      outcome.holder = *holder;
+    } else {
+      outcome = to_outcome(rows[row], look_up(rows[row], context, task, false), context.origin.run);
+    }
   }
 }
 
@@ -106,12 +152,14 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::sp
   world.all_reduce(std::span<std::int64_t>(steps_gained), comm::ReduceOp::sum).wait();
   const auto problem =
       comm::first_message(world, mine.problem.empty() ? std::nullopt : std::optional(mine.problem));
+  const std::vector<std::int64_t> conflicts = gather_conflicts(world, mine, rows.size());
   RunResult result;
   std::exception_ptr error;
   std::optional<std::string> record_problem;
   if (world.rank() == 0) {
     try {
       result.outcomes = survey(rows, context, task);
+      complete(result.outcomes, conflicts, rows, context, task);
       result.counts = count(result.outcomes, stopped[0] != 0);
       result.counts.steps_gained = steps_gained[0];
       if (problem) result.counts.problem = problem->text;
@@ -125,8 +173,8 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::sp
   }
   // The others must learn of an error too, or they would wait for counts that never come.
   const RunCounts& own = result.counts;
-  std::array<std::int64_t, 6> numbers{own.made,          own.kept, own.failed,
-                                      own.failed_before, own.open, error ? 1 : 0};
+  std::array<std::int64_t, 7> numbers{own.made, own.kept,      own.failed, own.failed_before,
+                                      own.open, error ? 1 : 0, own.held};
   world.broadcast(std::as_writable_bytes(std::span(numbers)), 0).wait();
   if (error) std::rethrow_exception(error);
   if (numbers[5] != 0) fail("rank 0 could not write the run's record; its message says why");
@@ -136,6 +184,7 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::sp
                    .failed = numbers[2],
                    .failed_before = numbers[3],
                    .open = numbers[4],
+                   .held = numbers[6],
                    .steps_gained = steps_gained[0],
                    .stopped = stopped[0] != 0};
   if (problem) {

@@ -21,6 +21,7 @@ struct GroupCounts {
   std::int64_t steps_gained = 0;  ///< denoising steps made and kept: in finished items and saved states
   bool stopped = false;           ///< a stop was requested before all items were settled
   std::string problem = {};       ///< why nothing can be written any more, for which the run ends; or empty
+  std::vector<std::int64_t> conflicts = {};  ///< rows whose ids another job makes with other values
 };
 
 /// Works through the manifest with one group: its leader (rank 0) claims the next item, tells the others, all
@@ -46,7 +47,8 @@ struct RunCounts {
   std::int64_t kept = 0;           ///< done before, or meanwhile by another run
   std::int64_t failed = 0;         ///< tried by this run
   std::int64_t failed_before = 0;  ///< by an earlier run and not tried again
-  std::int64_t open = 0;           ///< not settled: the run stopped, or another run that is alive works on it
+  std::int64_t open = 0;           ///< not settled
+  std::int64_t held = 0;           ///< of these: another run that is alive works on them
   std::int64_t steps_gained = 0;   ///< of all groups
   bool stopped = false;
   std::string problem = {};  ///< why nothing can be written any more, for which the run ended; or empty
@@ -56,10 +58,12 @@ struct RunCounts {
 RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped);
 
 /// 1 if the storage was at fault, else 85 if stopped with items left, else 3 if items failed (now or before),
-/// else 0: items that another living run works on are that run's to answer for.
+/// else 1 if items are left that nobody works on, else 0: those that another living run works on are that run's
+/// to answer for.
 ExitCode exit_code(const RunCounts& counts);
 
-/// "done", "some items failed", "stopped early: run again to go on", or the problem.
+/// "done", "some items failed", "stopped early: run again to go on", "items are left: run again to go on", or
+/// the problem.
 std::string_view exit_reason(const RunCounts& counts);
 
 /// The end of a run, as all ranks see it.

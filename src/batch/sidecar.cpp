@@ -4,6 +4,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "batch/identity.h"
 #include "batch/output_folder.h"
 #include "batch/text.h"
 #include "core/check.h"
@@ -27,11 +28,22 @@ OutputFile output_from(const json& fields) {
   return {.bytes = fields.at("bytes").get<std::uint64_t>(), .sha256 = fields.at("sha256").get<std::string>()};
 }
 
-std::string file_name_of(const json& fields) {
-  return std::filesystem::path(fields.value("image", std::string())).filename().string();
+std::optional<StampedHash> recorded_image(const json& fields, const json& parameters) {
+  const auto stamp = fields.find("image_file");
+  if (stamp == fields.end() || !parameters.contains("image_sha256")) return std::nullopt;
+  return StampedHash{.sha256 = parameters.at("image_sha256").get<std::string>(),
+                     .stamp = {.bytes = stamp->at("bytes").get<std::uint64_t>(),
+                               .modified_ns = stamp->at("modified_ns").get<std::int64_t>(),
+                               .inode = stamp->at("inode").get<std::uint64_t>()}};
 }
 
-StoredRecord parse_record(const json& fields, const Parameters* wanted) {
+void add_image_stamp(json& fields, const Parameters& parameters) {
+  if (parameters.image_sha256.empty()) return;
+  const FileStamp& stamp = parameters.image_stamp;
+  fields["image_file"] = {{"bytes", stamp.bytes}, {"modified_ns", stamp.modified_ns}, {"inode", stamp.inode}};
+}
+
+StoredRecord parse_record(const json& fields, const Wanted& wanted) {
   StoredRecord record;
   record.run = fields.at("run").get<std::string>();
   record.stage = fields.value("stage", std::string());
@@ -40,10 +52,12 @@ StoredRecord parse_record(const json& fields, const Parameters* wanted) {
   record.median_step_s = fields.value("median_step_s", 0.0);
   if (const auto parameters = fields.find("parameters"); parameters != fields.end()) {
     record.steps = parameters->at("sample_steps").get<int>();
-    if (parameters->at("seed_is_automatic").get<bool>()) {
-      record.automatic_seed = parameters->at("seed").get<std::uint64_t>();
+    record.seed = parameters->at("seed").get<std::uint64_t>();
+    if (parameters->at("seed_is_automatic").get<bool>()) record.automatic_seed = record.seed;
+    if (const Parameters* now = wanted(recorded_image(fields, *parameters)); now != nullptr) {
+      record.differs = describe(differences(*parameters, *now));
+      record.answers_request = record.differs.empty();
     }
-    record.answers_request = wanted != nullptr && answers(*parameters, *wanted);
   }
   if (const auto outputs = fields.find("outputs"); outputs != fields.end()) {
     record.video = output_from(outputs->at("video"));
@@ -75,7 +89,10 @@ json to_json(const Parameters& parameters) {
       {"fps", request.fps},
       {"codec", request.codec},
       {"crf", request.crf},
+      {"weights", parameters.model.weights},
+      {"precision", parameters.model.precision},
   };
+  if (!parameters.model.lossy_options.empty()) fields["lossy_options"] = parameters.model.lossy_options;
   if (!request.image.empty()) {
     fields["image"] = request.image.string();
     fields["image_sha256"] = parameters.image_sha256;
@@ -91,6 +108,7 @@ void add_origin(json& fields, const Origin& origin) {
   fields["started"] = origin.started;
   fields["ended"] = utc_now();
   fields["ranks"] = origin.ranks;
+  if (!origin.libraries.empty()) fields["libraries"] = origin.libraries;
   if (!origin.manifest.empty()) fields["manifest"] = {{"file", origin.manifest}, {"line", origin.line}};
 }
 
@@ -105,27 +123,6 @@ bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_
   } catch (const Error&) {
     return false;  // unreadable is as good as gone: it is made again
   }
-}
-
-bool answers(const json& recorded, const Parameters& wanted) {
-  json ours = to_json(wanted);
-  json theirs = recorded;
-  if (!theirs.is_object()) return false;
-  try {
-    const bool image_unknown = wanted.image_sha256.empty() && !wanted.request.image.empty();
-    if (image_unknown && file_name_of(ours) != file_name_of(theirs)) return false;
-    if (wanted.automatic_seed && theirs.value("seed_is_automatic", false)) theirs["seed"] = ours["seed"];
-    // A seed that was drawn and is now given as the same number makes the same video.
-    for (json* fields : {&ours, &theirs}) {
-      fields->erase("seed_is_automatic");
-      fields->erase("image");
-      if (image_unknown) fields->erase("image_sha256");
-    }
-  } catch (const json::exception&) {
-    return false;
-  }
-  // Written and read back once, as the recorded ones were: a path or text may have been altered by that.
-  return json::parse(dump(ours)) == theirs;
 }
 
 std::string to_json_text(const Sidecar& sidecar) {
@@ -154,6 +151,12 @@ std::string to_json_text(const Sidecar& sidecar) {
         {"tokens", lost.tokens}, {"used_tokens", lost.used_tokens}, {"first_words_lost", lost.first_words}};
   }
   if (!sidecar.resumed_at.empty()) fields["resumed_at_steps"] = sidecar.resumed_at;
+  if (sidecar.made_again) {
+    fields["made_again"] = {{"because", sidecar.made_again->because},
+                            {"earlier", sidecar.made_again->earlier}};
+  }
+  if (!sidecar.origin.attention.empty()) fields["attention"] = sidecar.origin.attention;
+  add_image_stamp(fields, sidecar.parameters);
   add_origin(fields, sidecar.origin);
   return dump(fields);
 }
@@ -167,6 +170,7 @@ std::string to_json_text(const FailureRecord& failure) {
   if (failure.parameters) {
     fields["parameters"] = to_json(*failure.parameters);
     fields["command"] = command_again(failure.parameters->request, failure.origin);
+    add_image_stamp(fields, *failure.parameters);
   }
   add_origin(fields, failure.origin);
   return dump(fields);
@@ -201,15 +205,54 @@ std::string command_again(const Request& request, const Origin& origin) {
   return line;
 }
 
-std::optional<StoredRecord> read_record(const std::filesystem::path& path, const Parameters* wanted) {
-  if (!plain_file_size(path)) return std::nullopt;
+namespace {
+
+/// The object in a plain file; null if it is anything else.
+json read_object(const std::filesystem::path& path) {
+  if (!plain_file_size(path)) return nullptr;
   try {
-    return parse_record(json::parse(read_text_file(path, max_record_bytes)), wanted);
+    json fields = json::parse(read_text_file(path, max_record_bytes), nullptr, false);
+    return fields.is_object() ? fields : json(nullptr);
+  } catch (const Error&) {
+    return nullptr;
+  }
+}
+
+bool has_text(const json& fields, const char* name) {
+  const auto found = fields.find(name);
+  return found != fields.end() && found->is_string();
+}
+
+}  // namespace
+
+std::optional<StoredRecord> read_record(const std::filesystem::path& path, const Wanted& wanted) {
+  const json fields = read_object(path);
+  if (fields.is_null()) return std::nullopt;
+  try {
+    return parse_record(fields, wanted);
   } catch (const json::exception&) {
     return std::nullopt;
-  } catch (const Error&) {
-    return std::nullopt;
   }
+}
+
+bool is_record(const std::filesystem::path& path) {
+  const json fields = read_object(path);
+  if (fields.is_null()) return false;
+  const auto format = fields.find("format");
+  if (format == fields.end() || !format->is_number_integer()) return false;
+  for (const char* name : {"id", "version", "run", "status"}) {
+    if (!has_text(fields, name)) return false;
+  }
+  return fields.at("status") == "done" || fields.at("status") == "failed";
+}
+
+bool is_run_record(const std::filesystem::path& path) {
+  const json fields = read_object(path);
+  if (fields.is_null()) return false;
+  for (const char* name : {"run", "version", "exit_reason"}) {
+    if (!has_text(fields, name)) return false;
+  }
+  return fields.contains("counts") && fields.at("counts").is_object();
 }
 
 std::string utc_now() {

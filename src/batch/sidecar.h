@@ -2,12 +2,15 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "batch/image_hashes.h"
 #include "wan/engine.h"
 #include "wan/request.h"
 
@@ -24,18 +27,24 @@ struct OutputFile {
 /// Whether `path` is a regular file of that size and, with `by_content`, that checksum.
 bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_content);
 
-/// What decides how a video looks, as far as a request says: two equal ones need not be made twice.
-/// Everything of the request but its name and the image's path; the image counts by content.
+/// What decides how a video looks, beside the request: the same for all items of a run.
+struct ModelIdentity {
+  std::string weights;    ///< checkpoint::fingerprint()
+  std::string precision;  ///< "exact", "fp32"
+  std::map<std::string, std::string> lossy_options =
+      {};  ///< by name: what trades accuracy for speed; none today
+};
+
+/// What decides how a video looks: two equal ones need not be made twice. Everything of the request but its
+/// name and the image's path; the image counts by content. See batch/identity.h.
 struct Parameters {
   Request request;
   std::string task;             ///< "i2v-A14B"
-  bool automatic_seed = false;  ///< not given by the user: kept once drawn
+  bool automatic_seed = false;  ///< drawn, not given by the user: kept once drawn
   std::string image_sha256;     ///< empty: no image, or it could not be read
+  FileStamp image_stamp = {};   ///< of the image when that was computed
+  ModelIdentity model = {};
 };
-
-/// True if a record made with `recorded` answers `wanted`. An automatic seed that was recorded as one may
-/// differ; an image that cannot be read any more is compared by file name.
-bool answers(const nlohmann::json& recorded, const Parameters& wanted);
 
 /// As the records hold them.
 nlohmann::json to_json(const Parameters& parameters);
@@ -49,6 +58,15 @@ struct Origin {
   std::vector<std::string> command;  ///< program and options that are the same for all items
   std::string started;               ///< UTC, "2025-11-03T10:00:00Z"
   int ranks = 1;
+  std::map<std::string, std::string> libraries = {};  ///< their versions by name
+  std::string attention = {};                         ///< whose kernel computes it; empty: not known
+};
+
+/// That an item had a result before which was not kept.
+struct MadeAgain {
+  std::string
+      because;  ///< describe(differences(...)), or what is wrong with the files; empty: it was asked for
+  std::string earlier;  ///< the earlier files' names up to the suffix; empty: there are none
 };
 
 /// All that OUT/<id>.json says.
@@ -62,6 +80,7 @@ struct Sidecar {
   double energy_j = 0;          ///< of its GPUs, likewise; 0 or NaN: unknown
   std::vector<int> resumed_at;  ///< steps at which a run went on from a saved state
   Origin origin;
+  std::optional<MadeAgain> made_again = {};
 };
 
 /// All that OUT/<id>.failed.json says. A row that cannot be parsed has no parameters.
@@ -96,14 +115,25 @@ struct StoredRecord {
   int steps = 0;
   double seconds = 0;
   double median_step_s = 0;
-  std::optional<std::uint64_t> automatic_seed;  ///< the seed, if it was not given by the user
+  std::optional<std::uint64_t> automatic_seed;  ///< the seed, if it was drawn
+  std::optional<std::uint64_t> seed;            ///< drawn or given
   bool answers_request = false;
+  std::string differs;  ///< describe(differences()) from what is wanted, if it does not answer that
   OutputFile video;
   std::optional<OutputFile> latents;
 };
 
-/// Reads a record back and compares it with what is wanted now (nothing: a row without parameters).
-std::optional<StoredRecord> read_record(const std::filesystem::path& path, const Parameters* wanted);
+/// What is wanted now; null: a row without parameters. It is told what the record says of the row's image.
+using Wanted = std::function<const Parameters*(const std::optional<StampedHash>& recorded)>;
+
+/// Reads a record back and compares it with what is wanted now.
+std::optional<StoredRecord> read_record(const std::filesystem::path& path, const Wanted& wanted);
+
+/// Whether a file is a record of this program, of a finished or a failed item, whatever the item. What is not
+/// is somebody else's and is never replaced.
+bool is_record(const std::filesystem::path& path);
+/// Likewise the record of a run (run.json).
+bool is_run_record(const std::filesystem::path& path);
 
 /// Now in UTC, "2025-11-03T10:00:00Z".
 std::string utc_now();

@@ -114,6 +114,9 @@ std::optional<double> parse_utc(std::string_view text) {
 std::optional<WorkTime> read_finished_item(const std::filesystem::path& sidecar) {
   const json fields = read_object(sidecar, max_record_bytes);
   if (!fields.is_object() || text_of(fields, "status") != "done") return std::nullopt;
+  // A record that was kept aside is named after its item no more.
+  if (const std::string id = text_of(fields, "id"); !id.empty() && id != sidecar.stem().string())
+    return std::nullopt;
   const auto end_s = parse_utc(text_of(fields, "ended"));
   const json::json_pointer recorded("/outputs/video/bytes");
   const auto size = plain_file_size(std::filesystem::path(sidecar).replace_extension(".mp4"));

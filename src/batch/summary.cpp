@@ -33,7 +33,7 @@ std::string item_line(const ItemOutcome& outcome, std::size_t id_columns) {
   const std::string id = printable(outcome.id, id_columns);
   if (outcome.status != ItemStatus::done) {
     const std::string reason = outcome.stage.empty()
-                                   ? std::string()
+                                   ? printable(outcome.holder)
                                    : fmt::format("{}: {}", outcome.stage, printable(outcome.message));
     return fmt::format("{:<{}}  {:<13}  {}\n", id, id_columns, status_text(outcome), reason);
   }
@@ -57,23 +57,33 @@ std::string hints(std::span<const ItemOutcome> outcomes, const RunCounts& counts
                   const std::filesystem::path& output_folder) {
   std::string text;
   if (const auto failed = counts.failed + counts.failed_before; failed > 0) {
-    const auto first =
-        std::ranges::find_if(outcomes, [](const ItemOutcome& o) { return o.status == ItemStatus::failed; });
-    const std::string path =
-        first == outcomes.end() ? "" : (output_folder / fmt::format("{}.failed.json", first->id)).string();
-    text += fmt::format("{} failed: see {}{}; run again with --retry-failed\n", failed, printable(path),
-                        failed > 1 ? " and the like" : "");
+    const auto has_record = [](const ItemOutcome& o) {
+      return o.status == ItemStatus::failed && o.stage != conflict_stage;
+    };
+    const auto first = std::ranges::find_if(outcomes, has_record);
+    if (first != outcomes.end()) {
+      const std::string path = (output_folder / fmt::format("{}.failed.json", first->id)).string();
+      text += fmt::format("{} failed: see {}{}; run again with --retry-failed\n",
+                          std::ranges::count_if(outcomes, has_record), printable(path),
+                          failed > 1 ? " and the like" : "");
+    }
   }
+  const auto held = std::ranges::find_if(outcomes, [](const ItemOutcome& o) { return !o.holder.empty(); });
   if (!counts.problem.empty()) {
     text += fmt::format(
         "{} open, because nothing could be written any more: {}\nmake room or mend the storage, and run the "
         "same command again: what is done is kept, and items go on from their saved states\n",
         counts.open, printable(counts.problem));
-  } else if (counts.open > 0) {
-    text += counts.stopped ? fmt::format("stopped early with {} open: run the same command again to go on\n",
-                                         counts.open)
-                           : fmt::format("{} open: another job is working on them; see {}\n", counts.open,
-                                         printable((output_folder / ".claims").string()));
+  } else if (counts.stopped && counts.open > 0) {
+    text += fmt::format("stopped early with {} open: run the same command again to go on\n", counts.open);
+  } else if (counts.open > counts.held) {
+    text += fmt::format("{} open and nobody works on {}: run the same command again\n",
+                        counts.open - counts.held, counts.open - counts.held == 1 ? "it" : "them");
+  }
+  if (held != outcomes.end()) {
+    text += fmt::format("{} open: another job is working on {} ({}); see {}\n", counts.held,
+                        counts.held == 1 ? "it" : "them", held->holder,
+                        printable((output_folder / ".claims").string()));
   }
   return text;
 }

@@ -179,7 +179,7 @@ void WanEngine::Run::require_memory() {
 /// free.
 std::string WanEngine::Run::identity() const {
   return fmt::format("{} {} {} steps of {}, weights {}", engine_.task_.name, engine_.precision_name(),
-                     request_.sample_steps, to_string(request_.solver), engine_.weights_fingerprint_);
+                     request_.sample_steps, to_string(request_.solver), engine_.options_.weights);
 }
 
 void WanEngine::Run::denoise() {

@@ -8,7 +8,6 @@
 
 #include "comm/first_message.h"
 #include "core/check.h"
-#include "core/checksum.h"
 #include "engine/checkpoint_match.h"
 #include "engine/request_run.h"
 #include "engine/validate.h"
@@ -26,24 +25,6 @@ TextEncoderOptions text_options(const EngineOptions& options, bool split) {
   return {.sharded = options.t5_fsdp && split,
           .resident = on_host,
           .compute = on_host ? kernels::Compute() : options.compute};
-}
-
-/// Tells checkpoints apart wherever they lie: a few thousand weights of matrices that training, fine-tuning
-/// and merging all change.
-std::string fingerprint(const ExpertFiles& high_noise, const ExpertFiles& low_noise) {
-  constexpr std::int64_t most_elements = 4096;
-  std::string sampled;
-  for (const ExpertFiles* expert : {&high_noise, &low_noise}) {
-    for (const char* matrix : {"self_attn.q.weight", "cross_attn.v.weight", "ffn.0.weight"}) {
-      const checkpoint::TensorEntry& entry =
-          expert->weights.entry(fmt::format("blocks.{}.{}", expert->config.num_layers / 2, matrix));
-      std::vector<float> values(static_cast<std::size_t>(std::min(entry.elements(), most_elements)));
-      expert->weights.read_floats(entry, 0, values);
-      const auto bytes = std::as_bytes(std::span(values));
-      sampled.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    }
-  }
-  return sha256_hex(sampled).substr(0, 16);
 }
 
 }  // namespace
@@ -89,7 +70,6 @@ void WanEngine::load_models() {
                                                            .compute = options_.compute,
                                                            .attention = options_.attention},
                                             group_);
-  weights_fingerprint_ = fingerprint(high_noise, low_noise);
 }
 
 WanEngine::~WanEngine() = default;

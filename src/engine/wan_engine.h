@@ -42,6 +42,8 @@ struct EngineOptions {
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
   gpu::DeviceInfo gpu = {};  ///< of this rank, if it computes on one
   LeanerOptions leaner = {};
+  std::string weights =
+      {};  ///< checkpoint::fingerprint(), the same on all ranks: states of others are not used
 };
 
 /// Makes the communicators of the team of `width` groups that this rank's group belongs to. Called by all
@@ -116,7 +118,6 @@ class WanEngine final : public Engine {
   HostUse host_use_;
   DenoiseListener step_listener_;
   std::function<void(const std::string& phase)> phase_listener_;
-  std::string weights_fingerprint_;  ///< of both experts, by samples of their weights
   TeamFactory make_team_;
   int largest_width_ = 1;
   std::map<int, parallel::GroupCommunicators> teams_;  ///< by width; made when first needed

@@ -152,6 +152,7 @@ batch::RunContext StubProgram::make_context(Log& log) {
                             .stop_requested = {}};
   context.command_line.sample_steps = options_.sample_steps;
   context.settings.base_seed = 1;
+  context.model = {.weights = "stub", .precision = "fp32"};
   context.origin.run = run;
   context.origin.host = mpi_.host_name();
   context.origin.manifest = options_.manifest;

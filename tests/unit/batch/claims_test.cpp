@@ -94,6 +94,47 @@ TEST_F(Claims, OneHoldsOthersSeeItAliveUntilReleased) {
   EXPECT_EQ(entries(), 0U);
 }
 
+TEST_F(Claims, AClaimTellsWhatItsOwnerMakes) {
+  ClaimBoard first = board();
+  ClaimBoard second = board();
+  {
+    const ClaimAttempt mine = first.try_claim("a", [] { return std::string("0123456789abcdef 42"); });
+    ASSERT_EQ(mine.outcome, Outcome::acquired);
+    EXPECT_EQ(settle(second, "a").request, "0123456789abcdef 42");
+    first.show_progress(ClaimProgress{.id = "a", .phase = "denoise", .step = 3, .steps = 40, .step_s = 1.25});
+    EXPECT_EQ(settle(second, "a").request, "0123456789abcdef 42");
+  }
+  const ClaimAttempt next = first.try_claim("b", [] { return std::string("x"); });
+  EXPECT_EQ(settle(second, "b").request, "x");
+  EXPECT_EQ(settle(second, "a").outcome, Outcome::acquired);
+}
+
+TEST_F(Claims, OwnersOfEarlierVersionsTellNothing) {
+  std::ofstream(folder_.claims() / "a.claim")
+      << "0000000000000007\n"
+      << R"({"host":"far","pid":1,"job":"","run":"r","machine":"other","token":")" << std::string(32, 'd')
+      << "\"}\n{}\n";
+  EXPECT_EQ(board().try_claim("a").request, "");
+}
+
+TEST_F(Claims, FilesOfTheUserAmongTheClaimsStay) {
+  for (const char* name : {"a.claim", ".owner-notes"}) std::ofstream(folder_.claims() / name) << "mine";
+  const std::filesystem::path copy = folder_.claims() / ".owner-copy";
+  std::ofstream(copy) << "0000000000000007\n"
+                      << nlohmann::json{{"host", "here"},
+                                        {"pid", 99999999},
+                                        {"job", ""},
+                                        {"run", "r"},
+                                        {"machine", ClaimOwner::this_process("", "").machine},
+                                        {"token", std::string(32, 'd')}}
+                      << "\n";
+  {
+    ClaimBoard mine = board();
+    EXPECT_EQ(settle(mine, "a").outcome, Outcome::acquired);
+  }
+  EXPECT_EQ(entries(), 3U) << "the claim of its own is gone, what was there stays";
+}
+
 TEST_F(Claims, SilentOwnerOfAnotherMachineIsTakenOverOnce) {
   const std::string token(32, 'd');
   std::ofstream(folder_.claims() / "a.claim")

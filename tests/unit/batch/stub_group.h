@@ -153,6 +153,7 @@ inline RunContext context_for(const std::filesystem::path& folder, const std::st
   context.origin.host = "here";
   context.origin.manifest = "manifest.csv";
   context.origin.command = {"wan_batch", "--ckpt-dir", "my models"};
+  context.model = {.weights = "0123456789abcdef", .precision = "fp32"};
   return context;
 }
 

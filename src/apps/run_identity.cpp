@@ -1,0 +1,42 @@
+#include "apps/run_identity.h"
+
+#include "batch/earlier.h"
+#include "batch/text.h"
+#include "core/check.h"
+#include "kernels/attention.h"
+
+namespace wan::apps {
+
+batch::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute) {
+  return {.weights = weights, .precision = compute.type == at::kBFloat16 ? "exact" : "fp32"};
+}
+
+std::string attention_name(const Options& options, const kernels::Compute& compute,
+                           const checkpoint::TransformerConfig& transformer) {
+  constexpr std::int64_t many_keys = 32'760;
+  if (options.attention != kernels::AttentionBackend::automatic) {
+    return std::string(kernels::to_string(options.attention));
+  }
+  const auto chosen = kernels::attention_backend_for(compute.device, compute.type,
+                                                     transformer.dim / transformer.num_heads, many_keys);
+  return fmt::format("{} (automatic)", kernels::to_string(chosen));
+}
+
+void require_free_names(const Options& options, const RunInput& input) {
+  const bool is_single = options.save_file && !input.rows.empty();
+  batch::require_free_names(options.output_dir, is_single ? input.rows.front().id : std::string(),
+                            options.save_latents, options.save_file ? "--save-file" : "--output-dir");
+  if (!options.run_record) return;
+  std::error_code error;
+  if (std::filesystem::exists(*options.run_record, error) && !batch::is_run_record(*options.run_record)) {
+    fail<UsageError>("--run-record: {} is not a record of wan_batch and would be replaced: name another file",
+                     batch::printable(options.run_record->string()));
+  }
+}
+
+std::string obstacle_to(const Options& options, const batch::ManifestRow& row) {
+  return batch::find_obstacle(batch::OutputFolder::view(options.output_dir), row.id, options.save_latents)
+      .value_or("");
+}
+
+}  // namespace wan::apps

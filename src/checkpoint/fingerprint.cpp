@@ -1,0 +1,108 @@
+#include "checkpoint/fingerprint.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/check.h"
+#include "core/checksum.h"
+
+namespace wan::checkpoint {
+namespace {
+
+constexpr std::int64_t largest_whole = 16'384;  // elements
+constexpr std::int64_t ranges = 16;
+constexpr std::int64_t range_elements = 64;
+constexpr std::size_t threads = 16;  // they wait for a file system most of the time
+constexpr std::size_t digits = 32;
+
+/// A tensor of one of the files.
+struct Sample {
+  std::string_view part;  ///< "vae", ...
+  const Checkpoint* file = nullptr;
+  const TensorEntry* entry = nullptr;
+};
+
+/// A checksum of a tensor's values, or of some of them.
+std::string values_hash(const Sample& sample) {
+  const std::int64_t elements = sample.entry->elements();
+  if (!is_floating(sample.entry->dtype)) return "none";  // no model uses it
+  if (elements <= largest_whole) {
+    std::vector<float> values(static_cast<std::size_t>(elements));
+    sample.file->read_floats(*sample.entry, 0, values);
+    const auto bytes = std::as_bytes(std::span(values));
+    return sha256_hex({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+  }
+  std::vector<float> values(static_cast<std::size_t>(ranges * range_elements));
+  for (std::int64_t range = 0; range < ranges; ++range) {
+    const std::int64_t last_start = elements - range_elements;
+    // In two steps: the product of a huge file's numbers would overflow.
+    const std::int64_t start =
+        last_start / (ranges - 1) * range + last_start % (ranges - 1) * range / (ranges - 1);
+    sample.file->read_floats(*sample.entry, start,
+                             std::span(values).subspan(static_cast<std::size_t>(range * range_elements),
+                                                       static_cast<std::size_t>(range_elements)));
+  }
+  const auto bytes = std::as_bytes(std::span(values));
+  return sha256_hex({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+}
+
+std::string line_of(const Sample& sample) {
+  const TensorEntry& entry = *sample.entry;
+  return fmt::format("{} {} {} {} {}\n", sample.part, entry.name, to_string(entry.dtype),
+                     shape_text(entry.shape), values_hash(sample));
+}
+
+/// One line for each tensor, in order.
+std::vector<std::string> lines_of(const std::vector<Sample>& samples) {
+  std::vector<std::string> lines(samples.size());
+  std::atomic<std::size_t> next = 0;
+  std::mutex mutex;
+  std::exception_ptr first_error;
+  const auto work = [&] {
+    try {
+      for (std::size_t i = next++; i < samples.size(); i = next++) lines[i] = line_of(samples[i]);
+    } catch (...) {
+      const std::scoped_lock lock(mutex);
+      if (!first_error) first_error = std::current_exception();
+      next = samples.size();
+    }
+  };
+  {
+    std::vector<std::jthread> workers;
+    for (std::size_t i = 0; i < std::min(threads, samples.size()); ++i) workers.emplace_back(work);
+  }
+  if (first_error) std::rethrow_exception(first_error);
+  return lines;
+}
+
+}  // namespace
+
+std::string fingerprint(const CheckpointFolder& folder) {
+  const std::vector<std::pair<std::string_view, Checkpoint>> files = [&] {
+    std::vector<std::pair<std::string_view, Checkpoint>> opened;
+    opened.emplace_back("high_noise", Checkpoint::open_safetensors_folder(folder.high_noise_model));
+    opened.emplace_back("low_noise", Checkpoint::open_safetensors_folder(folder.low_noise_model));
+    opened.emplace_back("text_encoder", Checkpoint::open_torch_archive(folder.text_encoder));
+    opened.emplace_back("vae", Checkpoint::open_torch_archive(folder.vae));
+    return opened;
+  }();
+  std::vector<Sample> samples;
+  for (const auto& [part, file] : files) {
+    for (const auto& [name, entry] : file.entries())
+      samples.push_back({.part = part, .file = &file, .entry = &entry});
+  }
+  std::string text = "fingerprint 1\n";
+  for (const std::filesystem::path& file :
+       {folder.high_noise_model / "config.json", folder.low_noise_model / "config.json",
+        folder.tokenizer / "tokenizer.json"}) {
+    text += fmt::format("{} {}\n", file.filename().string(), sha256_file_hex(file));
+  }
+  for (const std::string& line : lines_of(samples)) text += line;
+  return sha256_hex(text).substr(0, digits);
+}
+
+}  // namespace wan::checkpoint
