@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "batch/claims.h"
+#include "batch/item_work.h"
 #include "batch/manifest.h"
 #include "batch/output_folder.h"
 #include "batch/resolve.h"
@@ -42,6 +43,9 @@ struct RunContext {
   bool on_gpu = false;
   std::filesystem::path run_record = {};  ///< where run.json goes as well; may be empty
   Log* log = nullptr;                     ///< may be null
+  std::vector<ItemWork> row_work = {};    ///< of every row; empty: all rows are taken to be alike
+
+  ItemWork work_of(std::size_t row) const { return row < row_work.size() ? row_work[row] : ItemWork(); }
 };
 
 enum class ItemStatus { done, failed, open };

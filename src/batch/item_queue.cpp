@@ -55,6 +55,12 @@ bool ItemQueue::release_of_dead(const std::string& id) {
   return attempt.outcome != ClaimAttempt::Outcome::undecided;
 }
 
+WorkLeft ItemQueue::left() const {
+  WorkLeft left;
+  for (const std::size_t row : queue_) left.add(context_.work_of(row));
+  return left;
+}
+
 void ItemQueue::release_left_over() {
   for (const std::string& id : still_held_) release_of_dead(id);
 }

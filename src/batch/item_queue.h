@@ -35,6 +35,9 @@ class ItemQueue {
   /// Rows that are known to be settled or have been given out by next().
   std::int64_t seen() const { return std::ssize(rows_) - std::ssize(queue_); }
 
+  /// What the rows that seen() does not count ask for.
+  WorkLeft left() const;
+
   /// At the end: releases the claims of dead owners on rows that are settled.
   void release_left_over();
 
