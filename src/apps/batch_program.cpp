@@ -11,6 +11,7 @@
 #include "apps/agreement.h"
 #include "apps/dry_run.h"
 #include "apps/input_notes.h"
+#include "apps/item_work.h"
 #include "apps/options.h"
 #include "apps/plan_report.h"
 #include "apps/run_communicators.h"
@@ -19,14 +20,17 @@
 #include "apps/run_identity.h"
 #include "apps/run_input.h"
 #include "apps/run_layout.h"
+#include "apps/run_output.h"
 #include "apps/run_places.h"
 #include "apps/trace_observer.h"
 #include "apps/upcoming_rows.h"
 #include "apps/version_report.h"
 #include "batch/batch_record.h"
+#include "batch/item_log.h"
 #include "batch/job_starts.h"
 #include "batch/progress.h"
 #include "batch/runner.h"
+#include "batch/start_mark.h"
 #include "batch/summary.h"
 #include "batch/text.h"
 #include "checkpoint/fingerprint.h"
@@ -72,6 +76,8 @@ class BatchProgram {
   engine::EngineOptions engine_options() const;
   void load_engine();
   batch::GroupCounts work_through(const batch::RunContext& context);
+  void mark_start();
+  void open_records(const batch::RunContext& context);
   void make_control_groups();
   void connect_groups();
   std::vector<std::string> earlier_runs_of_job(const batch::OutputFolder& folder, const std::string& job,
@@ -81,7 +87,6 @@ class BatchProgram {
   std::vector<std::string> command_again() const;
   void check_environment();
   std::string headline() const;
-  std::string places() const;
   std::string stop_reason();
 
   const comm::MpiEnvironment& mpi_;
@@ -100,6 +105,9 @@ class BatchProgram {
   parallel::PlanInput plan_;
   RunLayout layout_;
   std::unique_ptr<Log> log_;
+  std::string run_id_;
+  std::string job_;                               ///< the scheduler's; may be empty
+  std::unique_ptr<batch::StartMark> start_mark_;  ///< on rank 0, while the checkpoint is loaded
   std::unique_ptr<RunCommunicators> communicators_;
   std::unique_ptr<comm::Communicator> meeting_;  ///< all ranks, at the end
   std::unique_ptr<comm::Communicator> orders_;   ///< a group's leader to its ranks
@@ -233,16 +241,13 @@ std::vector<std::string> BatchProgram::earlier_runs_of_job(const batch::OutputFo
 batch::RunContext BatchProgram::make_context() {
   std::unique_ptr<batch::OutputFolder> folder;
   agree(*world_, [&] { folder = std::make_unique<batch::OutputFolder>(options_.output_dir); });
-  const std::string run = on_rank_0(*world_, [] { return new_run_id(); });
-  const char* job_id = std::getenv("SLURM_JOB_ID");  // NOLINT(concurrency-mt-unsafe)
-  const std::string job = job_id != nullptr ? job_id : "";
-  const std::vector<std::string> earlier = earlier_runs_of_job(*folder, job, run);
+  const std::vector<std::string> earlier = earlier_runs_of_job(*folder, job_, run_id_);
   batch::RunContext context{
       .folder = *folder,
       .command_line = input_.overrides,
       .settings = input_.settings,
       .model = model_identity(weights_, device_.compute),
-      .origin = {.run = run,
+      .origin = {.run = run_id_,
                  .host = mpi_.host_name(),
                  .manifest = input_.manifest_name,
                  .line = 0,
@@ -251,7 +256,7 @@ batch::RunContext BatchProgram::make_context() {
                  .ranks = layout_.guided.group_size,
                  .libraries = library_versions(),
                  .attention = attention_name(options_, device_.compute, plan_.transformer)},
-      .job = job,
+      .job = job_,
       .runs_of_job = earlier,
       .resume = options_.resume,
       .retry_failed = options_.retry_failed,
@@ -268,8 +273,34 @@ batch::RunContext BatchProgram::make_context() {
       .join_worth_s = device_.compute.on_gpu() ? join_worth_gpu_s : join_worth_cpu_s,
       .on_gpu = device_.compute.on_gpu(),
       .run_record = options_.run_record.value_or(std::filesystem::path()),
-      .log = log_.get()};
+      .log = log_.get(),
+      .row_work = work_of_rows(input_, input_.rows, plan_)};
   return context;
+}
+
+/// From now on `wan_batch status` shows this run.
+void BatchProgram::mark_start() {
+  const char* job = std::getenv("SLURM_JOB_ID");  // NOLINT(concurrency-mt-unsafe)
+  if (job != nullptr) job_ = job;
+  run_id_ = on_rank_0(*world_, [] { return new_run_id(); });
+  agree(*world_, [&] {
+    if (!is_rank_0()) return;
+    start_mark_ =
+        std::make_unique<batch::StartMark>(options_.output_dir, run_id_, job_, batch::ClaimTiming());
+  });
+}
+
+/// The log of every group, and what there is to do.
+void BatchProgram::open_records(const batch::RunContext& context) {
+  agree(*world_, [&] {
+    if (orders_->rank() == 0) log_->open_file(context.folder.path() / "wan_batch.log");
+    if (!is_rank_0()) return;
+    start_mark_->keep_folder();
+    if (options_.manifest) write_manifest_record(input_, plan_, context);
+  });
+  if (!is_rank_0()) return;
+  log_->detail("run {}: {}", run_id_, headline());
+  log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);
 }
 
 void BatchProgram::warn_of_checkpoint() const {
@@ -277,19 +308,6 @@ void BatchProgram::warn_of_checkpoint() const {
   for (const std::string& note : checkpoint::folder_notes(input_.checkpoint)) {
     log_->warn("the checkpoint {}: {}", input_.checkpoint.root.string(), note);
   }
-}
-
-/// Where the user finds what was made; below the summary.
-std::string BatchProgram::places() const {
-  const std::filesystem::path& folder = options_.output_dir;
-  std::string text = fmt::format("wall time  {}\n", batch::format_duration(clock_.elapsed_s()));
-  for (const auto& [what, where] :
-       {std::pair{"videos", folder / "*.mp4"}, std::pair{"records", folder / "*.json"},
-        std::pair{"log", folder / "wan_batch.log"},
-        std::pair{"trace", options_.trace.value_or(folder / "trace.h5")}}) {
-    text += fmt::format("{:<9}  {}\n", what, batch::printable(where.string()));
-  }
-  return text;
 }
 
 std::string BatchProgram::stop_reason() {
@@ -377,11 +395,10 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
     trace->on_phase(load_);
   });
   std::unique_ptr<batch::Progress> progress;
-  if (is_rank_0() && options_.log_level != LogLevel::quiet) {
-    progress = std::make_unique<batch::Progress>(stderr, batch::progress_style_of(stderr),
-                                                 context.group_count, [this] { return clock_.elapsed_s(); });
-  }
-  std::vector<batch::ItemObserver*> listening;
+  if (is_rank_0())
+    progress = make_progress(options_, context.group_count, [this] { return clock_.elapsed_s(); });
+  batch::ItemLog item_log(*log_);
+  std::vector<batch::ItemObserver*> listening{&item_log};
   if (trace) listening.push_back(trace.get());
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
@@ -389,6 +406,7 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   if (mailbox_) {
     teams = batch::TeamBoard(*mailbox_, context.group_index, context.group_count, context.origin.ranks);
   }
+  start_mark_.reset();
   return batch::run_group(*engine_, *orders_, input_.rows, context, observers, teams);
 }
 
@@ -400,22 +418,13 @@ ExitCode BatchProgram::run_batch() {
   }
   if (is_rank_0()) warn_of_input(input_, *log_);
   warn_of_checkpoint();
+  mark_start();
   load_engine();
   if (is_rank_0()) warn_of_lost_texts(input_, engine_->tokenizer(), *log_);
-  // Only now: a checkpoint that cannot be used leaves no output folder behind.
   const batch::RunContext context = make_context();
   engine_->look_ahead({.upcoming = upcoming_requests(input_.rows, context, input_.checkpoint.task),
                        .groups = context.group_count});
-  agree(*world_, [&] {
-    if (!is_rank_0()) return;
-    log_->open_file(context.folder.path() / "wan_batch.log");
-    if (options_.manifest) {
-      batch::write_batch_record(context.folder,
-                                {.manifest = input_.manifest_name, .rows = input_.whole_rows});
-    }
-  });
-  log_->detail("run {}: {}", context.origin.run, headline());
-  log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);
+  open_records(context);
   const batch::GroupCounts mine = work_through(context);
   if (mine.stopped && mine.problem.empty()) log_->info("{}", stop_reason());
   const batch::RunResult result =
@@ -428,8 +437,8 @@ ExitCode BatchProgram::run_batch() {
     log_->error("nothing can be written any more: {}", batch::printable(result.counts.problem));
   }
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
-    write_console(stdout,
-                  batch::format_summary(result.outcomes, result.counts, context.folder.path()) + places());
+    write_console(stdout, batch::format_summary(result.outcomes, result.counts, context.folder.path()) +
+                              places_text(options_, clock_.elapsed_s()));
   }
   return exit_code;
 }

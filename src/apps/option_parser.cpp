@@ -58,6 +58,16 @@ std::string_view canonical_value(const OptionEntry& entry, std::string_view text
   return parse_switch(text) ? "on" : "off";
 }
 
+/// Boost leaves a blank where it breaks a line.
+std::string without_trailing_blanks(const std::string& text) {
+  std::string result;
+  for (const char letter : text) {
+    if (letter == '\n') result.erase(result.find_last_not_of(' ') + 1);
+    result += letter;
+  }
+  return result;
+}
+
 }  // namespace
 
 const OptionEntry* OptionParser::find_entry(std::string_view name) const {
@@ -278,7 +288,9 @@ std::string OptionParser::help() const {
       groups.emplace_back(std::string(group), line_length, shortest_description);
     }
     const std::string name(entry.name);
-    const std::string value_name(entry.value_name);
+    const bool may_stand_alone = entry.takes == Takes::optional;
+    const std::string value_name =
+        may_stand_alone ? fmt::format("[{}]", entry.value_name) : std::string(entry.value_name);
     std::string description(entry.help);
     for (const NotBuilt& missing : not_built_) {
       if (missing.name != entry.name) continue;
@@ -289,12 +301,11 @@ std::string OptionParser::help() const {
       groups.back().add_options()(name.c_str(), description.c_str());
       continue;
     }
-    auto* value = po::value<std::string>()->value_name(value_name);
-    if (entry.takes == Takes::optional) value->implicit_value("on");
-    groups.back().add_options()(name.c_str(), value, description.c_str());
+    groups.back().add_options()(name.c_str(), po::value<std::string>()->value_name(value_name),
+                                description.c_str());
   }
   for (const auto& description : groups) text << description << "\n";
-  return text.str();
+  return without_trailing_blanks(text.str());
 }
 
 ParsedCommandLine parse_plain_options(std::span<const OptionEntry> table,

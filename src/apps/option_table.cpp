@@ -124,6 +124,12 @@ constexpr std::array<std::pair<std::string_view, Objective>, 2> objective_words{
 constexpr std::array<std::pair<std::string_view, LogLevel>, 3> log_level_words{
     {{"quiet", LogLevel::quiet}, {"normal", LogLevel::normal}, {"verbose", LogLevel::verbose}}};
 
+constexpr std::array<std::pair<std::string_view, batch::ProgressMode>, 4> progress_words{
+    {{"auto", batch::ProgressMode::automatic},
+     {"bar", batch::ProgressMode::bar},
+     {"lines", batch::ProgressMode::lines},
+     {"off", batch::ProgressMode::off}}};
+
 constexpr std::string_view input = "Input";
 constexpr std::string_view sampling = "Sampling (a manifest row may set its own)";
 constexpr std::string_view output = "Output";
@@ -272,6 +278,11 @@ constexpr OptionEntry table[] = {
      }},
     {running, "log-level", Takes::value, "NAME", "quiet, normal or verbose (default: normal)",
      [](Options& o, std::string_view text) { o.log_level = parse_word(text, log_level_words); }},
+
+    {running, "progress", Takes::value, "NAME",
+     "bar (one line, redrawn), lines (one every 10 s) or off; auto: a bar on a terminal, also the one that "
+     "mpirun was started from, else lines; off with --log-level quiet (default: auto)",
+     [](Options& o, std::string_view text) { o.progress = parse_word(text, progress_words); }},
 
     {general, "help", Takes::nothing, "", "print this and exit"},
     {general, "version", Takes::nothing, "", "print the version and what was compiled in, and exit"},

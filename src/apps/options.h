@@ -7,6 +7,7 @@
 #include <string>
 
 #include "batch/manifest.h"
+#include "batch/progress_mode.h"
 #include "core/log.h"
 #include "core/parse_value.h"
 #include "kernels/attention.h"
@@ -84,6 +85,7 @@ struct Options {
   std::optional<std::filesystem::path> run_record;
   std::optional<double> collective_timeout_s;
   LogLevel log_level = LogLevel::normal;
+  batch::ProgressMode progress = batch::ProgressMode::automatic;
 
   BenchSettings bench;       ///< of wan_bench alone
   bool doctor_json = false;  ///< of wan_doctor alone

@@ -107,7 +107,10 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
     const std::string text = on_rank_0(world, [&] { return batch::read_manifest(*options.manifest); });
     agree(world, [&] { input.rows = batch::parse_manifest(text, *options.manifest, kind, &input.notes); });
     input.whole_rows = std::ssize(input.rows);
-    if (options.shard) batch::keep_shard(input.rows, *options.shard);
+    if (options.shard) {
+      if (world.rank() == 0) input.whole = input.rows;
+      batch::keep_shard(input.rows, *options.shard);
+    }
     input.manifest_name = options.manifest->string();
   } else if (options.prompt) {
     agree(world, [&] {

@@ -16,6 +16,7 @@ struct RunInput {
   checkpoint::CheckpointFolder checkpoint;  ///< of a plan without one only the task is set
   std::vector<batch::ManifestRow> rows;     ///< of the shard; may be none, as when a plan needs no request
   std::int64_t whole_rows = 0;              ///< of all shards
+  std::vector<batch::ManifestRow> whole;    ///< these rows, where `rows` is a shard of them; on rank 0
   RequestOverrides overrides;               ///< the command line's, without the seed
   batch::RunSettings settings;
   std::vector<std::string> notes;  ///< on the manifest, for its author

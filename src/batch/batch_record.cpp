@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "batch/manifest.h"
@@ -15,16 +17,61 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::uint64_t max_record_bytes = 64U << 10;
+constexpr std::uint64_t max_record_bytes = std::uint64_t{128} << 20;  // a million rows
 constexpr std::string_view prefix = ".batch-";
 constexpr std::size_t hash_digits = 16;
 
+/// Rows of one kind ask for the same work: a manifest has few kinds.
+void add_items(json& fields, const std::vector<BatchItem>& items) {
+  std::map<std::pair<double, double>, std::size_t> kinds;
+  json ids = json::array();
+  json kind_of = json::array();
+  json works = json::array();
+  for (const BatchItem& item : items) {
+    const auto [kind, is_new] = kinds.try_emplace({item.work.steps, item.work.rest}, kinds.size());
+    if (is_new) works.push_back({item.work.steps, item.work.rest});
+    ids.push_back(item.id);
+    kind_of.push_back(kind->second);
+  }
+  fields["ids"] = std::move(ids);
+  fields["kind_of"] = std::move(kind_of);
+  fields["work_of_kind"] = std::move(works);
+}
+
+double work_of(const json& value) {
+  const auto work = value.get<double>();
+  return std::isfinite(work) && work >= 0 ? work : 0;
+}
+
+/// None if the record has none. Throws json::exception.
+std::vector<BatchItem> read_items(const json& fields) {
+  std::vector<BatchItem> items;
+  if (!fields.contains("ids")) return items;
+  std::vector<ItemWork> works;
+  for (const json& work : fields.at("work_of_kind")) {
+    works.push_back({.steps = work_of(work.at(0)), .rest = work_of(work.at(1))});
+  }
+  const json& kind_of = fields.at("kind_of");
+  for (const json& id : fields.at("ids")) {
+    const auto kind = kind_of.at(items.size()).get<std::size_t>();
+    items.push_back({.id = id, .work = kind < works.size() ? works[kind] : ItemWork()});
+  }
+  return items;
+}
+
 }  // namespace
 
+std::string canonical_manifest(const std::filesystem::path& manifest) {
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::weakly_canonical(manifest, error);
+  return (error ? std::filesystem::absolute(manifest).lexically_normal() : path).string();
+}
+
 void write_batch_record(const OutputFolder& folder, const BatchRecord& record) {
-  const json fields{{"manifest", record.manifest}, {"rows", record.rows}};
-  const std::string hash =
-      sha256_hex(std::filesystem::absolute(record.manifest).string()).substr(0, hash_digits);
+  const std::string manifest = canonical_manifest(record.manifest);
+  json fields{{"manifest", manifest}, {"rows", record.rows}};
+  if (!record.items.empty()) add_items(fields, record.items);
+  const std::string hash = sha256_hex(manifest).substr(0, hash_digits);
   const std::filesystem::path target = folder.claims() / fmt::format("{}{}.json", prefix, hash);
   const std::filesystem::path temporary = folder.claims() / hidden_name("batch", random_token(), "tmp");
   try {
@@ -43,7 +90,8 @@ std::vector<BatchRecord> read_batch_records(const std::filesystem::path& claims)
     try {
       const json fields = json::parse(read_text_file(claims / name, max_record_bytes));
       BatchRecord record{.manifest = fields.at("manifest").get<std::string>(),
-                         .rows = fields.at("rows").get<std::int64_t>()};
+                         .rows = fields.at("rows").get<std::int64_t>(),
+                         .items = read_items(fields)};
       if (record.rows >= 0 && record.rows <= max_manifest_rows) records.push_back(std::move(record));
     } catch (const json::exception&) {
       continue;

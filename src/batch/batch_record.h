@@ -5,16 +5,27 @@
 #include <string>
 #include <vector>
 
+#include "batch/item_work.h"
 #include "batch/output_folder.h"
 
 namespace wan::batch {
 
-/// What a run leaves in an output folder at its start, so that others can tell how much there is to do. One
-/// per manifest, replaced by every run of it: OUT/.claims/.batch-<hash>.json
-struct BatchRecord {
-  std::string manifest;   ///< its path as the run was given it
-  std::int64_t rows = 0;  ///< of the whole manifest, whatever the shard
+/// A row of a manifest.
+struct BatchItem {
+  std::string id;
+  ItemWork work;
 };
+
+/// What a run leaves in an output folder at its start, so that others can tell how much there is to do. One
+/// per manifest, however its path is written, replaced by every run of it: OUT/.claims/.batch-<hash>.json
+struct BatchRecord {
+  std::string manifest;          ///< its path
+  std::int64_t rows = 0;         ///< of the whole manifest, whatever the shard
+  std::vector<BatchItem> items;  ///< these rows; none in records of earlier versions
+};
+
+/// The path of a manifest as it is compared: absolute, without links and "..".
+std::string canonical_manifest(const std::filesystem::path& manifest);
 
 /// Throws Error.
 void write_batch_record(const OutputFolder& folder, const BatchRecord& record);

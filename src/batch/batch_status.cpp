@@ -13,6 +13,7 @@
 #include "batch/claims.h"
 #include "batch/output_folder.h"
 #include "batch/status_files.h"
+#include "batch/status_work.h"
 #include "batch/text.h"
 #include "core/check.h"
 
@@ -22,7 +23,6 @@ namespace {
 constexpr std::string_view owner_prefix = ".owner-";
 constexpr std::string_view record_suffix = ".json";
 constexpr std::string_view failure_suffix = ".failed.json";
-constexpr std::string_view state_suffix = ".safetensors";
 constexpr double s_per_hour = 3600;
 
 bool is_folder(const std::filesystem::path& path) {
@@ -32,7 +32,7 @@ bool is_folder(const std::filesystem::path& path) {
 
 /// What the records say.
 struct Records {
-  std::map<std::string, WorkTime> done;
+  std::map<std::string, FinishedItem> done;
   std::map<std::string, FailureStatus> failed;
 };
 
@@ -43,8 +43,8 @@ Records read_records(const std::filesystem::path& folder) {
     if (name.ends_with(failure_suffix)) {
       const std::string id = name.substr(0, name.size() - failure_suffix.size());
       if (auto failure = read_failure(folder / name, id)) records.failed.emplace(id, std::move(*failure));
-    } else if (const auto time = read_finished_item(folder / name)) {
-      records.done.emplace(name.substr(0, name.size() - record_suffix.size()), *time);
+    } else if (auto item = read_finished_item(folder / name)) {
+      records.done.emplace(name.substr(0, name.size() - record_suffix.size()), std::move(*item));
     }
   }
   // A record of a failure that was made good later is removed with it; one beside a good video is of another
@@ -156,58 +156,81 @@ std::vector<WorkerStatus> list_workers(const std::map<std::string, Owner>& owner
   return workers;
 }
 
-/// Items an hour of the time that was worked in [from_s, to_s]: breaks between runs do not count.
-double rate_in(const Records& records, double from_s, double to_s) {
-  std::vector<WorkTime> times;
-  std::int64_t items = 0;
-  for (const auto& [id, time] : records.done) {
-    times.push_back(time);
-    if (time.end_s > from_s && time.end_s <= to_s) ++items;
-  }
-  const double worked_s = covered_s(std::move(times), from_s, to_s);
-  return worked_s > 0 ? static_cast<double>(items) / worked_s * s_per_hour : 0;
-}
-
-/// Items an hour that the living workers' steps lead to; what comes before and after the steps is not in it.
-double rate_of_steps(const std::vector<WorkerStatus>& workers) {
-  double rate = 0;
-  for (const WorkerStatus& worker : workers) {
-    if (worker.is_alive && worker.step_s > 0 && worker.steps > 0)
-      rate += s_per_hour / (worker.step_s * worker.steps);
-  }
-  return rate;
-}
-
-std::optional<double> time_left_s(const BatchStatus& status) {
-  double rate = status.last_hour_items_per_hour;
-  if (rate <= 0) rate = status.overall_items_per_hour;
-  if (rate <= 0) rate = rate_of_steps(status.workers);
-  auto items = static_cast<double>(status.open() + status.running);
-  for (const WorkerStatus& worker : status.workers) {
-    if (worker.is_alive && worker.steps > 0) items -= static_cast<double>(worker.step) / worker.steps;
-  }
-  if (items <= 0) return 0;
-  return rate > 0 ? std::optional(items / rate * s_per_hour) : std::nullopt;
-}
-
-void count_items(const std::filesystem::path& folder, const Records& records, BatchStatus& status) {
+/// How a folder's items stand, by id.
+struct Items {
+  ListedItems listed;
   std::set<std::string> running;
-  for (const WorkerStatus& worker : status.workers)
-    if (worker.is_alive && !worker.id.empty()) running.insert(worker.id);
-  const auto is_at_rest = [&](const auto& entry) { return !running.contains(entry.first); };
-  status.running = std::ssize(running);
-  status.done = std::ranges::count_if(records.done, is_at_rest);
-  status.failed = std::ranges::count_if(records.failed, is_at_rest);
-  for (const BatchRecord& record : read_batch_records(folder / ".claims")) status.rows += record.rows;
-  status.rows = std::max(status.rows, status.done + status.failed + status.running);
-  const std::filesystem::path states = folder / ".state";
-  if (!is_folder(states)) return;
-  for (const std::string& name : names_in(states)) {
-    if (name.starts_with('.') || !name.ends_with(state_suffix)) continue;
-    const std::string id = name.substr(0, name.size() - state_suffix.size());
-    if (!records.done.contains(id) && !running.contains(id)) ++status.saved;
+  std::vector<std::string> open;  ///< of the listed ones
+
+  /// Whether an item that no manifest lists is one of the batch's: a single request, or one of a manifest
+  /// whose rows are not known. Else it is of a row that was taken out or changed.
+  bool counts(const std::string& id, bool of_manifest) const {
+    return listed.contains(id) || !of_manifest || !listed.is_complete();
   }
-  status.saved = std::min(status.saved, status.open());
+};
+
+Items sort_out(const std::filesystem::path& folder, const Records& records, const BatchStatus& status) {
+  Items items{.listed = ListedItems(read_batch_records(folder / ".claims")), .running = {}, .open = {}};
+  for (const WorkerStatus& worker : status.workers)
+    if (worker.is_alive && !worker.id.empty()) items.running.insert(worker.id);
+  for (const auto& [id, work] : items.listed.items()) {
+    if (!records.done.contains(id) && !records.failed.contains(id) && !items.running.contains(id))
+      items.open.push_back(id);
+  }
+  return items;
+}
+
+/// Seconds until nothing is open at the rate so far. Single requests that no manifest lists are not in it.
+std::optional<double> time_left_s(const BatchStatus& status, const Records& records, const Items& items,
+                                  double now_s) {
+  const ItemWeights weights(items.listed, records.done);
+  double rate = rate_in(records.done, weights, now_s - s_per_hour, now_s);
+  if (rate <= 0) rate = rate_in(records.done, weights, 0, now_s);
+  if (rate <= 0) rate = rate_of_steps(status.workers, weights);
+  double left = 0;
+  if (items.listed.is_complete()) {
+    for (const std::string& id : items.open) left += weights.of(id);
+  } else {
+    left = static_cast<double>(status.open());
+  }
+  for (const std::string& id : items.running) left += weights.of(id);
+  for (const WorkerStatus& worker : status.workers) {
+    if (worker.is_alive && worker.steps > 0) left -= weights.of_steps(worker.id) * worker.step / worker.steps;
+  }
+  if (left <= 0) return 0;
+  return rate > 0 ? std::optional(left / rate) : std::nullopt;
+}
+
+void count_items(const Records& records, const Items& items, BatchStatus& status) {
+  std::int64_t unlisted = 0;
+  const auto count = [&](const std::string& id, bool of_manifest, std::int64_t& number) {
+    if (items.running.contains(id)) return;
+    const bool counts = items.counts(id, of_manifest);
+    ++(counts ? number : status.former);
+    if (counts && !items.listed.contains(id)) ++unlisted;
+  };
+  for (const auto& [id, item] : records.done) count(id, item.of_manifest, status.done);
+  for (const auto& [id, failure] : records.failed) {
+    count(id, failure.of_manifest, status.failed);
+    if (items.counts(id, failure.of_manifest)) status.failures.push_back(failure);
+  }
+  status.running = std::ssize(items.running);
+  unlisted +=
+      std::ranges::count_if(items.running, [&](const std::string& id) { return !items.listed.contains(id); });
+  status.rows = std::ssize(items.listed.items()) + items.listed.nameless_rows();
+  if (items.listed.nameless_rows() == 0) status.rows += unlisted;
+  status.rows = std::max(status.rows, status.done + status.failed + status.running);
+}
+
+/// Open items of which some steps are done. A record names the state's file; states without one do not count.
+std::int64_t count_saved(const std::filesystem::path& states, const Records& records, const Items& items) {
+  if (!is_folder(states)) return 0;
+  return std::ranges::count_if(names_in(states), [&](const std::string& name) {
+    if (name.starts_with('.') || !name.ends_with(record_suffix)) return false;
+    const std::string id = name.substr(0, name.size() - record_suffix.size());
+    return !records.done.contains(id) && !records.failed.contains(id) && !items.running.contains(id) &&
+           items.counts(id, true);
+  });
 }
 
 }  // namespace
@@ -233,16 +256,19 @@ BatchStatus read_status(const std::filesystem::path& folder, const StatusTiming&
                      printable(folder.string()));
   }
   status.workers = list_workers(owners);
-  for (const auto& [id, failure] : records.failed) status.failures.push_back(failure);
-  count_items(folder, records, status);
+  const Items items = sort_out(folder, records, status);
+  count_items(records, items, status);
+  status.saved = std::min(count_saved(folder / ".state", records, items), status.open());
   double last_s = 0;
-  for (const auto& [id, time] : records.done) last_s = std::max(last_s, time.end_s);
+  for (const auto& [id, item] : records.done) last_s = std::max(last_s, item.time.end_s);
   // A stopped batch's last hour is the one before it stopped.
   const double now_s =
       status.is_running() ? std::max(last_s, static_cast<double>(std::time(nullptr))) : last_s;
-  status.last_hour_items_per_hour = rate_in(records, now_s - s_per_hour, now_s);
-  status.overall_items_per_hour = rate_in(records, 0, now_s);
-  status.left_s = time_left_s(status);
+  const ListedItems nothing_known{std::vector<BatchRecord>()};
+  const ItemWeights all_alike(nothing_known, {});
+  status.last_hour_items_per_hour = s_per_hour * rate_in(records.done, all_alike, now_s - s_per_hour, now_s);
+  status.overall_items_per_hour = s_per_hour * rate_in(records.done, all_alike, 0, now_s);
+  status.left_s = time_left_s(status, records, items, now_s);
   return status;
 }
 

@@ -21,8 +21,8 @@ struct WorkerStatus {
   std::string job;  ///< the scheduler's; may be empty
   std::string run;
   bool is_alive = false;
-  std::string id;  ///< of its item; empty: between items
-  std::string phase;
+  std::string id;     ///< of its item; empty: between items
+  std::string phase;  ///< of the item; without an item, "load" while the checkpoint is loaded
   int step = 0;       ///< steps done
   int steps = 0;      ///< 0: not told
   double step_s = 0;  ///< seconds per step; 0: not told
@@ -30,6 +30,7 @@ struct WorkerStatus {
 
 struct FailureStatus {
   std::string id;
+  bool of_manifest = false;  ///< not a single request
   std::string stage;
   std::string message;
 };
@@ -43,11 +44,12 @@ struct LastRunStatus {
 };
 
 struct BatchStatus {
-  std::int64_t rows = 0;  ///< of the manifests that run here, or as many as have left a trace
+  std::int64_t rows = 0;  ///< items of the manifests that run here, each id once, and single requests
   std::int64_t done = 0;
   std::int64_t failed = 0;
   std::int64_t running = 0;  ///< items in the hands of a living owner
   std::int64_t saved = 0;    ///< open items whose state was saved in mid-way
+  std::int64_t former = 0;   ///< more items that are done or failed, but whose manifest lists them no longer
   std::vector<WorkerStatus> workers;
   std::vector<FailureStatus> failures;  ///< by id
   std::optional<LastRunStatus> last_run;

@@ -10,6 +10,7 @@
 
 #include "batch/claims.h"
 #include "batch/image_hashes.h"
+#include "batch/item_work.h"
 #include "batch/manifest.h"
 #include "batch/output_folder.h"
 #include "batch/resolve.h"
@@ -50,8 +51,10 @@ struct RunContext {
   std::filesystem::path run_record = {};  ///< where run.json goes as well; may be empty
   Log* log = nullptr;                     ///< may be null
   std::shared_ptr<ImageHashes> image_hashes = std::make_shared<ImageHashes>();  ///< of this rank
+  std::vector<ItemWork> row_work = {};    ///< of every row; empty: all rows are taken to be alike
 
   bool is_of_this_job(const std::string& run) const;
+  ItemWork work_of(std::size_t row) const { return row < row_work.size() ? row_work[row] : ItemWork(); }
 };
 
 /// The stage of a failure that is in no record: the id is another job's.

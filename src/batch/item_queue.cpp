@@ -129,6 +129,13 @@ double ItemQueue::closing_s() const {
   return settled_look_s_ * static_cast<double>(seen()) / static_cast<double>(settled_);
 }
 
+WorkLeft ItemQueue::left() const {
+  WorkLeft left;
+  for (const std::size_t row : queue_) left.add(context_.work_of(row));
+  for (const std::size_t row : last_) left.add(context_.work_of(row));
+  return left;
+}
+
 void ItemQueue::release_left_over() {
   for (const std::string& id : still_held_) release_of_dead(id);
 }

@@ -46,6 +46,9 @@ class ItemQueue {
   /// What a last look at all rows will take in seconds, by what the first one took.
   double closing_s() const;
 
+  /// What the rows that seen() does not count ask for.
+  WorkLeft left() const;
+
   /// At the end: releases the claims of dead owners on rows that are settled.
   void release_left_over();
 

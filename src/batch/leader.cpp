@@ -50,7 +50,9 @@ GroupCounts Leader::run() {
       observer_.on_item_start({.request = item.parameters.request,
                                .row = item.row.index,
                                .settled = queue_.seen() - 1,
-                               .rows = std::ssize(rows_)});
+                               .rows = std::ssize(rows_),
+                               .work = context_.work_of(static_cast<std::size_t>(&item.row - rows_.data())),
+                               .left = queue_.left()});
       make(item);
       tools_.claims.show_progress(std::nullopt);
     }

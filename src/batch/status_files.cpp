@@ -79,9 +79,10 @@ void read_progress(std::string_view line, WorkerStatus& worker) {
   const json fields = json::parse(line, nullptr, false);
   if (!fields.is_object()) return;
   std::string id = text_of(fields, "id");
-  if (!is_id(id)) return;
+  if (!id.empty() && !is_id(id)) return;
   worker.id = std::move(id);
   worker.phase = text_of(fields, "phase");
+  if (worker.id.empty()) return;
   worker.steps = count_of(fields, "steps");
   worker.step = std::min(count_of(fields, "step"), worker.steps);
   worker.step_s = seconds_of(fields, "step_s");
@@ -111,7 +112,7 @@ std::optional<double> parse_utc(std::string_view text) {
   return static_cast<double>(::timegm(&parts));
 }
 
-std::optional<WorkTime> read_finished_item(const std::filesystem::path& sidecar) {
+std::optional<FinishedItem> read_finished_item(const std::filesystem::path& sidecar) {
   const json fields = read_object(sidecar, max_record_bytes);
   if (!fields.is_object() || text_of(fields, "status") != "done") return std::nullopt;
   // A record that was kept aside is named after its item no more.
@@ -121,13 +122,25 @@ std::optional<WorkTime> read_finished_item(const std::filesystem::path& sidecar)
   const json::json_pointer recorded("/outputs/video/bytes");
   const auto size = plain_file_size(std::filesystem::path(sidecar).replace_extension(".mp4"));
   if (!end_s || !size || !fields.contains(recorded) || fields.at(recorded) != *size) return std::nullopt;
-  return WorkTime{.begin_s = *end_s - seconds_of(fields, "seconds"), .end_s = *end_s};
+  const double seconds = seconds_of(fields, "seconds");
+  const json::json_pointer sample_steps("/parameters/sample_steps");
+  double steps_s = 0;
+  if (fields.contains(sample_steps)) {
+    steps_s = seconds_of(fields, "median_step_s") * count_of(fields.at("parameters"), "sample_steps");
+  }
+  return FinishedItem{.time = {.begin_s = *end_s - seconds, .end_s = *end_s},
+                      .steps_s = std::min(steps_s, seconds),
+                      .of_manifest = fields.contains("manifest")};
 }
 
 std::optional<FailureStatus> read_failure(const std::filesystem::path& record, const std::string& id) {
   const json fields = read_object(record, max_record_bytes);
   if (!fields.is_object() || text_of(fields, "status") != "failed") return std::nullopt;
-  return FailureStatus{.id = id, .stage = text_of(fields, "stage"), .message = text_of(fields, "message")};
+  if (const std::string own = text_of(fields, "id"); !own.empty() && own != id) return std::nullopt;
+  return FailureStatus{.id = id,
+                       .of_manifest = fields.contains("manifest"),
+                       .stage = text_of(fields, "stage"),
+                       .message = text_of(fields, "message")};
 }
 
 std::optional<LastRunStatus> read_last_run(const std::filesystem::path& record) {

@@ -25,8 +25,16 @@ std::optional<double> parse_utc(std::string_view text);
 
 // Nothing if the file is no record of this program's.
 
-/// When the item was made; nothing too if its video is not there in the recorded size.
-std::optional<WorkTime> read_finished_item(const std::filesystem::path& sidecar);
+/// A record of an item that is done.
+struct FinishedItem {
+  WorkTime time;
+  double steps_s = 0;        ///< that its denoising steps took; 0: not told
+  bool of_manifest = false;  ///< not a single request
+};
+
+/// Nothing too if the item's video is not there in the recorded size, or if the record is not the one of the
+/// item that its name says: an earlier result that was kept aside.
+std::optional<FinishedItem> read_finished_item(const std::filesystem::path& sidecar);
 std::optional<FailureStatus> read_failure(const std::filesystem::path& record, const std::string& id);
 std::optional<LastRunStatus> read_last_run(const std::filesystem::path& record);
 

@@ -36,11 +36,16 @@ std::string left_line(const BatchStatus& status) {
   return fmt::format("time left   about {}{}\n", format_duration(*status.left_s), condition);
 }
 
+/// What a worker without an item does.
+std::string idle_word(const WorkerStatus& worker) {
+  return worker.phase == "load" ? "loads the checkpoint" : "between items";
+}
+
 std::string worker_line(const WorkerStatus& worker) {
   const std::string step = worker.steps > 0 ? fmt::format("{}/{}", worker.step, worker.steps) : "-";
   const std::string step_s = worker.step_s > 0 ? fmt::format("{:.2f}", worker.step_s) : "-";
   const std::string doing = !worker.is_alive    ? "dead: the next run takes it over"
-                            : worker.id.empty() ? "between items"
+                            : worker.id.empty() ? idle_word(worker)
                                                 : printable(worker.phase, 40);
   return fmt::format("  {:<{}}  {:<16}  {:>8}  {:>10}  {:>9}  {:>7}  {}\n",
                      worker.id.empty() ? "-" : printable(worker.id, id_columns), id_columns,
@@ -83,6 +88,10 @@ std::string status_text(const BatchStatus& status, const std::filesystem::path& 
   text += fmt::format("items       {}: {} done, {} failed, {} running, {} open", status.rows, status.done,
                       status.failed, status.running, status.open());
   text += status.saved > 0 ? fmt::format(" ({} of them saved in mid-way)\n", status.saved) : "\n";
+  if (status.former > 0) {
+    text += fmt::format("            {} more here {} of rows that the manifest lists no longer\n",
+                        status.former, status.former == 1 ? "is" : "are");
+  }
   text += rate_line(status) + left_line(status);
   if (status.last_run) {
     text += fmt::format("last run    {} ended {}: {} (exit code {})\n", printable(status.last_run->run, 60),
@@ -101,6 +110,7 @@ std::string status_json(const BatchStatus& status, const std::filesystem::path& 
               {"running", status.running},
               {"open", status.open()},
               {"saved", status.saved},
+              {"former", status.former},
               {"items_per_hour_last_hour", status.last_hour_items_per_hour},
               {"items_per_hour_overall", status.overall_items_per_hour},
               {"left_s", status.left_s ? json(*status.left_s) : json(nullptr)},

@@ -201,9 +201,10 @@ ExitCode StubProgram::run() {
   stub.run = context.origin.run;
   StubEngine engine(*tensors, stub);
   std::unique_ptr<batch::Progress> progress;
-  if (mpi_.rank() == 0) {
-    progress = std::make_unique<batch::Progress>(stderr, batch::progress_style_of(stderr),
-                                                 context.group_count, [this] { return clock_.elapsed_s(); });
+  const auto style = batch::progress_style_of(stderr, batch::ProgressMode::automatic);
+  if (mpi_.rank() == 0 && style) {
+    progress = std::make_unique<batch::Progress>(stderr, *style, context.group_count,
+                                                 [this] { return clock_.elapsed_s(); });
   }
   std::vector<batch::ItemObserver*> listening;
   if (progress) listening.push_back(progress.get());

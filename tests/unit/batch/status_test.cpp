@@ -10,6 +10,7 @@
 #include "batch/batch_record.h"
 #include "batch/batch_status.h"
 #include "batch/claims.h"
+#include "batch/start_mark.h"
 #include "batch/status_files.h"
 #include "batch/status_report.h"
 #include "stub_group.h"
@@ -140,8 +141,9 @@ TEST(BatchStatus, RateAndTimeLeftComeFromTheRecords) {
   write_done(folder.path(), "d", "2025-11-03T10:20:00Z", 600);
   write_done(folder.path(), "e", "2025-11-04T10:10:00Z", 600);
   write_batch_record(OutputFolder(folder.path()), {.manifest = "m.csv", .rows = 7});
-  write(folder / ".state/f.safetensors", "state");
-  write(folder / ".state/a.safetensors", "state of a finished item");
+  write(folder / ".state/f.json", "record of a state");
+  write(folder / (".state/f.3." + std::string(32, 'd') + ".safetensors"), "the state");
+  write(folder / ".state/a.json", "record of a finished item's state");
   const BatchStatus status = read_status(folder.path(), quick);
   EXPECT_DOUBLE_EQ(status.last_hour_items_per_hour, 6);
   EXPECT_DOUBLE_EQ(status.overall_items_per_hour, 10);
@@ -151,6 +153,117 @@ TEST(BatchStatus, RateAndTimeLeftComeFromTheRecords) {
   EXPECT_THAT(text, HasSubstr("2 open (1 of them saved in mid-way)"));
   EXPECT_THAT(text, HasSubstr("6.0 items/h in the last hour of work, 10.0 overall"));
   EXPECT_THAT(text, HasSubstr("about 20 min of work, once it runs again"));
+}
+
+BatchRecord listing(const std::string& manifest, const std::vector<BatchItem>& items) {
+  return {.manifest = manifest, .rows = std::ssize(items), .items = items};
+}
+
+/// An item of a manifest that took `seconds`, of which its steps took `steps_s`.
+void write_made(const std::filesystem::path& folder, const std::string& id, const std::string& ended,
+                double seconds, double steps_s) {
+  nlohmann::json fields = nlohmann::json::parse(done_text(ended, seconds, 5));
+  fields["id"] = id;
+  fields["manifest"] = {{"file", "m.csv"}, {"line", 2}};
+  fields["median_step_s"] = steps_s / 4;
+  write(folder / (id + ".mp4"), "video");
+  write(folder / (id + ".json"), fields.dump());
+}
+
+TEST(BatchStatus, AManifestNamedByTwoPathsCountsOnce) {
+  const wan::test::TempDir folder;
+  const OutputFolder out(folder / "out");
+  write(folder / "m.csv", "rows");
+  std::filesystem::create_symlink(folder / "m.csv", folder / "link.csv");
+  for (const std::filesystem::path& path : {folder / "m.csv", folder / "out/../m.csv", folder / "link.csv",
+                                            std::filesystem::relative(folder / "m.csv")})
+    write_batch_record(out, listing(path.string(), {{"a", {}}, {"b", {}}}));
+  EXPECT_EQ(read_status(out.path(), quick).rows, 2);
+  EXPECT_EQ(read_batch_records(out.claims()).size(), 1U);
+  // A copy lists the same items, and an item is its id.
+  write_batch_record(out, listing((folder / "copy.csv").string(), {{"a", {}}, {"b", {}}, {"c", {}}}));
+  EXPECT_EQ(read_status(out.path(), quick).rows, 3);
+}
+
+TEST(BatchStatus, ARowThatWasTakenOutLeavesTheOthersOpen) {
+  const wan::test::TempDir folder;
+  const OutputFolder out(folder.path());
+  for (const char* id : {"a", "b", "c"}) write_made(folder.path(), id, "2025-11-03T10:10:00Z", 600, 400);
+  write_done(folder.path(), "single", "2025-11-03T10:10:00Z", 600);
+  write_batch_record(out, listing("m.csv", {{"a", {}}, {"b", {}}, {"d", {}}}));
+  const BatchStatus status = read_status(folder.path(), quick);
+  EXPECT_EQ(status.rows, 4) << "a, b, d and the single request";
+  EXPECT_EQ(status.done, 3);
+  EXPECT_EQ(status.open(), 1);
+  EXPECT_EQ(status.former, 1);
+  const std::string text = status_text(status, folder.path());
+  EXPECT_THAT(text, HasSubstr("stopped\nitems       4: 3 done, 0 failed, 0 running, 1 open\n"));
+  EXPECT_THAT(text, HasSubstr("1 more here is of rows that the manifest lists no longer"));
+}
+
+TEST(BatchStatus, AnEarlierResultThatWasKeptAsideIsNoItem) {
+  const wan::test::TempDir folder;
+  write_made(folder.path(), "a", "2025-11-03T10:10:00Z", 600, 400);
+  std::filesystem::copy(folder / "a.json", folder / "a.earlier-1.json");
+  std::filesystem::copy(folder / "a.mp4", folder / "a.earlier-1.mp4");
+  EXPECT_EQ(read_status(folder.path(), quick).rows, 1);
+}
+
+TEST(BatchStatus, TheStateOfARunningItemIsNoOpenItem) {
+  const wan::test::TempDir folder;
+  const OutputFolder out(folder.path());
+  write_batch_record(out, listing("m.csv", {{"a", {}}, {"b", {}}}));
+  write(folder / ".claims/a.claim",
+        owner_text(R"({"id":"a","step":3,"steps":4,"step_s":1,"phase":"denoise"})"));
+  for (const std::string id : {"a", "b"}) {
+    write(folder / ".state" / (id + ".json"), "record");
+    write(folder / ".state" / fmt::format("{}.3.{}.safetensors", id, std::string(32, 'd')), "state");
+  }
+  const BatchStatus status = read_status(folder.path());  // the claim was written a moment ago
+  EXPECT_EQ(status.running, 1);
+  EXPECT_EQ(status.open(), 1);
+  EXPECT_EQ(status.saved, 1) << "b's";
+  std::filesystem::remove(folder / ".state/b.json");
+  EXPECT_EQ(read_status(folder.path()).saved, 0);
+}
+
+TEST(BatchStatus, ARunThatLoadsItsCheckpointIsRunning) {
+  const wan::test::TempDir folder;
+  {
+    StartMark mark(folder / "new/out", "r1", "12", {});
+    const BatchStatus status = read_status(folder / "new/out");
+    EXPECT_TRUE(status.is_running());
+    EXPECT_EQ(status.rows, 0);
+    ASSERT_EQ(status.workers.size(), 1U);
+    EXPECT_EQ(status.workers[0].job, "12");
+    const std::string text = status_text(status, folder / "new/out");
+    EXPECT_THAT(text, HasSubstr(": running\n"));
+    EXPECT_THAT(text, HasSubstr("loads the checkpoint"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder / "new")) << "a checkpoint that cannot be used leaves nothing";
+  {
+    StartMark mark(folder / "new/out", "r1", "", {});
+    mark.keep_folder();
+  }
+  EXPECT_TRUE(std::filesystem::is_directory(folder / "new/out/.claims"));
+  EXPECT_TRUE(names_in(folder / "new/out/.claims").empty());
+}
+
+TEST(BatchStatus, TheTimeLeftIsWeighedByTheRowsWork) {
+  const wan::test::TempDir folder;
+  const OutputFolder out(folder.path());
+  // Two small items of 100 s, of which 80 s are steps; a large one has 9 times the steps' work and 4 times
+  // the rest.
+  const ItemWork small{.steps = 1, .rest = 1};
+  const ItemWork large{.steps = 9, .rest = 4};
+  write_batch_record(out, listing("m.csv", {{"a", small}, {"b", small}, {"c", small}, {"d", large}}));
+  write_made(folder.path(), "a", "2025-11-03T10:10:00Z", 100, 80);
+  write_made(folder.path(), "b", "2025-11-03T10:11:40Z", 100, 80);
+  EXPECT_NEAR(read_status(folder.path(), quick).left_s.value(), 100 + 9 * 80 + 4 * 20, 1e-9);
+  // Half of the large one's steps are done.
+  write(folder / ".claims/d.claim",
+        owner_text(R"({"id":"d","step":2,"steps":4,"step_s":180,"phase":"denoise"})"));
+  EXPECT_NEAR(read_status(folder.path()).left_s.value(), 100 + 9 * 40 + 4 * 20, 1e-9);
 }
 
 TEST(BatchStatus, ShowsWhoWorksOnWhat) {

@@ -1,0 +1,63 @@
+#include "apps/item_work.h"
+
+#include <map>
+#include <tuple>
+
+#include "batch/batch_record.h"
+
+namespace wan::apps {
+namespace {
+
+constexpr int pixels_per_token_side = 16;
+constexpr int frames_per_latent = 4;
+
+/// Seconds that a step is expected to take on one rank. All that counts is how sizes stand to each other.
+double step_work(const Request& request, parallel::PlanInput model) {
+  model.grid = {};
+  model.tokens = {.frames = (request.frame_num - 1) / frames_per_latent + 1,
+                  .rows = request.size.height / pixels_per_token_side,
+                  .columns = request.size.width / pixels_per_token_side};
+  model.guided = request.guide_scale.low_noise != 1 || request.guide_scale.high_noise != 1;
+  model.dit_fsdp = false;
+  model.offload_model = false;
+  return parallel::make_plan(model).step_s;
+}
+
+}  // namespace
+
+std::vector<batch::ItemWork> work_of_rows(const RunInput& input, const std::vector<batch::ManifestRow>& rows,
+                                          const parallel::PlanInput& model) {
+  std::map<std::tuple<int, int, int, double, double>, double> known;
+  std::vector<batch::ItemWork> works;
+  works.reserve(rows.size());
+  for (const batch::ManifestRow& row : rows) {
+    if (row.error) {
+      works.push_back({.steps = 0, .rest = 0});
+      continue;
+    }
+    const Request request = resolve_row(input, row);
+    const auto [step, is_new] =
+        known.try_emplace({request.size.width, request.size.height, request.frame_num,
+                           request.guide_scale.low_noise, request.guide_scale.high_noise},
+                          0.0);
+    if (is_new) step->second = step_work(request, model);
+    works.push_back(
+        {.steps = step->second * request.sample_steps,
+         .rest = static_cast<double>(request.size.width) * request.size.height * request.frame_num});
+  }
+  return works;
+}
+
+void write_manifest_record(const RunInput& input, const parallel::PlanInput& model,
+                           const batch::RunContext& context) {
+  const bool is_shard = !input.whole.empty();
+  const std::vector<batch::ManifestRow>& rows = is_shard ? input.whole : input.rows;
+  const std::vector<batch::ItemWork> works = is_shard ? work_of_rows(input, rows, model) : context.row_work;
+  batch::BatchRecord record{.manifest = input.manifest_name, .rows = input.whole_rows, .items = {}};
+  record.items.reserve(rows.size());
+  for (std::size_t row = 0; row < rows.size(); ++row)
+    record.items.push_back({.id = rows[row].id, .work = works[row]});
+  batch::write_batch_record(context.folder, record);
+}
+
+}  // namespace wan::apps

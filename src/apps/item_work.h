@@ -1,0 +1,20 @@
+#pragma once
+
+#include <vector>
+
+#include "apps/run_input.h"
+#include "batch/item.h"
+#include "parallel/plan.h"
+
+namespace wan::apps {
+
+/// What each row asks for, from its size, frames and steps by the plan of `model`. A row that cannot be made
+/// asks for nothing.
+std::vector<batch::ItemWork> work_of_rows(const RunInput& input, const std::vector<batch::ManifestRow>& rows,
+                                          const parallel::PlanInput& model);
+
+/// Leaves in the output folder what the whole manifest asks for, whatever the shard. On rank 0. Throws Error.
+void write_manifest_record(const RunInput& input, const parallel::PlanInput& model,
+                           const batch::RunContext& context);
+
+}  // namespace wan::apps
