@@ -15,6 +15,7 @@
 #include "apps/options.h"
 #include "apps/plan_report.h"
 #include "apps/run_communicators.h"
+#include "apps/run_description.h"
 #include "apps/run_device.h"
 #include "apps/run_id.h"
 #include "apps/run_identity.h"
@@ -80,13 +81,9 @@ class BatchProgram {
   void open_records(const batch::RunContext& context);
   void make_control_groups();
   void connect_groups();
-  std::vector<std::string> earlier_runs_of_job(const batch::OutputFolder& folder, const std::string& job,
-                                               const std::string& run);
   batch::RunContext make_context();
   void warn_of_checkpoint() const;
-  std::vector<std::string> command_again() const;
   void check_environment();
-  std::string headline() const;
   std::string stop_reason();
 
   const comm::MpiEnvironment& mpi_;
@@ -180,26 +177,6 @@ void BatchProgram::make_control_groups() {
       communicators_->make_control(comm::group_members(layout_.guided, mpi_.rank()), "orders", no_timeout_s);
 }
 
-/// The words before an item's own options: one item again needs one group only.
-std::vector<std::string> BatchProgram::command_again() const {
-  std::vector<std::string> words;
-  if (layout_.guided.group_size > 1) words = {"mpirun", "-np", std::to_string(layout_.guided.group_size)};
-  words.insert(words.end(),
-               {"wan_batch", "--ckpt-dir", std::filesystem::absolute(options_.ckpt_dir).string()});
-  const auto add = [&words](const char* option, const auto& value) {
-    words.insert(words.end(), {option, fmt::format("{}", value)});
-  };
-  if (options_.device == Device::cpu) add("--device", "cpu");
-  // All that decides the bytes, beside the request and the GPU itself.
-  add("--precision", model_identity(weights_, device_.compute).precision);
-  add("--attention", kernels::to_string(options_.attention));
-  if (options_.t5_cpu) words.emplace_back("--t5-cpu");
-  if (options_.cfg_size) add("--cfg-size", *options_.cfg_size);
-  if (options_.ulysses_size) add("--ulysses-size", *options_.ulysses_size);
-  if (options_.save_latents) words.emplace_back("--save-latents");
-  return words;
-}
-
 /// What can be known to fail later on is found before anything is loaded or made, on every node.
 void BatchProgram::check_environment() {
   agree(*world_, [&] {
@@ -208,40 +185,14 @@ void BatchProgram::check_environment() {
   });
 }
 
-std::string BatchProgram::headline() const {
-  const int groups = mpi_.size() / layout_.guided.group_size;
-  const std::string shard = options_.shard ? fmt::format(" (shard {}/{} of {})", options_.shard->index,
-                                                         options_.shard->count, input_.whole_rows)
-                                           : "";
-  return fmt::format("{}: {} item{}{}, {} rank{} in {} group{}, {}{}{} on {}", input_.checkpoint.task.name,
-                     input_.rows.size(), input_.rows.size() == 1 ? "" : "s", shard, mpi_.size(),
-                     mpi_.size() == 1 ? "" : "s", groups, groups == 1 ? "" : "s",
-                     parallel::describe(layout_.guided), layout_.dit_fsdp ? ", weights sharded" : "",
-                     layout_.offload_model ? ", one expert on the host" : "", device_.name());
-}
-
-/// What --no-resume and --retry-failed leave alone: Slurm starts a job again that has stopped in time.
-std::vector<std::string> BatchProgram::earlier_runs_of_job(const batch::OutputFolder& folder,
-                                                           const std::string& job, const std::string& run) {
-  const std::string listed = on_rank_0(*world_, [&] {
-    const char* count = std::getenv("SLURM_RESTART_COUNT");  // NOLINT(concurrency-mt-unsafe)
-    const bool is_restart = count != nullptr && std::atoi(count) > 0;
-    return fmt::format("{}", fmt::join(batch::note_start(folder, job, run, is_restart), "\n"));
-  });
-  std::vector<std::string> runs;
-  std::istringstream lines(listed);
-  for (std::string line; std::getline(lines, line);) runs.push_back(line);
-  if (!runs.empty() && (!options_.resume || options_.retry_failed)) {
-    log_->info("start {} of job {}: --no-resume and --retry-failed were for its first start", runs.size() + 1,
-               job);
-  }
-  return runs;
-}
-
 batch::RunContext BatchProgram::make_context() {
   std::unique_ptr<batch::OutputFolder> folder;
   agree(*world_, [&] { folder = std::make_unique<batch::OutputFolder>(options_.output_dir); });
-  const std::vector<std::string> earlier = earlier_runs_of_job(*folder, job_, run_id_);
+  const std::vector<std::string> earlier = earlier_runs_of_job(*world_, *folder, job_, run_id_);
+  if (!earlier.empty() && (!options_.resume || options_.retry_failed)) {
+    log_->info("start {} of job {}: --no-resume and --retry-failed were for its first start",
+               earlier.size() + 1, job_);
+  }
   batch::RunContext context{
       .folder = *folder,
       .command_line = input_.overrides,
@@ -251,7 +202,7 @@ batch::RunContext BatchProgram::make_context() {
                  .host = mpi_.host_name(),
                  .manifest = input_.manifest_name,
                  .line = 0,
-                 .command = command_again(),
+                 .command = command_again(options_, layout_, device_.compute),
                  .started = batch::utc_now(),
                  .ranks = layout_.guided.group_size,
                  .libraries = library_versions(),
@@ -299,7 +250,7 @@ void BatchProgram::open_records(const batch::RunContext& context) {
     if (options_.manifest) write_manifest_record(input_, plan_, context);
   });
   if (!is_rank_0()) return;
-  log_->detail("run {}: {}", run_id_, headline());
+  log_->detail("run {}: {}", run_id_, headline(options_, input_, layout_, mpi_.size(), device_.name()));
   log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);
 }
 
@@ -411,7 +362,7 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
 }
 
 ExitCode BatchProgram::run_batch() {
-  log_->info("{}", headline());
+  log_->info("{}", headline(options_, input_, layout_, mpi_.size(), device_.name()));
   if (oversized_rows_ > 0 && is_rank_0()) {
     log_->warn("{} of {} rows {} too large for these GPUs and will fail; --plan shows by how much",
                oversized_rows_, input_.rows.size(), oversized_rows_ == 1 ? "is" : "are");
