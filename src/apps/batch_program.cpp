@@ -1,12 +1,10 @@
 #include "apps/batch_program.h"
 
 #include <ATen/Parallel.h>
-#include <fmt/ranges.h>
 
 #include <cstdlib>
 #include <memory>
 #include <numeric>
-#include <sstream>
 
 #include "apps/agreement.h"
 #include "apps/dry_run.h"
