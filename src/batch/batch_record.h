@@ -19,9 +19,9 @@ struct BatchItem {
 /// What a run leaves in an output folder at its start, so that others can tell how much there is to do. One
 /// per manifest, however its path is written, replaced by every run of it: OUT/.claims/.batch-<hash>.json
 struct BatchRecord {
-  std::string manifest;          ///< its path
-  std::int64_t rows = 0;         ///< of the whole manifest, whatever the shard
-  std::vector<BatchItem> items;  ///< these rows; none in records of earlier versions
+  std::string manifest;               ///< its path
+  std::int64_t rows = 0;              ///< of the whole manifest, whatever the shard
+  std::vector<BatchItem> items = {};  ///< these rows; none in records of earlier versions
 };
 
 /// The path of a manifest as it is compared: absolute, without links and "..".
