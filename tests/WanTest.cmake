@@ -8,7 +8,10 @@ if(WAN_SANITIZE)
 endif()
 
 # Tests are compiled with -O1: that takes two thirds of the time of -O3, and the code that they test is optimised all the same.
-# GoogleTest's headers are precompiled once; a test that computes with tensors takes the precompiled ATen header instead.
+# GoogleTest's headers are precompiled once. A test that computes with tensors takes the precompiled ATen header instead, and -O3 with it:
+# GCC 13 refuses a precompiled header that was made at another level.
+add_library(wan_torch_test_options INTERFACE)
+target_link_libraries(wan_torch_test_options INTERFACE wan_options GTest::gmock)
 add_library(wan_test_options INTERFACE)
 target_link_libraries(wan_test_options INTERFACE wan_options GTest::gmock)
 target_compile_options(wan_test_options INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU,Clang>:-O1>)
@@ -34,7 +37,11 @@ function(wan_add_test name)
     set(arg_TIMEOUT 120)
   endif()
   add_executable(${name} ${arg_SOURCES})
-  target_link_libraries(${name} PUBLIC wan_test_options ${arg_LIBRARIES})
+  if(arg_TORCH)
+    target_link_libraries(${name} PUBLIC wan_torch_test_options ${arg_LIBRARIES})
+  else()
+    target_link_libraries(${name} PUBLIC wan_test_options ${arg_LIBRARIES})
+  endif()
   foreach(layer IN LISTS arg_USES)
     target_link_libraries(${name} PUBLIC wan_${layer})
   endforeach()

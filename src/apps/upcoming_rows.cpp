@@ -13,8 +13,9 @@ void visit_rows_after(std::span<const batch::ManifestRow> rows, const std::strin
   const Stopwatch watch;
   const auto own =
       static_cast<std::size_t>(std::ranges::find(rows, id, &batch::ManifestRow::id) - rows.begin());
-  for (std::size_t i = 1; i <= rows.size() && watch.elapsed_s() <= budget_s; ++i) {
-    const std::size_t index = (own + i) % rows.size();
+  const std::size_t first = own == rows.size() ? 0 : own + 1;
+  for (std::size_t i = 0; i < rows.size() && watch.elapsed_s() <= budget_s; ++i) {
+    const std::size_t index = (first + i) % rows.size();
     const batch::ManifestRow& row = rows[index];
     if (index == own || row.error || is_settled(row)) continue;
     if (!visit(row)) return;

@@ -143,7 +143,10 @@ std::vector<WorkerStatus> list_workers(const std::map<std::string, Owner>& owner
     worker.job = told.job;
     worker.run = told.run;
     worker.is_alive = owner.life == Owner::Life::alive;
-    if (owner.claimed.empty() && worker.is_alive) workers.push_back(worker);
+    if (owner.claimed.empty() && worker.is_alive) {
+      workers.push_back(worker);
+      if (told.id.empty()) workers.back().phase = told.phase;  // "load", for one
+    }
     for (const std::string& id : owner.claimed) {
       // Progress of an item that it does not hold is of the past.
       workers.push_back(id == told.id ? told : worker);

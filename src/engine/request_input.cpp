@@ -20,9 +20,12 @@ namespace {
 constexpr std::int64_t latent_channels = 16;
 constexpr std::int64_t mask_channels = 4;
 
-/// Of a tensor that every rank has alike; one that is undefined is fine.
-void require_finite(const at::Tensor& tensor, const char* stage, const char* what) {
-  if (!tensor.defined() || tensor.isfinite().all().item<bool>()) return;
+/// True of a tensor that is undefined.
+bool is_finite(const at::Tensor& tensor) { return !tensor.defined() || tensor.isfinite().all().item<bool>(); }
+
+/// On every rank alike, as all of them have the same values.
+void require(bool finite, const char* stage, const char* what) {
+  if (finite) return;
   fail_item(stage, "{} holds values that are not finite; the checkpoint's weights may be damaged", what);
 }
 
@@ -43,8 +46,12 @@ void WanEngine::Run::prepare() {
   require_memory();
   if (!has_image) return;
   phase("encode", [this] {
-    with_memory([this] { encode_image(); });
-    require_finite(input_.condition, "encode", "the encoded image");
+    bool finite = true;
+    with_memory([&] {
+      encode_image();
+      finite = is_finite(input_.condition);
+    });
+    require(finite, "encode", "the encoded image");
   });
 }
 
@@ -73,14 +80,14 @@ void WanEngine::Run::encode_texts() {
   }
   with_memory_and_files([&] { stage.load_for(texts); });
   with_memory([&] { stage.reserve_for(texts); });
+  bool finite = true;
   with_memory([&] {
     const std::vector<at::Tensor> embeddings = stage.encode(texts, ahead);
     input_.context = embeddings.front();  // [tokens, text_dim]
     if (embeddings.size() > 1) input_.negative_context = embeddings.back();
+    finite = is_finite(input_.context) && is_finite(input_.negative_context);
   });
-  for (const at::Tensor& context : {input_.context, input_.negative_context}) {
-    require_finite(context, "text", "the text encoder's output");
-  }
+  require(finite, "text", "the text encoder's output");
 }
 
 void WanEngine::Run::prepare_image() {

@@ -64,7 +64,7 @@ TEST(StatusFiles, ClaimNames) {
   EXPECT_EQ(parse_claim_name("cat-1.claim").value().id, "cat-1");
   EXPECT_EQ(parse_claim_name("cat.claim.12").value().generation, 12);
   for (const char* bad : {"cat", ".claim", "cat.claim.x", "cat.claim.0", "cat.claim.-1",
-                          "cat.claim.99999999999", ".owner-x", "a b.claim"})
+                          "cat.claim.99999999999", ".owner-x", "a\nb.claim"})
     EXPECT_FALSE(parse_claim_name(bad)) << bad;
 }
 
