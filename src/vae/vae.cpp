@@ -82,7 +82,8 @@ at::Tensor Vae::decode(const at::Tensor& latent, RowExchange& rows, const PixelS
   for (std::int64_t t = 0; t < latent.size(1); ++t) {
     const at::Tensor frame = latent.narrow(1, t, 1).div(inverse_std_).add_(mean_);  // [C, 1, h8, w8]
     at::Tensor pixels = decoder_(decoder_in_(frame), state, rows);                  // [3, 1 or 4, 8 h8, 8 w8]
-    is_finite = is_finite.logical_and(pixels.isfinite().all());  // before infinity becomes white
+    // Before infinity becomes white. A walk over shapes alone has no values.
+    if (!pixels.is_meta()) is_finite = is_finite.logical_and(pixels.isfinite().all());
     sink(pixels.clamp_(-1.0, 1.0), t == 0 ? 0 : 1 + temporal_factor * (t - 1));
   }
   return is_finite;

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "cli"))
 sys.dont_write_bytecode = True
 
-from cli_case import DONE, PROGRAM, PROJECT, SOME_FAILED, CliCase  # noqa: E402  (needs the path)
+from cli_case import DONE, PROGRAM, PROJECT, SMALL, SOME_FAILED, CliCase  # noqa: E402  (needs the path)
 
 LIBRARY = Path(os.environ.get("WAN_FAKE_GPUS_LIBRARY", PROJECT / "build" / "tests" / "bin" / "libfake_gpus.so"))
 CHECKPOINT = PROJECT / "tests" / "data" / "parity" / "i2v_landscape" / "ckpt"  # 4 heads
@@ -41,7 +41,7 @@ class RefusalCase(CliCase):
         settings = {"LD_PRELOAD": LIBRARY} if played else {}
         settings |= variables or {}
         self.prefix = ["env", *self.visible(), *[f"{name}={value}" for name, value in settings.items()]]
-        return self.run_batch(manifest, *arguments, ranks=ranks, checkpoint=CHECKPOINT)
+        return self.run_program("--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, manifest, *arguments, ranks=ranks)
 
     def refuse(self, *fragments: str, arguments: tuple = ("--device", "cuda"), **how):
         self.assert_usage_error(self.run_on(self.good_manifest(), *arguments, **how), *fragments)
