@@ -159,10 +159,10 @@ ExitCode BatchProgram::show_plan() {
 ExitCode BatchProgram::dry_run() {
   const std::string failed = on_rank_0(*world_, [&] {
     warn_of_checkpoint();
-    check_space_and_lacks(probe_, input_, options_, *log_);
+    const engine::HostUse use = host_use(options_, input_.checkpoint);
+    check_space_and_lacks(probe_, input_, options_, use, *log_);
     return std::to_string(check_rows(options_, input_, plan_.text_encoder, parallel::describe(layout_.guided),
-                                     rows_beyond_gpus(input_, options_, mpi_),
-                                     host_use(options_, input_.checkpoint), *log_));
+                                     rows_beyond_gpus(input_, options_, mpi_), use, *log_));
   });
   return failed == "0" ? ExitCode::done : ExitCode::some_failed;
 }
@@ -292,7 +292,7 @@ void BatchProgram::load_engine() {
   communicators_ = std::make_unique<RunCommunicators>(mpi_, *world_, device_);
   make_control_groups();
   // Nobody waits for it against the clock: a slow file system takes its time.
-  weights_ = on_rank_0(*meeting_, [&] { return checkpoint::fingerprint(input_.checkpoint); });
+  weights_ = on_rank_0(*meeting_, [&] { return fingerprint_of(input_.checkpoint); });
   parallel::GroupCommunicators communicators =
       communicators_->make_group(layout_, options_.collective_timeout_s.value_or(step_timeout_s));
   load_.phase = "load";

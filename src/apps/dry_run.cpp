@@ -28,6 +28,15 @@ double pixels_of(const Request& request) {
   return static_cast<double>(request.size.width) * request.size.height * request.frame_num;
 }
 
+bool fits_host(const Request& request, const engine::HostUse& use) {
+  try {
+    engine::require_host_memory(request, request.size, use, engine::host_limit_bytes());
+    return true;
+  } catch (const ItemError&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 std::int64_t check_rows(const Options& options, const RunInput& input,
@@ -65,7 +74,7 @@ std::int64_t check_rows(const Options& options, const RunInput& input,
 }
 
 void check_space_and_lacks(const batch::OutputProbe& probe, const RunInput& input, const Options& options,
-                           Log& log) {
+                           const engine::HostUse& use, Log& log) {
   const std::string folder = batch::printable(options.output_dir.string());
   if (!probe.no_links.empty())
     log.warn("{} has no hard links ({}): claims are copies there", folder, probe.no_links);
@@ -77,7 +86,9 @@ void check_space_and_lacks(const batch::OutputProbe& probe, const RunInput& inpu
   double largest = 0;
   for (const batch::ManifestRow& row : input.rows) {
     if (row.error) continue;
-    const double pixels = pixels_of(resolve_row(input, row));
+    const Request request = resolve_row(input, row);
+    if (!fits_host(request, use)) continue;  // it fails by itself
+    const double pixels = pixels_of(request);
     all += kept * pixels;
     largest = std::max(largest, pixels);
   }

@@ -14,8 +14,8 @@
 namespace wan::apps {
 
 /// Checks every row, its image, what lies under its names, and that the tokenizer can be read and suits the
-/// text encoder; logs what is wrong, and prints the sum with `layout`. `beyond_gpus`: rows_beyond_gpus(). `use`:
-/// what a run does on the host. Returns how many items would fail. On rank 0.
+/// text encoder; logs what is wrong, and prints the sum with `layout`. `beyond_gpus`: rows_beyond_gpus().
+/// `use`: what a run does on the host. Returns how many items would fail. On rank 0.
 std::int64_t check_rows(const Options& options, const RunInput& input,
                         const checkpoint::TextEncoderConfig& encoder, const std::string& layout,
                         const std::set<std::size_t>& beyond_gpus, const engine::HostUse& use, Log& log);
@@ -24,6 +24,6 @@ std::int64_t check_rows(const Options& options, const RunInput& input,
 /// there is less than the largest item takes, which is estimated (16 bytes of state for every latent value,
 /// a tenth of a byte of video for every pixel).
 void check_space_and_lacks(const batch::OutputProbe& probe, const RunInput& input, const Options& options,
-                           Log& log);
+                           const engine::HostUse& use, Log& log);
 
 }  // namespace wan::apps

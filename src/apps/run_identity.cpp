@@ -2,6 +2,7 @@
 
 #include "batch/earlier.h"
 #include "batch/text.h"
+#include "checkpoint/fingerprint.h"
 #include "core/check.h"
 #include "kernels/attention.h"
 
@@ -9,6 +10,16 @@ namespace wan::apps {
 
 batch::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute) {
   return {.weights = weights, .precision = compute.type == at::kBFloat16 ? "exact" : "fp32"};
+}
+
+std::string fingerprint_of(const checkpoint::CheckpointFolder& checkpoint) {
+  try {
+    return checkpoint::fingerprint(checkpoint);
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    fail<UsageError>("cannot use the checkpoint {}: {}", checkpoint.root.string(), error.what());
+  }
 }
 
 std::string attention_name(const Options& options, const kernels::Compute& compute,

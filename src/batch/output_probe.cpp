@@ -126,6 +126,9 @@ OutputProbe probe_output_folder(const std::filesystem::path& folder, const std::
   } catch (const UsageError& error) {
     probe.problem = error.what();
     return probe;
+  } catch (const std::filesystem::filesystem_error& error) {
+    probe.problem = fmt::format("cannot write to the folder {}: {}; choose another with {}",
+                                printable(folder.string(), 200), error.code().message(), option);
   } catch (const std::exception& error) {
     probe.problem = fmt::format("cannot write to the folder {}: {}; choose another with {}",
                                 printable(folder.string()), error.what(), option);

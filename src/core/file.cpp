@@ -11,12 +11,15 @@
 #include <utility>
 
 #include "core/check.h"
+#include "core/printable.h"
 
 namespace wan {
 namespace {
 
 constexpr std::array storage_errors{ENOSPC,   EDQUOT,    EIO,       EROFS,     ESTALE, ENODEV,     EREMOTEIO,
                                     ENOTCONN, ESHUTDOWN, ETIMEDOUT, EHOSTDOWN, ENOKEY, EKEYEXPIRED};
+
+constexpr std::size_t longest_shown_path = 300;  // the reason comes after it
 
 std::string reason() { return std::strerror(errno); }
 
@@ -60,7 +63,7 @@ int UniqueFd::release() { return std::exchange(fd_, -1); }
 UniqueFd open_regular_file(const std::filesystem::path& path) {
   // O_NONBLOCK keeps open() of a pipe from waiting for a writer; it changes nothing for regular files.
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!file) fail("cannot open {}: {}", path.string(), reason());
+  if (!file) fail("cannot open {}: {}", printable(path.string(), longest_shown_path), reason());
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) fail("cannot stat {}: {}", path.string(), reason());
   if (!S_ISREG(status.st_mode)) fail("{} is not a regular file", path.string());
@@ -97,7 +100,7 @@ std::string read_stream(const std::filesystem::path& path, std::uint64_t max_byt
   const bool is_input = path == "/dev/stdin";
   const UniqueFd file(is_input ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
                                : ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) fail("cannot open {}: {}", path.string(), reason());
+  if (!file) fail("cannot open {}: {}", printable(path.string(), longest_shown_path), reason());
   constexpr std::size_t block_bytes = 1 << 16;
   std::string text;
   while (true) {
@@ -109,7 +112,8 @@ std::string read_stream(const std::filesystem::path& path, std::uint64_t max_byt
     if (got < 0 && error == EINTR) continue;
     if (got < 0) fail("cannot read {}: {}", path.string(), std::strerror(error));
     if (got == 0) return text;
-    if (text.size() > max_bytes) fail("{} is longer than {} bytes; that is not read", path.string(), max_bytes);
+    if (text.size() > max_bytes)
+      fail("{} is longer than {} bytes; that is not read", path.string(), max_bytes);
   }
 }
 

@@ -3,6 +3,11 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <cerrno>
+#include <cstring>
+
+#include "core/printable.h"
+
 namespace wan {
 namespace {
 
@@ -19,17 +24,27 @@ std::string describe(const std::filesystem::path& path, std::string_view what, m
   return fmt::format("{} is in the way of {}: it is {}; remove it", path.string(), what, kind_of(mode));
 }
 
+/// Of a path that cannot be looked at: empty where it is only not there yet, or where whoever makes it will
+/// find the cause.
+std::string unusable(const std::filesystem::path& path, std::string_view what, int error) {
+  if (error != ENAMETOOLONG && error != ELOOP) return {};
+  return fmt::format("{} cannot be used for {}: {}", printable(path.string(), 200), what,
+                     std::strerror(error));
+}
+
 }  // namespace
 
 std::string in_the_way_of_file(const std::filesystem::path& path, std::string_view what) {
   struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode)) return {};
+  if (::lstat(path.c_str(), &status) != 0) return unusable(path, what, errno);
+  if (S_ISREG(status.st_mode)) return {};
   return describe(path, what, status.st_mode);
 }
 
 std::string in_the_way_of_folder(const std::filesystem::path& path, std::string_view what) {
   struct stat status {};
-  if (::lstat(path.c_str(), &status) != 0 || S_ISDIR(status.st_mode)) return {};
+  if (::lstat(path.c_str(), &status) != 0) return unusable(path, what, errno);
+  if (S_ISDIR(status.st_mode)) return {};
   return describe(path, what, status.st_mode);
 }
 

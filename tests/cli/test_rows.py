@@ -63,7 +63,7 @@ class Rows(CliCase):
 
     def test_a_row_that_no_gpu_has_room_for_is_found_without_one(self):
         manifest = self.manifest("id,image,prompt,size,frame_num", "first,good.png,a cat,,", "large,good.png,a large one,2048*2048,81")
-        result = self.run_batch(manifest, "--dry-run", "--gpus", 2, "--gpu-memory", "1GiB")
+        result = self.run_batch(manifest, "--dry-run", "--gpus", 2, "--gpu-memory", "8GiB")
         self.assertEqual(result.code, SOME_FAILED, result)
         self.assertIn("large: no layout of these GPUs has room", result.err)
         self.assertNotIn("first:", result.err)
