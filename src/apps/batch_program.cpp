@@ -178,8 +178,8 @@ void BatchProgram::make_control_groups() {
 /// What can be known to fail later on is found before anything is loaded or made, on every node.
 void BatchProgram::check_environment() {
   agree(*world_, [&] {
+    if (is_rank_0()) require_free_names(options_, input_);  // touches nothing, unlike the probe
     if (mpi_.local_rank() == 0) probe_ = check_run_places(options_);
-    if (is_rank_0()) require_free_names(options_, input_);
   });
 }
 

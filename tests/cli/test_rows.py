@@ -51,7 +51,7 @@ class Rows(CliCase):
 
     def test_a_row_that_no_memory_is_enough_for(self):
         """Also where the host refuses memory, as under ulimit -v: the others are made."""
-        manifest = self.manifest("image,prompt,id,size,frame_num", "good.png,a cat,first,,", "good.png,a huge one,huge,16384*16384,1025",
+        manifest = self.manifest("image,prompt,id,size,frame_num", "good.png,a cat,first,,", "good.png,a huge one,huge,12288*12288,1025",
                                  "good.png,a dog,last,,")
         result = self.run_batch(manifest, "--dry-run")
         self.assertEqual(result.code, SOME_FAILED, result)
