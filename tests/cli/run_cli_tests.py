@@ -15,7 +15,8 @@ sys.dont_write_bytecode = True
 
 from cli_case import PROGRAM  # noqa: E402  (needs the path)
 
-MODULES = ["test_usage", "test_rows", "test_manifests", "test_runs", "test_kill", "test_stop", "test_bench", "test_status", "test_doctor", "test_starts"]
+MODULES = ["test_usage", "test_rows", "test_manifests", "test_runs", "test_identity", "test_kill", "test_stop",
+           "test_bench", "test_status", "test_doctor", "test_starts", "test_progress"]
 
 if __name__ == "__main__":
     if not PROGRAM.is_file():

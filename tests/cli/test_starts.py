@@ -37,7 +37,7 @@ class Starts(StartCase):
     def looks(self) -> dict[str, list]:
         """All that only looks, by name."""
         self.out.mkdir(exist_ok=True)
-        (self.out / "run.json").write_text("{}")
+        (self.out / "run.json").write_text('{"run": "r", "version": "0", "exit_reason": "done", "counts": {}}')
         return {"help": [PROGRAM, "--help"], "version": [PROGRAM, "--version"], "status": [PROGRAM, "status", self.out],
                 "plan": self.run_words("--plan"), "dry-run": self.run_words("--dry-run"), "unknown option": [PROGRAM, "--bogus"],
                 "doctor": [DOCTOR, "--json", "--ckpt-dir", CHECKPOINT, "--output-dir", self.out]}
