@@ -110,7 +110,7 @@ void require_free_names(const std::filesystem::path& folder, std::string_view id
                         std::string_view option) {
   if (!is_folder(folder)) return;
   const std::filesystem::path run = folder / "run.json";
-  if (is_there(run) && !is_run_record(run)) {
+  if (plain_file_size(run) && !is_run_record(run)) {  // what is no file is told of by probe_output_folder()
     fail<UsageError>(
         "{}: {} is not a record of wan_batch, and the run's record would replace it: move it away, or "
         "choose another folder with {}",

@@ -57,6 +57,8 @@ std::optional<MadeAgain> ItemResults::make_room(const ItemInHand& item, const Ne
   require_claim(item);
   if (const auto obstacle = find_obstacle(folder, item.row.id, context_.save_latents)) fail("{}", *obstacle);
   note_outputs(folder, item.row.id, token_, outputs);
+  require_claim(
+      item);  // again: the note was flushed, and what is there now may be the result of whoever took over
   const std::string earlier = keep_earlier(folder, item.row.id, outputs, item.is_earlier_answer);
   std::optional<MadeAgain> made_again = item.made_again;
   if (earlier.empty()) return made_again;

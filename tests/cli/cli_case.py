@@ -99,7 +99,8 @@ class CliCase(unittest.TestCase):
 
     def run_batch(self, manifest: Path, *arguments, ranks: int = 0, checkpoint: Path = CHECKPOINT) -> Result:
         """A run with the toy checkpoint and small videos; `arguments` come last and win."""
-        return self.run_program("--device", "cpu", "--ckpt-dir", checkpoint, "--output-dir", self.out, *SMALL, manifest, *arguments, ranks=ranks)
+        return self.run_program("--device", "cpu", "--ckpt-dir", checkpoint, "--output-dir", self.out, *SMALL, manifest, *arguments,
+                                ranks=ranks)
 
     def records(self) -> dict[str, dict]:
         """The records of finished items by id."""

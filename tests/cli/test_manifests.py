@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from pathlib import Path
 
 from cli_case import CHECKPOINT, DONE, PROGRAM, SMALL, SOME_FAILED, USAGE, CliCase, environment
 
@@ -64,8 +63,8 @@ class OddManifests(CliCase):
         self.assertEqual(shell.returncode, DONE, shell.stderr)
 
     def test_largest_seed(self):
-        manifest = self.manifest("id,image,prompt,seed", "largest,good.png,a cat,18446744073709551615", "half,good.png,a cat,9223372036854775808",
-                                 "none,good.png,a cat,0")
+        manifest = self.manifest("id,image,prompt,seed", "largest,good.png,a cat,18446744073709551615",
+                                 "half,good.png,a cat,9223372036854775808", "none,good.png,a cat,0")
         result = self.run_batch(manifest, "--save-latents")
         self.assertEqual(result.code, DONE, result)
         self.assertEqual(self.records()["largest"]["parameters"]["seed"], 2**64 - 1)

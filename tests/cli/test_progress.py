@@ -11,7 +11,7 @@ import threading
 
 from cli_case import CHECKPOINT, DONE, MPIEXEC, SMALL, SOME_FAILED, CliCase, environment
 
-ROWS = ("id,image,prompt,sample_steps", "one,good.png,A white cat,12", "two,good.png,A dog,12")
+ROWS = ("id,image,prompt,sample_steps", "one,good.png,A white cat,300", "two,good.png,A dog,300")
 
 
 class Progress(CliCase):
