@@ -311,7 +311,8 @@ was_preempted() {
 # requeue_now ID: requeues the job, and asks again where the controller is away. Prints what Slurm says if it refuses.
 requeue_now() {
   local answer pause=1 tries=0
-  while ! answer=$(scontrol requeue "$1" 2>&1); do
+  while :; do
+    if answer=$(scontrol requeue "$1" 2>&1); then return; fi
     tries=$((tries + 1))
     # Three times whatever Slurm says: a controller that is on its way down or up gives all sorts of answers.
     if [ "$tries" -ge 3 ] && [ -n "$answer" ] && ! grep -qiE 'contact|connect|communicat|time.?out|timed out|respon' <<<"$answer"; then break; fi

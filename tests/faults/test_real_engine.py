@@ -107,7 +107,8 @@ class RealEngine(FaultCase):
     def test_a_stalled_disk_is_waited_for(self):
         places = [("write", "*/.item1.*.mp4"), ("write", "*/.state/.item1.*")]
         if NIGHTLY:
-            places += [("write", "*/trace/*.h5"), ("write", "*/.item1.*.safetensors"), ("fsync", "*/.item1.*.mp4"), ("write", "*/.claims/.owner-*")]
+            places += [("write", "*/trace/*.h5"), ("write", "*/.item1.*.safetensors"), ("fsync", "*/.item1.*.mp4"),
+                       ("write", "*/.claims/.owner-*")]
         self.all_of((f"{call} of {pattern}", functools.partial(self.stall, call, pattern)) for call, pattern in places)
 
     def test_full_disk(self):
