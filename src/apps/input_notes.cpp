@@ -11,8 +11,7 @@ namespace {
 std::string place_of(const RunInput& input, const batch::ManifestRow& row, const std::string& field) {
   const bool is_negative = field == "negative_prompt";
   const auto& place = is_negative ? row.negative_prompt_place : row.prompt_place;
-  if (place)
-    return fmt::format("{}:{}:{}", printable(input.manifest_name), place->line, place->column);
+  if (place) return fmt::format("{}:{}:{}", printable(input.manifest_name), place->line, place->column);
   return is_negative ? "--negative-prompt" : "--prompt";
 }
 

@@ -31,8 +31,9 @@ bool are_peers_switched_off();
 /// CPU, as a dry run and a plan for another machine always do; and --precision its type. Creates the GPU's
 /// context. Collective; throws AgreedError with exit code 2: no GPU for --device cuda, fewer GPUs than ranks
 /// on a node, two ranks on one GPU, GPUs of different memory, GPUs that cannot reach each other, GPUs that
-/// this build has no code for, a driver older than what LibTorch needs, a precision that the device does not have, no GPU to be seen although
-/// Slurm or the driver's device files say that there are some (not with --device cpu).
+/// this build has no code for, a driver older than what LibTorch needs, a precision that the device does not
+/// have, no GPU to be seen although Slurm or the driver's device files say that there are some (not with
+/// --device cpu).
 RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options);
 
 }  // namespace wan::apps

@@ -39,8 +39,8 @@ bool CsvReader::has_backslash_quote() const {
   return text_.substr(record_begin_, end - record_begin_).find("\\\"") != std::string_view::npos;
 }
 
-/// With \" in it, the quotes no longer tell where the record ends: it is taken to end with its first line, else
-/// with the line that is being read.
+/// With \" in it, the quotes no longer tell where the record ends: it is taken to end with its first line,
+/// else with the line that is being read.
 void CsvReader::give_up(CsvRecord& record, Problem problem) {
   if (has_backslash_quote()) {
     problem.message =

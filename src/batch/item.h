@@ -51,7 +51,7 @@ struct RunContext {
   std::filesystem::path run_record = {};  ///< where run.json goes as well; may be empty
   Log* log = nullptr;                     ///< may be null
   std::shared_ptr<ImageHashes> image_hashes = std::make_shared<ImageHashes>();  ///< of this rank
-  std::vector<ItemWork> row_work = {};    ///< of every row; empty: all rows are taken to be alike
+  std::vector<ItemWork> row_work = {};  ///< of every row; empty: all rows are taken to be alike
 
   bool is_of_this_job(const std::string& run) const;
   ItemWork work_of(std::size_t row) const { return row < row_work.size() ? row_work[row] : ItemWork(); }
@@ -66,11 +66,11 @@ std::string_view to_string(ItemStatus status);
 /// Where an item stands, as the output folder tells.
 struct ItemState {
   ItemStatus status = ItemStatus::open;
-  std::optional<StoredRecord> record;     ///< the sidecar of a done item, the failure record of a failed one
+  std::optional<StoredRecord> record;      ///< the sidecar of a done item, the failure record of a failed one
   std::optional<std::uint64_t> kept_seed;  ///< for a seed that the user does not give
-  std::string made_again;                 ///< of an open item that has a sidecar: why that does not count
-  std::string earlier_run;                ///< of such an item: the run that made it
-  bool is_earlier_answer = false;         ///< of such an item: its parameters are those wanted
+  std::string made_again;                  ///< of an open item that has a sidecar: why that does not count
+  std::string earlier_run;                 ///< of such an item: the run that made it
+  bool is_earlier_answer = false;          ///< of such an item: its parameters are those wanted
 };
 
 /// What a good row asks for now. Reads the image for its checksum, unless its stamp is known or is that of

@@ -23,7 +23,7 @@ struct ItemInHand {
   Claim claim;
   Parameters parameters;  ///< of a bad row only the id is set
   Origin origin;
-  std::vector<Death> deaths;          ///< of the program while it made this item
+  std::vector<Death> deaths;                 ///< of the program while it made this item
   std::optional<StoredState> before;         ///< what earlier runs did of it, to be gone on from
   std::optional<MadeAgain> made_again = {};  ///< there is a result that does not count
   bool is_earlier_answer = false;            ///< its parameters are those wanted all the same

@@ -27,8 +27,7 @@ struct Character {
 Character first_character(std::string_view text) {
   Character first;
   const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  const auto length =
-      utf8proc_iterate(bytes, static_cast<utf8proc_ssize_t>(text.size()), &first.code_point);
+  const auto length = utf8proc_iterate(bytes, static_cast<utf8proc_ssize_t>(text.size()), &first.code_point);
   if (length > 0) {
     first.bytes = static_cast<std::size_t>(length);
   } else {
@@ -37,8 +36,8 @@ Character first_character(std::string_view text) {
   return first;
 }
 
-/// Letters, digits and signs of any script; of ASCII's signs those that mean nothing to a file system or shell
-/// that matters.
+/// Letters, digits and signs of any script; of ASCII's signs those that mean nothing to a file system or
+/// shell that matters.
 bool is_safe(utf8proc_int32_t code_point) {
   if (code_point < 0) return false;
   if (code_point < 0x80) {
@@ -89,8 +88,9 @@ void refuse_bad_characters(std::string_view id, const std::string& shown) {
     c = first_character(rest);
     if (!is_safe(c.code_point)) {
       fail<ValueError>(
-          "id '{}' has an unsafe character at position {}; use letters and digits of any script, blanks and {}", shown,
-          position, "._-+=,@()[]");
+          "id '{}' has an unsafe character at position {}; use letters and digits of any script, blanks and "
+          "{}",
+          shown, position, "._-+=,@()[]");
     }
     const bool is_at_end = rest.size() == c.bytes || rest.size() == id.size();
     if (is_at_end && is_blank(c.code_point)) fail<ValueError>("id '{}' begins or ends with a blank", shown);

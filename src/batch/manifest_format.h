@@ -49,8 +49,8 @@ class ManifestError : public ValueError {
 };
 
 /// The member of manifest_columns that a header's or an object's name means, in any letter case, and with
-/// `file_name` and `text`, as the hub's image folders have them, for `image` and `prompt`; nothing if there is
-/// none.
+/// `file_name` and `text`, as the hub's image folders have them, for `image` and `prompt`; nothing if there
+/// is none.
 std::optional<std::string_view> find_column(std::string_view name);
 /// Likewise; throws ManifestError that suggests the nearest one.
 std::string_view known_column(std::string_view name, Position position);
@@ -58,8 +58,8 @@ std::string_view known_column(std::string_view name, Position position);
 /// Adds a row unless it holds no value. Throws ManifestError when there are too many.
 void add_row(RawRow row, RawManifest& manifest);
 
-/// All throw ManifestError. `required` are the columns that must be there. `read_json_rows` takes JSON lines or an
-/// array of objects.
+/// All throw ManifestError. `required` are the columns that must be there. `read_json_rows` takes JSON lines
+/// or an array of objects.
 RawManifest read_csv_rows(std::string_view text, const std::vector<std::string_view>& required);
 RawManifest read_json_rows(std::string_view text, const std::vector<std::string_view>& required);
 

@@ -58,8 +58,8 @@ struct RunCounts {
 RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped);
 
 /// 1 if the storage was at fault, else 85 if stopped with items left, else 3 if items failed (now or before),
-/// else 1 if items are left that nobody works on, else 0: those that another living run works on are that run's
-/// to answer for.
+/// else 1 if items are left that nobody works on, else 0: those that another living run works on are that
+/// run's to answer for.
 ExitCode exit_code(const RunCounts& counts);
 
 /// "done", "some items failed", "stopped early: run again to go on", "items are left: run again to go on", or

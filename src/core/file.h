@@ -50,8 +50,9 @@ void read_at(const UniqueFd& file, const std::filesystem::path& path, std::uint6
 /// The whole of a text file; throws Error if it cannot be read or is larger than `max_bytes`.
 std::string read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 
-/// All that comes until the end of a pipe or another file that is no regular one; "/dev/stdin" is this process's
-/// own standard input, whatever it is. Waits for whoever writes. Throws Error, also for more than `max_bytes`.
+/// All that comes until the end of a pipe or another file that is no regular one; "/dev/stdin" is this
+/// process's own standard input, whatever it is. Waits for whoever writes. Throws Error, also for more than
+/// `max_bytes`.
 std::string read_stream(const std::filesystem::path& path, std::uint64_t max_bytes);
 
 /// fsync of a file or folder by path; throws Error.

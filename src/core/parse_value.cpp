@@ -39,7 +39,8 @@ std::string plain_digits(std::string_view text) {
   std::string digits;
   std::int64_t scale = 0;  // digits behind the point
   bool has_point = false;
-  for (; !rest.empty() && (is_digit(rest.front()) || (rest.front() == '.' && !has_point)); rest.remove_prefix(1)) {
+  for (; !rest.empty() && (is_digit(rest.front()) || (rest.front() == '.' && !has_point));
+       rest.remove_prefix(1)) {
     if (rest.front() == '.') {
       has_point = true;
       continue;

@@ -36,16 +36,18 @@ struct RequestOverrides {
 std::int64_t parse_integer(std::string_view text, std::int64_t smallest, std::int64_t largest);
 double parse_real(std::string_view text, double smallest, double largest);
 bool parse_switch(std::string_view text);  ///< on/off, true/false, 1/0, yes/no in any case
-/// "1280*720", also with x, X or × and blanks around it, or "480p", "720p": multiples of 16, at most 16384 a side.
+/// "1280*720", also with x, X or × and blanks around it, or "480p", "720p": multiples of 16, at most 16384 a
+/// side.
 PixelSize parse_size(std::string_view text);
 int parse_frame_num(std::string_view text);           ///< 4n+1, 1..1025
 int parse_sample_steps(std::string_view text);        ///< 1..1000
 double parse_sample_shift(std::string_view text);     ///< above 0, at most 100
 GuideScale parse_guide_scale(std::string_view text);  ///< "3.5", "LOW,HIGH" or "LOW:HIGH", each 0..100
 double parse_boundary(std::string_view text);         ///< 0..1
-std::optional<std::uint64_t> parse_seed(std::string_view text);  ///< 0..2^64-1; nothing for -1: drawn at random
+std::optional<std::uint64_t> parse_seed(
+    std::string_view text);  ///< 0..2^64-1; nothing for -1: drawn at random
 /// The path of a file: "~/" is the home folder. Refuses an empty text and a URL.
 std::filesystem::path parse_path(std::string_view text);
-Solver parse_solver_name(std::string_view text);      ///< unipc, dpm++, euler
+Solver parse_solver_name(std::string_view text);  ///< unipc, dpm++, euler
 
 }  // namespace wan

@@ -12,12 +12,12 @@ struct HostUse {
   std::int64_t vae_width = 0;  ///< channels of the autoencoder's last level, if it computes
 };
 
-/// The memory in bytes that a video of that size takes at least on the host of the group's leader: its frames,
-/// latents, and where the host computes a chunk in the decoder's last level. Weights do not count.
+/// The memory in bytes that a video of that size takes at least on the host of the group's leader: its
+/// frames, latents, and where the host computes a chunk in the decoder's last level. Weights do not count.
 std::int64_t least_host_bytes(const Request& request, PixelSize size, const HostUse& use);
 
-/// What a process may ever get on this machine: its memory, the limit of its control group (a container's or a
-/// job's), ulimit -v.
+/// What a process may ever get on this machine: its memory, the limit of its control group (a container's or
+/// a job's), ulimit -v.
 std::int64_t host_limit_bytes();
 
 /// Throws ItemError (stage "memory") if a video of that size takes more than `limit_bytes`.

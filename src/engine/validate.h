@@ -11,8 +11,9 @@
 namespace wan::engine {
 
 /// What can be said of a request without a checkpoint's weights: prompt not empty after cleaning, both
-/// prompts not too long, image decodable and of a shape that fits the latent grid and a video, video not larger
-/// than the host's memory. Throws ItemError. Returns notes for the user: what of the image is not used.
+/// prompts not too long, image decodable and of a shape that fits the latent grid and a video, video not
+/// larger than the host's memory. Throws ItemError. Returns notes for the user: what of the image is not
+/// used.
 std::vector<std::string> validate_request(const Request& request, TaskKind kind, const HostUse& use);
 
 /// What of the request's texts is beyond what the text encoder takes; it is not used. Throws ItemError.

@@ -352,9 +352,10 @@ TEST(Options, ConfigFileGivesWhatTheCommandLineLeavesOut) {
 
 TEST(Options, ConfigFileValuesGoToTheEndOfTheLine) {
   const test::TempDir folder;
-  const auto path = write_config(folder,
-                                 "\xEF\xBB\xBFprompt = a house #3 with a red door\r\nnegative-prompt = \"blurry\"\r\n"
-                                 "# prompt = no\r\nimage = 'a b.png'\r\n\r\nsave-file=a=b.mp4\r\nckpt-dir = ckpt\r\n");
+  const auto path =
+      write_config(folder,
+                   "\xEF\xBB\xBFprompt = a house #3 with a red door\r\nnegative-prompt = \"blurry\"\r\n"
+                   "# prompt = no\r\nimage = 'a b.png'\r\n\r\nsave-file=a=b.mp4\r\nckpt-dir = ckpt\r\n");
   const Options options = parse({"--config", path.string()});
   EXPECT_EQ(options.prompt, "a house #3 with a red door");
   EXPECT_EQ(options.request.negative_prompt, "blurry");
@@ -366,13 +367,16 @@ TEST(Options, TextsAreUtf8AndPathsKnowTheHomeFolder) {
   const auto message = [](const std::string& option, const std::string& value) {
     return message_of({"--ckpt-dir", "ckpt", "--image", "a.png", "--prompt", "cat", option, value});
   };
-  EXPECT_THAT(message("--prompt", "caf\xe9"), HasSubstr("option --prompt: the text is not UTF-8: byte 0xe9 at byte 4"));
-  EXPECT_THAT(message("--negative-prompt", "\xff"), HasSubstr("option --negative-prompt: the text is not UTF-8"));
+  EXPECT_THAT(message("--prompt", "caf\xe9"),
+              HasSubstr("option --prompt: the text is not UTF-8: byte 0xe9 at byte 4"));
+  EXPECT_THAT(message("--negative-prompt", "\xff"),
+              HasSubstr("option --negative-prompt: the text is not UTF-8"));
   EXPECT_THAT(message("--image", "https://x/a.png"), HasSubstr("download it first"));
   EXPECT_THAT(message("--save-file", "a.avi"), HasSubstr("does not end in .mp4"));
   const char* home = std::getenv("HOME");
   ASSERT_NE(home, nullptr);
-  const Options options = parse({"--ckpt-dir=~/ckpt", "--image", "a.png", "--prompt", "cat", "--save-file", "a.MP4"});
+  const Options options =
+      parse({"--ckpt-dir=~/ckpt", "--image", "a.png", "--prompt", "cat", "--save-file", "a.MP4"});
   EXPECT_EQ(options.ckpt_dir, std::filesystem::path(home) / "ckpt");
   EXPECT_EQ(options.save_file, "a.mp4");
 }
@@ -391,9 +395,12 @@ TEST(Options, ConfigFileErrorsNameTheFile) {
             "option size in F: '5' is not a size; write WIDTH*HEIGHT, for example 1280*720");
   EXPECT_EQ(message("size = 64*64\nsize = 96*64\n"), "option size in F is given twice");
   EXPECT_EQ(message("config = x\n"), "option config in F: a file cannot name another one");
-  EXPECT_EQ(message("\nno equals sign\n"), "F:2: 'no equals sign' is no option; write NAME = VALUE, one a line");
-  EXPECT_THAT(message("prompt = \"a \"red\" cat\"\n"), HasSubstr("F:1: the value is in quotes and has such quotes inside"));
-  EXPECT_THAT(message("frame-num = 5 # five\n"), HasSubstr("a # starts a comment at the start of a line only"));
+  EXPECT_EQ(message("\nno equals sign\n"),
+            "F:2: 'no equals sign' is no option; write NAME = VALUE, one a line");
+  EXPECT_THAT(message("prompt = \"a \"red\" cat\"\n"),
+              HasSubstr("F:1: the value is in quotes and has such quotes inside"));
+  EXPECT_THAT(message("frame-num = 5 # five\n"),
+              HasSubstr("a # starts a comment at the start of a line only"));
   EXPECT_THAT(message_with({"--config", "/nowhere/run.cfg"}), HasSubstr("option --config: "));
   EXPECT_THAT(message_with({"--config", folder.path().string()}), HasSubstr(folder.path().string()));
 }

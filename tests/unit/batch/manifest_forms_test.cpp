@@ -48,9 +48,10 @@ TEST(ManifestForms, DelimiterIsFoundFromTheHeader) {
   EXPECT_EQ(shown(parse("image\tprompt\n a.png\t\n")), Texts{"in/m.csv:2:1: the prompt is missing"});
   EXPECT_EQ(parse("sep=;\nimage;prompt;seed\na.png;cat;x\n")[0].error,
             "in/m.csv:3:11: seed: 'x' is not a whole number");
-  EXPECT_EQ(shown(parse("image;prompt\na.png;cat;dog\n")),
-            Texts{"in/m.csv:2:1: 3 values where the first line names 2 columns; put a value with semicolons in "
-                  "quotes"});
+  EXPECT_EQ(
+      shown(parse("image;prompt\na.png;cat;dog\n")),
+      Texts{"in/m.csv:2:1: 3 values where the first line names 2 columns; put a value with semicolons in "
+            "quotes"});
 }
 
 TEST(ManifestForms, ColumnsWithoutANameAreIgnoredWithOneNote) {
@@ -68,11 +69,13 @@ TEST(ManifestForms, ColumnsWithoutANameAreIgnoredWithOneNote) {
   EXPECT_EQ(read("image,,prompt\na.png,,cat\nb.png,,dog\n"), expected);
   EXPECT_EQ(read("image,prompt\na.png,cat,,,\nb.png,dog,\n"), expected);
   EXPECT_EQ(notes, Texts{});
-  EXPECT_EQ(read("image,prompt" + std::string(16'382, ',') + "\na.png,cat\nb.png,dog" + std::string(16'382, ',')),
-            expected);
+  EXPECT_EQ(
+      read("image,prompt" + std::string(16'382, ',') + "\na.png,cat\nb.png,dog" + std::string(16'382, ',')),
+      expected);
   EXPECT_THAT(read(",image,prompt\nx,a.png,cat\n").at(0),
               StartsWith("in/m.csv:2:1: column 1 has no name in the first line and holds 'x'"));
-  EXPECT_THAT(read("image,prompt,\na.png,a cat, running\n").at(0), HasSubstr("put a value with commas in quotes"));
+  EXPECT_THAT(read("image,prompt,\na.png,a cat, running\n").at(0),
+              HasSubstr("put a value with commas in quotes"));
 }
 
 TEST(ManifestForms, RowsWithoutAnyValueAreSkipped) {
@@ -89,7 +92,8 @@ TEST(ManifestForms, RowsWithoutAnyValueAreSkipped) {
 }
 
 TEST(ManifestForms, NumbersAsPandasWritesThem) {
-  const auto csv = parse("image,prompt,seed,frame_num,sample_shift\na,x,42.0,81.0,NaN\nb,y,1e3,,nan\nc,z,NaN,<NA>,null\n");
+  const auto csv =
+      parse("image,prompt,seed,frame_num,sample_shift\na,x,42.0,81.0,NaN\nb,y,1e3,,nan\nc,z,NaN,<NA>,null\n");
   EXPECT_EQ(csv[0].overrides.seed, 42U);
   EXPECT_EQ(csv[0].overrides.frame_num, 81);
   EXPECT_EQ(csv[0].overrides.sample_shift, std::nullopt);
@@ -111,13 +115,16 @@ TEST(ManifestForms, NumbersAsPandasWritesThem) {
 
 TEST(ManifestForms, JsonLists) {
   const auto rows = parse(
-      "[\n {\"image\":\"a.png\",\"prompt\":\"cat\"},\n {\"image\":\"b.png\",\n  \"prompt\":\"dog\", \"seed\": \"x\"}\n]\n",
+      "[\n {\"image\":\"a.png\",\"prompt\":\"cat\"},\n {\"image\":\"b.png\",\n  \"prompt\":\"dog\", "
+      "\"seed\": \"x\"}\n]\n",
       "in/array.json");
   EXPECT_EQ(shown(rows), (Texts{"in/a.png|cat", "in/array.json:4:27: seed: 'x' is not a whole number"}));
   EXPECT_EQ(rows[1].line, 3);
   EXPECT_EQ(shown(parse(" [{\"image\":\"a\",\"prompt\":\"]\\\"[\"}]")), Texts{"in/a|]\"["});
-  EXPECT_THAT(usage_error("[{\"image\":\"a\"},\n 5]"), StartsWith("in/m.csv:2:2: not a list of objects: a row that"));
-  EXPECT_THAT(usage_error("[{\"image\":\"a\",\"prompt\":\"b\"}\n{}]"), StartsWith("in/m.csv:2:1: not a list of objects"));
+  EXPECT_THAT(usage_error("[{\"image\":\"a\"},\n 5]"),
+              StartsWith("in/m.csv:2:2: not a list of objects: a row that"));
+  EXPECT_THAT(usage_error("[{\"image\":\"a\",\"prompt\":\"b\"}\n{}]"),
+              StartsWith("in/m.csv:2:1: not a list of objects"));
   EXPECT_THAT(usage_error("[{\"image\":\"a\",\"prompt\":\"b\"}"), HasSubstr("the closing ] is missing"));
   EXPECT_THAT(usage_error("[{\"image\":\"a\""), HasSubstr("is not closed"));
   EXPECT_THAT(usage_error("[]"), HasSubstr("no rows"));
@@ -129,8 +136,10 @@ TEST(ManifestForms, OtherJsonIsToldOnce) {
               StartsWith("in/m.csv:1:1: the file is JSON, but an object goes over several lines"));
   EXPECT_THAT(usage_error("{\"image\":{\"0\":\"a.png\"},\"prompt\":{\"0\":\"cat\"}}\n"),
               AllOf(HasSubstr("one object instead of a list of rows"), HasSubstr("orient='records'")));
-  EXPECT_THAT(usage_error("{\"data\":[{\"image\":\"a.png\",\"prompt\":\"cat\"}]}\n"), HasSubstr("list of rows"));
-  EXPECT_THAT(usage_error("\"a text\"\n", "in/m.json"), StartsWith("in/m.json:1:1: the file's name says JSON"));
+  EXPECT_THAT(usage_error("{\"data\":[{\"image\":\"a.png\",\"prompt\":\"cat\"}]}\n"),
+              HasSubstr("list of rows"));
+  EXPECT_THAT(usage_error("\"a text\"\n", "in/m.json"),
+              StartsWith("in/m.json:1:1: the file's name says JSON"));
   EXPECT_THAT(usage_error("image,prompt\na,b\n", "in/m.jsonl"), HasSubstr("says JSON"));
   EXPECT_EQ(shown(parse("{\"image\":\"a.png\",\"prompt\":\"cat\",\"tags\":[\"x\"]}\n")),
             Texts{"in/m.csv:1:40: tags is a list or an object; write texts and numbers only"});
@@ -139,8 +148,9 @@ TEST(ManifestForms, OtherJsonIsToldOnce) {
 TEST(ManifestForms, BlanksAroundValues) {
   const wan::test::TempDir dir;
   for (const char* name : {"a.png", "b.png", " c.png"}) std::ofstream(dir / name).put('x');
-  const auto rows = parse("image, prompt\na.png , a cat\n b.png, \"a dog, running\" \n c.png,x\n d.png,y\n\" b.png\",z\n",
-                          dir / "m.csv");
+  const auto rows =
+      parse("image, prompt\na.png , a cat\n b.png, \"a dog, running\" \n c.png,x\n d.png,y\n\" b.png\",z\n",
+            dir / "m.csv");
   ASSERT_EQ(rows.size(), 5U);
   EXPECT_EQ(rows[0].image, dir / "a.png");
   EXPECT_EQ(rows[1].image, dir / "b.png");
@@ -152,9 +162,10 @@ TEST(ManifestForms, BlanksAroundValues) {
 
 TEST(ManifestForms, PathsOfOtherPlaces) {
   const std::filesystem::path home = std::getenv("HOME");
-  EXPECT_EQ(shown(parse("image,prompt\n/abs/a.png,x\n~/a.png,y\nC:\\pics\\a.png,z\nhttps://x/y.png,w\n")),
-            (Texts{"/abs/a.png|x", (home / "a.png").string() + "|y", "in/C:\\pics\\a.png|z",
-                   "in/m.csv:5:1: image: 'https://x/y.png' is a URL, and only files are read: download it first"}));
+  EXPECT_EQ(
+      shown(parse("image,prompt\n/abs/a.png,x\n~/a.png,y\nC:\\pics\\a.png,z\nhttps://x/y.png,w\n")),
+      (Texts{"/abs/a.png|x", (home / "a.png").string() + "|y", "in/C:\\pics\\a.png|z",
+             "in/m.csv:5:1: image: 'https://x/y.png' is a URL, and only files are read: download it first"}));
 }
 
 TEST(ManifestForms, HubColumnsAndLetterCase) {
@@ -163,7 +174,8 @@ TEST(ManifestForms, HubColumnsAndLetterCase) {
   EXPECT_EQ(shown(parse("{\"file_name\":\"a.png\",\"Text\":\"cat\"}\n")), Texts{"in/a.png|cat"});
   EXPECT_EQ(parse("Image;Prompt;Sample Steps\na.png;cat;4\n")[0].overrides.sample_steps, 4);
   EXPECT_EQ(usage_error("image,file_name,prompt\na,b,c\n"), "in/m.csv:1:7: column 'image' is there twice");
-  EXPECT_THAT(*parse("{\"image\":\"a\",\"file_name\":\"b\",\"prompt\":\"c\"}\n")[0].error, HasSubstr("image is given twice"));
+  EXPECT_THAT(*parse("{\"image\":\"a\",\"file_name\":\"b\",\"prompt\":\"c\"}\n")[0].error,
+              HasSubstr("image is given twice"));
 }
 
 TEST(ManifestForms, EqualRowsGetNumbers) {
@@ -178,11 +190,12 @@ TEST(ManifestForms, EqualRowsGetNumbers) {
 }
 
 TEST(ManifestForms, OnlyTheRowWithBackslashQuotesFails) {
-  for (const std::string bad : {R"("a.png","a \"red\" cat")", R"("a.png","he said \"hi\"")", R"("a.png","\"")",
-                                R"("a.png","a \"red, blue\", cat")"}) {
+  for (const std::string bad : {R"("a.png","a \"red\" cat")", R"("a.png","he said \"hi\"")",
+                                R"("a.png","\"")", R"("a.png","a \"red, blue\", cat")"}) {
     const auto rows = parse("image,prompt\n" + bad + "\n\"b.png\",\"dog\"\nc.png,cow\n");
     ASSERT_EQ(rows.size(), 3U) << bad;
-    EXPECT_THAT(rows[0].error.value_or(""), AllOf(StartsWith("in/m.csv:2:"), HasSubstr("written twice"))) << bad;
+    EXPECT_THAT(rows[0].error.value_or(""), AllOf(StartsWith("in/m.csv:2:"), HasSubstr("written twice")))
+        << bad;
     EXPECT_EQ(shown({rows[1], rows[2]}), (Texts{"in/b.png|dog", "in/c.png|cow"})) << bad;
   }
   const auto rows = parse("image,prompt\na.png,\"He said \"hi\" \"\nb.png,dog\n");
@@ -210,7 +223,8 @@ TEST(ItemId, KeepsLettersOfAnyScriptAndBlanks) {
   for (const char* id : {"my video", "猫", "été", "क्षि", "Video (1) [final], v2", "a　b", "🐈"}) {
     EXPECT_NO_THROW(check_id(id)) << id;
   }
-  for (const char* id : {" a", "a ", "a\tb", "a\nb", "-a", ".a", "a:b", "a|b", "a*b", "a\"b", "a'b", "a;b", "a`b", "\xff"}) {
+  for (const char* id :
+       {" a", "a ", "a\tb", "a\nb", "-a", ".a", "a:b", "a|b", "a*b", "a\"b", "a'b", "a;b", "a`b", "\xff"}) {
     EXPECT_THROW(check_id(id), ValueError) << id;
   }
   EXPECT_THAT(automatic_id("猫 と 犬", "x"), StartsWith("猫_と_犬-"));

@@ -102,7 +102,8 @@ TEST(Manifest, WholeFileErrorsNameThePlace) {
   EXPECT_THAT(usage_error("{\"image\":\"x\",\"prompt\":\"y\",\"sed\":1}\n"),
               StartsWith("in/m.csv:1:33: unknown column 'sed'; did you mean 'seed'?"));
   EXPECT_EQ(usage_error("{\"image\":\"x\"}\n"), "in/m.csv:1:1: no row has the key 'prompt'");
-  EXPECT_THAT(usage_error(std::string(1 << 20, ',')), StartsWith("in/m.csv:1:1: the first line names no column"));
+  EXPECT_THAT(usage_error(std::string(1 << 20, ',')),
+              StartsWith("in/m.csv:1:1: the first line names no column"));
 }
 
 TEST(Manifest, BadRowsCarryFileLineAndColumn) {
@@ -160,8 +161,11 @@ TEST(Manifest, BadJsonLinesFailAlone) {
 }
 
 TEST(Manifest, UnsafeIdsFailTheirRow) {
-  for (const std::string id : {"..", ".hidden", "/etc/passwd", "a/b", "-rf", "run", "trace", "a.failed", "a\x07",
-                               "a\\b", "CON:", "$(id)", "\xe2\x80\xae" "gpj", "\xef\xbc\x8f\xe2\x80\xa8"}) {
+  for (const std::string id : {"..", ".hidden", "/etc/passwd", "a/b", "-rf", "run", "trace", "a.failed",
+                               "a\x07", "a\\b", "CON:", "$(id)",
+                               "\xe2\x80\xae"
+                               "gpj",
+                               "\xef\xbc\x8f\xe2\x80\xa8"}) {
     const auto rows = parse("id,image,prompt\n\"" + id + "\",x,y\n");
     ASSERT_TRUE(rows[0].error) << id;
     EXPECT_THAT(*rows[0].error, StartsWith("in/m.csv:2:1: id: id '")) << id;
@@ -206,7 +210,8 @@ TEST(Manifest, PipesAndStandardInputAreRead) {
   const auto rows = load_manifest(path, TaskKind::i2v);
   ::close(ends[0]);
   EXPECT_EQ(rows.at(0).image, "a.png") << "in the working directory";
-  EXPECT_THAT(message_of<UsageError>([] { load_manifest("/dev/fd/987", TaskKind::i2v); }), HasSubstr("give '-'"));
+  EXPECT_THAT(message_of<UsageError>([] { load_manifest("/dev/fd/987", TaskKind::i2v); }),
+              HasSubstr("give '-'"));
 }
 
 TEST(Resolve, RowBeatsCommandLineBeatsDefault) {

@@ -37,7 +37,8 @@ TEST(ParseValue, WholeNumbersMayBeWrittenAsFloats) {
   for (const char* text : {"1.5", "1e", "e3", ".", "1e-1", "1e400000000000", "0x10", "1.0.0", "1 000", ""}) {
     EXPECT_NE(message_of([&] { parse_integer(text, 0, 1000); }), "no error") << text;
   }
-  EXPECT_NE(message_of([] { parse_integer("1e30", 0, 1000); }).find("'1e30' is out of range"), std::string::npos);
+  EXPECT_NE(message_of([] { parse_integer("1e30", 0, 1000); }).find("'1e30' is out of range"),
+            std::string::npos);
 }
 
 TEST(ParseValue, SeedsAreThoseOfTorch) {
@@ -45,7 +46,8 @@ TEST(ParseValue, SeedsAreThoseOfTorch) {
   EXPECT_EQ(parse_seed("9223372036854775808"), 9223372036854775808U);
   EXPECT_EQ(parse_seed("42.0"), 42U);
   EXPECT_EQ(parse_seed("-1.0"), std::nullopt);
-  EXPECT_EQ(message_of([] { parse_seed("-2"); }), "-2 is not between -1 (a random seed) and 18446744073709551615");
+  EXPECT_EQ(message_of([] { parse_seed("-2"); }),
+            "-2 is not between -1 (a random seed) and 18446744073709551615");
   EXPECT_EQ(message_of([] { parse_seed("18446744073709551616"); }),
             "'18446744073709551616' is out of range for a whole number");
   EXPECT_EQ(message_of([] { parse_seed("-x"); }), "'-x' is not a whole number");
@@ -53,7 +55,8 @@ TEST(ParseValue, SeedsAreThoseOfTorch) {
 
 TEST(ParseValue, SizesAreReadAsTheyAreUsuallyWritten) {
   const PixelSize hd{1280, 720};
-  for (const char* text : {"1280X720", "1280 * 720", "1280\u00D7720", "1280 \u00D7 720", "720p", "720P", "1280.0x720.0"}) {
+  for (const char* text :
+       {"1280X720", "1280 * 720", "1280\u00D7720", "1280 \u00D7 720", "720p", "720P", "1280.0x720.0"}) {
     EXPECT_EQ(parse_size(text), hd) << text;
   }
   EXPECT_EQ(parse_size("480p"), (PixelSize{832, 480}));
@@ -63,9 +66,11 @@ TEST(ParseValue, SizesAreReadAsTheyAreUsuallyWritten) {
 }
 
 TEST(ParseValue, DecimalCommasAreNamed) {
-  EXPECT_EQ(message_of([] { parse_sample_shift("5,5"); }), "'5,5' is not a number; write a decimal point: 5.5");
+  EXPECT_EQ(message_of([] { parse_sample_shift("5,5"); }),
+            "'5,5' is not a number; write a decimal point: 5.5");
   EXPECT_EQ(parse_guide_scale("3.5, 4"), (GuideScale{3.5, 4}));
-  EXPECT_EQ(message_of([] { parse_guide_scale("3,5:4,5"); }), "'3,5' is not a number; write a decimal point: 3.5");
+  EXPECT_EQ(message_of([] { parse_guide_scale("3,5:4,5"); }),
+            "'3,5' is not a number; write a decimal point: 3.5");
 }
 
 TEST(ParseValue, PathsKnowTheHomeFolderAndRefuseUrls) {
