@@ -11,7 +11,7 @@ namespace wan::checkpoint {
 /// Small tensors count whole, of larger ones 16 ranges of 64 elements spread evenly. Where the files lie and
 /// how an expert is split into shards makes no difference; another type of the same values does.
 ///
-/// Reads about 40 MB in 30,000 pieces of a full-size checkpoint, by 16 threads: 0.3 s from the page cache.
+/// Reads about 40 MB in 30,000 pieces of a full-size checkpoint, by 16 threads (calculated).
 /// Throws UsageError where the files are not those of a checkpoint, Error where they cannot be read.
 std::string fingerprint(const CheckpointFolder& folder);
 
