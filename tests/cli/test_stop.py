@@ -22,13 +22,18 @@ class Stopped(CliCase):
         return subprocess.Popen(self.command(*arguments, ranks=ranks), cwd=self.folder, env=environment(), stdout=log, stderr=log)
 
     def wait_for_steps(self, process: subprocess.Popen, steps: int) -> None:
-        """Until the item in hand has that many steps, as its claim tells."""
+        """Until item "two" has made that many steps since it was first seen in a claim: a resumed item is first seen at a later step."""
         deadline = time.monotonic() + 60
+        first_step = None
         while time.monotonic() < deadline:
             self.assertIsNone(process.poll(), (self.folder / "stopped.log").read_text())
             for owner in (self.out / ".claims").glob(".owner-*"):
                 lines = owner.read_text(encoding="utf-8").splitlines()
-                if len(lines) > 2 and json.loads(lines[2]).get("id") == "two" and json.loads(lines[2])["step"] >= steps:
+                progress = json.loads(lines[2]) if len(lines) > 2 else {}
+                if progress.get("id") != "two":
+                    continue
+                first_step = progress["step"] if first_step is None else first_step
+                if progress["step"] >= first_step + steps:
                     return
             time.sleep(0.01)
         self.fail(f"no step {steps}")
