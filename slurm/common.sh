@@ -6,7 +6,7 @@
 #
 #   WAN_PROJECT          the checkout (default: where the submitted script lies, else the folder that sbatch was started in)
 #   WAN_BATCH            the program (default: build/bin/wan_batch of the checkout, else wan_batch of PATH)
-#   WAN_CKPT_DIR         checkpoint when the arguments name none (default: what jobs/model_cache.py downloaded, where it is there)
+#   WAN_CKPT_DIR         checkpoint when neither the arguments nor the file of --config name one (default: what jobs/model_cache.py downloaded, where it is there)
 #   WAN_LAUNCHER         srun or mpirun (default: srun where `srun --mpi=list` names pmix, else mpirun)
 #   WAN_MPI              srun's --mpi (default: pmix)
 #   WAN_BIND             cores: each rank keeps to --cpus-per-task cores of its own; none: the ranks of a node share the job's cores there
@@ -345,11 +345,25 @@ requeue() {
   fi
 }
 
+# config_has_checkpoint ARGUMENT...: whether the file of --config among these arguments of wan_batch names a checkpoint.
+config_has_checkpoint() {
+  local argument file="" is_next=no
+  for argument in "$@"; do
+    if [ "$is_next" = yes ]; then file=$argument is_next=no; fi
+    case $argument in
+      --config) is_next=yes ;;
+      --config=*) file=${argument#--config=} ;;
+    esac
+  done
+  # wan_batch takes shortened names: no other option begins with "ck". A byte order mark may come before the name.
+  [ -r "$file" ] && grep -qE '^[^A-Za-z#]*ck[A-Za-z_-]*[[:space:]]*=' "$file"
+}
+
 # default_checkpoint ARGUMENT...: sets checkpoint_words to the --ckpt-dir to be added to these arguments of wan_batch, if any.
 default_checkpoint() {
   local folder=${WAN_CKPT_DIR-}
   checkpoint_words=()
-  if has_option ckpt-dir "$@" || has_option config "$@"; then return; fi
+  if has_option ckpt-dir "$@" || config_has_checkpoint "$@"; then return; fi
   if [ -z "$folder" ]; then
     folder=${WAN_MODEL_CACHE:-${HOME-}/.cache/wan_batch}/Wan2.2-I2V-A14B
     [ -d "$folder" ] || return 0

@@ -191,6 +191,19 @@ else printf 'JobId=7 JobName=x\\n   JobState={state}\\n   Command={command}\\n  
         for name in ("SLURM_MEM_PER_CPU", "SLURM_MEM_PER_NODE", "SLURM_CPU_BIND"):
             self.assertNotIn(name, variables)
 
+    def test_the_default_checkpoint_is_added_unless_something_names_one(self):
+        configs = {"without.cfg": "# ckpt-dir = not this\nsize = 480p\n", "with.cfg": "size = 480p\r\n ckpt_dir=/config\r\n",
+                   "short.cfg": "\ufeffckpt = /config\n"}
+        for name, text in configs.items():
+            (self.folder / name).write_text(text, encoding="utf-8")
+        for arguments, expected in (("m.csv", "--ckpt-dir /default"), ("--ckpt-dir /mine m.csv", ""), ("--ckpt_dir=/mine m.csv", ""),
+                                    ("--config without.cfg m.csv", "--ckpt-dir /default"), ("--config=without.cfg", "--ckpt-dir /default"),
+                                    ("--config with.cfg m.csv", ""), ("--config=with.cfg", ""), ("--config short.cfg", ""),
+                                    ("--config missing.cfg", "--ckpt-dir /default")):
+            with self.subTest(arguments=arguments):
+                done = self.bash(f'cd {self.folder}; default_checkpoint {arguments}; echo "${{checkpoint_words[*]}}"', WAN_CKPT_DIR="/default")
+                self.assertEqual((done.returncode, done.stdout), (0, expected + "\n"), done.stderr)
+
     def test_a_missing_library_names_the_modules(self):
         self.scontrol(command=f"{SCRIPTS}/i2v_2gpu.sh")
         program = self.stand_in("program", "exit 0", self.folder)
