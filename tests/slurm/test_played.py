@@ -201,7 +201,8 @@ else printf 'JobId=7 JobName=x\\n   JobState={state}\\n   Command={command}\\n  
                                     ("--config with.cfg m.csv", ""), ("--config=with.cfg", ""), ("--config short.cfg", ""),
                                     ("--config missing.cfg", "--ckpt-dir /default")):
             with self.subTest(arguments=arguments):
-                done = self.bash(f'cd {self.folder}; default_checkpoint {arguments}; echo "${{checkpoint_words[*]}}"', WAN_CKPT_DIR="/default")
+                done = self.bash(f'cd {self.folder}; default_checkpoint {arguments}; echo "${{checkpoint_words[*]}}"',
+                                 WAN_CKPT_DIR="/default")
                 self.assertEqual((done.returncode, done.stdout), (0, expected + "\n"), done.stderr)
 
     def test_a_missing_library_names_the_modules(self):
