@@ -4,7 +4,7 @@
 
 namespace wan {
 
-/// Version of the program, "0.1.0".
+/// Version of the program, "MAJOR.MINOR.PATCH": that of project() in CMakeLists.txt.
 std::string version();
 
 }  // namespace wan

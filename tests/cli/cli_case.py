@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -18,6 +19,14 @@ CHECKPOINT = PROJECT / "inputs" / "demo" / "checkpoint"
 
 DONE, FAILURE, USAGE, SOME_FAILED = 0, 1, 2, 3
 SMALL = ["--size", "64*64", "--frame-num", "5", "--sample-steps", "2", "--base-seed", "7"]
+
+
+def project_version() -> str:
+    """The one place of the version: project() in CMakeLists.txt."""
+    text = (PROJECT / "CMakeLists.txt").read_text(encoding="utf-8")
+    match = re.search(r"^project\(wan_batch VERSION (\d+\.\d+\.\d+)\b", text, re.MULTILINE)
+    assert match, "CMakeLists.txt has no line 'project(wan_batch VERSION X.Y.Z'"
+    return match.group(1)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, CliCase, environment
+from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, CliCase, environment, project_version
 
 T2V_CHECKPOINT = PROJECT / "tests" / "data" / "parity" / "t2v_square" / "ckpt"
 
@@ -20,7 +20,8 @@ class Demo(CliCase):
         # Four aspect ratios on an area of 96*64: whole multiples of 16, rounded down.
         self.assertEqual(sizes, [(64, 64, 5), (64, 96, 9), (96, 48, 5), (96, 64, 9)])
         self.assertEqual(len(list(self.out.glob("*.mp4"))), 4)
-        self.assertTrue((self.out / "run.json").is_file())
+        run = json.loads((self.out / "run.json").read_text(encoding="utf-8"))
+        self.assertEqual({run["version"], *(record["version"] for record in self.records().values())}, {project_version()})
         self.assertIn("4 of 4 done", done.stdout)
         self.assertIn(str(self.out / "trace.h5"), done.stdout)
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import unittest
 import zipfile
 from pathlib import Path
 
-from cli_case import CHECKPOINT, DONE, SMALL, SOME_FAILED, USAGE, CliCase
+from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, USAGE, CliCase, project_version
 
 
 def remove_tensor(path: Path) -> None:
@@ -50,7 +51,13 @@ class Help(CliCase):
     def test_version(self):
         result = self.run_program("--version")
         self.assertEqual(result.code, DONE, result)
-        self.assertRegex(result.out, r"wan_batch \d+\.\d+\.\d+")
+        self.assertEqual(result.out.splitlines()[0], f"wan_batch {project_version()}")
+
+    def test_the_changelog_has_the_version(self):
+        text = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+        newest = re.search(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", text, re.MULTILINE)
+        self.assertIsNotNone(newest, "CHANGELOG.md has no heading like '## [1.2.3] - 2026-01-31'")
+        self.assertEqual(newest.group(1), project_version(), "the newest release in CHANGELOG.md, and the version in CMakeLists.txt")
 
 
 class Options(CliCase):
