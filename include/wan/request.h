@@ -13,14 +13,14 @@ enum class Solver { unipc, dpmpp, euler };
 enum class NoiseDevice { cpu, cuda };
 
 /// Width and height in pixels. For i2v only their product counts: the aspect ratio follows the image
-/// (spec 7.2).
+/// (model.md 7.2).
 struct PixelSize {
   int width = 0;
   int height = 0;
   bool operator==(const PixelSize&) const = default;
 };
 
-/// Guidance scales of the two experts (spec 7.4). Written LOW,HIGH by the user; 1 means no unconditional
+/// Guidance scales of the two experts (model.md 7.4). Written LOW,HIGH by the user; 1 means no unconditional
 /// pass.
 struct GuideScale {
   double low_noise = 0;
@@ -28,7 +28,7 @@ struct GuideScale {
   bool operator==(const GuideScale&) const = default;
 };
 
-/// The values a request takes where neither its manifest row nor the command line says otherwise (spec 7.5).
+/// A request's values where neither its manifest row nor the command line says otherwise (model.md 7.5).
 struct TaskDefaults {
   PixelSize size{1280, 720};
   int frame_num = 81;
@@ -48,10 +48,10 @@ struct Task {
   TaskDefaults defaults;
 };
 
-/// The defaults of I2V-A14B and T2V-A14B (spec 7.5).
+/// The defaults of I2V-A14B and T2V-A14B (model.md 7.5).
 TaskDefaults default_parameters(TaskKind kind);
 
-/// The official default negative prompt (spec 2.4), UTF-8.
+/// The official default negative prompt (model.md 2.4), UTF-8.
 std::string_view default_negative_prompt();
 
 /// One video to make, every field resolved.

@@ -16,8 +16,8 @@ struct BenchModel {
   std::int64_t vae_parameters() const;
 };
 
-/// `name`: "i2v-A14B", "t2v-A14B" (spec 1), or the path of a config.json, whose text encoder and VAE are
-/// those of the full model scaled to its width. Throws UsageError.
+/// `name`: "i2v-A14B", "t2v-A14B" (model.md 1.2), or the path of a config.json, whose text encoder and VAE
+/// are those of the full model scaled to its width. Throws UsageError.
 BenchModel bench_model(const std::string& name);
 
 }  // namespace wan::apps

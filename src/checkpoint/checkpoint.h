@@ -22,15 +22,15 @@ class Checkpoint {
   using Entries = std::map<std::string, TensorEntry, std::less<>>;
 
   /// Opens `folder`/diffusion_pytorch_model.safetensors.index.json with all its shards, or else the single
-  /// file `folder`/diffusion_pytorch_model.safetensors (spec 1.6). Throws UsageError: neither is there, the
-  /// index is malformed, names a shard that is missing or not a plain file name, or does not agree with the
-  /// shards' tensors.
+  /// file `folder`/diffusion_pytorch_model.safetensors (model.md 1.6). Throws UsageError: neither is there,
+  /// the index is malformed, names a shard that is missing or not a plain file name, or does not agree with
+  /// the shards' tensors.
   static Checkpoint open_safetensors_folder(const std::filesystem::path& folder);
 
   /// Opens one .safetensors file. Throws UsageError.
   static Checkpoint open_safetensors_file(const std::filesystem::path& file);
 
-  /// Opens a .pth file written by torch.save() (spec 1.7). Throws UsageError.
+  /// Opens a .pth file written by torch.save() (model.md 1.7). Throws UsageError.
   static Checkpoint open_torch_archive(const std::filesystem::path& file);
 
   const std::filesystem::path& source() const { return source_; }  ///< the folder or file that was opened

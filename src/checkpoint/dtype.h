@@ -8,7 +8,7 @@
 
 namespace wan::checkpoint {
 
-/// Element types a checkpoint may hold (spec 1.6).
+/// Element types a checkpoint may hold (model.md 1.6).
 enum class DType { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean };
 
 std::size_t size_bytes(DType dtype);

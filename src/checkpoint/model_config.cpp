@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::uint64_t max_config_bytes = 1 << 20;
 constexpr std::int64_t max_size = 1 << 24;  // far above any width; keeps products of two inside 64 bits
-constexpr std::int64_t patch_pixels = 4;    // the patch is 1x2x2 (spec 1.2)
+constexpr std::int64_t patch_pixels = 4;    // the patch is 1x2x2 (model.md 1.2)
 constexpr std::int64_t latent_channels = 16;
 constexpr std::int64_t condition_channels = 20;  // 4 of the frame mask, 16 of the encoded image
 
@@ -241,7 +241,7 @@ TextEncoderConfig read_text_encoder_config(const Checkpoint& weights) {
     fail<UsageError>("{}: the attention width {} is not a multiple of the {} heads of the position bias",
                      weights.source().string(), config.attention_dim, config.num_heads);
   }
-  // The bucket formula halves the buckets by sign and again by distance (spec 3.2).
+  // The bucket formula halves the buckets by sign and again by distance (model.md 3.2).
   if (config.num_buckets % 4 != 0) {
     fail<UsageError>("{}: the position bias has {} buckets; expected a multiple of 4",
                      weights.source().string(), config.num_buckets);

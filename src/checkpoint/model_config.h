@@ -11,7 +11,7 @@
 
 namespace wan::checkpoint {
 
-/// Sizes of a diffusion transformer (spec 1.2).
+/// Sizes of a diffusion transformer (model.md 1.2).
 struct TransformerConfig {
   std::string model_type;     ///< "i2v" or "t2v"
   std::int64_t dim = 0;       ///< width of the residual stream
@@ -28,7 +28,7 @@ struct TransformerConfig {
   bool operator==(const TransformerConfig&) const = default;
 };
 
-/// Sizes of the umT5 encoder (spec 3).
+/// Sizes of the umT5 encoder (model.md 3.1).
 struct TextEncoderConfig {
   std::int64_t vocabulary = 0;
   std::int64_t dim = 0;
@@ -40,7 +40,7 @@ struct TextEncoderConfig {
   bool operator==(const TextEncoderConfig&) const = default;
 };
 
-/// A checkpoint in the official layout (spec 1.1), all parts present.
+/// A checkpoint in the official layout (model.md 1.1), all parts present.
 struct CheckpointFolder {
   std::filesystem::path root;
   std::filesystem::path high_noise_model;  ///< folder with config.json and safetensors
@@ -73,13 +73,13 @@ void expect_same_config(const TransformerConfig& high_noise, const TransformerCo
 /// Sizes from the tensors' shapes. Throws UsageError if they are not those of a umT5 encoder.
 TextEncoderConfig read_text_encoder_config(const Checkpoint& weights);
 
-/// The transformer's parameters by unit (spec 1.3): "stem", "blocks.0" ..., "head"; offsets in elements,
+/// The transformer's parameters by unit (model.md 1.3): "stem", "blocks.0" ..., "head"; offsets in elements,
 /// without gaps. In a block q, k, v weights of the self-attention lie side by side, one [3*dim, dim] matrix,
 /// and so do their biases, and k, v of the cross-attention.
 std::vector<UnitLayout> transformer_units(const TransformerConfig& config);
 
-/// The text encoder's parameters by unit (spec 1.4): "blocks.0" ..., "final". token_embedding.weight is in
-/// none.
+/// The text encoder's parameters by unit (model.md 1.4): "blocks.0" ..., "final". token_embedding.weight is
+/// in none.
 std::vector<UnitLayout> text_encoder_units(const TextEncoderConfig& config);
 
 /// Every tensor of the file, in the order of the units.

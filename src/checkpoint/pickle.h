@@ -21,8 +21,8 @@ struct PickledTensor {
   bool negated = false;              ///< the elements have the other sign than the stored ones
 };
 
-/// Reads a pickled state dictionary, name -> tensor (spec 1.7), with a state machine over the opcodes that
-/// torch.save() writes. It runs nothing: a class or function is only a name, compared with the few that
+/// Reads a pickled state dictionary, name -> tensor (model.md 1.7), with a state machine over the opcodes
+/// that torch.save() writes. It runs nothing: a class or function is only a name, compared with the few that
 /// describe tensors; each of those is understood here and any other is refused by name. Bounded in memory and
 /// time by the pickle's length (the caller's limit) and 2^20 values. `where` names the file in messages.
 /// Throws UsageError with the byte at fault.

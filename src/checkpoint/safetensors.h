@@ -10,8 +10,8 @@
 
 namespace wan::checkpoint {
 
-/// Reads the header of one safetensors file (spec 1.6), and nothing but the header. Every entry's range is
-/// then known to be inside the file, of shape x dtype bytes, and neither overlapping another nor leaving a
+/// Reads the header of one safetensors file (model.md 1.6), and nothing but the header. Every entry's range
+/// is then known to be inside the file, of shape x dtype bytes, and neither overlapping another nor leaving a
 /// hole. Throws UsageError naming file, tensor, what was found and what was expected.
 std::vector<TensorEntry> read_safetensors(const UniqueFd& file, const std::filesystem::path& path);
 

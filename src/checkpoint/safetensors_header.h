@@ -18,8 +18,8 @@ struct HeaderTensor {
   std::uint64_t end_byte = 0;
 };
 
-/// Parses the JSON of a safetensors header (spec 1.6) event by event, so that nothing is stored that has not
-/// been checked. `file` names the file in messages. Throws UsageError: not JSON, duplicate, unknown or
+/// Parses the JSON of a safetensors header (model.md 1.6) event by event, so that nothing is stored that has
+/// not been checked. `file` names the file in messages. Throws UsageError: not JSON, duplicate, unknown or
 /// missing keys, unknown dtype, negative or fractional numbers, more than 200,000 tensors or 16 dimensions.
 std::vector<HeaderTensor> parse_safetensors_header(std::string_view text, const std::string& file);
 

@@ -10,7 +10,7 @@
 
 namespace wan::checkpoint {
 
-/// Which shard holds which tensor: the weight_map of a *.safetensors.index.json (spec 1.6).
+/// Which shard holds which tensor: the weight_map of a *.safetensors.index.json (model.md 1.6).
 struct ShardIndex {
   std::filesystem::path path;
   std::map<std::string, std::set<std::string, std::less<>>> tensors_by_shard;

@@ -9,9 +9,9 @@
 
 namespace wan::dit {
 
-/// The three sub-layers of a transformer block (spec 5.6), each from its normed input [local_tokens, dim] in
-/// the weights' type to what it adds to the residual stream, before the gate: [local_tokens, dim]. Norms and
-/// residuals are the transformer's, which joins each residual with the norm that follows.
+/// The three sub-layers of a transformer block (model.md 5.6), each from its normed input [local_tokens, dim]
+/// in the weights' type to what it adds to the residual stream, before the gate: [local_tokens, dim]. Norms
+/// and residuals are the transformer's, which joins each residual with the norm that follows.
 struct Block {
   const BlockWeights& weights;
   std::int64_t heads;

@@ -6,7 +6,7 @@
 
 namespace wan::dit {
 
-/// The token grid of a latent [channels, frames, height, width]: patches are 1 x 2 x 2 (spec 5.2).
+/// The token grid of a latent [channels, frames, height, width]: patches are 1 x 2 x 2 (model.md 5.2).
 kernels::TokenGrid token_grid(std::int64_t latent_frames, std::int64_t latent_height,
                               std::int64_t latent_width);
 
@@ -17,8 +17,8 @@ at::Tensor patchify(const at::Tensor& latent);
 /// The inverse: [tokens, channels * 4] -> [channels, frames, height, width].
 at::Tensor unpatchify(const at::Tensor& tokens, const kernels::TokenGrid& grid);
 
-/// The head's features (row, column, channel; spec 5.7) in patchify's order. [tokens, 4 * channels] both
-/// ways.
+/// Brings the head's features, ordered row, column, channel (model.md 5.7), into patchify's order.
+/// [tokens, 4 * channels] both ways.
 at::Tensor head_to_patch_order(const at::Tensor& head);
 
 }  // namespace wan::dit

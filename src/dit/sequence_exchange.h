@@ -7,9 +7,9 @@
 
 namespace wan::dit {
 
-/// How a sequence and its heads are divided over the parts of an exchange (spec 8.2). Part p owns the tokens
-/// [p * local_tokens, (p + 1) * local_tokens) and attends with the heads [p * heads_per_part, (p + 1) *
-/// heads_per_part).
+/// How a sequence and its heads are divided over the parts of an exchange (model.md 8.2). Part p owns the
+/// tokens [p * local_tokens, (p + 1) * local_tokens) and attends with the heads [p * heads_per_part,
+/// (p + 1) * heads_per_part).
 struct SequenceShape {
   int parts = 1;
   int part = 0;

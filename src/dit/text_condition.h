@@ -9,8 +9,8 @@
 namespace wan::dit {
 
 /// One text as one expert sees it: its embedding, and every block's cross-attention keys and values, computed
-/// at the first forward and kept for all later steps (spec 8.3, savings 3 and 4). Make a new one for the
-/// other expert.
+/// at the first forward and kept for all later steps: saving 3 (model.md 8.3). Make a new one for the other
+/// expert.
 class TextCondition {
  public:
   struct KeyValue {

@@ -4,7 +4,7 @@
 
 namespace wan::dit {
 
-/// What a timestep does to every token alike (spec 5.3), fp32.
+/// What a timestep does to every token alike (model.md 5.3), fp32.
 struct TimeEmbedding {
   at::Tensor embedding;   ///< `e`, [dim]: modulates the head
   at::Tensor projection;  ///< `e0`, [6, dim]: modulates the blocks

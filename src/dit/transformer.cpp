@@ -145,7 +145,7 @@ void Transformer::run_blocks(std::span<TextCondition* const> texts, const Forwar
                              Streams& streams) {
   auto turn = std::make_optional<BlockTurn>(take_weights(unit_of_block(0), context), streams.time);
   {
-    // Up to here the official code's stream is bf16, and so is what its first norm returns (spec 5.9).
+    // Up to here the official code's stream is bf16, and so is what its first norm returns (model.md 5.9).
     const bool round_norm = turn->type() == at::kBFloat16;
     const auto scope = context.clock.measure(Part::elementwise);
     streams.input = {kernels::layer_norm_modulate(streams.x.front(), turn->modulation[1], turn->modulation[0],
@@ -227,7 +227,7 @@ void Transformer::finish(int block, const BlockTurn& turn, TextCondition& text, 
 std::vector<at::Tensor> Transformer::run_head(const HeadTurn& turn, const ForwardContext& context,
                                               const Streams& streams) {
   const auto scope = context.clock.measure(Part::linear);
-  // The official unpatchify rounds, and guidance then subtracts rounded predictions (spec 5.9).
+  // The official unpatchify rounds, and guidance then subtracts rounded predictions (model.md 5.9).
   const bool rounds = turn.weights.weight.scalar_type() == at::kBFloat16;
   std::vector<at::Tensor> predictions;
   for (const at::Tensor& input : streams.input) {  // fp32 [local_tokens, dim]

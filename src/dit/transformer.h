@@ -37,7 +37,7 @@ struct CollectivesDone {
   int exchanges = 0;  ///< launches of either way, where the sequence is split
 };
 
-/// One expert of Wan 2.2 (spec section 5), over the tokens of one rank. Weights come through the port, one
+/// One expert of Wan 2.2 (model.md 5.6), over the tokens of one rank. Weights come through the port, one
 /// unit at a time, the next one asked for while the present one computes.
 class Transformer {
  public:

@@ -13,7 +13,7 @@ namespace {
 constexpr int latent_stride = 8;  // pixels per latent
 constexpr int patch = 2;          // latents per token
 
-/// Written in this order of operations: results at exact boundaries depend on the rounding (spec 7.2).
+/// Written in this order of operations: results at exact boundaries depend on the rounding (model.md 7.2).
 int latent_side(double area_times_ratio) {
   return patch *
          static_cast<int>(std::floor(std::floor(std::sqrt(area_times_ratio) / latent_stride) / patch));

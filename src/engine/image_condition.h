@@ -8,7 +8,7 @@
 namespace wan::engine {
 
 /// The video size of an i2v request: the image's aspect ratio at the area of `size`, on the latent grid
-/// (spec 7.2). Throws ItemError if a side would be empty, or longer than a video can be.
+/// (model.md 7.2). Throws ItemError if a side would be empty, or longer than a video can be.
 PixelSize fit_to_area(PixelSize image, PixelSize size);
 
 /// The image at `target` size: fp32 [3, height, width] in -1..1, bicubic stretch without antialiasing,

@@ -107,7 +107,7 @@ void WanEngine::Run::prepare_image() {
 }
 
 void WanEngine::Run::draw_noise() {
-  // Every rank draws the whole noise from the same seed, so that it does not depend on the layout (spec 7.3).
+  // Every rank draws the whole noise from one seed. It does not depend on the layout (model.md 7.3).
   const bool on_gpu = request_.noise_device == NoiseDevice::cuda;
   const at::Generator generator = on_gpu ? gpu::make_generator(engine_.options_.gpu.index, request_.seed)
                                          : at::detail::createCPUGenerator(request_.seed);

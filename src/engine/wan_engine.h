@@ -50,7 +50,7 @@ struct EngineOptions {
 /// ranks of that team at once, and once for each width.
 using TeamFactory = std::function<parallel::GroupCommunicators(int width)>;
 
-/// The Wan 2.2 I2V-A14B and T2V-A14B pipelines over one group of ranks (spec section 7).
+/// The Wan 2.2 I2V-A14B and T2V-A14B pipelines over one group of ranks (model.md 7.1).
 class WanEngine final : public Engine {
  public:
   /// Reads this rank's part of the checkpoint. `run_clock` started with the run. Throws UsageError on a

@@ -5,8 +5,8 @@
 namespace wan::kernels {
 
 /// Where a network computes, and the type of its weights and matrix products: fp32, or bf16 with the
-/// roundings of spec 5.9 (the `exact` precision). What is always fp32 (residual stream, norms, solver) is so
-/// in both.
+/// roundings of the precision `exact` (model.md 5.9). What is always fp32 (residual stream, norms, solver) is
+/// so in both.
 struct Compute {
   at::Device device = at::kCPU;
   at::ScalarType type = at::kFloat;

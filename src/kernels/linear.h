@@ -16,7 +16,7 @@ void linear_out(at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, 
 /// rounded product.
 at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
-/// GELU, tanh form, computed in fp32 and rounded once (spec 5.9).
+/// GELU, tanh form, computed in fp32 and rounded once (model.md 5.9).
 at::Tensor gelu_tanh(const at::Tensor& x);
 
 /// The same in place.

@@ -8,7 +8,7 @@
 
 namespace wan::kernels {
 
-/// The learned RMS norms of queries and keys, each over all heads together (spec 5.6): [dim], in qkv's type.
+/// The learned RMS norms of q and k, each over all heads together (model.md 5.6): [dim], in qkv's type.
 struct QkNorm {
   const at::Tensor& q;
   const at::Tensor& k;

@@ -6,7 +6,7 @@
 
 namespace wan::kernels {
 
-/// The token grid of a video: frames x rows x columns, tokens in that order (spec 5.2).
+/// The token grid of a video: frames x rows x columns, tokens in that order (model.md 5.2).
 struct TokenGrid {
   std::int64_t frames = 0;
   std::int64_t rows = 0;
@@ -15,8 +15,8 @@ struct TokenGrid {
   bool operator==(const TokenGrid&) const = default;
 };
 
-/// cos and sin of every rotary angle of a run of tokens (spec 5.5): fp32 [tokens, head_dim / 2] each, from
-/// fp64 angles.
+/// cos and sin of every rotary angle of a run of tokens (model.md 5.5): fp32 [tokens, head_dim / 2] each,
+/// from fp64 angles.
 struct RotaryTable {
   at::Tensor cos;
   at::Tensor sin;

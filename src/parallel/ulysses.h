@@ -11,7 +11,7 @@
 
 namespace wan::parallel {
 
-/// Ulysses sequence parallelism (spec 8.2) over a communicator: q, k and v of a chunk of heads in one
+/// Ulysses sequence parallelism (model.md 8.2) over a communicator: q, k and v of a chunk of heads in one
 /// all-to-all, the results in another. All buffers are reserved at construction. With one rank nothing is
 /// sent or copied.
 class UlyssesExchange final : public dit::SequenceExchange {

@@ -56,8 +56,8 @@ class GatherBuffers {
   std::array<at::Tensor, count> buffers_;
 };
 
-/// Fully sharded (FSDP, spec 8.1): begin() starts the gather of the whole unit into one of two buffers, of
-/// which even and odd units have one each, weights() waits for it, end() gives the buffer back; so at most
+/// Fully sharded, FSDP (model.md 8.1): begin() starts the gather of the whole unit into one of two buffers,
+/// of which even and odd units have one each, weights() waits for it, end() gives the buffer back; so at most
 /// two units are ever whole, and the next one travels while the present one computes.
 class ShardedWeights final : public checkpoint::WeightSource {
  public:

@@ -41,15 +41,15 @@ struct SamplerSettings {
   double shift = 0;
   double boundary = 0;
   GuideScale guide_scale;
-  bool bf16_terms = false;  ///< round as the official code does inside its bf16 region (spec 6.4)
+  bool bf16_terms = false;  ///< round as the official code does inside its bf16 region (model.md 6.4)
 };
 
 /// Whether both predictions are needed anywhere in the run.
 bool is_guided(const GuideScale& scale);
 
-/// Denoises from `state` on: expert by boundary, classifier-free guidance, solver update (spec 7.1 step 5).
-/// A run that was left at the gate and goes on from the state returned has the bits of one that was not.
-/// `on_step` and `gate` may be empty. Throws Error on a state that is none of these settings.
+/// Denoises from `state` on: expert by boundary, classifier-free guidance, solver update: step 5
+/// (model.md 7.1). A run that was left at the gate and goes on from the state returned has the bits of one
+/// that was not. `on_step` and `gate` may be empty. Throws Error on a state that is none of these settings.
 SamplerState sample(const SamplerSettings& settings, SamplerState state, const Denoiser& denoise,
                     const StepListener& on_step, const StepGate& gate = {});
 

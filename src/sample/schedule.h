@@ -9,7 +9,7 @@ namespace wan::sample {
 
 inline constexpr int training_timesteps = 1000;
 
-/// The times at which the model is evaluated (spec 6.1).
+/// The times at which the model is evaluated (model.md 6.1).
 struct Schedule {
   std::vector<int> timesteps;  ///< [steps], 0..1000, what the model is told
   std::vector<float> sigmas;   ///< [steps + 1], the last one is 0
@@ -19,7 +19,7 @@ struct Schedule {
 /// `shift` bends the uniform times towards the noisy end. UniPC starts at sigma 0.999, DPM++ and Euler at 1.
 Schedule make_schedule(Solver solver, int steps, double shift);
 
-/// The expert in charge of a timestep: high noise where timestep >= boundary * 1000 (spec 7.4).
+/// The expert in charge of a timestep: high noise where timestep >= boundary * 1000 (model.md 7.4).
 Expert expert_for(int timestep, double boundary);
 
 /// The scale of that expert's guidance.

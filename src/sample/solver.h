@@ -13,7 +13,7 @@ namespace wan::sample {
 /// What a solver remembers of earlier steps, by name: tensors of the sample's shape, fp32.
 using SolverHistory = std::map<std::string, at::Tensor>;
 
-/// Integrates the flow from noise to data, one model evaluation per step (spec 6.3-6.5). Purely elementwise:
+/// Integrates the flow from noise to data, one model evaluation per step (model.md 6.3). Purely elementwise:
 /// `x` may be any slice of the latent in any shape, so that each rank advances only the tokens it owns. Holds
 /// the history of its slice.
 class FlowSolver {
@@ -33,7 +33,7 @@ class FlowSolver {
 /// The tensor of that name; throws Error if there is none.
 const at::Tensor& remembered(const SolverHistory& history, const std::string& name);
 
-/// `bf16_terms`: UniPC's second-order terms pass through bf16, as in the official code on a GPU (spec 6.4).
+/// `bf16_terms`: UniPC's second-order terms pass through bf16, as officially on a GPU (model.md 6.4).
 std::unique_ptr<FlowSolver> make_solver(Solver solver, const Schedule& schedule, bool bf16_terms = false);
 
 }  // namespace wan::sample

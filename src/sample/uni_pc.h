@@ -4,7 +4,7 @@
 
 namespace wan::sample {
 
-/// UniPC of order 2 in its bh2 form, predicting data (spec 6.4): corrects the previous step with the new
+/// UniPC of order 2 in its bh2 form, predicting data (model.md 6.4): corrects the previous step with the new
 /// model output, then predicts the next sample. Lower order at both ends.
 class UniPc final : public FlowSolver {
  public:

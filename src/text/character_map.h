@@ -9,7 +9,7 @@
 namespace wan::text {
 
 /// The normalizer "Precompiled" of tokenizer.json: an NFKC-like map from character sequences to text, stored
-/// as a double-array trie (spec 2.5, encoding step 2). Every index read from the map is checked.
+/// as a double-array trie: encoding step 2 (model.md 2.5). Every index read from the map is checked.
 class CharacterMap {
  public:
   /// `blob`: 4-byte little-endian size of the trie, the trie, NUL-terminated replacements. Throws Error

@@ -12,7 +12,7 @@ namespace wan::text {
 /// anything longer is a mistake; the bound keeps normalization (quadratic in runs of combining marks) quick.
 inline constexpr std::size_t longest_prompt_bytes = std::size_t{64} * 1024;
 
-/// The text that the tokenizer gets for a prompt (spec 2.1 to 2.3, without mojibake repair): damage fixed,
+/// The text that the tokenizer gets for a prompt (model.md 2.1), without mojibake repair: damage fixed,
 /// character references decoded, every run of white space one space, none at the ends. Always valid UTF-8;
 /// invalid input becomes U+FFFD. Throws ItemError("text") for more than `longest_prompt_bytes`.
 std::string clean_prompt(std::string_view utf8);

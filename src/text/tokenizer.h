@@ -12,8 +12,8 @@
 
 namespace wan::text {
 
-/// The umT5 tokenizer of a checkpoint (spec 2.5), id for id what the reference's fast tokenizer gives up to
-/// the ties that Unigram names. It is built from tokenizer.json alone, as the reference does; spiece.model
+/// The umT5 tokenizer of a checkpoint (model.md 2.5), id for id what the reference's fast tokenizer gives up
+/// to the ties that Unigram names. It is built from tokenizer.json alone, as the reference does; spiece.model
 /// beside it is not read.
 class Tokenizer {
  public:

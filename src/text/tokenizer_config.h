@@ -46,7 +46,7 @@ struct MetaspaceStep {
 
 using PreTokenizerStep = std::variant<WhitespaceSplitStep, MetaspaceStep>;
 
-/// What tokenizer.json says (spec 2.5).
+/// What tokenizer.json says (model.md 2.5).
 struct TokenizerConfig {
   std::vector<AddedToken> added_tokens;
   std::vector<NormalizerStep> normalizer;

@@ -42,7 +42,7 @@ at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) {
   return (wide * scale).to(x.scalar_type()) * weight;
 }
 
-/// Tanh GELU as the reference evaluates it, every operation rounded to x's type on its own (spec 3.1).
+/// Tanh GELU as the reference evaluates it, every operation rounded to x's type on its own (model.md 3.1).
 at::Tensor gelu_in_steps(const at::Tensor& x) {
   const at::Tensor cube = x * x * x;
   const at::Tensor inner = at::tanh((x + cube * 0.044715) * 0.7978845608028654);

@@ -14,12 +14,12 @@ namespace wan::text {
 /// ranks.
 using TokenLookup = std::function<at::Tensor(std::span<const std::int64_t> ids)>;
 
-/// Bucket of a relative position (key - query) in the bidirectional table (spec 3.2).
+/// Bucket of a relative position (key - query) in the bidirectional table (model.md 3.2).
 std::int64_t relative_position_bucket(std::int64_t relative_position, std::int64_t buckets);
 
-/// The umT5 encoder (spec section 3). Runs on the real tokens alone, which gives the same numbers as running
-/// on the padded text (spec 3.4). Computes in the type of the weights. The order of a unit's tensors is that
-/// of checkpoint::text_encoder_units().
+/// The umT5 encoder (model.md 3.1). Runs on the real tokens alone, which gives the same numbers as running
+/// on the padded text (model.md 3.4). Computes in the type of the weights. The order of a unit's tensors is
+/// that of checkpoint::text_encoder_units().
 class Umt5Encoder {
  public:
   Umt5Encoder(checkpoint::TextEncoderConfig config, checkpoint::WeightSource& weights, TokenLookup lookup);

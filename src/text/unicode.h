@@ -18,7 +18,7 @@ std::string encode_utf8(std::u32string_view code_points);
 std::string to_nfc(std::string_view utf8);
 std::string to_nfkc(std::string_view utf8);
 
-/// The Unicode property White_Space (spec 2.1): not U+200B, U+2060, U+FEFF or U+180E.
+/// The Unicode property White_Space (model.md 2.1): not U+200B, U+2060, U+FEFF or U+180E.
 bool is_white_space(char32_t code_point);
 
 /// General category Nd.

@@ -18,8 +18,8 @@ struct VocabularyPiece {
   float score;       ///< log probability
 };
 
-/// The unigram language model: the segmentation of a word with the highest sum of scores (spec 2.5, encoding
-/// steps 3 and 4), done by the sentencepiece library.
+/// The unigram language model: finds the segmentation of a word with the highest sum of scores. These are
+/// encoding steps 3 and 4 (model.md 2.5), done by the sentencepiece library.
 ///
 /// Limit: the library adds scores in single precision, the reference's fast tokenizer in double, and where
 /// segmentations tie, rounding may choose another one. Measured: 433 of 30,000 adversarial texts get other

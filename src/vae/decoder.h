@@ -24,7 +24,7 @@ struct DecoderState {
   FrameCache head;
 };
 
-/// Latent to pixels, one latent frame at a time (spec 4.4).
+/// Latent to pixels, one latent frame at a time (model.md 4.4).
 class Decoder {
  public:
   Decoder(const WeightScope& weights, const VaeConfig& config);

@@ -25,7 +25,7 @@ struct Chunk {
 };
 
 /// A layer's state in one clip. Once the layer's output no longer changes from frame to frame, which it does
-/// some frames after the input has become constant (spec 4.7), all that is needed is one frame of it.
+/// some frames after the input has become constant (model.md 4.7), all that is needed is one frame of it.
 template <typename Layer>
 struct LayerProgress {
   typename Layer::State state;
@@ -45,7 +45,7 @@ struct EncoderState {
   LayerProgress<Head> head;
 };
 
-/// Pixels to latent, one chunk at a time (spec 4.3).
+/// Pixels to latent, one chunk at a time (model.md 4.3).
 class Encoder {
  public:
   Encoder(const WeightScope& weights, const VaeConfig& config);

@@ -9,9 +9,9 @@
 #include "vae/row_exchange.h"
 #include "vae/weight_scope.h"
 
-/// The primitive layers of spec 4.2. Activations are [channels, frames, rows, columns] = [C, T, h, W] of one
-/// chunk of the clip, h being this part's rows. Weights are const; what a layer remembers from one chunk to
-/// the next is a state of the clip, default-constructed before the first chunk.
+/// The primitive layers (model.md 4.2). Activations are [channels, frames, rows, columns] = [C, T, h, W] of
+/// one chunk of the clip, h being this part's rows. Weights are const; what a layer remembers from one chunk
+/// to the next is a state of the clip, default-constructed before the first chunk.
 namespace wan::vae {
 
 /// The last frames of a causal convolution's input, up to two, with their halo rows: [C, 0..2, h + halo, W].
@@ -20,7 +20,7 @@ struct FrameCache {
 };
 
 /// 3-D convolution that sees no later frame: kernel_t - 1 zero frames before the clip, the spatial kernel
-/// centred (spec 4.2, 4.5).
+/// centred (model.md 4.2). Between chunks it keeps a cache (model.md 4.5).
 class CausalConv3d {
  public:
   using State = FrameCache;
@@ -32,7 +32,7 @@ class CausalConv3d {
   at::Tensor operator()(const at::Tensor& x, State& state, RowExchange& rows) const;
 
   /// First frame from which the output is constant in time if the input is constant from `frame` on
-  /// (spec 4.7).
+  /// (model.md 4.7).
   std::int64_t constant_from(std::int64_t frame) const { return frame + kernel_[0] - 1; }
 
  private:

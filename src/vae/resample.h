@@ -7,7 +7,7 @@
 
 #include "vae/layers.h"
 
-/// Changes of resolution between the levels of the autoencoder (spec 4.2, 4.5).
+/// Changes of resolution between the levels of the autoencoder (model.md 4.2), (model.md 4.5).
 namespace wan::vae {
 
 /// Halves rows and columns, then, in a temporal one, the frames after the clip's first.
@@ -27,7 +27,7 @@ class Downsample {
     return time_weight_.defined() ? (first + 1) / 2 : first;
   }
   /// First frame from which the output is constant in time if the input is constant from `frame` on
-  /// (spec 4.7).
+  /// (model.md 4.7).
   std::int64_t constant_from(std::int64_t frame) const {
     return time_weight_.defined() ? (frame + 1) / 2 + 1 : frame;
   }

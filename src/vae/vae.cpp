@@ -31,7 +31,7 @@ at::Tensor per_channel(const std::array<double, latent_channels>& values, const 
 Vae::Vae(const VaeConfig& config, const TensorLookup& weights) : Vae(checked_scope(weights), config) {
   const at::TensorOptions options = weights("conv2.weight").options();
   mean_ = per_channel(latent_mean, options);
-  // The reciprocal in the compute type: decoding divides by it (spec 4.1).
+  // The reciprocal in the compute type: decoding divides by it (model.md 4.1).
   inverse_std_ = per_channel(latent_std, options).reciprocal_();
 }
 

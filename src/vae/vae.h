@@ -23,7 +23,7 @@ struct PixelClip {
   std::function<at::Tensor(std::int64_t first, std::int64_t count)> read;
 };
 
-/// The clip of image-to-video: the image, then mid-grey frames, which are zeros (spec 4.7).
+/// The clip of image-to-video: the image, then mid-grey frames, which are zeros (model.md 4.7).
 /// `image` is this part's rows [3, h, W].
 PixelClip image_clip(const at::Tensor& image, std::int64_t frames);
 
@@ -31,8 +31,8 @@ PixelClip image_clip(const at::Tensor& image, std::int64_t frames);
 /// first.
 using PixelSink = std::function<void(const at::Tensor& chunk, std::int64_t first)>;
 
-/// The Wan 2.1 autoencoder (spec 4). Const after construction: any number of clips, each with its own state.
-/// Computes in the type and on the device of the weights. No call keeps more than one chunk of pixels.
+/// The Wan 2.1 autoencoder (model.md 4.5). Const after construction: any number of clips, each with its own
+/// state. Computes in the type and on the device of the weights. No call keeps more than one chunk of pixels.
 class Vae {
  public:
   /// Reads every tensor of vae_tensors(config). Throws UsageError naming the tensor whose shape is wrong.
@@ -60,8 +60,8 @@ class Vae {
   at::Tensor mean_, inverse_std_;  // [latent_channels, 1, 1, 1]
 };
 
-/// [3, T, H, W] in [-1, 1] -> [T, H, W, 3] of 0..255, truncated (spec 7.7). Contiguous, on the same device.
-/// What becomes of NaN is unspecified: Vae::decode() tells whether there was any.
+/// [3, T, H, W] in [-1, 1] -> [T, H, W, 3] of 0..255, truncated (model.md 7.7). Contiguous, on the same
+/// device. What becomes of NaN is unspecified: Vae::decode() tells whether there was any.
 at::Tensor to_uint8_frames(const at::Tensor& chunk);
 
 }  // namespace wan::vae

@@ -14,7 +14,7 @@ inline constexpr std::int64_t latent_channels = 16;
 inline constexpr std::int64_t spatial_factor = 8;   ///< pixels per latent row or column
 inline constexpr std::int64_t temporal_factor = 4;  ///< pixel frames per latent frame after the first
 
-/// Mean and standard deviation of the latent channels over the training data (spec 4.1).
+/// Mean and standard deviation of the latent channels over the training data (model.md 4.1).
 inline constexpr std::array<double, latent_channels> latent_mean{
     -0.7571, -0.7089, -0.9113, 0.1075,  -0.1745, 0.9653,  -0.1517, 1.5508,
     0.4134,  -0.0715, 0.5517,  -0.3632, -0.1922, -0.9497, 0.2503,  -0.2921};
@@ -22,7 +22,7 @@ inline constexpr std::array<double, latent_channels> latent_std{
     2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
     3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160};
 
-/// Sizes of the Wan 2.1 autoencoder (spec 4): four levels of base_width times 1, 2, 4, 4 channels, two
+/// Sizes of the Wan 2.1 autoencoder (model.md 4.3): four levels of base_width times 1, 2, 4, 4 channels, two
 /// residual blocks per level in the encoder and three in the decoder, time halved in the second and third
 /// down-sampling. Only the width differs between checkpoints.
 struct VaeConfig {
@@ -51,7 +51,7 @@ struct ExpectedShape {
   std::vector<std::int64_t> shape;
 };
 
-/// Every tensor that an autoencoder of these sizes reads, 194 of them (spec 1.5).
+/// Every tensor that an autoencoder of these sizes reads, 194 of them (model.md 1.5).
 std::vector<ExpectedShape> vae_tensors(const VaeConfig& config);
 
 /// Reads the sizes from the shapes of encoder.conv1.weight and conv2.weight. Throws UsageError naming the

@@ -93,7 +93,7 @@ def write_text_encoder(file):
 
 
 def vae_shapes():
-    """Names and shapes of the Wan 2.1 autoencoder, width 96 (spec 4.3, 4.4)."""
+    """Names and shapes of the Wan 2.1 autoencoder, width 96 (model.md 4.3), (model.md 4.4)."""
     shapes = {}
 
     def conv(name, out, inner, *kernel):

@@ -66,7 +66,7 @@ TEST(TransformerLayers, EveryIntermediateTensor) {
   }
 }
 
-TEST(TimeEmbedding, SinusoidOfTheSpec) {
+TEST(TimeEmbedding, SinusoidAsTabulated) {
   const at::Tensor v = timestep_sinusoid(999, 256);
   const std::map<int, float> expected{{0, 0.999649853F},    {1, 0.963782479F},    {127, 0.994243164F},
                                       {128, -0.026460753F}, {129, -0.266689584F}, {255, 0.107147238F}};

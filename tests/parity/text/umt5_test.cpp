@@ -51,7 +51,7 @@ TEST(TextEncoder, AnIdBeyondTheTableIsTheItemsFault) {
 INSTANTIATE_TEST_SUITE_P(Cases, Umt5Parity,
                          testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square"));
 
-TEST(RelativePosition, BucketsOfTheSpec) {
+TEST(RelativePosition, BucketsAsTabulated) {
   const std::map<std::int64_t, std::int64_t> table{
       {0, 0},   {7, 7},   {8, 8},   {11, 8},  {12, 9},  {15, 9},  {16, 10}, {22, 10}, {23, 11},
       {31, 11}, {32, 12}, {45, 12}, {46, 13}, {63, 13}, {64, 14}, {90, 14}, {91, 15}, {500, 15}};

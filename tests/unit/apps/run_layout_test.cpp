@@ -50,7 +50,7 @@ TEST(BenchModel, IsTheOfficialOnesSize) {
   std::int64_t elements = 0;
   for (const checkpoint::UnitLayout& unit : checkpoint::transformer_units(model.transformer))
     elements += unit.elements();
-  EXPECT_EQ(elements, 14'288'901'184);  // spec 1.3
+  EXPECT_EQ(elements, 14'288'901'184);  // (model.md 1.3)
   EXPECT_EQ(model.vae_parameters(), 126'892'531);
   std::int64_t text = model.text_encoder.vocabulary * model.text_encoder.dim;
   for (const checkpoint::UnitLayout& unit : checkpoint::text_encoder_units(model.text_encoder))

@@ -51,7 +51,7 @@ void expect_no_gaps(const std::vector<UnitLayout>& units) {
   }
 }
 
-// The counts are those of the official checkpoints (spec 1.3, 1.4).
+// The counts are those of the official checkpoints (model.md 1.3), (model.md 1.4).
 TEST(UnitLayout, TransformerHasTheOfficialCounts) {
   const auto units = transformer_units(i2v_a14b);
   ASSERT_EQ(units.size(), 42U);

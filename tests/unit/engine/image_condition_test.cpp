@@ -13,7 +13,7 @@ struct SizeCase {
 };
 class FitToArea : public testing::TestWithParam<SizeCase> {};
 
-TEST_P(FitToArea, AsInTheTableOfTheSpec) {
+TEST_P(FitToArea, AsTabulated) {
   EXPECT_EQ(fit_to_area(GetParam().image, GetParam().size), GetParam().expected);
 }
 

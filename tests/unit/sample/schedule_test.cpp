@@ -14,7 +14,7 @@ int high_noise_steps(Solver solver, int steps, double shift, double boundary) {
   }));
 }
 
-TEST(Schedule, WorkedValuesOfTheSpec) {
+TEST(Schedule, WorkedValues) {
   const Schedule unipc = make_schedule(Solver::unipc, 40, 5);
   const std::vector<int> expected{999, 994, 989, 983, 978, 972, 965, 959, 952, 944, 937, 929, 920, 911,
                                   902, 892, 882, 870, 859, 846, 833, 818, 803, 786, 768, 749, 728, 706,
@@ -34,7 +34,7 @@ struct ExpertCase {
 };
 class ExpertSwitch : public testing::TestWithParam<ExpertCase> {};
 
-TEST_P(ExpertSwitch, HighNoiseStepsAsInTheSpec) {
+TEST_P(ExpertSwitch, HighNoiseStepsAsTabulated) {
   const ExpertCase& c = GetParam();
   EXPECT_EQ(high_noise_steps(Solver::unipc, c.steps, c.shift, c.boundary), c.unipc);
   EXPECT_EQ(high_noise_steps(Solver::dpmpp, c.steps, c.shift, c.boundary), c.dpmpp);

@@ -15,20 +15,20 @@ namespace {
 using namespace std::string_literals;
 
 struct CleaningRow {
-  int row;  ///< of the table in the specification, section 2.4
+  int row;  ///< of the table (model.md 2.4)
   std::string input;
   std::string cleaned;
 };
 
-class SpecTable : public testing::TestWithParam<CleaningRow> {};
+class CleaningTable : public testing::TestWithParam<CleaningRow> {};
 
-TEST_P(SpecTable, IsCleanedAsByTheReference) {
+TEST_P(CleaningTable, IsCleanedAsByTheReference) {
   EXPECT_EQ(clean_prompt(GetParam().input), GetParam().cleaned);
   EXPECT_FALSE(looks_like_mojibake(GetParam().input));
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Rows, SpecTable,
+    Rows, CleaningTable,
     testing::Values(
         CleaningRow{1, "“A cat’s” tail — ‘slow’ pan…", "\"A cat's\" tail — 'slow' pan…"},
         CleaningRow{2, "ＨＤ　Ｖｉｄｅｏ：８Ｋ（ｕｌｔｒａ）！", "HD Video:8K(ultra)!"},
@@ -66,7 +66,7 @@ TEST(Clean, NegativePromptKeepsAllButItsCommas) {
 }
 
 TEST(Clean, MojibakeIsReportedNotRepaired) {
-  EXPECT_TRUE(looks_like_mojibake("naÃ¯ve cafÃ©")) << "row 17 of the specification";
+  EXPECT_TRUE(looks_like_mojibake("naÃ¯ve cafÃ©")) << "row 17 (model.md 2.4)";
   EXPECT_EQ(clean_prompt("naÃ¯ve cafÃ©"), "naÃ¯ve cafÃ©");
   EXPECT_TRUE(looks_like_mojibake("donâ€™t"));
   EXPECT_TRUE(looks_like_mojibake("ä¸­æ–‡"));

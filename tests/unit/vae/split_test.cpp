@@ -144,8 +144,8 @@ TEST_F(ExchangeCount, OnePerSpatialConvolutionAndAttention) {
 
 TEST_F(ExchangeCount, ConstantLayersOfAnImageClipDoNotCompute) {
   encode([](const at::Tensor& own) { return image_clip(own, 81); });
-  // Chunks until the first constant frame of spec 4.7 has been made; chunk k > 0 ends with frame 4k (2k and k
-  // after the two temporal down-samplings); every other chunk is a repetition.
+  // Chunks until the first constant frame (model.md 4.7) has been made; chunk k > 0 ends with frame 4k (2k
+  // and k after the two temporal down-samplings); every other chunk is a repetition.
   const int full_resolution = 2 * 1 + 3 * 2 + 4 * 2 + 4 * 1;  // conv1, ds.0, ds.1, ds.2: 3, 7, 11, 11
   const int half_resolution = 5 * 2 + 6 * 2 + 7 * 1;          // ds.3, ds.4, spatial part of ds.5: 15, 19, 11
   const int quarter_resolution = 9 * 2 + 11 * 2 + 12 * 1;     // ds.6, ds.7, spatial part of ds.8: 15, 19, 11

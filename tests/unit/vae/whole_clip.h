@@ -4,8 +4,8 @@
 
 #include "unit/vae/random_weights.h"
 
-/// The autoencoder over a whole clip at once, without chunks or caches: the equivalent of spec 4.6 in plain
-/// ATen operations, written from the tables of spec 4.3 and 4.4 and sharing no code with the program.
+/// The autoencoder over a whole clip at once (model.md 4.6), without chunks or caches, in plain ATen
+/// operations. Written from the tables (model.md 4.3), (model.md 4.4); shares no code with the program.
 namespace wan::test {
 
 /// [3, 4n+1, H, W] -> [16, n+1, H/8, W/8], normalised.
