@@ -18,7 +18,7 @@ apt_packages=(
 # torch is pinned: the program links its libraries, and its kernels decide the last bits of a video. huggingface_hub is, because a killed
 # download goes on with 0.36.0 and begins anew with 2.4.0.
 pip_requirements=("torch==2.11.0" "cmake>=4" numpy safetensors h5py==3.16.0 sentencepiece
-  pandas==3.1.1 matplotlib==3.11.2 pytest==9.2.0 ruff==0.17.6 huggingface_hub==0.36.0)
+  pandas==3.1.1 matplotlib==3.11.2 pytest==9.2.0 ruff==0.17.6 codespell==2.4.3 huggingface_hub==0.36.0)
 # Only its CUDA headers are used (attention for Hopper GPUs), so none of its Python dependencies; of no use without nvcc.
 header_requirements=("flashinfer-python==0.6.0")
 
@@ -119,8 +119,10 @@ pip_install() {
   added=$((added + ${#unmet[@]}))
   say "Python environment: installing ${unmet[*]} $note"
   : >"$unfinished"
-  # No cache: it would lie outside the checkout and double the disk space.
-  "$venv/bin/python" -m pip install --quiet --no-input --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
+  # No cache unless PIP_CACHE_DIR asks for one: it would lie outside the checkout and double the disk space.
+  local cache=--no-cache-dir
+  if [ -n "${PIP_CACHE_DIR-}" ]; then cache=--cache-dir=$PIP_CACHE_DIR; fi
+  "$venv/bin/python" -m pip install --quiet --no-input "$cache" --disable-pip-version-check --root-user-action=ignore \
     ${option:+"$option"} "${unmet[@]}" </dev/null || die "pip could not install ${unmet[*]} (its message is above); run again to go on"
   rm -f -- "$unfinished"
 }

@@ -6,7 +6,8 @@
 #
 #   WAN_PROJECT          the checkout (default: where the submitted script lies, else the folder that sbatch was started in)
 #   WAN_BATCH            the program (default: build/bin/wan_batch of the checkout, else wan_batch of PATH)
-#   WAN_CKPT_DIR         checkpoint when neither the arguments nor the file of --config name one (default: what jobs/model_cache.py downloaded, where it is there)
+#   WAN_CKPT_DIR         checkpoint when neither the arguments nor the file of --config name one (default: what jobs/model_cache.py
+#                        downloaded, where it is there)
 #   WAN_LAUNCHER         srun or mpirun (default: srun where `srun --mpi=list` names pmix, else mpirun)
 #   WAN_MPI              srun's --mpi (default: pmix)
 #   WAN_BIND             cores: each rank keeps to --cpus-per-task cores of its own; none: the ranks of a node share the job's cores there

@@ -19,7 +19,7 @@
 #                 again: the second run must skip everything
 #
 # As many GPUs are used as there are, up to 4. Prints a line per part at the end; exit code 1 if one failed.
-# shellcheck disable=SC2317  # the parts are called by their names
+# shellcheck disable=SC2317,SC2329  # the parts are called by their names
 set -uo pipefail
 # shellcheck source=jobs/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Checks the project's style: clang-format on C++ and CUDA, clang-tidy on C++ sources, ruff on Python, shellcheck on shell scripts.
+# Checks the project's style: clang-format on C++ and CUDA, clang-tidy on C++ sources, ruff on Python, shellcheck on shell scripts,
+# codespell on all texts.
 #
 #   tests/lint.sh                  the whole tree
 #   tests/lint.sh --since BASE     the files that differ from the git commit BASE, committed or not, and new ones
 #   tests/lint.sh FILE...          these files
+#   tests/lint.sh --quick ...      the same without clang-tidy: seconds, and no build/ is needed
 #
 # clang-tidy takes about 20 s per source on one core. A source that passed is checked again only when something that it depends on has
 # changed (tests/tidy.py), so an interrupted run can be started again. LINT_JOBS=N sets how many run at a time (the number of cores).
 #
 # Needs clang-format and clang-tidy 14 (apt-get install clang-format clang-tidy), .venv (jobs/setup.sh) and a configured build/
-# (jobs/build.sh). Without shellcheck the shell scripts are left out, which the last line says. Exits with 1 if something was found.
+# (jobs/build.sh), each only if there are files for it. Without shellcheck or codespell their check is left out, which the last line says.
+# Exits with 1 if something was found.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,11 +21,11 @@ usage() {
   exit 2
 }
 
-[[ -f build/compile_commands.json ]] || usage "build/ is not configured: run jobs/build.sh first"
-[[ -x .venv/bin/ruff ]] || usage ".venv has no ruff: run jobs/setup.sh first"
-for tool in clang-format clang-tidy; do
-  command -v "$tool" >/dev/null || usage "$tool is not installed: apt-get install $tool"
-done
+quick=no
+if [[ ${1:-} == --quick ]]; then
+  quick=yes
+  shift
+fi
 
 # The files to look at, in `files`.
 case ${1:-} in
@@ -45,6 +48,19 @@ mapfile -t formatted < <(of_kind '\.(h|cpp|cu|cuh)$')
 mapfile -t code < <(of_kind '\.(h|cpp)$')
 mapfile -t python < <(of_kind '\.py$')
 mapfile -t shell < <(of_kind '\.sh$|^\.ci/[^.]*$')
+[[ $quick == no ]] || code=()
+
+require() {
+  command -v "$1" >/dev/null || usage "$1 is not installed: apt-get install $1"
+}
+((${#formatted[@]} == 0)) || require clang-format
+if ((${#code[@]})); then
+  require clang-tidy
+  [[ -f build/compile_commands.json ]] || usage "build/ is not configured: run jobs/build.sh first"
+fi
+if ((${#python[@]} + ${#code[@]})); then
+  [[ -x .venv/bin/ruff ]] || usage ".venv has no ruff: run jobs/setup.sh first"
+fi
 
 failed=()
 done_with=()
@@ -63,6 +79,15 @@ if ((${#shell[@]})); then
     done_with+=("${#shell[@]} shell scripts")
   else
     done_with+=("shell scripts NOT checked, for shellcheck is not installed")
+  fi
+fi
+if ((${#files[@]})); then
+  # What is left out and which words are meant stand in .codespellrc.
+  if codespell=$(PATH=$PWD/.venv/bin:$PATH command -v codespell); then
+    "$codespell" "${files[@]}" || failed+=(codespell)
+    done_with+=("${#files[@]} files spelled")
+  else
+    done_with+=("spelling NOT checked, for codespell is not installed")
   fi
 fi
 if ((${#code[@]})); then

@@ -151,5 +151,3 @@ def ranks_of(job: Job) -> dict[int, int]:
         if rank is not None and variables.get(b"SLURM_JOB_ID") == number:
             found[int(rank)] = int(process.name)
     return found
-
-

@@ -87,7 +87,7 @@ TEST(Manifest, WholeFileErrorsNameThePlace) {
   EXPECT_EQ(usage_error("image,prompt\n"), "in/m.csv: the manifest has a header but no rows");
   EXPECT_EQ(usage_error("prompt\ncat\n"),
             "in/m.csv:1:1: column 'image' is missing; the first line names prompt");
-  EXPECT_EQ(usage_error("image,promt\nx,y\n"),
+  EXPECT_EQ(usage_error("image,promt\nx,y\n"),  // codespell:ignore promt
             "in/m.csv:1:7: unknown column 'promt'; did you mean 'prompt'?");
   EXPECT_THAT(usage_error("image,prompt,steps\n"), HasSubstr("did you mean 'sample_steps'?"));
   EXPECT_THAT(usage_error("image,prompt,\x1b[31m\n"),
