@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Writes the figures of docs/model.md beside itself: dit_block.svg and denoising_loop.svg.
 
-    docs/figures/make_figures.py
+    docs/figures/make_figures.py [FOLDER]     into another folder
 
 The figures have a light background of their own, so that they can be read on a dark page, too.
 """
 
+import sys
 from html import escape
 from pathlib import Path
 
@@ -59,9 +60,9 @@ class Figure:
         self.parts.append(f'<circle cx="{x}" cy="{y}" r="10" fill="{FILLS["data"]}" stroke="{INK}" stroke-width="1.4"/>')
         self.words(x, y, "+", weight="bold")
 
-    def save(self, name: str) -> None:
-        """Writes the figure into the folder of this script."""
-        (Path(__file__).resolve().parent / name).write_text("\n".join([*self.parts, "</svg>"]) + "\n", encoding="utf-8")
+    def save(self, file: Path) -> None:
+        """Writes the figure."""
+        file.write_text("\n".join([*self.parts, "</svg>"]) + "\n", encoding="utf-8")
 
 
 def row_of_boxes(figure: Figure, x: float, y: float, boxes: list[tuple[float, str, str]]) -> list[float]:
@@ -79,7 +80,7 @@ def row_of_boxes(figure: Figure, x: float, y: float, boxes: list[tuple[float, st
     return [*edges, x]
 
 
-def dit_block() -> None:
+def dit_block(file: Path) -> None:
     """The three sub-layers of a block and what enters them."""
     figure = Figure(960, 520, "A block of the diffusion transformer")
     stream = 60
@@ -108,10 +109,10 @@ def dit_block() -> None:
     figure.arrow((632, 200), (632, 221))
     figure.words(455, 484, "M = modulation + e0, fp32 [6, 5120]: depends on the timestep only", anchor="start")
     figure.words(455, 503, "red: the step at which ranks that share the sequence exchange heads", anchor="start")
-    figure.save("dit_block.svg")
+    figure.save(file)
 
 
-def denoising_loop() -> None:
+def denoising_loop(file: Path) -> None:
     """One request: what is prepared, the steps, and what follows."""
     figure = Figure(960, 500, "From a request to a video")
     figure.box(20, 30, 130, 44, "prompt and\nnegative prompt", "data")
@@ -154,9 +155,10 @@ def denoising_loop() -> None:
     figure.words(82, 450, "after the last step", anchor="start")
     figure.arrow((358, 464), (392, 464))
     figure.arrow((568, 464), (602, 464))
-    figure.save("denoising_loop.svg")
+    figure.save(file)
 
 
 if __name__ == "__main__":
-    dit_block()
-    denoising_loop()
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
+    dit_block(folder / "dit_block.svg")
+    denoising_loop(folder / "denoising_loop.svg")

@@ -28,6 +28,17 @@ class ThisCheckout(unittest.TestCase):
         self.assertGreater(checker.links, 0)
 
 
+    def test_figures_are_those_of_their_script(self):
+        figures = PROJECT / "docs" / "figures"
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([sys.executable, "-B", figures / "make_figures.py", folder], check=True)
+            drawn = sorted(Path(folder).iterdir())
+            self.assertTrue(drawn)
+            for file in drawn:
+                self.assertEqual((figures / file.name).read_text(encoding="utf-8"), file.read_text(encoding="utf-8"),
+                                 f"docs/figures/{file.name} is not up to date: run docs/figures/make_figures.py")
+
+
 class MadeUpTree(unittest.TestCase):
     def problems(self, files, untracked=()):
         with tempfile.TemporaryDirectory() as folder:
