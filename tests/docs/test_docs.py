@@ -38,6 +38,11 @@ class ThisCheckout(unittest.TestCase):
                 self.assertEqual((figures / file.name).read_text(encoding="utf-8"), file.read_text(encoding="utf-8"),
                                  f"docs/figures/{file.name} is not up to date: run docs/figures/make_figures.py")
 
+    def test_rooms_and_figures_of_the_architecture(self):
+        script = PROJECT / "docs" / "figures" / "make_architecture_figures.py"
+        done = subprocess.run([sys.executable, "-B", script, "--check"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
 
 class MadeUpTree(unittest.TestCase):
     def problems(self, files, untracked=()):

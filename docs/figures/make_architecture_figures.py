@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Draws the two figures of docs/architecture.md, layers.svg and request.svg, into this folder.
 
-    docs/figures/draw.py            writes both files
-    docs/figures/draw.py --check    writes nothing; fails if a file is out of date, or if the table of rooms names other rooms than
-                                    cmake/Layers.cmake
+    docs/figures/make_architecture_figures.py            writes both files
+    docs/figures/make_architecture_figures.py --check    writes nothing; fails if a file is out of date, or if the table of rooms
+                                                         names other rooms than cmake/Layers.cmake
 
 The rooms and their links come from cmake/Layers.cmake, the words in the boxes from the table of rooms in docs/architecture.md.
 Needs no package. The figures have a light background of their own, so that they can be read on a dark page too.
@@ -255,7 +255,7 @@ def main(arguments):
         if not arguments:
             path.write_text(svg)
         elif not path.exists() or path.read_text() != svg:
-            problems.append(f"docs/figures/{name} is out of date: run docs/figures/draw.py")
+            problems.append(f"docs/figures/{name} is out of date: run docs/figures/make_architecture_figures.py")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if problems else 0
