@@ -1,5 +1,6 @@
 """The documents of this checkout, and the checker itself on made-up trees."""
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,23 @@ class ThisCheckout(unittest.TestCase):
         script = PROJECT / "docs" / "figures" / "make_architecture_figures.py"
         done = subprocess.run([sys.executable, "-B", script, "--check"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_the_user_guide_names_every_option(self):
+        (table,) = PROJECT.glob("src/*/option_table.cpp")
+        groups = "input|sampling|output|machine|running|general"
+        names = re.findall(rf'^    {{(?:{groups}), "([a-z0-9-]+)"', table.read_text(encoding="utf-8"), re.MULTILINE)
+        self.assertGreater(len(names), 40)
+        guide = (PROJECT / "docs" / "user-guide.md").read_text(encoding="utf-8")
+        self.assertEqual([name for name in names if not re.search(rf"--{name}(?![a-z-])", guide)], [])
+
+    def test_the_table_of_tests_names_every_label(self):
+        labels = set()
+        for path in [*PROJECT.glob("tests/**/CMakeLists.txt"), PROJECT / "tests" / "WanTest.cmake"]:
+            for words in re.findall(r'^[^#\n]*LABELS "?([a-z;]+)', path.read_text(encoding="utf-8"), re.MULTILINE):
+                labels.update(filter(None, words.split(";")))
+        self.assertGreater(len(labels), 8)
+        table = (PROJECT / "tests" / "README.md").read_text(encoding="utf-8")
+        self.assertEqual([label for label in sorted(labels) if f"\n| `{label}` |" not in table], [])
 
 
 class MadeUpTree(unittest.TestCase):
