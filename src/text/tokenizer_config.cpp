@@ -10,6 +10,7 @@ extern "C" {
 #include <string_view>
 
 #include "checkpoint/file_kind.h"
+#include "checkpoint/json_bounds.h"
 #include "core/check.h"
 #include "core/file.h"
 
@@ -29,6 +30,8 @@ constexpr double largest_score = 1e6;
 constexpr std::size_t most_added_tokens = 10'000;
 constexpr std::size_t most_steps = 32;
 constexpr std::size_t most_special_ids = 16;
+// Pieces are trained with at most 16 characters by default. The library recurses as deep as a piece is long.
+constexpr std::size_t longest_piece_bytes = 1024;
 
 /// A value of the file and where it is, so that every complaint can name its place.
 class Entry {
@@ -85,17 +88,6 @@ class Entry {
   std::string where_;
 };
 
-/// Parses with bounds on depth and number of values, which bound memory by the file's honest content.
-Json parse_json(const std::string& text) {
-  std::size_t values = 0;
-  const auto within_bounds = [&values](int depth, Json::parse_event_t, const Json&) {
-    if (depth > deepest_nesting) fail("nests deeper than {} levels", deepest_nesting);
-    if (++values > most_values) fail("has more than {} values", most_values);
-    return true;
-  };
-  return Json::parse(text, within_bounds);
-}
-
 std::string decode_base64(const Entry& entry) {
   const std::string& encoded = entry.text();
   std::string decoded(AV_BASE64_DECODE_SIZE(encoded.size()), '\0');
@@ -104,6 +96,12 @@ std::string decode_base64(const Entry& entry) {
   if (size < 0) entry.refuse("is not base64");
   decoded.resize(static_cast<std::size_t>(size));
   return decoded;
+}
+
+void require_short(const Entry& row, const std::string& piece) {
+  if (piece.size() > longest_piece_bytes) {
+    row.refuse("has a piece of {} bytes; at most {} are read", piece.size(), longest_piece_bytes);
+  }
 }
 
 std::vector<AddedToken> read_added_tokens(const Entry& entry) {
@@ -119,6 +117,7 @@ std::vector<AddedToken> read_added_tokens(const Entry& entry) {
                      .takes_right_space = row.flag_or("rstrip", false),
                      .normalized = row.flag_or("normalized", false)};
     if (token.content.empty()) row.refuse("has an empty 'content'");
+    require_short(row, token.content);
     if (row.flag_or("single_word", false)) row.refuse("asks for 'single_word', which is not supported");
     tokens.push_back(std::move(token));
   }
@@ -254,6 +253,7 @@ void read_model(const Entry& entry, TokenizerConfig& config) {
     if (piece.text.empty() || piece.text.find('\0') != std::string::npos) {
       row.refuse("has an empty piece, or one with a NUL");
     }
+    require_short(row, piece.text);
     config.vocabulary.push_back(std::move(piece));
   }
   config.unknown_id = entry["unk_id"].id(static_cast<std::int64_t>(size) - 1);
@@ -265,7 +265,9 @@ void read_model(const Entry& entry, TokenizerConfig& config) {
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& path) {
   try {
     checkpoint::refuse_foreign_kind(open_regular_file(path), path, checkpoint::FileFormat::json);
-    const Json json = parse_json(read_text_file(path, largest_file_bytes));
+    const Json json = checkpoint::parse_bounded_json(
+        read_text_file(path, largest_file_bytes),
+        {.depth = deepest_nesting, .values = most_values, .unique_keys = false});
     const Entry root(json, "");
     TokenizerConfig config;
     config.added_tokens = read_added_tokens(root["added_tokens"]);
@@ -277,8 +279,6 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& path) {
     return config;
   } catch (const UsageError&) {
     throw;  // names the file already
-  } catch (const Json::exception& error) {
-    fail<UsageError>("{}: not valid JSON: {}", path.string(), error.what());
   } catch (const Error& error) {
     fail<UsageError>("{}: {}; take the file from the official checkpoint again", path.string(), error.what());
   }
