@@ -52,6 +52,24 @@ class ThisCheckout(unittest.TestCase):
         guide = (PROJECT / "docs" / "user-guide.md").read_text(encoding="utf-8")
         self.assertEqual([name for name in names if not re.search(rf"--{name}(?![a-z-])", guide)], [])
 
+    def test_files_that_documents_name_are_there(self):
+        """In code quotes: paths from the project's root, and those of sources below src/."""
+        pages = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "slurm/README.md", "analysis/README.md", "tests/README.md")]
+        rooms = "|".join(path.parent.name for path in PROJECT.glob("src/*/CMakeLists.txt"))
+        from_root = re.compile(r"(?:src|include|tests|cmake|jobs|slurm|analysis|inputs|docs)/[\w./-]+")
+        from_src = re.compile(rf"(?:{rooms})/[\w/]+\.(?:h|cpp|cu)")
+        named, gone = 0, []
+        for page in [*pages, *PROJECT.glob("docs/**/*.md")]:
+            for words in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
+                path = words.split()[0]
+                if re.search(r"NAME|ROOM", path) or not (from_root.fullmatch(path) or from_src.fullmatch(path)):
+                    continue
+                named += 1
+                if not (PROJECT / path).exists() and not (PROJECT / "src" / path).exists():
+                    gone.append(f"{page.relative_to(PROJECT)}: `{path}`")
+        self.assertGreater(named, 100)
+        self.assertEqual(gone, [])
+
     def test_the_table_of_tests_names_every_label(self):
         labels = set()
         for path in [*PROJECT.glob("tests/**/CMakeLists.txt"), PROJECT / "tests" / "WanTest.cmake"]:
