@@ -162,6 +162,18 @@ else printf 'JobId=7 JobName=x\\n   JobState={state}\\n   Command={command}\\n  
                 self.scontrol(away=3, command=f"{project}/slurm/{name} manifest.csv")
                 self.assertEqual(self.start_copy(name).stdout, f"found: {project}\n")
 
+    def test_every_script_looks_for_the_checkout_alike(self):
+        """The search cannot be shared: a script is copied away from its folder, and common.sh is what it looks for."""
+        searches = {}
+        for name in JOBS:
+            text = (SCRIPTS / name).read_text()
+            begin, end = "set -euo pipefail\n", '. "$project/slurm/common.sh"\n'
+            self.assertEqual((text.count(begin), text.count(end)), (1, 1), name)
+            searches[name] = text[text.index(begin):text.index(end) + len(end)].replace(f"script={name} ", "script=NAME ")
+        first = searches[JOBS[0]]
+        for name, search in searches.items():
+            self.assertEqual(search, first, f"{name} and {JOBS[0]} look for the checkout in different ways; change all {len(JOBS)} alike")
+
     def test_outside_a_checkout_every_script_names_itself(self):
         self.scontrol(command="/nowhere/run.sh")
         for name in JOBS:
