@@ -5,6 +5,7 @@
 #
 #   jobs/setup.sh
 #
+# PIP_CACHE_DIR=FOLDER keeps what pip downloads, for the next .venv.
 # A smaller torch without CUDA libraries:  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu jobs/setup.sh
 set -euo pipefail
 # shellcheck source=jobs/common.sh

@@ -39,6 +39,14 @@ class Scripts(SlurmCase):
     def test_2gpu_srun(self):
         self.check_completes("i2v_2gpu.sh", 2, "srun")
 
+    def test_a_ready_configuration_with_the_default_checkpoint(self):
+        config = PROJECT / "jobs" / "configs" / "480p_2gpu.cfg"
+        arguments = ["--config", str(config), "--device", "cpu", "--output-dir", str(self.out), *SMALL, str(self.manifest(1))]
+        job = self.submit("i2v_2gpu.sh", arguments, knobs={"WAN_CKPT_DIR": str(CHECKPOINT)}).wait()
+        self.assert_completed(job)
+        self.assertRegex(job.text(), rf"(?m): run: .* --ckpt-dir {re.escape(str(CHECKPOINT))} --config {re.escape(str(config))} ")
+        self.assertEqual(set(self.records()), {"row0"})
+
     def test_4gpu_mpirun(self):
         self.check_completes("i2v_4gpu.sh", 4, "mpirun")
 
