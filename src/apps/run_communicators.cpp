@@ -88,8 +88,10 @@ std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(
   }
   // Out of the table that all ranks have, so that all members of a group come to the same answer.
   std::vector<int> world_ranks;
-  for (const int member : members)
+  world_ranks.reserve(members.size());
+  for (const int member : members) {
     world_ranks.push_back(parent_world_ranks[static_cast<std::size_t>(member)]);
+  }
   return make_nccl(parent, members, name, timeout_s, watchdog_, nodes_.can_reach_directly(world_ranks));
 }
 

@@ -44,7 +44,7 @@ Records read_records(const std::filesystem::path& folder) {
       const std::string id = name.substr(0, name.size() - failure_suffix.size());
       if (auto failure = read_failure(folder / name, id)) records.failed.emplace(id, std::move(*failure));
     } else if (auto item = read_finished_item(folder / name)) {
-      records.done.emplace(name.substr(0, name.size() - record_suffix.size()), std::move(*item));
+      records.done.emplace(name.substr(0, name.size() - record_suffix.size()), *item);
     }
   }
   // A record of a failure that was made good later is removed with it; one beside a good video is of another

@@ -152,7 +152,7 @@ std::string keep_earlier(const OutputFolder& folder, std::string_view id, const 
   const bool same_latents = !has_latents || (outputs.latents && matches(latents, *outputs.latents, true));
   if ((answers || !has_record) && same_video && same_latents) return {};
   for (int number = 1; number <= most_earlier; ++number) {
-    const std::string name = fmt::format("{}.earlier-{}", id, number);
+    std::string name = fmt::format("{}.earlier-{}", id, number);
     const std::array<std::filesystem::path, 4> taken{folder.video(name), folder.latents(name),
                                                      folder.sidecar(name), folder.failure(name)};
     if (std::ranges::any_of(taken, is_there)) continue;

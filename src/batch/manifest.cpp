@@ -322,9 +322,10 @@ std::vector<ManifestRow> parse_manifest(std::string_view text, const std::filesy
     fail<UsageError>("{}:{}:{}: {}", printable(path.string()), error.position().line, error.position().column,
                      error.what());
   }
-  if (raw.rows.empty())
+  if (raw.rows.empty()) {
     fail<UsageError>("{}: the manifest has {} but no rows", printable(path.string()),
                      is_json(text, path) ? "no values" : "a header");
+  }
   if (notes != nullptr) {
     for (const std::string& note : raw.notes)
       notes->push_back(fmt::format("{}: {}", printable(path.string()), note));

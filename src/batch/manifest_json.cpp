@@ -150,9 +150,10 @@ class JsonRow {
   void add_cell(RawRow& row, std::string_view column, const json& value, std::size_t byte) {
     if (value.is_null()) return;
     if (!value.is_string() && !value.is_number()) {
-      if (!row.problem)
+      if (!row.problem) {
         row.problem =
             problem_at(byte, fmt::format("{} is {}; write a text or a number", column, value.dump()));
+      }
       return;
     }
     std::string text = value.is_string() ? value.get<std::string>() : value.dump();
@@ -219,9 +220,10 @@ void refuse_other_shapes(std::string_view text) {
 
 RawManifest read_lines(std::string_view text) {
   const std::size_t begin = std::min(text.find_first_not_of(white_space), text.size() - 1);
-  if (text[begin] != '{')
+  if (text[begin] != '{') {
     throw ManifestError(place_of(text, begin, {}),
                         "the file's name says JSON, but no object {...} begins here");
+  }
   refuse_other_shapes(text);
   RawManifest manifest;
   for (std::int64_t number = 1; !text.empty(); ++number) {
@@ -266,7 +268,7 @@ class ArrayReader {
     at_ = at;
   }
   RawRow read_element() {
-    if (peek() != '{') refuse("a row that is no object; write {\"image\": ..., \"prompt\": ...}");
+    if (peek() != '{') refuse(R"(a row that is no object; write {"image": ..., "prompt": ...})");
     const auto end = bracket_end(text_, at_);
     if (!end) refuse("the object that begins here is not closed");
     RawRow row = JsonRow(text_.substr(at_, *end - at_), place_).read();

@@ -106,9 +106,10 @@ void measure_space(OutputProbe& probe) {
   struct statvfs disk {};
   if (::statvfs(probe.nearest.c_str(), &disk) != 0) return;
   probe.free_bytes = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
-  if (probe.problem.empty() && disk.f_files > 0 && disk.f_favail == 0)
+  if (probe.problem.empty() && disk.f_files > 0 && disk.f_favail == 0) {
     probe.problem =
         fmt::format("no more files can be made below {}: it has no inodes left", probe.nearest.string());
+  }
 }
 
 }  // namespace

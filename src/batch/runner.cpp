@@ -15,7 +15,7 @@ GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const Mani
   try {
     leader.emplace(engine, group, rows, context, observer, teams);
     const StopNote note(context, leader->claims(), members);
-    const GroupCounts counts = leader->run();
+    GroupCounts counts = leader->run();
     leader->send({.action = Order::Action::stop});
     return counts;
   } catch (...) {

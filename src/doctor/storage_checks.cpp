@@ -56,9 +56,10 @@ std::vector<Finding> check_storage(const StorageFacts& facts) {
                            "choose a folder that you may write to, or remove what is in the way"));
   } else {
     findings = check_lacks(facts, shown);
-    if (findings.empty())
+    if (findings.empty()) {
       findings.push_back(
           ok("output folder", fmt::format("{} can be written to; links, locks and flushes work", shown)));
+    }
   }
   if (facts.probe.free_bytes) findings.push_back(check_space(facts, shown));
   return findings;

@@ -81,12 +81,13 @@ TEST_P(Conformance, AllToAll) {
 }
 
 TEST_P(Conformance, Broadcast) {
-  for (int root = 0; root < size_; ++root)
+  for (int root = 0; root < size_; ++root) {
     for (const std::size_t count : sizes) {
       std::vector<std::byte> bytes = pattern_bytes(4, rank_, count);
       world_->broadcast(bytes, root).wait();
       EXPECT_EQ(bytes, pattern_bytes(4, root, count)) << count << " bytes from rank " << root;
     }
+  }
 }
 
 // Magnitudes at which the order of summation shows: every rank must have taken the same.

@@ -140,9 +140,10 @@ constexpr auto damaged = std::to_array<Damaged>({
 // clang-format on
 
 TEST(Mojibake, IsFoundInEveryEncoding) {
-  for (const Damaged& text : damaged)
+  for (const Damaged& text : damaged) {
     EXPECT_TRUE(looks_like_mojibake(text.read))
         << text.meant << " read as " << text.encoding << ": " << text.read;
+  }
   for (const Damaged& text : damaged) EXPECT_FALSE(looks_like_mojibake(text.meant)) << text.meant;
 }
 
