@@ -8,6 +8,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <ctime>
+#include <string_view>
 
 #include "batch/claim_link.h"
 #include "batch/output_folder.h"
@@ -22,13 +24,17 @@ namespace {
 // As much as shows a quota that is used up.
 constexpr std::size_t probe_bytes = 64U << 10;
 
+// How old what another probe left must be. A probe takes less than a second.
+constexpr std::time_t abandoned_after_s = 3600;
+constexpr std::string_view probe_stem = "probe";
+
 /// Hidden files and a folder of this process alone, removed at the end.
 class ProbeFiles {
  public:
   explicit ProbeFiles(const std::filesystem::path& folder)
-      : file(folder / fmt::format(".{}.probe", random_token())),
-        link(folder / fmt::format(".{}.probe", random_token())),
-        subfolder(folder / fmt::format(".{}.probe", random_token())) {}
+      : file(folder / hidden_name(probe_stem, random_token(), "tmp")),
+        link(folder / hidden_name(probe_stem, random_token(), "tmp")),
+        subfolder(folder / hidden_name(probe_stem, random_token(), "tmp")) {}
   ProbeFiles(const ProbeFiles&) = delete;
   ProbeFiles& operator=(const ProbeFiles&) = delete;
   ProbeFiles(ProbeFiles&&) = delete;
@@ -66,10 +72,30 @@ void try_folder_flush(const std::filesystem::path& folder, OutputProbe& probe) {
   if (opened && ::fsync(opened.get()) != 0) probe.no_folder_flush = std::strerror(errno);
 }
 
+/// Removes what probes that were killed left beside `newest`, a file just written, which shows the file
+/// system's clock. What cannot be removed stays.
+void remove_abandoned_probes(const std::filesystem::path& newest) {
+  struct stat now {};
+  if (::lstat(newest.c_str(), &now) != 0) return;
+  for (const std::string& name : names_in(newest.parent_path())) {
+    const auto token = token_in(name);
+    if (!token || name != hidden_name(probe_stem, *token, "tmp")) continue;
+    const std::filesystem::path path = newest.parent_path() / name;
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0 || now.st_mtime - status.st_mtime < abandoned_after_s) continue;
+    if (S_ISDIR(status.st_mode)) {
+      ::rmdir(path.c_str());
+    } else if (S_ISREG(status.st_mode)) {
+      ::unlink(path.c_str());
+    }
+  }
+}
+
 /// Throws Error for what a run would fail with.
 void try_all(OutputProbe& probe) {
   const ProbeFiles files(probe.nearest);
   create_file(files.file, std::string(probe_bytes, ' '));
+  remove_abandoned_probes(files.file);
   sync_path(files.file);
   try_lock(files, probe);
   try_link(files, probe);

@@ -1,13 +1,17 @@
 #include "batch/output_probe.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 
+#include "batch/output_folder.h"
 #include "support/temp_dir.h"
 
 namespace wan::batch {
@@ -31,6 +35,34 @@ TEST(OutputProbe, FindsWhatTheFileSystemLacksAndLeavesNothing) {
   EXPECT_EQ(probe.no_folder_flush.empty(), !is_played("dirsync"));
   EXPECT_GT(probe.free_bytes.value_or(0), 0U);
   EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
+}
+
+/// As if it had been made that long ago.
+void age(const std::filesystem::path& path, std::time_t age_s) {
+  const timespec then{.tv_sec = std::time(nullptr) - age_s, .tv_nsec = 0};
+  const std::array<timespec, 2> times{then, then};
+  ASSERT_EQ(::utimensat(AT_FDCWD, path.c_str(), times.data(), 0), 0);
+}
+
+TEST(OutputProbe, RemovesWhatProbesThatWereKilledLeftAndNothingElse) {
+  const test::TempDir dir;
+  const std::string token(32, 'a');
+  const std::filesystem::path old_file = dir / hidden_name("probe", token, "tmp");
+  const std::filesystem::path old_folder = dir / hidden_name("probe", std::string(32, 'b'), "tmp");
+  const std::filesystem::path new_file = dir / hidden_name("probe", std::string(32, 'c'), "tmp");
+  const std::filesystem::path others = dir / ("." + token + ".probe");
+  const std::filesystem::path output = dir / hidden_name("item", token, "mp4");
+  std::filesystem::create_directory(old_folder);
+  for (const auto& file : {old_file, new_file, others, output}) std::ofstream(file) << "x";
+  for (const auto& path : {old_file, old_folder, others, output}) age(path, 7200);
+  for (const auto& folder : {dir.path(), dir / "not_there"}) {  // the second is tried in the folder above it
+    EXPECT_EQ(probe_output_folder(folder, "--output-dir").problem, "");
+    EXPECT_FALSE(std::filesystem::exists(old_file));
+    EXPECT_FALSE(std::filesystem::exists(old_folder));
+    for (const auto& kept : {new_file, others, output}) EXPECT_TRUE(std::filesystem::exists(kept)) << kept;
+    std::ofstream(old_file) << "x";
+    age(old_file, 7200);
+  }
 }
 
 TEST(OutputProbe, NamesWhatIsInTheWay) {
