@@ -121,11 +121,12 @@ bool ClaimBoard::make_link(const std::filesystem::path& link) const {
   return false;
 }
 
-/// -1 if nobody has claimed the item. A crash in the middle of a release leaves gaps in the chain.
-int ClaimBoard::highest_generation(const std::string& id) const {
+/// -1 if nobody has claimed the item. A crash in the middle of a release leaves gaps in the chain, so that
+/// what is far above a link is found from that link only: `known` is the highest that the caller knows of.
+int ClaimBoard::highest_generation(const std::string& id, int known) const {
   int highest = -1;
-  for (int generation = 0; generation <= highest + largest_gap && generation <= max_generation;
-       ++generation) {
+  for (int generation = 0;
+       generation <= std::max(highest, known) + largest_gap && generation <= max_generation; ++generation) {
     if (is_there(link_path(id, generation))) highest = generation;
   }
   return highest;
@@ -172,15 +173,18 @@ void ClaimBoard::tell(const std::function<std::string()>& request) const {
 
 ClaimAttempt ClaimBoard::try_claim(const std::string& id, const std::function<std::string()>& request) {
   using Outcome = ClaimAttempt::Outcome;
+  int known = -1;  // the highest generation that was seen from a link of our own
   for (int tries = 0; tries < 3; ++tries) {
-    const int generation = highest_generation(id);
+    const int generation = highest_generation(id, known);
     if (generation < 0) {
       tell(request);
       if (!make_link(link_path(id, 0))) continue;  // somebody was faster: look at them
-      if (is_held(id, 0)) {
+      known = highest_generation(id, 0);
+      if (known == 0 && is_ours(link_path(id, 0))) {
         return {.outcome = Outcome::acquired, .claim = Claim(*this, id, 0, {}), .holder = {}, .request = {}};
       }
-      // A taker's link is ahead of a chain whose lower links were just released: it owns, not we.
+      // A taker's link is ahead of a chain whose lower links were just released, or a dead owner's link is
+      // what a crash in the middle of a release left: look at it.
       ::unlink(link_path(id, 0).c_str());
       continue;
     }
@@ -190,7 +194,10 @@ ClaimAttempt ClaimBoard::try_claim(const std::string& id, const std::function<st
     const Life life = judge(link.filename().string(), *content);
     if (life == Life::dead) {
       tell(request);
-      return take_over(id, generation, *content);
+      const int mine = generation + 1;
+      ClaimAttempt attempt = take_over(id, mine, *content, known);
+      if (attempt.claim || known <= mine) return attempt;
+      continue;  // there are links beyond a gap: look at them
     }
     if (!is_there(link)) continue;  // released meanwhile: what it makes may be another item already
     return {.outcome = life == Life::alive ? Outcome::alive : Outcome::undecided,
@@ -201,19 +208,21 @@ ClaimAttempt ClaimBoard::try_claim(const std::string& id, const std::function<st
   return {.outcome = Outcome::undecided, .claim = {}, .holder = "several at once", .request = {}};
 }
 
-ClaimAttempt ClaimBoard::take_over(const std::string& id, int generation, const std::string& content) {
+/// `content` is the dead claim's below generation `mine`. If others are found above that, `known` is the
+/// highest of them.
+ClaimAttempt ClaimBoard::take_over(const std::string& id, int mine, const std::string& content, int& known) {
   using Outcome = ClaimAttempt::Outcome;
   const auto lost = [] {
     return ClaimAttempt{
         .outcome = Outcome::undecided, .claim = {}, .holder = "another one that took it over", .request = {}};
   };
-  const int mine = generation + 1;
-  WAN_CHECK(mine <= max_generation, "{} was taken over {} times; remove its claims from {}", id, generation,
+  WAN_CHECK(mine <= max_generation, "{} was taken over {} times; remove its claims from {}", id, mine - 1,
             folder_.string());
   if (!make_link(link_path(id, mine))) return lost();
+  known = highest_generation(id, mine);
   // The link counts only while the dead claim below it is the one that was judged.
-  const auto below = read_claim(link_path(id, generation));
-  if (!below || *below != content || highest_generation(id) != mine) {
+  const auto below = read_claim(link_path(id, mine - 1));
+  if (!below || *below != content || known != mine) {
     ::unlink(link_path(id, mine).c_str());
     return lost();
   }
@@ -234,7 +243,7 @@ std::vector<DeadOwner> ClaimBoard::owners_below(const std::string& id, int gener
 }
 
 bool ClaimBoard::is_held(const std::string& id, int generation) const {
-  return is_ours(link_path(id, generation)) && highest_generation(id) == generation;
+  return is_ours(link_path(id, generation)) && highest_generation(id, generation) == generation;
 }
 
 void ClaimBoard::release(const std::string& id, int generation) const noexcept {

@@ -161,13 +161,13 @@ class ClaimBoard {
   std::filesystem::path link_path(const std::string& id, int generation) const;
   bool is_ours(const std::filesystem::path& link) const;
   bool make_link(const std::filesystem::path& link) const;
-  int highest_generation(const std::string& id) const;
+  int highest_generation(const std::string& id, int known) const;
   Life judge(const std::string& link, const std::string& content);
   Life watch(const std::string& key, const std::string& content);
   bool is_partner(const ClaimOwner& owner) const;  ///< another owner of the same run
   bool is_partners(const std::string& content) const;
   void tell(const std::function<std::string()>& request) const;
-  ClaimAttempt take_over(const std::string& id, int generation, const std::string& content);
+  ClaimAttempt take_over(const std::string& id, int mine, const std::string& content, int& known);
   std::vector<DeadOwner> owners_below(const std::string& id, int generation) const;
   void write_progress() const noexcept;
   bool is_held(const std::string& id, int generation) const;

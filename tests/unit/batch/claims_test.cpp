@@ -243,6 +243,37 @@ TEST_F(Claims, ProcessKilledOnThisMachineIsTakenOverAtOnce) {
   EXPECT_EQ(entries(), 3U) << "own owner file, both links; the dead owner's file is gone";
 }
 
+/// A release begins at the bottom, so a process that is killed in one leaves a chain without its lower links.
+TEST_F(Claims, WhatACrashInTheMiddleOfAReleaseLeftIsTakenOver) {
+  for (const std::vector<int>& left :
+       {std::vector{4}, std::vector{5}, std::vector{3, 4}, std::vector{0, 5, 6},
+        std::vector{0, 1, 6, 7, 8, 9, 10, 11}, std::vector{9}}) {
+    const std::string id = fmt::format("item{}", fmt::join(left, "-"));
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ClaimBoard own = board();
+      const ClaimAttempt attempt = own.try_claim(id);
+      for (const int generation : left) {
+        if (generation > 0)
+          std::filesystem::copy_file(folder_.claims() / (id + ".claim"),
+                                     folder_.claims() / fmt::format("{}.claim.{}", id, generation));
+      }
+      if (left.front() > 0) ::unlink((folder_.claims() / (id + ".claim")).c_str());
+      ::_exit(attempt.claim ? 0 : 1);  // nothing is released
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_EQ(status, 0);
+    ClaimBoard first = board();
+    ClaimBoard second = board();
+    const ClaimAttempt attempt = settle(first, id);
+    ASSERT_EQ(attempt.outcome, Outcome::acquired) << id;
+    EXPECT_TRUE(attempt.claim->is_held()) << id;
+    EXPECT_EQ(settle(second, id).outcome, Outcome::alive) << id;
+    EXPECT_TRUE(attempt.claim->is_held()) << id;
+  }
+}
+
 TEST_F(Claims, ZombieIsDead) {
   const pid_t child = ::fork();
   if (child == 0) {
