@@ -1,8 +1,10 @@
 #include "doctor/checkpoint_checks.h"
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <set>
+#include <string_view>
 
 #include "batch/text.h"
 #include "checkpoint/checkpoint.h"
@@ -17,6 +19,9 @@ namespace {
 
 constexpr const char* fetch_again =
     "fetch the file again (jobs/model_cache.py verify finds damaged ones, download completes)";
+constexpr const char* give_a_folder =
+    "give --ckpt-dir the folder of a checkpoint in the official layout (jobs/model_cache.py download fetches "
+    "one)";
 
 std::string contents_text(const checkpoint::Checkpoint& files) {
   std::set<std::filesystem::path> paths;
@@ -31,15 +36,26 @@ std::string contents_text(const checkpoint::Checkpoint& files) {
                      paths.size() == 1 ? "" : "s", bytes_text(bytes));
 }
 
+/// An error's text with its lines kept.
+std::string printable_lines(std::string_view text) {
+  std::string shown;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    if (!shown.empty()) shown += '\n';
+    shown += batch::printable(text.substr(0, end), 600);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return shown;
+}
+
 /// `look` says what it found, or throws.
-Finding check_part(const std::string& part, const std::function<std::string()>& look) {
+Finding check_part(const std::string& part, const std::function<std::string()>& look,
+                   const char* remedy = fetch_again) {
   const std::string check = "checkpoint: " + part;
   try {
     return ok(check, look());
-  } catch (const Error& error) {
-    return bad(check, batch::printable(error.what(), 600), fetch_again);
   } catch (const std::exception& error) {
-    return bad(check, batch::printable(error.what(), 600), fetch_again);
+    return bad(check, printable_lines(error.what()), remedy);
   }
 }
 
@@ -68,7 +84,8 @@ Finding check_tokenizer(const checkpoint::CheckpointFolder& folder,
 void add_notes(const checkpoint::CheckpointFolder& folder, std::vector<Finding>& findings) {
   for (const std::string& note : checkpoint::folder_notes(folder)) {
     findings.push_back(
-        warn("checkpoint: folder", batch::printable(note, 600), "remove what does not belong there"));
+        warn("checkpoint: folder", batch::printable(note, 600),
+             "nothing has to be done if that is meant; otherwise take the official files, and no others"));
   }
 }
 
@@ -76,10 +93,13 @@ void add_notes(const checkpoint::CheckpointFolder& folder, std::vector<Finding>&
 
 std::vector<Finding> check_checkpoint(const std::filesystem::path& root) {
   checkpoint::CheckpointFolder folder;
-  std::vector<Finding> findings{check_part("folder", [&] {
-    folder = checkpoint::inspect_checkpoint(root);
-    return fmt::format("{}, {}", batch::printable(root.string()), folder.task.name);
-  })};
+  std::vector<Finding> findings{check_part(
+      "folder",
+      [&] {
+        folder = checkpoint::inspect_checkpoint(root);
+        return fmt::format("{}, {}", batch::printable(root.string()), folder.task.name);
+      },
+      give_a_folder)};
   if (findings.front().verdict != Verdict::ok) return findings;
   Part<checkpoint::TransformerConfig> high;
   Part<checkpoint::TransformerConfig> low;

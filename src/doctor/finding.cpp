@@ -43,6 +43,16 @@ std::string rank_text(const std::vector<int>& found_by, int ranks) {
   return fmt::format(" (rank{} {})", found_by.size() == 1 ? "" : "s", text);
 }
 
+/// A text of several lines, those after the first behind `indent`.
+std::string indented(std::string_view text, const std::string& indent) {
+  std::string shown;
+  for (const char c : text) {
+    shown += c;
+    if (c == '\n') shown += indent;
+  }
+  return shown;
+}
+
 }  // namespace
 
 std::string_view to_string(Verdict verdict) {
@@ -144,9 +154,10 @@ std::string table(std::span<const Finding> findings, int ranks) {
   std::size_t columns = 0;
   for (const Finding& finding : findings) columns = std::max(columns, finding.check.size());
   std::string text;
+  const std::string indent(std::string_view("WARN  ").size() + columns + 2, ' ');
   for (const Finding& finding : findings) {
     text += fmt::format("{:<4}  {:<{}}  {}{}\n", to_string(finding.verdict), finding.check, columns,
-                        finding.found, rank_text(finding.ranks, ranks));
+                        indented(finding.found, indent), rank_text(finding.ranks, ranks));
     if (finding.verdict != Verdict::ok)
       text += fmt::format("{:<4}  {:<{}}  -> {}\n", "", "", columns, finding.remedy);
   }

@@ -96,6 +96,8 @@ TEST(CheckpointChecks, AbsentAndIncompleteOnes) {
   const std::vector<Finding> findings = check_checkpoint(folder.path());
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_THAT(findings[0].found, HasSubstr("Wan2.1_VAE.pth"));
+  EXPECT_THAT(findings[0].found, HasSubstr(". Expected in it:\n  high_noise_model/")) << "lines, not \\x0a";
+  EXPECT_THAT(findings[0].remedy, HasSubstr("give --ckpt-dir the folder of a checkpoint"));
 }
 
 }  // namespace

@@ -27,6 +27,14 @@ TEST(Findings, OfSeveralRanksAreMergedWhereTheyAreTheSame) {
   EXPECT_THAT(text, HasSubstr("2 checks: 1 OK, 1 WARN, 0 FAIL\n"));
 }
 
+TEST(Findings, LinesOfOneStandBelowEachOther) {
+  const std::string text =
+      table(std::vector{bad("folder", "lacks:\n  a\n  b", "fetch it"), ok("MPI", "4.1")}, 1);
+  EXPECT_THAT(
+      text,
+      HasSubstr("FAIL  folder  lacks:\n                a\n                b\n              -> fetch it\n"));
+}
+
 TEST(Findings, TravelAsJson) {
   const std::vector<Finding> findings{ok("a", "b\n\"c\""), warn("d", "e", "f"), bad("g", "h", "i")};
   EXPECT_EQ(from_json(to_json(findings)), findings);
