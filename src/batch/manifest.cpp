@@ -323,8 +323,8 @@ std::vector<ManifestRow> parse_manifest(std::string_view text, const std::filesy
                      error.what());
   }
   if (raw.rows.empty()) {
-    fail<UsageError>("{}: the manifest has {} but no rows", printable(path.string()),
-                     is_json(text, path) ? "no values" : "a header");
+    fail<UsageError>("{}: the manifest {}", printable(path.string()),
+                     is_json(text, path) ? "holds no row with values" : "has a header but no rows");
   }
   if (notes != nullptr) {
     for (const std::string& note : raw.notes)

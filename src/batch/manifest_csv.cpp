@@ -83,10 +83,28 @@ void add_column(Header& header, const CsvField& field) {
   }
   const std::string_view column = known_column(trim(field.text), field.position);
   if (std::ranges::find(header.columns, column) != header.columns.end()) {
-    throw ManifestError(field.position, fmt::format("column '{}' is there twice", column));
+    throw ManifestError(field.position,
+                        trim(field.text) == column
+                            ? fmt::format("column '{}' is there twice", column)
+                            : fmt::format("column '{}' means '{}', which is there already; keep one of them",
+                                          printable(trim(field.text), 80), column));
   }
   if (header.named++ == 0) header.first_named = header.columns.size();
   header.columns.push_back(column);
+}
+
+/// A first line that names no known column: with another delimiter, or a row.
+void require_names(const CsvRecord& record) {
+  const bool is_known = std::ranges::any_of(record.fields, [](const CsvField& field) {
+    return has_no_name(field.text) || find_column(field.text) || is_misspelt_column(field.text);
+  });
+  if (is_known || record.fields.empty()) return;
+  const CsvField& first = record.fields.front();
+  throw ManifestError(
+      first.position,
+      fmt::format("the first line names no column: '{}' is none; it begins with, for example, image,prompt, "
+                  "divided by commas, semicolons, tabs or bars",
+                  printable(first.text, 80)));
 }
 
 Header read_header(CsvReader& reader, const std::vector<std::string_view>& required) {
@@ -94,6 +112,7 @@ Header read_header(CsvReader& reader, const std::vector<std::string_view>& requi
   if (!record)
     throw ManifestError({}, "the manifest is empty; its first line names the columns: image,prompt");
   if (record->problem) throw ManifestError(record->problem->position, record->problem->message);
+  require_names(*record);
   Header header;
   for (const CsvField& field : record->fields) add_column(header, field);
   while (!header.columns.empty() && header.columns.back().empty()) header.columns.pop_back();
@@ -122,10 +141,14 @@ bool may_be_ignored(std::string_view text, std::size_t index, const Header& head
   }
 }
 
+const char* delimiter_name(char delimiter) {
+  if (delimiter == ',') return "comma";
+  return delimiter == ';' ? "semicolon" : "delimiter";
+}
+
 std::string too_many(const CsvRecord& record, const Header& header, char delimiter) {
-  const char* name = delimiter == ',' ? "commas" : delimiter == ';' ? "semicolons" : "delimiters";
-  return fmt::format("{} values where the first line names {} columns; put a value with {} in quotes",
-                     record.field_count, header.named, name);
+  return fmt::format("{} values where the first line names {} columns; put a value with {}s in quotes",
+                     record.field_count, header.named, delimiter_name(delimiter));
 }
 
 RawRow to_raw_row(CsvRecord&& record, const Header& header, char delimiter) {
@@ -155,8 +178,10 @@ RawRow to_raw_row(CsvRecord&& record, const Header& header, char delimiter) {
     row.problem = std::move(unnamed);
   } else if (record.field_count < header.columns.size() && !is_blank) {
     row.problem = Problem{.position = record.position,
-                          .message = fmt::format("{} values where the first line names {} columns",
-                                                 record.field_count, header.named)};
+                          .message = fmt::format("{} value{} where the first line names {} columns; a "
+                                                 "value that is not given still needs its {}",
+                                                 record.field_count, record.field_count == 1 ? "" : "s",
+                                                 header.named, delimiter_name(delimiter))};
   }
   return row;
 }

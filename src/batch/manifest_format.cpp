@@ -37,6 +37,12 @@ std::optional<std::string_view> find_column(std::string_view name) {
   return *found;
 }
 
+bool is_misspelt_column(std::string_view name) {
+  constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyz0123456789_";
+  return usual_spelling(name).find_first_not_of(letters) == std::string::npos &&
+         nearest_name(name, manifest_columns).has_value();
+}
+
 std::string_view known_column(std::string_view name, Position position) {
   if (const auto column = find_column(name)) return *column;
   const auto nearest = nearest_name(name, manifest_columns);

@@ -52,7 +52,9 @@ class ManifestError : public ValueError {
 /// `file_name` and `text`, as the hub's image folders have them, for `image` and `prompt`; nothing if there
 /// is none.
 std::optional<std::string_view> find_column(std::string_view name);
-/// Likewise; throws ManifestError that suggests the nearest one.
+/// Whether a name looks like a column's with a slip in it.
+bool is_misspelt_column(std::string_view name);
+/// As find_column(); throws ManifestError that suggests the nearest one.
 std::string_view known_column(std::string_view name, Position position);
 
 /// Adds a row unless it holds no value. Throws ManifestError when there are too many.

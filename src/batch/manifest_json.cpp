@@ -1,5 +1,8 @@
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
 
 #include "batch/manifest.h"
 #include "batch/manifest_format.h"
@@ -121,15 +124,17 @@ class JsonRow {
   }
 
  private:
-  /// Python and pandas write NaN for a number that is not there, which is no JSON: "" of the same length
-  /// stands in for it.
+  /// Python and pandas write NaN for a number that is not there, and Infinity, which are no JSON. "" and a
+  /// text stand in for them, of the same length.
   std::string without_nan(const ValueScanner& scanner) const {
+    constexpr std::array<std::pair<std::string_view, std::string_view>, 3> words{
+        {{"NaN", "\"\" "}, {"Infinity", "\"inf\"   "}, {"-Infinity", "\"-inf\"   "}}};
     std::string text(text_);
     for (const ValueScanner::Value& value : scanner.values()) {
-      const std::size_t end = value.byte + 3;
-      const bool ends =
-          end >= text.size() || std::string_view(",} \t\r\n").find(text[end]) != std::string_view::npos;
-      if (ends && text.compare(value.byte, 3, "NaN") == 0) text.replace(value.byte, 3, "\"\" ");
+      const std::size_t end = std::min(text.find_first_of(",} \t\r\n", value.byte), text.size());
+      const std::string_view word = std::string_view(text).substr(value.byte, end - value.byte);
+      const auto found = std::ranges::find(words, word, [](const auto& pair) { return pair.first; });
+      if (found != words.end()) text.replace(value.byte, found->first.size(), found->second);
     }
     return text;
   }
@@ -139,12 +144,21 @@ class JsonRow {
       row.problem = problem_at(0, "not a JSON object; write one {...} per line");
       return;
     }
-    if (scanner.values().size() != object.size()) row.problem = problem_at(0, "a key is given twice");
+    if (scanner.values().size() != object.size()) row.problem = repeated_key(scanner);
     for (const auto& [key, value] : object.items()) {
       const auto found = std::ranges::find(scanner.values(), key, &ValueScanner::Value::key);
       const std::size_t byte = found == scanner.values().end() ? 0 : found->byte;
       add_cell(row, known_column(key, place(byte)), value, byte);
     }
+  }
+
+  Problem repeated_key(const ValueScanner& scanner) const {
+    std::set<std::string_view> seen;
+    for (const ValueScanner::Value& value : scanner.values()) {
+      if (!seen.insert(value.key).second)
+        return problem_at(value.byte, fmt::format("the key '{}' is given twice", printable(value.key, 80)));
+    }
+    return problem_at(0, "a key is given twice");  // in two spellings, one of them with escapes
   }
 
   void add_cell(RawRow& row, std::string_view column, const json& value, std::size_t byte) {
@@ -169,8 +183,11 @@ class JsonRow {
     // The library's message begins with its own name and a position in bytes; what follows the last ": " of
     // that prefix is for people.
     std::string_view message = error.what();
-    if (const auto at = message.find("syntax error"); at != std::string_view::npos)
+    if (const auto at = message.find("syntax error"); at != std::string_view::npos) {
       message = message.substr(at);
+    } else if (const auto end = message.find("] "); end != std::string_view::npos) {
+      message = message.substr(end + 2);
+    }
     return problem_at(byte, fmt::format("not valid JSON: {}", message));
   }
 
@@ -218,6 +235,14 @@ void refuse_other_shapes(std::string_view text) {
   }
 }
 
+/// The lines of a list without its brackets have a comma behind each object; nothing else can be meant by it.
+std::string_view without_last_comma(std::string_view line) {
+  const std::string_view value = trim(line);
+  if (!value.starts_with('{') || !value.ends_with(',')) return line;
+  const std::string_view object = line.substr(0, line.rfind(','));
+  return trim(object).ends_with('}') ? object : line;
+}
+
 RawManifest read_lines(std::string_view text) {
   const std::size_t begin = std::min(text.find_first_not_of(white_space), text.size() - 1);
   if (text[begin] != '{') {
@@ -231,6 +256,7 @@ RawManifest read_lines(std::string_view text) {
     std::string_view line = text.substr(0, end);
     text.remove_prefix(std::min(end + 1, text.size()));
     if (line.ends_with('\r')) line.remove_suffix(1);
+    line = without_last_comma(line);
     if (trim(line).empty()) continue;
     add_row(JsonRow(line, {.line = number, .column = 1}).read(), manifest);
   }
@@ -268,6 +294,7 @@ class ArrayReader {
     at_ = at;
   }
   RawRow read_element() {
+    if (peek() == '\0') refuse("the file ends before the closing ]; is it complete?");
     if (peek() != '{') refuse(R"(a row that is no object; write {"image": ..., "prompt": ...})");
     const auto end = bracket_end(text_, at_);
     if (!end) refuse("the object that begins here is not closed");

@@ -127,7 +127,9 @@ TEST(ManifestForms, JsonLists) {
               StartsWith("in/m.csv:2:1: not a list of objects"));
   EXPECT_THAT(usage_error("[{\"image\":\"a\",\"prompt\":\"b\"}"), HasSubstr("the closing ] is missing"));
   EXPECT_THAT(usage_error("[{\"image\":\"a\""), HasSubstr("is not closed"));
-  EXPECT_THAT(usage_error("[]"), HasSubstr("no rows"));
+  EXPECT_EQ(usage_error("[]"), "in/m.csv: the manifest holds no row with values");
+  EXPECT_EQ(usage_error("[{\"image\":\"a\",\"prompt\":\"b\"},\n"),
+            "in/m.csv:2:1: not a list of objects: the file ends before the closing ]; is it complete?");
   EXPECT_THAT(usage_error(std::string(300'000, '[')), HasSubstr("a row that is no object"));
 }
 
@@ -143,6 +145,34 @@ TEST(ManifestForms, OtherJsonIsToldOnce) {
   EXPECT_THAT(usage_error("image,prompt\na,b\n", "in/m.jsonl"), HasSubstr("says JSON"));
   EXPECT_EQ(shown(parse("{\"image\":\"a.png\",\"prompt\":\"cat\",\"tags\":[\"x\"]}\n")),
             Texts{"in/m.csv:1:40: tags is a list or an object; write texts and numbers only"});
+}
+
+TEST(ManifestForms, JsonLinesThatEndInCommas) {
+  EXPECT_EQ(
+      shown(parse("{\"image\":\"a.png\",\"prompt\":\"cat\"},\r\n{\"image\":\"b.png\",\"prompt\":\"dog\"} , \n"
+                  "{\"image\":\"c.png\",\"prompt\":\"},\"}\n",
+                  "in/m.jsonl")),
+      (Texts{"in/a.png|cat", "in/b.png|dog", "in/c.png|},"}));
+}
+
+TEST(ManifestForms, NumbersThatAreNoneAreTheRowsOwnErrors) {
+  const std::string row = "{\"image\":\"a.png\",\"prompt\":\"cat\",\"seed\":";
+  EXPECT_EQ(
+      shown(parse(row + "Infinity}\n" + row + "-Infinity}\n" + row + "1e400}\n" + row + "1,\"seed\":2}\n")),
+      (Texts{"in/m.csv:1:40: seed: 'inf' is not a whole number",
+             "in/m.csv:2:40: seed: -inf is not between -1 (a random seed) and 18446744073709551615",
+             "in/m.csv:3:1: not valid JSON: number overflow parsing '1e400'",
+             "in/m.csv:4:49: the key 'seed' is given twice"}));
+}
+
+TEST(ManifestForms, AFirstLineWithoutNamesIsToldOnce) {
+  for (const std::string first : {"a.png,a cat", "image^prompt", "image:prompt", "a.png"}) {
+    EXPECT_THAT(usage_error(first + "\nb.png,x\n"),
+                AllOf(StartsWith("in/m.csv:1:1: the first line names no column: '" +
+                                 first.substr(0, first.find(','))),
+                      HasSubstr("image,prompt, divided by commas, semicolons, tabs or bars")));
+  }
+  EXPECT_THAT(usage_error("image_path,caption\na.png,x\n"), HasSubstr("did you mean 'image'?"));
 }
 
 TEST(ManifestForms, BlanksAroundValues) {
@@ -173,7 +203,8 @@ TEST(ManifestForms, HubColumnsAndLetterCase) {
   EXPECT_EQ(shown(parse("File_Name,TEXT\na.png,cat\n")), Texts{"in/a.png|cat"});
   EXPECT_EQ(shown(parse("{\"file_name\":\"a.png\",\"Text\":\"cat\"}\n")), Texts{"in/a.png|cat"});
   EXPECT_EQ(parse("Image;Prompt;Sample Steps\na.png;cat;4\n")[0].overrides.sample_steps, 4);
-  EXPECT_EQ(usage_error("image,file_name,prompt\na,b,c\n"), "in/m.csv:1:7: column 'image' is there twice");
+  EXPECT_EQ(usage_error("image,file_name,prompt\na,b,c\n"),
+            "in/m.csv:1:7: column 'file_name' means 'image', which is there already; keep one of them");
   EXPECT_THAT(*parse("{\"image\":\"a\",\"file_name\":\"b\",\"prompt\":\"c\"}\n")[0].error,
               HasSubstr("image is given twice"));
 }

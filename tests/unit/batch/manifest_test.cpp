@@ -120,7 +120,9 @@ TEST(Manifest, BadRowsCarryFileLineAndColumn) {
   EXPECT_THAT(row_error(h + "sample_solver", "x,y,ddim"), HasSubstr("there are unipc, dpm++ and euler"));
   EXPECT_THAT(row_error(h + "seed", "x,y,-5"), HasSubstr("seed: -5 is not between -1"));
   EXPECT_THAT(row_error(h + "seed", "x,y,99999999999999999999"), HasSubstr("out of range"));
-  EXPECT_EQ(row_error("image,prompt", "x"), "in/m.csv:2:1: 1 values where the first line names 2 columns");
+  EXPECT_EQ(row_error("image,prompt", "x"),
+            "in/m.csv:2:1: 1 value where the first line names 2 columns; a value that is not given still "
+            "needs its comma");
   EXPECT_THAT(row_error("image,prompt", "x,a, b"),
               HasSubstr("3 values where the first line names 2 columns; put"));
   EXPECT_EQ(row_error("image,prompt", "x,"), "in/m.csv:2:1: the prompt is missing");
@@ -154,7 +156,7 @@ TEST(Manifest, BadJsonLinesFailAlone) {
   expect_error(1, "in/m.csv:2:23: not valid JSON");
   expect_error(2, "in/m.csv:3:1: not a JSON object");
   expect_error(3, "in/m.csv:4:23: prompt is a list or an object");
-  expect_error(4, "in/m.csv:5:1: a key is given twice");
+  expect_error(4, "in/m.csv:5:36: the key 'prompt' is given twice");
   expect_error(5, "in/m.csv:6:34: seed is true");
   expect_error(6, "in/m.csv:7:34: seed: '1.5' is not a whole number");
   expect_error(7, "in/m.csv:8:1: a value is a list or an object");
