@@ -15,6 +15,7 @@
 #include "apps/run_communicators.h"
 #include "apps/run_description.h"
 #include "apps/run_device.h"
+#include "apps/run_engine.h"
 #include "apps/run_id.h"
 #include "apps/run_identity.h"
 #include "apps/run_input.h"
@@ -72,7 +73,6 @@ class BatchProgram {
   ExitCode show_plan();
   ExitCode dry_run();
   ExitCode run_batch();
-  engine::EngineOptions engine_options() const;
   void load_engine();
   batch::GroupCounts work_through(const batch::RunContext& context);
   void mark_start();
@@ -268,24 +268,6 @@ std::string BatchProgram::stop_reason() {
   return "stopped: another rank was told to";
 }
 
-engine::EngineOptions BatchProgram::engine_options() const {
-  // Where memory runs out the engine may take less, but nothing that the user has ruled out.
-  const engine::LeanerOptions leaner{.shard = options_.dit_fsdp != Switch::off,
-                                     .shard_text = options_.t5_fsdp != Switch::off,
-                                     .offload = options_.offload_model != Switch::off,
-                                     .host_bytes = usable_host_bytes(machine_)};
-  return {.dit_fsdp = layout_.dit_fsdp,
-          .t5_fsdp = layout_.t5_fsdp,
-          .t5_cpu = options_.t5_cpu,
-          .offload_model = layout_.offload_model,
-          .head_chunks = layout_.head_chunks,
-          .compute = device_.compute,
-          .attention = options_.attention,
-          .gpu = device_.gpu,
-          .leaner = leaner,
-          .weights = weights_};
-}
-
 void BatchProgram::load_engine() {
   if (std::getenv("OMP_NUM_THREADS") == nullptr)
     at::set_num_threads(threads_per_rank(mpi_));  // NOLINT(concurrency-mt-unsafe)
@@ -298,8 +280,11 @@ void BatchProgram::load_engine() {
   load_.phase = "load";
   load_.start_s = clock_.elapsed_s();
   agree(*world_, [&] {
-    engine_ = std::make_unique<engine::WanEngine>(input_.checkpoint, engine_options(),
-                                                  std::move(communicators), clock_);
+    engine_ = std::make_unique<engine::WanEngine>(
+        input_.checkpoint,
+        engine_options(options_, layout_,
+                       {.device = device_, .machine = machine_, .weights = weights_, .log = *log_}),
+        std::move(communicators), clock_);
   });
   connect_groups();
   load_.wall_s = clock_.elapsed_s() - load_.start_s;

@@ -54,7 +54,7 @@ std::int64_t check_rows(const Options& options, const RunInput& input,
       if (error.empty()) {
         for (const std::string& note :
              engine::validate_request(resolve_row(input, row), input.checkpoint.task.kind, use)) {
-          log.info("{}: {}", row.id, note);
+          log.warn("{}: {}", row.id, note);
         }
       }
     } catch (const ItemError& problem) {
@@ -68,8 +68,8 @@ std::int64_t check_rows(const Options& options, const RunInput& input,
     ++bad;
     log.error("{}: {}", row.id, error);
   }
-  print_result(fmt::format("{} items checked, {} would fail; layout {}; nothing was written\n",
-                           input.rows.size(), bad, layout));
+  print_result(fmt::format("{} item{} checked, {} would fail; layout {}; nothing was written\n",
+                           input.rows.size(), input.rows.size() == 1 ? "" : "s", bad, layout));
   return bad;
 }
 

@@ -22,8 +22,9 @@ void warn_of_input(const RunInput& input, Log& log) {
   for (const batch::ManifestRow& row : input.rows) {
     // Damaged encodings are repaired by the official program and not by this one.
     if (!row.error && text::looks_like_mojibake(row.prompt)) {
-      log.warn("{}: the prompt looks as if UTF-8 had been read as another encoding; it is used as it is: {}",
-               row.id, printable(row.prompt, 80));
+      log.warn(
+          "{}: {}: the prompt looks as if UTF-8 had been read as another encoding; it is used as it is: {}",
+          place_of(input, row, "prompt"), row.id, printable(row.prompt, 80));
     }
   }
 }

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "engine/image_condition.h"
 #include "engine/request_run.h"
+#include "engine/validate.h"
 #include "gpu/device.h"
 #include "media/image.h"
 #include "parallel/agree.h"
@@ -94,6 +95,10 @@ void WanEngine::Run::prepare_image() {
   std::array<std::int64_t, 2> sides{};  // width, height
   parallel::agree_on_root(group(), leader_rank_, "image", [&] {
     const media::Image image = media::read_image(request_.image);
+    if (const std::string note = image_note(image, request_.image);
+        !note.empty() && engine_.options_.on_note) {
+      engine_.options_.on_note(fmt::format("{}: {}", request_.id, note));
+    }
     const PixelSize size = fit_to_area({.width = image.width, .height = image.height}, request_.size);
     image_ = resize_image(image, size).contiguous();  // [3, height, width]
     sides = {size.width, size.height};

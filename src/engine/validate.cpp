@@ -1,6 +1,7 @@
 #include "engine/validate.h"
 
 #include "core/check.h"
+#include "core/printable.h"
 #include "engine/image_condition.h"
 #include "engine/text_stage.h"
 #include "media/image.h"
@@ -17,14 +18,17 @@ std::vector<std::string> validate_request(const Request& request, TaskKind kind,
   if (kind == TaskKind::i2v) {
     const media::Image image = media::read_image(request.image);
     size = fit_to_area({.width = image.width, .height = image.height}, request.size);
-    if (image.transparency_dropped) {
-      notes.push_back(fmt::format(
-          "{} has transparent pixels; their transparency is dropped and their colours are used as stored",
-          request.image.string()));
-    }
+    if (std::string note = image_note(image, request.image); !note.empty()) notes.push_back(std::move(note));
   }
   require_host_memory(request, size, use, host_limit_bytes());
   return notes;
+}
+
+std::string image_note(const media::Image& image, const std::filesystem::path& path) {
+  if (!image.transparency_dropped) return {};
+  return fmt::format(
+      "{} has transparent pixels; their transparency is dropped and their colours are used as stored",
+      printable(path.string()));
 }
 
 std::vector<LostText> lost_texts(const text::Tokenizer& tokenizer, const Request& request) {

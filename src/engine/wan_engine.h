@@ -44,6 +44,8 @@ struct EngineOptions {
   LeanerOptions leaner = {};
   std::string weights =
       {};  ///< checkpoint::fingerprint(), the same on all ranks: states of others are not used
+  /// Hears, on the leader, what the user should know of a request that is made all the same.
+  std::function<void(const std::string&)> on_note = {};
 };
 
 /// Makes the communicators of the team of `width` groups that this rank's group belongs to. Called by all

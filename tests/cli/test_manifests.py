@@ -21,7 +21,7 @@ class OddManifests(CliCase):
         self.assertEqual(len(errors), 2, result)
         self.assertIn("escape.jsonl:1:10: ", errors[0])
         self.assertIn("escape.jsonl:2:10: ", errors[1])
-        self.assertIn("another encoding", result.err)
+        self.assertIn("escape.jsonl:2:27: two: the prompt looks as if UTF-8 had been read as another encoding", result.err)
 
     def test_negative_prompts(self):
         (self.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (
@@ -57,7 +57,7 @@ class OddManifests(CliCase):
                 done = subprocess.run([*arguments, name], input=text, cwd=self.folder, env=environment(), capture_output=True,
                                       text=True, timeout=60)
                 self.assertEqual(done.returncode, DONE, done.stderr)
-                self.assertIn("1 items checked", done.stdout)
+                self.assertIn("1 item checked", done.stdout)
         shell = subprocess.run(["bash", "-c", '"$@" <(printf "image,prompt\\ngood.png,a cat\\n")', "bash", *arguments], cwd=self.folder,
                                env=environment(), capture_output=True, text=True, timeout=60)
         self.assertEqual(shell.returncode, DONE, shell.stderr)

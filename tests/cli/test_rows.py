@@ -1,8 +1,9 @@
 """Bad rows: each fails alone with a record that says why, the others are made, exit 3."""
 
 import json
+import shutil
 
-from cli_case import DONE, SOME_FAILED, CliCase
+from cli_case import DONE, PROJECT, SOME_FAILED, CliCase
 
 
 class Rows(CliCase):
@@ -48,6 +49,16 @@ class Rows(CliCase):
                 for name in ("absent", "truncated", "zero", "text", "folder"):
                     self.assert_failed(name, f"{name}.png", stage="image")
                 self.assertEqual(len(self.failures()), 5)
+
+    def test_dropped_transparency_is_said_once_per_item(self):
+        shutil.copy(PROJECT / "tests" / "data" / "images" / "rgba.png", self.folder / "rgba.png")
+        manifest = self.manifest("id,image,prompt", "clear,rgba.png,A white cat", "solid,good.png,A white cat")
+        said = "warning: clear: {} has transparent pixels; their transparency is dropped".format(self.folder / "rgba.png")
+        result = self.run_batch(manifest, "--dry-run")
+        self.assertEqual((result.code, result.err.count("transparen"), result.err.count(said)), (DONE, 2, 1), result)
+        result = self.run_batch(manifest, ranks=2)
+        self.assertEqual((result.code, result.err.count("transparen"), result.err.count(said)), (DONE, 2, 1), result)
+        self.assertEqual((self.out / "wan_batch.log").read_text(encoding="utf-8").count(said), 1)
 
     def test_a_row_that_no_memory_is_enough_for(self):
         """Also where the host refuses memory, as under ulimit -v: the others are made."""

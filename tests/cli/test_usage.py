@@ -211,7 +211,7 @@ class DryRun(CliCase):
                 result = self.run_batch(self.good_manifest(), "--dry-run", ranks=ranks)
                 self.assertEqual(result.code, DONE, result)
                 self.assertEqual(result.made, set())
-                self.assertIn("1 items checked, 0 would fail", result.out)
+                self.assertIn("1 item checked, 0 would fail", result.out)
 
     def test_names_bad_rows(self):
         manifest = self.manifest("image,prompt,frame_num", "good.png,A white cat,", "absent.png,A white cat,", "good.png,A cat,6")

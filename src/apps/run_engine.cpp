@@ -1,0 +1,24 @@
+#include "apps/run_engine.h"
+
+namespace wan::apps {
+
+engine::EngineOptions engine_options(const Options& options, const RunLayout& layout,
+                                     const EngineSurroundings& surroundings) {
+  const engine::LeanerOptions leaner{.shard = options.dit_fsdp != Switch::off,
+                                     .shard_text = options.t5_fsdp != Switch::off,
+                                     .offload = options.offload_model != Switch::off,
+                                     .host_bytes = usable_host_bytes(surroundings.machine)};
+  return {.dit_fsdp = layout.dit_fsdp,
+          .t5_fsdp = layout.t5_fsdp,
+          .t5_cpu = options.t5_cpu,
+          .offload_model = layout.offload_model,
+          .head_chunks = layout.head_chunks,
+          .compute = surroundings.device.compute,
+          .attention = options.attention,
+          .gpu = surroundings.device.gpu,
+          .leaner = leaner,
+          .weights = surroundings.weights,
+          .on_note = [&log = surroundings.log](const std::string& note) { log.warn("{}", note); }};
+}
+
+}  // namespace wan::apps
