@@ -2,65 +2,15 @@
 
 import hashlib
 import importlib.util
-import json
 import os
 import random
 import signal
-import socket
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from cache_case import LARGEST, REPOSITORY, SCRIPT, Cache, finished_files
 from hub_stand_in import Hub
-
-PROJECT = Path(__file__).resolve().parents[2]
-SCRIPT = PROJECT / "jobs" / "model_cache.py"
-REPOSITORY = "Wan-AI/Wan2.2-I2V-A14B"
-LARGEST = "low_noise_model/diffusion_pytorch_model-00001-of-00002.safetensors"
-
-
-def made_up_files():
-    source = random.Random(3)
-    return {"configuration.json": b"{}", "high_noise_model/config.json": b'{"dim": 1}', LARGEST: source.randbytes(4_000_000),
-            "models_t5_umt5-xxl-enc-bf16.pth": source.randbytes(700_000), "google/umt5-xxl/spiece.model": source.randbytes(5000),
-            "assets/logo.png": source.randbytes(5000)}
-
-
-@pytest.fixture
-def hub():
-    server = Hub(REPOSITORY, made_up_files())
-    yield server
-    server.close()
-
-
-class Cache:
-    def __init__(self, tmp_path, endpoint):
-        self.folder = tmp_path / "cache" / "Wan2.2-I2V-A14B"
-        self.environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1",
-                                         "WAN_MODEL_CACHE": str(tmp_path / "cache"), "HF_HUB_DOWNLOAD_TIMEOUT": "5"}
-        self.environment.pop("HF_TOKEN", None)
-
-    def start(self, *arguments):
-        return subprocess.Popen([sys.executable, "-B", SCRIPT, *arguments], env=self.environment, text=True, stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-    def run(self, *arguments, said=""):
-        process = self.start(*arguments)
-        out, err = process.communicate(said, timeout=120)
-        return process.returncode, out, err
-
-
-@pytest.fixture
-def cache(tmp_path, hub):
-    return Cache(tmp_path, hub.endpoint)
-
-
-def finished_files(folder):
-    """What lies under final names: neither the record nor the hub library's own folder."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")
-            if path.is_file() and not path.name.startswith(".") and ".cache" not in path.relative_to(folder).parts}
 
 
 def test_download_fetches_what_the_program_reads_and_all_checks_pass(cache, hub):
@@ -227,13 +177,6 @@ def test_a_damaged_record_is_named(cache):
     assert cache.run("quick")[0] == 0
 
 
-def one_line(err):
-    """What the program said, which is one line without a stack trace."""
-    assert err.count("\n") == 1, err
-    assert "Traceback" not in err
-    return err
-
-
 def zero(path):
     """The same size and times, other content."""
     times = path.stat()
@@ -301,129 +244,3 @@ def test_a_folder_that_is_a_link_is_cleaned(cache, tmp_path):
     assert cache.run("clean", "--yes")[0] == 0
     assert not real.exists()
     assert not cache.folder.is_symlink()
-
-
-def python_with(cache, tmp_path, text):
-    """Runs code at the start of the program's interpreter."""
-    (tmp_path / "start").mkdir(exist_ok=True)
-    (tmp_path / "start" / "sitecustomize.py").write_text(text)
-    cache.environment["PYTHONPATH"] = str(tmp_path / "start")
-
-
-NO_FLOCK = """
-import errno, fcntl
-def flock(*_):
-    raise OSError(errno.ENOLCK, "No locks available")
-fcntl.flock = flock
-"""
-
-
-def leave_lock(cache, *, host, age_s):
-    """What a download leaves that is killed: its lock, and the hub library's."""
-    cache.folder.mkdir(parents=True)
-    lock = cache.folder / ".wan_download.json"
-    lock.write_text(json.dumps({"host": host, "pid": 2**22 + 1, "since": "yesterday"}))
-    os.utime(lock, (time.time() - age_s, time.time() - age_s))
-    hubs = cache.folder / ".cache" / "huggingface" / "download" / f"{LARGEST}.lock"
-    hubs.parent.mkdir(parents=True)
-    hubs.touch()
-    return lock
-
-
-def test_without_flock_the_lock_of_another_host_is_named(cache, tmp_path):
-    python_with(cache, tmp_path, NO_FLOCK)
-    lock = leave_lock(cache, host="node7", age_s=10)
-    code, _, err = cache.run("download")
-    assert code == 1
-    assert "on node7, since yesterday" in one_line(err)
-    assert str(lock) in err
-    os.utime(lock, (time.time() - 200, time.time() - 200))
-    code, _, err = cache.run("download")
-    assert code == 0, err
-    assert "a download that died was removed" in one_line(err)
-    assert "node7" in err
-    assert not lock.exists()
-
-
-def test_a_killed_download_of_this_host_does_not_wait(cache):
-    leave_lock(cache, host=socket.gethostname(), age_s=1)
-    code, _, err = cache.run("download")
-    assert code == 0, err
-
-
-def test_two_downloads_at_a_time_are_refused(cache, hub):
-    hub.block_delay_s = 0.05
-    first = cache.start("download")
-    deadline = time.monotonic() + 30
-    while not (cache.folder / ".wan_download.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    code, _, err = cache.run("download")
-    assert code == 1
-    assert f"process {first.pid}" in one_line(err)
-    hub.block_delay_s = 0
-    assert first.wait(60) == 0
-
-
-def test_settings_that_break_the_hubs_library(cache):
-    cache.environment["HF_HUB_OFFLINE"] = "1"
-    code, _, err = cache.run("download")
-    assert code == 1
-    assert "HF_HUB_OFFLINE is set" in one_line(err)
-    del cache.environment["HF_HUB_OFFLINE"]
-    cache.environment["HF_HUB_ENABLE_HF_TRANSFER"] = "1"
-    code, _, err = cache.run("download")
-    assert code == 0, err
-    assert "hf_transfer is not installed" in one_line(err)
-    cache.environment["HF_HUB_OFFLINE"] = "1"
-    del cache.environment["HF_HUB_ENABLE_HF_TRANSFER"]
-    assert cache.run("download")[0] == 0, "nothing is to be fetched"
-
-
-def failing_download(error):
-    return f"""
-import errno, huggingface_hub
-def xet_get(*_, **__):
-    raise {error}
-huggingface_hub.hf_hub_download = xet_get
-"""
-
-
-@pytest.mark.parametrize(("error", "said"), [("OSError(errno.EDQUOT, 'Disk quota exceeded')", "quota"),
-                                             ("ValueError('odd')", "the hub's library failed (ValueError: odd)")])
-def test_whatever_the_library_throws_is_one_line(cache, tmp_path, error, said):
-    python_with(cache, tmp_path, failing_download(error).replace("xet_get", "other"))
-    code, _, err = cache.run("download")
-    assert code == 1
-    assert said in one_line(err)
-
-
-def test_a_failing_hf_xet_is_done_without(cache, tmp_path):
-    python_with(cache, tmp_path, """
-import huggingface_hub
-from huggingface_hub import constants
-real = huggingface_hub.hf_hub_download
-def xet_get(*arguments, **options):
-    if not constants.HF_HUB_DISABLE_XET:
-        raise RuntimeError("Data processing error: CAS service error")
-    return real(*arguments, **options)
-huggingface_hub.hf_hub_download = xet_get
-""")
-    code, _, err = cache.run("download")
-    assert code == 0, err
-    assert "HF_HUB_DISABLE_XET=1" in one_line(err)
-
-
-def test_no_home_folder(cache, tmp_path):
-    python_with(cache, tmp_path, """
-import os
-def expanduser(path):
-    return path
-os.path.expanduser = expanduser
-""")
-    del cache.environment["HF_HOME"], cache.environment["WAN_MODEL_CACHE"]
-    cache.environment.pop("HOME", None)
-    code, _, err = cache.run("status")
-    assert code == 1
-    assert "--cache or WAN_MODEL_CACHE" in one_line(err)
-    code, _, err = cache.run("download", "--cache", str(tmp_path / "cache"))
-    assert code == 0, err

@@ -1,0 +1,99 @@
+"""What a downloaded checkpoint consists of, in a file beside it, and whether its files are still so."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from hub_library import CacheError
+
+RECORD = ".wan_files.json"
+READ_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """One file of a checkpoint as the hub describes it; small files have no SHA-256 there: theirs is taken when they come."""
+
+    name: str
+    size: int
+    sha256: str | None
+    #: The file's stamp() when its content was last found right.
+    checked: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a checkpoint consists of: written beside it, so that checking needs no network."""
+
+    repository: str
+    revision: str
+    files: tuple[WantedFile, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(file.size for file in self.files)
+
+
+def read_record(folder: Path) -> Record:
+    """Throws CacheError when there is none or it is damaged."""
+    path = folder / RECORD
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        files = tuple(WantedFile(str(f["name"]), int(f["size"]), f["sha256"], tuple(map(int, f.get("checked") or ())) or None)
+                      for f in stored["files"])
+        return Record(str(stored["repository"]), str(stored["revision"]), files)
+    except FileNotFoundError:
+        raise CacheError(f"{folder}: nothing was downloaded here; run: model_cache.py download") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CacheError(f"{path}: is damaged ({error}); run: model_cache.py download") from error
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Under a temporary name first: a record is whole or absent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {"repository": record.repository, "revision": record.revision,
+              "files": [{"name": f.name, "size": f.size, "sha256": f.sha256, "checked": f.checked} for f in record.files]}
+    temporary = folder / f"{RECORD}.{os.getpid()}"
+    temporary.write_text(json.dumps(stored, indent=1), encoding="utf-8")
+    temporary.replace(folder / RECORD)
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """Changes whenever the file is written or replaced."""
+    status = path.stat()
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def is_checked(folder: Path, file: WantedFile) -> bool:
+    """Whether the file is there and has not changed since its content was found right."""
+    path = folder / file.name
+    return path.is_file() and file.checked is not None and stamp(path) == file.checked and file.checked[0] == file.size
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(READ_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def problem_of(folder: Path, file: WantedFile, *, by_content: bool) -> str | None:
+    """What is wrong with a file, if something is."""
+    path = folder / file.name
+    if not path.is_file():
+        return f"{file.name}: missing"
+    if path.stat().st_size != file.size:
+        return f"{file.name}: has {path.stat().st_size} bytes, should have {file.size}"
+    if by_content:
+        if file.sha256 is not None and sha256_of(path) != file.sha256:
+            return f"{file.name}: its SHA-256 is not the hub's: damaged"
+    elif not is_checked(folder, file):
+        return f"{file.name}: has the right size, and has changed since it was checked; run verify"
+    return None
