@@ -25,23 +25,23 @@
 #include "apps/trace_observer.h"
 #include "apps/upcoming_rows.h"
 #include "apps/version_report.h"
-#include "batch/batch_record.h"
-#include "batch/item_log.h"
-#include "batch/job_starts.h"
-#include "batch/progress.h"
 #include "batch/runner.h"
-#include "batch/start_mark.h"
 #include "batch/summary.h"
-#include "batch/text.h"
 #include "checkpoint/fingerprint.h"
 #include "checkpoint/folder_notes.h"
 #include "comm/mailbox.h"
-#include "comm/mpi.h"
+#include "comm/mpi/mpi.h"
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/console.h"
 #include "core/log.h"
+#include "core/strings.h"
+#include "display/item_log.h"
+#include "display/progress.h"
 #include "engine/wan_engine.h"
+#include "store/batch_record.h"
+#include "store/job_starts.h"
+#include "store/start_mark.h"
 
 namespace wan::apps {
 namespace {
@@ -93,7 +93,7 @@ class BatchProgram {
   Options options_;
   RunDevice device_;
   RunInput input_;
-  batch::OutputProbe probe_;  ///< on the first rank of each node
+  store::OutputProbe probe_;  ///< on the first rank of each node
   std::string weights_;       ///< the checkpoint's fingerprint
   MachineSize machine_;
   std::int64_t oversized_rows_ = 0;  ///< that fit into the GPUs with no layout
@@ -102,7 +102,7 @@ class BatchProgram {
   std::unique_ptr<Log> log_;
   std::string run_id_;
   std::string job_;                               ///< the scheduler's; may be empty
-  std::unique_ptr<batch::StartMark> start_mark_;  ///< on rank 0, while the checkpoint is loaded
+  std::unique_ptr<store::StartMark> start_mark_;  ///< on rank 0, while the checkpoint is loaded
   std::unique_ptr<RunCommunicators> communicators_;
   std::unique_ptr<comm::Communicator> meeting_;  ///< all ranks, at the end
   std::unique_ptr<comm::Communicator> orders_;   ///< a group's leader to its ranks
@@ -128,7 +128,7 @@ ExitCode BatchProgram::run() {
   device_ = choose_device(*world_, mpi_, options_);
   input_ = read_run_input(*world_, options_, device_.compute.on_gpu());
   if (options_.shard && input_.rows.empty()) {
-    log_->info("{}: shard {}/{} of {} row{} is empty: nothing to do", batch::printable(input_.manifest_name),
+    log_->info("{}: shard {}/{} of {} row{} is empty: nothing to do", printable(input_.manifest_name),
                options_.shard->index, options_.shard->count, input_.whole_rows,
                input_.whole_rows == 1 ? "" : "s");
     return ExitCode::done;
@@ -184,8 +184,8 @@ void BatchProgram::check_environment() {
 }
 
 batch::RunContext BatchProgram::make_context() {
-  std::unique_ptr<batch::OutputFolder> folder;
-  agree(*world_, [&] { folder = std::make_unique<batch::OutputFolder>(options_.output_dir); });
+  std::unique_ptr<store::OutputFolder> folder;
+  agree(*world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
   const std::vector<std::string> earlier = earlier_runs_of_job(*world_, *folder, job_, run_id_);
   if (!earlier.empty() && (!options_.resume || options_.retry_failed)) {
     log_->info("start {} of job {}: --no-resume and --retry-failed were for its first start",
@@ -201,7 +201,7 @@ batch::RunContext BatchProgram::make_context() {
                  .manifest = input_.manifest_name,
                  .line = 0,
                  .command = command_again(options_, layout_, device_.compute),
-                 .started = batch::utc_now(),
+                 .started = store::utc_now(),
                  .ranks = layout_.guided.group_size,
                  .libraries = library_versions(),
                  .attention = attention_name(options_, device_.compute, plan_.transformer)},
@@ -235,7 +235,7 @@ void BatchProgram::mark_start() {
   agree(*world_, [&] {
     if (!is_rank_0()) return;
     start_mark_ =
-        std::make_unique<batch::StartMark>(options_.output_dir, run_id_, job_, batch::ClaimTiming());
+        std::make_unique<store::StartMark>(options_.output_dir, run_id_, job_, store::ClaimTiming());
   });
 }
 
@@ -263,7 +263,7 @@ std::string BatchProgram::stop_reason() {
   if (stop_signals_.have_come()) return fmt::format("stopped: {} came", stop_signals_.name());
   if (options_.time_limit_s) {
     return fmt::format("stopped: the time limit of {} is near",
-                       batch::format_duration(*options_.time_limit_s));
+                       display::format_duration(*options_.time_limit_s));
   }
   return "stopped: another rank was told to";
 }
@@ -328,10 +328,10 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
     trace = std::make_unique<TraceObserver>(run);
     trace->on_phase(load_);
   });
-  std::unique_ptr<batch::Progress> progress;
+  std::unique_ptr<display::Progress> progress;
   if (is_rank_0())
     progress = make_progress(options_, context.group_count, [this] { return clock_.elapsed_s(); });
-  batch::ItemLog item_log(*log_);
+  display::ItemLog item_log(*log_);
   std::vector<batch::ItemObserver*> listening{&item_log};
   if (trace) listening.push_back(trace.get());
   if (progress) listening.push_back(progress.get());
@@ -365,10 +365,10 @@ ExitCode BatchProgram::run_batch() {
       batch::finish_run(*meeting_, mine, input_.rows, context, input_.checkpoint.task);
   const ExitCode exit_code = batch::exit_code(result.counts);
   if (is_rank_0() && exit_code != ExitCode::stopped_early && result.counts.problem.empty()) {
-    batch::forget_starts(context.folder, context.job);
+    store::forget_starts(context.folder, context.job);
   }
   if (is_rank_0() && !result.counts.problem.empty()) {
-    log_->error("nothing can be written any more: {}", batch::printable(result.counts.problem));
+    log_->error("nothing can be written any more: {}", printable(result.counts.problem));
   }
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
     write_console(stdout, batch::format_summary(result.outcomes, result.counts, context.folder.path()) +

@@ -3,7 +3,7 @@
 #include <span>
 #include <string>
 
-#include "comm/mpi_environment.h"
+#include "comm/mpi/environment.h"
 #include "core/stop_signals.h"
 #include "wan/error.h"
 

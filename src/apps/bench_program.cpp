@@ -19,11 +19,11 @@
 #include "apps/run_layout.h"
 #include "apps/trace_observer.h"
 #include "apps/version_report.h"
-#include "batch/text.h"
-#include "comm/mpi.h"
+#include "comm/mpi/mpi.h"
 #include "core/clock.h"
 #include "core/console.h"
 #include "core/log.h"
+#include "core/strings.h"
 #include "engine/denoise_stage.h"
 #include "engine/step_reporter.h"
 #include "engine/text_encoder.h"
@@ -96,7 +96,7 @@ class BenchProgram {
 
   const comm::MpiEnvironment& mpi_;
   std::unique_ptr<comm::Communicator> world_;
-  std::string started_ = batch::utc_now();
+  std::string started_ = store::utc_now();
   Stopwatch clock_;
   Options options_;
   std::unique_ptr<Log> log_;

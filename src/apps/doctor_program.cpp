@@ -6,7 +6,7 @@
 #include "apps/agreement.h"
 #include "apps/option_parser.h"
 #include "apps/version_report.h"
-#include "comm/mpi.h"
+#include "comm/mpi/mpi.h"
 #include "core/check.h"
 #include "core/console.h"
 #include "doctor/checkpoint_checks.h"

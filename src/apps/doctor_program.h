@@ -4,7 +4,7 @@
 #include <string>
 
 #include "apps/options.h"
-#include "comm/mpi_environment.h"
+#include "comm/mpi/environment.h"
 #include "wan/error.h"
 
 namespace wan::apps {

@@ -6,9 +6,9 @@
 
 #include "apps/input_notes.h"
 #include "apps/run_identity.h"
-#include "batch/text.h"
 #include "core/check.h"
 #include "core/console.h"
+#include "core/strings.h"
 #include "engine/checkpoint_match.h"
 #include "engine/validate.h"
 #include "text/tokenizer.h"
@@ -48,7 +48,7 @@ std::int64_t check_rows(const Options& options, const RunInput& input,
   warn_of_lost_texts(input, tokenizer, log);
   std::int64_t bad = 0;
   for (std::size_t place = 0; place < input.rows.size(); ++place) {
-    const batch::ManifestRow& row = input.rows[place];
+    const manifest::ManifestRow& row = input.rows[place];
     std::string error = row.error.value_or("");
     try {
       if (error.empty()) {
@@ -58,7 +58,7 @@ std::int64_t check_rows(const Options& options, const RunInput& input,
         }
       }
     } catch (const ItemError& problem) {
-      error = batch::with_place(problem, row, input.manifest_name).what();
+      error = manifest::with_place(problem, row, input.manifest_name).what();
     }
     if (error.empty() && beyond_gpus.contains(place)) {
       error = "no layout of these GPUs has room for a video of this size; --plan shows what it takes";
@@ -73,9 +73,9 @@ std::int64_t check_rows(const Options& options, const RunInput& input,
   return bad;
 }
 
-void check_space_and_lacks(const batch::OutputProbe& probe, const RunInput& input, const Options& options,
+void check_space_and_lacks(const store::OutputProbe& probe, const RunInput& input, const Options& options,
                            const engine::HostUse& use, Log& log) {
-  const std::string folder = batch::printable(options.output_dir.string());
+  const std::string folder = printable(options.output_dir.string());
   if (!probe.no_links.empty())
     log.warn("{} has no hard links ({}): claims are copies there", folder, probe.no_links);
   if (!probe.no_locks.empty())
@@ -84,7 +84,7 @@ void check_space_and_lacks(const batch::OutputProbe& probe, const RunInput& inpu
   const double kept = video_bytes_per_pixel + (options.save_latents ? latents_bytes_per_pixel : 0);
   double all = fixed_bytes;
   double largest = 0;
-  for (const batch::ManifestRow& row : input.rows) {
+  for (const manifest::ManifestRow& row : input.rows) {
     if (row.error) continue;
     const Request request = resolve_row(input, row);
     if (!fits_host(request, use)) continue;  // it fails by itself

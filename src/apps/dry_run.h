@@ -6,10 +6,10 @@
 
 #include "apps/options.h"
 #include "apps/run_input.h"
-#include "batch/output_probe.h"
 #include "checkpoint/model_config.h"
 #include "core/log.h"
 #include "engine/host_size.h"
+#include "store/output_probe.h"
 
 namespace wan::apps {
 
@@ -23,7 +23,7 @@ std::int64_t check_rows(const Options& options, const RunInput& input,
 /// Warns of what the output folder's file system lacks, and of space that may not do. Throws UsageError if
 /// there is less than the largest item takes, which is estimated (16 bytes of state for every latent value,
 /// a tenth of a byte of video for every pixel).
-void check_space_and_lacks(const batch::OutputProbe& probe, const RunInput& input, const Options& options,
+void check_space_and_lacks(const store::OutputProbe& probe, const RunInput& input, const Options& options,
                            const engine::HostUse& use, Log& log);
 
 }  // namespace wan::apps

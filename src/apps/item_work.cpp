@@ -3,7 +3,7 @@
 #include <map>
 #include <tuple>
 
-#include "batch/batch_record.h"
+#include "store/batch_record.h"
 
 namespace wan::apps {
 namespace {
@@ -25,12 +25,13 @@ double step_work(const Request& request, parallel::PlanInput model) {
 
 }  // namespace
 
-std::vector<batch::ItemWork> work_of_rows(const RunInput& input, const std::vector<batch::ManifestRow>& rows,
+std::vector<store::ItemWork> work_of_rows(const RunInput& input,
+                                          const std::vector<manifest::ManifestRow>& rows,
                                           const parallel::PlanInput& model) {
   std::map<std::tuple<int, int, int, double, double>, double> known;
-  std::vector<batch::ItemWork> works;
+  std::vector<store::ItemWork> works;
   works.reserve(rows.size());
-  for (const batch::ManifestRow& row : rows) {
+  for (const manifest::ManifestRow& row : rows) {
     if (row.error) {
       works.push_back({.steps = 0, .rest = 0});
       continue;
@@ -51,13 +52,13 @@ std::vector<batch::ItemWork> work_of_rows(const RunInput& input, const std::vect
 void write_manifest_record(const RunInput& input, const parallel::PlanInput& model,
                            const batch::RunContext& context) {
   const bool is_shard = !input.whole.empty();
-  const std::vector<batch::ManifestRow>& rows = is_shard ? input.whole : input.rows;
-  const std::vector<batch::ItemWork> works = is_shard ? work_of_rows(input, rows, model) : context.row_work;
-  batch::BatchRecord record{.manifest = input.manifest_name, .rows = input.whole_rows, .items = {}};
+  const std::vector<manifest::ManifestRow>& rows = is_shard ? input.whole : input.rows;
+  const std::vector<store::ItemWork> works = is_shard ? work_of_rows(input, rows, model) : context.row_work;
+  store::BatchRecord record{.manifest = input.manifest_name, .rows = input.whole_rows, .items = {}};
   record.items.reserve(rows.size());
   for (std::size_t row = 0; row < rows.size(); ++row)
     record.items.push_back({.id = rows[row].id, .work = works[row]});
-  batch::write_batch_record(context.folder, record);
+  store::write_batch_record(context.folder, record);
 }
 
 }  // namespace wan::apps

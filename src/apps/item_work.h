@@ -10,7 +10,8 @@ namespace wan::apps {
 
 /// What each row asks for, from its size, frames and steps by the plan of `model`. A row that cannot be made
 /// asks for nothing.
-std::vector<batch::ItemWork> work_of_rows(const RunInput& input, const std::vector<batch::ManifestRow>& rows,
+std::vector<store::ItemWork> work_of_rows(const RunInput& input,
+                                          const std::vector<manifest::ManifestRow>& rows,
                                           const parallel::PlanInput& model);
 
 /// Leaves in the output folder what the whole manifest asks for, whatever the shard. On rank 0. Throws Error.

@@ -2,7 +2,7 @@
 
 #include "apps/bench_options.h"
 #include "apps/options.h"
-#include "comm/launch.h"
+#include "comm/mpi/launch.h"
 #include "wan/error.h"
 
 namespace wan::apps {

@@ -89,13 +89,13 @@ std::string parse_task(std::string_view text) {
 }
 
 /// "I/N": shard I, from 0, of N.
-batch::Shard parse_shard(std::string_view text) {
+manifest::Shard parse_shard(std::string_view text) {
   const std::size_t slash = text.find('/');
   if (slash == std::string_view::npos)
     fail<ValueError>("'{}' is not a shard; write I/N, for example 0/8", text);
-  batch::Shard shard;
-  shard.count = parse_integer(text.substr(slash + 1), 1, batch::max_manifest_rows);
-  shard.index = parse_integer(text.substr(0, slash), 0, batch::max_manifest_rows);
+  manifest::Shard shard;
+  shard.count = parse_integer(text.substr(slash + 1), 1, manifest::max_manifest_rows);
+  shard.index = parse_integer(text.substr(0, slash), 0, manifest::max_manifest_rows);
   if (shard.index >= shard.count) {
     fail<ValueError>("there is no shard {} of {}: they count from 0, the last one is {}/{}", shard.index,
                      shard.count, shard.count - 1, shard.count);
@@ -124,11 +124,11 @@ constexpr std::array<std::pair<std::string_view, Objective>, 2> objective_words{
 constexpr std::array<std::pair<std::string_view, LogLevel>, 3> log_level_words{
     {{"quiet", LogLevel::quiet}, {"normal", LogLevel::normal}, {"verbose", LogLevel::verbose}}};
 
-constexpr std::array<std::pair<std::string_view, batch::ProgressMode>, 4> progress_words{
-    {{"auto", batch::ProgressMode::automatic},
-     {"bar", batch::ProgressMode::bar},
-     {"lines", batch::ProgressMode::lines},
-     {"off", batch::ProgressMode::off}}};
+constexpr std::array<std::pair<std::string_view, display::ProgressMode>, 4> progress_words{
+    {{"auto", display::ProgressMode::automatic},
+     {"bar", display::ProgressMode::bar},
+     {"lines", display::ProgressMode::lines},
+     {"off", display::ProgressMode::off}}};
 
 constexpr std::string_view input = "Input";
 constexpr std::string_view sampling = "Sampling (a manifest row may set its own)";

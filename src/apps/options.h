@@ -6,11 +6,11 @@
 #include <span>
 #include <string>
 
-#include "batch/manifest.h"
-#include "batch/progress_mode.h"
 #include "core/log.h"
 #include "core/parse_value.h"
+#include "display/progress_mode.h"
 #include "kernels/attention.h"
+#include "manifest/manifest.h"
 #include "parallel/head_chunks.h"
 #include "parallel/layout.h"
 #include "wan/request.h"
@@ -41,7 +41,7 @@ struct Options {
 
   // Input: either a manifest or one request given by prompt, with an image where the task takes one.
   std::optional<std::filesystem::path> manifest;
-  std::optional<batch::Shard> shard;  ///< of the manifest's rows; empty: all of them
+  std::optional<manifest::Shard> shard;  ///< of the manifest's rows; empty: all of them
   std::optional<std::filesystem::path> image;
   std::optional<std::string> prompt;
   std::optional<std::filesystem::path> save_file;  ///< of the one request; ends in .mp4
@@ -85,7 +85,7 @@ struct Options {
   std::optional<std::filesystem::path> run_record;
   std::optional<double> collective_timeout_s;
   LogLevel log_level = LogLevel::normal;
-  batch::ProgressMode progress = batch::ProgressMode::automatic;
+  display::ProgressMode progress = display::ProgressMode::automatic;
 
   BenchSettings bench;       ///< of wan_bench alone
   bool doctor_json = false;  ///< of wan_doctor alone

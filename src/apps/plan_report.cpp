@@ -7,7 +7,7 @@
 
 #include "apps/layout_choice.h"
 #include "apps/run_layout.h"
-#include "batch/progress.h"
+#include "display/progress.h"
 #include "parallel/item_time.h"
 #include "parallel/layout.h"
 
@@ -78,7 +78,7 @@ std::string time_lines(const PlanSubject& subject, const parallel::Plan& plan) {
   const ManifestTime& manifest = subject.manifest;
   if (manifest.items > 1) {
     text += fmt::format("expected time    {} for the manifest's {}, {} at work\n",
-                        batch::format_duration(manifest.total_s), count(manifest.items, "item"),
+                        display::format_duration(manifest.total_s), count(manifest.items, "item"),
                         count(std::min<std::int64_t>(manifest.groups, manifest.items), "group"));
   }
   return text + "  not in it: reading the checkpoint; a group is taken to be GPUs of one node\n";

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "apps/agreement.h"
-#include "comm/launch.h"
+#include "comm/mpi/launch.h"
 #include "core/console.h"
 
 namespace wan::apps {

@@ -4,11 +4,11 @@
 
 #include "apps/agreement.h"
 #include "comm/local.h"
-#include "comm/mpi.h"
-#include "comm/watchdog.h"
+#include "comm/mpi/mpi.h"
+#include "comm/watch/watchdog.h"
 #include "core/check.h"
 #ifdef WAN_WITH_CUDA
-#include "comm/nccl.h"
+#include "comm/nccl/nccl.h"
 #endif
 
 namespace wan::apps {

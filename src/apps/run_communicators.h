@@ -8,8 +8,8 @@
 #include "apps/run_device.h"
 #include "apps/run_layout.h"
 #include "comm/communicator.h"
-#include "comm/mpi_environment.h"
-#include "comm/node_map.h"
+#include "comm/mpi/environment.h"
+#include "comm/mpi/node_map.h"
 #include "parallel/layout.h"
 
 namespace wan::comm {

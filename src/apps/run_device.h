@@ -5,7 +5,7 @@
 
 #include "apps/options.h"
 #include "comm/communicator.h"
-#include "comm/mpi_environment.h"
+#include "comm/mpi/environment.h"
 #include "gpu/device.h"
 #include "kernels/compute.h"
 

@@ -8,24 +8,24 @@
 #include <sstream>
 
 #include "apps/agreement.h"
-#include "batch/job_starts.h"
-#include "batch/sidecar.h"
+#include "store/job_starts.h"
+#include "store/sidecar.h"
 
 namespace wan::apps {
 
 std::string new_run_id() {
   std::random_device random;
-  std::string time = batch::utc_now();
+  std::string time = store::utc_now();
   std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
   return fmt::format("{}-{:08x}", time, random());
 }
 
-std::vector<std::string> earlier_runs_of_job(comm::Communicator& world, const batch::OutputFolder& folder,
+std::vector<std::string> earlier_runs_of_job(comm::Communicator& world, const store::OutputFolder& folder,
                                              const std::string& job, const std::string& run) {
   const std::string listed = on_rank_0(world, [&] {
     const char* count = std::getenv("SLURM_RESTART_COUNT");  // NOLINT(concurrency-mt-unsafe)
     const bool is_restart = count != nullptr && std::atoi(count) > 0;
-    return fmt::format("{}", fmt::join(batch::note_start(folder, job, run, is_restart), "\n"));
+    return fmt::format("{}", fmt::join(store::note_start(folder, job, run, is_restart), "\n"));
   });
   std::vector<std::string> runs;
   std::istringstream lines(listed);

@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
-#include "batch/output_folder.h"
 #include "comm/communicator.h"
+#include "store/output_folder.h"
 
 namespace wan::apps {
 
@@ -14,7 +14,7 @@ std::string new_run_id();
 
 /// The runs of this scheduler's job before this one, on every rank: Slurm starts a job again that has stopped
 /// in time, and --no-resume and --retry-failed leave alone what its earlier starts made. Notes this start.
-std::vector<std::string> earlier_runs_of_job(comm::Communicator& world, const batch::OutputFolder& folder,
+std::vector<std::string> earlier_runs_of_job(comm::Communicator& world, const store::OutputFolder& folder,
                                              const std::string& job, const std::string& run);
 
 }  // namespace wan::apps

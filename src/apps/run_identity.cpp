@@ -1,14 +1,14 @@
 #include "apps/run_identity.h"
 
-#include "batch/earlier.h"
-#include "batch/text.h"
 #include "checkpoint/fingerprint.h"
 #include "core/check.h"
+#include "core/strings.h"
 #include "kernels/attention.h"
+#include "store/earlier.h"
 
 namespace wan::apps {
 
-batch::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute) {
+store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute) {
   return {.weights = weights, .precision = compute.type == at::kBFloat16 ? "exact" : "fp32"};
 }
 
@@ -35,18 +35,18 @@ std::string attention_name(const Options& options, const kernels::Compute& compu
 
 void require_free_names(const Options& options, const RunInput& input) {
   const bool is_single = options.save_file && !input.rows.empty();
-  batch::require_free_names(options.output_dir, is_single ? input.rows.front().id : std::string(),
+  store::require_free_names(options.output_dir, is_single ? input.rows.front().id : std::string(),
                             options.save_latents, options.save_file ? "--save-file" : "--output-dir");
   if (!options.run_record) return;
   std::error_code error;
-  if (std::filesystem::exists(*options.run_record, error) && !batch::is_run_record(*options.run_record)) {
+  if (std::filesystem::exists(*options.run_record, error) && !store::is_run_record(*options.run_record)) {
     fail<UsageError>("--run-record: {} is not a record of wan_batch and would be replaced: name another file",
-                     batch::printable(options.run_record->string()));
+                     printable(options.run_record->string()));
   }
 }
 
-std::string obstacle_to(const Options& options, const batch::ManifestRow& row) {
-  return batch::find_obstacle(batch::OutputFolder::view(options.output_dir), row.id, options.save_latents)
+std::string obstacle_to(const Options& options, const manifest::ManifestRow& row) {
+  return store::find_obstacle(store::OutputFolder::view(options.output_dir), row.id, options.save_latents)
       .value_or("");
 }
 

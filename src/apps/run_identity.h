@@ -4,14 +4,14 @@
 
 #include "apps/options.h"
 #include "apps/run_input.h"
-#include "batch/sidecar.h"
 #include "checkpoint/model_config.h"
 #include "kernels/compute.h"
+#include "store/sidecar.h"
 
 namespace wan::apps {
 
 /// What a record names and a later run is compared with. `weights`: the checkpoint's fingerprint.
-batch::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute);
+store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute);
 
 /// The checkpoint's fingerprint. Throws UsageError if a file of it cannot be read.
 std::string fingerprint_of(const checkpoint::CheckpointFolder& checkpoint);
@@ -25,6 +25,6 @@ std::string attention_name(const Options& options, const kernels::Compute& compu
 void require_free_names(const Options& options, const RunInput& input);
 
 /// What of somebody else's lies where a row's files would go, and what to do; empty if nothing does.
-std::string obstacle_to(const Options& options, const batch::ManifestRow& row);
+std::string obstacle_to(const Options& options, const manifest::ManifestRow& row);
 
 }  // namespace wan::apps

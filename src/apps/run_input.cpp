@@ -3,7 +3,6 @@
 #include <unordered_map>
 
 #include "apps/agreement.h"
-#include "batch/item_id.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/folder_notes.h"
 #include "core/check.h"
@@ -11,6 +10,7 @@
 #include "engine/model_parts.h"
 #include "engine/validate.h"
 #include "gpu/device.h"
+#include "manifest/item_id.h"
 #include "text/clean.h"
 
 namespace wan::apps {
@@ -35,8 +35,8 @@ Task known_task(const Options& options) {
 }
 
 /// The row of --image, --prompt and --save-file. What is wrong with it is an option's fault.
-batch::ManifestRow single_row(const Options& options, TaskKind kind) {
-  batch::ManifestRow row;
+manifest::ManifestRow single_row(const Options& options, TaskKind kind) {
+  manifest::ManifestRow row;
   row.prompt = *options.prompt;
   if (kind == TaskKind::i2v) {
     if (!options.image) fail<UsageError>("--image: the checkpoint makes videos from images; name one");
@@ -54,7 +54,7 @@ batch::ManifestRow single_row(const Options& options, TaskKind kind) {
   if (!options.save_file) return row;  // its name follows from all of its values
   row.id = options.save_file->stem().string();
   try {
-    batch::check_id(row.id);
+    manifest::check_id(row.id);
   } catch (const ValueError& error) {
     fail<UsageError>("--save-file {}: {}", printable(options.save_file->string(), longest_shown_path),
                      error.what());
@@ -72,7 +72,7 @@ void drop_empty_negative_prompts(RunInput& input) {
     if (found->second) text.reset();
   };
   drop(input.overrides.negative_prompt);
-  for (batch::ManifestRow& row : input.rows) drop(row.overrides.negative_prompt);
+  for (manifest::ManifestRow& row : input.rows) drop(row.overrides.negative_prompt);
 }
 
 /// Of a single request without --save-file: its values decide the name, as a manifest row's do.
@@ -86,7 +86,7 @@ std::string id_of_values(const Request& request, const Options& options) {
   if (options.request.seed) values += fmt::format(" seed {}", request.seed);
   const std::string hint =
       request.image.empty() ? request.prompt.substr(0, 40) : request.image.stem().string();
-  return batch::automatic_id(hint, values);
+  return manifest::automatic_id(hint, values);
 }
 
 }  // namespace
@@ -104,12 +104,12 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   });
   const TaskKind kind = input.checkpoint.task.kind;
   if (options.manifest) {
-    const std::string text = on_rank_0(world, [&] { return batch::read_manifest(*options.manifest); });
-    agree(world, [&] { input.rows = batch::parse_manifest(text, *options.manifest, kind, &input.notes); });
+    const std::string text = on_rank_0(world, [&] { return manifest::read_manifest(*options.manifest); });
+    agree(world, [&] { input.rows = manifest::parse_manifest(text, *options.manifest, kind, &input.notes); });
     input.whole_rows = std::ssize(input.rows);
     if (options.shard) {
       if (world.rank() == 0) input.whole = input.rows;
-      batch::keep_shard(input.rows, *options.shard);
+      manifest::keep_shard(input.rows, *options.shard);
     }
     input.manifest_name = options.manifest->string();
   } else if (options.prompt) {
@@ -123,7 +123,7 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   input.overrides.seed.reset();
   agree(world, [&] { drop_empty_negative_prompts(input); });
   const std::string base_seed = on_rank_0(world, [&] {
-    return std::to_string(options.request.seed ? *options.request.seed : batch::draw_base_seed());
+    return std::to_string(options.request.seed ? *options.request.seed : manifest::draw_base_seed());
   });
   input.settings = {.base_seed = std::stoull(base_seed),
                     .base_seed_is_drawn = !options.request.seed,
@@ -168,8 +168,8 @@ engine::HostUse host_use(const Options& options, const checkpoint::CheckpointFol
   return {.computes = on_cpu, .vae_width = engine::vae_model(vae).config.width(0)};
 }
 
-Request resolve_row(const RunInput& input, const batch::ManifestRow& row) {
-  return batch::resolve(row, input.overrides, input.checkpoint.task.defaults, input.settings);
+Request resolve_row(const RunInput& input, const manifest::ManifestRow& row) {
+  return manifest::resolve(row, input.overrides, input.checkpoint.task.defaults, input.settings);
 }
 
 }  // namespace wan::apps

@@ -3,22 +3,22 @@
 #include <vector>
 
 #include "apps/options.h"
-#include "batch/manifest.h"
-#include "batch/resolve.h"
 #include "checkpoint/model_config.h"
 #include "comm/communicator.h"
 #include "engine/host_size.h"
+#include "manifest/manifest.h"
+#include "manifest/resolve.h"
 
 namespace wan::apps {
 
 /// What the command line leads to before anything is computed: the same on all ranks.
 struct RunInput {
-  checkpoint::CheckpointFolder checkpoint;  ///< of a plan without one only the task is set
-  std::vector<batch::ManifestRow> rows;     ///< of the shard; may be none, as when a plan needs no request
-  std::int64_t whole_rows = 0;              ///< of all shards
-  std::vector<batch::ManifestRow> whole;    ///< these rows, where `rows` is a shard of them; on rank 0
-  RequestOverrides overrides;               ///< the command line's, without the seed
-  batch::RunSettings settings;
+  checkpoint::CheckpointFolder checkpoint;   ///< of a plan without one only the task is set
+  std::vector<manifest::ManifestRow> rows;   ///< of the shard; may be none, as when a plan needs no request
+  std::int64_t whole_rows = 0;               ///< of all shards
+  std::vector<manifest::ManifestRow> whole;  ///< these rows, where `rows` is a shard of them; on rank 0
+  RequestOverrides overrides;                ///< the command line's, without the seed
+  manifest::RunSettings settings;
   std::vector<std::string> notes;  ///< on the manifest, for its author
   std::string manifest_name;       ///< for records; empty for a single request
 };
@@ -36,6 +36,6 @@ void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& c
 engine::HostUse host_use(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
 
 /// The request that a row resolves to.
-Request resolve_row(const RunInput& input, const batch::ManifestRow& row);
+Request resolve_row(const RunInput& input, const manifest::ManifestRow& row);
 
 }  // namespace wan::apps

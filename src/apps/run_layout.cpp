@@ -62,11 +62,11 @@ struct ItemShape {
 /// own aspect, and a request with guidance in one expert only to have it in both.
 std::vector<ItemShape> item_shapes(const RunInput& input) {
   std::vector<ItemShape> shapes;
-  const auto add = [&](const batch::ManifestRow& row) {
+  const auto add = [&](const manifest::ManifestRow& row) {
     const Request request = resolve_row(input, row);
     shapes.push_back({token_grid(request), is_guided(request), request.sample_steps});
   };
-  for (const batch::ManifestRow& row : input.rows)
+  for (const manifest::ManifestRow& row : input.rows)
     if (!row.error) add(row);
   if (shapes.empty()) add({});
   return shapes;

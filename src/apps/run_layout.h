@@ -8,7 +8,7 @@
 #include "apps/options.h"
 #include "apps/run_device.h"
 #include "apps/run_input.h"
-#include "comm/mpi_environment.h"
+#include "comm/mpi/environment.h"
 #include "parallel/layout.h"
 #include "parallel/plan.h"
 

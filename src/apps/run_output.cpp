@@ -4,27 +4,27 @@
 
 #include <utility>
 
-#include "batch/text.h"
+#include "core/strings.h"
 
 namespace wan::apps {
 
-std::unique_ptr<batch::Progress> make_progress(const Options& options, int group_count,
-                                               std::function<double()> now_s) {
-  if (options.log_level == LogLevel::quiet && options.progress == batch::ProgressMode::automatic)
+std::unique_ptr<display::Progress> make_progress(const Options& options, int group_count,
+                                                 std::function<double()> now_s) {
+  if (options.log_level == LogLevel::quiet && options.progress == display::ProgressMode::automatic)
     return nullptr;
-  const auto style = batch::progress_style_of(stderr, options.progress);
+  const auto style = display::progress_style_of(stderr, options.progress);
   if (!style) return nullptr;
-  return std::make_unique<batch::Progress>(stderr, *style, group_count, std::move(now_s));
+  return std::make_unique<display::Progress>(stderr, *style, group_count, std::move(now_s));
 }
 
 std::string places_text(const Options& options, double wall_s) {
   const std::filesystem::path& folder = options.output_dir;
-  std::string text = fmt::format("wall time  {}\n", batch::format_duration(wall_s));
+  std::string text = fmt::format("wall time  {}\n", display::format_duration(wall_s));
   for (const auto& [what, where] :
        {std::pair{"videos", folder / "*.mp4"}, std::pair{"records", folder / "*.json"},
         std::pair{"log", folder / "wan_batch.log"},
         std::pair{"trace", options.trace.value_or(folder / "trace.h5")}}) {
-    text += fmt::format("{:<9}  {}\n", what, batch::printable(where.string()));
+    text += fmt::format("{:<9}  {}\n", what, printable(where.string()));
   }
   return text;
 }

@@ -1,9 +1,9 @@
 #include "apps/run_places.h"
 
-#include "batch/output_folder.h"
 #include "core/check.h"
 #include "core/place.h"
 #include "media/video.h"
+#include "store/output_folder.h"
 #include "trace/trace_index.h"
 
 namespace wan::apps {
@@ -17,7 +17,7 @@ void check_run_record(const std::filesystem::path& record) {
     fail<UsageError>("--run-record {}: there is no folder {}; make it or choose another place",
                      record.string(), folder.string());
   }
-  batch::require_writable_place(folder, "--run-record");
+  store::require_writable_place(folder, "--run-record");
   if (const std::string problem = in_the_way_of_file(record, "--run-record"); !problem.empty())
     fail<UsageError>("{}", problem);
 }
@@ -28,14 +28,14 @@ std::filesystem::path trace_index(const Options& options) {
   return std::filesystem::absolute(options.trace.value_or(options.output_dir / "trace.h5"));
 }
 
-batch::OutputProbe check_run_places(const Options& options) {
+store::OutputProbe check_run_places(const Options& options) {
   media::require_video_codec(options.codec);
   media::require_video_quality(options.codec, options.crf);
-  batch::OutputProbe probe =
-      batch::probe_output_folder(options.output_dir, options.save_file ? "--save-file" : "--output-dir");
+  store::OutputProbe probe =
+      store::probe_output_folder(options.output_dir, options.save_file ? "--save-file" : "--output-dir");
   if (!probe.problem.empty()) fail<UsageError>("{}", probe.problem);
   const std::filesystem::path index = trace_index(options);
-  if (options.trace) batch::require_writable_place(index.parent_path(), "--trace");
+  if (options.trace) store::require_writable_place(index.parent_path(), "--trace");
   if (const std::string problem = trace::in_the_way_of_trace(index); !problem.empty())
     fail<UsageError>("{}, or choose another place with --trace", problem);
   if (options.run_record) check_run_record(*options.run_record);

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "apps/options.h"
-#include "batch/output_probe.h"
+#include "store/output_probe.h"
 
 namespace wan::apps {
 
@@ -13,6 +13,6 @@ std::filesystem::path trace_index(const Options& options);
 /// Tries the places that a run writes to before anything is loaded: output folder, trace, run record, and the
 /// video codec. Leaves nothing behind. Returns what the output folder's file system lacks. Throws UsageError
 /// for what a run would fail with, which names the place and the remedy.
-batch::OutputProbe check_run_places(const Options& options);
+store::OutputProbe check_run_places(const Options& options);
 
 }  // namespace wan::apps

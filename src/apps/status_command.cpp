@@ -6,11 +6,11 @@
 #include <exception>
 #include <optional>
 
-#include "batch/batch_status.h"
-#include "batch/status_report.h"
-#include "batch/text.h"
 #include "core/check.h"
 #include "core/console.h"
+#include "core/strings.h"
+#include "display/status_report.h"
+#include "store/batch_status.h"
 
 namespace wan::apps {
 namespace {
@@ -40,10 +40,10 @@ StatusOptions parse(std::span<const std::string> arguments) {
       options.as_json = true;
     } else if (argument.starts_with('-')) {
       fail<UsageError>("unknown option '{}' of wan_batch status; there are --json and --help",
-                       batch::printable(argument, 80));
+                       printable(argument, 80));
     } else if (!options.folder.empty()) {
-      fail<UsageError>("two folders are given: '{}' and '{}'", batch::printable(options.folder),
-                       batch::printable(argument));
+      fail<UsageError>("two folders are given: '{}' and '{}'", printable(options.folder),
+                       printable(argument));
     } else {
       options.folder = argument;
     }
@@ -59,9 +59,9 @@ void print_status(std::span<const std::string> arguments) {
     print_result(help);
     return;
   }
-  const batch::BatchStatus status = batch::read_status(options.folder);
-  print_result(options.as_json ? batch::status_json(status, options.folder)
-                               : batch::status_text(status, options.folder));
+  const store::BatchStatus status = store::read_status(options.folder);
+  print_result(options.as_json ? display::status_json(status, options.folder)
+                               : display::status_text(status, options.folder));
 }
 
 }  // namespace

@@ -2,36 +2,36 @@
 
 #include <algorithm>
 
-#include "batch/resolve.h"
 #include "core/clock.h"
+#include "manifest/resolve.h"
 
 namespace wan::apps {
 
-void visit_rows_after(std::span<const batch::ManifestRow> rows, const std::string& id,
-                      const std::function<bool(const batch::ManifestRow&)>& is_settled,
-                      const std::function<bool(const batch::ManifestRow&)>& visit, double budget_s) {
+void visit_rows_after(std::span<const manifest::ManifestRow> rows, const std::string& id,
+                      const std::function<bool(const manifest::ManifestRow&)>& is_settled,
+                      const std::function<bool(const manifest::ManifestRow&)>& visit, double budget_s) {
   const Stopwatch watch;
   const auto own =
-      static_cast<std::size_t>(std::ranges::find(rows, id, &batch::ManifestRow::id) - rows.begin());
+      static_cast<std::size_t>(std::ranges::find(rows, id, &manifest::ManifestRow::id) - rows.begin());
   const std::size_t first = own == rows.size() ? 0 : own + 1;
   for (std::size_t i = 0; i < rows.size() && watch.elapsed_s() <= budget_s; ++i) {
     const std::size_t index = (first + i) % rows.size();
-    const batch::ManifestRow& row = rows[index];
+    const manifest::ManifestRow& row = rows[index];
     if (index == own || row.error || is_settled(row)) continue;
     if (!visit(row)) return;
   }
 }
 
-engine::UpcomingRequests upcoming_requests(std::span<const batch::ManifestRow> rows,
+engine::UpcomingRequests upcoming_requests(std::span<const manifest::ManifestRow> rows,
                                            const batch::RunContext& context, const Task& task) {
   return [rows, &context, task](const Request& now, const std::function<bool(const Request&)>& visit) {
     visit_rows_after(
         rows, now.id,
-        [&](const batch::ManifestRow& row) {
+        [&](const manifest::ManifestRow& row) {
           return batch::look_up(row, context, task, /*by_content=*/false).status != batch::ItemStatus::open;
         },
-        [&](const batch::ManifestRow& row) {
-          return visit(batch::resolve(row, context.command_line, task.defaults, context.settings));
+        [&](const manifest::ManifestRow& row) {
+          return visit(manifest::resolve(row, context.command_line, task.defaults, context.settings));
         });
   };
 }

@@ -2,37 +2,38 @@
 
 #include <algorithm>
 
-#include "batch/earlier.h"
 #include "core/check.h"
+#include "store/earlier.h"
 
 namespace wan::batch {
 namespace {
 
-bool counts(const StoredRecord& record, const RunContext& context) {
+bool counts(const store::StoredRecord& record, const RunContext& context) {
   return context.resume || context.is_of_this_job(record.run);
 }
 
 /// Why a sidecar's item has to be made again; empty if it is done.
-std::string why_not_done(const StoredRecord& record, const ManifestRow& row, const RunContext& context,
-                         bool by_content) {
+std::string why_not_done(const store::StoredRecord& record, const manifest::ManifestRow& row,
+                         const RunContext& context, bool by_content) {
   if (!record.answers_request) return record.differs.empty() ? "the row is faulty now" : record.differs;
   if (!counts(record, context)) return "--no-resume";
   if (context.save_latents && !record.latents) return "no latents were saved";
-  const auto problem = [&](const std::filesystem::path& path, const OutputFile& file) -> std::string {
-    if (matches(path, file, by_content)) return {};
+  const auto problem = [&](const std::filesystem::path& path, const store::OutputFile& file) -> std::string {
+    if (store::matches(path, file, by_content)) return {};
     return fmt::format("{} is not the file that the record names", path.filename().string());
   };
   if (auto found = problem(context.folder.video(row.id), record.video); !found.empty()) return found;
   return record.latents ? problem(context.folder.latents(row.id), *record.latents) : std::string();
 }
 
-bool is_failed(const StoredRecord& record, const ManifestRow& row, const RunContext& context) {
+bool is_failed(const store::StoredRecord& record, const manifest::ManifestRow& row,
+               const RunContext& context) {
   if (!counts(record, context)) return false;
   const bool is_of_this_job = context.is_of_this_job(record.run);
   if (context.retry_failed && !is_of_this_job) return false;
   if (row.error) return record.stage == "manifest" && record.message == *row.error;
   // What was in the way may be gone: that is cheap to find out.
-  if (record.stage == obstacle_stage && !is_of_this_job) return false;
+  if (record.stage == store::obstacle_stage && !is_of_this_job) return false;
   return record.answers_request;
 }
 
@@ -54,37 +55,39 @@ std::string_view to_string(ItemStatus status) {
   return "";
 }
 
-Parameters wanted_parameters(const ManifestRow& row, const RunContext& context, const Task& task,
-                             const std::optional<StampedHash>& recorded) {
-  Parameters wanted;
-  wanted.request = resolve(row, context.command_line, task.defaults, context.settings);
+store::Parameters wanted_parameters(const manifest::ManifestRow& row, const RunContext& context,
+                                    const Task& task, const std::optional<store::StampedHash>& recorded) {
+  store::Parameters wanted;
+  wanted.request = manifest::resolve(row, context.command_line, task.defaults, context.settings);
   wanted.task = task.name;
-  wanted.automatic_seed = has_automatic_seed(row, context.command_line, context.settings);
-  StampedHash image = context.image_hashes->of(wanted.request.image, recorded);
+  wanted.automatic_seed = manifest::has_automatic_seed(row, context.command_line, context.settings);
+  store::StampedHash image = context.image_hashes->of(wanted.request.image, recorded);
   wanted.image_sha256 = std::move(image.sha256);
   wanted.image_stamp = image.stamp;
   wanted.model = context.model;
   return wanted;
 }
 
-ItemState look_up(const ManifestRow& row, const RunContext& context, const Task& task, bool by_content) {
+ItemState look_up(const manifest::ManifestRow& row, const RunContext& context, const Task& task,
+                  bool by_content) {
   const std::filesystem::path sidecar_path = context.folder.sidecar(row.id);
   const std::filesystem::path failure_path = context.folder.failure(row.id);
   // Most items of a fresh run have neither: then the image need not be looked at.
-  if (!plain_file_size(sidecar_path) && !plain_file_size(failure_path)) return {};
-  std::optional<Parameters> parameters;
-  const Wanted wanted = [&](const std::optional<StampedHash>& recorded) -> const Parameters* {
+  if (!store::plain_file_size(sidecar_path) && !store::plain_file_size(failure_path)) return {};
+  std::optional<store::Parameters> parameters;
+  const store::Wanted wanted =
+      [&](const std::optional<store::StampedHash>& recorded) -> const store::Parameters* {
     if (row.error) return nullptr;
     if (!parameters) parameters = wanted_parameters(row, context, task, recorded);
     return &*parameters;
   };
   ItemState state;
   // Any seed answers a request that gives none; that of another request is kept only if it was drawn.
-  const auto keep_seed = [&](const StoredRecord& record) {
+  const auto keep_seed = [&](const store::StoredRecord& record) {
     if (!counts(record, context) || state.kept_seed) return;
     state.kept_seed = record.answers_request ? record.seed : record.automatic_seed;
   };
-  if (auto record = read_record(sidecar_path, wanted)) {
+  if (auto record = store::read_record(sidecar_path, wanted)) {
     keep_seed(*record);
     state.made_again = why_not_done(*record, row, context, by_content);
     if (state.made_again.empty()) {
@@ -95,7 +98,7 @@ ItemState look_up(const ManifestRow& row, const RunContext& context, const Task&
     state.earlier_run = record->run;
     state.is_earlier_answer = record->answers_request;
   }
-  if (auto record = read_record(failure_path, wanted)) {
+  if (auto record = store::read_record(failure_path, wanted)) {
     keep_seed(*record);
     if (is_failed(*record, row, context)) {
       state.status = ItemStatus::failed;
@@ -105,12 +108,12 @@ ItemState look_up(const ManifestRow& row, const RunContext& context, const Task&
   return state;
 }
 
-ItemOutcome to_outcome(const ManifestRow& row, const ItemState& state, const std::string& run) {
+ItemOutcome to_outcome(const manifest::ManifestRow& row, const ItemState& state, const std::string& run) {
   ItemOutcome outcome;
   outcome.id = row.id;
   outcome.status = state.status;
   if (state.record) {
-    const StoredRecord& record = *state.record;
+    const store::StoredRecord& record = *state.record;
     outcome.of_this_run = record.run == run;
     outcome.size = record.size;
     outcome.frames = record.frames;
@@ -123,11 +126,11 @@ ItemOutcome to_outcome(const ManifestRow& row, const ItemState& state, const std
   return outcome;
 }
 
-std::vector<ItemOutcome> survey(std::span<const ManifestRow> rows, const RunContext& context,
+std::vector<ItemOutcome> survey(std::span<const manifest::ManifestRow> rows, const RunContext& context,
                                 const Task& task) {
   std::vector<ItemOutcome> outcomes;
   outcomes.reserve(rows.size());
-  for (const ManifestRow& row : rows) {
+  for (const manifest::ManifestRow& row : rows) {
     outcomes.push_back(to_outcome(row, look_up(row, context, task, false), context.origin.run));
   }
   return outcomes;

@@ -8,13 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "batch/claims.h"
-#include "batch/image_hashes.h"
-#include "batch/item_work.h"
-#include "batch/manifest.h"
-#include "batch/output_folder.h"
-#include "batch/resolve.h"
-#include "batch/sidecar.h"
+#include "manifest/manifest.h"
+#include "manifest/resolve.h"
+#include "store/claims.h"
+#include "store/image_hashes.h"
+#include "store/item_work.h"
+#include "store/output_folder.h"
+#include "store/sidecar.h"
 
 namespace wan {
 class Log;
@@ -24,12 +24,12 @@ namespace wan::batch {
 
 /// What one group needs to know to work through a manifest. The same on all ranks but for group_index.
 struct RunContext {
-  OutputFolder folder;
+  store::OutputFolder folder;
   RequestOverrides command_line;
-  RunSettings settings;
-  ModelIdentity model = {};
-  Origin origin;    ///< `line`, `started` and `ranks` are filled in per item
-  std::string job;  ///< the scheduler's job id; may be empty
+  manifest::RunSettings settings;
+  store::ModelIdentity model = {};
+  store::Origin origin;  ///< `line`, `started` and `ranks` are filled in per item
+  std::string job;       ///< the scheduler's job id; may be empty
   /// Earlier runs of the same job, which the scheduler has started again: what they did counts even where
   /// that of other runs does not.
   std::vector<std::string> runs_of_job = {};
@@ -39,7 +39,7 @@ struct RunContext {
   int group_index = 0;
   int group_count = 1;
   int world_rank = 0;
-  ClaimTiming timing;
+  store::ClaimTiming timing;
   std::function<bool()> stop_requested =
       {};  ///< this rank was told to stop; asked between steps; may be empty
   std::function<bool()> stop_is_pending = {};  ///< the same for any thread, at any time; may be empty
@@ -50,11 +50,14 @@ struct RunContext {
   bool on_gpu = false;
   std::filesystem::path run_record = {};  ///< where run.json goes as well; may be empty
   Log* log = nullptr;                     ///< may be null
-  std::shared_ptr<ImageHashes> image_hashes = std::make_shared<ImageHashes>();  ///< of this rank
-  std::vector<ItemWork> row_work = {};  ///< of every row; empty: all rows are taken to be alike
+  std::shared_ptr<store::ImageHashes> image_hashes =
+      std::make_shared<store::ImageHashes>();  ///< of this rank
+  std::vector<store::ItemWork> row_work = {};  ///< of every row; empty: all rows are taken to be alike
 
   bool is_of_this_job(const std::string& run) const;
-  ItemWork work_of(std::size_t row) const { return row < row_work.size() ? row_work[row] : ItemWork(); }
+  store::ItemWork work_of(std::size_t row) const {
+    return row < row_work.size() ? row_work[row] : store::ItemWork();
+  }
 };
 
 /// The stage of a failure that is in no record: the id is another job's.
@@ -66,7 +69,8 @@ std::string_view to_string(ItemStatus status);
 /// Where an item stands, as the output folder tells.
 struct ItemState {
   ItemStatus status = ItemStatus::open;
-  std::optional<StoredRecord> record;      ///< the sidecar of a done item, the failure record of a failed one
+  std::optional<store::StoredRecord>
+      record;                              ///< the sidecar of a done item, the failure record of a failed one
   std::optional<std::uint64_t> kept_seed;  ///< for a seed that the user does not give
   std::string made_again;                  ///< of an open item that has a sidecar: why that does not count
   std::string earlier_run;                 ///< of such an item: the run that made it
@@ -75,13 +79,14 @@ struct ItemState {
 
 /// What a good row asks for now. Reads the image for its checksum, unless its stamp is known or is that of
 /// `recorded`.
-Parameters wanted_parameters(const ManifestRow& row, const RunContext& context, const Task& task,
-                             const std::optional<StampedHash>& recorded = {});
+store::Parameters wanted_parameters(const manifest::ManifestRow& row, const RunContext& context,
+                                    const Task& task, const std::optional<store::StampedHash>& recorded = {});
 
 /// Looks an item up in the output folder. Done: a sidecar that answers the request, with outputs of the
 /// recorded size and, with `by_content`, checksum. Failed: a failure record that answers it. Records of
 /// earlier runs count unless the context says otherwise (resume, retry_failed).
-ItemState look_up(const ManifestRow& row, const RunContext& context, const Task& task, bool by_content);
+ItemState look_up(const manifest::ManifestRow& row, const RunContext& context, const Task& task,
+                  bool by_content);
 
 /// One line of the summary.
 struct ItemOutcome {
@@ -99,10 +104,10 @@ struct ItemOutcome {
   std::string holder = {};  ///< of an open item: the living job that makes it; empty: none
 };
 
-ItemOutcome to_outcome(const ManifestRow& row, const ItemState& state, const std::string& run);
+ItemOutcome to_outcome(const manifest::ManifestRow& row, const ItemState& state, const std::string& run);
 
 /// Every row's outcome, read from the output folder.
-std::vector<ItemOutcome> survey(std::span<const ManifestRow> rows, const RunContext& context,
+std::vector<ItemOutcome> survey(std::span<const manifest::ManifestRow> rows, const RunContext& context,
                                 const Task& task);
 
 }  // namespace wan::batch

@@ -84,11 +84,11 @@ bool ItemControl::is_time_to_save(int steps_done, int step_count) const {
 }
 
 void ItemControl::show_progress(int steps_done, int step_count) const {
-  tools_.claims.show_progress(ClaimProgress{.id = item_.row.id,
-                                            .phase = steps_done < step_count ? "denoise" : "decode",
-                                            .step = steps_done,
-                                            .steps = step_count,
-                                            .step_s = step_s_});
+  tools_.claims.show_progress(store::ClaimProgress{.id = item_.row.id,
+                                                   .phase = steps_done < step_count ? "denoise" : "decode",
+                                                   .step = steps_done,
+                                                   .steps = step_count,
+                                                   .step_s = step_s_});
 }
 
 void ItemControl::on_state(int steps_done) {

@@ -5,28 +5,28 @@
 #include <string>
 #include <vector>
 
-#include "batch/claims.h"
 #include "batch/item.h"
 #include "batch/item_deaths.h"
-#include "batch/item_states.h"
 #include "batch/observer.h"
 #include "batch/stop_clock.h"
 #include "batch/team_board.h"
 #include "core/clock.h"
+#include "store/claims.h"
+#include "store/item_states.h"
 #include "wan/engine.h"
 
 namespace wan::batch {
 
 /// An item in the hands of a group's leader.
 struct ItemInHand {
-  const ManifestRow& row;
-  Claim claim;
-  Parameters parameters;  ///< of a bad row only the id is set
-  Origin origin;
-  std::vector<Death> deaths;                 ///< of the program while it made this item
-  std::optional<StoredState> before;         ///< what earlier runs did of it, to be gone on from
-  std::optional<MadeAgain> made_again = {};  ///< there is a result that does not count
-  bool is_earlier_answer = false;            ///< its parameters are those wanted all the same
+  const manifest::ManifestRow& row;
+  store::Claim claim;
+  store::Parameters parameters;  ///< of a bad row only the id is set
+  store::Origin origin;
+  std::vector<Death> deaths;                        ///< of the program while it made this item
+  std::optional<store::StoredState> before;         ///< what earlier runs did of it, to be gone on from
+  std::optional<store::MadeAgain> made_again = {};  ///< there is a result that does not count
+  bool is_earlier_answer = false;                   ///< its parameters are those wanted all the same
 
   // The work of this run on it, in parts: teams of groups may join.
   std::map<std::string, double> phase_s = {};  ///< of all parts
@@ -49,7 +49,7 @@ struct ItemInHand {
 
 /// What a leader has to do with other groups and the folder.
 struct LeaderTools {
-  ClaimBoard claims;
+  store::ClaimBoard claims;
   StopClock clock;
   TeamBoard& teams;
   const ItemObserver& observer;
@@ -91,7 +91,7 @@ class ItemControl final : public RunControl {
   const Engine& engine_;
   const RunContext& context_;
   LeaderTools& tools_;
-  ItemStates states_;
+  store::ItemStates states_;
   Stopwatch since_action_;
   Stopwatch since_save_;
   std::optional<int> last_steps_done_;

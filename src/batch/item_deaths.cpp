@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "batch/item_states.h"
-#include "batch/text.h"
 #include "core/check.h"
 #include "core/checksum.h"
 #include "core/file.h"
 #include "core/log.h"
+#include "core/strings.h"
+#include "store/item_states.h"
 
 namespace wan::batch {
 namespace {
@@ -18,16 +18,16 @@ using nlohmann::json;
 constexpr std::uint64_t max_record_bytes = 64U << 10;
 
 /// Tells the values of a row apart.
-std::string key_of(const Parameters& wanted) {
-  json fields = to_json(wanted);
+std::string key_of(const store::Parameters& wanted) {
+  json fields = store::to_json(wanted);
   if (wanted.automatic_seed) fields.erase("seed");
   fields.erase("image");
-  return sha256_hex(dump(fields));
+  return sha256_hex(store::dump(fields));
 }
 
 /// Whether the attempt of `token` left the newest state of the item.
-bool has_saved(const Parameters& wanted, std::string_view token, const RunContext& context) {
-  const auto state = ItemStates(context.folder.states()).find(wanted.request.id, wanted, false);
+bool has_saved(const store::Parameters& wanted, std::string_view token, const RunContext& context) {
+  const auto state = store::ItemStates(context.folder.states()).find(wanted.request.id, wanted, false);
   return state && state->path.filename().string().find(token) != std::string::npos;
 }
 
@@ -37,11 +37,13 @@ std::filesystem::path ItemDeaths::record(std::string_view id) const {
   return folder_ / fmt::format(".deaths-{}.json", id);
 }
 
-bool ItemDeaths::are_noted(std::string_view id) const { return plain_file_size(record(id)).has_value(); }
+bool ItemDeaths::are_noted(std::string_view id) const {
+  return store::plain_file_size(record(id)).has_value();
+}
 
-std::vector<Death> ItemDeaths::of(const Parameters& wanted) const {
+std::vector<Death> ItemDeaths::of(const store::Parameters& wanted) const {
   const std::filesystem::path path = record(wanted.request.id);
-  if (!plain_file_size(path)) return {};
+  if (!store::plain_file_size(path)) return {};
   std::vector<Death> deaths;
   try {
     const json fields = json::parse(read_text_file(path, max_record_bytes));
@@ -57,7 +59,7 @@ std::vector<Death> ItemDeaths::of(const Parameters& wanted) const {
   return deaths;
 }
 
-void ItemDeaths::add(const Parameters& wanted, const Death& death) const {
+void ItemDeaths::add(const store::Parameters& wanted, const Death& death) const {
   std::vector<Death> deaths = of(wanted);
   if (std::ranges::find(deaths, death.token, &Death::token) != deaths.end()) return;
   deaths.push_back(death);
@@ -65,14 +67,15 @@ void ItemDeaths::add(const Parameters& wanted, const Death& death) const {
   for (const auto& [token, who, when] : deaths)
     list.push_back({{"token", token}, {"who", who}, {"when", when}});
   const json fields{{"id", wanted.request.id}, {"row", key_of(wanted)}, {"deaths", std::move(list)}};
-  write_file_atomically(record(wanted.request.id), dump(fields));
+  write_file_atomically(record(wanted.request.id), store::dump(fields));
 }
 
 void ItemDeaths::clear(std::string_view id) const {
-  if (are_noted(id)) remove_file(record(id));
+  if (are_noted(id)) store::remove_file(record(id));
 }
 
-bool counts_as_death(const DeadOwner& owner, const Parameters& wanted, const RunContext& context) {
+bool counts_as_death(const store::DeadOwner& owner, const store::Parameters& wanted,
+                     const RunContext& context) {
   if (!owner.was_at_work || owner.was_told_to_stop) return false;
   // Slurm starts a job again that was preempted or whose node was lost, not one that has failed.
   if (context.is_of_this_job(owner.run)) return false;
@@ -85,15 +88,15 @@ bool counts_as_death(const DeadOwner& owner, const Parameters& wanted, const Run
   return !has_saved(wanted, owner.token, context);
 }
 
-void note_end_of_run(const ManifestRow& row, std::string_view token, std::string_view message,
+void note_end_of_run(const manifest::ManifestRow& row, std::string_view token, std::string_view message,
                      const RunContext& context, const Task& task) noexcept {
   try {
-    const Parameters wanted = wanted_parameters(row, context, task);
+    const store::Parameters wanted = wanted_parameters(row, context, task);
     if (has_saved(wanted, token, context)) return;
     ItemDeaths(context.folder.states())
         .add(wanted, {.token = std::string(token),
                       .who = fmt::format("{}, rank {}: {}", context.origin.host, context.world_rank, message),
-                      .when = utc_now()});
+                      .when = store::utc_now()});
   } catch (const std::exception& error) {
     if (context.log != nullptr) context.log->warn("{}: {}", row.id, error.what());
   }

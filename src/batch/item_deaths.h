@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "batch/claims.h"
 #include "batch/item.h"
+#include "store/claims.h"
 
 namespace wan::batch {
 
@@ -30,10 +30,10 @@ class ItemDeaths {
   explicit ItemDeaths(std::filesystem::path states_folder) : folder_(std::move(states_folder)) {}
 
   /// Those with the row as it is now: one whose values have been changed begins anew.
-  std::vector<Death> of(const Parameters& wanted) const;
+  std::vector<Death> of(const store::Parameters& wanted) const;
   bool are_noted(std::string_view id) const;
   /// Once per token. Throws Error.
-  void add(const Parameters& wanted, const Death& death) const;
+  void add(const store::Parameters& wanted, const Death& death) const;
   void clear(std::string_view id) const;
 
  private:
@@ -44,11 +44,12 @@ class ItemDeaths {
 
 /// Whether the end of a claim's owner is to be held against the item: it was at work on it, nobody had told
 /// it to stop, its node did not go down with it as far as can be known, and it saved no new step.
-bool counts_as_death(const DeadOwner& owner, const Parameters& wanted, const RunContext& context);
+bool counts_as_death(const store::DeadOwner& owner, const store::Parameters& wanted,
+                     const RunContext& context);
 
 /// Notes that the attempt of `token` at a row ends the run by an error that is not the item's, unless it
 /// saved a new step. For a rank that is about to end the job; does not throw.
-void note_end_of_run(const ManifestRow& row, std::string_view token, std::string_view message,
+void note_end_of_run(const manifest::ManifestRow& row, std::string_view token, std::string_view message,
                      const RunContext& context, const Task& task) noexcept;
 
 /// What the failure record says of an item with which the program ended too often.

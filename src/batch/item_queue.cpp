@@ -3,16 +3,16 @@
 #include <algorithm>
 #include <thread>
 
-#include "batch/holders.h"
-#include "batch/identity.h"
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "store/holders.h"
+#include "store/identity.h"
 
 namespace wan::batch {
 
-ItemQueue::ItemQueue(std::span<const ManifestRow> rows, const RunContext& context, const Task& task,
-                     ClaimBoard& claims)
+ItemQueue::ItemQueue(std::span<const manifest::ManifestRow> rows, const RunContext& context, const Task& task,
+                     store::ClaimBoard& claims)
     : rows_(rows),
       context_(context),
       task_(task),
@@ -28,7 +28,7 @@ void ItemQueue::clear_away(const std::string& id, const std::string& token) cons
 }
 
 /// Claims the row if it still needs doing.
-ItemQueue::Attempt ItemQueue::try_row(const ManifestRow& row) {
+ItemQueue::Attempt ItemQueue::try_row(const manifest::ManifestRow& row) {
   // Content is read once per job: each group looks after its share of the rows.
   const bool by_content = row.index % context_.group_count == context_.group_index;
   const Stopwatch watch;
@@ -46,15 +46,15 @@ ItemQueue::Attempt ItemQueue::try_row(const ManifestRow& row) {
                                     state.earlier_run, state.made_again));
   }
   const auto mark = [&] {
-    return row.error ? std::string() : request_mark(wanted_parameters(row, context_, task_));
+    return row.error ? std::string() : store::request_mark(wanted_parameters(row, context_, task_));
   };
-  ClaimAttempt attempt = claims_.try_claim(row.id, mark);
-  if (attempt.outcome == ClaimAttempt::Outcome::alive && !row.error && !attempt.request.empty() &&
-      !is_same_request(attempt.request, mark())) {
+  store::ClaimAttempt attempt = claims_.try_claim(row.id, mark);
+  if (attempt.outcome == store::ClaimAttempt::Outcome::alive && !row.error && !attempt.request.empty() &&
+      !store::is_same_request(attempt.request, mark())) {
     return give_up(row, fmt::format("another job ({}) is making it with other values", attempt.holder));
   }
   if (!attempt.claim) {
-    return {.claimed = {}, .is_undecided = attempt.outcome == ClaimAttempt::Outcome::undecided};
+    return {.claimed = {}, .is_undecided = attempt.outcome == store::ClaimAttempt::Outcome::undecided};
   }
   clear_after_dead(*attempt.claim);
   // Its last owner may have finished it between the look and the claim.
@@ -69,17 +69,17 @@ ItemQueue::Attempt ItemQueue::try_row(const ManifestRow& row) {
 }
 
 /// Looks whether the owners before this one died of the row, and notes it.
-std::vector<Death> ItemQueue::deaths_of(const ManifestRow& row, const Claim& claim) const {
+std::vector<Death> ItemQueue::deaths_of(const manifest::ManifestRow& row, const store::Claim& claim) const {
   if (row.error || (claim.dead_owners().empty() && !deaths_.are_noted(row.id))) return {};
   if (context_.retry_failed && context_.runs_of_job.empty()) {
     deaths_.clear(row.id);
     return {};
   }
-  const Parameters wanted = wanted_parameters(row, context_, task_);
+  const store::Parameters wanted = wanted_parameters(row, context_, task_);
   // Those before the last one were looked at when it took over from them.
   if (!claim.dead_owners().empty() && counts_as_death(claim.dead_owners().back(), wanted, context_)) {
-    const DeadOwner& owner = claim.dead_owners().back();
-    deaths_.add(wanted, {.token = owner.token, .who = owner.who, .when = utc_now()});
+    const store::DeadOwner& owner = claim.dead_owners().back();
+    deaths_.add(wanted, {.token = owner.token, .who = owner.who, .when = store::utc_now()});
     if (context_.log != nullptr) {
       context_.log->warn("{}: the program ended while it made this item, on {}", row.id, owner.who);
     }
@@ -91,10 +91,10 @@ std::vector<Death> ItemQueue::deaths_of(const ManifestRow& row, const Claim& cla
 /// taking the id from each other.
 bool ItemQueue::is_made_otherwise(const ItemState& state) const {
   return !state.earlier_run.empty() && !state.is_earlier_answer && state.earlier_run != context_.origin.run &&
-         is_run_alive(context_.folder.claims(), state.earlier_run, context_.timing.stale_after);
+         store::is_run_alive(context_.folder.claims(), state.earlier_run, context_.timing.stale_after);
 }
 
-ItemQueue::Attempt ItemQueue::give_up(const ManifestRow& row, const std::string& reason) {
+ItemQueue::Attempt ItemQueue::give_up(const manifest::ManifestRow& row, const std::string& reason) {
   ItemOutcome outcome;
   outcome.id = row.id;
   outcome.status = ItemStatus::failed;
@@ -108,7 +108,7 @@ ItemQueue::Attempt ItemQueue::give_up(const ManifestRow& row, const std::string&
 }
 
 /// What the owners before this one left of an item under hidden names.
-void ItemQueue::clear_after_dead(const Claim& claim) const {
+void ItemQueue::clear_after_dead(const store::Claim& claim) const {
   for (const std::string& token : claim.dead_tokens()) {
     clear_away(claim.id(), token);
     if (context_.log != nullptr) context_.log->detail("{}: taken over from an owner that died", claim.id());
@@ -118,9 +118,9 @@ void ItemQueue::clear_after_dead(const Claim& claim) const {
 /// An owner that died between an item's last file and the release leaves a claim that nobody else looks at.
 /// False if it is not known yet whether the owner is alive.
 bool ItemQueue::release_of_dead(const std::string& id) {
-  const ClaimAttempt attempt = claims_.try_claim(id);
+  const store::ClaimAttempt attempt = claims_.try_claim(id);
   if (attempt.claim) clear_after_dead(*attempt.claim);
-  return attempt.outcome != ClaimAttempt::Outcome::undecided;
+  return attempt.outcome != store::ClaimAttempt::Outcome::undecided;
 }
 
 /// Rows that this run has made will be looked at too, each for as long as those that were settled before.
@@ -129,8 +129,8 @@ double ItemQueue::closing_s() const {
   return settled_look_s_ * static_cast<double>(seen()) / static_cast<double>(settled_);
 }
 
-WorkLeft ItemQueue::left() const {
-  WorkLeft left;
+store::WorkLeft ItemQueue::left() const {
+  store::WorkLeft left;
   for (const std::size_t row : queue_) left.add(context_.work_of(row));
   for (const std::size_t row : last_) left.add(context_.work_of(row));
   return left;

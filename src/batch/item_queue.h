@@ -8,17 +8,17 @@
 #include <utility>
 #include <vector>
 
-#include "batch/claims.h"
 #include "batch/item.h"
 #include "batch/item_deaths.h"
-#include "batch/item_states.h"
+#include "store/claims.h"
+#include "store/item_states.h"
 
 namespace wan::batch {
 
 /// A row that a group has claimed and is to make.
 struct ClaimedRow {
-  const ManifestRow& row;
-  Claim claim;
+  const manifest::ManifestRow& row;
+  store::Claim claim;
   ItemState state;                 ///< as the folder told after the claim
   std::vector<Death> deaths = {};  ///< of the program while it made this row
 };
@@ -27,8 +27,8 @@ struct ClaimedRow {
 class ItemQueue {
  public:
   /// All must outlive the queue.
-  ItemQueue(std::span<const ManifestRow> rows, const RunContext& context, const Task& task,
-            ClaimBoard& claims);
+  ItemQueue(std::span<const manifest::ManifestRow> rows, const RunContext& context, const Task& task,
+            store::ClaimBoard& claims);
 
   /// Claims the next row that needs doing; rows with which the program has ended twice come last, and only in
   /// the first group of a run, so that no two of them are made at once. Waits while it is not known of other
@@ -47,7 +47,7 @@ class ItemQueue {
   double closing_s() const;
 
   /// What the rows that seen() does not count ask for.
-  WorkLeft left() const;
+  store::WorkLeft left() const;
 
   /// At the end: releases the claims of dead owners on rows that are settled.
   void release_left_over();
@@ -65,18 +65,18 @@ class ItemQueue {
   };
 
   std::optional<ClaimedRow> next_of(std::deque<std::size_t>& queue, const std::function<bool()>& is_stopping);
-  Attempt try_row(const ManifestRow& row);
-  std::vector<Death> deaths_of(const ManifestRow& row, const Claim& claim) const;
+  Attempt try_row(const manifest::ManifestRow& row);
+  std::vector<Death> deaths_of(const manifest::ManifestRow& row, const store::Claim& claim) const;
   bool is_made_otherwise(const ItemState& state) const;
-  Attempt give_up(const ManifestRow& row, const std::string& reason);
+  Attempt give_up(const manifest::ManifestRow& row, const std::string& reason);
   bool release_of_dead(const std::string& id);
-  void clear_after_dead(const Claim& claim) const;
+  void clear_after_dead(const store::Claim& claim) const;
 
-  std::span<const ManifestRow> rows_;
+  std::span<const manifest::ManifestRow> rows_;
   const RunContext& context_;
   const Task& task_;
-  ClaimBoard& claims_;
-  ItemStates states_;
+  store::ClaimBoard& claims_;
+  store::ItemStates states_;
   ItemDeaths deaths_;
   std::deque<std::size_t> queue_;  ///< rows not known to be settled
   std::deque<std::size_t> last_;   ///< of these, those with which the program has ended twice

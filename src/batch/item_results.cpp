@@ -18,8 +18,8 @@ void require_claim(const ItemInHand& item) {
 }
 
 /// What the engine left under a hidden name.
-OutputFile finished_output(const std::filesystem::path& path) {
-  const auto size = plain_file_size(path);
+store::OutputFile finished_output(const std::filesystem::path& path) {
+  const auto size = store::plain_file_size(path);
   if (!size || *size == 0) fail("the engine left no output in {}", path.string());
   return {.bytes = *size, .sha256 = sha256_file_hex(path)};
 }
@@ -33,17 +33,17 @@ void publish_output(const ItemInHand& item, const std::filesystem::path& from,
 /// Somebody else's file stays, whatever it is.
 bool is_foreign(const std::filesystem::path& record) {
   return std::filesystem::symlink_status(record).type() != std::filesystem::file_type::not_found &&
-         !is_record(record);
+         !store::is_record(record);
 }
 
 }  // namespace
 
 /// Comes last: with the sidecar the item is done.
-void ItemResults::publish_sidecar(const ItemInHand& item, const Sidecar& sidecar) const {
-  const OutputFolder& folder = context_.folder;
+void ItemResults::publish_sidecar(const ItemInHand& item, const store::Sidecar& sidecar) const {
+  const store::OutputFolder& folder = context_.folder;
   const std::filesystem::path path = folder.sidecar(item.row.id);
   try {
-    folder.publish_text(path, to_json_text(sidecar), token_, [&] { require_claim(item); });
+    folder.publish_text(path, store::to_json_text(sidecar), token_, [&] { require_claim(item); });
   } catch (const Error&) {
     // It may have its name and not be safe on disk; an older one would speak of another video.
     if (item.claim.is_held()) ::unlink(path.c_str());
@@ -52,17 +52,19 @@ void ItemResults::publish_sidecar(const ItemInHand& item, const Sidecar& sidecar
 }
 
 /// Keeps what earlier runs made under the item's names.
-std::optional<MadeAgain> ItemResults::make_room(const ItemInHand& item, const NewOutputs& outputs) const {
-  const OutputFolder& folder = context_.folder;
+std::optional<store::MadeAgain> ItemResults::make_room(const ItemInHand& item,
+                                                       const store::NewOutputs& outputs) const {
+  const store::OutputFolder& folder = context_.folder;
   require_claim(item);
-  if (const auto obstacle = find_obstacle(folder, item.row.id, context_.save_latents)) fail("{}", *obstacle);
-  note_outputs(folder, item.row.id, token_, outputs);
+  if (const auto obstacle = store::find_obstacle(folder, item.row.id, context_.save_latents))
+    fail("{}", *obstacle);
+  store::note_outputs(folder, item.row.id, token_, outputs);
   require_claim(
       item);  // again: the note was flushed, and what is there now may be the result of whoever took over
-  const std::string earlier = keep_earlier(folder, item.row.id, outputs, item.is_earlier_answer);
-  std::optional<MadeAgain> made_again = item.made_again;
+  const std::string earlier = store::keep_earlier(folder, item.row.id, outputs, item.is_earlier_answer);
+  std::optional<store::MadeAgain> made_again = item.made_again;
   if (earlier.empty()) return made_again;
-  if (!made_again) made_again = MadeAgain();
+  if (!made_again) made_again = store::MadeAgain();
   made_again->earlier = earlier;
   if (context_.log != nullptr) {
     context_.log->info("{}: the earlier result is kept as {}.*", item.row.id, earlier);
@@ -71,12 +73,12 @@ std::optional<MadeAgain> ItemResults::make_room(const ItemInHand& item, const Ne
 }
 
 void ItemResults::publish(const ItemInHand& item, const RequestReport& report) const {
-  const OutputFolder& folder = context_.folder;
+  const store::OutputFolder& folder = context_.folder;
   const std::string& id = item.row.id;
   const double seconds = item.seconds();
   try {
     const OutputPaths temporary = folder.temporary_outputs(id, token_, context_.save_latents);
-    Sidecar sidecar;
+    store::Sidecar sidecar;
     sidecar.parameters = item.parameters;
     sidecar.report = report;
     sidecar.report.phase_s = item.phase_s;
@@ -90,7 +92,8 @@ void ItemResults::publish(const ItemInHand& item, const RequestReport& report) c
     sidecar.energy_j = item.energy_j();
     sidecar.resumed_at = item.resumed_at();
     sidecar.origin = item.origin;
-    remove_file(folder.failure(id));  // first: a run killed in between leaves no item both done and failed
+    store::remove_file(
+        folder.failure(id));  // first: a run killed in between leaves no item both done and failed
     publish_sidecar(item, sidecar);
   } catch (const StorageError&) {
     throw;
@@ -98,7 +101,7 @@ void ItemResults::publish(const ItemInHand& item, const RequestReport& report) c
     throw ItemError("write", error.what());
   }
   try {
-    remove_note(folder, id);
+    store::remove_note(folder, id);
     states_.remove(id);
     deaths_.clear(id);
   } catch (const Error& error) {
@@ -129,15 +132,15 @@ void ItemResults::record_failure(const ItemInHand& item, const ItemError& error)
   const std::filesystem::path path = context_.folder.failure(item.row.id);
   // Whoever took the item over answers for it now.
   if (item.claim.is_held() && !is_foreign(path)) {
-    FailureRecord failure{.id = item.row.id,
-                          .stage = error.stage(),
-                          .message = error.what(),
-                          .parameters = {},
-                          .rank = context_.world_rank,
-                          .origin = item.origin};
+    store::FailureRecord failure{.id = item.row.id,
+                                 .stage = error.stage(),
+                                 .message = error.what(),
+                                 .parameters = {},
+                                 .rank = context_.world_rank,
+                                 .origin = item.origin};
     if (!item.row.error) failure.parameters = item.parameters;
     try {
-      context_.folder.publish_text(path, to_json_text(failure), token_, [&] { require_claim(item); });
+      context_.folder.publish_text(path, store::to_json_text(failure), token_, [&] { require_claim(item); });
       deaths_.clear(item.row.id);
     } catch (const Error&) {
       if (item.claim.is_held()) throw;

@@ -1,8 +1,8 @@
 #pragma once
 
-#include "batch/earlier.h"
 #include "batch/item_control.h"
 #include "batch/observer.h"
+#include "store/earlier.h"
 
 namespace wan::batch {
 
@@ -28,13 +28,13 @@ class ItemResults {
   void put_aside(const ItemInHand& item) const;
 
  private:
-  std::optional<MadeAgain> make_room(const ItemInHand& item, const NewOutputs& outputs) const;
-  void publish_sidecar(const ItemInHand& item, const Sidecar& sidecar) const;
+  std::optional<store::MadeAgain> make_room(const ItemInHand& item, const store::NewOutputs& outputs) const;
+  void publish_sidecar(const ItemInHand& item, const store::Sidecar& sidecar) const;
 
   const RunContext& context_;
   ItemObserver& observer_;
   const std::string& token_;
-  ItemStates states_;
+  store::ItemStates states_;
   ItemDeaths deaths_;
 };
 

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <thread>
 
-#include "batch/earlier.h"
 #include "batch/energy_meter.h"
-#include "batch/text.h"
 #include "core/check.h"
 #include "core/log.h"
+#include "core/strings.h"
+#include "store/earlier.h"
 #include "wan/storage_error.h"
 
 namespace wan::batch {
@@ -18,7 +18,7 @@ constexpr std::chrono::milliseconds turn{50};  // in which a group looks for an 
 
 }  // namespace
 
-Leader::Leader(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
+Leader::Leader(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
                const RunContext& context, ItemObserver& observer, TeamBoard& teams)
     : engine_(engine),
       group_(group),
@@ -26,8 +26,9 @@ Leader::Leader(Engine& engine, comm::Communicator& group, std::span<const Manife
       context_(context),
       observer_(observer),
       states_(context.folder.states()),
-      tools_{.claims = ClaimBoard(context.folder.claims(),
-                                  ClaimOwner::this_process(context.origin.run, context.job), context.timing),
+      tools_{.claims = store::ClaimBoard(context.folder.claims(),
+                                         store::ClaimOwner::this_process(context.origin.run, context.job),
+                                         context.timing),
              .clock = StopClock({.is_signalled = context.stop_requested,
                                  .elapsed_s = context.elapsed_s,
                                  .time_limit_s = context.time_limit_s}),
@@ -43,10 +44,10 @@ GroupCounts Leader::run() {
     while (auto claimed = next()) {
       ItemInHand item = begin(std::move(*claimed));
       // From now on it is known what ended the program, should it end.
-      tools_.claims.show_progress(ClaimProgress{.id = item.row.id,
-                                                .phase = "",
-                                                .step = item.before ? item.before->steps_done : 0,
-                                                .steps = item.parameters.request.sample_steps});
+      tools_.claims.show_progress(store::ClaimProgress{.id = item.row.id,
+                                                       .phase = "",
+                                                       .step = item.before ? item.before->steps_done : 0,
+                                                       .steps = item.parameters.request.sample_steps});
       observer_.on_item_start({.request = item.parameters.request,
                                .row = item.row.index,
                                .settled = queue_.seen() - 1,
@@ -111,7 +112,7 @@ bool Leader::is_stopping() {
 }
 
 ItemInHand Leader::begin(ClaimedRow claimed) {
-  const ManifestRow& row = claimed.row;
+  const manifest::ManifestRow& row = claimed.row;
   const ItemState& state = claimed.state;
   ItemInHand item{.row = row,
                   .claim = std::move(claimed.claim),
@@ -120,7 +121,7 @@ ItemInHand Leader::begin(ClaimedRow claimed) {
                   .deaths = std::move(claimed.deaths),
                   .before = {}};
   item.origin.line = row.line;
-  item.origin.started = utc_now();
+  item.origin.started = store::utc_now();
   item.origin.ranks = group_.size();
   item.parameters.request.id = row.id;
   if (row.error) return item;
@@ -128,7 +129,7 @@ ItemInHand Leader::begin(ClaimedRow claimed) {
   Request& request = item.parameters.request;
   if (item.parameters.automatic_seed && state.kept_seed) request.seed = *state.kept_seed;
   if (!state.made_again.empty()) {
-    item.made_again = MadeAgain{.because = state.made_again, .earlier = {}};
+    item.made_again = store::MadeAgain{.because = state.made_again, .earlier = {}};
     item.is_earlier_answer = state.is_earlier_answer;
     if (context_.log != nullptr && context_.resume) {
       context_.log->warn("{} is made again: {}", row.id, state.made_again);
@@ -157,8 +158,8 @@ void Leader::make(ItemInHand& item) {
   try {
     if (item.row.error) throw ItemError("manifest", *item.row.error);
     if (item.deaths.size() >= deaths_before_failed) throw ItemError("crash", describe_deaths(item.deaths));
-    if (const auto obstacle = find_obstacle(context_.folder, item.row.id, context_.save_latents)) {
-      throw ItemError(std::string(obstacle_stage), *obstacle);
+    if (const auto obstacle = store::find_obstacle(context_.folder, item.row.id, context_.save_latents)) {
+      throw ItemError(std::string(store::obstacle_stage), *obstacle);
     }
     const RequestReport report = compute(item);
     if (report.end == RunEnd::stopped) {
@@ -182,7 +183,7 @@ void Leader::make(ItemInHand& item) {
     record_failure(item, error);
   } catch (const ItemError& error) {
     clear_away(item);
-    record_failure(item, with_place(error, item.row, context_.origin.manifest));
+    record_failure(item, manifest::with_place(error, item.row, context_.origin.manifest));
     // What went wrong in the steps would go wrong again; what came after them can be tried again from there.
     if (error.stage() == "denoise" && item.claim.is_held()) states_.remove(item.row.id);
   } catch (const std::bad_alloc&) {

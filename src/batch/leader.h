@@ -5,10 +5,10 @@
 #include "batch/item_control.h"
 #include "batch/item_queue.h"
 #include "batch/item_results.h"
-#include "batch/item_states.h"
 #include "batch/observer.h"
 #include "batch/order.h"
 #include "batch/runner.h"
+#include "store/item_states.h"
 
 namespace wan::batch {
 
@@ -16,14 +16,14 @@ namespace wan::batch {
 /// helps other groups of the run until all are idle.
 class Leader {
  public:
-  Leader(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
+  Leader(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
          const RunContext& context, ItemObserver& observer, TeamBoard& teams);
 
   GroupCounts run();
 
   /// Other ranks wait for the next order, not inside the engine.
   bool group_is_waiting() const { return group_is_waiting_; }
-  const ClaimBoard& claims() const { return tools_.claims; }
+  const store::ClaimBoard& claims() const { return tools_.claims; }
   void send(Order order);
 
  private:
@@ -49,10 +49,10 @@ class Leader {
 
   Engine& engine_;
   comm::Communicator& group_;
-  std::span<const ManifestRow> rows_;
+  std::span<const manifest::ManifestRow> rows_;
   const RunContext& context_;
   ItemObserver& observer_;
-  ItemStates states_;
+  store::ItemStates states_;
   LeaderTools tools_;
   ItemQueue queue_;
   ItemResults results_;

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "batch/item.h"
-#include "batch/item_work.h"
+#include "store/item_work.h"
 #include "wan/engine.h"
 
 namespace wan::batch {
@@ -16,8 +16,8 @@ struct ItemStart {
   std::int64_t row = 0;      ///< 0-based
   std::int64_t settled = 0;  ///< rows known to be done or failed, by whomever
   std::int64_t rows = 0;
-  ItemWork work = {};  ///< of this item
-  WorkLeft left = {};  ///< of the rows not known to be settled, without this one
+  store::ItemWork work = {};  ///< of this item
+  store::WorkLeft left = {};  ///< of the rows not known to be settled, without this one
 };
 
 /// Hears an engine's events and the items they belong to. On the group's leader only.

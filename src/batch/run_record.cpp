@@ -3,16 +3,16 @@
 #include <exception>
 #include <nlohmann/json.hpp>
 
-#include "batch/abandoned.h"
-#include "batch/earlier.h"
-#include "batch/holders.h"
 #include "batch/item_deaths.h"
-#include "batch/item_states.h"
 #include "batch/runner.h"
-#include "batch/text.h"
 #include "comm/first_message.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "core/strings.h"
+#include "store/abandoned.h"
+#include "store/earlier.h"
+#include "store/holders.h"
+#include "store/item_states.h"
 #include "wan/version.h"
 
 namespace wan::batch {
@@ -66,7 +66,7 @@ std::string run_record(const RunCounts& counts, const RunContext& context) {
       {"job", context.job},
       {"manifest", context.origin.manifest},
       {"started", context.origin.started},
-      {"ended", utc_now()},
+      {"ended", store::utc_now()},
       {"exit_code", static_cast<int>(exit_code(counts))},
       {"exit_reason", exit_reason(counts)},
       {"counts",
@@ -88,20 +88,20 @@ void write_run_record(const RunCounts& counts, const RunContext& context) {
   const std::string text = run_record(counts, context);
   const std::filesystem::path record = context.folder.path() / "run.json";
   context.folder.publish_text(record, text, random_token());
-  remove_abandoned(context.folder, record, context.timing.stale_after);
+  store::remove_abandoned(context.folder, record, context.timing.stale_after);
   if (!context.run_record.empty()) write_file_atomically(context.run_record, text);
 }
 
 /// A run that was killed just after it finished an item leaves the item's state behind, and what is known of
 /// attempts that ended the program.
 void clear_states(std::span<const ItemOutcome> outcomes, const RunContext& context) {
-  const ItemStates states(context.folder.states());
+  const store::ItemStates states(context.folder.states());
   const ItemDeaths deaths(context.folder.states());
   for (const ItemOutcome& outcome : outcomes) {
     if (outcome.status != ItemStatus::open) deaths.clear(outcome.id);
     if (outcome.status != ItemStatus::done) continue;
     if (states.has_record(outcome.id)) states.remove(outcome.id);
-    remove_note(context.folder, outcome.id);
+    store::remove_note(context.folder, outcome.id);
   }
 }
 
@@ -120,7 +120,7 @@ std::vector<std::int64_t> gather_conflicts(comm::Communicator& world, const Grou
 /// What the first look at the folder does not tell of open items: that their ids are another job's, that one
 /// makes them, or that it has finished them since.
 void complete(std::vector<ItemOutcome>& outcomes, const std::vector<std::int64_t>& conflicts,
-              std::span<const ManifestRow> rows, const RunContext& context, const Task& task) {
+              std::span<const manifest::ManifestRow> rows, const RunContext& context, const Task& task) {
   const auto is_open = [](const ItemOutcome& outcome) { return outcome.status == ItemStatus::open; };
   if (std::ranges::none_of(outcomes, is_open)) return;
   for (std::size_t row = 0; row < outcomes.size(); ++row) {
@@ -133,7 +133,7 @@ void complete(std::vector<ItemOutcome>& outcomes, const std::vector<std::int64_t
       outcome.message = "another job made this id with other values; give the row another id";
       continue;
     }
-    const auto holder = find_holder(context.folder.claims(), outcome.id, context.timing.stale_after);
+    const auto holder = store::find_holder(context.folder.claims(), outcome.id, context.timing.stale_after);
     if (holder) {
       outcome.holder = *holder;
     } else {
@@ -144,8 +144,9 @@ void complete(std::vector<ItemOutcome>& outcomes, const std::vector<std::int64_t
 
 }  // namespace
 
-RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::span<const ManifestRow> rows,
-                     const RunContext& context, const Task& task) {
+RunResult finish_run(comm::Communicator& world, const GroupCounts& mine,
+                     std::span<const manifest::ManifestRow> rows, const RunContext& context,
+                     const Task& task) {
   std::array<std::int64_t, 1> stopped{mine.stopped ? 1 : 0};
   world.all_reduce(std::span<std::int64_t>(stopped), comm::ReduceOp::max).wait();
   std::array<std::int64_t, 1> steps_gained{mine.steps_gained};

@@ -8,7 +8,7 @@
 namespace wan::batch {
 namespace {
 
-GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
+GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
                  const RunContext& context, ItemObserver& observer, TeamBoard& teams,
                  const std::vector<GroupMember>& members) {
   std::optional<Leader> leader;
@@ -27,7 +27,7 @@ GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const Mani
   }
 }
 
-void follow(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
+void follow(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
             const RunContext& context, ItemObserver& observer, TeamBoard& teams) {
   // A signal may come to this rank alone, and when its group has no item only the leader hears of letters.
   const auto pass_on_stop = [&] {
@@ -54,11 +54,11 @@ void follow(Engine& engine, comm::Communicator& group, std::span<const ManifestR
 
 }  // namespace
 
-RunEnd take_part(Engine& engine, const Order& order, std::span<const ManifestRow> rows,
+RunEnd take_part(Engine& engine, const Order& order, std::span<const manifest::ManifestRow> rows,
                  const RunContext& context, ItemObserver& observer) {
   WAN_CHECK(order.row >= 0 && order.row < std::ssize(rows), "row {} of {}", order.row, rows.size());
-  const ManifestRow& row = rows[static_cast<std::size_t>(order.row)];
-  Request request = resolve(row, context.command_line, engine.task().defaults, context.settings);
+  const manifest::ManifestRow& row = rows[static_cast<std::size_t>(order.row)];
+  Request request = manifest::resolve(row, context.command_line, engine.task().defaults, context.settings);
   request.seed = order.seed;
   FollowerControl control(context);
   try {
@@ -70,7 +70,7 @@ RunEnd take_part(Engine& engine, const Order& order, std::span<const ManifestRow
   }
 }
 
-GroupCounts run_group(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
+GroupCounts run_group(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
                       const RunContext& context, ItemObserver& observer, TeamBoard& teams) {
   const std::vector<GroupMember> members = exchange_members(group);
   if (group.rank() == 0) return lead(engine, group, rows, context, observer, teams, members);

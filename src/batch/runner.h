@@ -33,12 +33,12 @@ struct GroupCounts {
 ///
 /// Collective over `group`; `rows`, and `context` but for group_index, are the same on all its ranks.
 /// `observer` is used on the leader only.
-GroupCounts run_group(Engine& engine, comm::Communicator& group, std::span<const ManifestRow> rows,
+GroupCounts run_group(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
                       const RunContext& context, ItemObserver& observer, TeamBoard& teams);
 
 /// Runs the engine for an order, on a rank that does not lead the item. An item that fails counts as
 /// finished: its leader answers for it.
-RunEnd take_part(Engine& engine, const Order& order, std::span<const ManifestRow> rows,
+RunEnd take_part(Engine& engine, const Order& order, std::span<const manifest::ManifestRow> rows,
                  const RunContext& context, ItemObserver& observer);
 
 /// The whole run's counts; every row is in exactly one of the first five.
@@ -75,8 +75,9 @@ struct RunResult {
 /// Collective over all ranks of the job after their run_group(): rank 0 surveys the output folder and writes
 /// OUT/run.json, and the same to `context.run_record` if that is set; every rank gets the same counts. Throws
 /// Error on all ranks if that fails on rank 0, unless the storage is at fault: then the counts say so.
-RunResult finish_run(comm::Communicator& world, const GroupCounts& mine, std::span<const ManifestRow> rows,
-                     const RunContext& context, const Task& task);
+RunResult finish_run(comm::Communicator& world, const GroupCounts& mine,
+                     std::span<const manifest::ManifestRow> rows, const RunContext& context,
+                     const Task& task);
 
 /// The text of OUT/run.json.
 std::string run_record(const RunCounts& counts, const RunContext& context);

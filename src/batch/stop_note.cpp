@@ -14,7 +14,7 @@ constexpr std::chrono::milliseconds look_interval{20};  // mpirun kills about a 
 }  // namespace
 
 std::vector<GroupMember> exchange_members(comm::Communicator& group) {
-  const std::string machine = this_machine();
+  const std::string machine = store::this_machine();
   const GroupMember own{.pid = ::getpid(),
                         .machine = machine.empty() ? 0 : std::hash<std::string>()(machine) | 1U};
   std::vector<GroupMember> members(static_cast<std::size_t>(group.size()));
@@ -22,14 +22,14 @@ std::vector<GroupMember> exchange_members(comm::Communicator& group) {
   return members;
 }
 
-StopNote::StopNote(const RunContext& context, const ClaimBoard& claims,
+StopNote::StopNote(const RunContext& context, const store::ClaimBoard& claims,
                    const std::vector<GroupMember>& members) {
   if (!context.stop_is_pending) return;
   thread_ = std::jthread([&](const std::stop_token& stop) {
     while (!stop.stop_requested() && !context.stop_is_pending()) std::this_thread::sleep_for(look_interval);
     if (stop.stop_requested()) return;
     const bool is_group_whole = std::ranges::none_of(members, [&](const GroupMember& member) {
-      return member.machine != 0 && member.machine == members.front().machine && is_gone(member.pid);
+      return member.machine != 0 && member.machine == members.front().machine && store::is_gone(member.pid);
     });
     if (is_group_whole) claims.note_stop();
   });

@@ -3,9 +3,9 @@
 #include <thread>
 #include <vector>
 
-#include "batch/claims.h"
 #include "batch/item.h"
 #include "comm/communicator.h"
+#include "store/claims.h"
 
 namespace wan::batch {
 
@@ -24,7 +24,8 @@ std::vector<GroupMember> exchange_members(comm::Communicator& group);
 class StopNote {
  public:
   /// All must outlive the note.
-  StopNote(const RunContext& context, const ClaimBoard& claims, const std::vector<GroupMember>& members);
+  StopNote(const RunContext& context, const store::ClaimBoard& claims,
+           const std::vector<GroupMember>& members);
 
  private:
   std::jthread thread_;

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "batch/text.h"
+#include "core/strings.h"
 
 namespace wan::batch {
 namespace {

@@ -6,10 +6,10 @@
 #include <set>
 #include <string_view>
 
-#include "batch/text.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/folder_notes.h"
 #include "core/check.h"
+#include "core/strings.h"
 #include "engine/checkpoint_match.h"
 #include "engine/model_parts.h"
 #include "text/tokenizer.h"
@@ -42,7 +42,7 @@ std::string printable_lines(std::string_view text) {
   while (!text.empty()) {
     const std::size_t end = std::min(text.find('\n'), text.size());
     if (!shown.empty()) shown += '\n';
-    shown += batch::printable(text.substr(0, end), 600);
+    shown += printable(text.substr(0, end), 600);
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return shown;
@@ -84,7 +84,7 @@ Finding check_tokenizer(const checkpoint::CheckpointFolder& folder,
 void add_notes(const checkpoint::CheckpointFolder& folder, std::vector<Finding>& findings) {
   for (const std::string& note : checkpoint::folder_notes(folder)) {
     findings.push_back(
-        warn("checkpoint: folder", batch::printable(note, 600),
+        warn("checkpoint: folder", printable(note, 600),
              "nothing has to be done if that is meant; otherwise take the official files, and no others"));
   }
 }
@@ -97,7 +97,7 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root) {
       "folder",
       [&] {
         folder = checkpoint::inspect_checkpoint(root);
-        return fmt::format("{}, {}", batch::printable(root.string()), folder.task.name);
+        return fmt::format("{}, {}", printable(root.string()), folder.task.name);
       },
       give_a_folder)};
   if (findings.front().verdict != Verdict::ok) return findings;

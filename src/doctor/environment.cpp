@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <array>
 
-#include "batch/text.h"
 #include "core/check.h"
 #include "core/parse_value.h"
+#include "core/strings.h"
 
 extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX leaves it to the program
 
@@ -99,7 +99,7 @@ std::vector<Finding> check_environment(const Environment& environment) {
     const bool allows = value.find("expandable_segments:True") != std::string::npos;
     if (value.empty() || allows || !harm.hurts(value)) continue;
     findings.push_back(warn("environment",
-                            fmt::format("{}={}: {}", harm.name, batch::printable(value, 80), harm.why),
+                            fmt::format("{}={}: {}", harm.name, printable(value, 80), harm.why),
                             std::string(harm.remedy)));
   }
   if (findings.empty())

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 
-#include "batch/output_folder.h"
-#include "batch/text.h"
 #include "core/check.h"
+#include "core/strings.h"
+#include "store/output_folder.h"
 
 namespace wan::doctor {
 namespace {
@@ -27,9 +27,9 @@ std::string signs_of_gpus(const Environment& environment, const std::filesystem:
                              "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK", "GPUS_ON_NODE"};
   for (const char* name : names) {
     const std::string value = value_of(environment, name);
-    if (speaks_of_gpus(name, value)) return fmt::format("{}={}", name, batch::printable(value, 80));
+    if (speaks_of_gpus(name, value)) return fmt::format("{}={}", name, printable(value, 80));
   }
-  std::vector<std::string> files = batch::names_in(devices);
+  std::vector<std::string> files = store::names_in(devices);
   std::ranges::sort(files);
   constexpr std::string_view prefix = "nvidia";
   for (const std::string& file : files) {
@@ -44,10 +44,10 @@ std::string signs_of_gpus(const Environment& environment, const std::filesystem:
 std::vector<Finding> check_hidden_gpus(const std::string& signs, int visible_gpus,
                                        const std::string& reason) {
   if (signs.empty() || visible_gpus > 0) return {};
-  return {bad("GPUs for this job",
-              fmt::format("{} says that there are GPUs, and this program sees none: {}", signs,
-                          batch::printable(reason)),
-              remedy_of_hidden_gpus())};
+  return {bad(
+      "GPUs for this job",
+      fmt::format("{} says that there are GPUs, and this program sees none: {}", signs, printable(reason)),
+      remedy_of_hidden_gpus())};
 }
 
 std::string remedy_of_hidden_gpus() {

@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "batch/text.h"
 #include "core/check.h"
+#include "core/strings.h"
 
 namespace wan::doctor {
 namespace {
@@ -26,8 +26,8 @@ std::vector<Finding> check_ranks_per_gpu(std::span<const RankFacts> ranks) {
     if (rank.visible_gpus == 0 || !seen.insert(rank.host).second) continue;
     const int own = ranks_on[rank.host];
     const std::string found =
-        fmt::format("{}: {} rank{}, {} GPU{} visible", batch::printable(rank.host, 80), own,
-                    own == 1 ? "" : "s", rank.visible_gpus, rank.visible_gpus == 1 ? "" : "s");
+        fmt::format("{}: {} rank{}, {} GPU{} visible", printable(rank.host, 80), own, own == 1 ? "" : "s",
+                    rank.visible_gpus, rank.visible_gpus == 1 ? "" : "s");
     if (rank.visible_gpus > 1 && own > rank.visible_gpus) {
       findings.push_back(
           bad("ranks and GPUs", found,
@@ -52,7 +52,7 @@ std::vector<Finding> check_shared_gpus(std::span<const RankFacts> ranks) {
     findings.push_back(
         bad("ranks and GPUs",
             fmt::format("ranks {} and {} on {} have the same GPU ({})", found->second, rank.rank,
-                        batch::printable(rank.host, 80), rank.gpu_bus_id),
+                        printable(rank.host, 80), rank.gpu_bus_id),
             "show all GPUs to all ranks (--gpus-per-node=N), or let the launcher bind one to each"));
   }
   return findings;
@@ -96,7 +96,7 @@ std::vector<Finding> check_bindings(std::span<const RankFacts> ranks) {
     if (is_new) continue;
     return {warn("CPU binding",
                  fmt::format("ranks {} and {} on {} are both bound to cores {}", found->second, rank.rank,
-                             batch::printable(rank.host, 80), rank.bound_cores),
+                             printable(rank.host, 80), rank.bound_cores),
                  "mpirun --bind-to core --map-by slot:PE=N, or srun --cpus-per-task=N --cpu-bind=cores")};
   }
   return {};
@@ -133,7 +133,7 @@ std::vector<Finding> check_slurm(const Environment& environment, int visible_gpu
   }
   if (findings.empty()) {
     findings.push_back(
-        ok("Slurm", fmt::format("job {}", batch::printable(value_of(environment, "SLURM_JOB_ID"), 40))));
+        ok("Slurm", fmt::format("job {}", printable(value_of(environment, "SLURM_JOB_ID"), 40))));
   }
   return findings;
 }

@@ -7,9 +7,9 @@
 #include <array>
 #include <set>
 
-#include "batch/text.h"
-#include "comm/launch.h"
+#include "comm/mpi/launch.h"
 #include "core/check.h"
+#include "core/strings.h"
 
 namespace wan::doctor {
 namespace {
@@ -74,8 +74,7 @@ std::vector<Finding> check_nccl(const NcclFacts& facts) {
   if (!facts.version) return {};
   const comm::NcclVersion& version = *facts.version;
   std::vector<Finding> findings;
-  const std::string found =
-      fmt::format("{} from {}", nccl_text(version.library), batch::printable(version.path));
+  const std::string found = fmt::format("{} from {}", nccl_text(version.library), printable(version.path));
   const std::string own =
       "take folders with another libnccl.so.2 out of LD_LIBRARY_PATH and LD_PRELOAD, or unload "
       "the module that put them there";
@@ -88,8 +87,7 @@ std::vector<Finding> check_nccl(const NcclFacts& facts) {
   }
   if (!facts.others.empty()) {
     std::vector<std::string> others;
-    for (const std::filesystem::path& other : facts.others)
-      others.push_back(batch::printable(other.string()));
+    for (const std::filesystem::path& other : facts.others) others.push_back(printable(other.string()));
     findings.push_back(
         warn("NCCL", fmt::format("LD_LIBRARY_PATH holds another one: {}", fmt::join(others, ", ")), own));
   }
@@ -124,7 +122,7 @@ MpiFacts gather_mpi(const Environment& environment, int ranks) {
 
 std::vector<Finding> check_mpi(const MpiFacts& facts) {
   std::vector<Finding> findings;
-  const std::string running = batch::printable(facts.running, 80);
+  const std::string running = printable(facts.running, 80);
   if (is_same_mpi(facts.compiled, facts.running)) {
     findings.push_back(ok("MPI", fmt::format("{}, compiled with {}", running, facts.compiled)));
   } else {

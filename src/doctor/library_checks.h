@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/nccl_version.h"
+#include "comm/nccl/version.h"
 #include "doctor/environment.h"
 #include "doctor/finding.h"
 

@@ -1,7 +1,7 @@
 #include "doctor/storage_checks.h"
 
-#include "batch/text.h"
 #include "core/check.h"
+#include "core/strings.h"
 
 namespace wan::doctor {
 namespace {
@@ -14,7 +14,7 @@ std::vector<Finding> check_lacks(const StorageFacts& facts, const std::string& s
   const auto lack = [&](const std::string& reason, std::string_view what, const char* remedy) {
     if (reason.empty()) return;
     findings.push_back(
-        warn("output folder", fmt::format("{}: {} ({})", shown, what, batch::printable(reason)), remedy));
+        warn("output folder", fmt::format("{}: {} ({})", shown, what, printable(reason)), remedy));
   };
   lack(facts.probe.no_links, "no hard links can be made, so that claims are copies",
        "nothing has to be done; where several jobs share the folder, a POSIX file system (ext4, xfs, NFS, "
@@ -45,14 +45,14 @@ Finding check_space(const StorageFacts& facts, const std::string& shown) {
 }  // namespace
 
 StorageFacts gather_storage(const std::filesystem::path& output_folder) {
-  return {.folder = output_folder, .probe = batch::probe_output_folder(output_folder, "--output-dir")};
+  return {.folder = output_folder, .probe = store::probe_output_folder(output_folder, "--output-dir")};
 }
 
 std::vector<Finding> check_storage(const StorageFacts& facts) {
-  const std::string shown = batch::printable(facts.folder.string());
+  const std::string shown = printable(facts.folder.string());
   std::vector<Finding> findings;
   if (!facts.probe.problem.empty()) {
-    findings.push_back(bad("output folder", batch::printable(facts.probe.problem),
+    findings.push_back(bad("output folder", printable(facts.probe.problem),
                            "choose a folder that you may write to, or remove what is in the way"));
   } else {
     findings = check_lacks(facts, shown);

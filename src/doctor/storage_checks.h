@@ -3,15 +3,15 @@
 #include <filesystem>
 #include <vector>
 
-#include "batch/output_probe.h"
 #include "doctor/finding.h"
+#include "store/output_probe.h"
 
 namespace wan::doctor {
 
 /// Where a run would write.
 struct StorageFacts {
   std::filesystem::path folder;  ///< as given
-  batch::OutputProbe probe;
+  store::OutputProbe probe;
 };
 
 /// Tries what a run does in its output folder, in the nearest folder that is there, and leaves nothing

@@ -12,19 +12,19 @@
 
 #include "apps/agreement.h"
 #include "apps/program_main.h"
-#include "batch/manifest.h"
-#include "batch/progress.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
-#include "batch/text.h"
 #include "comm/mailbox.h"
-#include "comm/mpi.h"
+#include "comm/mpi/mpi.h"
 #include "comm/rank_grid.h"
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/log.h"
 #include "core/stop_signals.h"
+#include "core/strings.h"
+#include "display/progress.h"
 #include "faults/stub_engine.h"
+#include "manifest/manifest.h"
 
 namespace wan::faults {
 namespace {
@@ -140,9 +140,9 @@ std::unique_ptr<comm::Communicator> StubProgram::make_group(const std::vector<in
 }
 
 batch::RunContext StubProgram::make_context(Log& log) {
-  std::unique_ptr<batch::OutputFolder> folder;
-  apps::agree(world_, [&] { folder = std::make_unique<batch::OutputFolder>(options_.output_dir); });
-  const std::string run = apps::on_rank_0(world_, [] { return batch::random_token().substr(0, 8); });
+  std::unique_ptr<store::OutputFolder> folder;
+  apps::agree(world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
+  const std::string run = apps::on_rank_0(world_, [] { return random_token().substr(0, 8); });
   batch::RunContext context{.folder = *folder,
                             .command_line = {},
                             .settings = {},
@@ -157,7 +157,7 @@ batch::RunContext StubProgram::make_context(Log& log) {
   context.origin.host = mpi_.host_name();
   context.origin.manifest = options_.manifest;
   context.origin.command = {"stub_batch"};
-  context.origin.started = batch::utc_now();
+  context.origin.started = store::utc_now();
   context.origin.ranks = options_.group_size;
   context.resume = !options_.no_resume;
   context.retry_failed = options_.retry_failed;
@@ -178,9 +178,10 @@ batch::RunContext StubProgram::make_context(Log& log) {
 
 ExitCode StubProgram::run() {
   apps::agree(world_, [&] { comm::check_shape(shape_, mpi_.size()); });
-  const std::string text = apps::on_rank_0(world_, [&] { return batch::read_manifest(options_.manifest); });
-  std::vector<batch::ManifestRow> rows;
-  apps::agree(world_, [&] { rows = batch::parse_manifest(text, options_.manifest, TaskKind::i2v); });
+  const std::string text =
+      apps::on_rank_0(world_, [&] { return manifest::read_manifest(options_.manifest); });
+  std::vector<manifest::ManifestRow> rows;
+  apps::agree(world_, [&] { rows = manifest::parse_manifest(text, options_.manifest, TaskKind::i2v); });
   std::vector<int> everyone(static_cast<std::size_t>(mpi_.size()));
   std::iota(everyone.begin(), everyone.end(), 0);
   const std::vector<int> members = comm::group_members(shape_, mpi_.rank());
@@ -200,11 +201,11 @@ ExitCode StubProgram::run() {
   StubOptions stub = options_.stub;
   stub.run = context.origin.run;
   StubEngine engine(*tensors, stub);
-  std::unique_ptr<batch::Progress> progress;
-  const auto style = batch::progress_style_of(stderr, batch::ProgressMode::automatic);
+  std::unique_ptr<display::Progress> progress;
+  const auto style = display::progress_style_of(stderr, display::ProgressMode::automatic);
   if (mpi_.rank() == 0 && style) {
-    progress = std::make_unique<batch::Progress>(stderr, *style, context.group_count,
-                                                 [this] { return clock_.elapsed_s(); });
+    progress = std::make_unique<display::Progress>(stderr, *style, context.group_count,
+                                                   [this] { return clock_.elapsed_s(); });
   }
   std::vector<batch::ItemObserver*> listening;
   if (progress) listening.push_back(progress.get());

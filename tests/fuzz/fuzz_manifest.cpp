@@ -1,7 +1,7 @@
 // A manifest from somewhere. The first byte chooses the kind of file and of task.
 #include <string_view>
 
-#include "batch/manifest.h"
+#include "manifest/manifest.h"
 #include "wan/error.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size);
@@ -10,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   const std::string_view text(reinterpret_cast<const char*>(bytes + 1), size - 1);
   const auto kind = (bytes[0] & 1U) != 0 ? wan::TaskKind::t2v : wan::TaskKind::i2v;
   try {
-    wan::batch::parse_manifest(text, (bytes[0] & 2U) != 0 ? "input.jsonl" : "input.csv", kind);
+    wan::manifest::parse_manifest(text, (bytes[0] & 2U) != 0 ? "input.jsonl" : "input.csv", kind);
   } catch (const wan::UsageError&) {
     return 0;  // refused with a message, as it should be
   }

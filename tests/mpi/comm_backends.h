@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "comm/mpi.h"
+#include "comm/mpi/mpi.h"
 
 namespace wan::comm::test {
 

@@ -4,7 +4,7 @@
 #include <set>
 
 #include "comm/mailbox.h"
-#include "comm/mpi.h"
+#include "comm/mpi/mpi.h"
 #include "core/clock.h"
 #include "wan/error.h"
 

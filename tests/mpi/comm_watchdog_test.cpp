@@ -8,7 +8,7 @@
 #include <numeric>
 #include <thread>
 
-#include "comm/watchdog.h"
+#include "comm/watch/watchdog.h"
 #include "mpi/comm_backends.h"
 #include "wan/error.h"
 

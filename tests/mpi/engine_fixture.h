@@ -7,7 +7,7 @@
 
 #include "comm/deferred.h"
 #include "comm/local.h"
-#include "comm/mpi.h"
+#include "comm/mpi/mpi.h"
 #include "engine/wan_engine.h"
 #include "support/parity_case.h"
 #include "support/temp_dir.h"

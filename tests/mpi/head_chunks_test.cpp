@@ -10,7 +10,7 @@
 #include "checkpoint/model_config.h"
 #include "comm/deferred.h"
 #include "comm/local.h"
-#include "comm/mpi.h"
+#include "comm/mpi/mpi.h"
 #include "dit/block.h"
 #include "parallel/ulysses.h"
 #include "parallel/unit_weights.h"

@@ -8,8 +8,8 @@
 #include <stdexcept>
 #include <thread>
 
-#include "comm/mpi.h"
-#include "comm/node_map.h"
+#include "comm/mpi/mpi.h"
+#include "comm/mpi/node_map.h"
 #include "core/clock.h"
 #include "wan/error.h"
 

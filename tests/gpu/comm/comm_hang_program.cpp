@@ -13,9 +13,9 @@
 #include <thread>
 #include <vector>
 
-#include "comm/cuda_support.h"
-#include "comm/mpi.h"
-#include "comm/nccl.h"
+#include "comm/mpi/mpi.h"
+#include "comm/nccl/cuda_support.h"
+#include "comm/nccl/nccl.h"
 
 namespace wan::comm {
 namespace {

@@ -4,9 +4,9 @@
 #include <cstdio>
 #include <functional>
 
-#include "comm/cuda_support.h"
-#include "comm/mpi.h"
-#include "comm/nccl.h"
+#include "comm/mpi/mpi.h"
+#include "comm/nccl/cuda_support.h"
+#include "comm/nccl/nccl.h"
 #include "comm/rank_grid.h"
 #include "core/clock.h"
 #include "gpu/comm/gpu_job.h"

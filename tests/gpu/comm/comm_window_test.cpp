@@ -6,9 +6,9 @@
 #include <numeric>
 #include <vector>
 
-#include "comm/cuda_support.h"
-#include "comm/mpi.h"
-#include "comm/nccl.h"
+#include "comm/mpi/mpi.h"
+#include "comm/nccl/cuda_support.h"
+#include "comm/nccl/nccl.h"
 #include "core/clock.h"
 #include "gpu/comm/gpu_job.h"
 #include "gpu/comm/stress_kernels.h"

@@ -3,8 +3,8 @@
 #include <cuda_runtime_api.h>
 #include <mpi.h>
 
-#include "comm/cuda_support.h"
-#include "comm/mpi.h"
+#include "comm/mpi/mpi.h"
+#include "comm/nccl/cuda_support.h"
 
 namespace wan::comm::test {
 namespace {

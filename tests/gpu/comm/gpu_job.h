@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "comm/watchdog.h"
+#include "comm/watch/watchdog.h"
 
 namespace wan::comm::test {
 

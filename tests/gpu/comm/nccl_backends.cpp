@@ -1,6 +1,6 @@
 #include <numeric>
 
-#include "comm/nccl.h"
+#include "comm/nccl/nccl.h"
 #include "gpu/comm/gpu_job.h"
 #include "gpu/comm/staged_communicator.h"
 #include "mpi/comm_backends.h"

@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "comm/cuda_support.h"
+#include "comm/nccl/cuda_support.h"
 
 namespace wan::comm::test {
 namespace {

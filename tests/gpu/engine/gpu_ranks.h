@@ -4,7 +4,7 @@
 
 #include "apps/run_communicators.h"
 #include "apps/run_device.h"
-#include "comm/mpi.h"
+#include "comm/mpi/mpi.h"
 #include "gpu/device.h"
 #include "mpi/engine_fixture.h"
 

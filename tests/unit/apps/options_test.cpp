@@ -270,8 +270,8 @@ TEST(Options, SingleRequest) {
 
 TEST(Options, Shard) {
   EXPECT_FALSE(parse_with({}).shard);
-  EXPECT_EQ(parse_with({"--shard", "2/6"}).shard, (batch::Shard{.index = 2, .count = 6}));
-  EXPECT_EQ(parse_with({"--shard=0/1"}).shard, (batch::Shard{.index = 0, .count = 1}));
+  EXPECT_EQ(parse_with({"--shard", "2/6"}).shard, (manifest::Shard{.index = 2, .count = 6}));
+  EXPECT_EQ(parse_with({"--shard=0/1"}).shard, (manifest::Shard{.index = 0, .count = 1}));
   EXPECT_EQ(message_with({"--shard", "3"}), "option --shard: '3' is not a shard; write I/N, for example 0/8");
   EXPECT_EQ(message_with({"--shard", "4/4"}),
             "option --shard: there is no shard 4 of 4: they count from 0, the last one is 3/4");

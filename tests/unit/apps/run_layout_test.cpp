@@ -261,7 +261,7 @@ RunInput input_of(const std::string& csv) {
   RunInput input;
   input.checkpoint.task = {
       .kind = TaskKind::t2v, .name = "t2v-A14B", .defaults = default_parameters(TaskKind::t2v)};
-  input.rows = batch::parse_manifest(csv, "m.csv", TaskKind::t2v);
+  input.rows = manifest::parse_manifest(csv, "m.csv", TaskKind::t2v);
   return input;
 }
 

@@ -13,10 +13,10 @@ namespace {
 
 using testing::ElementsAre;
 
-std::vector<batch::ManifestRow> rows_named(const std::vector<std::string>& ids) {
-  std::vector<batch::ManifestRow> rows;
+std::vector<manifest::ManifestRow> rows_named(const std::vector<std::string>& ids) {
+  std::vector<manifest::ManifestRow> rows;
   for (const std::string& id : ids) {
-    batch::ManifestRow row;
+    manifest::ManifestRow row;
     row.index = std::ssize(rows);
     row.id = id;
     rows.push_back(row);
@@ -25,12 +25,12 @@ std::vector<batch::ManifestRow> rows_named(const std::vector<std::string>& ids) 
 }
 
 struct Visited {
-  std::vector<std::string> operator()(const std::vector<batch::ManifestRow>& rows, const std::string& now,
+  std::vector<std::string> operator()(const std::vector<manifest::ManifestRow>& rows, const std::string& now,
                                       std::size_t most = 100) const {
     std::vector<std::string> ids;
     visit_rows_after(
-        rows, now, [this](const batch::ManifestRow& row) { return row.id.starts_with(settled); },
-        [&](const batch::ManifestRow& row) {
+        rows, now, [this](const manifest::ManifestRow& row) { return row.id.starts_with(settled); },
+        [&](const manifest::ManifestRow& row) {
           ids.push_back(row.id);
           return ids.size() < most;
         });
@@ -63,12 +63,12 @@ TEST(UpcomingRows, ASlowFileSystemIsAskedForSoLongOnly) {
   const auto rows = rows_named(std::vector<std::string>(1000, "row"));
   visit_rows_after(
       rows, "now",
-      [&](const batch::ManifestRow& /*row*/) {
+      [&](const manifest::ManifestRow& /*row*/) {
         ++asked;
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
         return true;
       },
-      [](const batch::ManifestRow& /*row*/) { return true; }, /*budget_s=*/0.05);
+      [](const manifest::ManifestRow& /*row*/) { return true; }, /*budget_s=*/0.05);
   EXPECT_LT(asked, 50);
 }
 

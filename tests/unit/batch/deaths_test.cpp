@@ -9,8 +9,8 @@
 #include <thread>
 
 #include "batch/item_deaths.h"
-#include "batch/job_starts.h"
 #include "runner_fixture.h"
+#include "store/job_starts.h"
 #include "wan/storage_error.h"
 
 namespace wan::batch {
@@ -24,7 +24,7 @@ using ::testing::IsEmpty;
 class Deaths : public test::Runner {
  protected:
   /// A run in a process of its own, in which on_step_ ends the process.
-  void run_and_die(const std::vector<ManifestRow>& rows, const std::string& name,
+  void run_and_die(const std::vector<manifest::ManifestRow>& rows, const std::string& name,
                    const std::function<void(RunContext&)>& change = {}) {
     const pid_t child = ::fork();
     if (child == 0) {
@@ -45,7 +45,7 @@ class Deaths : public test::Runner {
     };
   }
 
-  std::vector<ManifestRow> rows_ = rows_of("id,prompt\na,killer\nb,b\nc,c\n");
+  std::vector<manifest::ManifestRow> rows_ = rows_of("id,prompt\na,killer\nb,b\nc,c\n");
 };
 
 TEST_F(Deaths, ARowThatEndsTheProgramComesLastAfterTwoDeathsAndHasFailedAfterThree) {
@@ -131,28 +131,28 @@ TEST_F(Deaths, AnotherGroupLeavesSuchRowsToTheFirst) {
 TEST_F(Deaths, TheLossOfANodeDoesNotCount) {
   RunContext context = test::context_for(out_);
   context.job = "12";
-  Parameters wanted;
+  store::Parameters wanted;
   wanted.request.id = "a";
-  const DeadOwner here{.token = std::string(32, 'a'),
-                       .who = "node1, process 7",
-                       .host = "node1",
-                       .job = "12",
-                       .run = "a run",
-                       .machine_is_up = true,
-                       .was_at_work = true};
+  const store::DeadOwner here{.token = std::string(32, 'a'),
+                              .who = "node1, process 7",
+                              .host = "node1",
+                              .job = "12",
+                              .run = "a run",
+                              .machine_is_up = true,
+                              .was_at_work = true};
   EXPECT_TRUE(counts_as_death(here, wanted, context));
   context.runs_of_job = {"start 1"};
-  DeadOwner preempted = here;
+  store::DeadOwner preempted = here;
   preempted.run = "start 1";
   EXPECT_FALSE(counts_as_death(preempted, wanted, context)) << "Slurm has started the job again";
-  DeadOwner elsewhere = here;
+  store::DeadOwner elsewhere = here;
   elsewhere.machine_is_up = false;
   EXPECT_FALSE(counts_as_death(elsewhere, wanted, context)) << "the same job, started again on another node";
   elsewhere.job = "11";
   EXPECT_TRUE(counts_as_death(elsewhere, wanted, context)) << "a job that ended, on a node that may be up";
   elsewhere.host = context.origin.host;
   EXPECT_FALSE(counts_as_death(elsewhere, wanted, context)) << "this node was started anew since";
-  DeadOwner idle = here;
+  store::DeadOwner idle = here;
   idle.was_at_work = false;
   EXPECT_FALSE(counts_as_death(idle, wanted, context));
 }
@@ -197,12 +197,12 @@ TEST_F(Deaths, ATraceThatCannotBeWrittenEndsTheRunAtTheNextStep) {
 
 TEST_F(Deaths, NoResumeCountsForTheFirstStartOfAJob) {
   run(rows_, "before");
-  const OutputFolder folder(out_);
+  const store::OutputFolder folder(out_);
   bool is_restart = false;
   const auto start = [&](RunContext& context) {
     context.resume = false;
     context.retry_failed = true;
-    context.runs_of_job = note_start(folder, "4711", context.origin.run, is_restart);
+    context.runs_of_job = store::note_start(folder, "4711", context.origin.run, is_restart);
     context.stop_requested = [this] { return stops_ && runs_seen_ > 0; };
   };
   on_run_ = [this](const Request&, const OutputPaths&) { ++runs_seen_; };
@@ -214,8 +214,8 @@ TEST_F(Deaths, NoResumeCountsForTheFirstStartOfAJob) {
   on_step_ = {};
   EXPECT_THAT(run(rows_, "second", start), ElementsAre("b", "c"));
   EXPECT_EQ(exit_code(result_.counts), ExitCode::done);
-  forget_starts(folder, "4711");
-  EXPECT_THAT(note_start(folder, "4711", "third", true), IsEmpty());
+  store::forget_starts(folder, "4711");
+  EXPECT_THAT(store::note_start(folder, "4711", "third", true), IsEmpty());
 }
 
 }  // namespace

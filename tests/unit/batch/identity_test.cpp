@@ -1,6 +1,6 @@
 // What makes two results the same, and what becomes of those that are not: nothing finished is lost, and
 // nothing of anybody else's is touched.
-#include "batch/identity.h"
+#include "store/identity.h"
 
 #include <gmock/gmock.h>
 #include <sys/stat.h>
@@ -8,11 +8,11 @@
 
 #include <fstream>
 
-#include "batch/earlier.h"
 #include "batch/summary.h"
-#include "batch/text.h"
 #include "core/checksum.h"
+#include "core/strings.h"
 #include "runner_fixture.h"
+#include "store/earlier.h"
 
 namespace wan::batch {
 namespace {
@@ -49,7 +49,7 @@ class Identity : public test::Runner {
     std::ofstream(out_ / name) << fields.dump();
   }
 
-  const std::vector<ManifestRow> cat_ = rows_of("id,prompt\na,cat\n");
+  const std::vector<manifest::ManifestRow> cat_ = rows_of("id,prompt\na,cat\n");
 };
 
 TEST_F(Identity, OtherWeightsOrPrecisionAreAnotherResult) {
@@ -203,7 +203,7 @@ TEST_F(Identity, FilesOfTheUserAreNeverReplaced) {
 
 TEST_F(Identity, ForASingleRequestTheyAreUsageErrorsBeforeItBegins) {
   const auto message = [&](const std::string& id) {
-    return message_of<UsageError>([&] { require_free_names(out_, id, false, "--save-file"); });
+    return message_of<UsageError>([&] { store::require_free_names(out_, id, false, "--save-file"); });
   };
   EXPECT_EQ(message("a"), "no error") << "not even the folder is there";
   run(cat_, "run-1");
@@ -218,24 +218,27 @@ TEST_F(Identity, ForASingleRequestTheyAreUsageErrorsBeforeItBegins) {
 
 /// A crash between a video's name and its record's leaves a video without a record: the note tells whose.
 TEST_F(Identity, AVideoWhoseRecordACrashPreventedIsItsOwn) {
-  const OutputFolder folder(out_);
+  const store::OutputFolder folder(out_);
   put("a.mp4", "made and not recorded");
-  EXPECT_TRUE(find_obstacle(folder, "a", false).has_value());
+  EXPECT_TRUE(store::find_obstacle(folder, "a", false).has_value());
   const std::string hash = sha256_file_hex(out_ / "a.mp4");
-  note_outputs(folder, "a", std::string(32, 'a'), {.video = {.bytes = 21, .sha256 = hash}, .latents = {}});
-  EXPECT_EQ(find_obstacle(folder, "a", false), std::nullopt);
+  store::note_outputs(folder, "a", std::string(32, 'a'),
+                      {.video = {.bytes = 21, .sha256 = hash}, .latents = {}});
+  EXPECT_EQ(store::find_obstacle(folder, "a", false), std::nullopt);
   EXPECT_THAT(run(cat_, "run-1"), ElementsAre("cat"));
   EXPECT_EQ(text("a.earlier-1.mp4"), "made and not recorded") << "the bytes differ: it is kept";
   put("b.mp4", "of the user");
-  note_outputs(folder, "b", std::string(32, 'a'), {.video = {.bytes = 11, .sha256 = hash}, .latents = {}});
-  EXPECT_TRUE(find_obstacle(folder, "b", false).has_value()) << "the note is about another file";
+  store::note_outputs(folder, "b", std::string(32, 'a'),
+                      {.video = {.bytes = 11, .sha256 = hash}, .latents = {}});
+  EXPECT_TRUE(store::find_obstacle(folder, "b", false).has_value()) << "the note is about another file";
 }
 
 TEST_F(Identity, ImagesAreReadAgainOnlyIfTheyChanged) {
   kind_ = TaskKind::i2v;
   std::ofstream(dir_ / "x.png") << "pixels";
-  const auto rows = parse_manifest("id,image,prompt\na,x.png,cat\nb,x.png,dog\n", dir_ / "m.csv", kind_);
-  std::shared_ptr<ImageHashes> hashes;
+  const auto rows =
+      manifest::parse_manifest("id,image,prompt\na,x.png,cat\nb,x.png,dog\n", dir_ / "m.csv", kind_);
+  std::shared_ptr<store::ImageHashes> hashes;
   const Change listen = [&](RunContext& c) { hashes = c.image_hashes; };
   run(rows, "run-1", listen);
   EXPECT_EQ(hashes->files_read(), 1) << "both items have the same image";
@@ -253,19 +256,19 @@ TEST_F(Identity, ImagesAreReadAgainOnlyIfTheyChanged) {
 class OtherJob {
  public:
   OtherJob(const std::filesystem::path& out, const std::string& run)
-      : board_(OutputFolder(out).claims(), ClaimOwner::this_process(run, "9"),
+      : board_(store::OutputFolder(out).claims(), store::ClaimOwner::this_process(run, "9"),
                {.heartbeat = std::chrono::milliseconds(10), .stale_after = std::chrono::seconds(30)}) {}
-  ClaimAttempt claim(const std::string& id, const std::string& mark) {
+  store::ClaimAttempt claim(const std::string& id, const std::string& mark) {
     return board_.try_claim(id, [&] { return mark; });
   }
 
  private:
-  ClaimBoard board_;
+  store::ClaimBoard board_;
 };
 
 TEST_F(Identity, AnIdThatAnotherJobMakesWithOtherValuesFailsItsRow) {
   OtherJob other(out_, "other");
-  const ClaimAttempt held = other.claim("a", "0123456789abcdef01234567 5");
+  const store::ClaimAttempt held = other.claim("a", "0123456789abcdef01234567 5");
   EXPECT_THAT(run(rows_of("id,prompt\na,cat\nb,dog\n"), "run-1"), ElementsAre("dog"));
   EXPECT_EQ(result_.counts.failed, 1);
   EXPECT_EQ(exit_code(result_.counts), ExitCode::some_failed);
@@ -277,8 +280,8 @@ TEST_F(Identity, AnIdThatAnotherJobMakesLikewiseIsLeftToItAndThisIsSaid) {
   OtherJob other(out_, "other");
   const RunContext context = context_for(out_);
   const test::StubEngine engine;
-  const ClaimAttempt held =
-      other.claim("a", request_mark(wanted_parameters(cat_.at(0), context, engine.task())));
+  const store::ClaimAttempt held =
+      other.claim("a", store::request_mark(wanted_parameters(cat_.at(0), context, engine.task())));
   EXPECT_THAT(run(cat_, "run-1"), ElementsAre());
   EXPECT_EQ(result_.counts.held, 1);
   EXPECT_EQ(exit_code(result_.counts), ExitCode::done);
@@ -312,7 +315,7 @@ TEST_F(Identity, OnlyNamesWithTheMarkOfTheProgramAreRemoved) {
        std::vector<std::string>{"." + token + ".txt", ".cache." + token + ".txt", ".cache." + token + ".json",
                                 ".cache.wan-" + token + ".txt", ".claims/.owner-mine",
                                 ".claims/." + token + ".tmp", ".state/.cache." + token + ".safetensors"}) {
-    const OutputFolder folder(out_);
+    const store::OutputFolder folder(out_);
     put(name, "mine");
   }
   put(".a.wan-" + token + ".mp4", "half a video");
@@ -327,38 +330,39 @@ TEST_F(Identity, OnlyNamesWithTheMarkOfTheProgramAreRemoved) {
 }
 
 TEST(IdentityTexts, TheDifferenceOfLongTextsIsShown) {
-  Parameters wanted;
+  store::Parameters wanted;
   wanted.request.prompt = std::string(300, 'x') + " at night";
-  json recorded = json::parse(dump(to_json(wanted)));
+  json recorded = json::parse(store::dump(store::to_json(wanted)));
   recorded["prompt"] = std::string(300, 'x') + " by day";
-  EXPECT_EQ(describe(differences(recorded, wanted)),
+  EXPECT_EQ(describe(store::differences(recorded, wanted)),
             "prompt: ...'xxxxxxxxxxxxxxxxxxx by day', now ...'xxxxxxxxxxxxxxxxxxx at night'");
-  recorded = json::parse(dump(to_json(wanted)));
+  recorded = json::parse(store::dump(store::to_json(wanted)));
   for (const char* name : {"crf", "fps", "frame_num", "sample_steps"}) recorded[name] = 999;
-  EXPECT_EQ(describe(differences(recorded, wanted)),
+  EXPECT_EQ(describe(store::differences(recorded, wanted)),
             "crf: 999, now 10; fps: 999, now 16; frame_num: 999, now 0; and 1 more");
   for (const json& odd : {json(5), json::array(), json{{"weights", 1}, {"prompt", json::array()}}})
-    EXPECT_FALSE(differences(odd, wanted).empty());
+    EXPECT_FALSE(store::differences(odd, wanted).empty());
 }
 
 TEST(IdentityTexts, MarksTellRequestsApart) {
-  Parameters one;
+  store::Parameters one;
   one.request.id = "a";
   one.request.seed = 5;
-  Parameters other = one;
-  EXPECT_TRUE(is_same_request(request_mark(one), request_mark(other)));
+  store::Parameters other = one;
+  EXPECT_TRUE(store::is_same_request(store::request_mark(one), store::request_mark(other)));
   other.request.image = "/elsewhere/x.png";
   one.request.image = "here/x.png";
-  EXPECT_TRUE(is_same_request(request_mark(one), request_mark(other)));
+  EXPECT_TRUE(store::is_same_request(store::request_mark(one), store::request_mark(other)));
   other.request.seed = 6;
-  EXPECT_FALSE(is_same_request(request_mark(one), request_mark(other)));
+  EXPECT_FALSE(store::is_same_request(store::request_mark(one), store::request_mark(other)));
   other.automatic_seed = true;
-  EXPECT_TRUE(is_same_request(request_mark(one), request_mark(other))) << "takes any seed";
-  EXPECT_FALSE(is_same_request(request_mark(other), request_mark(one)));
+  EXPECT_TRUE(store::is_same_request(store::request_mark(one), store::request_mark(other)))
+      << "takes any seed";
+  EXPECT_FALSE(store::is_same_request(store::request_mark(other), store::request_mark(one)));
   other.model.weights = "w";
-  EXPECT_FALSE(is_same_request(request_mark(one), request_mark(other)));
-  EXPECT_TRUE(is_same_request("", request_mark(one)));
-  EXPECT_LE(request_mark(one).size(), 48U);
+  EXPECT_FALSE(store::is_same_request(store::request_mark(one), store::request_mark(other)));
+  EXPECT_TRUE(store::is_same_request("", store::request_mark(one)));
+  EXPECT_LE(store::request_mark(one).size(), 48U);
 }
 
 }  // namespace

@@ -4,10 +4,10 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "batch/item_states.h"
 #include "batch/runner.h"
 #include "batch/stop_clock.h"
 #include "core/file.h"
+#include "store/item_states.h"
 #include "stub_group.h"
 #include "support/temp_dir.h"
 
@@ -157,8 +157,8 @@ TEST_F(Resume, DamagedRecordsAreNotUsed) {
   for (const std::string& text : {std::string(), whole.substr(0, whole.size() / 2), std::string("[]"),
                                   foreign.dump(), negative.dump(), std::string("{\"steps_done\": 1e99}")}) {
     std::ofstream(out_ / ".state/a.json") << text;
-    Parameters wanted;
-    EXPECT_FALSE(ItemStates(out_ / ".state").find("a", wanted, true).has_value()) << text;
+    store::Parameters wanted;
+    EXPECT_FALSE(store::ItemStates(out_ / ".state").find("a", wanted, true).has_value()) << text;
   }
   EXPECT_THAT(run("run-2").first_steps, ElementsAre(0, 0));
 }
@@ -202,7 +202,7 @@ TEST_F(Resume, StatesOfDoneItemsAreClearedAway) {
 TEST_F(Resume, AnIdThatBeginsLikeAnotherKeepsItsState) {
   csv_ = "id,prompt\na.1,cat\n";
   stop_after(3, "run-1");
-  const ItemStates store(out_ / ".state");
+  const store::ItemStates store(out_ / ".state");
   store.remove("a");
   EXPECT_EQ(states().size(), 2U);
   store.remove("a.1");

@@ -18,7 +18,7 @@ namespace wan::batch::test {
 class Runner : public ::testing::Test {
  protected:
   /// Runs the manifest as run `name` and returns the prompts of the items made.
-  std::vector<std::string> run(const std::vector<ManifestRow>& rows, const std::string& name,
+  std::vector<std::string> run(const std::vector<manifest::ManifestRow>& rows, const std::string& name,
                                const std::function<void(RunContext&)>& change = {}) {
     RunContext context = context_for(out_, name);
     if (change) change(context);

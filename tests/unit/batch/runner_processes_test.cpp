@@ -8,10 +8,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "batch/earlier.h"
-#include "batch/text.h"
 #include "core/checksum.h"
+#include "core/strings.h"
 #include "runner_fixture.h"
+#include "store/earlier.h"
 
 namespace wan::batch {
 namespace {
@@ -28,7 +28,8 @@ class Processes : public Runner {
   enum class Stage { none, before_video, after_video, between_renames };
 
   /// A worker that writes one byte to `made` for each item its engine ran.
-  pid_t spawn(const std::vector<ManifestRow>& rows, const std::string& name, Stage kill_at, int kill_after) {
+  pid_t spawn(const std::vector<manifest::ManifestRow>& rows, const std::string& name, Stage kill_at,
+              int kill_after) {
     const pid_t child = ::fork();
     if (child != 0) return child;
     int runs = 0;
@@ -42,9 +43,10 @@ class Processes : public Runner {
       }
       if (is_doomed && kill_at == Stage::between_renames) {
         std::ofstream(outputs.video) << StubEngine::content(request);
-        const OutputFile video{.bytes = std::filesystem::file_size(outputs.video),
-                               .sha256 = sha256_file_hex(outputs.video)};
-        note_outputs(OutputFolder(out_), request.id, random_token(), {.video = video, .latents = {}});
+        const store::OutputFile video{.bytes = std::filesystem::file_size(outputs.video),
+                                      .sha256 = sha256_file_hex(outputs.video)};
+        store::note_outputs(store::OutputFolder(out_), request.id, random_token(),
+                            {.video = video, .latents = {}});
         std::filesystem::rename(outputs.video, out_ / (request.id + ".mp4"));
         ::kill(::getpid(), SIGKILL);
       }
@@ -68,21 +70,21 @@ class Processes : public Runner {
     for (std::string line; std::getline(file, line);) lines.push_back(line);
     return lines;
   }
-  void expect_complete(const std::vector<ManifestRow>& rows) {
+  void expect_complete(const std::vector<manifest::ManifestRow>& rows) {
     std::vector<std::string> expected{"run.json"};
-    for (const ManifestRow& row : rows) {
+    for (const manifest::ManifestRow& row : rows) {
       expected.push_back(row.id + ".json");
       expected.push_back(row.id + ".mp4");
     }
     std::ranges::sort(expected);
     EXPECT_EQ(files_in(out_), expected);
-    for (const ManifestRow& row : rows) {
+    for (const manifest::ManifestRow& row : rows) {
       const json sidecar = read(row.id + ".json");
       EXPECT_EQ(sidecar["outputs"]["video"]["sha256"], sha256_file_hex(out_ / (row.id + ".mp4")));
     }
     EXPECT_TRUE(std::filesystem::is_empty(out_ / ".claims"));
   }
-  static std::vector<ManifestRow> many_rows(int count) {
+  static std::vector<manifest::ManifestRow> many_rows(int count) {
     std::string text = "id,prompt\n";
     for (int i = 0; i < count; ++i) text += fmt::format("i{},cat {}\n", i, i);
     return rows_of(text);
@@ -137,7 +139,7 @@ TEST_F(Processes, KilledAtRandomMomentsUntilDone) {
   }
   EXPECT_GT(kills, 0);
   EXPECT_EQ(wait_for(spawn(rows, "last", Stage::none, 0)), 0);
-  for (const ManifestRow& row : rows) {
+  for (const manifest::ManifestRow& row : rows) {
     const json sidecar = read(row.id + ".json");
     EXPECT_EQ(sidecar["outputs"]["video"]["sha256"], sha256_file_hex(out_ / (row.id + ".mp4")));
   }

@@ -163,7 +163,7 @@ TEST_F(Runner, FailuresAreRecordedKeptAndRetriedOnRequest) {
 TEST_F(Runner, ChangedOrRepairedImageIsMadeAgainAndAMissingOneIsNot) {
   kind_ = TaskKind::i2v;
   std::ofstream(dir_ / "x.png") << "pixels";
-  const auto rows = parse_manifest("id,image,prompt\na,x.png,cat\n", dir_ / "m.csv", kind_);
+  const auto rows = manifest::parse_manifest("id,image,prompt\na,x.png,cat\n", dir_ / "m.csv", kind_);
   EXPECT_THAT(run(rows, "run-1"), ElementsAre("cat"));
   EXPECT_THAT(run(rows, "run-2"), ElementsAre());
   std::ofstream(dir_ / "x.png") << "other pixels";
@@ -205,10 +205,11 @@ TEST_F(Runner, StopsBetweenItemsAndGoesOnLater) {
 }
 
 TEST_F(Runner, ItemsOfALivingOwnerAreLeftToIt) {
-  const OutputFolder folder(out_);
-  ClaimBoard other(folder.claims(), ClaimOwner::this_process("other", "9"),
-                   {.heartbeat = std::chrono::milliseconds(10), .stale_after = std::chrono::seconds(30)});
-  const ClaimAttempt held = other.try_claim("a");
+  const store::OutputFolder folder(out_);
+  store::ClaimBoard other(
+      folder.claims(), store::ClaimOwner::this_process("other", "9"),
+      {.heartbeat = std::chrono::milliseconds(10), .stale_after = std::chrono::seconds(30)});
+  const store::ClaimAttempt held = other.try_claim("a");
   EXPECT_THAT(run(rows_of(two_rows), "run-1"), ElementsAre("dog"));
   EXPECT_EQ(result_.counts.open, 1);
   EXPECT_EQ(exit_code(result_.counts), ExitCode::done);
@@ -270,7 +271,7 @@ TEST(OutputFolderTest, UnusableFoldersAreUsageErrors) {
   const wan::test::TempDir dir;
   std::ofstream(dir / "file") << "x";
   const auto message = [](const std::filesystem::path& path) {
-    return message_of<UsageError>([&] { OutputFolder{path}; });
+    return message_of<UsageError>([&] { store::OutputFolder{path}; });
   };
   EXPECT_THAT(message(dir / "file" / "out"),
               HasSubstr("file/out: Not a directory; choose another with --output-dir"));

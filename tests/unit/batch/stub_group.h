@@ -13,9 +13,12 @@
 #include "batch/runner.h"
 #include "comm/communicator.h"
 #include "core/check.h"
+#include "support/message_of.h"
 #include "wan/engine.h"
 
 namespace wan::batch::test {
+
+using wan::test::message_of;
 
 /// A group of one rank.
 class AloneGroup final : public comm::Communicator {
@@ -142,7 +145,7 @@ class Recorder final : public ItemObserver {
 
 inline RunContext context_for(const std::filesystem::path& folder, const std::string& run = "run-1") {
   RunContext context{
-      .folder = OutputFolder(folder),
+      .folder = store::OutputFolder(folder),
       .command_line = {},
       .settings = {},
       .origin = {},
@@ -157,8 +160,8 @@ inline RunContext context_for(const std::filesystem::path& folder, const std::st
   return context;
 }
 
-inline std::vector<ManifestRow> rows_of(const std::string& csv, TaskKind kind = TaskKind::t2v) {
-  return parse_manifest(csv, "manifest.csv", kind);
+inline std::vector<manifest::ManifestRow> rows_of(const std::string& csv, TaskKind kind = TaskKind::t2v) {
+  return manifest::parse_manifest(csv, "manifest.csv", kind);
 }
 
 /// Names of all files in a folder that are not its claims folder.
@@ -170,17 +173,6 @@ inline std::vector<std::string> files_in(const std::filesystem::path& folder) {
   }
   std::ranges::sort(names);
   return names;
-}
-
-/// The message of the Error that `call` throws, "no error" if none.
-template <typename Expected, typename Call>
-std::string message_of(Call&& call) {
-  try {
-    call();
-  } catch (const Expected& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 }  // namespace wan::batch::test

@@ -1,4 +1,4 @@
-#include "comm/launch.h"
+#include "comm/mpi/launch.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

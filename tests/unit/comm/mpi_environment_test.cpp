@@ -1,10 +1,9 @@
-#include "comm/mpi_environment.h"
-
 #include <gtest/gtest.h>
 #include <mpi.h>
 
 #include <cstdlib>
 
+#include "comm/mpi/environment.h"
 #include "wan/error.h"
 
 namespace wan::comm {

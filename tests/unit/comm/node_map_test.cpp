@@ -1,4 +1,4 @@
-#include "comm/node_map.h"
+#include "comm/mpi/node_map.h"
 
 #include <gtest/gtest.h>
 

@@ -25,8 +25,8 @@ TEST(StorageChecks, GoodAndBadFacts) {
   EXPECT_EQ(verdict_of(check_storage(facts), "disk space"), Verdict::warn);
   facts.probe.free_bytes = mib;
   EXPECT_EQ(verdict_of(check_storage(facts), "disk space"), Verdict::fail);
-  for (std::string batch::OutputProbe::*lack :
-       {&batch::OutputProbe::no_links, &batch::OutputProbe::no_locks, &batch::OutputProbe::no_folder_flush}) {
+  for (std::string store::OutputProbe::*lack :
+       {&store::OutputProbe::no_links, &store::OutputProbe::no_locks, &store::OutputProbe::no_folder_flush}) {
     StorageFacts lacking = facts;
     lacking.probe.*lack = "Operation not permitted";
     EXPECT_EQ(verdict_of(check_storage(lacking), "output folder"), Verdict::warn);

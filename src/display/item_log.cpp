@@ -1,0 +1,17 @@
+#include "display/item_log.h"
+
+#include "display/progress.h"
+
+namespace wan::display {
+
+void ItemLog::on_item_start(const batch::ItemStart& start) {
+  log_.detail("{}: begun, row {} of {}", start.request.id, start.row + 1, start.rows);
+}
+
+void ItemLog::on_item_end(const batch::ItemOutcome& outcome) {
+  if (outcome.status != batch::ItemStatus::done) return;
+  log_.detail("{}: done, {} frames of {}*{} in {}", outcome.id, outcome.frames, outcome.size.width,
+              outcome.size.height, format_duration(outcome.seconds));
+}
+
+}  // namespace wan::display

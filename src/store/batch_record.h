@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "store/item_work.h"
+#include "store/output_folder.h"
+
+namespace wan::store {
+
+/// A row of a manifest.
+struct BatchItem {
+  std::string id;
+  ItemWork work;
+};
+
+/// What a run leaves in an output folder at its start, so that others can tell how much there is to do. One
+/// per manifest, however its path is written, replaced by every run of it: OUT/.claims/.batch-<hash>.json
+struct BatchRecord {
+  std::string manifest;               ///< its path
+  std::int64_t rows = 0;              ///< of the whole manifest, whatever the shard
+  std::vector<BatchItem> items = {};  ///< these rows; none in records of earlier versions
+};
+
+/// The path of a manifest as it is compared: absolute, without links and "..".
+std::string canonical_manifest(const std::filesystem::path& manifest);
+
+/// Throws Error.
+void write_batch_record(const OutputFolder& folder, const BatchRecord& record);
+
+/// The records in a claims folder; what is not one is left out.
+std::vector<BatchRecord> read_batch_records(const std::filesystem::path& claims);
+
+}  // namespace wan::store
