@@ -6,20 +6,14 @@
 #include <memory>
 #include <numeric>
 
-#include "apps/agreement.h"
 #include "apps/dry_run.h"
 #include "apps/input_notes.h"
 #include "apps/item_work.h"
 #include "apps/options.h"
-#include "apps/plan_report.h"
-#include "apps/run_communicators.h"
 #include "apps/run_description.h"
-#include "apps/run_device.h"
 #include "apps/run_engine.h"
 #include "apps/run_id.h"
 #include "apps/run_identity.h"
-#include "apps/run_input.h"
-#include "apps/run_layout.h"
 #include "apps/run_output.h"
 #include "apps/run_places.h"
 #include "apps/trace_observer.h"
@@ -39,6 +33,12 @@
 #include "display/item_log.h"
 #include "display/progress.h"
 #include "engine/wan_engine.h"
+#include "launch/agreement.h"
+#include "launch/plan_report.h"
+#include "launch/run_communicators.h"
+#include "launch/run_device.h"
+#include "launch/run_input.h"
+#include "launch/run_layout.h"
 #include "store/batch_record.h"
 #include "store/job_starts.h"
 #include "store/start_mark.h"
@@ -90,20 +90,20 @@ class BatchProgram {
   double age_at_start_s_ = process_age_s();  ///< of the process, when clock_ began
   Stopwatch clock_;
   std::unique_ptr<comm::Communicator> world_;
-  Options options_;
-  RunDevice device_;
-  RunInput input_;
+  launch::Options options_;
+  launch::RunDevice device_;
+  launch::RunInput input_;
   store::OutputProbe probe_;  ///< on the first rank of each node
   std::string weights_;       ///< the checkpoint's fingerprint
-  MachineSize machine_;
+  launch::MachineSize machine_;
   std::int64_t oversized_rows_ = 0;  ///< that fit into the GPUs with no layout
   parallel::PlanInput plan_;
-  RunLayout layout_;
+  launch::RunLayout layout_;
   std::unique_ptr<Log> log_;
   std::string run_id_;
   std::string job_;                               ///< the scheduler's; may be empty
   std::unique_ptr<store::StartMark> start_mark_;  ///< on rank 0, while the checkpoint is loaded
-  std::unique_ptr<RunCommunicators> communicators_;
+  std::unique_ptr<launch::RunCommunicators> communicators_;
   std::unique_ptr<comm::Communicator> meeting_;  ///< all ranks, at the end
   std::unique_ptr<comm::Communicator> orders_;   ///< a group's leader to its ranks
   std::unique_ptr<comm::Mailbox> mailbox_;       ///< between the leaders, where there are several groups
@@ -113,7 +113,7 @@ class BatchProgram {
 
 ExitCode BatchProgram::run() {
   ParsedCommandLine parsed;
-  agree(*world_, [&] { parsed = parse_options(arguments_); });
+  launch::agree(*world_, [&] { parsed = parse_options(arguments_); });
   if (parsed.action != Action::run) {
     if (is_rank_0()) print_result(parsed.action == Action::help ? help_text() : version_report());
     return ExitCode::done;
@@ -125,19 +125,19 @@ ExitCode BatchProgram::run() {
   if (options_.save_file) {
     options_.output_dir = options_.save_file->has_parent_path() ? options_.save_file->parent_path() : ".";
   }
-  device_ = choose_device(*world_, mpi_, options_);
-  input_ = read_run_input(*world_, options_, device_.compute.on_gpu());
+  device_ = launch::choose_device(*world_, mpi_, options_);
+  input_ = launch::read_run_input(*world_, options_, device_.compute.on_gpu());
   if (options_.shard && input_.rows.empty()) {
     log_->info("{}: shard {}/{} of {} row{} is empty: nothing to do", printable(input_.manifest_name),
                options_.shard->index, options_.shard->count, input_.whole_rows,
                input_.whole_rows == 1 ? "" : "s");
     return ExitCode::done;
   }
-  agree(*world_, [&] {
-    machine_ = machine_size(options_, mpi_.size(), device_);
-    plan_ = describe_model(input_, options_, device_.compute.on_gpu());
-    oversized_rows_ = leave_out_oversized(input_, options_, machine_, plan_);
-    layout_ = choose_layout(options_, machine_, plan_);
+  launch::agree(*world_, [&] {
+    machine_ = launch::machine_size(options_, mpi_.size(), device_);
+    plan_ = launch::describe_model(input_, options_, device_.compute.on_gpu());
+    oversized_rows_ = launch::leave_out_oversized(input_, options_, machine_, plan_);
+    layout_ = launch::choose_layout(options_, machine_, plan_);
   });
   if (options_.plan) return show_plan();
   check_environment();
@@ -147,22 +147,23 @@ ExitCode BatchProgram::run() {
 
 ExitCode BatchProgram::show_plan() {
   if (is_rank_0()) {
-    print_result(plan_report({.model = plan_,
-                              .choice = weigh_layouts(options_, machine_, plan_),
-                              .machine = machine_,
-                              .manifest = expected_manifest_time(input_, plan_, layout_, machine_.ranks),
-                              .objective = options_.objective}));
+    print_result(launch::plan_report(
+        {.model = plan_,
+         .choice = launch::weigh_layouts(options_, machine_, plan_),
+         .machine = machine_,
+         .manifest = launch::expected_manifest_time(input_, plan_, layout_, machine_.ranks),
+         .objective = options_.objective}));
   }
   return ExitCode::done;
 }
 
 ExitCode BatchProgram::dry_run() {
-  const std::string failed = on_rank_0(*world_, [&] {
+  const std::string failed = launch::on_rank_0(*world_, [&] {
     warn_of_checkpoint();
-    const engine::HostUse use = host_use(options_, input_.checkpoint);
+    const engine::HostUse use = launch::host_use(options_, input_.checkpoint);
     check_space_and_lacks(probe_, input_, options_, use, *log_);
     return std::to_string(check_rows(options_, input_, plan_.text_encoder, parallel::describe(layout_.guided),
-                                     rows_beyond_gpus(input_, options_, mpi_), use, *log_));
+                                     launch::rows_beyond_gpus(input_, options_, mpi_), use, *log_));
   });
   return failed == "0" ? ExitCode::done : ExitCode::some_failed;
 }
@@ -177,7 +178,7 @@ void BatchProgram::make_control_groups() {
 
 /// What can be known to fail later on is found before anything is loaded or made, on every node.
 void BatchProgram::check_environment() {
-  agree(*world_, [&] {
+  launch::agree(*world_, [&] {
     if (is_rank_0()) require_free_names(options_, input_);  // touches nothing, unlike the probe
     if (mpi_.local_rank() == 0) probe_ = check_run_places(options_);
   });
@@ -185,7 +186,7 @@ void BatchProgram::check_environment() {
 
 batch::RunContext BatchProgram::make_context() {
   std::unique_ptr<store::OutputFolder> folder;
-  agree(*world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
+  launch::agree(*world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
   const std::vector<std::string> earlier = earlier_runs_of_job(*world_, *folder, job_, run_id_);
   if (!earlier.empty() && (!options_.resume || options_.retry_failed)) {
     log_->info("start {} of job {}: --no-resume and --retry-failed were for its first start",
@@ -231,8 +232,8 @@ batch::RunContext BatchProgram::make_context() {
 void BatchProgram::mark_start() {
   const char* job = std::getenv("SLURM_JOB_ID");  // NOLINT(concurrency-mt-unsafe)
   if (job != nullptr) job_ = job;
-  run_id_ = on_rank_0(*world_, [] { return new_run_id(); });
-  agree(*world_, [&] {
+  run_id_ = launch::on_rank_0(*world_, [] { return new_run_id(); });
+  launch::agree(*world_, [&] {
     if (!is_rank_0()) return;
     start_mark_ =
         std::make_unique<store::StartMark>(options_.output_dir, run_id_, job_, store::ClaimTiming());
@@ -241,7 +242,7 @@ void BatchProgram::mark_start() {
 
 /// The log of every group, and what there is to do.
 void BatchProgram::open_records(const batch::RunContext& context) {
-  agree(*world_, [&] {
+  launch::agree(*world_, [&] {
     if (orders_->rank() == 0) log_->open_file(context.folder.path() / "wan_batch.log");
     if (!is_rank_0()) return;
     start_mark_->keep_folder();
@@ -270,16 +271,16 @@ std::string BatchProgram::stop_reason() {
 
 void BatchProgram::load_engine() {
   if (std::getenv("OMP_NUM_THREADS") == nullptr)
-    at::set_num_threads(threads_per_rank(mpi_));  // NOLINT(concurrency-mt-unsafe)
-  communicators_ = std::make_unique<RunCommunicators>(mpi_, *world_, device_);
+    at::set_num_threads(launch::threads_per_rank(mpi_));  // NOLINT(concurrency-mt-unsafe)
+  communicators_ = std::make_unique<launch::RunCommunicators>(mpi_, *world_, device_);
   make_control_groups();
   // Nobody waits for it against the clock: a slow file system takes its time.
-  weights_ = on_rank_0(*meeting_, [&] { return fingerprint_of(input_.checkpoint); });
+  weights_ = launch::on_rank_0(*meeting_, [&] { return fingerprint_of(input_.checkpoint); });
   parallel::GroupCommunicators communicators =
       communicators_->make_group(layout_, options_.collective_timeout_s.value_or(step_timeout_s));
   load_.phase = "load";
   load_.start_s = clock_.elapsed_s();
-  agree(*world_, [&] {
+  launch::agree(*world_, [&] {
     engine_ = std::make_unique<engine::WanEngine>(
         input_.checkpoint,
         engine_options(options_, layout_,
@@ -309,7 +310,7 @@ void BatchProgram::connect_groups() {
 /// This rank's part in its group's items, with trace and progress where they belong.
 batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) {
   std::unique_ptr<TraceObserver> trace;
-  agree(*world_, [&] {
+  launch::agree(*world_, [&] {
     if (orders_->rank() != 0) return;
     const TraceRun run{.run = context.origin.run,
                        .started = context.origin.started,

@@ -8,15 +8,9 @@
 #include <limits>
 #include <memory>
 
-#include "apps/agreement.h"
-#include "apps/bench_model.h"
 #include "apps/bench_options.h"
 #include "apps/bench_report.h"
-#include "apps/plan_report.h"
-#include "apps/run_communicators.h"
-#include "apps/run_device.h"
 #include "apps/run_id.h"
-#include "apps/run_layout.h"
 #include "apps/trace_observer.h"
 #include "apps/version_report.h"
 #include "comm/mpi/mpi.h"
@@ -30,6 +24,12 @@
 #include "engine/vae_stage.h"
 #include "gpu/memory.h"
 #include "gpu/monitor.h"
+#include "launch/agreement.h"
+#include "launch/bench_model.h"
+#include "launch/plan_report.h"
+#include "launch/run_communicators.h"
+#include "launch/run_device.h"
+#include "launch/run_layout.h"
 
 namespace wan::apps {
 namespace {
@@ -98,12 +98,12 @@ class BenchProgram {
   std::unique_ptr<comm::Communicator> world_;
   std::string started_ = store::utc_now();
   Stopwatch clock_;
-  Options options_;
+  launch::Options options_;
   std::unique_ptr<Log> log_;
-  BenchModel model_;
-  RunDevice device_;
-  RunLayout layout_;
-  std::unique_ptr<RunCommunicators> communicators_;
+  launch::BenchModel model_;
+  launch::RunDevice device_;
+  launch::RunLayout layout_;
+  std::unique_ptr<launch::RunCommunicators> communicators_;
   parallel::GroupCommunicators group_;
   std::unique_ptr<gpu::Monitor> monitor_;
   std::unique_ptr<TraceObserver> trace_;
@@ -115,7 +115,7 @@ class BenchProgram {
 };
 
 parallel::PlanInput BenchProgram::plan_input() const {
-  const BenchSettings& bench = options_.bench;
+  const launch::BenchSettings& bench = options_.bench;
   return {.transformer = model_.transformer,
           .text_encoder = model_.text_encoder,
           .vae_parameters = model_.vae_parameters(),
@@ -130,23 +130,23 @@ parallel::PlanInput BenchProgram::plan_input() const {
 }
 
 void BenchProgram::set_up(std::span<const std::string> arguments) {
-  device_ = choose_device(*world_, mpi_, options_);
-  agree(*world_, [&] {
-    model_ = bench_model(options_.bench.model);
+  device_ = launch::choose_device(*world_, mpi_, options_);
+  launch::agree(*world_, [&] {
+    model_ = launch::bench_model(options_.bench.model);
     parallel::PlanInput plan = plan_input();
-    layout_ = choose_layout(options_, machine_size(options_, mpi_.size(), device_), plan);
+    layout_ = launch::choose_layout(options_, launch::machine_size(options_, mpi_.size(), device_), plan);
     // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread yet
-    if (std::getenv("OMP_NUM_THREADS") == nullptr) at::set_num_threads(threads_per_rank(mpi_));
+    if (std::getenv("OMP_NUM_THREADS") == nullptr) at::set_num_threads(launch::threads_per_rank(mpi_));
   });
-  communicators_ = std::make_unique<RunCommunicators>(mpi_, *world_, device_);
+  communicators_ = std::make_unique<launch::RunCommunicators>(mpi_, *world_, device_);
   group_ = communicators_->make_group(layout_, options_.collective_timeout_s.value_or(step_timeout_s));
   if (on_gpu()) {
     monitor_ = std::make_unique<gpu::Monitor>(device_.gpu.bus_id, sample_period_s,
                                               [this] { return clock_.elapsed_s(); });
   }
   result_.layout = describe(layout_);
-  const std::string run = on_rank_0(*world_, [] { return new_run_id(); });
-  agree(*world_, [&] { trace_ = make_trace(run, arguments); });
+  const std::string run = launch::on_rank_0(*world_, [] { return new_run_id(); });
+  launch::agree(*world_, [&] { trace_ = make_trace(run, arguments); });
   observer_ = std::make_unique<BenchObserver>(trace_.get());
   reporter_ = std::make_unique<engine::StepReporter>(group_, 0, monitor_.get(), clock_, *observer_);
   result_.gpus = mpi_.size();
@@ -191,7 +191,9 @@ void BenchProgram::note_memory(const char* when) {
   const std::uint64_t used_bytes = gpu::used_bytes();
   result_.peak_vram_bytes = std::max(result_.peak_vram_bytes, used_bytes);
   result_.peak_allocated_bytes = std::max(result_.peak_allocated_bytes, use.peak_allocated_bytes);
-  const auto text = [](std::uint64_t bytes) { return format_bytes(static_cast<std::int64_t>(bytes)); };
+  const auto text = [](std::uint64_t bytes) {
+    return launch::format_bytes(static_cast<std::int64_t>(bytes));
+  };
   log_->detail("{}: {} in use on the GPU, {} reserved for tensors, {} in tensors now, {} at most", when,
                text(used_bytes), text(use.reserved_bytes), text(use.allocated_bytes),
                text(use.peak_allocated_bytes));
@@ -233,7 +235,7 @@ void BenchProgram::measure_text() {
 }
 
 std::vector<std::int64_t> BenchProgram::latent_shape(std::int64_t channels) const {
-  const BenchSettings& bench = options_.bench;
+  const launch::BenchSettings& bench = options_.bench;
   return {channels, (bench.frame_num - 1) / frames_per_latent + 1, bench.size.height / latent_stride,
           bench.size.width / latent_stride};
 }
@@ -360,7 +362,7 @@ void BenchProgram::measure() {
 
 ExitCode BenchProgram::run(std::span<const std::string> arguments) {
   ParsedCommandLine parsed;
-  agree(*world_, [&] { parsed = parse_bench_options(arguments); });
+  launch::agree(*world_, [&] { parsed = parse_bench_options(arguments); });
   if (parsed.action != Action::run) {
     if (is_rank_0()) print_result(parsed.action == Action::help ? bench_help_text() : version_report());
     return ExitCode::done;

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "apps/plan_report.h"
 #include "engine/step_reporter.h"
+#include "launch/plan_report.h"
 
 namespace wan::apps {
 namespace {
@@ -20,7 +20,7 @@ nlohmann::json number(double value) {
 
 }  // namespace
 
-std::string bench_table(const BenchSettings& settings, const BenchResult& result) {
+std::string bench_table(const launch::BenchSettings& settings, const BenchResult& result) {
   const double median_s = engine::median(result.step_s);
   const auto [fastest, slowest] = std::ranges::minmax(result.step_s);
   std::string text;
@@ -37,7 +37,7 @@ std::string bench_table(const BenchSettings& settings, const BenchResult& result
   text += fmt::format("  VAE decode       {:9.3f} s\n", result.vae_decode_s);
   text += fmt::format("  random weights   {:9.3f} s\n", result.fill_s);
   const auto bytes = [&](const char* what, std::uint64_t value) {
-    text += fmt::format("  {:<17}{:>11}\n", what, format_bytes(static_cast<std::int64_t>(value)));
+    text += fmt::format("  {:<17}{:>11}\n", what, launch::format_bytes(static_cast<std::int64_t>(value)));
   };
   bytes("peak on a GPU", result.peak_vram_bytes);
   bytes("peak in tensors", result.peak_allocated_bytes);
@@ -46,7 +46,7 @@ std::string bench_table(const BenchSettings& settings, const BenchResult& result
   return text;
 }
 
-std::string bench_json(const BenchSettings& settings, const BenchResult& result) {
+std::string bench_json(const launch::BenchSettings& settings, const BenchResult& result) {
   nlohmann::json json;
   json["gpus"] = result.gpus;
   json["gpu_model"] = result.gpu_model;

@@ -31,8 +31,8 @@ struct BenchResult {
 };
 
 /// A table for people.
-std::string bench_table(const BenchSettings& settings, const BenchResult& result);
+std::string bench_table(const launch::BenchSettings& settings, const BenchResult& result);
 /// One line of JSON without a line feed.
-std::string bench_json(const BenchSettings& settings, const BenchResult& result);
+std::string bench_json(const launch::BenchSettings& settings, const BenchResult& result);
 
 }  // namespace wan::apps

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "apps/agreement.h"
 #include "apps/option_parser.h"
 #include "apps/version_report.h"
 #include "comm/mpi/mpi.h"
@@ -17,6 +16,7 @@
 #include "doctor/library_checks.h"
 #include "doctor/storage_checks.h"
 #include "doctor/system_checks.h"
+#include "launch/agreement.h"
 #include "trace/trace_index.h"
 #include "wan/version.h"
 
@@ -44,7 +44,7 @@ std::vector<doctor::Finding> check_output(const std::filesystem::path& folder) {
   return doctor::check_storage(facts);
 }
 
-RankReport examine(const comm::MpiEnvironment& mpi, const Options& options) {
+RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& options) {
   const doctor::Environment environment = doctor::read_environment();
   RankReport report;
   const auto add = [&](std::vector<doctor::Finding> more) {
@@ -140,13 +140,13 @@ std::string doctor_help_text() {
 ExitCode run_doctor_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
   const auto world = comm::make_mpi_world(mpi, {.timeout_s = timeout_s});
   ParsedCommandLine parsed;
-  agree(*world, [&] { parsed = parse_doctor_options(arguments); });
+  launch::agree(*world, [&] { parsed = parse_doctor_options(arguments); });
   if (parsed.action != Action::run) {
     if (mpi.rank() == 0) print_result(parsed.action == Action::help ? doctor_help_text() : version_report());
     return ExitCode::done;
   }
   RankReport own;
-  agree(*world, [&] { own = examine(mpi, parsed.options); });
+  launch::agree(*world, [&] { own = examine(mpi, parsed.options); });
   const std::vector<doctor::Finding> findings = collect(*world, own);
   if (mpi.rank() == 0) {
     print_result(parsed.options.doctor_json ? doctor::report_json(findings, mpi.size())

@@ -39,7 +39,7 @@ bool fits_host(const Request& request, const engine::HostUse& use) {
 
 }  // namespace
 
-std::int64_t check_rows(const Options& options, const RunInput& input,
+std::int64_t check_rows(const launch::Options& options, const launch::RunInput& input,
                         const checkpoint::TextEncoderConfig& encoder, const std::string& layout,
                         const std::set<std::size_t>& beyond_gpus, const engine::HostUse& use, Log& log) {
   const text::Tokenizer tokenizer(input.checkpoint.tokenizer);  // a run reads it when it loads the checkpoint
@@ -53,7 +53,7 @@ std::int64_t check_rows(const Options& options, const RunInput& input,
     try {
       if (error.empty()) {
         for (const std::string& note :
-             engine::validate_request(resolve_row(input, row), input.checkpoint.task.kind, use)) {
+             engine::validate_request(launch::resolve_row(input, row), input.checkpoint.task.kind, use)) {
           log.warn("{}: {}", row.id, note);
         }
       }
@@ -73,8 +73,8 @@ std::int64_t check_rows(const Options& options, const RunInput& input,
   return bad;
 }
 
-void check_space_and_lacks(const store::OutputProbe& probe, const RunInput& input, const Options& options,
-                           const engine::HostUse& use, Log& log) {
+void check_space_and_lacks(const store::OutputProbe& probe, const launch::RunInput& input,
+                           const launch::Options& options, const engine::HostUse& use, Log& log) {
   const std::string folder = printable(options.output_dir.string());
   if (!probe.no_links.empty())
     log.warn("{} has no hard links ({}): claims are copies there", folder, probe.no_links);
@@ -86,7 +86,7 @@ void check_space_and_lacks(const store::OutputProbe& probe, const RunInput& inpu
   double largest = 0;
   for (const manifest::ManifestRow& row : input.rows) {
     if (row.error) continue;
-    const Request request = resolve_row(input, row);
+    const Request request = launch::resolve_row(input, row);
     if (!fits_host(request, use)) continue;  // it fails by itself
     const double pixels = pixels_of(request);
     all += kept * pixels;

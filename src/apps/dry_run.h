@@ -5,10 +5,10 @@
 #include <string>
 
 #include "apps/options.h"
-#include "apps/run_input.h"
 #include "checkpoint/model_config.h"
 #include "core/log.h"
 #include "engine/host_size.h"
+#include "launch/run_input.h"
 #include "store/output_probe.h"
 
 namespace wan::apps {
@@ -16,14 +16,14 @@ namespace wan::apps {
 /// Checks every row, its image, what lies under its names, and that the tokenizer can be read and suits the
 /// text encoder; logs what is wrong, and prints the sum with `layout`. `beyond_gpus`: rows_beyond_gpus().
 /// `use`: what a run does on the host. Returns how many items would fail. On rank 0.
-std::int64_t check_rows(const Options& options, const RunInput& input,
+std::int64_t check_rows(const launch::Options& options, const launch::RunInput& input,
                         const checkpoint::TextEncoderConfig& encoder, const std::string& layout,
                         const std::set<std::size_t>& beyond_gpus, const engine::HostUse& use, Log& log);
 
 /// Warns of what the output folder's file system lacks, and of space that may not do. Throws UsageError if
 /// there is less than the largest item takes, which is estimated (16 bytes of state for every latent value,
 /// a tenth of a byte of video for every pixel).
-void check_space_and_lacks(const store::OutputProbe& probe, const RunInput& input, const Options& options,
-                           const engine::HostUse& use, Log& log);
+void check_space_and_lacks(const store::OutputProbe& probe, const launch::RunInput& input,
+                           const launch::Options& options, const engine::HostUse& use, Log& log);
 
 }  // namespace wan::apps

@@ -8,7 +8,8 @@ namespace wan::apps {
 namespace {
 
 /// Where a value of a row stands: its place in the manifest, or the option of a single request.
-std::string place_of(const RunInput& input, const manifest::ManifestRow& row, const std::string& field) {
+std::string place_of(const launch::RunInput& input, const manifest::ManifestRow& row,
+                     const std::string& field) {
   const bool is_negative = field == "negative_prompt";
   const auto& place = is_negative ? row.negative_prompt_place : row.prompt_place;
   if (place) return fmt::format("{}:{}:{}", printable(input.manifest_name), place->line, place->column);
@@ -17,7 +18,7 @@ std::string place_of(const RunInput& input, const manifest::ManifestRow& row, co
 
 }  // namespace
 
-void warn_of_input(const RunInput& input, Log& log) {
+void warn_of_input(const launch::RunInput& input, Log& log) {
   for (const std::string& note : input.notes) log.warn("{}", note);
   for (const manifest::ManifestRow& row : input.rows) {
     // Damaged encodings are repaired by the official program and not by this one.
@@ -29,11 +30,11 @@ void warn_of_input(const RunInput& input, Log& log) {
   }
 }
 
-void warn_of_lost_texts(const RunInput& input, const text::Tokenizer& tokenizer, Log& log) {
+void warn_of_lost_texts(const launch::RunInput& input, const text::Tokenizer& tokenizer, Log& log) {
   for (const manifest::ManifestRow& row : input.rows) {
     if (row.error) continue;
     try {
-      for (const LostText& lost : engine::lost_texts(tokenizer, resolve_row(input, row))) {
+      for (const LostText& lost : engine::lost_texts(tokenizer, launch::resolve_row(input, row))) {
         log.warn(
             "{}: {}: {} has {} tokens, and the text encoder takes {}, as in the official program; the text "
             "from '{}' "

@@ -1,16 +1,16 @@
 #pragma once
 
-#include "apps/run_input.h"
 #include "core/log.h"
+#include "launch/run_input.h"
 #include "text/tokenizer.h"
 
 namespace wan::apps {
 
 /// Warns of what is legal in the input and hardly meant: columns that are ignored, prompts in a damaged
 /// encoding.
-void warn_of_input(const RunInput& input, Log& log);
+void warn_of_input(const launch::RunInput& input, Log& log);
 
 /// Warns of prompts that are longer than the text encoder takes, with the first words that are lost.
-void warn_of_lost_texts(const RunInput& input, const text::Tokenizer& tokenizer, Log& log);
+void warn_of_lost_texts(const launch::RunInput& input, const text::Tokenizer& tokenizer, Log& log);
 
 }  // namespace wan::apps

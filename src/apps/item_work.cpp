@@ -25,7 +25,7 @@ double step_work(const Request& request, parallel::PlanInput model) {
 
 }  // namespace
 
-std::vector<store::ItemWork> work_of_rows(const RunInput& input,
+std::vector<store::ItemWork> work_of_rows(const launch::RunInput& input,
                                           const std::vector<manifest::ManifestRow>& rows,
                                           const parallel::PlanInput& model) {
   std::map<std::tuple<int, int, int, double, double>, double> known;
@@ -36,7 +36,7 @@ std::vector<store::ItemWork> work_of_rows(const RunInput& input,
       works.push_back({.steps = 0, .rest = 0});
       continue;
     }
-    const Request request = resolve_row(input, row);
+    const Request request = launch::resolve_row(input, row);
     const auto [step, is_new] =
         known.try_emplace({request.size.width, request.size.height, request.frame_num,
                            request.guide_scale.low_noise, request.guide_scale.high_noise},
@@ -49,7 +49,7 @@ std::vector<store::ItemWork> work_of_rows(const RunInput& input,
   return works;
 }
 
-void write_manifest_record(const RunInput& input, const parallel::PlanInput& model,
+void write_manifest_record(const launch::RunInput& input, const parallel::PlanInput& model,
                            const batch::RunContext& context) {
   const bool is_shard = !input.whole.empty();
   const std::vector<manifest::ManifestRow>& rows = is_shard ? input.whole : input.rows;

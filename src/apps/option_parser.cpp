@@ -240,8 +240,8 @@ void OptionParser::refuse_not_built(const OptionEntry& entry, const Given& given
   }
 }
 
-Options OptionParser::apply(const GivenOptions& given) const {
-  Options options;
+launch::Options OptionParser::apply(const GivenOptions& given) const {
+  launch::Options options;
   for (const auto& [name, value] : given) {
     const OptionEntry* entry = find_entry(name);
     WAN_CHECK(entry != nullptr, "option {} is in no table", name);

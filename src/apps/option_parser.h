@@ -35,7 +35,7 @@ class OptionParser {
   /// The file of --config, if that is given.
   void add_named_config_file(GivenOptions& given) const;
   /// Parses every value into its field.
-  Options apply(const GivenOptions& given) const;
+  launch::Options apply(const GivenOptions& given) const;
   /// Whether a switch such as --help is given and on.
   static bool is_on(const GivenOptions& given, std::string_view name);
   /// The options by group with their defaults, as --help prints them.

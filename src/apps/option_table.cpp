@@ -28,10 +28,10 @@ Value parse_word(std::string_view text, const std::array<std::pair<std::string_v
   fail<ValueError>("'{}' is not one of {}", text, known);
 }
 
-Switch parse_automatic_switch(std::string_view text) {
-  if (text == "auto") return Switch::automatic;
+launch::Switch parse_automatic_switch(std::string_view text) {
+  if (text == "auto") return launch::Switch::automatic;
   try {
-    return parse_switch(text) ? Switch::on : Switch::off;
+    return parse_switch(text) ? launch::Switch::on : launch::Switch::off;
   } catch (const ValueError&) {
     fail<ValueError>("'{}' is not one of on, off, auto", text);
   }
@@ -113,14 +113,16 @@ std::string parse_codec(std::string_view text) {
   return std::string(text);
 }
 
-constexpr std::array<std::pair<std::string_view, Device>, 3> device_words{
-    {{"auto", Device::automatic}, {"cuda", Device::cuda}, {"cpu", Device::cpu}}};
+constexpr std::array<std::pair<std::string_view, launch::Device>, 3> device_words{
+    {{"auto", launch::Device::automatic}, {"cuda", launch::Device::cuda}, {"cpu", launch::Device::cpu}}};
 constexpr std::array<std::pair<std::string_view, NoiseDevice>, 2> noise_device_words{
     {{"cpu", NoiseDevice::cpu}, {"cuda", NoiseDevice::cuda}}};
-constexpr std::array<std::pair<std::string_view, Precision>, 3> precision_words{
-    {{"exact", Precision::exact}, {"fp32", Precision::fp32}, {"fast", Precision::fast}}};
-constexpr std::array<std::pair<std::string_view, Objective>, 2> objective_words{
-    {{"latency", Objective::latency}, {"throughput", Objective::throughput}}};
+constexpr std::array<std::pair<std::string_view, launch::Precision>, 3> precision_words{
+    {{"exact", launch::Precision::exact},
+     {"fp32", launch::Precision::fp32},
+     {"fast", launch::Precision::fast}}};
+constexpr std::array<std::pair<std::string_view, launch::Objective>, 2> objective_words{
+    {{"latency", launch::Objective::latency}, {"throughput", launch::Objective::throughput}}};
 constexpr std::array<std::pair<std::string_view, LogLevel>, 3> log_level_words{
     {{"quiet", LogLevel::quiet}, {"normal", LogLevel::normal}, {"verbose", LogLevel::verbose}}};
 
@@ -139,150 +141,156 @@ constexpr std::string_view general = "General";
 
 constexpr OptionEntry table[] = {
     {input, "ckpt-dir", Takes::value, "DIR", "checkpoint in the official layout; sizes are read from it",
-     [](Options& o, std::string_view text) { o.ckpt_dir = parse_path(text); }},
+     [](launch::Options& o, std::string_view text) { o.ckpt_dir = parse_path(text); }},
     {input, "task", Takes::value, "NAME",
      "i2v-A14B or t2v-A14B; refused when the checkpoint is another; with --plan it needs no checkpoint",
-     [](Options& o, std::string_view text) { o.task = parse_task(text); }},
+     [](launch::Options& o, std::string_view text) { o.task = parse_task(text); }},
     {input, "manifest", Takes::value, "FILE",
      "CSV, JSON lines or a JSON list with columns image and prompt; - is standard input; the same as the "
      "bare argument",
-     [](Options& o, std::string_view text) { o.manifest = parse_path(text); }},
+     [](launch::Options& o, std::string_view text) { o.manifest = parse_path(text); }},
     {input, "shard", Takes::value, "I/N",
      "only the manifest's rows whose 0-based number leaves I when divided by N; seeds and ids stay those of "
      "the whole manifest, so that array tasks can share it and one output folder",
-     [](Options& o, std::string_view text) { o.shard = parse_shard(text); }},
+     [](launch::Options& o, std::string_view text) { o.shard = parse_shard(text); }},
     {input, "image", Takes::value, "FILE", "one request without a manifest: its image",
-     [](Options& o, std::string_view text) { o.image = parse_path(text); }},
+     [](launch::Options& o, std::string_view text) { o.image = parse_path(text); }},
     {input, "prompt", Takes::value, "TEXT", "one request without a manifest: its prompt",
-     [](Options& o, std::string_view text) { o.prompt = parse_text(text); }},
+     [](launch::Options& o, std::string_view text) { o.prompt = parse_text(text); }},
     {input, "config", Takes::value, "FILE",
      "options as NAME = VALUE lines, # at the start of a line starts a comment; the command line wins"},
 
     {sampling, "size", Takes::value, "W*H",
      "pixels, or 480p or 720p (default: 1280*720); for i2v an area, whose aspect follows the image",
-     [](Options& o, std::string_view text) { o.request.size = parse_size(text); }},
+     [](launch::Options& o, std::string_view text) { o.request.size = parse_size(text); }},
     {sampling, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81)",
-     [](Options& o, std::string_view text) { o.request.frame_num = parse_frame_num(text); }},
+     [](launch::Options& o, std::string_view text) { o.request.frame_num = parse_frame_num(text); }},
     {sampling, "sample-steps", Takes::value, "N", "denoising steps (default: 40)",
-     [](Options& o, std::string_view text) { o.request.sample_steps = parse_sample_steps(text); }},
+     [](launch::Options& o, std::string_view text) { o.request.sample_steps = parse_sample_steps(text); }},
     {sampling, "sample-shift", Takes::value, "S", "shift of the noise schedule (default: i2v 5, t2v 12)",
-     [](Options& o, std::string_view text) { o.request.sample_shift = parse_sample_shift(text); }},
+     [](launch::Options& o, std::string_view text) { o.request.sample_shift = parse_sample_shift(text); }},
     {sampling, "sample-guide-scale", Takes::value, "LOW[:HIGH]",
      "guidance of the low-noise and the high-noise expert, 1 for none (default: i2v 3.5, t2v 3:4)",
-     [](Options& o, std::string_view text) { o.request.guide_scale = parse_guide_scale(text); }},
+     [](launch::Options& o, std::string_view text) { o.request.guide_scale = parse_guide_scale(text); }},
     {sampling, "boundary", Takes::value, "R",
      "share of the timesteps below which the low-noise expert works (default: i2v 0.9, t2v 0.875)",
-     [](Options& o, std::string_view text) { o.request.boundary = parse_boundary(text); }},
+     [](launch::Options& o, std::string_view text) { o.request.boundary = parse_boundary(text); }},
     {sampling, "sample-solver", Takes::value, "NAME", "unipc, dpm++ or euler (default: unipc)",
-     [](Options& o, std::string_view text) { o.request.solver = parse_solver_name(text); }},
+     [](launch::Options& o, std::string_view text) { o.request.solver = parse_solver_name(text); }},
     {sampling, "base-seed", Takes::value, "N",
      "a row without a seed takes N + its 0-based number; -1 draws N (default: -1)",
-     [](Options& o, std::string_view text) { o.request.seed = parse_seed(text); }},
+     [](launch::Options& o, std::string_view text) { o.request.seed = parse_seed(text); }},
     {sampling, "negative-prompt", Takes::value, "TEXT", "what to stay away from (default: the official text)",
-     [](Options& o, std::string_view text) { o.request.negative_prompt = parse_text(text); }},
+     [](launch::Options& o, std::string_view text) { o.request.negative_prompt = parse_text(text); }},
     {sampling, "noise-device", Takes::value, "NAME",
      "cpu: the same video everywhere; cuda: the noise generate.py draws on the same GPU (default: cpu)",
-     [](Options& o, std::string_view text) { o.noise_device = parse_word(text, noise_device_words); }},
+     [](launch::Options& o, std::string_view text) {
+       o.noise_device = parse_word(text, noise_device_words);
+     }},
 
     {output, "output-dir", Takes::value, "DIR", "videos, records, log and trace (default: outputs)",
-     [](Options& o, std::string_view text) { o.output_dir = parse_path(text); }},
+     [](launch::Options& o, std::string_view text) { o.output_dir = parse_path(text); }},
     {output, "save-file", Takes::value, "FILE.mp4", "one request without a manifest: its video",
-     [](Options& o, std::string_view text) { o.save_file = parse_video_path(text); }},
+     [](launch::Options& o, std::string_view text) { o.save_file = parse_video_path(text); }},
     {output, "fps", Takes::value, "N", "frames per second (default: 16)",
-     [](Options& o, std::string_view text) { o.fps = static_cast<int>(parse_integer(text, 1, 240)); }},
+     [](launch::Options& o, std::string_view text) {
+       o.fps = static_cast<int>(parse_integer(text, 1, 240));
+     }},
     {output, "codec", Takes::value, "NAME", "FFmpeg's name of the encoder (default: libx264)",
-     [](Options& o, std::string_view text) { o.codec = parse_codec(text); }},
+     [](launch::Options& o, std::string_view text) { o.codec = parse_codec(text); }},
     {output, "crf", Takes::value, "N", "quality, 1 (libx265: 0) to 51, smaller is better (default: 10)",
-     [](Options& o, std::string_view text) { o.crf = static_cast<int>(parse_integer(text, 0, 51)); }},
+     [](launch::Options& o, std::string_view text) { o.crf = static_cast<int>(parse_integer(text, 0, 51)); }},
     {output, "save-latents", Takes::nothing, "", "also write each video's final latent and frames",
-     [](Options& o, std::string_view text) { o.save_latents = parse_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.save_latents = parse_switch(text); }},
     {output, "trace", Takes::value, "FILE", "HDF5 trace (default: trace.h5 in the output folder)",
-     [](Options& o, std::string_view text) { o.trace = parse_path(text); }},
+     [](launch::Options& o, std::string_view text) { o.trace = parse_path(text); }},
 
     {machine, "device", Takes::value, "NAME", "auto, cuda or cpu (default: auto)",
-     [](Options& o, std::string_view text) { o.device = parse_word(text, device_words); }},
+     [](launch::Options& o, std::string_view text) { o.device = parse_word(text, device_words); }},
     {machine, "precision", Takes::value, "NAME",
      "exact (bf16), fp32 or fast (default: exact on a GPU, fp32 on the CPU)",
-     [](Options& o, std::string_view text) { o.precision = parse_word(text, precision_words); }},
+     [](launch::Options& o, std::string_view text) { o.precision = parse_word(text, precision_words); }},
     {machine, "attention", Takes::value, "NAME",
      "whose attention kernel: automatic, cudnn, flashinfer, math or reference (default: automatic)",
-     [](Options& o, std::string_view text) { o.attention = parse_attention(text); }},
+     [](launch::Options& o, std::string_view text) { o.attention = parse_attention(text); }},
     {machine, "objective", Takes::value, "NAME",
      "what the layout is chosen for: latency of each video or throughput of the batch (default: latency)",
-     [](Options& o, std::string_view text) { o.objective = parse_word(text, objective_words); }},
+     [](launch::Options& o, std::string_view text) { o.objective = parse_word(text, objective_words); }},
     {machine, "group-size", Takes::value, "N|auto",
      "ranks that make one video; divides the ranks (default: auto)",
-     [](Options& o, std::string_view text) { o.group_size = parse_count_or_auto(text, largest_rank_count); }},
+     [](launch::Options& o, std::string_view text) {
+       o.group_size = parse_count_or_auto(text, largest_rank_count);
+     }},
     {machine, "cfg-size", Takes::value, "N|auto",
      "2: the passes with and without prompt on ranks of their own (default: auto)",
-     [](Options& o, std::string_view text) { o.cfg_size = parse_count_or_auto(text, 2); }},
+     [](launch::Options& o, std::string_view text) { o.cfg_size = parse_count_or_auto(text, 2); }},
     {machine, "ulysses-size", Takes::value, "N|auto",
      "ranks that share a sequence; divides the heads (default: auto)",
-     [](Options& o, std::string_view text) {
+     [](launch::Options& o, std::string_view text) {
        o.ulysses_size = parse_count_or_auto(text, largest_rank_count);
      }},
     {machine, "head-chunks", Takes::value, "N|A+B+...|auto",
      "parts of an exchange between such ranks, each sent while another attends: so many equal ones, or so "
      "many heads in each, of the passes with guidance if there are any (default: auto)",
-     [](Options& o, std::string_view text) { o.head_chunks = parse_head_chunks(text); }},
+     [](launch::Options& o, std::string_view text) { o.head_chunks = parse_head_chunks(text); }},
     {machine, "dit-fsdp", Takes::optional, "on|off|auto", "shard the transformers' weights (default: auto)",
-     [](Options& o, std::string_view text) { o.dit_fsdp = parse_automatic_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.dit_fsdp = parse_automatic_switch(text); }},
     {machine, "t5-fsdp", Takes::optional, "on|off|auto", "shard the text encoder's weights (default: auto)",
-     [](Options& o, std::string_view text) { o.t5_fsdp = parse_automatic_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.t5_fsdp = parse_automatic_switch(text); }},
     {machine, "t5-cpu", Takes::optional, "on|off", "run the text encoder on the CPU (default: off)",
-     [](Options& o, std::string_view text) { o.t5_cpu = parse_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.t5_cpu = parse_switch(text); }},
     {machine, "offload-model", Takes::optional, "on|off|auto",
      "keep the expert that is not at work in host memory (default: auto)",
-     [](Options& o, std::string_view text) { o.offload_model = parse_automatic_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.offload_model = parse_automatic_switch(text); }},
     {machine, "blocks-on-host", Takes::value, "N|auto", "transformer blocks streamed from host memory"},
     {machine, "convert-model-dtype", Takes::optional, "on|off",
      "accepted for generate.py's sake; --precision decides",
-     [](Options&, std::string_view text) { parse_switch(text); }},
+     [](launch::Options&, std::string_view text) { parse_switch(text); }},
 
     {running, "plan", Takes::nothing, "",
      "print layout, bytes per GPU, expected times and why no other layout, and exit",
-     [](Options& o, std::string_view text) { o.plan = parse_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.plan = parse_switch(text); }},
     {running, "gpus", Takes::value, "N",
      "with --plan or --dry-run: GPUs to plan for (default: those of this run)",
-     [](Options& o, std::string_view text) {
+     [](launch::Options& o, std::string_view text) {
        o.gpus = static_cast<int>(parse_integer(text, 1, largest_rank_count));
      }},
     {running, "gpu-memory", Takes::value, "BYTES",
      "with --plan or --dry-run: memory of each GPU, for example 48GiB (default: a GPU's here)",
-     [](Options& o, std::string_view text) { o.gpu_memory_bytes = parse_bytes(text); }},
+     [](launch::Options& o, std::string_view text) { o.gpu_memory_bytes = parse_bytes(text); }},
     {running, "dry-run", Takes::nothing, "", "check every row, image and the checkpoint; write nothing",
-     [](Options& o, std::string_view text) { o.dry_run = parse_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.dry_run = parse_switch(text); }},
     {running, "no-resume", Takes::nothing, "",
      "make again what is already done (a requeued Slurm job: only in its first start)",
-     [](Options& o, std::string_view text) { o.resume = !parse_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.resume = !parse_switch(text); }},
     {running, "retry-failed", Takes::nothing, "",
      "try again what an earlier run recorded as failed (likewise)",
-     [](Options& o, std::string_view text) { o.retry_failed = parse_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.retry_failed = parse_switch(text); }},
     {running, "time-limit", Takes::value, "HH:MM:SS",
      "save the item in flight and stop in time, with exit code 85; as sbatch takes it: MM, D-HH:MM too",
-     [](Options& o, std::string_view text) { o.time_limit_s = parse_time_limit(text); }},
+     [](launch::Options& o, std::string_view text) { o.time_limit_s = parse_time_limit(text); }},
     {running, "checkpoint-interval", Takes::value, "MIN",
      "save the item in flight that often; 0: after every step (default: 5)",
-     [](Options& o, std::string_view text) {
+     [](launch::Options& o, std::string_view text) {
        o.checkpoint_interval_s = 60 * parse_real(text, 0, longest_timeout_s);
      }},
     {running, "join-groups", Takes::optional, "on|off",
      "groups without work join their neighbours in what is left (default: on)",
-     [](Options& o, std::string_view text) { o.join_groups = parse_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.join_groups = parse_switch(text); }},
     {running, "run-record", Takes::value, "FILE", "write the run's record (OUT/run.json) to FILE as well",
-     [](Options& o, std::string_view text) { o.run_record = parse_path(text); }},
+     [](launch::Options& o, std::string_view text) { o.run_record = parse_path(text); }},
     {running, "collective-timeout", Takes::value, "S",
      "seconds after which a rank that does not answer ends the run (default: 600 at start, then 120)",
-     [](Options& o, std::string_view text) {
+     [](launch::Options& o, std::string_view text) {
        o.collective_timeout_s = parse_real(text, 1, longest_timeout_s);
      }},
     {running, "log-level", Takes::value, "NAME", "quiet, normal or verbose (default: normal)",
-     [](Options& o, std::string_view text) { o.log_level = parse_word(text, log_level_words); }},
+     [](launch::Options& o, std::string_view text) { o.log_level = parse_word(text, log_level_words); }},
 
     {running, "progress", Takes::value, "NAME",
      "bar (one line, redrawn), lines (one every 10 s) or off; auto: a bar on a terminal, also the one that "
      "mpirun was started from, else lines; off with --log-level quiet (default: auto)",
-     [](Options& o, std::string_view text) { o.progress = parse_word(text, progress_words); }},
+     [](launch::Options& o, std::string_view text) { o.progress = parse_word(text, progress_words); }},
 
     {general, "help", Takes::nothing, "", "print this and exit"},
     {general, "version", Takes::nothing, "", "print the version and what was compiled in, and exit"},
@@ -293,29 +301,29 @@ constexpr std::string_view measured = "What is measured";
 constexpr OptionEntry bench_entries[] = {
     {measured, "model", Takes::value, "NAME|FILE",
      "i2v-A14B, t2v-A14B, or a config.json whose text encoder and VAE are scaled alike (default: i2v-A14B)",
-     [](Options& o, std::string_view text) { o.bench.model = parse_path(text).string(); }},
+     [](launch::Options& o, std::string_view text) { o.bench.model = parse_path(text).string(); }},
     {measured, "size", Takes::value, "W*H", "pixels of the video, exactly (default: 832*480)",
-     [](Options& o, std::string_view text) { o.bench.size = parse_size(text); }},
+     [](launch::Options& o, std::string_view text) { o.bench.size = parse_size(text); }},
     {measured, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81)",
-     [](Options& o, std::string_view text) { o.bench.frame_num = parse_frame_num(text); }},
+     [](launch::Options& o, std::string_view text) { o.bench.frame_num = parse_frame_num(text); }},
     {measured, "steps", Takes::value, "N", "denoising steps that count (default: 3)",
-     [](Options& o, std::string_view text) {
+     [](launch::Options& o, std::string_view text) {
        o.bench.steps = static_cast<int>(parse_integer(text, 1, most_bench_steps));
      }},
     {measured, "warmup", Takes::value, "N", "steps before those (default: 1)",
-     [](Options& o, std::string_view text) {
+     [](launch::Options& o, std::string_view text) {
        o.bench.warmup = static_cast<int>(parse_integer(text, 0, most_bench_steps));
      }},
     {measured, "part-times", Takes::optional, "on|off",
      "seconds by part of a step; off shows what their events cost a GPU (default: on)",
-     [](Options& o, std::string_view text) { o.bench.part_times = parse_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.bench.part_times = parse_switch(text); }},
     {measured, "trace", Takes::value, "FILE", "HDF5 trace (default: none)",
-     [](Options& o, std::string_view text) { o.trace = parse_path(text); }},
+     [](launch::Options& o, std::string_view text) { o.trace = parse_path(text); }},
 };
 
 constexpr OptionEntry doctor_entries[] = {
     {output, "json", Takes::nothing, "", "print one JSON object instead of a table",
-     [](Options& o, std::string_view text) { o.doctor_json = parse_switch(text); }},
+     [](launch::Options& o, std::string_view text) { o.doctor_json = parse_switch(text); }},
 };
 
 constexpr NotBuilt not_built[] = {

@@ -23,7 +23,7 @@ struct OptionEntry {
   std::string_view help;
   /// Parses the text into its field; throws ValueError. Null for the options that parse_options() itself
   /// answers and those accepted without effect.
-  void (*apply)(Options& options, std::string_view text) = nullptr;
+  void (*apply)(launch::Options& options, std::string_view text) = nullptr;
 };
 
 /// Every option, in the order of --help.

@@ -13,7 +13,7 @@ namespace {
 OptionParser parser() { return {option_table(), not_built_table(), "manifest"}; }
 
 /// What no single option can tell.
-void check_consistency(const Options& options) {
+void check_consistency(const launch::Options& options) {
   const bool single = options.image || options.prompt || options.save_file;
   if (options.manifest && single) {
     fail<UsageError>(

@@ -6,9 +6,9 @@
 #include <exception>
 #include <vector>
 
-#include "apps/agreement.h"
 #include "comm/mpi/launch.h"
 #include "core/console.h"
+#include "launch/agreement.h"
 
 namespace wan::apps {
 namespace {
@@ -17,7 +17,7 @@ int run_on_rank(const comm::MpiEnvironment& mpi, std::span<const std::string> ar
                 const Program& program) {
   try {
     return static_cast<int>(program(mpi, arguments));
-  } catch (const AgreedError& error) {
+  } catch (const launch::AgreedError& error) {
     if (mpi.rank() == 0) write_console(stderr, fmt::format("error: {}\n", error.what()));
     return static_cast<int>(error.code());
   } catch (const std::exception& error) {

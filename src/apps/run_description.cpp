@@ -8,7 +8,7 @@
 
 namespace wan::apps {
 
-std::vector<std::string> command_again(const Options& options, const RunLayout& layout,
+std::vector<std::string> command_again(const launch::Options& options, const launch::RunLayout& layout,
                                        const kernels::Compute& compute) {
   std::vector<std::string> words;
   if (layout.guided.group_size > 1) words = {"mpirun", "-np", std::to_string(layout.guided.group_size)};
@@ -17,7 +17,7 @@ std::vector<std::string> command_again(const Options& options, const RunLayout& 
   const auto add = [&words](const char* option, const auto& value) {
     words.insert(words.end(), {option, fmt::format("{}", value)});
   };
-  if (options.device == Device::cpu) add("--device", "cpu");
+  if (options.device == launch::Device::cpu) add("--device", "cpu");
   // All that decides the bytes, beside the request and the GPU itself.
   add("--precision", model_identity({}, compute).precision);
   add("--attention", kernels::to_string(options.attention));
@@ -28,8 +28,8 @@ std::vector<std::string> command_again(const Options& options, const RunLayout& 
   return words;
 }
 
-std::string headline(const Options& options, const RunInput& input, const RunLayout& layout, int ranks,
-                     const std::string& device) {
+std::string headline(const launch::Options& options, const launch::RunInput& input,
+                     const launch::RunLayout& layout, int ranks, const std::string& device) {
   const int groups = ranks / layout.guided.group_size;
   const std::string shard = options.shard ? fmt::format(" (shard {}/{} of {})", options.shard->index,
                                                         options.shard->count, input.whole_rows)

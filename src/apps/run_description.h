@@ -4,19 +4,19 @@
 #include <vector>
 
 #include "apps/options.h"
-#include "apps/run_input.h"
-#include "apps/run_layout.h"
 #include "kernels/compute.h"
+#include "launch/run_input.h"
+#include "launch/run_layout.h"
 
 namespace wan::apps {
 
 /// The words before an item's own options, of a command that makes it again: all that decides the bytes
 /// beside the request and the GPU itself. One item needs one group only.
-std::vector<std::string> command_again(const Options& options, const RunLayout& layout,
+std::vector<std::string> command_again(const launch::Options& options, const launch::RunLayout& layout,
                                        const kernels::Compute& compute);
 
 /// The run in one line: task, items, ranks, layout, device.
-std::string headline(const Options& options, const RunInput& input, const RunLayout& layout, int ranks,
-                     const std::string& device);
+std::string headline(const launch::Options& options, const launch::RunInput& input,
+                     const launch::RunLayout& layout, int ranks, const std::string& device);
 
 }  // namespace wan::apps

@@ -2,12 +2,12 @@
 
 namespace wan::apps {
 
-engine::EngineOptions engine_options(const Options& options, const RunLayout& layout,
+engine::EngineOptions engine_options(const launch::Options& options, const launch::RunLayout& layout,
                                      const EngineSurroundings& surroundings) {
-  const engine::LeanerOptions leaner{.shard = options.dit_fsdp != Switch::off,
-                                     .shard_text = options.t5_fsdp != Switch::off,
-                                     .offload = options.offload_model != Switch::off,
-                                     .host_bytes = usable_host_bytes(surroundings.machine)};
+  const engine::LeanerOptions leaner{.shard = options.dit_fsdp != launch::Switch::off,
+                                     .shard_text = options.t5_fsdp != launch::Switch::off,
+                                     .offload = options.offload_model != launch::Switch::off,
+                                     .host_bytes = launch::usable_host_bytes(surroundings.machine)};
   return {.dit_fsdp = layout.dit_fsdp,
           .t5_fsdp = layout.t5_fsdp,
           .t5_cpu = options.t5_cpu,

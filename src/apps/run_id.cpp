@@ -7,7 +7,7 @@
 #include <random>
 #include <sstream>
 
-#include "apps/agreement.h"
+#include "launch/agreement.h"
 #include "store/job_starts.h"
 #include "store/sidecar.h"
 
@@ -22,7 +22,7 @@ std::string new_run_id() {
 
 std::vector<std::string> earlier_runs_of_job(comm::Communicator& world, const store::OutputFolder& folder,
                                              const std::string& job, const std::string& run) {
-  const std::string listed = on_rank_0(world, [&] {
+  const std::string listed = launch::on_rank_0(world, [&] {
     const char* count = std::getenv("SLURM_RESTART_COUNT");  // NOLINT(concurrency-mt-unsafe)
     const bool is_restart = count != nullptr && std::atoi(count) > 0;
     return fmt::format("{}", fmt::join(store::note_start(folder, job, run, is_restart), "\n"));

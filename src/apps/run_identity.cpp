@@ -22,7 +22,7 @@ std::string fingerprint_of(const checkpoint::CheckpointFolder& checkpoint) {
   }
 }
 
-std::string attention_name(const Options& options, const kernels::Compute& compute,
+std::string attention_name(const launch::Options& options, const kernels::Compute& compute,
                            const checkpoint::TransformerConfig& transformer) {
   constexpr std::int64_t many_keys = 32'760;
   if (options.attention != kernels::AttentionBackend::automatic) {
@@ -33,7 +33,7 @@ std::string attention_name(const Options& options, const kernels::Compute& compu
   return fmt::format("{} (automatic)", kernels::to_string(chosen));
 }
 
-void require_free_names(const Options& options, const RunInput& input) {
+void require_free_names(const launch::Options& options, const launch::RunInput& input) {
   const bool is_single = options.save_file && !input.rows.empty();
   store::require_free_names(options.output_dir, is_single ? input.rows.front().id : std::string(),
                             options.save_latents, options.save_file ? "--save-file" : "--output-dir");
@@ -45,7 +45,7 @@ void require_free_names(const Options& options, const RunInput& input) {
   }
 }
 
-std::string obstacle_to(const Options& options, const manifest::ManifestRow& row) {
+std::string obstacle_to(const launch::Options& options, const manifest::ManifestRow& row) {
   return store::find_obstacle(store::OutputFolder::view(options.output_dir), row.id, options.save_latents)
       .value_or("");
 }

@@ -3,9 +3,9 @@
 #include <string>
 
 #include "apps/options.h"
-#include "apps/run_input.h"
 #include "checkpoint/model_config.h"
 #include "kernels/compute.h"
+#include "launch/run_input.h"
 #include "store/sidecar.h"
 
 namespace wan::apps {
@@ -17,14 +17,14 @@ store::ModelIdentity model_identity(const std::string& weights, const kernels::C
 std::string fingerprint_of(const checkpoint::CheckpointFolder& checkpoint);
 
 /// For the record: "cudnn", or "flashinfer (automatic)", where the choice is that for a video's many tokens.
-std::string attention_name(const Options& options, const kernels::Compute& compute,
+std::string attention_name(const launch::Options& options, const kernels::Compute& compute,
                            const checkpoint::TransformerConfig& transformer);
 
 /// Throws UsageError if somebody else's file lies where the run's record or a single request's files go; a
 /// manifest's row fails alone. Touches nothing. For one rank.
-void require_free_names(const Options& options, const RunInput& input);
+void require_free_names(const launch::Options& options, const launch::RunInput& input);
 
 /// What of somebody else's lies where a row's files would go, and what to do; empty if nothing does.
-std::string obstacle_to(const Options& options, const manifest::ManifestRow& row);
+std::string obstacle_to(const launch::Options& options, const manifest::ManifestRow& row);
 
 }  // namespace wan::apps

@@ -8,7 +8,7 @@
 
 namespace wan::apps {
 
-std::unique_ptr<display::Progress> make_progress(const Options& options, int group_count,
+std::unique_ptr<display::Progress> make_progress(const launch::Options& options, int group_count,
                                                  std::function<double()> now_s) {
   if (options.log_level == LogLevel::quiet && options.progress == display::ProgressMode::automatic)
     return nullptr;
@@ -17,7 +17,7 @@ std::unique_ptr<display::Progress> make_progress(const Options& options, int gro
   return std::make_unique<display::Progress>(stderr, *style, group_count, std::move(now_s));
 }
 
-std::string places_text(const Options& options, double wall_s) {
+std::string places_text(const launch::Options& options, double wall_s) {
   const std::filesystem::path& folder = options.output_dir;
   std::string text = fmt::format("wall time  {}\n", display::format_duration(wall_s));
   for (const auto& [what, where] :

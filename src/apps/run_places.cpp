@@ -24,11 +24,11 @@ void check_run_record(const std::filesystem::path& record) {
 
 }  // namespace
 
-std::filesystem::path trace_index(const Options& options) {
+std::filesystem::path trace_index(const launch::Options& options) {
   return std::filesystem::absolute(options.trace.value_or(options.output_dir / "trace.h5"));
 }
 
-store::OutputProbe check_run_places(const Options& options) {
+store::OutputProbe check_run_places(const launch::Options& options) {
   media::require_video_codec(options.codec);
   media::require_video_quality(options.codec, options.crf);
   store::OutputProbe probe =

@@ -10,7 +10,6 @@
 #include <numeric>
 #include <sstream>
 
-#include "apps/agreement.h"
 #include "apps/program_main.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
@@ -24,6 +23,7 @@
 #include "core/strings.h"
 #include "display/progress.h"
 #include "faults/stub_engine.h"
+#include "launch/agreement.h"
 #include "manifest/manifest.h"
 
 namespace wan::faults {
@@ -141,8 +141,8 @@ std::unique_ptr<comm::Communicator> StubProgram::make_group(const std::vector<in
 
 batch::RunContext StubProgram::make_context(Log& log) {
   std::unique_ptr<store::OutputFolder> folder;
-  apps::agree(world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
-  const std::string run = apps::on_rank_0(world_, [] { return random_token().substr(0, 8); });
+  launch::agree(world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
+  const std::string run = launch::on_rank_0(world_, [] { return random_token().substr(0, 8); });
   batch::RunContext context{.folder = *folder,
                             .command_line = {},
                             .settings = {},
@@ -177,11 +177,11 @@ batch::RunContext StubProgram::make_context(Log& log) {
 }
 
 ExitCode StubProgram::run() {
-  apps::agree(world_, [&] { comm::check_shape(shape_, mpi_.size()); });
+  launch::agree(world_, [&] { comm::check_shape(shape_, mpi_.size()); });
   const std::string text =
-      apps::on_rank_0(world_, [&] { return manifest::read_manifest(options_.manifest); });
+      launch::on_rank_0(world_, [&] { return manifest::read_manifest(options_.manifest); });
   std::vector<manifest::ManifestRow> rows;
-  apps::agree(world_, [&] { rows = manifest::parse_manifest(text, options_.manifest, TaskKind::i2v); });
+  launch::agree(world_, [&] { rows = manifest::parse_manifest(text, options_.manifest, TaskKind::i2v); });
   std::vector<int> everyone(static_cast<std::size_t>(mpi_.size()));
   std::iota(everyone.begin(), everyone.end(), 0);
   const std::vector<int> members = comm::group_members(shape_, mpi_.rank());
@@ -195,7 +195,7 @@ ExitCode StubProgram::run() {
 
   Log log(mpi_.rank(), mpi_.rank() == 0 ? LogLevel::normal : LogLevel::quiet, stderr);
   const batch::RunContext context = make_context(log);
-  apps::agree(world_, [&] {
+  launch::agree(world_, [&] {
     if (mpi_.rank() == 0) log.open_file(context.folder.path() / "wan_batch.log");
   });
   StubOptions stub = options_.stub;
@@ -230,7 +230,7 @@ ExitCode stub_program(const comm::MpiEnvironment& mpi, std::span<const std::stri
                       StopSignals& stop_signals) {
   const auto world = comm::make_mpi_world(mpi, {.timeout_s = 60});
   Options options;
-  apps::agree(*world, [&] { options = parse(arguments); });
+  launch::agree(*world, [&] { options = parse(arguments); });
   if (options.help) {
     if (mpi.rank() == 0) fmt::print("{}", help_text());
     return ExitCode::done;

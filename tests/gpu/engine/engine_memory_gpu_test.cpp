@@ -74,7 +74,7 @@ class Scene final : private test::NoControl {
         bool sharded)
       : ranks_(ranks),
         parity_(parity),
-        device_(ranks.device(apps::Precision::exact)),
+        device_(ranks.device(launch::Precision::exact)),
         communicators_(ranks.communicators(device_)),
         memory_(device_.compute.device.index()),
         engine_(checkpoint::inspect_checkpoint(parity.folder / "ckpt"),
@@ -132,8 +132,8 @@ class Scene final : private test::NoControl {
   GpuRanks& ranks_;
   const test::ParityCase& parity_;
   const Stopwatch clock_;
-  apps::RunDevice device_;
-  std::unique_ptr<apps::RunCommunicators> communicators_;
+  launch::RunDevice device_;
+  std::unique_ptr<launch::RunCommunicators> communicators_;
   ScarceGpuMemory memory_;
   Shortage shortage_;
   int requests_ = 0;

@@ -10,12 +10,12 @@ using test::GpuRanks;
 
 /// How far a precision may be from the official code's fp32 numbers; that code's own bf16 is up to 7e-3 away.
 struct Mode {
-  apps::Precision precision;
+  launch::Precision precision;
   const char* name;
   double tolerance;
 };
-constexpr Mode fp32{apps::Precision::fp32, "fp32", 1e-4};
-constexpr Mode exact{apps::Precision::exact, "exact", 1e-2};
+constexpr Mode fp32{launch::Precision::fp32, "fp32", 1e-4};
+constexpr Mode exact{launch::Precision::exact, "exact", 1e-2};
 
 struct Residency {
   bool sharded;
@@ -30,11 +30,11 @@ class GpuParity : public testing::TestWithParam<Parameters> {};
 
 void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& mode,
                   const comm::GridShape& shape, const Residency& residency) {
-  const apps::RunDevice device = ranks.device(mode.precision);
+  const launch::RunDevice device = ranks.device(mode.precision);
   const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
   const std::int64_t heads = engine::open_expert(folder.high_noise_model).config.num_heads;
   const auto communicators = ranks.communicators(device);
-  const apps::RunLayout layout{.guided = shape, .unguided = parallel::unguided_shape(shape, {}, heads)};
+  const launch::RunLayout layout{.guided = shape, .unguided = parallel::unguided_shape(shape, {}, heads)};
   const Stopwatch clock;
   engine::WanEngine engine(folder,
                            {.dit_fsdp = residency.sharded,
@@ -51,7 +51,7 @@ void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& m
              ranks.size(), parity.folder.filename().string(), mode.name, parallel::describe(shape),
              residency.name, error, off);
   EXPECT_LT(error, mode.tolerance);
-  if (mode.precision == apps::Precision::fp32) {
+  if (mode.precision == launch::Precision::fp32) {
     EXPECT_LT(off, 1e-3);
   }
 }

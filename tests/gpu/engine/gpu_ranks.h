@@ -2,10 +2,10 @@
 
 #include <memory>
 
-#include "apps/run_communicators.h"
-#include "apps/run_device.h"
 #include "comm/mpi/mpi.h"
 #include "gpu/device.h"
+#include "launch/run_communicators.h"
+#include "launch/run_device.h"
 #include "mpi/engine_fixture.h"
 
 namespace wan::test {
@@ -23,15 +23,15 @@ class GpuRanks {
   int size() const { return mpi_.size(); }
   int rank() const { return mpi_.rank(); }
 
-  apps::RunDevice device(apps::Precision precision) {
-    apps::Options options;
-    options.device = apps::Device::cuda;
+  launch::RunDevice device(launch::Precision precision) {
+    launch::Options options;
+    options.device = launch::Device::cuda;
     options.precision = precision;
-    return apps::choose_device(*world_, mpi_, options);
+    return launch::choose_device(*world_, mpi_, options);
   }
 
-  std::unique_ptr<apps::RunCommunicators> communicators(const apps::RunDevice& device) {
-    return std::make_unique<apps::RunCommunicators>(mpi_, *world_, device);
+  std::unique_ptr<launch::RunCommunicators> communicators(const launch::RunDevice& device) {
+    return std::make_unique<launch::RunCommunicators>(mpi_, *world_, device);
   }
 
  private:

@@ -39,12 +39,13 @@ class UlyssesGpu : public kernels::GpuTest {
                          .bf16_terms = true}};
   }
 
-  static engine::DenoiseOptions options(const apps::RunDevice& device, kernels::AttentionBackend attention) {
+  static engine::DenoiseOptions options(const launch::RunDevice& device,
+                                        kernels::AttentionBackend attention) {
     return {.compute = device.compute, .attention = attention};
   }
 
   /// The denoised latent [16, 17, 58, 106], on this GPU alone.
-  static at::Tensor alone(const apps::RunDevice& device, kernels::AttentionBackend attention) {
+  static at::Tensor alone(const launch::RunDevice& device, kernels::AttentionBackend attention) {
     parallel::GroupCommunicators group = test::lone_communicators();
     const engine::ExpertModel model = test::full_width_expert(blocks, device.gpu.index);
     engine::DenoiseStage stage(model, model, options(device, attention), group);
@@ -53,11 +54,11 @@ class UlyssesGpu : public kernels::GpuTest {
   }
 
   /// The same by all ranks.
-  static at::Tensor together(GpuRanks& ranks, const apps::RunDevice& device, engine::DenoiseOptions options,
+  static at::Tensor together(GpuRanks& ranks, const launch::RunDevice& device, engine::DenoiseOptions options,
                              const std::vector<std::int64_t>& chunk_heads) {
     const auto communicators = ranks.communicators(device);
     const comm::GridShape shape{.group_size = ranks.size(), .cfg = 1, .ulysses = ranks.size()};
-    const apps::RunLayout layout{.guided = shape, .unguided = shape};
+    const launch::RunLayout layout{.guided = shape, .unguided = shape};
     parallel::GroupCommunicators group = communicators->make_group(layout, 60);
     options.head_chunks.sizes = chunk_heads;
     const engine::ExpertModel model = test::full_width_expert(blocks, device.gpu.index);
@@ -70,7 +71,7 @@ class UlyssesGpu : public kernels::GpuTest {
 TEST_F(UlyssesGpu, ChunksAndPaddingGiveTheNumbersOfOneGpu) {
   GpuRanks ranks;
   if (ranks.size() == 1) GTEST_SKIP() << "a rank alone splits nothing";
-  const apps::RunDevice device = ranks.device(apps::Precision::exact);
+  const launch::RunDevice device = ranks.device(launch::Precision::exact);
   const std::int64_t own_heads = 40 / ranks.size();
   for (const kernels::AttentionBackend attention :
        {kernels::AttentionBackend::flashinfer, kernels::AttentionBackend::cudnn}) {

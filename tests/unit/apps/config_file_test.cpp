@@ -22,13 +22,13 @@ TEST(ConfigFile, GivesWhatTheCommandLineLeavesOut) {
   const auto path = write_config(folder,
                                  "# a run\nckpt-dir = ckpt\nframe_num = 49\n  # a comment\nsize=96*64\n"
                                  "manifest = rows.csv\ndry-run = on\ndit-fsdp = off\n");
-  const Options options = parse({"--config", path.string(), "--size", "64*64"});
+  const launch::Options options = parse({"--config", path.string(), "--size", "64*64"});
   EXPECT_EQ(options.ckpt_dir, "ckpt");
   EXPECT_EQ(options.manifest, "rows.csv");
   EXPECT_EQ(options.request.frame_num, 49);
   EXPECT_EQ(options.request.size, (PixelSize{64, 64}));
   EXPECT_TRUE(options.dry_run);
-  EXPECT_EQ(options.dit_fsdp, Switch::off);
+  EXPECT_EQ(options.dit_fsdp, launch::Switch::off);
 }
 
 TEST(ConfigFile, ValuesGoToTheEndOfTheLine) {
@@ -37,7 +37,7 @@ TEST(ConfigFile, ValuesGoToTheEndOfTheLine) {
       write_config(folder,
                    "\xEF\xBB\xBFprompt = a house #3 with a red door\r\nnegative-prompt = \"blurry\"\r\n"
                    "# prompt = no\r\nimage = 'a b.png'\r\n\r\nsave-file=a=b.mp4\r\nckpt-dir = ckpt\r\n");
-  const Options options = parse({"--config", path.string()});
+  const launch::Options options = parse({"--config", path.string()});
   EXPECT_EQ(options.prompt, "a house #3 with a red door");
   EXPECT_EQ(options.request.negative_prompt, "blurry");
   EXPECT_EQ(options.image, "a b.png");

@@ -10,10 +10,10 @@ namespace wan::apps {
 
 using Arguments = std::vector<std::string>;
 
-inline Options parse(const Arguments& arguments) { return parse_options(arguments).options; }
+inline launch::Options parse(const Arguments& arguments) { return parse_options(arguments).options; }
 
 /// The options of a valid call, and these.
-inline Options parse_with(Arguments arguments) {
+inline launch::Options parse_with(Arguments arguments) {
   arguments.insert(arguments.end(), {"--ckpt-dir", "ckpt", "rows.csv"});
   return parse(arguments);
 }

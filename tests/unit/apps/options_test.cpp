@@ -15,17 +15,17 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(Options, DefaultsLeaveToTheProgramWhatItFindsItself) {
-  const Options options = parse_with({});
+  const launch::Options options = parse_with({});
   EXPECT_EQ(options.ckpt_dir, "ckpt");
   EXPECT_EQ(options.manifest, "rows.csv");
   EXPECT_EQ(options.output_dir, "outputs");
   EXPECT_EQ(options.codec, "libx264");
   EXPECT_EQ(options.crf, 10);
-  EXPECT_EQ(options.device, Device::automatic);
-  EXPECT_EQ(options.objective, Objective::latency);
+  EXPECT_EQ(options.device, launch::Device::automatic);
+  EXPECT_EQ(options.objective, launch::Objective::latency);
   EXPECT_EQ(options.noise_device, NoiseDevice::cpu);
-  EXPECT_EQ(options.dit_fsdp, Switch::automatic);
-  EXPECT_EQ(options.offload_model, Switch::automatic);
+  EXPECT_EQ(options.dit_fsdp, launch::Switch::automatic);
+  EXPECT_EQ(options.offload_model, launch::Switch::automatic);
   EXPECT_EQ(options.log_level, LogLevel::normal);
   EXPECT_TRUE(options.resume);
   EXPECT_FALSE(options.plan || options.dry_run || options.retry_failed || options.save_latents ||
@@ -38,7 +38,7 @@ TEST(Options, DefaultsLeaveToTheProgramWhatItFindsItself) {
 }
 
 TEST(Options, SamplingValues) {
-  const Options options =
+  const launch::Options options =
       parse_with({"--size", "832*480", "--frame-num=49", "--sample-steps", "30", "--sample-shift", "3",
                   "--sample-guide-scale", "3,4.5", "--boundary", "0.875", "--sample-solver", "dpm++",
                   "--base-seed", "-1", "--negative-prompt", "blur", "--noise-device", "cuda"});
@@ -55,8 +55,9 @@ TEST(Options, SamplingValues) {
 }
 
 TEST(Options, InputAndOutput) {
-  const Options options = parse_with({"--task", "i2v-A14B", "--output-dir", "out", "--fps", "24", "--codec",
-                                      "libx265", "--crf", "18", "--save-latents", "--trace", "t.h5"});
+  const launch::Options options =
+      parse_with({"--task", "i2v-A14B", "--output-dir", "out", "--fps", "24", "--codec", "libx265", "--crf",
+                  "18", "--save-latents", "--trace", "t.h5"});
   EXPECT_EQ(options.task, "i2v-A14B");
   EXPECT_EQ(options.output_dir, "out");
   EXPECT_EQ(options.fps, 24);
@@ -67,41 +68,41 @@ TEST(Options, InputAndOutput) {
 }
 
 TEST(Options, MachineAndRun) {
-  const Options options = parse_with({"--device",
-                                      "cpu",
-                                      "--precision",
-                                      "fp32",
-                                      "--objective",
-                                      "latency",
-                                      "--group-size",
-                                      "4",
-                                      "--cfg-size",
-                                      "2",
-                                      "--ulysses-size",
-                                      "auto",
-                                      "--dit-fsdp",
-                                      "--t5-fsdp",
-                                      "off",
-                                      "--t5-cpu",
-                                      "--offload-model",
-                                      "off",
-                                      "--no-resume",
-                                      "--retry-failed",
-                                      "--collective-timeout",
-                                      "30",
-                                      "--log-level",
-                                      "verbose",
-                                      "--dry-run"});
-  EXPECT_EQ(options.device, Device::cpu);
-  EXPECT_EQ(options.precision, Precision::fp32);
-  EXPECT_EQ(options.objective, Objective::latency);
+  const launch::Options options = parse_with({"--device",
+                                              "cpu",
+                                              "--precision",
+                                              "fp32",
+                                              "--objective",
+                                              "latency",
+                                              "--group-size",
+                                              "4",
+                                              "--cfg-size",
+                                              "2",
+                                              "--ulysses-size",
+                                              "auto",
+                                              "--dit-fsdp",
+                                              "--t5-fsdp",
+                                              "off",
+                                              "--t5-cpu",
+                                              "--offload-model",
+                                              "off",
+                                              "--no-resume",
+                                              "--retry-failed",
+                                              "--collective-timeout",
+                                              "30",
+                                              "--log-level",
+                                              "verbose",
+                                              "--dry-run"});
+  EXPECT_EQ(options.device, launch::Device::cpu);
+  EXPECT_EQ(options.precision, launch::Precision::fp32);
+  EXPECT_EQ(options.objective, launch::Objective::latency);
   EXPECT_EQ(options.group_size, 4);
   EXPECT_EQ(options.cfg_size, 2);
   EXPECT_FALSE(options.ulysses_size);
-  EXPECT_EQ(options.dit_fsdp, Switch::on);
-  EXPECT_EQ(options.t5_fsdp, Switch::off);
+  EXPECT_EQ(options.dit_fsdp, launch::Switch::on);
+  EXPECT_EQ(options.t5_fsdp, launch::Switch::off);
   EXPECT_TRUE(options.t5_cpu);
-  EXPECT_EQ(options.offload_model, Switch::off);
+  EXPECT_EQ(options.offload_model, launch::Switch::off);
   EXPECT_FALSE(options.resume);
   EXPECT_TRUE(options.retry_failed);
   EXPECT_EQ(options.collective_timeout_s, 30.0);
@@ -110,7 +111,8 @@ TEST(Options, MachineAndRun) {
 }
 
 TEST(Options, PlanForAnotherMachine) {
-  const Options options = parse({"--ckpt-dir", "ckpt", "--plan", "--gpus", "8", "--gpu-memory", "48GiB"});
+  const launch::Options options =
+      parse({"--ckpt-dir", "ckpt", "--plan", "--gpus", "8", "--gpu-memory", "48GiB"});
   EXPECT_TRUE(options.plan);
   EXPECT_EQ(options.gpus, 8);
   EXPECT_EQ(options.gpu_memory_bytes, std::uint64_t{48} << 30);
@@ -122,43 +124,43 @@ TEST(Options, PlanForAnotherMachine) {
 }
 
 TEST(Options, SpellingsOfTheOfficialScript) {
-  const Options options = parse({"--task",
-                                 "i2v-A14B",
-                                 "--size",
-                                 "1280*720",
-                                 "--ckpt_dir",
-                                 "./Wan2.2-I2V-A14B",
-                                 "--image",
-                                 "in.jpg",
-                                 "--prompt",
-                                 "a cat",
-                                 "--save_file",
-                                 "out.mp4",
-                                 "--frame_num",
-                                 "81",
-                                 "--offload_model",
-                                 "False",
-                                 "--convert_model_dtype",
-                                 "--dit_fsdp",
-                                 "--t5_fsdp",
-                                 "--t5_cpu",
-                                 "--ulysses_size",
-                                 "8",
-                                 "--base_seed",
-                                 "7",
-                                 "--sample_guide_scale",
-                                 "5.0",
-                                 "--sample_steps=20",
-                                 "--sample_shift=8",
-                                 "--sample_solver",
-                                 "unipc"});
+  const launch::Options options = parse({"--task",
+                                         "i2v-A14B",
+                                         "--size",
+                                         "1280*720",
+                                         "--ckpt_dir",
+                                         "./Wan2.2-I2V-A14B",
+                                         "--image",
+                                         "in.jpg",
+                                         "--prompt",
+                                         "a cat",
+                                         "--save_file",
+                                         "out.mp4",
+                                         "--frame_num",
+                                         "81",
+                                         "--offload_model",
+                                         "False",
+                                         "--convert_model_dtype",
+                                         "--dit_fsdp",
+                                         "--t5_fsdp",
+                                         "--t5_cpu",
+                                         "--ulysses_size",
+                                         "8",
+                                         "--base_seed",
+                                         "7",
+                                         "--sample_guide_scale",
+                                         "5.0",
+                                         "--sample_steps=20",
+                                         "--sample_shift=8",
+                                         "--sample_solver",
+                                         "unipc"});
   EXPECT_EQ(options.ckpt_dir, "./Wan2.2-I2V-A14B");
   EXPECT_EQ(options.image, "in.jpg");
   EXPECT_EQ(options.prompt, "a cat");
   EXPECT_EQ(options.save_file, "out.mp4");
-  EXPECT_EQ(options.offload_model, Switch::off);
-  EXPECT_EQ(options.dit_fsdp, Switch::on);
-  EXPECT_EQ(options.t5_fsdp, Switch::on);
+  EXPECT_EQ(options.offload_model, launch::Switch::off);
+  EXPECT_EQ(options.dit_fsdp, launch::Switch::on);
+  EXPECT_EQ(options.t5_fsdp, launch::Switch::on);
   EXPECT_TRUE(options.t5_cpu);
   EXPECT_EQ(options.ulysses_size, 8);
   EXPECT_EQ(options.request.seed, 7);
@@ -181,15 +183,15 @@ TEST(Options, HeadChunksAreACountOrAListOrAutomatic) {
 
 TEST(Options, AnOptionalValueIsNotTheManifest) {
   EXPECT_EQ(parse({"--ckpt-dir", "c", "--dit-fsdp", "rows.csv"}).manifest, "rows.csv");
-  const Options options = parse({"--ckpt-dir", "c", "--dit-fsdp", "off", "rows.csv"});
+  const launch::Options options = parse({"--ckpt-dir", "c", "--dit-fsdp", "off", "rows.csv"});
   EXPECT_EQ(options.manifest, "rows.csv");
-  EXPECT_EQ(options.dit_fsdp, Switch::off);
-  EXPECT_EQ(parse_with({"--dit-fsdp=auto"}).dit_fsdp, Switch::automatic);
+  EXPECT_EQ(options.dit_fsdp, launch::Switch::off);
+  EXPECT_EQ(parse_with({"--dit-fsdp=auto"}).dit_fsdp, launch::Switch::automatic);
   EXPECT_EQ(message_with({"--dit-fsdp=maybe"}), "option --dit-fsdp: 'maybe' is not one of on, off, auto");
 }
 
 TEST(Options, ValuesKeepTheirUnderscoresAndDashes) {
-  const Options options =
+  const launch::Options options =
       parse({"--ckpt-dir", "my_ckpt", "--prompt", "- a cat_with a hat", "--negative-prompt=--no_blur"});
   EXPECT_EQ(options.ckpt_dir, "my_ckpt");
   EXPECT_EQ(options.prompt, "- a cat_with a hat");
@@ -258,7 +260,7 @@ TEST(Options, AMissingValueIsSaidSo) {
 }
 
 TEST(Options, SingleRequest) {
-  const Options options = parse({"--ckpt-dir", "c", "--prompt", "a cat", "--image", "cat.png"});
+  const launch::Options options = parse({"--ckpt-dir", "c", "--prompt", "a cat", "--image", "cat.png"});
   EXPECT_FALSE(options.manifest);
   EXPECT_EQ(message_with({"--prompt", "a cat"}),
             "a manifest (rows.csv) and a single request (--image, --prompt, --save-file) exclude each other");
@@ -303,7 +305,7 @@ TEST(Options, NotBuiltYetIsRefusedByName) {
   }
   EXPECT_EQ(message_with({"--precision", "fast"}),
             "option --precision: the value fast is not built yet in this version; leave it out");
-  EXPECT_EQ(parse_with({"--offload-model", "auto"}).offload_model, Switch::automatic);
+  EXPECT_EQ(parse_with({"--offload-model", "auto"}).offload_model, launch::Switch::automatic);
 }
 
 TEST(Options, TextsAreUtf8AndPathsKnowTheHomeFolder) {
@@ -318,7 +320,7 @@ TEST(Options, TextsAreUtf8AndPathsKnowTheHomeFolder) {
   EXPECT_THAT(message("--save-file", "a.avi"), HasSubstr("does not end in .mp4"));
   const char* home = std::getenv("HOME");
   ASSERT_NE(home, nullptr);
-  const Options options =
+  const launch::Options options =
       parse({"--ckpt-dir=~/ckpt", "--image", "a.png", "--prompt", "cat", "--save-file", "a.MP4"});
   EXPECT_EQ(options.ckpt_dir, std::filesystem::path(home) / "ckpt");
   EXPECT_EQ(options.save_file, "a.mp4");
@@ -358,7 +360,7 @@ TEST(ParseTimeLimit, AsSbatchTakesIt) {
 }
 
 TEST(Options, StoppingAndGoingOn) {
-  const Options options =
+  const launch::Options options =
       parse_options(std::vector<std::string>{"--ckpt-dir", "c", "m.csv", "--time-limit", "2:00:00",
                                              "--checkpoint-interval", "0.5", "--join-groups", "off",
                                              "--run-record", "r.json"})

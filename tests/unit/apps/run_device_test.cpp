@@ -1,4 +1,4 @@
-#include "apps/run_device.h"
+#include "launch/run_device.h"
 
 #include <gtest/gtest.h>
 
@@ -52,22 +52,22 @@ class PlayedWorld final : public comm::Communicator {
   Memory other_;
 };
 
-RunDevice device_beside(const Memory& other) {
+launch::RunDevice device_beside(const Memory& other) {
   const auto world = comm::make_deferred(std::make_unique<PlayedWorld>(other));
   const comm::MpiEnvironment no_mpi(comm::MpiUse::none);
-  Options options;
-  options.device = Device::cpu;
-  return choose_device(*world, no_mpi, options);
+  launch::Options options;
+  options.device = launch::Device::cpu;
+  return launch::choose_device(*world, no_mpi, options);
 }
 
 /// Ranks that planned each with their own memory could choose layouts that do not fit together.
 TEST(RunDevice, TheLayoutIsChosenFromTheLeastMemoryOfAllRanks) {
   constexpr std::uint64_t small = 1U << 20U;
   constexpr std::uint64_t large = std::uint64_t{1} << 60U;
-  const RunDevice both_smaller = device_beside({small, 2 * small});
+  const launch::RunDevice both_smaller = device_beside({small, 2 * small});
   EXPECT_EQ(both_smaller.memory_bytes, small);
   EXPECT_EQ(both_smaller.host_memory_bytes, 2 * small);
-  const RunDevice one_smaller = device_beside({large, small});
+  const launch::RunDevice one_smaller = device_beside({large, small});
   EXPECT_GT(one_smaller.memory_bytes, small) << "this machine's";
   EXPECT_LT(one_smaller.memory_bytes, large);
   EXPECT_EQ(one_smaller.host_memory_bytes, small);

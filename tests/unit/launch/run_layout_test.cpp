@@ -1,17 +1,17 @@
-#include "apps/run_layout.h"
+#include "launch/run_layout.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <map>
 
-#include "apps/bench_model.h"
 #include "apps/bench_options.h"
-#include "apps/plan_report.h"
+#include "launch/bench_model.h"
+#include "launch/plan_report.h"
 #include "parallel/item_time.h"
 #include "wan/error.h"
 
-namespace wan::apps {
+namespace wan::launch {
 namespace {
 
 using ::testing::HasSubstr;
@@ -324,7 +324,7 @@ TEST(PlannedManifest, GroupsShareTheRows) {
 
 TEST(BenchOptions, DefaultsAndSharedOptions) {
   const std::vector<std::string> none;
-  const BenchSettings defaults = parse_bench_options(none).options.bench;
+  const BenchSettings defaults = apps::parse_bench_options(none).options.bench;
   EXPECT_EQ(defaults.model, "i2v-A14B");
   EXPECT_EQ(defaults.size, (PixelSize{832, 480}));
   EXPECT_EQ(defaults.frame_num, 81);
@@ -333,7 +333,7 @@ TEST(BenchOptions, DefaultsAndSharedOptions) {
   EXPECT_TRUE(defaults.part_times);
   const std::vector<std::string> some{"--steps",     "5",     "--dit-fsdp",   "--ulysses_size=2",
                                       "--attention", "cudnn", "--part-times", "off"};
-  const Options options = parse_bench_options(some).options;
+  const Options options = apps::parse_bench_options(some).options;
   EXPECT_EQ(options.bench.steps, 5);
   EXPECT_FALSE(options.bench.part_times);
   EXPECT_EQ(options.dit_fsdp, Switch::on);
@@ -344,9 +344,9 @@ TEST(BenchOptions, DefaultsAndSharedOptions) {
 TEST(BenchOptions, WhatIsOfABatchAloneIsUnknown) {
   for (const char* argument : {"--ckpt-dir=x", "rows.csv", "--resume", "--steps=0"}) {
     const std::vector<std::string> arguments{argument};
-    EXPECT_THROW(parse_bench_options(arguments), UsageError) << argument;
+    EXPECT_THROW(apps::parse_bench_options(arguments), UsageError) << argument;
   }
 }
 
 }  // namespace
-}  // namespace wan::apps
+}  // namespace wan::launch

@@ -1,4 +1,4 @@
-#include "apps/run_device.h"
+#include "launch/run_device.h"
 
 #include <algorithm>
 #include <array>
@@ -6,13 +6,13 @@
 #include <cstring>
 #include <vector>
 
-#include "apps/agreement.h"
-#include "apps/run_layout.h"
 #include "core/check.h"
 #include "doctor/gpu_signs.h"
 #include "gpu/memory.h"
+#include "launch/agreement.h"
+#include "launch/run_layout.h"
 
-namespace wan::apps {
+namespace wan::launch {
 namespace {
 
 /// What ranks tell each other of their GPUs, byte by byte.
@@ -200,4 +200,4 @@ RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& m
   return use_gpu(world, mpi, options, visible.count);
 }
 
-}  // namespace wan::apps
+}  // namespace wan::launch

@@ -3,13 +3,13 @@
 #include <cstdint>
 #include <string>
 
-#include "apps/options.h"
 #include "comm/communicator.h"
 #include "comm/mpi/environment.h"
 #include "gpu/device.h"
 #include "kernels/compute.h"
+#include "launch/options.h"
 
-namespace wan::apps {
+namespace wan::launch {
 
 /// What this rank computes on.
 struct RunDevice {
@@ -36,4 +36,4 @@ bool are_peers_switched_off();
 /// --device cpu).
 RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options);
 
-}  // namespace wan::apps
+}  // namespace wan::launch

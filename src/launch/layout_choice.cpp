@@ -1,14 +1,14 @@
-#include "apps/layout_choice.h"
+#include "launch/layout_choice.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 
-#include "apps/plan_report.h"
 #include "core/check.h"
+#include "launch/plan_report.h"
 #include "parallel/item_time.h"
 
-namespace wan::apps {
+namespace wan::launch {
 namespace {
 
 constexpr double usable_share_gpu = 0.97;   // of a GPU's free memory: allocators leave holes
@@ -184,4 +184,4 @@ std::string LayoutChoice::reason(std::size_t index, parallel::Objective objectiv
   return own.grid == taken().grid ? "the weights need not move" : "not faster";
 }
 
-}  // namespace wan::apps
+}  // namespace wan::launch

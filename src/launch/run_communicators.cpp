@@ -1,17 +1,17 @@
-#include "apps/run_communicators.h"
+#include "launch/run_communicators.h"
 
 #include <numeric>
 
-#include "apps/agreement.h"
 #include "comm/local.h"
 #include "comm/mpi/mpi.h"
 #include "comm/watch/watchdog.h"
 #include "core/check.h"
+#include "launch/agreement.h"
 #ifdef WAN_WITH_CUDA
 #include "comm/nccl/nccl.h"
 #endif
 
-namespace wan::apps {
+namespace wan::launch {
 namespace {
 
 constexpr double init_timeout_s = 300;
@@ -137,4 +137,4 @@ parallel::GroupCommunicators RunCommunicators::make_team(const parallel::GroupCo
   return parallel::make_team_communicators(base, shape->guided, shape->unguided, team.rank(), make);
 }
 
-}  // namespace wan::apps
+}  // namespace wan::launch

@@ -3,10 +3,10 @@
 #include <cstdint>
 #include <string>
 
-#include "apps/layout_choice.h"
-#include "apps/run_layout.h"
+#include "launch/layout_choice.h"
+#include "launch/run_layout.h"
 
-namespace wan::apps {
+namespace wan::launch {
 
 /// What --plan reports on.
 struct PlanSubject {
@@ -24,4 +24,4 @@ std::string plan_report(const PlanSubject& subject);
 /// "20.7 GiB"
 std::string format_bytes(std::int64_t bytes);
 
-}  // namespace wan::apps
+}  // namespace wan::launch

@@ -1,17 +1,17 @@
-#include "apps/plan_report.h"
+#include "launch/plan_report.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
 
-#include "apps/layout_choice.h"
-#include "apps/run_layout.h"
 #include "display/progress.h"
+#include "launch/layout_choice.h"
+#include "launch/run_layout.h"
 #include "parallel/item_time.h"
 #include "parallel/layout.h"
 
-namespace wan::apps {
+namespace wan::launch {
 namespace {
 
 std::string count(std::int64_t number, const char* what) {
@@ -129,4 +129,4 @@ std::string plan_report(const PlanSubject& subject) {
   return text + time_lines(subject, plan) + candidate_lines(subject);
 }
 
-}  // namespace wan::apps
+}  // namespace wan::launch

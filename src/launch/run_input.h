@@ -2,14 +2,14 @@
 
 #include <vector>
 
-#include "apps/options.h"
 #include "checkpoint/model_config.h"
 #include "comm/communicator.h"
 #include "engine/host_size.h"
+#include "launch/options.h"
 #include "manifest/manifest.h"
 #include "manifest/resolve.h"
 
-namespace wan::apps {
+namespace wan::launch {
 
 /// What the command line leads to before anything is computed: the same on all ranks.
 struct RunInput {
@@ -38,4 +38,4 @@ engine::HostUse host_use(const Options& options, const checkpoint::CheckpointFol
 /// The request that a row resolves to.
 Request resolve_row(const RunInput& input, const manifest::ManifestRow& row);
 
-}  // namespace wan::apps
+}  // namespace wan::launch

@@ -1,4 +1,4 @@
-#include "apps/agreement.h"
+#include "launch/agreement.h"
 
 #include <array>
 #include <exception>
@@ -10,7 +10,7 @@
 #include "core/check.h"
 #include "core/printable.h"
 
-namespace wan::apps {
+namespace wan::launch {
 
 namespace {
 
@@ -86,4 +86,4 @@ std::string on_rank_0(comm::Communicator& world, const std::function<std::string
   return text;
 }
 
-}  // namespace wan::apps
+}  // namespace wan::launch

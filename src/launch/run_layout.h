@@ -4,15 +4,15 @@
 #include <set>
 #include <string>
 
-#include "apps/layout_choice.h"
-#include "apps/options.h"
-#include "apps/run_device.h"
-#include "apps/run_input.h"
 #include "comm/mpi/environment.h"
+#include "launch/layout_choice.h"
+#include "launch/options.h"
+#include "launch/run_device.h"
+#include "launch/run_input.h"
 #include "parallel/layout.h"
 #include "parallel/plan.h"
 
-namespace wan::apps {
+namespace wan::launch {
 
 /// The layout of a run and what follows from it.
 struct RunLayout {
@@ -72,4 +72,4 @@ int threads_per_rank(const comm::MpiEnvironment& mpi);
 /// Host memory that one rank of this node can count on.
 std::uint64_t memory_per_rank_bytes(const comm::MpiEnvironment& mpi);
 
-}  // namespace wan::apps
+}  // namespace wan::launch

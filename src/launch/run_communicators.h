@@ -5,18 +5,18 @@
 #include <string>
 #include <vector>
 
-#include "apps/run_device.h"
-#include "apps/run_layout.h"
 #include "comm/communicator.h"
 #include "comm/mpi/environment.h"
 #include "comm/mpi/node_map.h"
+#include "launch/run_device.h"
+#include "launch/run_layout.h"
 #include "parallel/layout.h"
 
 namespace wan::comm {
 class Watchdog;
 }
 
-namespace wan::apps {
+namespace wan::launch {
 
 /// Makes the communicators of a run: MPI's for control messages, and for tensors MPI's on the CPU and NCCL's
 /// on GPUs, which one watchdog looks after. Must outlive them.
@@ -65,4 +65,4 @@ class RunCommunicators {
   std::map<int, Ranks> teams_;                ///< by width
 };
 
-}  // namespace wan::apps
+}  // namespace wan::launch

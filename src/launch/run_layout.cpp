@@ -1,4 +1,4 @@
-#include "apps/run_layout.h"
+#include "launch/run_layout.h"
 
 #include <sched.h>
 #include <unistd.h>
@@ -12,16 +12,16 @@
 #include <tuple>
 #include <vector>
 
-#include "apps/bench_model.h"
-#include "apps/plan_report.h"
 #include "checkpoint/checkpoint.h"
 #include "core/check.h"
 #include "engine/checkpoint_match.h"
 #include "engine/model_parts.h"
 #include "gpu/device.h"
+#include "launch/bench_model.h"
+#include "launch/plan_report.h"
 #include "parallel/item_time.h"
 
-namespace wan::apps {
+namespace wan::launch {
 namespace {
 
 constexpr int exact_bytes = 2;
@@ -289,4 +289,4 @@ std::uint64_t memory_per_rank_bytes(const comm::MpiEnvironment& mpi) {
   fail("cannot read MemAvailable from /proc/meminfo");
 }
 
-}  // namespace wan::apps
+}  // namespace wan::launch

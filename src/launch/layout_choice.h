@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "apps/options.h"
+#include "launch/options.h"
 #include "parallel/plan.h"
 
-namespace wan::apps {
+namespace wan::launch {
 
 /// What a run is laid out on.
 struct MachineSize {
@@ -60,4 +60,4 @@ LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
 /// `model` with a candidate's layout and residency.
 parallel::PlanInput plan_input_of(parallel::PlanInput model, const LayoutCandidate& candidate);
 
-}  // namespace wan::apps
+}  // namespace wan::launch

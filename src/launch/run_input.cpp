@@ -1,8 +1,7 @@
-#include "apps/run_input.h"
+#include "launch/run_input.h"
 
 #include <unordered_map>
 
-#include "apps/agreement.h"
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/folder_notes.h"
 #include "core/check.h"
@@ -10,10 +9,11 @@
 #include "engine/model_parts.h"
 #include "engine/validate.h"
 #include "gpu/device.h"
+#include "launch/agreement.h"
 #include "manifest/item_id.h"
 #include "text/clean.h"
 
-namespace wan::apps {
+namespace wan::launch {
 namespace {
 
 constexpr std::size_t longest_shown_path = 200;  // in a message, in bytes
@@ -172,4 +172,4 @@ Request resolve_row(const RunInput& input, const manifest::ManifestRow& row) {
   return manifest::resolve(row, input.overrides, input.checkpoint.task.defaults, input.settings);
 }
 
-}  // namespace wan::apps
+}  // namespace wan::launch

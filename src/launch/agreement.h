@@ -6,7 +6,7 @@
 #include "comm/communicator.h"
 #include "wan/error.h"
 
-namespace wan::apps {
+namespace wan::launch {
 
 /// An error that every rank of the job has been told of: rank 0 prints it, all leave with its exit code.
 class AgreedError : public Error {
@@ -26,4 +26,4 @@ void agree(comm::Communicator& world, const std::function<void()>& work);
 /// Collective.
 std::string on_rank_0(comm::Communicator& world, const std::function<std::string()>& work);
 
-}  // namespace wan::apps
+}  // namespace wan::launch

@@ -5,7 +5,7 @@
 #include "checkpoint/model_config.h"
 #include "vae/vae_config.h"
 
-namespace wan::apps {
+namespace wan::launch {
 
 /// Sizes of a model without files.
 struct BenchModel {
@@ -20,4 +20,4 @@ struct BenchModel {
 /// are those of the full model scaled to its width. Throws UsageError.
 BenchModel bench_model(const std::string& name);
 
-}  // namespace wan::apps
+}  // namespace wan::launch

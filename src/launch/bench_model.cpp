@@ -1,4 +1,4 @@
-#include "apps/bench_model.h"
+#include "launch/bench_model.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 
-namespace wan::apps {
+namespace wan::launch {
 namespace {
 
 constexpr std::int64_t full_dim = 5120;
@@ -75,4 +75,4 @@ BenchModel bench_model(const std::string& name) {
   return model;
 }
 
-}  // namespace wan::apps
+}  // namespace wan::launch

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "core/log.h"
+#include "core/parse_value.h"
+#include "display/progress_mode.h"
+#include "kernels/attention.h"
+#include "manifest/manifest.h"
+#include "parallel/head_chunks.h"
+#include "parallel/layout.h"
+#include "wan/request.h"
+
+namespace wan::launch {
+
+enum class Switch { automatic, on, off };
+enum class Device { automatic, cuda, cpu };
+enum class Precision { exact, fp32, fast };  ///< exact: bf16 as the official code rounds; fp32: parity mode
+using parallel::Objective;
+
+/// What wan_bench measures.
+struct BenchSettings {
+  std::string model = "i2v-A14B";  ///< a known name, or the path of a config.json
+  PixelSize size{832, 480};        ///< of the video, exactly
+  int frame_num = 81;
+  int steps = 3;
+  int warmup = 1;  ///< steps before those that count
+  bool part_times = true;
+};
+
+/// The command line after parsing. An empty optional is a value that the program finds itself: from the
+/// checkpoint, the planner or the machine.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): in the order in which users meet them
+struct Options {
+  std::filesystem::path ckpt_dir;
+  std::optional<std::string> task;  ///< "i2v-A14B" or "t2v-A14B": what the checkpoint must be
+
+  // Input: either a manifest or one request given by prompt, with an image where the task takes one.
+  std::optional<std::filesystem::path> manifest;
+  std::optional<manifest::Shard> shard;  ///< of the manifest's rows; empty: all of them
+  std::optional<std::filesystem::path> image;
+  std::optional<std::string> prompt;
+  std::optional<std::filesystem::path> save_file;  ///< of the one request; ends in .mp4
+
+  // Output.
+  std::filesystem::path output_dir = "outputs";
+  std::optional<std::filesystem::path> trace;  ///< empty: OUT/trace.h5
+  bool save_latents = false;
+  std::optional<int> fps;  ///< frames per second, 1..240
+  std::string codec = "libx264";
+  int crf = 10;  ///< 0..51, smaller is better
+
+  // Values for every request that its manifest row does not set.
+  RequestOverrides request;
+  NoiseDevice noise_device = NoiseDevice::cpu;
+
+  // Machine and layout.
+  Device device = Device::automatic;
+  std::optional<Precision> precision;
+  Objective objective = Objective::latency;
+  std::optional<int> group_size;    ///< ranks per group
+  std::optional<int> cfg_size;      ///< 1 or 2
+  std::optional<int> ulysses_size;  ///< ranks that share a sequence
+  parallel::HeadChunkWish head_chunks;
+  Switch dit_fsdp = Switch::automatic;
+  Switch t5_fsdp = Switch::automatic;
+  Switch offload_model = Switch::automatic;
+  bool t5_cpu = false;
+  kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
+
+  // The run.
+  bool plan = false;
+  std::optional<int> gpus;                        ///< of the machine to plan for
+  std::optional<std::uint64_t> gpu_memory_bytes;  ///< of each of its GPUs
+  bool dry_run = false;
+  bool resume = true;
+  bool retry_failed = false;
+  std::optional<double> time_limit_s;  ///< of the job, from the program's start
+  double checkpoint_interval_s = 300;
+  bool join_groups = true;
+  std::optional<std::filesystem::path> run_record;
+  std::optional<double> collective_timeout_s;
+  LogLevel log_level = LogLevel::normal;
+  display::ProgressMode progress = display::ProgressMode::automatic;
+
+  BenchSettings bench;       ///< of wan_bench alone
+  bool doctor_json = false;  ///< of wan_doctor alone
+};
+
+}  // namespace wan::launch
