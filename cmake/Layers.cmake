@@ -1,4 +1,5 @@
-# The architecture as a link graph: which folder of src/ may use which. wan_add_layer() refuses anything else.
+# The architecture as a link graph: which folder of src/ may use which. wan_add_layer() refuses any other link; tests/layers refuses any
+# other include, and a permission that nothing uses.
 set(WAN_MAY_USE_core "")
 set(WAN_MAY_USE_comm core)
 set(WAN_MAY_USE_gpu core)
