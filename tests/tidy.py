@@ -19,10 +19,11 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 STAMPS = PROJECT / "build/lint/stamps"
+CLANG_TIDY = PROJECT / ".venv/bin/clang-tidy"
 INCLUDE_FOLDERS = ("src", "include", "tests")
 # What only GCC understands: its precompiled headers and its names of warnings.
 GCC_ONLY = re.compile(
-    r"-fpch-preprocess|-Winvalid-pch|-include \S*cmake_pch\.hxx|-Wno-(restrict|stringop-overflow|maybe-uninitialized)"
+    r"-fpch-preprocess|-Winvalid-pch|-include \S*cmake_pch\.hxx|-Wno-(restrict|stringop-overflow|stringop-overread|maybe-uninitialized)"
 )
 
 
@@ -30,7 +31,8 @@ def compile_commands():
     """The compile command of each source that the build knows, by path from the project's root."""
     entries = json.loads((PROJECT / "build/compile_commands.json").read_text())
     for entry in entries:
-        entry["command"] = GCC_ONLY.sub("", entry["command"])
+        # {fmt}, MPI and libstdc++ use what clang calls deprecated, in their own headers.
+        entry["command"] = GCC_ONLY.sub("", entry["command"]) + " -Wno-deprecated-declarations"
     STAMPS.mkdir(parents=True, exist_ok=True)
     (STAMPS.parent / "compile_commands.json").write_text(json.dumps(entries))
     inside = [entry for entry in entries if Path(entry["file"]).is_relative_to(PROJECT)]
@@ -90,7 +92,7 @@ def stamp_of(source, command, version):
 def check(source, stamp):
     """Whether a source passes; prints what clang-tidy found."""
     result = subprocess.run(
-        ["clang-tidy", "-p", STAMPS.parent, "--quiet", source], cwd=PROJECT, capture_output=True, text=True, check=False
+        [CLANG_TIDY, "-p", STAMPS.parent, "--quiet", source], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     if result.returncode == 0:
         stamp.touch()
@@ -105,9 +107,7 @@ def main():
     parser.add_argument("files", nargs="+")
     options = parser.parse_args()
     commands = compile_commands()
-    version = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True, check=True).stdout
-    if "version 14." not in version:
-        print("clang-tidy: not version 14, for which .clang-tidy was written; others find other things", file=sys.stderr)
+    version = subprocess.run([CLANG_TIDY, "--version"], capture_output=True, text=True, check=True).stdout
     sources, alone = sources_for([Path(file).as_posix() for file in options.files], commands)
     stamps = {source: stamp_of(source, commands[source], version) for source in sources}
     waiting = [source for source in sources if not stamps[source].exists()]
