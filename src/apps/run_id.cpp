@@ -24,7 +24,7 @@ std::vector<std::string> earlier_runs_of_job(comm::Communicator& world, const st
                                              const std::string& job, const std::string& run) {
   const std::string listed = launch::on_rank_0(world, [&] {
     const char* count = std::getenv("SLURM_RESTART_COUNT");  // NOLINT(concurrency-mt-unsafe)
-    const bool is_restart = count != nullptr && std::atoi(count) > 0;
+    const bool is_restart = count != nullptr && std::strtol(count, nullptr, 10) > 0;
     return fmt::format("{}", fmt::join(store::note_start(folder, job, run, is_restart), "\n"));
   });
   std::vector<std::string> runs;

@@ -17,8 +17,7 @@ std::vector<const ItemOutcome*> choose(std::span<const ItemOutcome> outcomes, st
   std::vector<const ItemOutcome*> shown;
   for (const ItemOutcome& outcome : outcomes) shown.push_back(&outcome);
   if (shown.size() <= max_lines) return shown;
-  std::stable_partition(shown.begin(), shown.end(),
-                        [](const ItemOutcome* o) { return o->status != ItemStatus::done; });
+  std::ranges::stable_partition(shown, [](const ItemOutcome* o) { return o->status != ItemStatus::done; });
   shown.resize(max_lines);
   return shown;
 }

@@ -68,7 +68,7 @@ void gather(const TensorEntry& entry, std::int64_t first_element, const Extent& 
   for (std::size_t d = 0; d < at.size(); ++d) offset += at[d] * entry.stride[d];
   for (std::size_t done = 0; done < out.size(); done += size) {
     const auto source = stored.subspan((static_cast<std::uint64_t>(offset) - extent.begin) * size, size);
-    std::copy(source.begin(), source.end(), out.subspan(done).begin());
+    std::ranges::copy(source, out.subspan(done).begin());
     for (std::size_t d = at.size(); d-- > 0;) {  // the next coordinates, as an odometer turns
       offset += entry.stride[d];
       if (++at[d] < entry.shape[d]) break;

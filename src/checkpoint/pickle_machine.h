@@ -49,7 +49,8 @@ class PickleMachine {
   template <typename T>
   T take() {
     T value;
-    std::memcpy(&value, take_bytes(sizeof(T)).data(), sizeof(T));
+    const std::string_view bytes = take_bytes(sizeof(T));
+    std::memcpy(&value, bytes.data(), bytes.size());
     return value;
   }
   std::string_view take_line();

@@ -68,7 +68,7 @@ void check_size(const HeaderTensor& tensor, std::uint64_t data_bytes, const std:
 /// The tensors, sorted by place, must fill the data from its first byte to its last.
 void check_coverage(std::vector<HeaderTensor>& tensors, std::uint64_t data_bytes,
                     const std::filesystem::path& path) {
-  std::sort(tensors.begin(), tensors.end(), [](const HeaderTensor& a, const HeaderTensor& b) {
+  std::ranges::sort(tensors, [](const HeaderTensor& a, const HeaderTensor& b) {
     return std::tie(a.begin_byte, a.end_byte) < std::tie(b.begin_byte, b.end_byte);
   });
   std::uint64_t filled_bytes = 0;
@@ -141,7 +141,7 @@ std::vector<TensorEntry> read_safetensors(const UniqueFd& file, const std::files
 void write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors) {
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), 0U);
-  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) {
     return size_bytes(tensors[a].dtype) > size_bytes(tensors[b].dtype);
   });
   nlohmann::ordered_json header = nlohmann::ordered_json::object();

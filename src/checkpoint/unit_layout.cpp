@@ -119,8 +119,10 @@ std::vector<UnitLayout> transformer_units(const TransformerConfig& config) {
 
 std::vector<UnitLayout> text_encoder_units(const TextEncoderConfig& config) {
   std::vector<UnitLayout> units;
-  for (std::int64_t layer = 0; layer < config.num_layers; ++layer)
+  units.reserve(static_cast<std::size_t>(config.num_layers) + 1);
+  for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
     units.push_back(text_block_unit(config, layer));
+  }
   units.push_back(UnitBuilder("final", "").add("norm.weight", {config.dim}).take());
   return units;
 }

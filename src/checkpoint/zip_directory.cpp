@@ -158,8 +158,8 @@ MemberRecord parse_member(std::span<const std::byte> bytes, const std::string& p
     fail<UsageError>("{}: the zip directory is cut off {} bytes before its end", path, bytes.size());
   }
   const auto name = bytes.subspan(member_bytes, name_bytes);
-  std::transform(name.begin(), name.end(), std::back_inserter(record.name),
-                 [](std::byte b) { return static_cast<char>(b); });
+  std::ranges::transform(name, std::back_inserter(record.name),
+                         [](std::byte b) { return static_cast<char>(b); });
   const std::string where = fmt::format("{}: member {}", path, in_quotes(record.name));
   record.compressed_bytes = load<std::uint32_t>(bytes, 20);
   record.member = {.local_header_byte = load<std::uint32_t>(bytes, 42),
@@ -201,7 +201,7 @@ ZipDirectory::ZipDirectory(const UniqueFd& file, const std::filesystem::path& pa
 
 std::uint64_t ZipDirectory::payload_byte(const UniqueFd& file, const std::filesystem::path& path,
                                          const std::string& name, const ZipMember& member) const {
-  const auto outside = [&]() {
+  const auto outside = [&] {
     fail<UsageError>("{}: member {}, {} bytes at byte {}, does not lie before the zip directory at byte {}",
                      path.string(), in_quotes(name), member.size_bytes, member.local_header_byte,
                      directory_byte_);

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::byte spoiled{0xFF};
 
-void spoil(std::span<std::byte> bytes) { std::fill(bytes.begin(), bytes.end(), spoiled); }
+void spoil(std::span<std::byte> bytes) { std::ranges::fill(bytes, spoiled); }
 
 /// Calls issued and not yet carried out.
 class CallQueue {
@@ -98,7 +98,7 @@ template <typename Value>
 void restore_untouched(std::span<Value> values, std::span<const Value> saved) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     const auto bytes = std::as_bytes(values.subspan(i, 1));
-    const bool untouched = std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == spoiled; });
+    const bool untouched = std::ranges::all_of(bytes, [](std::byte b) { return b == spoiled; });
     if (untouched) values[i] = saved[i];
   }
 }

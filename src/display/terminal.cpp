@@ -52,7 +52,7 @@ std::int64_t parent_of(std::int64_t process) {
   std::ifstream file(fmt::format("/proc/{}/status", process));
   for (std::string line; std::getline(file, line);) {
     constexpr std::string_view key = "PPid:";
-    if (line.starts_with(key)) return std::atoll(line.c_str() + key.size());
+    if (line.starts_with(key)) return std::strtoll(line.c_str() + key.size(), nullptr, 10);
   }
   return 0;
 }

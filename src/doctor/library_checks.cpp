@@ -87,6 +87,7 @@ std::vector<Finding> check_nccl(const NcclFacts& facts) {
   }
   if (!facts.others.empty()) {
     std::vector<std::string> others;
+    others.reserve(facts.others.size());
     for (const std::filesystem::path& other : facts.others) others.push_back(printable(other.string()));
     findings.push_back(
         warn("NCCL", fmt::format("LD_LIBRARY_PATH holds another one: {}", fmt::join(others, ", ")), own));

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/check.h"
@@ -45,7 +46,7 @@ PixelSize fit_to_area(PixelSize image, PixelSize size) {
 
 at::Tensor resize_image(const media::Image& image, PixelSize target) {
   const at::Tensor bytes = at::empty({image.height, image.width, 3}, at::kByte);
-  std::copy(image.rgb.begin(), image.rgb.end(), bytes.data_ptr<std::uint8_t>());
+  std::ranges::copy(image.rgb, bytes.data_ptr<std::uint8_t>());
   const at::Tensor pixels =
       bytes.permute({2, 0, 1}).to(at::kFloat).div(255).sub(0.5).div(0.5);  // [3, height, width]
   return at::upsample_bicubic2d(pixels.unsqueeze(0), {target.height, target.width}, /*align_corners=*/false)

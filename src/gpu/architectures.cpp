@@ -41,7 +41,7 @@ Architecture parse(std::string_view text) {
     result.letter = number.back();
     number.pop_back();
   }
-  const int value = std::atoi(number.c_str());
+  const int value = static_cast<int>(std::strtol(number.c_str(), nullptr, 10));
   result.major = value / 10;
   result.minor = value % 10;
   return result;

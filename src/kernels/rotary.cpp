@@ -14,6 +14,7 @@ constexpr double rotary_base = 10000.0;
 /// Angular speed of each pair of an axis that has `pairs` of them.
 std::vector<double> speeds(std::int64_t pairs) {
   std::vector<double> result;
+  result.reserve(static_cast<std::size_t>(pairs));
   for (std::int64_t j = 0; j < pairs; ++j) {
     result.push_back(std::pow(rotary_base, -static_cast<double>(j) / static_cast<double>(pairs)));
   }

@@ -80,7 +80,7 @@ void OrientationTags::add_xmp(std::string_view packet) {
   xmp_.reset();
   for (std::size_t at = packet.find(name); at != std::string_view::npos; at = packet.find(name, at + 1)) {
     std::string_view rest = packet.substr(at + name.size());
-    const std::size_t opening = rest.starts_with("=\"") ? 2 : rest.starts_with(">") ? 1 : 0;
+    const std::size_t opening = rest.starts_with("=\"") ? 2 : rest.starts_with('>') ? 1 : 0;
     rest.remove_prefix(opening);
     if (opening == 0 || rest.empty() || rest.front() < '0' || rest.front() > '9') continue;
     xmp_ = static_cast<std::uint32_t>(rest.front() - '0');

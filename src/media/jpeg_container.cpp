@@ -52,7 +52,7 @@ constexpr std::size_t cmyk_components = 4;
 constexpr int largest_scan_count = 500;
 
 bool contains(const std::vector<std::uint8_t>& ids, std::uint8_t id) {
-  return std::find(ids.begin(), ids.end(), id) != ids.end();
+  return std::ranges::find(ids, id) != ids.end();
 }
 
 class JpegWalker {
@@ -152,7 +152,7 @@ class JpegWalker {
     append(start, at_);
     for (std::size_t i = 0; i < components; ++i) {
       std::uint8_t& id = result_.picture.at(body + first + i * step);
-      const auto found = std::find(component_ids_.begin(), component_ids_.end(), id);
+      const auto found = std::ranges::find(component_ids_, id);
       id = static_cast<std::uint8_t>(1 + (found - component_ids_.begin()));
     }
   }

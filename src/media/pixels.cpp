@@ -142,8 +142,7 @@ bool is_full_range(const AVFrame& frame) {
   constexpr std::array full_range_formats{AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVJ444P,
                                           AV_PIX_FMT_YUVJ440P, AV_PIX_FMT_YUVJ411P};
   return frame.color_range == AVCOL_RANGE_JPEG ||
-         std::find(full_range_formats.begin(), full_range_formats.end(), frame.format) !=
-             full_range_formats.end();
+         std::ranges::find(full_range_formats, frame.format) != full_range_formats.end();
 }
 
 /// The format without an alpha plane, and of the kind that says the range.
@@ -263,7 +262,7 @@ Image on_canvas(Image picture, PixelSize size, int left, int top, std::array<std
   Image canvas = blank(size.width, size.height);
   canvas.transparency_dropped = picture.transparency_dropped;
   for (auto out = canvas.rgb.begin(); out != canvas.rgb.end();) {
-    out = std::copy(colour.begin(), colour.end(), out);
+    out = std::ranges::copy(colour, out).out;
   }
   for (int y = 0; y < picture.height; ++y) {
     const std::uint8_t* const from =

@@ -49,16 +49,16 @@ std::string inflated(ByteView stream) {
   const FramePtr frame = make_frame();
   if (avcodec_open2(codec.get(), decoder, nullptr) < 0) return {};
   if (av_new_packet(packet.get(), static_cast<int>(png.size())) < 0) return {};
-  std::copy(png.begin(), png.end(), packet->data);
+  std::ranges::copy(png, packet->data);
   if (avcodec_send_packet(codec.get(), packet.get()) < 0) return {};
   if (avcodec_receive_frame(codec.get(), frame.get()) < 0) return {};
-  const AVDictionaryEntry* found = av_dict_get(frame->metadata, key.data(), nullptr, 0);
+  const AVDictionaryEntry* found = av_dict_get(frame->metadata, std::string(key).c_str(), nullptr, 0);
   return found == nullptr ? std::string() : std::string(found->value).substr(0, largest_text_bytes);
 }
 
 /// What stands behind the next NUL.
 std::optional<ByteView> behind_nul(ByteView bytes) {
-  const auto end = std::find(bytes.begin(), bytes.end(), 0);
+  const auto end = std::ranges::find(bytes, 0);
   if (end == bytes.end()) return std::nullopt;
   return bytes.subspan(static_cast<std::size_t>(end - bytes.begin()) + 1);
 }

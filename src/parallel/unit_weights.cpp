@@ -13,6 +13,7 @@ namespace {
 /// One tensor per parameter, as views of the unit's flat buffer.
 std::vector<at::Tensor> parameter_views(const checkpoint::UnitLayout& unit, const at::Tensor& flat) {
   std::vector<at::Tensor> views;
+  views.reserve(unit.parameters.size());
   for (const checkpoint::Parameter& parameter : unit.parameters) {
     views.push_back(flat.narrow(0, parameter.offset, parameter.elements()).view(parameter.shape));
   }

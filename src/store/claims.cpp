@@ -40,6 +40,7 @@ Claim::~Claim() {
 
 std::vector<std::string> Claim::dead_tokens() const {
   std::vector<std::string> tokens;
+  tokens.reserve(dead_owners_.size());
   for (const DeadOwner& owner : dead_owners_) tokens.push_back(owner.token);
   return tokens;
 }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <ranges>
 
 namespace wan::store {
 namespace {
@@ -36,7 +37,7 @@ StartMark::StartMark(const std::filesystem::path& folder, const std::string& run
 
 StartMark::~StartMark() {
   board_.reset();
-  for (auto folder = created_.rbegin(); folder != created_.rend(); ++folder) ::rmdir(folder->c_str());
+  for (const std::filesystem::path& folder : created_ | std::views::reverse) ::rmdir(folder.c_str());
 }
 
 }  // namespace wan::store

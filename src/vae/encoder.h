@@ -28,7 +28,7 @@ struct Chunk {
 /// some frames after the input has become constant (model.md 4.7), all that is needed is one frame of it.
 template <typename Layer>
 struct LayerProgress {
-  typename Layer::State state;
+  Layer::State state;
   at::Tensor constant_frame;  ///< [C, 1, h, W] once reached, else undefined
 };
 

@@ -160,13 +160,13 @@ class WatchdogTest : public ProgressBoardTest {
   WatchdogTest() {
     watchdog_.emplace(environment_, *world_,
                       WatchdogOptions{.poll_interval_s = 0.005, .end_job = [this](const std::string& text) {
-                                        const std::lock_guard lock(mutex_);
+                                        const std::scoped_lock lock(mutex_);
                                         messages_.push_back(text);
                                       }});
   }
 
   std::vector<std::string> messages() {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     return messages_;
   }
 

@@ -148,10 +148,10 @@ Ticket MpiCommunicator::start_barrier() {
 
 void check_members(const MpiGroup& parent, std::span<const int> members, const std::string& name) {
   std::vector<int> sorted(members.begin(), members.end());
-  std::sort(sorted.begin(), sorted.end());
-  WAN_CHECK(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(),
-            "group '{}' names a rank twice: {}", name, fmt::join(members, ", "));
-  WAN_CHECK(std::binary_search(sorted.begin(), sorted.end(), parent.rank()),
+  std::ranges::sort(sorted);
+  WAN_CHECK(std::ranges::adjacent_find(sorted) == sorted.end(), "group '{}' names a rank twice: {}", name,
+            fmt::join(members, ", "));
+  WAN_CHECK(std::ranges::binary_search(sorted, parent.rank()),
             "group '{}' of ranks {} lacks {}, which is to make it", name, fmt::join(members, ", "),
             parent.describe_rank());
   WAN_CHECK(sorted.front() >= 0 && sorted.back() < parent.size(),
@@ -178,17 +178,16 @@ std::unique_ptr<Communicator> make_mpi_group(Communicator& parent, std::span<con
   // MPI_Comm_split would wait for ever for a rank that does not come; the barrier times out.
   mpi_parent->start_barrier().wait();
 
-  const int color = *std::min_element(members.begin(), members.end());
-  const auto key =
-      static_cast<int>(std::find(members.begin(), members.end(), group.rank()) - members.begin());
+  const int color = *std::ranges::min_element(members);
+  const auto key = static_cast<int>(std::ranges::find(members, group.rank()) - members.begin());
   MPI_Comm comm = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(group.comm(), color, key, &comm), "MPI_Comm_split",
             fmt::format("for group '{}' on {}", name, group.describe_rank()));
   auto made = std::make_shared<MpiGroup>(CommHandle(comm), std::move(name), options);
 
   std::vector<int> wanted(members.size());
-  std::transform(members.begin(), members.end(), wanted.begin(),
-                 [&](int member) { return group.world_ranks()[static_cast<std::size_t>(member)]; });
+  std::ranges::transform(members, wanted.begin(),
+                         [&](int member) { return group.world_ranks()[static_cast<std::size_t>(member)]; });
   if (made->world_ranks() != wanted) {
     fail("{}: the ranks disagree about the members: this one has world ranks {}, together they have {}",
          made->describe_rank(), fmt::join(wanted, ", "), fmt::join(made->world_ranks(), ", "));

@@ -74,7 +74,7 @@ bool MpiPending::test(std::vector<MPI_Status>& statuses) {
   int code = MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, statuses.data());
   if (code == MPI_SUCCESS) return done != 0;
   if (code == MPI_ERR_IN_STATUS) {
-    const auto bad = std::find_if(statuses.begin(), statuses.end(), [](const MPI_Status& status) {
+    const auto bad = std::ranges::find_if(statuses, [](const MPI_Status& status) {
       return status.MPI_ERROR != MPI_SUCCESS && status.MPI_ERROR != MPI_ERR_PENDING;
     });
     if (bad != statuses.end()) code = bad->MPI_ERROR;

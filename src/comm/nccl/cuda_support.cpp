@@ -41,7 +41,7 @@ EventPool::~EventPool() {
 PooledEvent EventPool::take() {
   cudaEvent_t event = nullptr;
   {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     if (!free_.empty()) {
       event = free_.back();
       free_.pop_back();
@@ -56,7 +56,7 @@ PooledEvent EventPool::take() {
 
 void EventPool::give_back(cudaEvent_t event) noexcept {
   try {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     free_.push_back(event);
   } catch (const std::exception&) {  // no memory for the list
     cudaEventDestroy(event);

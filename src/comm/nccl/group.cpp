@@ -80,7 +80,7 @@ void* NcclGroup::scratch(std::size_t bytes) {
 }
 
 CallRecord NcclGroup::begin(Operation operation, std::size_t bytes) {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   if (abandoned_) {
     fail("{}: a collective failed or was left unfinished by an error; the group can no longer be used",
          identity_.describe_rank());
@@ -92,17 +92,17 @@ CallRecord NcclGroup::begin(Operation operation, std::size_t bytes) {
 }
 
 void NcclGroup::note_ready(PooledEvent ready) {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   in_flight_.back().ready = std::move(ready);
 }
 
 void NcclGroup::note_done(PooledEvent done) {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   in_flight_.back().done = std::move(done);
 }
 
 void NcclGroup::abandon() noexcept {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   abandoned_ = true;
   in_flight_.clear();
 }
@@ -114,12 +114,12 @@ void NcclGroup::abandon_to_thread() noexcept {
 }
 
 std::optional<NcclGroup::InFlight> NcclGroup::oldest() {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   return in_flight_.empty() ? std::nullopt : std::optional(in_flight_.front());
 }
 
 bool NcclGroup::is_abandoned() {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   return abandoned_;
 }
 
@@ -130,7 +130,7 @@ void NcclGroup::retire_finished() {
     progress_.reached(mark_of(front->call));
     progress_.finished(mark_of(front->call));
     running_.reset();
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     if (!in_flight_.empty()) in_flight_.pop_front();  // empty if the group was abandoned meanwhile
   }
 }

@@ -61,7 +61,7 @@ JointResult register_on_all(NcclGroup& group, void* memory, std::size_t bytes,
 
 // NCCL's ranks meet inside the registration, on their host threads: where it fails on one of them, the others
 // would wait there for ever.
-std::shared_ptr<std::byte> allocate_window(std::shared_ptr<NcclGroup> group, std::size_t bytes) {
+std::shared_ptr<std::byte> allocate_window(const std::shared_ptr<NcclGroup>& group, std::size_t bytes) {
   auto window = std::make_shared<Window>();
   window->group = group;
   const bool has_memory = ncclMemAlloc(&window->memory, bytes) == ncclSuccess;

@@ -11,6 +11,6 @@ namespace wan::comm {
 /// system cannot do that or a rank has too little memory left: collectives then take their ordinary way.
 /// Throws Error on all ranks alike, within the group's timeout, if registering fails or hangs on some ranks
 /// only; the group can then no longer be used.
-std::shared_ptr<std::byte> allocate_window(std::shared_ptr<NcclGroup> group, std::size_t bytes);
+std::shared_ptr<std::byte> allocate_window(const std::shared_ptr<NcclGroup>& group, std::size_t bytes);
 
 }  // namespace wan::comm

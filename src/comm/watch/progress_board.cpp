@@ -62,7 +62,7 @@ std::string read_name(const BoardGroup& group) {
 void agree(Communicator& world, int error, const char* what) {
   std::vector<int> errors(static_cast<std::size_t>(world.size()));
   world.all_gather(std::as_bytes(std::span(&error, 1)), std::as_writable_bytes(std::span(errors))).wait();
-  const auto bad = std::find_if(errors.begin(), errors.end(), [](int code) { return code != 0; });
+  const auto bad = std::ranges::find_if(errors, [](int code) { return code != 0; });
   if (bad == errors.end()) return;
   fail(
       "{} failed on rank {} of '{}': {}; the watchdog keeps the ranks' progress in POSIX shared memory: is "

@@ -95,12 +95,12 @@ Watchdog::Watchdog(const MpiEnvironment& environment, Communicator& world, Watch
 Watchdog::~Watchdog() = default;
 
 void Watchdog::add(WatchedGroup& group) {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   entries_.push_back({.group = &group});
 }
 
 void Watchdog::remove(WatchedGroup& group) noexcept {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   std::erase_if(entries_, [&](const Entry& entry) { return entry.group == &group; });
 }
 
@@ -125,7 +125,7 @@ double Watchdog::seen_s(Entry& entry, const WatchedGroup::Running& running) cons
 
 std::vector<std::string> Watchdog::look() {
   std::vector<std::string> messages;
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_);
   const double now_s = clock_.elapsed_s();
   const double pause_s = now_s - last_look_s_;
   last_look_s_ = now_s;

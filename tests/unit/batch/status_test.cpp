@@ -20,6 +20,7 @@ namespace wan::batch {
 namespace {
 
 using std::chrono::milliseconds;
+using store::parse_utc;
 using ::testing::HasSubstr;
 
 constexpr store::StatusTiming quick{
@@ -54,13 +55,11 @@ void write_done(const std::filesystem::path& folder, const std::string& id, cons
 }
 
 TEST(StatusFiles, TimesOfDay) {
-  EXPECT_EQ(store::parse_utc("1970-01-02T00:00:10Z"), 86410.0);
-  EXPECT_EQ(
-      store::parse_utc("2025-11-03T10:00:00Z").value() - store::parse_utc("2025-11-03T09:59:00Z").value(),
-      60.0);
+  EXPECT_EQ(parse_utc("1970-01-02T00:00:10Z"), 86410.0);
+  EXPECT_EQ(parse_utc("2025-11-03T10:00:00Z").value() - parse_utc("2025-11-03T09:59:00Z").value(), 60.0);
   for (const char* bad :
        {"", "2025-11-03", "2025-11-03T10:00:00", "2025-11-03 10:00:00Z", "2025-1x-03T10:00:00Z"})
-    EXPECT_FALSE(store::parse_utc(bad)) << bad;
+    EXPECT_FALSE(parse_utc(bad)) << bad;
 }
 
 TEST(StatusFiles, ClaimNames) {

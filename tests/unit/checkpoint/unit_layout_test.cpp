@@ -34,8 +34,8 @@ std::int64_t total_elements(const std::vector<UnitLayout>& units) {
 }
 
 const Parameter& find(const UnitLayout& unit, const std::string& name) {
-  const auto found = std::find_if(unit.parameters.begin(), unit.parameters.end(),
-                                  [&](const Parameter& parameter) { return parameter.name == name; });
+  const auto found = std::ranges::find_if(unit.parameters,
+                                          [&](const Parameter& parameter) { return parameter.name == name; });
   EXPECT_NE(found, unit.parameters.end()) << name;
   return *found;
 }

@@ -8,7 +8,7 @@
 #include "comm/deferred.h"
 #include "comm/dry_run.h"
 
-namespace wan::apps {
+namespace wan::launch {
 namespace {
 
 using Memory = std::array<std::uint64_t, 2>;  // of the GPU or the rank's share of the host, and of the host
@@ -52,26 +52,26 @@ class PlayedWorld final : public comm::Communicator {
   Memory other_;
 };
 
-launch::RunDevice device_beside(const Memory& other) {
+RunDevice device_beside(const Memory& other) {
   const auto world = comm::make_deferred(std::make_unique<PlayedWorld>(other));
   const comm::MpiEnvironment no_mpi(comm::MpiUse::none);
-  launch::Options options;
-  options.device = launch::Device::cpu;
-  return launch::choose_device(*world, no_mpi, options);
+  Options options;
+  options.device = Device::cpu;
+  return choose_device(*world, no_mpi, options);
 }
 
 /// Ranks that planned each with their own memory could choose layouts that do not fit together.
 TEST(RunDevice, TheLayoutIsChosenFromTheLeastMemoryOfAllRanks) {
   constexpr std::uint64_t small = 1U << 20U;
   constexpr std::uint64_t large = std::uint64_t{1} << 60U;
-  const launch::RunDevice both_smaller = device_beside({small, 2 * small});
+  const RunDevice both_smaller = device_beside({small, 2 * small});
   EXPECT_EQ(both_smaller.memory_bytes, small);
   EXPECT_EQ(both_smaller.host_memory_bytes, 2 * small);
-  const launch::RunDevice one_smaller = device_beside({large, small});
+  const RunDevice one_smaller = device_beside({large, small});
   EXPECT_GT(one_smaller.memory_bytes, small) << "this machine's";
   EXPECT_LT(one_smaller.memory_bytes, large);
   EXPECT_EQ(one_smaller.host_memory_bytes, small);
 }
 
 }  // namespace
-}  // namespace wan::apps
+}  // namespace wan::launch
