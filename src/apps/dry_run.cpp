@@ -6,6 +6,7 @@
 
 #include "apps/input_notes.h"
 #include "apps/run_identity.h"
+#include "comm/mpi/launch.h"
 #include "core/check.h"
 #include "core/console.h"
 #include "core/strings.h"
@@ -75,6 +76,8 @@ std::int64_t check_rows(const launch::Options& options, const launch::RunInput& 
 
 void check_space_and_lacks(const store::OutputProbe& probe, const launch::RunInput& input,
                            const launch::Options& options, const engine::HostUse& use, Log& log) {
+  if (const std::string problem = comm::describe_temporary_folder(); !problem.empty())
+    log.warn("{}", problem);
   const std::string folder = printable(options.output_dir.string());
   if (!probe.no_links.empty())
     log.warn("{} has no hard links ({}): claims are copies there", folder, probe.no_links);

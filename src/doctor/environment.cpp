@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 
 #include "core/check.h"
 #include "core/parse_value.h"
@@ -28,6 +29,11 @@ bool is_off(std::string_view value) { return value == "0"; }
 bool floods(std::string_view value) { return value == "TRACE" || value == "INFO"; }
 bool is_local(std::string_view value) {
   return value.starts_with("lo") || value.starts_with("docker") || value.starts_with("virbr");
+}
+bool is_no_folder(std::string_view value) {
+  const std::string folder(value);
+  std::error_code error;
+  return !std::filesystem::is_directory(folder, error) || ::access(folder.c_str(), W_OK | X_OK) != 0;
 }
 /// A list of transports that is not one of exclusions and lacks the ways within a node.
 bool lacks_local_transports(std::string_view value) {
@@ -62,6 +68,8 @@ constexpr std::array harms{
          "unset OMPI_MCA_btl, or add self and vader (sm in Open MPI 5) to it"},
     Harm{"OMPI_MCA_pml", is_set, "Open MPI may not choose its transport",
          "unset OMPI_MCA_pml, unless the site needs it"},
+    Harm{"TMPDIR", is_no_folder, "is no folder that can be written to, and MPI makes its files there",
+         "make that folder, or unset TMPDIR"},
     Harm{"LD_PRELOAD", is_set, "puts itself between this program and its libraries", "unset LD_PRELOAD"},
 };
 

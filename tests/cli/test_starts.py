@@ -122,6 +122,18 @@ class Starts(StartCase):
             self.skipTest("the program lies in a folder that is closed to others")
         self.check_made(done)
 
+    def test_a_folder_for_temporary_files_that_is_not_there(self):
+        """Open MPI would end the process with a message of its own, exit code 1."""
+        gone = str(self.folder / "gone")
+        said = f"TMPDIR={gone} is no folder that can be written to"
+        done = self.start(*self.run_words(), variables={"TMPDIR": gone})
+        self.assertEqual(done.returncode, USAGE, done.stderr)
+        self.assertIn(f"error: {said}, and MPI makes its files there: make that folder, or unset TMPDIR", done.stderr)
+        self.assertNotIn("MPI_Init", done.stderr)
+        done = self.start(*self.run_words("--dry-run"), variables={"TMPDIR": gone})
+        self.assertEqual(done.returncode, DONE, done.stderr)
+        self.assertIn(f"warning: {said}", done.stderr)
+
     @unittest.skipIf(os.getuid() != 0, "needs root to become somebody else")
     def test_two_users_of_one_group_share_a_folder(self):
         self.folder.chmod(0o777)

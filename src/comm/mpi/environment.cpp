@@ -45,6 +45,8 @@ void start_mpi(int& provided) {
   // Open MPI would end the process, with a message that does not say what to do here.
   if (launch.is_in_slurm_step && !launch.has_pmi && !has_slurm_pmi())
     fail<UsageError>("{}", describe_failed_start());
+  if (const std::string problem = launch.has_pmi ? "" : describe_temporary_folder(); !problem.empty())
+    fail<UsageError>("{}", problem);
   prepare_environment_for_mpi();
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread", "at start");
 }

@@ -8,7 +8,10 @@
 #include <array>
 #include <charconv>
 #include <cstdlib>
+#include <filesystem>
 #include <string_view>
+
+#include "core/printable.h"
 
 namespace wan::comm {
 namespace {
@@ -115,6 +118,28 @@ std::string describe_failed_start() {
       "MPI cannot be started in this Slurm step, which has no PMIx: {}. Without MPI work --help, --version, "
       "--plan, --dry-run, `wan_batch status` and wan_doctor",
       remedy);
+}
+
+std::string describe_temporary_folder(const Lookup& lookup) {
+  std::string name;
+  std::string folder = "/tmp";
+  for (const char* candidate : {"TMPDIR", "TEMP", "TMP"}) {
+    const auto value = lookup(candidate);
+    if (!value) continue;
+    name = candidate;
+    folder = *value;
+    break;
+  }
+  std::error_code error;
+  if (std::filesystem::is_directory(folder, error) && ::access(folder.c_str(), W_OK | X_OK) == 0) return {};
+  const std::string shown = printable(folder, 200);
+  if (name.empty())
+    return fmt::format("{} is no folder that can be written to, and MPI makes its files there: set TMPDIR",
+                       shown);
+  return fmt::format(
+      "{}={} is no folder that can be written to, and MPI makes its files there: make that folder, or unset "
+      "{}",
+      name, shown, name);
 }
 
 void prepare_environment_for_mpi() {

@@ -33,6 +33,10 @@ std::string describe_lonely_rank(const Launch& launch, int mpi_ranks);
 /// What to do in a step of Slurm in which MPI cannot be started, for lack of PMI.
 std::string describe_failed_start();
 
+/// Why MPI of one rank could not be started for want of a folder for its temporary files (TMPDIR, else TEMP,
+/// else TMP, else /tmp), with the remedy; empty: there is one. Open MPI would end the process.
+std::string describe_temporary_folder(const Lookup& lookup = environment_value);
+
 /// Gives MPI what it needs and the environment lacks; never replaces what the user has set. A home (Open MPI
 /// crashes in a container whose user has none and is not in its passwd file), and where the kernel forbids to
 /// read the memory of other processes, transfers on a node that do without. Before MPI_Init and before there

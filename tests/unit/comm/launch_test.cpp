@@ -62,5 +62,22 @@ TEST(Launch, OneRankWhereThereAreToBeSeveral) {
   EXPECT_EQ(describe_lonely_rank(launch_in({{"SLURM_STEP_NUM_TASKS", "1"}, {"SLURM_NTASKS", "8"}}), 1), "");
 }
 
+TEST(Launch, TheFolderForTemporaryFilesIsTheFirstThatIsNamed) {
+  const auto problem_in = [](const Variables& variables) {
+    return describe_temporary_folder([&](const char* name) {
+      const auto found = variables.find(name);
+      return found == variables.end() ? std::optional<std::string>() : found->second;
+    });
+  };
+  EXPECT_EQ(problem_in({{"TMPDIR", "/tmp"}, {"TEMP", "/nowhere"}}), "");
+  EXPECT_EQ(
+      problem_in({{"TEMP", "/nowhere"}}),
+      "TEMP=/nowhere is no folder that can be written to, and MPI makes its files there: make that folder, "
+      "or unset TEMP");
+  EXPECT_THAT(problem_in({{"TMPDIR", "/dev/null"}, {"TEMP", "/tmp"}}),
+              HasSubstr("TMPDIR=/dev/null is no folder"));
+  EXPECT_THAT(problem_in({{"TMP", "/proc/1/\n"}}), HasSubstr("TMP=/proc/1/\\x0a is no folder"));
+}
+
 }  // namespace
 }  // namespace wan::comm
