@@ -18,11 +18,33 @@ std::string beginning(const UniqueFd& file, const std::filesystem::path& path) {
   return text;
 }
 
-bool is_html(std::string text) {
+/// "HTML", or "XML", which object stores write; empty: neither.
+std::string_view page_kind(std::string text) {
   text.erase(0, text.find_first_not_of(" \t\r\n\xEF\xBB\xBF"));
   std::ranges::transform(text, text.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text.starts_with("<!doctype html") || text.starts_with("<html") || text.starts_with("<head");
+  if (text.starts_with("<?xml")) return "XML";
+  const bool is_html =
+      text.starts_with("<!doctype html") || text.starts_with("<html") || text.starts_with("<head");
+  return is_html ? "HTML" : "";
+}
+
+/// A message in words, as hubs and proxies send.
+bool is_text(std::string_view text) {
+  return std::ranges::all_of(text, [](unsigned char c) { return std::isprint(c) || std::isspace(c); });
+}
+
+/// What a file of weights is that holds none; empty: it may hold some.
+std::string kind_without_weights(std::string_view text) {
+  constexpr std::size_t shortest_bytes = 9;  // what is shorter is nothing to speak of
+  constexpr std::size_t shown_bytes = 60;
+  if (text.size() < shortest_bytes) return {};
+  if (text.starts_with("\x1F\x8B")) return "is compressed with gzip; unpack it";
+  if (text.find_first_not_of('\0') == std::string_view::npos)
+    return "begins with zeros only: its download did not finish, or the disk lost it. Fetch it again";
+  if (!is_text(text)) return {};
+  return fmt::format("is a text ({}): the download got a message in place of the file. Fetch it again",
+                     in_quotes(text.substr(0, std::min(text.find_first_of("\r\n"), shown_bytes))));
 }
 
 }  // namespace
@@ -36,9 +58,10 @@ std::string foreign_kind(const UniqueFd& file, const std::filesystem::path& path
            "in its "
            "folder, or jobs/model_cache.py download";
   }
-  if (is_html(text)) {
-    return "is an HTML page: the download got an error or a sign-in page in place of the file. Fetch it "
-           "again";
+  if (const std::string_view page = page_kind(text); !page.empty()) {
+    return fmt::format(
+        "is an {} page: the download got an error or a sign-in page in place of the file. Fetch it again",
+        page);
   }
   if (text.starts_with("GGUF"))
     return "is a GGUF file; weights are read from .safetensors and torch.save() files";
@@ -52,6 +75,7 @@ std::string foreign_kind(const UniqueFd& file, const std::filesystem::path& path
            "file of the "
            "official checkpoint";
   }
+  if (expected != FileFormat::json) return kind_without_weights(text);
   return {};
 }
 

@@ -8,8 +8,9 @@
 namespace wan::checkpoint {
 
 /// What a file is that does not hold what its name says, for a message that goes on from its path: a Git LFS
-/// pointer, an HTML page, an empty file, a file of another format of weights; with what to do. Empty if its
-/// first bytes are none of these. `expected` is the format that its reader takes: that one is not named.
+/// pointer, an HTML or XML page, an empty file, a text or zeros in place of weights, a file of another format
+/// of weights; with what to do. Empty if its first bytes are none of these. `expected` is the format that its
+/// reader takes: that one is not named.
 enum class FileFormat { json, safetensors, torch_archive };
 std::string foreign_kind(const UniqueFd& file, const std::filesystem::path& path, FileFormat expected);
 

@@ -180,6 +180,8 @@ GuideScale parse_guide_scale(std::string_view text) {
     const double both = parse_real(text, 0, 100);
     return {.low_noise = both, .high_noise = both};
   }
+  if (text.find(text[sign], sign + 1) != std::string_view::npos)
+    fail<ValueError>("'{}' is more than two values; write LOW:HIGH", text);
   return {.low_noise = parse_real(without_blanks(text.substr(0, sign)), 0, 100),
           .high_noise = parse_real(without_blanks(text.substr(sign + 1)), 0, 100)};
 }

@@ -126,7 +126,7 @@ class RowParser {
     try {
       check_id(trim(cell->text));
     } catch (const ValueError& error) {
-      throw CellError(cell->position, fmt::format("id: {}", error.what()));
+      throw CellError(cell->position, error.what());
     }
     row_.id = trim(cell->text);
     has_given_id_ = true;

@@ -158,8 +158,23 @@ TEST_F(ForeignFile, PointersPagesAndEmptyFilesAreNamedEverywhere) {
   for (const std::string& error : errors("\n<!DOCTYPE HTML><html><body>Sign in</body></html>")) {
     EXPECT_THAT(error, AllOf(HasSubstr("is an HTML page"), HasSubstr("Fetch it again")));
   }
+  for (const std::string& error : errors("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>"))
+    EXPECT_THAT(error, HasSubstr("is an XML page: the download got an error"));
   for (const std::string& error : errors("")) EXPECT_THAT(error, HasSubstr("is empty (0 bytes)"));
   for (const std::string& error : errors("GGUF\3\0\0\0"s)) EXPECT_THAT(error, HasSubstr("is a GGUF file"));
+}
+
+TEST_F(ForeignFile, TextsZerosAndArchivesInPlaceOfWeights) {
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {"Entry not found", "is a text ('Entry not found'): the download got a message"},
+      {"Access denied\n\tfor a\n", "is a text ('Access denied'): the download got a message"},
+      {std::string(4096, '\0'), "begins with zeros only: its download did not finish"},
+      {"\x1F\x8B\x08\x00 and so on"s, "is compressed with gzip; unpack it"}};
+  for (const auto& [bytes, said] : cases) {
+    const std::vector<std::string> found = errors(bytes);
+    EXPECT_THAT(found[0], HasSubstr(said));
+    EXPECT_THAT(found[1], HasSubstr(said));
+  }
 }
 
 TEST_F(ForeignFile, OtherFormatsOfWeightsAreNamed) {

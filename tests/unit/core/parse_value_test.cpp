@@ -69,6 +69,8 @@ TEST(ParseValue, DecimalCommasAreNamed) {
   EXPECT_EQ(message_of([] { parse_sample_shift("5,5"); }),
             "'5,5' is not a number; write a decimal point: 5.5");
   EXPECT_EQ(parse_guide_scale("3.5, 4"), (GuideScale{3.5, 4}));
+  EXPECT_EQ(message_of([] { parse_guide_scale("3,5,7"); }),
+            "'3,5,7' is more than two values; write LOW:HIGH");
   EXPECT_EQ(message_of([] { parse_guide_scale("3,5:4,5"); }),
             "'3,5' is not a number; write a decimal point: 3.5");
 }

@@ -172,7 +172,7 @@ TEST(Manifest, UnsafeIdsFailTheirRow) {
                                "\xef\xbc\x8f\xe2\x80\xa8"}) {
     const auto rows = parse("id,image,prompt\n\"" + id + "\",x,y\n");
     ASSERT_TRUE(rows[0].error) << id;
-    EXPECT_THAT(*rows[0].error, StartsWith("in/m.csv:2:1: id: id '")) << id;
+    EXPECT_THAT(*rows[0].error, StartsWith("in/m.csv:2:1: id '")) << id;
     EXPECT_EQ(rows[0].error->find('\x07'), std::string::npos);
     EXPECT_NO_THROW(check_id(rows[0].id)) << rows[0].id;
   }
