@@ -133,9 +133,10 @@ std::string describe_temporary_folder(const Lookup& lookup) {
   std::error_code error;
   if (std::filesystem::is_directory(folder, error) && ::access(folder.c_str(), W_OK | X_OK) == 0) return {};
   const std::string shown = printable(folder, 200);
-  if (name.empty())
+  if (name.empty()) {
     return fmt::format("{} is no folder that can be written to, and MPI makes its files there: set TMPDIR",
                        shown);
+  }
   return fmt::format(
       "{}={} is no folder that can be written to, and MPI makes its files there: make that folder, or unset "
       "{}",

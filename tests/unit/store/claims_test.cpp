@@ -254,9 +254,10 @@ TEST_F(Claims, WhatACrashInTheMiddleOfAReleaseLeftIsTakenOver) {
       ClaimBoard own = board();
       const ClaimAttempt attempt = own.try_claim(id);
       for (const int generation : left) {
-        if (generation > 0)
+        if (generation > 0) {
           std::filesystem::copy_file(folder_.claims() / (id + ".claim"),
                                      folder_.claims() / fmt::format("{}.claim.{}", id, generation));
+        }
       }
       if (left.front() > 0) ::unlink((folder_.claims() / (id + ".claim")).c_str());
       ::_exit(attempt.claim ? 0 : 1);  // nothing is released
