@@ -18,7 +18,7 @@ constexpr std::size_t id_columns = 40;
 /// "running", "finished" or "stopped".
 std::string_view state_word(const store::BatchStatus& status) {
   if (status.is_running()) return "running";
-  return status.open() == 0 ? "finished" : "stopped";
+  return status.open() == 0 && status.changed_manifests.empty() ? "finished" : "stopped";
 }
 
 std::string rate_line(const store::BatchStatus& status) {
@@ -92,6 +92,11 @@ std::string status_text(const store::BatchStatus& status, const std::filesystem:
     text += fmt::format("            {} more here {} of rows that the manifest lists no longer\n",
                         status.former, status.former == 1 ? "is" : "are");
   }
+  for (const std::string& manifest : status.changed_manifests) {
+    text +=
+        fmt::format("manifest    {} has changed since its last run: the rows of that run are counted here\n",
+                    printable(manifest));
+  }
   text += rate_line(status) + left_line(status);
   if (status.last_run) {
     text += fmt::format("last run    {} ended {}: {} (exit code {})\n", printable(status.last_run->run, 60),
@@ -111,6 +116,7 @@ std::string status_json(const store::BatchStatus& status, const std::filesystem:
               {"open", status.open()},
               {"saved", status.saved},
               {"former", status.former},
+              {"changed_manifests", status.changed_manifests},
               {"items_per_hour_last_hour", status.last_hour_items_per_hour},
               {"items_per_hour_overall", status.overall_items_per_hour},
               {"left_s", status.left_s ? json(*status.left_s) : json(nullptr)},

@@ -59,6 +59,24 @@ std::vector<BatchItem> read_items(const json& fields) {
   return items;
 }
 
+/// The hash of what the manifest holds now; empty for one that is no file, as standard input, or is too
+/// large.
+std::string content_hash(const std::string& manifest) {
+  try {
+    const auto bytes = plain_file_size(manifest);
+    return bytes && *bytes <= manifest::max_manifest_bytes ? sha256_file_hex(manifest) : std::string();
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+/// Whether the manifest was edited since the record was written.
+bool has_changed(const json& fields, const std::string& manifest) {
+  if (!fields.contains("sha256")) return false;
+  const std::string now = content_hash(manifest);
+  return !now.empty() && now != fields.at("sha256").get<std::string>();
+}
+
 }  // namespace
 
 std::string canonical_manifest(const std::filesystem::path& manifest) {
@@ -71,6 +89,7 @@ void write_batch_record(const OutputFolder& folder, const BatchRecord& record) {
   const std::string manifest = canonical_manifest(record.manifest);
   json fields{{"manifest", manifest}, {"rows", record.rows}};
   if (!record.items.empty()) add_items(fields, record.items);
+  if (const std::string hash = content_hash(manifest); !hash.empty()) fields["sha256"] = hash;
   const std::string hash = sha256_hex(manifest).substr(0, hash_digits);
   const std::filesystem::path target = folder.claims() / fmt::format("{}{}.json", prefix, hash);
   const std::filesystem::path temporary = folder.claims() / hidden_name("batch", random_token(), "tmp");
@@ -92,6 +111,7 @@ std::vector<BatchRecord> read_batch_records(const std::filesystem::path& claims)
       BatchRecord record{.manifest = fields.at("manifest").get<std::string>(),
                          .rows = fields.at("rows").get<std::int64_t>(),
                          .items = read_items(fields)};
+      record.has_changed = has_changed(fields, record.manifest);
       if (record.rows >= 0 && record.rows <= manifest::max_manifest_rows)
         records.push_back(std::move(record));
     } catch (const json::exception&) {

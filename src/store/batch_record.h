@@ -22,6 +22,8 @@ struct BatchRecord {
   std::string manifest;               ///< its path
   std::int64_t rows = 0;              ///< of the whole manifest, whatever the shard
   std::vector<BatchItem> items = {};  ///< these rows; none in records of earlier versions
+  bool has_changed =
+      false;  ///< the file holds something else now; false if it cannot be told (set by reading)
 };
 
 /// The path of a manifest as it is compared: absolute, without links and "..".

@@ -172,8 +172,8 @@ struct Items {
   }
 };
 
-Items sort_out(const std::filesystem::path& folder, const Records& records, const BatchStatus& status) {
-  Items items{.listed = ListedItems(read_batch_records(folder / ".claims")), .running = {}, .open = {}};
+Items sort_out(const std::vector<BatchRecord>& batches, const Records& records, const BatchStatus& status) {
+  Items items{.listed = ListedItems(batches), .running = {}, .open = {}};
   for (const WorkerStatus& worker : status.workers)
     if (worker.is_alive && !worker.id.empty()) items.running.insert(worker.id);
   for (const auto& [id, work] : items.listed.items()) {
@@ -259,7 +259,10 @@ BatchStatus read_status(const std::filesystem::path& folder, const StatusTiming&
                      printable(folder.string()));
   }
   status.workers = list_workers(owners);
-  const Items items = sort_out(folder, records, status);
+  const std::vector<BatchRecord> batches = read_batch_records(claims);
+  for (const BatchRecord& batch : batches)
+    if (batch.has_changed) status.changed_manifests.push_back(batch.manifest);
+  const Items items = sort_out(batches, records, status);
   count_items(records, items, status);
   status.saved = std::min(count_saved(folder / ".state", records, items), status.open());
   double last_s = 0;

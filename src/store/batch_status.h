@@ -50,6 +50,7 @@ struct BatchStatus {
   std::int64_t running = 0;  ///< items in the hands of a living owner
   std::int64_t saved = 0;    ///< open items whose state was saved in mid-way
   std::int64_t former = 0;   ///< more items that are done or failed, but whose manifest lists them no longer
+  std::vector<std::string> changed_manifests;  ///< edited since their last run, whose rows are counted here
   std::vector<WorkerStatus> workers;
   std::vector<FailureStatus> failures;  ///< by id
   std::optional<LastRunStatus> last_run;
