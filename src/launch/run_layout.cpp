@@ -10,6 +10,7 @@
 #include <map>
 #include <queue>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -185,7 +186,7 @@ std::int64_t leave_out_oversized(const RunInput& input, const Options& options, 
     smaller.tokens = shape.tokens;
     smaller.sample_steps = shape.steps;
     if (!weigh_layouts(options, machine, smaller).taken().fits()) continue;
-    plan = smaller;
+    plan = std::move(smaller);
     return static_cast<std::int64_t>(larger);
   }
   return 0;

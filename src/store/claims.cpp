@@ -268,7 +268,8 @@ std::vector<std::string> ClaimBoard::claimed_ids() const {
     if (end != std::string::npos && end > 0) ids.push_back(name.substr(0, end));
   }
   std::ranges::sort(ids);
-  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  const auto repeated = std::ranges::unique(ids);
+  ids.erase(repeated.begin(), repeated.end());
   return ids;
 }
 

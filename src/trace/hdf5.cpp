@@ -83,7 +83,8 @@ void fail_with_stack(std::string_view doing, const std::filesystem::path& path) 
   // The library tells of a system call that failed in words only: "..., errno = 28, ...".
   constexpr std::string_view mark = "errno = ";
   const std::size_t at = stack.find(mark);
-  if (at != std::string::npos && is_storage_errno(std::atoi(stack.c_str() + at + mark.size()))) {
+  if (at != std::string::npos &&
+      is_storage_errno(static_cast<int>(std::strtol(stack.c_str() + at + mark.size(), nullptr, 10)))) {
     throw StorageError(message);
   }
   throw Error(message);
@@ -124,7 +125,7 @@ void set_attribute(const Handle& object, const std::filesystem::path& path, cons
                    const std::string& value) {
   const Handle type = utf8_string_type(path);
   const char* const text = value.c_str();
-  write_attribute(object, path, name, type.get(), &text);
+  write_attribute(object, path, name, type.get(), static_cast<const void*>(&text));
 }
 
 void set_attribute(const Handle& object, const std::filesystem::path& path, const std::string& name,
