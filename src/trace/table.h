@@ -74,7 +74,7 @@ class Table {
                           std::vector<Value> values;
                           values.reserve(rows.size());
                           for (const Row& row : rows) values.push_back(get(row));
-                          column.append(values.data(), values.size());
+                          column.append(static_cast<const void*>(values.data()), values.size());
                         }});
   }
 
