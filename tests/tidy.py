@@ -4,7 +4,7 @@
 
 A header is checked with one source that includes it, by preference the one of the same name. A source that passed leaves a stamp in
 build/lint/stamps, named after a hash of all that decides the outcome: the source and the project's headers that it includes, its
-compile command, .clang-tidy, and the program's version. A source with such a stamp is not checked again.
+compile command, the .clang-tidy of the root and of its top folder, and the program's version. A source with such a stamp is not checked again.
 """
 
 import argparse
@@ -82,7 +82,8 @@ def sources_for(files, commands):
 def stamp_of(source, command, version):
     """The file whose presence says that this source, as it is now, has passed."""
     content = hashlib.sha256()
-    for part in (version, (PROJECT / ".clang-tidy").read_text(), command.replace(str(PROJECT), "")):
+    rules = [path for path in (PROJECT / ".clang-tidy", PROJECT / source.split("/")[0] / ".clang-tidy") if path.is_file()]
+    for part in (version, *(path.read_text() for path in rules), command.replace(str(PROJECT), "")):
         content.update(part.encode() + b"\0")
     for path in (source, *sorted(all_included_by(source))):
         content.update(path.encode() + b"\0" + (PROJECT / path).read_bytes() + b"\0")

@@ -157,7 +157,7 @@ TEST(ManifestForms, JsonLinesThatEndInCommas) {
 }
 
 TEST(ManifestForms, NumbersThatAreNoneAreTheRowsOwnErrors) {
-  const std::string row = "{\"image\":\"a.png\",\"prompt\":\"cat\",\"seed\":";
+  const std::string row = R"({"image":"a.png","prompt":"cat","seed":)";
   EXPECT_EQ(
       shown(parse(row + "Infinity}\n" + row + "-Infinity}\n" + row + "1e400}\n" + row + "1,\"seed\":2}\n")),
       (Texts{"in/m.csv:1:40: seed: 'inf' is not a whole number",

@@ -33,7 +33,7 @@ INSTANTIATE_TEST_SUITE_P(Files, PillowImage,
                                          "xmp.jpg", "tall.jpg"),
                          [](const auto& test_info) {
                            std::string name = test_info.param;
-                           std::replace(name.begin(), name.end(), '.', '_');
+                           std::ranges::replace(name, '.', '_');
                            return name;
                          });
 

@@ -49,7 +49,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, ExactImage,
                                          "rgba_lossless.webp"),
                          [](const auto& test_info) {
                            std::string name = test_info.param;
-                           std::replace(name.begin(), name.end(), '.', '_');
+                           std::ranges::replace(name, '.', '_');
                            return name;
                          });
 
@@ -101,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, LossyImage,
                                          LossyCase{"lossy.webp", 1, 0.05}),
                          [](const auto& test_info) {
                            std::string name = test_info.param.name;
-                           std::replace(name.begin(), name.end(), '.', '_');
+                           std::ranges::replace(name, '.', '_');
                            return name;
                          });
 

@@ -39,7 +39,7 @@ TEST(Solvers, FollowAllReferenceTrajectories) {
     for (int i = 0; i < schedule.steps(); ++i) {
       x = stepper->step(i, x, toy_velocity(x, schedule.timesteps[i]));
       const at::Tensor expected = to_tensor(c["trajectory"][i]);
-      const double error = ((x - expected).norm() / expected.norm()).item<double>();
+      const auto error = ((x - expected).norm() / expected.norm()).item<double>();
       ASSERT_LT(error, 1e-5) << "step " << i;
     }
   }
