@@ -4,7 +4,8 @@
 
 A header is checked with one source that includes it, by preference the one of the same name. A source that passed leaves a stamp in
 build/lint/stamps, named after a hash of all that decides the outcome: the source and the project's headers that it includes, its
-compile command, the .clang-tidy of the root and of its top folder, and the program's version. A source with such a stamp is not checked again.
+compile command, the .clang-tidy of the root and of its top folder, and the program's version. A source with such a stamp is not checked
+again.
 """
 
 import argparse
