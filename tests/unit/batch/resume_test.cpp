@@ -225,8 +225,8 @@ TEST(StopClockTest, LeavesRoomForWhatComesNext) {
   double now_s = 0;
   StopClock stop_clock({.is_signalled = {}, .elapsed_s = [&] { return now_s; }, .time_limit_s = 1000});
   const auto latest = [&](auto&& is_too_late) {
-    for (now_s = 0; now_s < 1000 && !is_too_late(); now_s += 0.5) {
-    }
+    now_s = 0;
+    while (now_s < 1000 && !is_too_late()) now_s += 0.5;
     return now_s;
   };
   const auto step = [&] { return stop_clock.is_too_late_for_step(); };

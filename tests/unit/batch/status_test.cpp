@@ -346,12 +346,12 @@ TEST(BatchStatus, FilesMayBeAnything) {
        {"a.json", "b.failed.json", "run.json", ".claims/a.claim", ".claims/.batch-1.json"}) {
     for (const std::string& text :
          {std::string(), std::string("{"), std::string("null"), std::string("[1]"), deep, "1\n" + deep,
-          std::string("{\"status\":7,\"rows\":\"x\",\"ended\":{}}"), std::string("\0\xff\xfe", 3),
-          std::string("{\"status\":\"done\",\"ended\":\"2025-11-03T10:00:00Z\",\"outputs\":[]}")}) {
+          std::string(R"({"status":7,"rows":"x","ended":{}})"), std::string("\0\xff\xfe", 3),
+          std::string(R"({"status":"done","ended":"2025-11-03T10:00:00Z","outputs":[]})")}) {
       write(folder / name, text);
       const store::BatchStatus status = store::read_status(folder.path(), quick);
       EXPECT_EQ(status.done + status.running, 0);
-      EXPECT_NO_THROW(nlohmann::json::parse(display::status_json(status, folder.path())));
+      EXPECT_TRUE(nlohmann::json::accept(display::status_json(status, folder.path())));
       EXPECT_FALSE(display::status_text(status, folder.path()).empty());
     }
   }

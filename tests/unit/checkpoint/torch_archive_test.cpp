@@ -26,7 +26,7 @@ struct View {
   std::int64_t offset = 0;
   std::int64_t storage_elements = 4;
   std::string key = "0";
-  std::string metadata = "";  ///< opcodes of the seventh argument
+  std::string metadata = {};  ///< opcodes of the seventh argument
 };
 
 std::string text(const std::string& value) {

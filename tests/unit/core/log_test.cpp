@@ -35,7 +35,7 @@ TEST(Log, AppendsLinesWithRank) {
 TEST(Log, AConsoleThatTakesNothingIsNoError) {
   const test::TempDir dir;
   outlive_console();
-  std::FILE* full = std::fopen("/dev/full", "w");
+  std::FILE* full = std::fopen("/dev/full", "w");  // NOLINT(cppcoreguidelines-owning-memory)
   ASSERT_NE(full, nullptr);
   std::array<int, 2> ends{};
   ASSERT_EQ(::pipe(ends.data()), 0);
@@ -46,7 +46,7 @@ TEST(Log, AConsoleThatTakesNothingIsNoError) {
     Log log(0, LogLevel::normal, console);
     log.open_file(dir / "log");
     for (int line = 0; line < 3; ++line) log.info("line {} {}", line, std::string(9000, 'x'));
-    std::fclose(console);
+    std::fclose(console);  // NOLINT(cppcoreguidelines-owning-memory)
   }
   const std::string text = read_text_file(dir / "log", 100'000);
   for (const char* line : {"line 0", "line 1", "line 2"})

@@ -25,7 +25,7 @@ class ProgressTest : public ::testing::Test {
 
   std::string written() const {
     std::fflush(file_.get());
-    std::rewind(file_.get());
+    EXPECT_EQ(std::fseek(file_.get(), 0, SEEK_SET), 0);
     std::string text;
     std::array<char, 4096> piece{};
     for (std::size_t got = 0; (got = std::fread(piece.data(), 1, piece.size(), file_.get())) > 0;) {
@@ -157,7 +157,7 @@ TEST_F(ProgressTest, TheStyleIsTheUsersWish) {
 struct PlayedTerminal {
   PlayedTerminal() : master(::posix_openpt(O_RDWR | O_NOCTTY)), stream(nullptr, std::fclose) {
     EXPECT_EQ(::grantpt(master.get()) | ::unlockpt(master.get()), 0);
-    stream.reset(std::fopen(::ptsname(master.get()), "r+"));
+    stream.reset(std::fopen(::ptsname(master.get()), "r+"));  // NOLINT(cppcoreguidelines-owning-memory)
     const winsize size{.ws_row = 24, .ws_col = 57, .ws_xpixel = 0, .ws_ypixel = 0};
     EXPECT_EQ(::ioctl(master.get(), TIOCSWINSZ, &size), 0);
   }
