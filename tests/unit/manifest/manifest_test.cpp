@@ -165,11 +165,9 @@ TEST(Manifest, BadJsonLinesFailAlone) {
 }
 
 TEST(Manifest, UnsafeIdsFailTheirRow) {
-  for (const std::string id : {"..", ".hidden", "/etc/passwd", "a/b", "-rf", "run", "trace", "a.failed",
-                               "a\x07", "a\\b", "CON:", "$(id)",
-                               ("\xe2\x80\xae"
-                                "gpj"),
-                               "\xef\xbc\x8f\xe2\x80\xa8"}) {
+  for (const std::string id :
+       {"..", ".hidden", "/etc/passwd", "a/b", "-rf", "run", "trace", "a.failed", "a\x07", "a\\b",
+        "CON:", "$(id)", "\xe2\x80\xaegpj", "\xef\xbc\x8f\xe2\x80\xa8"}) {
     const auto rows = parse("id,image,prompt\n\"" + id + "\",x,y\n");
     ASSERT_TRUE(rows[0].error) << id;
     EXPECT_THAT(*rows[0].error, StartsWith("in/m.csv:2:1: id '")) << id;
