@@ -139,6 +139,12 @@ TEST_F(Processes, KilledAtRandomMomentsUntilDone) {
   }
   EXPECT_GT(kills, 0);
   EXPECT_EQ(wait_for(spawn(rows, "last", Stage::none, 0)), 0);
+  // A row at which three of the processes were killed has failed, and says so; nothing else is missing.
+  for (const manifest::ManifestRow& row : rows) {
+    if (std::filesystem::exists(out_ / (row.id + ".json"))) continue;
+    EXPECT_EQ(read(row.id + ".failed.json")["stage"], "crash") << row.id;
+  }
+  run(rows, "retried", [](RunContext& context) { context.retry_failed = true; });
   for (const manifest::ManifestRow& row : rows) {
     const json sidecar = read(row.id + ".json");
     EXPECT_EQ(sidecar["outputs"]["video"]["sha256"], sha256_file_hex(out_ / (row.id + ".mp4")));
