@@ -124,8 +124,10 @@ parallel::PlanInput BenchProgram::plan_input() const {
                      .rows = bench.size.height / (2 * latent_stride),
                      .columns = bench.size.width / (2 * latent_stride)},
           .guided = true,
+          .placement = {.transformers = {},
+                        .text_encoder = {.residence =
+                                             parallel::text_encoder_residence(on_gpu(), options_.t5_cpu)}},
           .on_gpu = on_gpu(),
-          .t5_cpu = options_.t5_cpu,
           .element_bytes = static_cast<int>(c10::elementSize(device_.compute.type))};
 }
 
@@ -222,8 +224,7 @@ double BenchProgram::phase(const char* name, Work&& work) {
 
 void BenchProgram::measure_text() {
   const bool on_host = options_.t5_cpu || !on_gpu();
-  const engine::TextEncoderOptions options{.sharded = layout_.t5_fsdp,
-                                           .resident = true,
+  const engine::TextEncoderOptions options{.placement = {.division = layout_.placement.text_encoder.division},
                                            .compute = on_host ? kernels::Compute() : device_.compute};
   engine::TextEncoder encoder(engine::synthetic_text_encoder(model_.text_encoder), options,
                               on_host && on_gpu() ? *group_.group : *group_.fsdp);
@@ -344,8 +345,7 @@ void BenchProgram::measure() {
     const engine::ExpertModel expert = engine::synthetic_expert(model_.transformer);
     denoise = std::make_unique<engine::DenoiseStage>(
         expert, expert,
-        engine::DenoiseOptions{.sharded = layout_.dit_fsdp,
-                               .offload = layout_.offload_model,
+        engine::DenoiseOptions{.placement = layout_.placement.transformers,
                                .head_chunks = layout_.head_chunks,
                                .compute = device_.compute,
                                .attention = options_.attention,

@@ -18,8 +18,7 @@ double step_work(const Request& request, parallel::PlanInput model) {
                   .rows = request.size.height / pixels_per_token_side,
                   .columns = request.size.width / pixels_per_token_side};
   model.guided = request.guide_scale.low_noise != 1 || request.guide_scale.high_noise != 1;
-  model.dit_fsdp = false;
-  model.offload_model = false;
+  model.placement.transformers = {};
   return parallel::make_plan(model).step_s;
 }
 

@@ -37,8 +37,8 @@ std::string headline(const launch::Options& options, const launch::RunInput& inp
   return fmt::format("{}: {} item{}{}, {} rank{} in {} group{}, {}{}{} on {}", input.checkpoint.task.name,
                      input.rows.size(), input.rows.size() == 1 ? "" : "s", shard, ranks,
                      ranks == 1 ? "" : "s", groups, groups == 1 ? "" : "s", parallel::describe(layout.guided),
-                     layout.dit_fsdp ? ", weights sharded" : "",
-                     layout.offload_model ? ", one expert on the host" : "", device);
+                     layout.placement.transformers.is_sharded() ? ", weights sharded" : "",
+                     layout.placement.transformers.waits_on_host() ? ", one expert on the host" : "", device);
 }
 
 }  // namespace wan::apps

@@ -103,19 +103,20 @@ DenoiseStage::DenoiseStage(const ExpertModel& high_noise, const ExpertModel& low
 
 void DenoiseStage::make_shared_memory(const checkpoint::TransformerConfig& config) {
   const std::vector<checkpoint::UnitLayout> units = checkpoint::transformer_units(config);
-  const int parts = options_.sharded ? group_.fsdp->size() : 1;
-  if (options_.sharded)
+  const int parts = options_.placement.is_sharded() ? group_.fsdp->size() : 1;
+  if (options_.placement.is_sharded())
     gather_buffers_ = std::make_shared<parallel::GatherBuffers>(units, *group_.fsdp, options_.compute);
-  if (options_.offload) arena_ = std::make_shared<parallel::WeightArena>(units, parts, options_.compute);
+  if (options_.placement.waits_on_host())
+    arena_ = std::make_shared<parallel::WeightArena>(units, parts, options_.compute);
 }
 
 DenoiseStage::ExpertState DenoiseStage::load(const ExpertModel& model) {
-  const int parts = options_.sharded ? group_.fsdp->size() : 1;
-  const int part = options_.sharded ? group_.fsdp->rank() : 0;
+  const int parts = options_.placement.is_sharded() ? group_.fsdp->size() : 1;
+  const int part = options_.placement.is_sharded() ? group_.fsdp->rank() : 0;
   ExpertState state;
   state.shards = std::make_shared<parallel::WeightShards>(checkpoint::transformer_units(model.config),
                                                           model.read, parts, part, options_.compute, arena_);
-  if (options_.sharded) {
+  if (options_.placement.is_sharded()) {
     state.weights = std::make_unique<parallel::ShardedWeights>(state.shards, *group_.fsdp, gather_buffers_);
   } else {
     state.weights = std::make_unique<parallel::ResidentWeights>(state.shards);

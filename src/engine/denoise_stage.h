@@ -18,6 +18,7 @@
 #include "parallel/layout.h"
 #include "parallel/ulysses.h"
 #include "parallel/unit_weights.h"
+#include "parallel/weight_placement.h"
 #include "sample/sampler.h"
 
 namespace wan::engine {
@@ -64,9 +65,8 @@ class DenoiseGate {
 };
 
 struct DenoiseOptions {
-  bool sharded = false;  ///< each expert's weights are split over the group (FSDP), else whole on this rank
-  bool offload = false;  ///< the expert not in use waits in page-locked host memory; GPU only
-  parallel::HeadChunkWish head_chunks = {};  ///< within the group; a larger team chooses its own
+  parallel::NetworkPlacement placement = {};  ///< of both experts; waiting on the host: GPU only
+  parallel::HeadChunkWish head_chunks = {};   ///< within the group; a larger team chooses its own
   kernels::Compute compute = {};
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
   bool part_times = true;  ///< GPU seconds by part of a step, which take an event wherever a part ends

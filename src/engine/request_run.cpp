@@ -131,7 +131,8 @@ RequestReport WanEngine::Run::execute() {
   report_.size = size_;
   report_.frames = request_.frame_num;
   report_.layout = parallel::describe(team_.passes(sample::is_guided(request_.guide_scale)).shape);
-  if (engine_.options_.dit_fsdp) report_.layout += fmt::format(", fsdp{}", team_.fsdp->size());
+  if (engine_.options_.placement.transformers.is_sharded())
+    report_.layout += fmt::format(", fsdp{}", team_.fsdp->size());
   report_.device = engine_.options_.compute.on_gpu() ? engine_.options_.gpu.name : "cpu";
   report_.precision = engine_.precision_name();
   report_.median_step_s = median(reporter_.own_seconds());
@@ -150,7 +151,7 @@ std::int64_t WanEngine::Run::denoise_bytes() const {
       .tokens = dit::token_grid(latent_frames(request_.frame_num), size_.height / latent_stride,
                                 size_.width / latent_stride),
       .guided = guided,
-      .dit_fsdp = engine_.options_.dit_fsdp,
+      .placement = engine_.options_.placement,
       .on_gpu = true,
       .element_bytes = static_cast<int>(c10::elementSize(engine_.options_.compute.type))};
   return parallel::request_bytes(input);

@@ -9,17 +9,17 @@ namespace wan::engine {
 
 TextEncoder::TextEncoder(TextEncoderModel model, const TextEncoderOptions& options, comm::Communicator& group)
     : model_(std::move(model)), options_(options), group_(group) {
-  if (options_.resident) load();
+  if (options_.keeps_weights()) load();
 }
 
 void TextEncoder::load() {
   if (encoder_) return;
   ++loads_;
   const std::vector<checkpoint::UnitLayout> units = checkpoint::text_encoder_units(model_.config);
-  const int parts = options_.sharded ? group_.size() : 1;
-  const int part = options_.sharded ? group_.rank() : 0;
+  const int parts = options_.placement.is_sharded() ? group_.size() : 1;
+  const int part = options_.placement.is_sharded() ? group_.rank() : 0;
   auto shards = std::make_shared<parallel::WeightShards>(units, model_.read, parts, part, options_.compute);
-  if (options_.sharded) {
+  if (options_.placement.is_sharded()) {
     gather_buffers_ = std::make_shared<parallel::GatherBuffers>(units, group_, options_.compute);
     weights_ = std::make_unique<parallel::ShardedWeights>(shards, group_, gather_buffers_);
   } else {
@@ -34,7 +34,7 @@ void TextEncoder::reserve() {
 }
 
 void TextEncoder::unload() {
-  if (options_.resident) return;
+  if (options_.keeps_weights()) return;
   encoder_.reset();
   weights_.reset();
   gather_buffers_.reset();

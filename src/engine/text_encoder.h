@@ -9,14 +9,17 @@
 #include "engine/model_parts.h"
 #include "kernels/compute.h"
 #include "parallel/unit_weights.h"
+#include "parallel/weight_placement.h"
 #include "text/umt5_encoder.h"
 
 namespace wan::engine {
 
 struct TextEncoderOptions {
-  bool sharded = false;  ///< the layers' weights are split over the group, else whole on this rank
-  bool resident = true;  ///< weights stay in memory; else they come with load() and go with unload()
+  /// Of the layers' weights. Read when needed: they come with load() and go with unload(); else they stay.
+  parallel::NetworkPlacement placement = {};
   kernels::Compute compute = {};
+
+  bool keeps_weights() const { return placement.residence != parallel::Residence::read_when_needed; }
 };
 
 /// The umT5 encoder and its weights. The table of token embeddings, two fifths of all weights, never is in

@@ -29,7 +29,7 @@ TextStage::TextStage(const std::filesystem::path& tokenizer_folder, TextEncoderM
                      const TextEncoderOptions& options, comm::Communicator& group)
     : tokenizer_(tokenizer_folder),
       encoder_(fitting(std::move(model), tokenizer_, tokenizer_folder), options, group),
-      resident_(options.resident) {}
+      keeps_weights_(options.keeps_weights()) {}
 
 std::string TextStage::cleaned_prompt(const std::string& prompt) {
   std::string cleaned = text::clean_prompt(prompt);

@@ -38,7 +38,7 @@ class TextStage {
   /// Whether the encoder's weights have to be read for these cleaned texts, and will be let go of again: then
   /// it pays to encode others with them.
   bool has_to_load(const std::vector<std::string>& cleaned) const {
-    return !resident_ && !all_known(cleaned);
+    return !keeps_weights_ && !all_known(cleaned);
   }
 
   // The three stages of encoding. Each is to be called once the one before has succeeded on all ranks. Where
@@ -75,7 +75,7 @@ class TextStage {
 
   text::Tokenizer tokenizer_;
   TextEncoder encoder_;
-  bool resident_;
+  bool keeps_weights_;
   struct CachedText {
     at::Tensor embedding;  ///< [tokens, dim], on the host
     std::int64_t bytes = 0;

@@ -20,11 +20,20 @@ namespace {
 
 constexpr double sample_period_s = 0.2;
 
-TextEncoderOptions text_options(const EngineOptions& options, bool split) {
-  const bool on_host = options.t5_cpu || !options.compute.on_gpu();
-  return {.sharded = options.t5_fsdp && split,
-          .resident = on_host,
-          .compute = on_host ? kernels::Compute() : options.compute};
+/// As the engine takes them for a group of so many ranks: a rank alone divides nothing, and without a GPU
+/// nothing can wait on the host.
+EngineOptions for_group(EngineOptions options, int ranks) {
+  parallel::WeightPlacement& leanest = options.leaner.leanest;
+  options.placement = parallel::for_group(options.placement, ranks);
+  leanest = parallel::for_group(leanest, ranks);
+  if (!options.compute.on_gpu()) leanest.transformers.residence = options.placement.transformers.residence;
+  return options;
+}
+
+TextEncoderOptions text_options(const EngineOptions& options) {
+  const parallel::NetworkPlacement& placement = options.placement.text_encoder;
+  const bool on_host = placement.residence == parallel::Residence::computes_on_host;
+  return {.placement = placement, .compute = on_host ? kernels::Compute() : options.compute};
 }
 
 }  // namespace
@@ -33,7 +42,7 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
                      parallel::GroupCommunicators group, const Stopwatch& run_clock)
     : folder_(folder),
       task_(folder.task),
-      options_(options),
+      options_(for_group(options, group.group->size())),
       group_(std::move(group)),
       run_clock_(run_clock) {
   text_encoder_files_ = std::make_unique<checkpoint::Checkpoint>(
@@ -58,14 +67,12 @@ void WanEngine::load_models() {
   require_text_width(folder_, text_encoder.config, high_noise.config);
   kernels::require_attention_backend(options_.attention, options_.compute.device, options_.compute.type,
                                      high_noise.config.dim / high_noise.config.num_heads);
-  const bool split = group_.group->size() > 1;
-  const TextEncoderOptions text = text_options(options_, split);
+  const TextEncoderOptions text = text_options(options_);
   const bool together = text.compute.on_gpu() == options_.compute.on_gpu();
   text_ = std::make_unique<TextStage>(folder_.tokenizer, text_encoder, text,
                                       together ? *group_.fsdp : *group_.group);
   denoise_ = std::make_unique<DenoiseStage>(expert_model(high_noise), expert_model(low_noise),
-                                            DenoiseOptions{.sharded = options_.dit_fsdp && split,
-                                                           .offload = options_.offload_model,
+                                            DenoiseOptions{.placement = options_.placement.transformers,
                                                            .head_chunks = options_.head_chunks,
                                                            .compute = options_.compute,
                                                            .attention = options_.attention},
@@ -98,21 +105,13 @@ void WanEngine::release_buffers() {
 }
 
 std::string WanEngine::make_leaner() {
-  EngineOptions leaner = options_;
-  if (group_.group->size() > 1) {  // a rank alone has nobody to split with
-    leaner.dit_fsdp = options_.dit_fsdp || options_.leaner.shard;
-    leaner.t5_fsdp = options_.t5_fsdp || options_.leaner.shard_text;
-  }
-  std::string what;
-  if (leaner.dit_fsdp != options_.dit_fsdp || leaner.t5_fsdp != options_.t5_fsdp) {
-    what = "weights split over the group's ranks";
-  } else if (options_.compute.on_gpu() && !options_.offload_model && options_.leaner.offload &&
-             can_offload()) {
-    leaner.offload_model = true;
-    what = "the expert not in use kept in host memory";
-  }
-  if (what.empty()) return {};
-  const EngineOptions before = std::exchange(options_, leaner);
+  const parallel::WeightPlacement leaner =
+      parallel::leaner_placement(options_.placement, options_.leaner.leanest);
+  if (leaner == options_.placement) return {};
+  const bool needs_host =
+      leaner.transformers.waits_on_host() && !options_.placement.transformers.waits_on_host();
+  if (needs_host && !can_offload()) return {};
+  const parallel::WeightPlacement before = std::exchange(options_.placement, leaner);
   std::optional<std::string> problem;
   try {
     reload();
@@ -122,8 +121,8 @@ std::string WanEngine::make_leaner() {
     problem = error.what_without_backtrace();
   }
   group_.group->barrier().wait_without_limit();  // reading weights may take any time
-  if (!comm::first_message(*group_.group, problem)) return what;
-  options_ = before;
+  if (!comm::first_message(*group_.group, problem)) return parallel::describe_step(before, leaner);
+  options_.placement = before;
   reload();
   return {};
 }
@@ -135,7 +134,7 @@ bool WanEngine::can_offload() const {
   return lacks == 0;
 }
 
-/// The models anew, with other options.
+/// The models anew, placed as the options now say.
 void WanEngine::reload() {
   text_.reset();
   denoise_.reset();

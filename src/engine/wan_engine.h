@@ -20,23 +20,19 @@
 #include "gpu/device.h"
 #include "gpu/monitor.h"
 #include "parallel/layout.h"
+#include "parallel/weight_placement.h"
 #include "wan/engine.h"
 
 namespace wan::engine {
 
 /// What make_leaner() may do.
 struct LeanerOptions {
-  bool shard = true;                            ///< split the experts' weights over the group
-  bool shard_text = true;                       ///< split the text encoder's
-  bool offload = true;                          ///< keep the expert not in use on the host
+  parallel::WeightPlacement leanest = parallel::leanest_placement;  ///< how far it may go
   std::optional<std::int64_t> host_bytes = {};  ///< that this rank may page-lock; empty: all that can be had
 };
 
 struct EngineOptions {
-  bool dit_fsdp = false;                     ///< split the experts' weights over the group
-  bool t5_fsdp = false;                      ///< split the text encoder's
-  bool t5_cpu = false;                       ///< the text encoder computes on the host, in fp32
-  bool offload_model = false;                ///< the expert not in use waits in page-locked host memory
+  parallel::WeightPlacement placement = {};
   parallel::HeadChunkWish head_chunks = {};  ///< within the group
   kernels::Compute compute = {};
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;

@@ -1,7 +1,6 @@
 #include "launch/layout_choice.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "core/check.h"
@@ -14,12 +13,6 @@ namespace {
 constexpr double usable_share_gpu = 0.97;   // of a GPU's free memory: allocators leave holes
 constexpr double usable_share_cpu = 0.6;    // of a rank's share of the host's, which others use too
 constexpr double usable_share_host = 0.85;  // page-locked, beside GPUs: the rest of the system must not swap
-
-/// Where the experts' weights may lie, from the fastest to the smallest.
-struct Placement {
-  bool dit_fsdp, offload_model;
-};
-constexpr std::array<Placement, 4> placements{{{false, false}, {true, false}, {false, true}, {true, true}}};
 
 std::int64_t usable(std::uint64_t bytes, double share) {
   return static_cast<std::int64_t>(static_cast<double>(bytes) * share);
@@ -36,15 +29,16 @@ std::string refused_by(const Options& options, const comm::GridShape& grid) {
   return {};
 }
 
-std::string refused_by(const Options& options, const Placement& placement, bool can_split) {
+std::string refused_by(const Options& options, const parallel::NetworkPlacement& transformers,
+                       bool can_split) {
   const auto refuses = [](Switch wish, bool choice) {
     return wish != Switch::automatic && (wish == Switch::on) != choice;
   };
   const auto word = [](Switch wish) { return wish == Switch::on ? "on" : "off"; };
   // A rank alone has nobody to share with: asking for it changes nothing.
-  if ((can_split || options.dit_fsdp == Switch::off) && refuses(options.dit_fsdp, placement.dit_fsdp))
+  if ((can_split || options.dit_fsdp == Switch::off) && refuses(options.dit_fsdp, transformers.is_sharded()))
     return fmt::format("refused by --dit-fsdp {}", word(options.dit_fsdp));
-  if (refuses(options.offload_model, placement.offload_model))
+  if (refuses(options.offload_model, transformers.waits_on_host()))
     return fmt::format("refused by --offload-model {}", word(options.offload_model));
   return {};
 }
@@ -71,20 +65,21 @@ void measure(const MachineSize& machine, const parallel::PlanInput& model, Layou
 /// are not worth keeping whole beside sharded experts.
 LayoutCandidate make_candidate(const Options& options, const MachineSize& machine,
                                const parallel::PlanInput& model, const comm::GridShape& grid,
-                               const Placement& placement) {
+                               const parallel::NetworkPlacement& transformers) {
+  using parallel::Division;
   const bool can_split = grid.group_size > 1;
-  LayoutCandidate candidate{.grid = grid,
-                            .dit_fsdp = can_split && placement.dit_fsdp,
-                            .t5_fsdp = can_split && options.t5_fsdp == Switch::on,
-                            .offload_model = placement.offload_model,
-                            .refusal = refused_by(options, grid)};
-  if (candidate.refusal.empty()) candidate.refusal = refused_by(options, placement, can_split);
-  const bool is_whole = !candidate.dit_fsdp && !candidate.offload_model;
+  LayoutCandidate candidate{.grid = grid, .placement = model.placement, .refusal = refused_by(options, grid)};
+  candidate.placement.transformers = transformers;
+  candidate.placement.text_encoder.division =
+      options.t5_fsdp == Switch::on ? Division::sharded : Division::whole;
+  candidate.placement = parallel::for_group(candidate.placement, grid.group_size);
+  if (candidate.refusal.empty()) candidate.refusal = refused_by(options, transformers, can_split);
+  const bool is_whole = candidate.placement.transformers == parallel::NetworkPlacement();
   const bool may_split_text = can_split && options.t5_fsdp == Switch::automatic;
-  if (may_split_text && !is_whole) candidate.t5_fsdp = true;
+  if (may_split_text && !is_whole) candidate.placement.text_encoder.division = Division::sharded;
   measure(machine, model, candidate);
   if (may_split_text && is_whole && !candidate.fits()) {
-    candidate.t5_fsdp = true;
+    candidate.placement.text_encoder.division = Division::sharded;
     measure(machine, model, candidate);
   }
   return candidate;
@@ -115,17 +110,9 @@ std::optional<std::int64_t> usable_host_bytes(const MachineSize& machine) {
   return usable(*machine.host_memory_bytes, usable_share_host);
 }
 
-std::string LayoutCandidate::describe_weights() const {
-  if (dit_fsdp && offload_model) return "sharded, one expert on the host";
-  if (dit_fsdp) return "sharded";
-  return offload_model ? "one expert on the host" : "whole";
-}
-
 parallel::PlanInput plan_input_of(parallel::PlanInput model, const LayoutCandidate& candidate) {
   model.grid = candidate.grid;
-  model.dit_fsdp = candidate.dit_fsdp;
-  model.t5_fsdp = candidate.t5_fsdp;
-  model.offload_model = candidate.offload_model;
+  model.placement = candidate.placement;
   return model;
 }
 
@@ -141,10 +128,10 @@ LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
   LayoutChoice choice;
   const parallel::LayoutWishes none{.objective = options.objective};
   for (const comm::GridShape& grid : parallel::granted_grids(none, machine.ranks, heads, model.guided)) {
-    for (const Placement& placement : placements) {
-      if (placement.dit_fsdp && grid.group_size == 1) continue;
-      if (placement.offload_model && !model.on_gpu) continue;
-      choice.candidates.push_back(make_candidate(options, machine, model, grid, placement));
+    for (const parallel::NetworkPlacement& transformers : parallel::transformer_placements) {
+      if (transformers.is_sharded() && grid.group_size == 1) continue;
+      if (transformers.waits_on_host() && !model.on_gpu) continue;
+      choice.candidates.push_back(make_candidate(options, machine, model, grid, transformers));
     }
   }
   const auto is_taken = [](const LayoutCandidate& c) { return c.is_allowed() && c.fits(); };

@@ -7,6 +7,7 @@
 
 #include "launch/options.h"
 #include "parallel/plan.h"
+#include "parallel/weight_placement.h"
 
 namespace wan::launch {
 
@@ -23,9 +24,7 @@ std::optional<std::int64_t> usable_host_bytes(const MachineSize& machine);
 /// One way to lay a run out, and what speaks against it.
 struct LayoutCandidate {
   comm::GridShape grid;
-  bool dit_fsdp = false;
-  bool t5_fsdp = false;
-  bool offload_model = false;
+  parallel::WeightPlacement placement = {};
   std::string refusal;                  ///< by the model's heads or the user's options; empty: allowed
   std::int64_t bytes = 0;               ///< per rank, at the most
   std::int64_t missing_bytes = 0;       ///< of them, beyond what can be used
@@ -36,7 +35,6 @@ struct LayoutCandidate {
 
   bool is_allowed() const { return refusal.empty(); }
   bool fits() const { return missing_bytes <= 0 && missing_host_bytes <= 0; }
-  std::string describe_weights() const;  ///< "sharded, one expert on the host"
 };
 
 /// All candidates, the one to prefer first, and the one that a run takes.
@@ -57,7 +55,7 @@ struct LayoutChoice {
 LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
                            const parallel::PlanInput& model);
 
-/// `model` with a candidate's layout and residency.
+/// `model` with a candidate's layout and placement of weights.
 parallel::PlanInput plan_input_of(parallel::PlanInput model, const LayoutCandidate& candidate);
 
 }  // namespace wan::launch

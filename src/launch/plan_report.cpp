@@ -20,6 +20,7 @@ std::string count(std::int64_t number, const char* what) {
 
 std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan) {
   const parallel::PlanInput& model = subject.model;
+  const parallel::WeightPlacement& placement = model.placement;
   const int ranks = subject.machine.ranks;
   const int group_size = plan.grid.group_size;
   const kernels::TokenGrid& tokens = model.tokens;
@@ -27,9 +28,9 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
   std::string text =
       fmt::format("ranks            {} in {} of {}\n", ranks, count(ranks / group_size, "group"), group_size);
   text += fmt::format("layout           {}; experts {}{}, text encoder {}\n", parallel::describe(plan.grid),
-                      model.dit_fsdp ? over : "whole on each rank",
-                      model.offload_model ? ", one of them on the host" : "",
-                      model.t5_fsdp ? over : "whole on each rank");
+                      placement.transformers.is_sharded() ? over : "whole on each rank",
+                      placement.transformers.waits_on_host() ? ", one of them on the host" : "",
+                      placement.text_encoder.is_sharded() ? over : "whole on each rank");
   text += fmt::format("video            {}*{}, {} frames, {}{}\n", tokens.columns * 16, tokens.rows * 16,
                       4 * (tokens.frames - 1) + 1, count(model.sample_steps, "step"),
                       subject.manifest.items > 1 ? ": the largest of the manifest" : "");
@@ -99,9 +100,10 @@ std::string candidate_lines(const PlanSubject& subject) {
                           layout, "-", "-", "-", "-", reason);
       continue;
     }
-    text += fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8.1f}  {:>7.1f}  {}\n",
-                        candidate.grid.group_size, layout, candidate.describe_weights(),
-                        format_bytes(candidate.bytes), candidate.item_s, candidate.items_per_hour, reason);
+    text +=
+        fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8.1f}  {:>7.1f}  {}\n", candidate.grid.group_size,
+                    layout, parallel::describe_transformers(candidate.placement.transformers),
+                    format_bytes(candidate.bytes), candidate.item_s, candidate.items_per_hour, reason);
   }
   return text;
 }

@@ -119,7 +119,7 @@ std::string describe_what_fits(const Options& options, MachineSize machine,
       "--dit-fsdp and "
       "--offload-model to the planner (--plan shows what fits, and --plan --gpus N --gpu-memory M elsewhere)",
       machine.ranks, machine.ranks == 1 ? "" : "s", parallel::describe(smallest.grid),
-      smallest.describe_weights(), format_bytes(needed),
+      parallel::describe_transformers(smallest.placement.transformers), format_bytes(needed),
       of_host ? "of page-locked host memory for each GPU" : "on each GPU", format_bytes(missing),
       format_bytes(needed - missing), what_fits);
 }
@@ -166,7 +166,7 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
   plan.sample_steps = largest.steps;
   plan.guided = std::ranges::any_of(shapes, &ItemShape::guided);
   plan.on_gpu = on_gpu || (options.plan && (options.gpus || options.gpu_memory_bytes));
-  plan.t5_cpu = options.t5_cpu;
+  plan.placement.text_encoder.residence = parallel::text_encoder_residence(plan.on_gpu, options.t5_cpu);
   plan.element_bytes = plan.on_gpu && options.precision != Precision::fp32 ? exact_bytes : fp32_bytes;
   return plan;
 }
@@ -226,9 +226,7 @@ RunLayout choose_layout(const Options& options, const MachineSize& machine, para
   const parallel::LayoutWishes wishes{.ulysses_size = options.ulysses_size};
   RunLayout layout{.guided = taken.grid,
                    .unguided = parallel::unguided_shape(taken.grid, wishes, plan.transformer.num_heads),
-                   .dit_fsdp = taken.dit_fsdp,
-                   .t5_fsdp = taken.t5_fsdp,
-                   .offload_model = taken.offload_model,
+                   .placement = taken.placement,
                    .head_chunks = options.head_chunks};
   check_head_chunks(layout.head_chunks, plan, layout);
   return layout;
@@ -236,8 +234,8 @@ RunLayout choose_layout(const Options& options, const MachineSize& machine, para
 
 std::string describe(const RunLayout& layout) {
   std::string text = parallel::describe(layout.guided);
-  if (layout.dit_fsdp) text += fmt::format(", fsdp{}", layout.guided.group_size);
-  if (layout.offload_model) text += ", one expert on the host";
+  if (layout.placement.transformers.is_sharded()) text += fmt::format(", fsdp{}", layout.guided.group_size);
+  if (layout.placement.transformers.waits_on_host()) text += ", one expert on the host";
   return text;
 }
 

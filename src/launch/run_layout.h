@@ -11,6 +11,7 @@
 #include "launch/run_input.h"
 #include "parallel/layout.h"
 #include "parallel/plan.h"
+#include "parallel/weight_placement.h"
 
 namespace wan::launch {
 
@@ -18,9 +19,7 @@ namespace wan::launch {
 struct RunLayout {
   comm::GridShape guided;
   comm::GridShape unguided;
-  bool dit_fsdp = false;
-  bool t5_fsdp = false;
-  bool offload_model = false;
+  parallel::WeightPlacement placement = {};
   parallel::HeadChunkWish head_chunks = {};  ///< where the sequence is split
 };
 

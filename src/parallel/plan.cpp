@@ -60,7 +60,7 @@ std::int64_t wire_bytes(const PlanInput& input, std::int64_t local_tokens) {
   const checkpoint::TransformerConfig& model = input.transformer;
   std::int64_t bytes = ulysses_bytes(input, local_tokens);
   if (input.guided && input.grid.cfg == 2) bytes += local_tokens * model.out_dim * 4 * fp32_bytes;
-  if (input.dit_fsdp) {
+  if (input.placement.transformers.is_sharded()) {
     const int ranks = input.grid.group_size;
     bytes += kept_elements(checkpoint::transformer_units(model), ranks) * (ranks - 1) * input.element_bytes;
   }
@@ -91,21 +91,22 @@ std::int64_t text_cache_bytes(const PlanInput& input) {
 
 /// Bytes of one rank's part of one expert.
 std::int64_t expert_slice_bytes(const PlanInput& input) {
-  const int ranks = input.dit_fsdp ? input.grid.group_size : 1;
+  const int ranks = input.placement.transformers.is_sharded() ? input.grid.group_size : 1;
   return kept_elements(checkpoint::transformer_units(input.transformer), ranks) * input.element_bytes;
 }
 
 /// Bytes of the experts' weights that one rank keeps on its GPU.
 std::int64_t expert_bytes(const PlanInput& input) {
-  return (input.offload_model ? 1 : experts) * expert_slice_bytes(input);
+  return (input.placement.transformers.waits_on_host() ? 1 : experts) * expert_slice_bytes(input);
 }
 
 /// The text encoder without its embedding table, which stays in its file.
 std::int64_t text_encoder_bytes(const PlanInput& input) {
   const auto units = checkpoint::text_encoder_units(input.text_encoder);
-  const int ranks = input.t5_fsdp ? input.grid.group_size : 1;
+  const bool is_sharded = input.placement.text_encoder.is_sharded();
+  const int ranks = is_sharded ? input.grid.group_size : 1;
   std::int64_t elements = kept_elements(units, ranks);
-  if (input.t5_fsdp) elements += gather_buffer_elements(units, ranks);
+  if (is_sharded) elements += gather_buffer_elements(units, ranks);
   return elements * input.element_bytes;
 }
 
@@ -124,9 +125,11 @@ std::int64_t denoise_bytes(const PlanInput& input) {
 
 void add_parts(const PlanInput& input, Plan& plan) {
   const auto units = checkpoint::transformer_units(input.transformer);
-  plan.bytes.emplace_back(input.offload_model ? "experts (one at a time)" : "experts (both)",
-                          expert_bytes(input));
-  if (input.dit_fsdp) {
+  const WeightPlacement& placement = input.placement;
+  plan.bytes.emplace_back(
+      placement.transformers.waits_on_host() ? "experts (one at a time)" : "experts (both)",
+      expert_bytes(input));
+  if (placement.transformers.is_sharded()) {
     plan.bytes.emplace_back("weight gather buffers",
                             gather_buffer_elements(units, input.grid.group_size) * input.element_bytes);
   }
@@ -135,10 +138,9 @@ void add_parts(const PlanInput& input, Plan& plan) {
     plan.bytes.emplace_back("CUDA context and libraries", context_bytes);
     if (input.grid.group_size > 1) plan.bytes.emplace_back("NCCL", nccl_bytes);
   }
-  // On a GPU the text encoder's weights come for a moment; on the CPU they stay.
-  if (!input.on_gpu) {
+  if (placement.text_encoder.residence == Residence::resident) {
     plan.bytes.emplace_back("text encoder", text_encoder_bytes(input));
-  } else if (!input.t5_cpu) {
+  } else if (placement.text_encoder.residence == Residence::read_when_needed) {
     plan.phase_bytes.emplace_back("text: the encoder", text_encoder_bytes(input));
   }
   plan.phase_bytes.emplace_back("encode, decode: VAE activations", vae_bytes(input));
@@ -177,8 +179,8 @@ Plan make_plan(const PlanInput& input) {
                 plan.attention_flop_per_step / attention_flop_per_s + elementwise_s_per_token / 2 * rows +
                 split_s_per_byte * static_cast<double>(ulysses_bytes(input, plan.local_tokens)) * bf16_bytes /
                     input.element_bytes;
-  if (input.dit_fsdp) plan.step_s *= sharded_share;
-  if (input.offload_model) plan.host_bytes = experts * expert_slice_bytes(input);
+  if (input.placement.transformers.is_sharded()) plan.step_s *= sharded_share;
+  if (input.placement.transformers.waits_on_host()) plan.host_bytes = experts * expert_slice_bytes(input);
   return plan;
 }
 

@@ -8,6 +8,7 @@
 #include "checkpoint/model_config.h"
 #include "comm/rank_grid.h"
 #include "kernels/rotary.h"
+#include "parallel/weight_placement.h"
 
 namespace wan::parallel {
 
@@ -20,11 +21,8 @@ struct PlanInput {
   kernels::TokenGrid tokens;  ///< of the request that is planned for
   int sample_steps = 40;      ///< the same request's
   bool guided = true;
-  bool dit_fsdp = false;
-  bool t5_fsdp = false;
-  bool offload_model = false;  ///< one expert at a time in GPU memory
-  bool on_gpu = false;         ///< else everything lies in host memory, the text encoder all the time
-  bool t5_cpu = false;
+  WeightPlacement placement = {};
+  bool on_gpu = false;    ///< else everything lies in host memory
   int element_bytes = 2;  ///< of weights and matrix work: 2 in exact, 4 in fp32
 };
 

@@ -39,9 +39,13 @@ TEST(Traffic, IsThatOfThePlanForEveryLayout) {
   for (const comm::GridShape& shape : test::shapes_of(ranks.size(), model.heads)) {
     for (const bool sharded : {false, true}) {
       SCOPED_TRACE(parallel::describe(shape) + (sharded ? " sharded" : ""));
+      const parallel::WeightPlacement placement{
+          .transformers = {.division = sharded ? parallel::Division::sharded : parallel::Division::whole},
+          .text_encoder = {}};
       parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, model.heads);
       engine::DenoiseStage stage(engine::expert_model(model.high_noise),
-                                 engine::expert_model(model.low_noise), {.sharded = sharded}, group);
+                                 engine::expert_model(model.low_noise), {.placement = placement.transformers},
+                                 group);
       stage.run(model.input(), group, nullptr);
       const parallel::PlanInput input{.transformer = model.high_noise.config,
                                       .text_encoder = {},
@@ -49,8 +53,7 @@ TEST(Traffic, IsThatOfThePlanForEveryLayout) {
                                       .grid = shape,
                                       .tokens = model.grid(),
                                       .guided = true,
-                                      .dit_fsdp = sharded && ranks.size() > 1,
-                                      .t5_fsdp = false,
+                                      .placement = parallel::for_group(placement, ranks.size()),
                                       .element_bytes = 4};
       const parallel::Plan plan = parallel::make_plan(input);
       const std::int64_t final_gather = (shape.ulysses - 1) * plan.local_tokens * 64 * 4;
@@ -98,7 +101,8 @@ TEST(Allocations, NoRankHoldsAWholeExpertWhenWeightsAreSharded) {
   const std::uint64_t read_before = model.high_noise.weights.bytes_read();
   const test::AllocationCounter counter;
   const engine::DenoiseStage stage(engine::expert_model(model.high_noise),
-                                   engine::expert_model(model.low_noise), {.sharded = true}, group);
+                                   engine::expert_model(model.low_noise),
+                                   {.placement = {.division = parallel::Division::sharded}}, group);
   const auto read = static_cast<std::int64_t>(model.high_noise.weights.bytes_read() - read_before);
   const std::int64_t padding = std::int64_t{64} * 4 * ranks.size();
   // Two experts' shards, and for both together two buffers of the largest unit.

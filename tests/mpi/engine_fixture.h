@@ -29,6 +29,11 @@ class NoControl : public RunControl {
   void on_state_problem(const std::string& message) override { ADD_FAILURE() << message; }
 };
 
+/// Both networks' weights divided over the group, as a run on the CPU has them.
+inline constexpr parallel::WeightPlacement all_sharded{
+    .transformers = {.division = parallel::Division::sharded},
+    .text_encoder = {.division = parallel::Division::sharded}};
+
 enum class Backend { mpi, deferred };
 
 /// The ranks of this test program and engines over them.

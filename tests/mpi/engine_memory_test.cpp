@@ -122,7 +122,8 @@ void run_out_in(const std::string& phase, int rank, Scene& scene) {
 
 void run_out_in_every_phase(test::RankWorld& ranks, const Toy& toy, const comm::GridShape& shape,
                             const engine::EngineOptions& options) {
-  SCOPED_TRACE(fmt::format("{}, {}", parallel::describe(shape), options.dit_fsdp ? "sharded" : "whole"));
+  SCOPED_TRACE(fmt::format("{}, {}", parallel::describe(shape),
+                           parallel::describe_transformers(options.placement.transformers)));
   Scene scene(ranks, toy, shape, options);
   const test::Made expected = scene.make();
   for (const char* phase : {"text", "encode", "denoise", "decode"}) {
@@ -149,7 +150,7 @@ TEST_P(Cases, MemoryThatRunsOutAnywhereFailsTheRequestOnAllRanksAndNothingElse) 
     std::vector<std::int64_t> chunks{own_heads};
     if (own_heads > 1) chunks = {1, own_heads - 1};
     run_out_in_every_phase(ranks, toy, shape,
-                           {.dit_fsdp = true, .t5_fsdp = true, .head_chunks = {.sizes = chunks}});
+                           {.placement = test::all_sharded, .head_chunks = {.sizes = chunks}});
   }
   run_out_in_every_phase(ranks, toy, shapes.front(), {});
 }
@@ -166,7 +167,7 @@ class TeamScene {
         toy_(toy),
         out_(ranks),
         teams_(ranks, toy, {.group_size = ranks.size() / 2, .cfg = 1, .ulysses = ranks.size() / 2},
-               {.dit_fsdp = true, .t5_fsdp = true}) {
+               {.placement = test::all_sharded}) {
     teams_.engine().set_phase_listener([this](const std::string& phase) {
       memory_.end();
       if (phase == phase_ && ranks_.rank() + 1 == ranks_.size()) memory_.begin(refused_);
@@ -275,8 +276,7 @@ TEST(ALeanerEngine, SplitsTheWeightsAndGivesTheSameBits) {
 TEST(ALeanerEngine, DoesNothingThatItMayNot) {
   test::RankWorld ranks;
   const Toy toy("t2v_square");
-  Scene scene(ranks, toy, {.group_size = ranks.size(), .cfg = 1, .ulysses = 1},
-              {.leaner = {.shard = false, .shard_text = false}});
+  Scene scene(ranks, toy, {.group_size = ranks.size(), .cfg = 1, .ulysses = 1}, {.leaner = {.leanest = {}}});
   EXPECT_EQ(scene.engine().make_leaner(), "");
 }
 

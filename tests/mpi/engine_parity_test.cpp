@@ -31,7 +31,8 @@ TEST_P(ParityCases, EveryLayoutGivesTheReferencesNumbers) {
         SCOPED_TRACE(parallel::describe(shape) + (sharded ? " sharded" : "") +
                      (backend == Backend::deferred ? " deferred" : ""));
         const Stopwatch clock;
-        engine::WanEngine engine(folder, {.dit_fsdp = sharded, .t5_fsdp = sharded},
+        engine::WanEngine engine(folder,
+                                 {.placement = sharded ? test::all_sharded : parallel::WeightPlacement()},
                                  ranks.communicators(shape, backend, heads), clock);
         const test::Made made = test::make(engine, parity.request);
         if (ranks.rank() != 0) continue;
@@ -72,7 +73,7 @@ int run_variant(test::RankWorld& ranks, const Variant& variant, const char* case
     SCOPED_TRACE(case_name + (" " + parallel::describe(shape)));
     ++layouts;
     const Stopwatch clock;
-    engine::WanEngine engine(folder, {.dit_fsdp = true, .t5_fsdp = true, .head_chunks = variant.head_chunks},
+    engine::WanEngine engine(folder, {.placement = test::all_sharded, .head_chunks = variant.head_chunks},
                              ranks.communicators(shape, Backend::deferred, heads), clock);
     const test::Made made = test::make(engine, request);
     if (ranks.rank() != 0) continue;

@@ -25,7 +25,7 @@ void stop_and_go_on(test::RankWorld& ranks, const Toy& toy, const comm::GridShap
   test::SilentObserver observer;
   const Stopwatch clock;
   const OutputPaths first{.video = out / "1.mp4", .state = out / "state.safetensors"};
-  engine::WanEngine stopped(toy.folder, {.dit_fsdp = true, .t5_fsdp = true},
+  engine::WanEngine stopped(toy.folder, {.placement = test::all_sharded},
                             ranks.communicators(shape, Backend::mpi, toy.heads), clock);
   const bool is_last = ranks.rank() + 1 == ranks.size();
   ScriptedControl control(is_last ? std::map<int, StepAction>{{stop, StepAction::stop}}
@@ -36,7 +36,7 @@ void stop_and_go_on(test::RankWorld& ranks, const Toy& toy, const comm::GridShap
   if (ranks.rank() == 0) {
     EXPECT_EQ(control.steps_saved, stop);
   }
-  engine::WanEngine going_on(toy.folder, {.dit_fsdp = true, .t5_fsdp = true},
+  engine::WanEngine going_on(toy.folder, {.placement = test::all_sharded},
                              ranks.communicators(shape, Backend::mpi, toy.heads), clock);
   const OutputPaths second{.video = out / "2.mp4", .latents = out / "2", .resume_from = first.state};
   test::NoControl no_control;
@@ -53,7 +53,7 @@ TEST_P(Cases, StoppedAndGoneOnGivesTheSameBits) {
   const SharedFolder out(ranks);
   for (const comm::GridShape& shape : test::shapes_of(ranks.size(), toy.heads)) {
     const Stopwatch clock;
-    engine::WanEngine engine(toy.folder, {.dit_fsdp = true, .t5_fsdp = true},
+    engine::WanEngine engine(toy.folder, {.placement = test::all_sharded},
                              ranks.communicators(shape, Backend::mpi, toy.heads), clock);
     const test::Made whole = test::make(engine, toy.request());
     for (const int stop : {1, 2, 4, 5}) {

@@ -68,6 +68,11 @@ struct Shortage {
   int rank = -1;
 };
 
+parallel::WeightPlacement placement(bool sharded) {
+  const auto division = sharded ? parallel::Division::sharded : parallel::Division::whole;
+  return {.transformers = {division}, .text_encoder = {division, parallel::Residence::read_when_needed}};
+}
+
 class Scene final : private test::NoControl {
  public:
   Scene(GpuRanks& ranks, const test::ParityCase& parity, const comm::GridShape& shape, std::int64_t heads,
@@ -78,7 +83,7 @@ class Scene final : private test::NoControl {
         communicators_(ranks.communicators(device_)),
         memory_(device_.compute.device.index()),
         engine_(checkpoint::inspect_checkpoint(parity.folder / "ckpt"),
-                {.dit_fsdp = sharded, .t5_fsdp = sharded, .compute = device_.compute, .gpu = device_.gpu},
+                {.placement = placement(sharded), .compute = device_.compute, .gpu = device_.gpu},
                 communicators_->make_group(
                     {.guided = shape, .unguided = parallel::unguided_shape(shape, {}, heads)}, 60),
                 clock_) {

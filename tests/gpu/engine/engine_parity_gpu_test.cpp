@@ -17,19 +17,20 @@ struct Mode {
 constexpr Mode fp32{launch::Precision::fp32, "fp32", 1e-4};
 constexpr Mode exact{launch::Precision::exact, "exact", 1e-2};
 
-struct Residency {
-  bool sharded;
-  bool offloaded;
+struct Placement {
+  parallel::NetworkPlacement transformers;
   const char* name;
 };
-constexpr Residency residencies[] = {
-    {false, false, "replicated"}, {true, false, "sharded"}, {true, true, "sharded, one expert on the host"}};
+constexpr Placement placements[] = {
+    {{}, "replicated"},
+    {{parallel::Division::sharded}, "sharded"},
+    {{parallel::Division::sharded, parallel::Residence::waits_on_host}, "sharded, one expert on the host"}};
 
 using Parameters = std::tuple<const char*, Mode>;
 class GpuParity : public testing::TestWithParam<Parameters> {};
 
 void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& mode,
-                  const comm::GridShape& shape, const Residency& residency) {
+                  const comm::GridShape& shape, const Placement& placement) {
   const launch::RunDevice device = ranks.device(mode.precision);
   const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
   const std::int64_t heads = engine::open_expert(folder.high_noise_model).config.num_heads;
@@ -37,9 +38,9 @@ void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& m
   const launch::RunLayout layout{.guided = shape, .unguided = parallel::unguided_shape(shape, {}, heads)};
   const Stopwatch clock;
   engine::WanEngine engine(folder,
-                           {.dit_fsdp = residency.sharded,
-                            .t5_fsdp = residency.sharded,
-                            .offload_model = residency.offloaded,
+                           {.placement = {.transformers = placement.transformers,
+                                          .text_encoder = {placement.transformers.division,
+                                                           parallel::Residence::read_when_needed}},
                             .compute = device.compute,
                             .gpu = device.gpu},
                            communicators->make_group(layout, 60), clock);
@@ -49,7 +50,7 @@ void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& m
   const double off = test::fraction_off_by_more_than_one(made.frames, parity.tensor("frames"));
   fmt::print("PARITY {} GPUs, {}, {}, {}, {}: final latent {:.2e}, values off by more than 1 level {:.2e}\n",
              ranks.size(), parity.folder.filename().string(), mode.name, parallel::describe(shape),
-             residency.name, error, off);
+             placement.name, error, off);
   EXPECT_LT(error, mode.tolerance);
   if (mode.precision == launch::Precision::fp32) {
     EXPECT_LT(off, 1e-3);
@@ -65,10 +66,12 @@ TEST_P(GpuParity, EveryLayoutGivesTheReferencesNumbers) {
   const std::int64_t heads = engine::open_expert(folder.high_noise_model).config.num_heads;
   int layouts = 0;
   for (const comm::GridShape& shape : test::shapes_of(ranks.size(), heads)) {
-    for (const Residency& residency : residencies) {
-      if (residency.sharded && !residency.offloaded && ranks.size() == 1) continue;  // the same as replicated
-      SCOPED_TRACE(parallel::describe(shape) + " " + residency.name);
-      check_layout(ranks, parity, mode, shape, residency);
+    for (const Placement& placement : placements) {
+      const bool is_only_sharded =
+          placement.transformers == parallel::NetworkPlacement{parallel::Division::sharded};
+      if (is_only_sharded && ranks.size() == 1) continue;  // the same as replicated
+      SCOPED_TRACE(parallel::describe(shape) + " " + placement.name);
+      check_layout(ranks, parity, mode, shape, placement);
       ++layouts;
     }
   }

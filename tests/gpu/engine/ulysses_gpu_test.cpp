@@ -87,7 +87,7 @@ TEST_F(UlyssesGpu, ChunksAndPaddingGiveTheNumbersOfOneGpu) {
           std::vector<std::int64_t>{3, own_heads - 3}}) {
       for (const bool sharded : {false, true}) {
         engine::DenoiseOptions how = options(device, attention);
-        how.sharded = sharded;
+        if (sharded) how.placement.division = parallel::Division::sharded;
         const at::Tensor made = together(ranks, device, how, chunk_heads);
         const double error = kernels::relative_error(made, expected);
         if (ranks.rank() == 0) {

@@ -25,7 +25,8 @@ TEST_P(Umt5Parity, PromptAndNegativePrompt) {
   const auto files =
       checkpoint::Checkpoint::open_torch_archive(parity.folder / "ckpt/models_t5_umt5-xxl-enc-bf16.pth");
   const auto alone = comm::make_local("text");
-  engine::TextEncoder encoder(engine::text_encoder_model(files), {.resident = false}, *alone);
+  engine::TextEncoder encoder(engine::text_encoder_model(files),
+                              {.placement = {.residence = parallel::Residence::read_when_needed}}, *alone);
   EXPECT_LT(test::relative_error(encoder.encode(real_ids(parity.tensor("text.ids"))),
                                  parity.tensor("text.context")),
             1e-5);

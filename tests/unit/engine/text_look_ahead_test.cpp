@@ -24,8 +24,9 @@ class Batch {
   explicit Batch(std::vector<Request> requests, int groups = 1)
       : requests_(std::move(requests)), is_settled_(requests_.size(), false) {
     for (int group = 0; group < groups; ++group) {
-      stages_.push_back(std::make_unique<TextStage>(folder_.tokenizer, text_encoder_model(files_),
-                                                    TextEncoderOptions{.resident = false}, *local_));
+      stages_.push_back(std::make_unique<TextStage>(
+          folder_.tokenizer, text_encoder_model(files_),
+          TextEncoderOptions{.placement = {.residence = parallel::Residence::read_when_needed}}, *local_));
     }
     made_.resize(static_cast<std::size_t>(groups));
   }

@@ -14,6 +14,8 @@
 namespace wan::launch {
 namespace {
 
+using parallel::Division;
+using parallel::Residence;
 using ::testing::HasSubstr;
 
 constexpr std::uint64_t gib = std::uint64_t{1} << 30;
@@ -27,6 +29,8 @@ parallel::PlanInput full_model(bool on_gpu) {
           .grid = {},
           .tokens = {.frames = 21, .rows = 30, .columns = 52},
           .guided = true,
+          .placement = {.transformers = {},
+                        .text_encoder = {.residence = parallel::text_encoder_residence(on_gpu, false)}},
           .on_gpu = on_gpu,
           .element_bytes = 2};
 }
@@ -34,6 +38,11 @@ parallel::PlanInput full_model(bool on_gpu) {
 RunLayout layout_for(int ranks, std::uint64_t gpu_bytes, const Options& options = {}) {
   parallel::PlanInput plan = full_model(true);
   return choose_layout(options, {.ranks = ranks, .memory_bytes = gpu_bytes}, plan);
+}
+
+/// Of a run on GPUs: the transformers like this, the text encoder read when it is needed.
+parallel::WeightPlacement placed(const parallel::NetworkPlacement& transformers, Division text_encoder) {
+  return {.transformers = transformers, .text_encoder = {text_encoder, Residence::read_when_needed}};
 }
 
 std::string refusal_for(int ranks, std::uint64_t gpu_bytes, const Options& options = {}) {
@@ -61,24 +70,23 @@ TEST(BenchModel, IsTheOfficialOnesSize) {
 
 TEST(Residency, WeightsAreWholeWhereTheyFitThenShardedThenOneExpertLeaves) {
   const RunLayout large = layout_for(4, 140 * gib);
-  EXPECT_FALSE(large.dit_fsdp || large.t5_fsdp || large.offload_model);
+  EXPECT_EQ(large.placement, placed({}, Division::whole));
   const RunLayout medium = layout_for(4, 40 * gib);
-  EXPECT_TRUE(medium.dit_fsdp && medium.t5_fsdp);
-  EXPECT_FALSE(medium.offload_model);
+  EXPECT_EQ(medium.placement, placed({Division::sharded}, Division::sharded));
   const RunLayout small = layout_for(4, 16 * gib);
-  EXPECT_TRUE(small.dit_fsdp && small.offload_model);
+  EXPECT_EQ(small.placement, placed({Division::sharded, Residence::waits_on_host}, Division::sharded));
   const RunLayout alone = layout_for(1, 48 * gib);
-  EXPECT_TRUE(alone.offload_model);
-  EXPECT_FALSE(alone.dit_fsdp || alone.t5_fsdp) << "there is nobody to share with";
+  EXPECT_EQ(alone.placement, placed({Division::whole, Residence::waits_on_host}, Division::whole))
+      << "there is nobody to share with";
 }
 
 TEST(Residency, WishesAreObeyedOrRefused) {
   Options options;
   options.dit_fsdp = Switch::on;
-  EXPECT_TRUE(layout_for(4, 140 * gib, options).dit_fsdp);
+  EXPECT_TRUE(layout_for(4, 140 * gib, options).placement.transformers.is_sharded());
   options = {};
   options.offload_model = Switch::on;
-  EXPECT_TRUE(layout_for(2, 140 * gib, options).offload_model);
+  EXPECT_TRUE(layout_for(2, 140 * gib, options).placement.transformers.waits_on_host());
   options = {};
   options.offload_model = Switch::off;
   EXPECT_THAT(refusal_for(1, 48 * gib, options), HasSubstr("needs"));
@@ -106,8 +114,8 @@ TEST(Plan, PredictsThePeaksMeasured) {
     parallel::PlanInput plan = full_model(true);
     if (is_720p) plan.tokens = {.frames = 21, .rows = 45, .columns = 80};
     plan.grid = parallel::choose_grid({}, ranks, 40, true);
-    plan.dit_fsdp = plan.t5_fsdp = sharded;
-    plan.offload_model = offloaded;
+    const Division division = sharded ? Division::sharded : Division::whole;
+    plan.placement = placed({division, offloaded ? Residence::waits_on_host : Residence::resident}, division);
     return static_cast<double>(parallel::make_plan(plan).total_bytes()) / static_cast<double>(gib);
   };
   EXPECT_NEAR(predicted_gib(1, false, false, false), 65.1, 0.05 * 65.1);
@@ -129,7 +137,7 @@ TEST(Plan, PredictsTheTimesMeasured) {
     parallel::PlanInput plan = full_model(true);
     if (measured.is_720p) plan.tokens = {.frames = 21, .rows = 45, .columns = 80};
     plan.grid = parallel::choose_grid({}, measured.ranks, 40, true);
-    plan.dit_fsdp = measured.sharded;
+    if (measured.sharded) plan.placement.transformers.division = Division::sharded;
     EXPECT_NEAR(parallel::make_plan(plan).step_s, measured.step_s, 0.04 * measured.step_s)
         << measured.ranks << " GPUs, 720p " << measured.is_720p << ", sharded " << measured.sharded;
   }
@@ -145,7 +153,7 @@ TEST(Plan, PredictsTheTimesMeasured) {
   plan.tokens = {.frames = 21, .rows = 30, .columns = 52};
   EXPECT_NEAR(parallel::expected_item_time(plan).total_s(), 15.65, 0.05 * 15.65) << "as measured end to end";
   plan.transformer.model_type = "t2v";
-  plan.offload_model = true;
+  plan.placement.transformers.residence = Residence::waits_on_host;
   EXPECT_EQ(parallel::expected_item_time(plan).encode_s, 0);
   EXPECT_NEAR(parallel::expected_item_time(plan).swap_s, 2 * 28.58 / 55, 0.01);
 }
@@ -154,13 +162,13 @@ TEST(Layout, ThroughputTakesTheSmallestGroupThatFits) {
   Options options;
   options.objective = Objective::throughput;
   EXPECT_EQ(layout_for(8, 140 * gib, options).guided, (comm::GridShape{1, 1, 1}));
-  EXPECT_FALSE(layout_for(8, 140 * gib, options).offload_model);
+  EXPECT_FALSE(layout_for(8, 140 * gib, options).placement.transformers.waits_on_host());
   EXPECT_EQ(layout_for(8, 48 * gib, options).guided, (comm::GridShape{1, 1, 1}));
-  EXPECT_TRUE(layout_for(8, 48 * gib, options).offload_model);
+  EXPECT_TRUE(layout_for(8, 48 * gib, options).placement.transformers.waits_on_host());
   options.offload_model = Switch::off;
   EXPECT_EQ(layout_for(8, 48 * gib, options).guided, (comm::GridShape{2, 2, 1}));
   EXPECT_EQ(layout_for(8, 24 * gib, options).guided, (comm::GridShape{4, 2, 2}));
-  EXPECT_TRUE(layout_for(8, 24 * gib, options).dit_fsdp);
+  EXPECT_TRUE(layout_for(8, 24 * gib, options).placement.transformers.is_sharded());
   EXPECT_THAT(refusal_for(8, 10 * gib, options), HasSubstr("no layout of 8 GPUs fits"));
   options.group_size = 2;
   EXPECT_THAT(refusal_for(8, 24 * gib, options), HasSubstr("cfg2 x ulysses1"))
@@ -183,8 +191,8 @@ TEST(Layout, AnExpertGoesToTheHostOnlyIfTheHostHasRoom) {
   EXPECT_NEAR(static_cast<double>(choice_with(100 * gib).taken().host_bytes), 57.16e9, 1e8);
   const LayoutChoice tight = choice_with(32 * gib);
   EXPECT_EQ(tight.taken().grid.group_size, 2);
-  EXPECT_TRUE(tight.taken().dit_fsdp);
-  EXPECT_FALSE(tight.taken().offload_model);
+  EXPECT_TRUE(tight.taken().placement.transformers.is_sharded());
+  EXPECT_FALSE(tight.taken().placement.transformers.waits_on_host());
 }
 
 TEST(Layout, OnTheCpuASmallerShareAsksForALargerGroup) {
@@ -217,7 +225,8 @@ std::map<std::string, std::string> reasons_for(const Options& options, const Mac
   std::map<std::string, std::string> reasons;
   for (std::size_t i = 0; i < choice.candidates.size(); ++i) {
     const LayoutCandidate& candidate = choice.candidates[i];
-    reasons[parallel::describe(candidate.grid) + " " + candidate.describe_weights()] =
+    reasons[parallel::describe(candidate.grid) + " " +
+            parallel::describe_transformers(candidate.placement.transformers)] =
         choice.reason(i, options.objective);
   }
   return reasons;
@@ -254,7 +263,7 @@ TEST(PlanReport, ShowsChoiceTimesAndAlternatives) {
                            "832*480, 81 frames, 40 steps", "fits into 24.0 GiB", "denoise: 40 steps of 1.",
                            "2 h 00 min for the manifest's 10 items", "chosen", "does not fit by"})
     EXPECT_THAT(report, HasSubstr(part));
-  EXPECT_TRUE(layout.dit_fsdp);
+  EXPECT_TRUE(layout.placement.transformers.is_sharded());
 }
 
 RunInput input_of(const std::string& csv) {
