@@ -1,17 +1,13 @@
 #include "apps/batch_program.h"
 
-#include <ATen/Parallel.h>
-
 #include <cstdlib>
 #include <memory>
-#include <numeric>
 
 #include "apps/dry_run.h"
 #include "apps/input_notes.h"
 #include "apps/item_work.h"
 #include "apps/options.h"
 #include "apps/run_description.h"
-#include "apps/run_engine.h"
 #include "apps/run_id.h"
 #include "apps/run_identity.h"
 #include "apps/run_output.h"
@@ -21,10 +17,9 @@
 #include "apps/version_report.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
-#include "checkpoint/fingerprint.h"
 #include "checkpoint/folder_notes.h"
-#include "comm/mailbox.h"
 #include "comm/mpi/mpi.h"
+#include "comm/watch/watchdog.h"
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/console.h"
@@ -32,10 +27,10 @@
 #include "core/strings.h"
 #include "display/item_log.h"
 #include "display/progress.h"
-#include "engine/wan_engine.h"
 #include "launch/agreement.h"
+#include "launch/control_groups.h"
+#include "launch/engine_host.h"
 #include "launch/plan_report.h"
-#include "launch/run_communicators.h"
 #include "launch/run_device.h"
 #include "launch/run_input.h"
 #include "launch/run_layout.h"
@@ -46,15 +41,10 @@
 namespace wan::apps {
 namespace {
 
-constexpr double start_timeout_s = 600;
-constexpr double step_timeout_s = 120;
 // What an item must gain for other groups to join: as long as that takes, NCCL's connecting on GPUs most of
 // it.
 constexpr double join_worth_gpu_s = 5;
 constexpr double join_worth_cpu_s = 0.5;
-// Between items ranks wait as long as the others work: for the leader's next order, and for the other groups
-// at the end. A rank that dies meanwhile is the launcher's to notice.
-constexpr double no_timeout_s = 1e9;
 
 /// One run of the program on one rank.
 class BatchProgram {
@@ -64,7 +54,7 @@ class BatchProgram {
       : mpi_(mpi),
         stop_signals_(stop_signals),
         arguments_(arguments.begin(), arguments.end()),
-        world_(comm::make_mpi_world(mpi, {.timeout_s = start_timeout_s})) {}
+        world_(comm::make_mpi_world(mpi, {.timeout_s = launch::start_timeout_s})) {}
 
   ExitCode run();
 
@@ -77,8 +67,7 @@ class BatchProgram {
   batch::GroupCounts work_through(const batch::RunContext& context);
   void mark_start();
   void open_records(const batch::RunContext& context);
-  void make_control_groups();
-  void connect_groups();
+  void allow_teams();
   batch::RunContext make_context();
   void warn_of_checkpoint() const;
   void check_environment();
@@ -94,20 +83,13 @@ class BatchProgram {
   launch::RunDevice device_;
   launch::RunInput input_;
   store::OutputProbe probe_;  ///< on the first rank of each node
-  std::string weights_;       ///< the checkpoint's fingerprint
-  launch::MachineSize machine_;
-  std::int64_t oversized_rows_ = 0;  ///< that fit into the GPUs with no layout
-  parallel::PlanInput plan_;
-  launch::RunLayout layout_;
+  launch::RunPlan plan_;
   std::unique_ptr<Log> log_;
   std::string run_id_;
   std::string job_;                               ///< the scheduler's; may be empty
   std::unique_ptr<store::StartMark> start_mark_;  ///< on rank 0, while the checkpoint is loaded
-  std::unique_ptr<launch::RunCommunicators> communicators_;
-  std::unique_ptr<comm::Communicator> meeting_;  ///< all ranks, at the end
-  std::unique_ptr<comm::Communicator> orders_;   ///< a group's leader to its ranks
-  std::unique_ptr<comm::Mailbox> mailbox_;       ///< between the leaders, where there are several groups
-  std::unique_ptr<engine::WanEngine> engine_;
+  launch::ControlGroups control_;
+  std::unique_ptr<launch::EngineHost> host_;
   PhaseEvent load_;
 };
 
@@ -133,12 +115,7 @@ ExitCode BatchProgram::run() {
                input_.whole_rows == 1 ? "" : "s");
     return ExitCode::done;
   }
-  launch::agree(*world_, [&] {
-    machine_ = launch::machine_size(options_, mpi_.size(), device_);
-    plan_ = launch::describe_model(input_, options_, device_.compute.on_gpu());
-    oversized_rows_ = launch::leave_out_oversized(input_, options_, machine_, plan_);
-    layout_ = launch::choose_layout(options_, machine_, plan_);
-  });
+  plan_ = launch::plan_run(*world_, options_, input_, device_);
   if (options_.plan) return show_plan();
   check_environment();
   if (options_.dry_run) return dry_run();
@@ -148,10 +125,10 @@ ExitCode BatchProgram::run() {
 ExitCode BatchProgram::show_plan() {
   if (is_rank_0()) {
     print_result(launch::plan_report(
-        {.model = plan_,
-         .choice = launch::weigh_layouts(options_, machine_, plan_),
-         .machine = machine_,
-         .manifest = launch::expected_manifest_time(input_, plan_, layout_, machine_.ranks),
+        {.model = plan_.model,
+         .choice = launch::weigh_layouts(options_, plan_.machine, plan_.model),
+         .machine = plan_.machine,
+         .manifest = launch::expected_manifest_time(input_, plan_.model, plan_.layout, plan_.machine.ranks),
          .objective = options_.objective}));
   }
   return ExitCode::done;
@@ -162,18 +139,11 @@ ExitCode BatchProgram::dry_run() {
     warn_of_checkpoint();
     const engine::HostUse use = launch::host_use(options_, input_.checkpoint);
     check_space_and_lacks(probe_, input_, options_, use, *log_);
-    return std::to_string(check_rows(options_, input_, plan_.text_encoder, parallel::describe(layout_.guided),
+    return std::to_string(check_rows(options_, input_, plan_.model.text_encoder,
+                                     parallel::describe(plan_.layout.guided),
                                      launch::rows_beyond_gpus(input_, options_, mpi_), use, *log_));
   });
   return failed == "0" ? ExitCode::done : ExitCode::some_failed;
-}
-
-void BatchProgram::make_control_groups() {
-  std::vector<int> everyone(static_cast<std::size_t>(mpi_.size()));
-  std::iota(everyone.begin(), everyone.end(), 0);
-  meeting_ = communicators_->make_control(everyone, "meeting", no_timeout_s);
-  orders_ =
-      communicators_->make_control(comm::group_members(layout_.guided, mpi_.rank()), "orders", no_timeout_s);
 }
 
 /// What can be known to fail later on is found before anything is loaded or made, on every node.
@@ -196,23 +166,23 @@ batch::RunContext BatchProgram::make_context() {
       .folder = *folder,
       .command_line = input_.overrides,
       .settings = input_.settings,
-      .model = model_identity(weights_, device_.compute),
+      .model = model_identity(host_->weights(), device_.compute),
       .origin = {.run = run_id_,
                  .host = mpi_.host_name(),
                  .manifest = input_.manifest_name,
                  .line = 0,
-                 .command = command_again(options_, layout_, device_.compute),
+                 .command = command_again(options_, plan_.layout, device_.compute),
                  .started = store::utc_now(),
-                 .ranks = layout_.guided.group_size,
+                 .ranks = plan_.layout.guided.group_size,
                  .libraries = library_versions(),
-                 .attention = attention_name(options_, device_.compute, plan_.transformer)},
+                 .attention = attention_name(options_, device_.compute, plan_.model.transformer)},
       .job = job_,
       .runs_of_job = earlier,
       .resume = options_.resume,
       .retry_failed = options_.retry_failed,
       .save_latents = options_.save_latents,
-      .group_index = mpi_.rank() / layout_.guided.group_size,
-      .group_count = mpi_.size() / layout_.guided.group_size,
+      .group_index = mpi_.rank() / plan_.layout.guided.group_size,
+      .group_count = mpi_.size() / plan_.layout.guided.group_size,
       .world_rank = mpi_.rank(),
       .timing = {},
       .stop_requested = [this] { return stop_signals_.have_come(); },
@@ -224,7 +194,7 @@ batch::RunContext BatchProgram::make_context() {
       .on_gpu = device_.compute.on_gpu(),
       .run_record = options_.run_record.value_or(std::filesystem::path()),
       .log = log_.get(),
-      .row_work = work_of_rows(input_, input_.rows, plan_)};
+      .row_work = work_of_rows(input_, input_.rows, plan_.model)};
   return context;
 }
 
@@ -243,13 +213,13 @@ void BatchProgram::mark_start() {
 /// The log of every group, and what there is to do.
 void BatchProgram::open_records(const batch::RunContext& context) {
   launch::agree(*world_, [&] {
-    if (orders_->rank() == 0) log_->open_file(context.folder.path() / "wan_batch.log");
+    if (control_.orders->rank() == 0) log_->open_file(context.folder.path() / "wan_batch.log");
     if (!is_rank_0()) return;
     start_mark_->keep_folder();
-    if (options_.manifest) write_manifest_record(input_, plan_, context);
+    if (options_.manifest) write_manifest_record(input_, plan_.model, context);
   });
   if (!is_rank_0()) return;
-  log_->detail("run {}: {}", run_id_, headline(options_, input_, layout_, mpi_.size(), device_.name()));
+  log_->detail("run {}: {}", run_id_, headline(options_, input_, plan_.layout, mpi_.size(), device_.name()));
   log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);
 }
 
@@ -270,39 +240,28 @@ std::string BatchProgram::stop_reason() {
 }
 
 void BatchProgram::load_engine() {
-  if (std::getenv("OMP_NUM_THREADS") == nullptr)
-    at::set_num_threads(launch::threads_per_rank(mpi_));  // NOLINT(concurrency-mt-unsafe)
-  communicators_ = std::make_unique<launch::RunCommunicators>(mpi_, *world_, device_);
-  make_control_groups();
-  // Nobody waits for it against the clock: a slow file system takes its time.
-  weights_ = launch::on_rank_0(*meeting_, [&] { return fingerprint_of(input_.checkpoint); });
-  parallel::GroupCommunicators communicators =
-      communicators_->make_group(layout_, options_.collective_timeout_s.value_or(step_timeout_s));
+  host_ = std::make_unique<launch::EngineHost>(
+      mpi_, *world_, device_,
+      launch::EngineHost::Listeners{.on_note = [this](const std::string& note) { log_->warn("{}", note); },
+                                    .on_hang = comm::end_process});
+  control_ = launch::make_control_groups(*world_, plan_.layout.guided);
+  host_->connect(input_.checkpoint, options_, plan_);
   load_.phase = "load";
   load_.start_s = clock_.elapsed_s();
-  launch::agree(*world_, [&] {
-    engine_ = std::make_unique<engine::WanEngine>(
-        input_.checkpoint,
-        engine_options(options_, layout_,
-                       {.device = device_, .machine = machine_, .weights = weights_, .log = *log_}),
-        std::move(communicators), clock_);
-  });
-  connect_groups();
+  host_->load(input_.checkpoint, options_, plan_, clock_);
+  allow_teams();
   load_.wall_s = clock_.elapsed_s() - load_.start_s;
 }
 
-/// Lets leaders write to each other, and groups without work join others unless the user wants groups of a
-/// certain shape.
-void BatchProgram::connect_groups() {
-  if (mpi_.size() == layout_.guided.group_size) return;
-  mailbox_ = comm::make_mpi_mailbox(*world_);
-  if (!options_.join_groups || options_.cfg_size || options_.ulysses_size) return;
-  const double timeout_s = options_.collective_timeout_s.value_or(step_timeout_s);
-  const int widest = communicators_->prepare_teams(layout_, timeout_s);
-  engine_->allow_teams(
+/// Lets groups without work join others, unless the user wants groups of a certain shape.
+void BatchProgram::allow_teams() {
+  if (!control_.mailbox || !options_.join_groups || options_.cfg_size || options_.ulysses_size) return;
+  const double timeout_s = launch::step_timeout_s(options_);
+  const int widest = host_->communicators().prepare_teams(plan_.layout, timeout_s);
+  host_->engine().allow_teams(
       [this, timeout_s](int width) {
-        return communicators_->make_team(engine_->communicators(), width, plan_.transformer.num_heads,
-                                         timeout_s);
+        return host_->communicators().make_team(host_->engine().communicators(), width,
+                                                plan_.model.transformer.num_heads, timeout_s);
       },
       widest);
 }
@@ -311,7 +270,7 @@ void BatchProgram::connect_groups() {
 batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) {
   std::unique_ptr<TraceObserver> trace;
   launch::agree(*world_, [&] {
-    if (orders_->rank() != 0) return;
+    if (control_.orders->rank() != 0) return;
     const TraceRun run{.run = context.origin.run,
                        .started = context.origin.started,
                        .host = context.origin.host,
@@ -320,7 +279,7 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
                        .group_count = context.group_count,
                        .ranks = context.origin.ranks,
                        .log = context.log,
-                       .layout = describe(layout_),
+                       .layout = describe(plan_.layout),
                        .arguments = arguments_,
                        .task = input_.checkpoint.task,
                        .device = device_.compute.on_gpu() ? "cuda" : "cpu",
@@ -338,32 +297,33 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
   batch::TeamBoard teams;
-  if (mailbox_) {
-    teams = batch::TeamBoard(*mailbox_, context.group_index, context.group_count, context.origin.ranks);
+  if (control_.mailbox) {
+    teams =
+        batch::TeamBoard(*control_.mailbox, context.group_index, context.group_count, context.origin.ranks);
   }
   start_mark_.reset();
-  return batch::run_group(*engine_, *orders_, input_.rows, context, observers, teams);
+  return batch::run_group(host_->engine(), *control_.orders, input_.rows, context, observers, teams);
 }
 
 ExitCode BatchProgram::run_batch() {
-  log_->info("{}", headline(options_, input_, layout_, mpi_.size(), device_.name()));
-  if (oversized_rows_ > 0 && is_rank_0()) {
+  log_->info("{}", headline(options_, input_, plan_.layout, mpi_.size(), device_.name()));
+  if (plan_.oversized_rows > 0 && is_rank_0()) {
     log_->warn("{} of {} rows {} too large for these GPUs and will fail; --plan shows by how much",
-               oversized_rows_, input_.rows.size(), oversized_rows_ == 1 ? "is" : "are");
+               plan_.oversized_rows, input_.rows.size(), plan_.oversized_rows == 1 ? "is" : "are");
   }
   if (is_rank_0()) warn_of_input(input_, *log_);
   warn_of_checkpoint();
   mark_start();
   load_engine();
-  if (is_rank_0()) warn_of_lost_texts(input_, engine_->tokenizer(), *log_);
+  if (is_rank_0()) warn_of_lost_texts(input_, host_->engine().tokenizer(), *log_);
   const batch::RunContext context = make_context();
-  engine_->look_ahead({.upcoming = upcoming_requests(input_.rows, context, input_.checkpoint.task),
-                       .groups = context.group_count});
+  host_->engine().look_ahead({.upcoming = upcoming_requests(input_.rows, context, input_.checkpoint.task),
+                              .groups = context.group_count});
   open_records(context);
   const batch::GroupCounts mine = work_through(context);
   if (mine.stopped && mine.problem.empty()) log_->info("{}", stop_reason());
   const batch::RunResult result =
-      batch::finish_run(*meeting_, mine, input_.rows, context, input_.checkpoint.task);
+      batch::finish_run(*control_.meeting, mine, input_.rows, context, input_.checkpoint.task);
   const ExitCode exit_code = batch::exit_code(result.counts);
   if (is_rank_0() && exit_code != ExitCode::stopped_early && result.counts.problem.empty()) {
     store::forget_starts(context.folder, context.job);

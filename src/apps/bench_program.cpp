@@ -1,10 +1,8 @@
 #include "apps/bench_program.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 #include <memory>
 
@@ -14,6 +12,7 @@
 #include "apps/trace_observer.h"
 #include "apps/version_report.h"
 #include "comm/mpi/mpi.h"
+#include "comm/watch/watchdog.h"
 #include "core/clock.h"
 #include "core/console.h"
 #include "core/log.h"
@@ -26,6 +25,7 @@
 #include "gpu/monitor.h"
 #include "launch/agreement.h"
 #include "launch/bench_model.h"
+#include "launch/engine_host.h"
 #include "launch/plan_report.h"
 #include "launch/run_communicators.h"
 #include "launch/run_device.h"
@@ -34,8 +34,6 @@
 namespace wan::apps {
 namespace {
 
-constexpr double start_timeout_s = 600;
-constexpr double step_timeout_s = 120;
 constexpr double sample_period_s = 0.1;
 constexpr int latent_stride = 8;
 constexpr int frames_per_latent = 4;
@@ -68,7 +66,7 @@ class BenchObserver final : public Observer {
 class BenchProgram {
  public:
   explicit BenchProgram(const comm::MpiEnvironment& mpi)
-      : mpi_(mpi), world_(comm::make_mpi_world(mpi, {.timeout_s = start_timeout_s})) {}
+      : mpi_(mpi), world_(comm::make_mpi_world(mpi, {.timeout_s = launch::start_timeout_s})) {}
 
   ExitCode run(std::span<const std::string> arguments);
 
@@ -137,11 +135,10 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
     model_ = launch::bench_model(options_.bench.model);
     parallel::PlanInput plan = plan_input();
     layout_ = launch::choose_layout(options_, launch::machine_size(options_, mpi_.size(), device_), plan);
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread yet
-    if (std::getenv("OMP_NUM_THREADS") == nullptr) at::set_num_threads(launch::threads_per_rank(mpi_));
+    launch::share_cores(mpi_);
   });
-  communicators_ = std::make_unique<launch::RunCommunicators>(mpi_, *world_, device_);
-  group_ = communicators_->make_group(layout_, options_.collective_timeout_s.value_or(step_timeout_s));
+  communicators_ = std::make_unique<launch::RunCommunicators>(mpi_, *world_, device_, comm::end_process);
+  group_ = communicators_->make_group(layout_, launch::step_timeout_s(options_));
   if (on_gpu()) {
     monitor_ = std::make_unique<gpu::Monitor>(device_.gpu.bus_id, sample_period_s,
                                               [this] { return clock_.elapsed_s(); });

@@ -1,6 +1,5 @@
 #include "apps/run_identity.h"
 
-#include "checkpoint/fingerprint.h"
 #include "core/check.h"
 #include "core/strings.h"
 #include "kernels/attention.h"
@@ -10,16 +9,6 @@ namespace wan::apps {
 
 store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute) {
   return {.weights = weights, .precision = compute.type == at::kBFloat16 ? "exact" : "fp32"};
-}
-
-std::string fingerprint_of(const checkpoint::CheckpointFolder& checkpoint) {
-  try {
-    return checkpoint::fingerprint(checkpoint);
-  } catch (const UsageError&) {
-    throw;
-  } catch (const Error& error) {
-    fail<UsageError>("cannot use the checkpoint {}: {}", checkpoint.root.string(), error.what());
-  }
 }
 
 std::string attention_name(const launch::Options& options, const kernels::Compute& compute,

@@ -13,9 +13,6 @@ namespace wan::apps {
 /// What a record names and a later run is compared with. `weights`: the checkpoint's fingerprint.
 store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute);
 
-/// The checkpoint's fingerprint. Throws UsageError if a file of it cannot be read.
-std::string fingerprint_of(const checkpoint::CheckpointFolder& checkpoint);
-
 /// For the record: "cudnn", or "flashinfer (automatic)", where the choice is that for a video's many tokens.
 std::string attention_name(const launch::Options& options, const kernels::Compute& compute,
                            const checkpoint::TransformerConfig& transformer);

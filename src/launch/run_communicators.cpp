@@ -7,6 +7,7 @@
 #include "comm/watch/watchdog.h"
 #include "core/check.h"
 #include "launch/agreement.h"
+#include "launch/control_groups.h"
 #ifdef WAN_WITH_CUDA
 #include "comm/nccl/nccl.h"
 #endif
@@ -60,21 +61,22 @@ std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator&, const std::ve
 
 }  // namespace
 
-RunCommunicators::RunCommunicators(const comm::MpiEnvironment& mpi, comm::Communicator& world,
-                                   const RunDevice& device)
+RunCommunicators::RunCommunicators(const comm::MpiRanks& ranks, comm::Communicator& world,
+                                   const RunDevice& device, HangListener on_hang)
     : world_(world),
       device_(device),
-      nodes_(comm::NodeMap::gather(world, !are_peers_switched_off())),
+      nodes_(comm::NodeMap::gather(world, ranks, !are_peers_switched_off())),
       everyone_(static_cast<std::size_t>(world.size())) {
   std::iota(everyone_.begin(), everyone_.end(), 0);
-  if (device.compute.on_gpu() && world.size() > 1) watchdog_ = std::make_shared<comm::Watchdog>(mpi, world);
+  if (device.compute.on_gpu() && world.size() > 1)
+    watchdog_ =
+        std::make_shared<comm::Watchdog>(ranks, world, comm::WatchdogOptions{.end_job = std::move(on_hang)});
 }
 
 std::unique_ptr<comm::Communicator> RunCommunicators::make_control(const std::vector<int>& members,
                                                                    const std::string& name,
                                                                    double timeout_s) {
-  if (world_.size() == 1) return comm::make_local(name);
-  return comm::make_mpi_group(world_, members, name, {.timeout_s = timeout_s});
+  return make_control_group(world_, members, name, timeout_s);
 }
 
 std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(

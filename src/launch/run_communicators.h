@@ -1,13 +1,14 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "comm/communicator.h"
-#include "comm/mpi/environment.h"
 #include "comm/mpi/node_map.h"
+#include "comm/mpi/ranks.h"
 #include "launch/run_device.h"
 #include "launch/run_layout.h"
 #include "parallel/layout.h"
@@ -18,12 +19,18 @@ class Watchdog;
 
 namespace wan::launch {
 
+/// Hears on a thread of its own, on each rank that notices, why a collective of GPUs will not end. The ranks
+/// inside it do not return: a program ends the process (comm::end_process).
+using HangListener = std::function<void(const std::string& message)>;
+
 /// Makes the communicators of a run: MPI's for control messages, and for tensors MPI's on the CPU and NCCL's
 /// on GPUs, which one watchdog looks after. Must outlive them.
 class RunCommunicators {
  public:
-  /// Collective over `world`, which must outlive this object.
-  RunCommunicators(const comm::MpiEnvironment& mpi, comm::Communicator& world, const RunDevice& device);
+  /// Collective over `world`, the communicator of `ranks`, which must outlive this object, as `device` must.
+  /// `on_hang`: hears of a collective of GPUs that hangs.
+  RunCommunicators(const comm::MpiRanks& ranks, comm::Communicator& world, const RunDevice& device,
+                   HangListener on_hang);
 
   /// A group of ranks for control messages. Collective, like make_mpi_group().
   std::unique_ptr<comm::Communicator> make_control(const std::vector<int>& members, const std::string& name,

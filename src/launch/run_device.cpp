@@ -40,15 +40,15 @@ bool same_host(const GpuCard& a, const GpuCard& b) { return std::strcmp(a.host.d
 
 /// Index of the GPU for this rank. A launcher that binds shows each rank one GPU; otherwise all are seen by
 /// all and the local rank picks.
-int pick_index(const comm::MpiEnvironment& mpi, int visible) {
+int pick_index(const comm::MpiRanks& ranks, int visible) {
   if (visible == 1) return 0;
-  if (mpi.local_rank() >= visible) {
+  if (ranks.local_rank() >= visible) {
     fail<UsageError>(
         "{} ranks on {}, but only {} GPUs; start at most one rank per GPU (mpirun -np {}), or use --device "
         "cpu",
-        mpi.local_size(), mpi.host_name(), visible, visible);
+        ranks.local_size(), ranks.host_name(), visible, visible);
   }
-  return mpi.local_rank();
+  return ranks.local_rank();
 }
 
 void check_distinct(const std::vector<GpuCard>& cards) {
@@ -104,22 +104,22 @@ void take_least_of_all(comm::Communicator& world, RunDevice& device) {
   device.host_memory_bytes = static_cast<std::uint64_t>(-negated[1]);
 }
 
-RunDevice use_cpu(comm::Communicator& world, const comm::MpiEnvironment& mpi) {
+RunDevice use_cpu(comm::Communicator& world, const comm::MpiRanks& ranks) {
   RunDevice device;
-  agree(world, [&] { device.memory_bytes = device.host_memory_bytes = memory_per_rank_bytes(mpi); });
+  agree(world, [&] { device.memory_bytes = device.host_memory_bytes = memory_per_rank_bytes(ranks); });
   take_least_of_all(world, device);
   return device;
 }
 
-RunDevice use_gpu(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options,
+RunDevice use_gpu(comm::Communicator& world, const comm::MpiRanks& ranks, const Options& options,
                   int visible) {
   RunDevice device;
-  GpuCard own{.rank = mpi.rank(), .visible = visible};
+  GpuCard own{.rank = ranks.rank(), .visible = visible};
   agree(world, [&] {
     gpu::use_expandable_segments();
-    device.gpu = gpu::open_device(pick_index(mpi, visible));
+    device.gpu = gpu::open_device(pick_index(ranks, visible));
     gpu::require_code(device.gpu);
-    put(own.host, mpi.host_name());
+    put(own.host, ranks.host_name());
     put(own.bus_id, device.gpu.bus_id);
     own.index = device.gpu.index;
     own.total_bytes = device.gpu.total_bytes;
@@ -131,7 +131,7 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiEnvironment& mpi, co
     check_peers(own, cards);
     // The official code leaves convolutions TF32; the parity mode is strict.
     gpu::allow_tf32_convolutions(options.precision != Precision::fp32);
-    device.host_memory_bytes = memory_per_rank_bytes(mpi);
+    device.host_memory_bytes = memory_per_rank_bytes(ranks);
   });
   device.compute = {.device = at::Device(at::kCUDA, static_cast<at::DeviceIndex>(device.gpu.index)),
                     .type = type_of(options)};
@@ -141,7 +141,7 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiEnvironment& mpi, co
 }
 
 /// Throws UsageError on a rank that sees no GPU although the run is to be on GPUs.
-void require_gpu(const gpu::VisibleGpus& visible, const comm::MpiEnvironment& mpi, const Options& options,
+void require_gpu(const gpu::VisibleGpus& visible, const comm::MpiRanks& ranks, const Options& options,
                  bool some_have_one) {
   if (visible.count > 0) return;
   std::string_view context;
@@ -150,7 +150,8 @@ void require_gpu(const gpu::VisibleGpus& visible, const comm::MpiEnvironment& mp
   } else if (some_have_one) {
     context = "some ranks have a GPU, but ";
   }
-  fail<UsageError>("{}rank {} on {} has no GPU: {}{}", context, mpi.rank(), mpi.host_name(), visible.reason,
+  fail<UsageError>("{}rank {} on {} has no GPU: {}{}", context, ranks.rank(), ranks.host_name(),
+                   visible.reason,
                    options.device == Device::cuda ? "" : ", or compute without GPUs (--device cpu)");
 }
 
@@ -172,9 +173,9 @@ bool are_peers_switched_off() {
   return setting != nullptr && std::string_view(setting) != "0";
 }
 
-RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options) {
+RunDevice choose_device(comm::Communicator& world, const comm::MpiRanks& ranks, const Options& options) {
   const bool plans_elsewhere = options.plan && options.gpu_memory_bytes;
-  if (options.device == Device::cpu || plans_elsewhere) return use_cpu(world, mpi);
+  if (options.device == Device::cpu || plans_elsewhere) return use_cpu(world, ranks);
   const bool is_automatic = options.device == Device::automatic;
   if (options.dry_run) {
     agree(world, [&] {
@@ -183,7 +184,7 @@ RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& m
       if (const gpu::VisibleGpus visible = gpu::visible_gpus(); visible.count == 0)
         refuse_hidden_gpus(visible);
     });
-    return use_cpu(world, mpi);
+    return use_cpu(world, ranks);
   }
   const gpu::VisibleGpus visible = gpu::visible_gpus();
   std::array<std::int64_t, 2> without{visible.count == 0, visible.driver_too_old};
@@ -194,10 +195,10 @@ RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& m
     agree(world, [&] {
       if (!options.plan) refuse_hidden_gpus(visible);
     });
-    return use_cpu(world, mpi);
+    return use_cpu(world, ranks);
   }
-  agree(world, [&] { require_gpu(visible, mpi, options, some_have_one); });
-  return use_gpu(world, mpi, options, visible.count);
+  agree(world, [&] { require_gpu(visible, ranks, options, some_have_one); });
+  return use_gpu(world, ranks, options, visible.count);
 }
 
 }  // namespace wan::launch

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "comm/communicator.h"
-#include "comm/mpi/environment.h"
+#include "comm/mpi/ranks.h"
 #include "gpu/device.h"
 #include "kernels/compute.h"
 #include "launch/options.h"
@@ -34,6 +34,6 @@ bool are_peers_switched_off();
 /// this build has no code for, a driver older than what LibTorch needs, a precision that the device does not
 /// have, no GPU to be seen although Slurm or the driver's device files say that there are some (not with
 /// --device cpu).
-RunDevice choose_device(comm::Communicator& world, const comm::MpiEnvironment& mpi, const Options& options);
+RunDevice choose_device(comm::Communicator& world, const comm::MpiRanks& ranks, const Options& options);
 
 }  // namespace wan::launch

@@ -193,8 +193,8 @@ std::int64_t leave_out_oversized(const RunInput& input, const Options& options, 
 }
 
 std::set<std::size_t> rows_beyond_gpus(const RunInput& input, const Options& options,
-                                       const comm::MpiEnvironment& mpi) {
-  MachineSize machine{.ranks = options.gpus.value_or(mpi.size()),
+                                       const comm::MpiRanks& ranks) {
+  MachineSize machine{.ranks = options.gpus.value_or(ranks.size()),
                       .memory_bytes = options.gpu_memory_bytes.value_or(0)};
   if (machine.memory_bytes == 0 && options.device != Device::cpu) {
     const int visible = gpu::visible_gpus().count;
@@ -269,21 +269,21 @@ ManifestTime expected_manifest_time(const RunInput& input, const parallel::PlanI
   return time;
 }
 
-int threads_per_rank(const comm::MpiEnvironment& mpi) {
+int threads_per_rank(const comm::MpiRanks& ranks) {
   const int cores = std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
   cpu_set_t bound;
   CPU_ZERO(&bound);
   if (::sched_getaffinity(0, sizeof bound, &bound) == 0 && CPU_COUNT(&bound) < cores)
     return CPU_COUNT(&bound);
-  return std::max(1, cores / mpi.local_size());
+  return std::max(1, cores / ranks.local_size());
 }
 
-std::uint64_t memory_per_rank_bytes(const comm::MpiEnvironment& mpi) {
+std::uint64_t memory_per_rank_bytes(const comm::MpiRanks& ranks) {
   std::ifstream file("/proc/meminfo");
   std::string key;
   std::uint64_t kibibytes = 0;
   for (std::string unit; file >> key >> kibibytes; std::getline(file, unit)) {
-    if (key == "MemAvailable:") return kibibytes * 1024 / static_cast<std::uint64_t>(mpi.local_size());
+    if (key == "MemAvailable:") return kibibytes * 1024 / static_cast<std::uint64_t>(ranks.local_size());
   }
   fail("cannot read MemAvailable from /proc/meminfo");
 }

@@ -4,7 +4,7 @@
 #include <set>
 #include <string>
 
-#include "comm/mpi/environment.h"
+#include "comm/mpi/ranks.h"
 #include "launch/layout_choice.h"
 #include "launch/options.h"
 #include "launch/run_device.h"
@@ -46,7 +46,7 @@ std::int64_t leave_out_oversized(const RunInput& input, const Options& options, 
 /// have no room for in any layout. The GPUs are those that --gpus and --gpu-memory name, or else this node's;
 /// empty where there are none. Throws UsageError.
 std::set<std::size_t> rows_beyond_gpus(const RunInput& input, const Options& options,
-                                       const comm::MpiEnvironment& mpi);
+                                       const comm::MpiRanks& ranks);
 
 /// Takes the layout that weigh_layouts() recommends and completes `plan` with it. Throws UsageError if
 /// nothing fits into GPU memory, saying by how much and what would; not with --plan, nor on the CPU, whose
@@ -66,9 +66,9 @@ ManifestTime expected_manifest_time(const RunInput& input, const parallel::PlanI
 
 /// Threads that one rank should compute with where OMP_NUM_THREADS does not say: the cores it is bound to, or
 /// its share of the node's.
-int threads_per_rank(const comm::MpiEnvironment& mpi);
+int threads_per_rank(const comm::MpiRanks& ranks);
 
 /// Host memory that one rank of this node can count on.
-std::uint64_t memory_per_rank_bytes(const comm::MpiEnvironment& mpi);
+std::uint64_t memory_per_rank_bytes(const comm::MpiRanks& ranks);
 
 }  // namespace wan::launch

@@ -7,13 +7,11 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
-#include <numeric>
 #include <sstream>
 
 #include "apps/program_main.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
-#include "comm/mailbox.h"
 #include "comm/mpi/mpi.h"
 #include "comm/rank_grid.h"
 #include "core/check.h"
@@ -24,6 +22,7 @@
 #include "display/progress.h"
 #include "faults/stub_engine.h"
 #include "launch/agreement.h"
+#include "launch/control_groups.h"
 #include "manifest/manifest.h"
 
 namespace wan::faults {
@@ -105,7 +104,7 @@ std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
 }
 
-/// One run on one rank, as apps/batch_program.cpp has it.
+/// One run on one rank: as apps/batch_program.cpp, without a checkpoint.
 class StubProgram {
  public:
   StubProgram(const comm::MpiEnvironment& mpi, const Options& options, comm::Communicator& world,
@@ -119,8 +118,6 @@ class StubProgram {
   ExitCode run();
 
  private:
-  std::unique_ptr<comm::Communicator> make_group(const std::vector<int>& members, const char* name,
-                                                 double timeout_s);
   batch::RunContext make_context(Log& log);
 
   const comm::MpiEnvironment& mpi_;
@@ -131,13 +128,6 @@ class StubProgram {
   double age_at_start_s_ = process_age_s();
   Stopwatch clock_;
 };
-
-constexpr double no_timeout_s = 1e9;
-
-std::unique_ptr<comm::Communicator> StubProgram::make_group(const std::vector<int>& members, const char* name,
-                                                            double timeout_s) {
-  return comm::make_mpi_group(world_, members, name, {.timeout_s = timeout_s});
-}
 
 batch::RunContext StubProgram::make_context(Log& log) {
   std::unique_ptr<store::OutputFolder> folder;
@@ -182,14 +172,9 @@ ExitCode StubProgram::run() {
       launch::on_rank_0(world_, [&] { return manifest::read_manifest(options_.manifest); });
   std::vector<manifest::ManifestRow> rows;
   launch::agree(world_, [&] { rows = manifest::parse_manifest(text, options_.manifest, TaskKind::i2v); });
-  std::vector<int> everyone(static_cast<std::size_t>(mpi_.size()));
-  std::iota(everyone.begin(), everyone.end(), 0);
-  const std::vector<int> members = comm::group_members(shape_, mpi_.rank());
-  const auto meeting = make_group(everyone, "meeting", no_timeout_s);
-  const auto orders = make_group(members, "orders", no_timeout_s);
-  const auto tensors = make_group(members, "group", options_.collective_timeout_s);
-  std::unique_ptr<comm::Mailbox> mailbox;
-  if (mpi_.size() > options_.group_size) mailbox = comm::make_mpi_mailbox(world_);
+  const launch::ControlGroups control = launch::make_control_groups(world_, shape_);
+  const auto tensors = launch::make_control_group(world_, comm::group_members(shape_, mpi_.rank()), "group",
+                                                  options_.collective_timeout_s);
   announce("load", "engine", mpi_.rank());
   world_.barrier().wait();
 
@@ -211,12 +196,12 @@ ExitCode StubProgram::run() {
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
   batch::TeamBoard teams;
-  if (mailbox) {
-    teams = batch::TeamBoard(*mailbox, context.group_index, context.group_count, options_.group_size);
+  if (control.mailbox) {
+    teams = batch::TeamBoard(*control.mailbox, context.group_index, context.group_count, options_.group_size);
   }
-  const batch::GroupCounts mine = batch::run_group(engine, *orders, rows, context, observers, teams);
+  const batch::GroupCounts mine = batch::run_group(engine, *control.orders, rows, context, observers, teams);
   progress.reset();
-  const batch::RunResult result = batch::finish_run(*meeting, mine, rows, context, engine.task());
+  const batch::RunResult result = batch::finish_run(*control.meeting, mine, rows, context, engine.task());
   if (mpi_.rank() == 0) {
     if (!result.counts.problem.empty()) {
       log.error("nothing can be written any more: {}", result.counts.problem);

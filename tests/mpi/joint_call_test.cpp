@@ -87,7 +87,7 @@ TEST_F(JointCallTest, RunsOutOfTimeOnAllRanksTogether) {
 }
 
 TEST_F(JointCallTest, TheTableOfNodesIsTheSameOnAllRanks) {
-  const NodeMap map = NodeMap::gather(*world_, /*peers_allowed=*/!is_last());
+  const NodeMap map = NodeMap::gather(*world_, environment_, /*peers_allowed=*/!is_last());
   std::vector<int> everyone;
   for (int rank = 0; rank < world_->size(); ++rank) everyone.push_back(rank);
   EXPECT_TRUE(map.are_on_one_node(everyone));  // a test runs on one

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <string>
+#include "comm/mpi/ranks.h"
 
 namespace wan::comm {
 
@@ -10,13 +10,13 @@ enum class MpiUse {
   none,  ///< this process is alone: MPI is not called, so that it works where MPI cannot be started
 };
 
-/// MPI for the life of this object. Make one in main() before anything that uses MPI; every MPI communicator
-/// must be gone before it is. Uses the calling thread only (MPI_THREAD_FUNNELED) and has MPI errors returned
-/// instead of ending the program.
+/// MPI for the life of this object, and the ranks of MPI_COMM_WORLD. Make one in main() before anything that
+/// uses MPI; every MPI communicator must be gone before it is. Uses the calling thread only
+/// (MPI_THREAD_FUNNELED) and has MPI errors returned instead of ending the program.
 ///
 /// If the program has initialised MPI already (an embedding application, a test), that is used as it is and
 /// finalising is left to its owner.
-class MpiEnvironment {
+class MpiEnvironment : public MpiRanks {
  public:
   /// Throws Error if MPI cannot be started or gives less than MPI_THREAD_FUNNELED, or is finalised already,
   /// and UsageError in a step of Slurm without PMIx, where Open MPI would end the process.
@@ -29,27 +29,12 @@ class MpiEnvironment {
   /// printed instead.
   ~MpiEnvironment();
 
-  bool is_started() const { return is_started_; }
-  int rank() const { return rank_; }
-  int size() const { return size_; }
-  const std::string& host_name() const { return host_name_; }
-  int local_rank() const { return local_rank_; }  ///< among the ranks of this node, from 0
-  int local_size() const { return local_size_; }  ///< ranks on this node
-
   /// Ends every rank of the job with this exit code, after flushing the standard streams.
   [[noreturn]] static void abort(int code) noexcept;
 
  private:
-  void read_topology();
-
-  bool is_started_ = false;
   bool owner_ = false;
   int exceptions_at_start_ = 0;
-  int rank_ = 0;
-  int size_ = 1;
-  std::string host_name_;
-  int local_rank_ = 0;
-  int local_size_ = 1;
 };
 
 }  // namespace wan::comm

@@ -161,10 +161,10 @@ void check_members(const MpiGroup& parent, std::span<const int> members, const s
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_mpi_world(const MpiEnvironment& environment, const MpiOptions& options) {
-  if (!environment.is_started()) return make_local("world");
+std::unique_ptr<Communicator> make_mpi_world(const MpiRanks& ranks, const MpiOptions& options) {
+  if (!ranks.uses_mpi()) return make_local("world");
   MPI_Comm comm = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup", "for group 'world'");
+  check_mpi(MPI_Comm_dup(ranks.comm(), &comm), "MPI_Comm_dup", "for group 'world'");
   return std::make_unique<MpiCommunicator>(std::make_shared<MpiGroup>(CommHandle(comm), "world", options));
 }
 

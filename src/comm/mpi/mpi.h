@@ -8,6 +8,7 @@
 
 #include "comm/communicator.h"
 #include "comm/mpi/environment.h"
+#include "comm/mpi/ranks.h"
 
 namespace wan::comm {
 
@@ -19,16 +20,15 @@ struct MpiOptions {
   std::size_t largest_count = std::numeric_limits<int>::max();
 };
 
-/// All ranks of the job, as group "world". Collective over them. Buffers are host memory. Without MPI this
+/// All of `ranks`, as group "world". Collective over them. Buffers are host memory. Without MPI this
 /// process alone.
 ///
 /// Calls map to MPI's non-blocking collectives; wait() polls with a back-off. An all_reduce gathers every
 /// rank's values and combines them in rank order on each rank: MPI does not promise the same bits on all
 /// ranks otherwise. It is for small arrays: it takes size() times their memory.
 ///
-/// The communicator must not outlive `environment`. Throws Error.
-std::unique_ptr<Communicator> make_mpi_world(const MpiEnvironment& environment,
-                                             const MpiOptions& options = {});
+/// The communicator must not outlive MPI. Throws Error.
+std::unique_ptr<Communicator> make_mpi_world(const MpiRanks& ranks, const MpiOptions& options = {});
 
 /// The sub-group of `parent` that this rank belongs to: `members` are ranks of `parent`, in the order of the
 /// new ranks, and include this one. Every rank of `parent` takes part, all ranks of one sub-group with the

@@ -1,25 +1,13 @@
 #include "comm/mpi/node_map.h"
 
-#include <mpi.h>
-
 #include <algorithm>
 
-#include "comm/mpi/support.h"
 #include "core/check.h"
 
 namespace wan::comm {
 
-NodeMap NodeMap::gather(Communicator& world, bool peers_allowed) {
-  if (world.size() == 1) return NodeMap({{.node = 0, .peers_allowed = peers_allowed ? 1 : 0}});
-  // A node is known by the lowest of its ranks.
-  MPI_Comm node = MPI_COMM_NULL;
-  check_mpi(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node),
-            "MPI_Comm_split_type", "for the table of nodes");
-  const CommHandle owner(node);
-  std::int32_t lowest = world.rank();
-  check_mpi(MPI_Allreduce(MPI_IN_PLACE, &lowest, 1, MPI_INT32_T, MPI_MIN, node), "MPI_Allreduce",
-            "for the table of nodes");
-  const RankPlace own{.node = lowest, .peers_allowed = peers_allowed ? 1 : 0};
+NodeMap NodeMap::gather(Communicator& world, const MpiRanks& ranks, bool peers_allowed) {
+  const RankPlace own{.node = ranks.node(), .peers_allowed = peers_allowed ? 1 : 0};
   std::vector<RankPlace> places(static_cast<std::size_t>(world.size()));
   world.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(places))).wait();
   return NodeMap(std::move(places));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
+#include "comm/mpi/ranks.h"
 
 namespace wan::comm {
 
@@ -24,8 +25,8 @@ class NodeMap {
   /// `places`: one for each rank of the world, in rank order.
   explicit NodeMap(std::vector<RankPlace> places) : places_(std::move(places)) {}
 
-  /// Asks every rank. Collective over `world`, all ranks of the job over MPI. Throws Error.
-  static NodeMap gather(Communicator& world, bool peers_allowed);
+  /// Asks every rank. Collective over `world`, the communicator of `ranks`. Throws Error.
+  static NodeMap gather(Communicator& world, const MpiRanks& ranks, bool peers_allowed);
 
   /// Whether all of these ranks of the world run on one node.
   bool are_on_one_node(std::span<const int> world_ranks) const;

@@ -102,8 +102,8 @@ class ProgressBoard::Mapping {
   void* address_ = nullptr;
 };
 
-ProgressBoard::ProgressBoard(const MpiEnvironment& environment, Communicator& world)
-    : local_rank_(environment.local_rank()), local_size_(environment.local_size()) {
+ProgressBoard::ProgressBoard(const MpiRanks& ranks, Communicator& world)
+    : local_rank_(ranks.local_rank()), local_size_(ranks.local_size()) {
   // One random word names every node's segment: only ranks of this job on this node can mean the same one.
   std::uint64_t word = 0;
   if (world.rank() == 0) word = (std::uint64_t{std::random_device()()} << 32) | std::random_device()();
@@ -125,7 +125,7 @@ ProgressBoard::ProgressBoard(const MpiEnvironment& environment, Communicator& wo
   if (!leader) error = map();
   if (error == 0) {
     BoardRank* own = std::construct_at(&rank_at(local_rank_));
-    own->world_rank = environment.rank();
+    own->world_rank = ranks.world_rank();
     own->pid = getpid();
   }
   try {

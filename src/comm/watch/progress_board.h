@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "comm/mpi/environment.h"
+#include "comm/mpi/ranks.h"
 
 namespace wan::comm {
 
@@ -71,9 +71,9 @@ class ProgressBoard {
     BoardGroup* group_;
   };
 
-  /// Collective over `world`, all ranks of the job over MPI. Throws Error on every rank if one of them cannot
+  /// Collective over `world`, the communicator of `ranks`. Throws Error on every rank if one of them cannot
   /// make or open its node's segment.
-  ProgressBoard(const MpiEnvironment& environment, Communicator& world);
+  ProgressBoard(const MpiRanks& ranks, Communicator& world);
   ProgressBoard(const ProgressBoard&) = delete;
   ProgressBoard& operator=(const ProgressBoard&) = delete;
   ~ProgressBoard();

@@ -15,12 +15,6 @@ namespace {
 /// Between two looks; after a longer one this process was suspended, and nobody can be blamed for that time.
 constexpr double longest_pause_s = 1;
 
-void print_and_exit(const std::string& message) {
-  std::fputs(message.c_str(), stderr);
-  std::fflush(stderr);
-  std::_Exit(1);
-}
-
 std::string last(const std::optional<CallMark>& mark) { return mark ? mark->describe() : "none"; }
 
 bool is_before(const std::optional<CallMark>& mark, std::uint64_t number) {
@@ -51,6 +45,13 @@ std::string describe_rank_progress(const RankProgress* rank, std::uint64_t key, 
 }
 
 }  // namespace
+
+void end_process(const std::string& message) {
+  std::fputs(message.c_str(), stderr);
+  std::fputs("The job ends here.\n", stderr);
+  std::fflush(stderr);
+  std::_Exit(1);
+}
 
 std::string GroupIdentity::describe_rank() const {
   return fmt::format("rank {} of {} in group '{}' (world rank {})", rank, size(), name, world_rank());
@@ -83,12 +84,12 @@ std::string describe_node(const std::vector<RankProgress>& node) {
   return text;
 }
 
-Watchdog::Watchdog(const MpiEnvironment& environment, Communicator& world, WatchdogOptions options)
-    : where_(fmt::format("world rank {} on {}", environment.rank(), environment.host_name())),
+Watchdog::Watchdog(const MpiRanks& ranks, Communicator& world, WatchdogOptions options)
+    : where_(fmt::format("world rank {} on {}", ranks.world_rank(), ranks.host_name())),
       options_(std::move(options)),
-      board_(environment, world) {
+      board_(ranks, world) {
   WAN_CHECK(options_.poll_interval_s > 0, "a poll interval of {} s", options_.poll_interval_s);
-  if (!options_.end_job) options_.end_job = print_and_exit;
+  WAN_CHECK(options_.end_job != nullptr, "a watchdog that nobody listens to");
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
@@ -153,9 +154,8 @@ std::string Watchdog::report(const GroupIdentity& identity, const WatchedGroup::
                                                elapsed_s, who, seen.error);
     problem += fmt::format(" The other ranks: {}.", describe_peers(identity, call, node));
   }
-  return fmt::format(
-      "{}: {} The job ends here; if a rank was only slow, raise the collective timeout. This node:\n{}",
-      where_, problem, describe_node(node));
+  return fmt::format("{}: {} If a rank was only slow, raise the collective timeout. This node:\n{}", where_,
+                     problem, describe_node(node));
 }
 
 }  // namespace wan::comm

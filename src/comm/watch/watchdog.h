@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "comm/mpi/environment.h"
+#include "comm/mpi/ranks.h"
 #include "comm/watch/call_record.h"
 #include "comm/watch/progress_board.h"
 #include "core/clock.h"
@@ -57,21 +57,24 @@ class WatchedGroup {
 
 struct WatchdogOptions {
   double poll_interval_s = 0.05;
-  /// Receives the message. The default prints it to stderr and ends this process at once with exit code 1,
-  /// whereupon mpirun ends the others: with a collective that hangs on the device, no orderly way out
-  /// returns.
-  std::function<void(const std::string& message)> end_job;
+  /// Receives the message, on the watchdog's thread. With a collective that hangs on the device, no orderly
+  /// way out returns, so a program gives end_process(); a library asks its caller.
+  std::function<void(const std::string& message)> end_job = {};
 };
 
-/// One thread that looks at every group of this process and ends the job when a call takes longer than its
+/// Prints the message to stderr and ends this process at once with exit code 1, whereupon mpirun ends the
+/// others.
+[[noreturn]] void end_process(const std::string& message);
+
+/// One thread that looks at every group of this process and calls end_job when a call takes longer than its
 /// group's timeout or a group fails: nobody else would, since waiting for a device collective does not block
 /// the host thread. The message names the call and this rank, says of every other rank of the group how far
 /// it has come (a rank that lags, whose device lags, whose process is gone), and lists how far all ranks of
 /// this node are in all their groups. Ranks of other nodes tell of themselves in their own messages.
 class Watchdog {
  public:
-  /// Collective over `world`, all ranks of the job over MPI. Throws Error.
-  Watchdog(const MpiEnvironment& environment, Communicator& world, WatchdogOptions options = {});
+  /// Collective over `world`, the communicator of `ranks`. Throws Error.
+  Watchdog(const MpiRanks& ranks, Communicator& world, WatchdogOptions options);
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
   ~Watchdog();

@@ -28,7 +28,8 @@ constexpr std::chrono::seconds absence(60);
 
 int stay_away(const MpiEnvironment& environment, int calls) {
   const auto world = make_mpi_world(environment);
-  const auto watchdog = std::make_shared<Watchdog>(environment, *world);
+  const auto watchdog =
+      std::make_shared<Watchdog>(environment, *world, WatchdogOptions{.end_job = end_process});
   const CudaStream compute;
   std::vector<int> everyone(static_cast<std::size_t>(world->size()));
   std::iota(everyone.begin(), everyone.end(), 0);

@@ -31,7 +31,7 @@ void GpuJob::SetUp() {
     GTEST_SKIP() << "needs a GPU per rank: " << gpus << " for " << environment.local_size() << " ranks";
   check_cuda(cudaSetDevice(environment.local_rank()), "cudaSetDevice", "for the test");
   const auto world = make_mpi_world(environment);
-  watchdog_ = std::make_shared<Watchdog>(environment, *world);
+  watchdog_ = std::make_shared<Watchdog>(environment, *world, WatchdogOptions{.end_job = end_process});
 }
 
 void GpuJob::TearDown() { watchdog_.reset(); }

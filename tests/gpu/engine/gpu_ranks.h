@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "comm/mpi/mpi.h"
+#include "comm/watch/watchdog.h"
 #include "gpu/device.h"
 #include "launch/run_communicators.h"
 #include "launch/run_device.h"
@@ -31,7 +32,7 @@ class GpuRanks {
   }
 
   std::unique_ptr<launch::RunCommunicators> communicators(const launch::RunDevice& device) {
-    return std::make_unique<launch::RunCommunicators>(mpi_, *world_, device);
+    return std::make_unique<launch::RunCommunicators>(mpi_, *world_, device, comm::end_process);
   }
 
  private:

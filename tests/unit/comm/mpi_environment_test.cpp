@@ -2,6 +2,7 @@
 #include <mpi.h>
 
 #include <cstdlib>
+#include <string>
 
 #include "comm/mpi/environment.h"
 #include "wan/error.h"
@@ -53,6 +54,29 @@ TEST_F(MpiEnvironmentDeathTest, LeavesFinalisingToWhoeverInitialised) {
         MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
         { const MpiEnvironment environment; }
         std::_Exit(20 + finalized());
+      },
+      testing::ExitedWithCode(20), "");
+}
+
+TEST(MpiRanks, OfACommunicatorNeedMpi) {
+  try {
+    const MpiRanks ranks(MPI_COMM_WORLD);
+    ADD_FAILURE() << "made without MPI";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "MPI is not initialised: call MPI_Init_thread with MPI_THREAD_FUNNELED first");
+  }
+}
+
+TEST_F(MpiEnvironmentDeathTest, RanksNeedAThreadLevel) {
+  EXPECT_EXIT(
+      {
+        MPI_Init(nullptr, nullptr);
+        try {
+          const MpiRanks ranks(MPI_COMM_WORLD);
+          std::_Exit(10);
+        } catch (const Error& error) {
+          std::_Exit(std::string(error.what()).find("MPI_THREAD_FUNNELED") != std::string::npos ? 20 : 11);
+        }
       },
       testing::ExitedWithCode(20), "");
 }

@@ -54,7 +54,7 @@ class PlayedWorld final : public comm::Communicator {
 
 RunDevice device_beside(const Memory& other) {
   const auto world = comm::make_deferred(std::make_unique<PlayedWorld>(other));
-  const comm::MpiEnvironment no_mpi(comm::MpiUse::none);
+  const comm::MpiRanks no_mpi;  // this process alone
   Options options;
   options.device = Device::cpu;
   return choose_device(*world, no_mpi, options);

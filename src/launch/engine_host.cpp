@@ -1,0 +1,79 @@
+#include "launch/engine_host.h"
+
+#include <ATen/Parallel.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "checkpoint/fingerprint.h"
+#include "core/check.h"
+#include "launch/agreement.h"
+#include "launch/engine_options.h"
+
+namespace wan::launch {
+namespace {
+
+/// The checkpoint's fingerprint. Throws UsageError if a file of it cannot be read.
+std::string fingerprint_of(const checkpoint::CheckpointFolder& checkpoint) {
+  try {
+    return checkpoint::fingerprint(checkpoint);
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    fail<UsageError>("cannot use the checkpoint {}: {}", checkpoint.root.string(), error.what());
+  }
+}
+
+}  // namespace
+
+double step_timeout_s(const Options& options) {
+  constexpr double default_s = 120;
+  return options.collective_timeout_s.value_or(default_s);
+}
+
+RunPlan plan_run(comm::Communicator& world, const Options& options, const RunInput& input,
+                 const RunDevice& device) {
+  RunPlan plan;
+  agree(world, [&] {
+    plan.machine = machine_size(options, world.size(), device);
+    plan.model = describe_model(input, options, device.compute.on_gpu());
+    plan.oversized_rows = leave_out_oversized(input, options, plan.machine, plan.model);
+    plan.layout = choose_layout(options, plan.machine, plan.model);
+  });
+  return plan;
+}
+
+void share_cores(const comm::MpiRanks& ranks) {
+  if (std::getenv("OMP_NUM_THREADS") != nullptr) return;  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  at::set_num_threads(threads_per_rank(ranks));
+}
+
+EngineHost::EngineHost(const comm::MpiRanks& ranks, comm::Communicator& world, const RunDevice& device,
+                       Listeners listeners)
+    : ranks_(ranks),
+      world_(world),
+      device_(device),
+      listeners_(std::move(listeners)),
+      communicators_(ranks, world, device, listeners_.on_hang) {}
+
+void EngineHost::connect(const checkpoint::CheckpointFolder& checkpoint, const Options& options,
+                         const RunPlan& plan) {
+  share_cores(ranks_);
+  // The other ranks wait without a limit: a slow file system takes its time.
+  weights_ = on_rank_0(world_, [&] { return fingerprint_of(checkpoint); });
+  group_ = communicators_.make_group(plan.layout, step_timeout_s(options));
+}
+
+void EngineHost::load(const checkpoint::CheckpointFolder& checkpoint, const Options& options,
+                      const RunPlan& plan, const Stopwatch& clock) {
+  agree(world_, [&] {
+    engine_ = std::make_unique<engine::WanEngine>(
+        checkpoint,
+        engine_options(
+            options, plan.layout,
+            {.device = device_, .machine = plan.machine, .weights = weights_, .on_note = listeners_.on_note}),
+        std::move(group_), clock);
+  });
+}
+
+}  // namespace wan::launch

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "comm/mpi/ranks.h"
+#include "core/clock.h"
+#include "engine/wan_engine.h"
+#include "launch/layout_choice.h"
+#include "launch/options.h"
+#include "launch/run_communicators.h"
+#include "launch/run_device.h"
+#include "launch/run_input.h"
+#include "launch/run_layout.h"
+#include "parallel/plan.h"
+
+namespace wan::launch {
+
+/// Longest that a collective may take while a run starts.
+inline constexpr double start_timeout_s = 600;
+
+/// Longest that a collective inside a request may take: the user's value or the default.
+double step_timeout_s(const Options& options);
+
+/// The machine, the model, and the layout that follows from both: the same on all ranks.
+struct RunPlan {
+  MachineSize machine;
+  parallel::PlanInput model;
+  RunLayout layout;
+  std::int64_t oversized_rows = 0;  ///< that fit into the GPUs with no layout
+};
+
+/// Chooses the layout for the rows of `input`, or without rows for a request of the options' values.
+/// Collective. Throws AgreedError.
+RunPlan plan_run(comm::Communicator& world, const Options& options, const RunInput& input,
+                 const RunDevice& device);
+
+/// Lets LibTorch use this rank's share of the node's cores, unless OMP_NUM_THREADS says how many.
+void share_cores(const comm::MpiRanks& ranks);
+
+/// The engine of one run on this rank, and what it works with: wan_batch and wan::Session both have one.
+class EngineHost {
+ public:
+  /// What the program that has the engine wants to hear.
+  struct Listeners {
+    std::function<void(const std::string&)> on_note;  ///< on a group's leader: the user should know
+    HangListener on_hang;
+  };
+
+  /// Makes no engine yet. Collective over `world`, the communicator of `ranks`. The references must outlive
+  /// this object.
+  EngineHost(const comm::MpiRanks& ranks, comm::Communicator& world, const RunDevice& device,
+             Listeners listeners);
+
+  /// Takes the checkpoint's fingerprint and connects the ranks of each group. Collective. Throws AgreedError.
+  void connect(const checkpoint::CheckpointFolder& checkpoint, const Options& options, const RunPlan& plan);
+
+  /// Makes the engine of the group that connect() made: reads the checkpoint's weights. `clock` began with
+  /// the run and must outlive this object. Collective. Throws AgreedError.
+  void load(const checkpoint::CheckpointFolder& checkpoint, const Options& options, const RunPlan& plan,
+            const Stopwatch& clock);
+
+  RunCommunicators& communicators() { return communicators_; }
+  /// After load().
+  engine::WanEngine& engine() { return *engine_; }
+  const std::string& weights() const { return weights_; }  ///< the checkpoint's fingerprint, after connect()
+
+ private:
+  const comm::MpiRanks& ranks_;
+  comm::Communicator& world_;
+  const RunDevice& device_;
+  Listeners listeners_;
+  RunCommunicators communicators_;
+  std::string weights_;
+  parallel::GroupCommunicators group_;  ///< between connect() and load()
+  std::unique_ptr<engine::WanEngine> engine_;
+};
+
+}  // namespace wan::launch

@@ -1,0 +1,31 @@
+#include "launch/engine_options.h"
+
+namespace wan::launch {
+namespace {
+
+/// How far the engine may go where memory runs out: to whatever the user has not ruled out.
+parallel::WeightPlacement leanest_placement(const Options& options) {
+  parallel::WeightPlacement leanest = parallel::leanest_placement;
+  if (options.dit_fsdp == Switch::off) leanest.transformers.division = parallel::Division::whole;
+  if (options.t5_fsdp == Switch::off) leanest.text_encoder.division = parallel::Division::whole;
+  if (options.offload_model == Switch::off) leanest.transformers.residence = parallel::Residence::resident;
+  return leanest;
+}
+
+}  // namespace
+
+engine::EngineOptions engine_options(const Options& options, const RunLayout& layout,
+                                     const EngineSurroundings& surroundings) {
+  const engine::LeanerOptions leaner{.leanest = leanest_placement(options),
+                                     .host_bytes = usable_host_bytes(surroundings.machine)};
+  return {.placement = layout.placement,
+          .head_chunks = layout.head_chunks,
+          .compute = surroundings.device.compute,
+          .attention = options.attention,
+          .gpu = surroundings.device.gpu,
+          .leaner = leaner,
+          .weights = surroundings.weights,
+          .on_note = surroundings.on_note};
+}
+
+}  // namespace wan::launch
