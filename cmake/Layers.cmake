@@ -19,6 +19,7 @@ set(WAN_MAY_USE_batch core comm manifest store)
 set(WAN_MAY_USE_display core store batch)
 set(WAN_MAY_USE_doctor core comm gpu checkpoint text engine store)
 set(WAN_MAY_USE_launch core comm gpu kernels checkpoint text vae parallel engine manifest display doctor)
+set(WAN_MAY_USE_session core comm kernels media parallel launch)
 set(WAN_MAY_USE_apps core comm gpu kernels media trace checkpoint text parallel engine manifest store batch display doctor launch)
 
 # wan_add_layer(NAME [TORCH] SOURCES file... [USES layer...] [LIBRARIES target...])

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <filesystem>
+
+#include "wan/engine.h"
+#include "wan/session.h"
+
+namespace wan::session {
+
+/// The files of one request, on rank 0: hidden temporary ones beside their final names until publish(). Those
+/// that were not published are removed.
+class OutputFiles {
+ public:
+  /// Throws ItemError (stage "write") if a file cannot lie there.
+  explicit OutputFiles(const SessionOutputs& outputs);
+  OutputFiles(const OutputFiles&) = delete;
+  OutputFiles& operator=(const OutputFiles&) = delete;
+  ~OutputFiles();
+
+  const OutputPaths& temporary() const { return temporary_; }
+
+  /// Gives the files their names, the video last. Throws ItemError or StorageError.
+  void publish();
+
+ private:
+  SessionOutputs final_;
+  OutputPaths temporary_;
+};
+
+}  // namespace wan::session

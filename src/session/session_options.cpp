@@ -1,0 +1,91 @@
+#include "session/session_options.h"
+
+#include "core/check.h"
+#include "core/parse_value.h"
+#include "kernels/attention.h"
+
+namespace wan::session {
+namespace {
+
+launch::Switch switch_of(SessionOptions::Choice choice) {
+  switch (choice) {
+    case SessionOptions::Choice::on:
+      return launch::Switch::on;
+    case SessionOptions::Choice::off:
+      return launch::Switch::off;
+    case SessionOptions::Choice::automatic:
+      break;
+  }
+  return launch::Switch::automatic;
+}
+
+launch::Device device_of(SessionOptions::Device device) {
+  switch (device) {
+    case SessionOptions::Device::cuda:
+      return launch::Device::cuda;
+    case SessionOptions::Device::cpu:
+      return launch::Device::cpu;
+    case SessionOptions::Device::automatic:
+      break;
+  }
+  return launch::Device::automatic;
+}
+
+std::optional<launch::Precision> precision_of(SessionOptions::Precision precision) {
+  switch (precision) {
+    case SessionOptions::Precision::bf16:
+      return launch::Precision::exact;
+    case SessionOptions::Precision::fp32:
+      return launch::Precision::fp32;
+    case SessionOptions::Precision::automatic:
+      break;
+  }
+  return std::nullopt;
+}
+
+/// What a command line refuses when it is parsed.
+void check(const SessionOptions& options) {
+  constexpr double longest_timeout_s = 86400;
+  if (options.checkpoint.empty())
+    fail<UsageError>("SessionOptions::checkpoint is empty: name the folder of a checkpoint");
+  if (options.cfg_size && (*options.cfg_size < 1 || *options.cfg_size > 2))
+    fail<UsageError>("SessionOptions::cfg_size is {}: 1 and 2 are possible", *options.cfg_size);
+  if (options.ulysses_size && *options.ulysses_size < 1)
+    fail<UsageError>("SessionOptions::ulysses_size is {}: it counts ranks", *options.ulysses_size);
+  if (options.collective_timeout_s &&
+      !(*options.collective_timeout_s > 0 && *options.collective_timeout_s <= longest_timeout_s)) {
+    fail<UsageError>("SessionOptions::collective_timeout_s is {}: above 0, at most {} s are possible",
+                     *options.collective_timeout_s, longest_timeout_s);
+  }
+}
+
+}  // namespace
+
+launch::Options launch_options(const SessionOptions& options, int ranks) {
+  check(options);
+  launch::Options run;
+  run.ckpt_dir = options.checkpoint;
+  run.task = options.task;
+  run.device = device_of(options.device);
+  run.precision = precision_of(options.precision);
+  run.attention = kernels::parse_attention_backend(options.attention);
+  run.dit_fsdp = switch_of(options.shard_transformer);
+  run.t5_fsdp = switch_of(options.shard_text_encoder);
+  run.offload_model = switch_of(options.offload_expert);
+  run.t5_cpu = options.text_encoder_on_host;
+  run.group_size = ranks;
+  run.cfg_size = options.cfg_size;
+  run.ulysses_size = options.ulysses_size;
+  run.collective_timeout_s = options.collective_timeout_s;
+  try {
+    if (const auto& size = options.largest_size)
+      run.request.size = parse_size(fmt::format("{}*{}", size->width, size->height));
+    if (const auto& frames = options.largest_frame_num)
+      run.request.frame_num = parse_frame_num(std::to_string(*frames));
+  } catch (const ValueError& error) {
+    fail<UsageError>("SessionOptions: the largest request: {}", error.what());
+  }
+  return run;
+}
+
+}  // namespace wan::session
