@@ -3,7 +3,7 @@ add_library(wan_options INTERFACE)
 set(warnings -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-qual -Wimplicit-fallthrough -Werror)
 target_compile_options(wan_options INTERFACE "$<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:${warnings}>"
                                              $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
-target_include_directories(wan_options INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
+target_include_directories(wan_options INTERFACE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports these inside its own inlined libstdc++ code.
   target_compile_options(wan_options INTERFACE

@@ -2,7 +2,7 @@
 # the program needs only ATen and c10, and the CUDA half of it where a driver is present.
 set(WAN_TORCH_ROOT "" CACHE PATH "The torch folder of a Python installation (holds include/ and lib/)")
 if(NOT WAN_TORCH_ROOT)
-  file(GLOB candidates ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
+  file(GLOB candidates ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
   foreach(prefix IN LISTS CMAKE_PREFIX_PATH)
     if(EXISTS ${prefix}/include/ATen/ATen.h)
       list(PREPEND candidates ${prefix})
@@ -25,27 +25,27 @@ message(STATUS "LibTorch ${WAN_TORCH_VERSION} in ${WAN_TORCH_ROOT}")
 
 add_library(wan_torch INTERFACE)
 target_include_directories(wan_torch SYSTEM INTERFACE ${WAN_TORCH_ROOT}/include)
-target_link_directories(wan_torch INTERFACE ${WAN_TORCH_ROOT}/lib)
-target_link_libraries(wan_torch INTERFACE torch_cpu c10)
+# By their paths: CMake then writes the folder into the programs of the build tree, and leaves it out of those that are installed.
+target_link_libraries(wan_torch INTERFACE ${WAN_TORCH_ROOT}/lib/libtorch_cpu.so ${WAN_TORCH_ROOT}/lib/libc10.so)
 if(EXISTS ${WAN_TORCH_ROOT}/include/fmt)
   wan_add_fmt(wan_torch_fmt ${WAN_TORCH_ROOT}/include)
   target_link_libraries(wan_torch INTERFACE wan_torch_fmt)
 endif()
 if(EXISTS ${WAN_TORCH_ROOT}/lib/libtorch_cuda.so)
   # Registers the CUDA kernels at start-up though no symbol of it is named; harmless without a driver.
-  target_link_libraries(wan_torch INTERFACE "-Wl,--push-state,--no-as-needed" torch_cuda c10_cuda "-Wl,--pop-state")
+  target_link_libraries(wan_torch INTERFACE "-Wl,--push-state,--no-as-needed" ${WAN_TORCH_ROOT}/lib/libtorch_cuda.so
+                        ${WAN_TORCH_ROOT}/lib/libc10_cuda.so "-Wl,--pop-state")
 endif()
 # The nvidia packages beside torch hold what its libraries need; the linker must see them to resolve indirect symbols.
 file(GLOB nvidia_lib_dirs ${WAN_TORCH_ROOT}/../nvidia/*/lib)
 foreach(dir IN LISTS nvidia_lib_dirs)
   target_link_options(wan_torch INTERFACE "-Wl,-rpath-link,${dir}")
 endforeach()
-target_link_options(wan_torch INTERFACE "-Wl,-rpath,${WAN_TORCH_ROOT}/lib")
 
 # ATen's header takes most of a compilation: it is precompiled once, here, and every target that computes with tensors reuses it.
 # (file(CONFIGURE) leaves the file alone when it would not change, so that configuring again rebuilds nothing.)
-file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/aten_pch.cpp CONTENT "// Holds nothing: it exists so that the precompiled header has a target.\n")
-add_library(wan_aten_pch STATIC ${CMAKE_BINARY_DIR}/aten_pch.cpp)
+file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/aten_pch.cpp CONTENT "// Holds nothing: it exists so that the precompiled header has a target.\n")
+add_library(wan_aten_pch STATIC ${PROJECT_BINARY_DIR}/aten_pch.cpp)
 target_link_libraries(wan_aten_pch PRIVATE wan_options wan_fmt wan_torch Threads::Threads)
 target_compile_options(wan_aten_pch PRIVATE $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
 target_precompile_headers(wan_aten_pch PRIVATE <ATen/ATen.h>)

@@ -1,0 +1,72 @@
+# cmake --install build --prefix P: programs, libwan.so with its headers and packages, examples, licence, and LibTorch. P may be moved: the
+# programs find LibTorch from where they lie themselves.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+option(WAN_INSTALL_TORCH "Install the libraries of LibTorch, CUDA and NCCL into lib/wan; OFF: use them where they lie now" ON)
+
+# Below lib/wan they lie to each other as in site-packages, as the paths in them want it.
+set(wan_torch_folders torch/lib)
+file(GLOB wan_nvidia_folders RELATIVE ${WAN_TORCH_ROOT}/.. ${WAN_TORCH_ROOT}/../nvidia/*/lib)
+list(APPEND wan_torch_folders ${wan_nvidia_folders})
+
+# What the programs themselves link: LibTorch, the CUDA runtime and NCCL.
+set(wan_linked_folders torch/lib)
+foreach(library IN ITEMS ${wan_cudart} ${wan_nccl})
+  if(EXISTS "${library}")
+    cmake_path(RELATIVE_PATH library BASE_DIRECTORY ${WAN_TORCH_ROOT}/.. OUTPUT_VARIABLE folder)
+    cmake_path(GET folder PARENT_PATH folder)
+    list(APPEND wan_linked_folders ${folder})
+  endif()
+endforeach()
+
+# wan_set_install_rpath(TARGET FOLDER): for a target that is installed into FOLDER.
+function(wan_set_install_rpath target folder)
+  file(RELATIVE_PATH to_lib /${folder} /${CMAKE_INSTALL_LIBDIR})
+  set(paths "")
+  foreach(linked IN LISTS wan_linked_folders)
+    if(WAN_INSTALL_TORCH)
+      list(APPEND paths "$ORIGIN/${to_lib}/wan/${linked}")
+    else()
+      file(REAL_PATH ${WAN_TORCH_ROOT}/../${linked} absolute)
+      list(APPEND paths ${absolute})
+    endif()
+  endforeach()
+  # MPI or HDF5 of a module, which no loader knows.
+  foreach(library IN LISTS MPI_CXX_LIBRARIES HDF5_C_LIBRARIES)
+    cmake_path(GET library PARENT_PATH outside)
+    if(IS_ABSOLUTE "${library}" AND NOT outside IN_LIST CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
+      list(APPEND paths ${outside})
+    endif()
+  endforeach()
+  list(REMOVE_DUPLICATES paths)
+  set_target_properties(${target} PROPERTIES INSTALL_RPATH "${paths}")
+endfunction()
+
+foreach(program IN ITEMS wan_batch_program wan_bench wan_doctor_program)
+  wan_set_install_rpath(${program} ${CMAKE_INSTALL_BINDIR})
+  install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endforeach()
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples DESTINATION ${CMAKE_INSTALL_DATADIR}/${PROJECT_NAME})
+
+if(WAN_INSTALL_TORCH)
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/InstallTorch.cmake.in ${PROJECT_BINARY_DIR}/InstallTorch.cmake @ONLY)
+  install(SCRIPT ${PROJECT_BINARY_DIR}/InstallTorch.cmake)
+endif()
+
+if(WAN_BUILD_LIBRARY)
+  wan_set_install_rpath(wan ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS wan EXPORT wan_targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/wan DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  set(wan_package_folder ${CMAKE_INSTALL_LIBDIR}/cmake/wan)
+  install(EXPORT wan_targets FILE wanTargets.cmake NAMESPACE wan:: DESTINATION ${wan_package_folder})
+  configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/wanConfig.cmake.in ${PROJECT_BINARY_DIR}/wanConfig.cmake
+                                INSTALL_DESTINATION ${wan_package_folder})
+  write_basic_package_version_file(${PROJECT_BINARY_DIR}/wanConfigVersion.cmake VERSION ${PROJECT_VERSION} COMPATIBILITY SameMinorVersion)
+  install(FILES ${PROJECT_BINARY_DIR}/wanConfig.cmake ${PROJECT_BINARY_DIR}/wanConfigVersion.cmake DESTINATION ${wan_package_folder})
+  # Relative to the file itself, so that the prefix may be moved.
+  file(RELATIVE_PATH wan_prefix_of_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+  configure_file(${PROJECT_SOURCE_DIR}/cmake/wan.pc.in ${PROJECT_BINARY_DIR}/wan.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/wan.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()
