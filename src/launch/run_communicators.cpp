@@ -18,31 +18,20 @@ namespace {
 constexpr double init_timeout_s = 300;
 
 #ifdef WAN_WITH_CUDA
-/// Whether a group moves tensors so large, beside computing, that the GPUs' copy engines should do it.
-bool carries_much(const std::string& name) { return name == "ulysses" || name == "fsdp"; }
-
-/// What a group's traffic needs of NCCL. Only Ulysses waits for bandwidth: guidance exchanges one prediction
-/// a step, the VAE a few rows at a time, and a block's weights have the time of a whole block to travel in.
-int blocks_of(const std::string& name) {
-  constexpr int few = 4;
-  constexpr int gathers = 16;
-  if (name == "cfg" || name == "vae") return few;
-  return name == "fsdp" ? gathers : 0;
-}
-
 std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator& world, const std::vector<int>& members,
-                                              const std::string& name, double timeout_s,
+                                              parallel::Role role, double timeout_s,
                                               const std::shared_ptr<comm::Watchdog>& watchdog,
                                               bool reach_directly) {
+  const NcclTraffic traffic = nccl_traffic(role);
   // The tensor library computes on CUDA's default stream.
   const comm::NcclOptions options{.compute_stream = nullptr,
                                   .watchdog = watchdog,
                                   .timeout_s = timeout_s,
                                   .init_timeout_s = init_timeout_s,
-                                  .max_ctas = blocks_of(name),
-                                  .copy_engines = reach_directly && carries_much(name)};
+                                  .max_ctas = traffic.max_ctas,
+                                  .copy_engines = reach_directly && traffic.carries_much};
   try {
-    return comm::make_nccl_group(world, members, name, options);
+    return comm::make_nccl_group(world, members, to_string(role), options);
   } catch (const Error& error) {
     fail<UsageError>(
         "NCCL cannot be initialised: {}; NCCL_DEBUG=WARN tells more. Usual causes: a small /dev/shm, no "
@@ -52,14 +41,32 @@ std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator& world, const s
   }
 }
 #else
-std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator&, const std::vector<int>&,
-                                              const std::string&, double,
-                                              const std::shared_ptr<comm::Watchdog>&, bool) {
+std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator&, const std::vector<int>&, parallel::Role,
+                                              double, const std::shared_ptr<comm::Watchdog>&, bool) {
   fail("internal: GPU ranks in a build without CUDA");
 }
 #endif
 
 }  // namespace
+
+/// Only Ulysses waits for bandwidth: guidance exchanges one prediction a step, the VAE a few rows at a time,
+/// and a block's weights have the time of a whole block to travel in.
+NcclTraffic nccl_traffic(parallel::Role role) {
+  constexpr int few = 4;
+  constexpr int gathers = 16;
+  switch (role) {
+    case parallel::Role::ulysses:
+      return {.max_ctas = 0, .carries_much = true};
+    case parallel::Role::fsdp:
+      return {.max_ctas = gathers, .carries_much = true};
+    case parallel::Role::cfg:
+    case parallel::Role::vae:
+      return {.max_ctas = few, .carries_much = false};
+    case parallel::Role::group:
+      return {};
+  }
+  return {};
+}
 
 RunCommunicators::RunCommunicators(const comm::MpiRanks& ranks, comm::Communicator& world,
                                    const RunDevice& device, HangListener on_hang)
@@ -81,12 +88,12 @@ std::unique_ptr<comm::Communicator> RunCommunicators::make_control(const std::ve
 
 std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(
     comm::Communicator& parent, const std::vector<int>& parent_world_ranks, const std::vector<int>& members,
-    const std::string& name, double timeout_s) {
+    parallel::Role role, double timeout_s) {
   // All members of a group are in groups of one size, so all ranks come to the same choice. A rank alone
   // exchanges no tensors.
   if (!device_.compute.on_gpu() || members.size() == 1) {
-    if (parent.size() == 1) return comm::make_local(name);
-    return comm::make_mpi_group(parent, members, name, {.timeout_s = timeout_s});
+    if (parent.size() == 1) return comm::make_local(to_string(role));
+    return comm::make_mpi_group(parent, members, to_string(role), {.timeout_s = timeout_s});
   }
   // Out of the table that all ranks have, so that all members of a group come to the same answer.
   std::vector<int> world_ranks;
@@ -94,16 +101,16 @@ std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(
   for (const int member : members) {
     world_ranks.push_back(parent_world_ranks[static_cast<std::size_t>(member)]);
   }
-  return make_nccl(parent, members, name, timeout_s, watchdog_, nodes_.can_reach_directly(world_ranks));
+  return make_nccl(parent, members, role, timeout_s, watchdog_, nodes_.can_reach_directly(world_ranks));
 }
 
 parallel::GroupCommunicators RunCommunicators::make_group(const RunLayout& layout, double timeout_s) {
-  const auto make = [&](const std::vector<int>& members, const std::string& name) {
+  const auto make = [&](const std::vector<int>& members, parallel::Role role) {
     std::unique_ptr<comm::Communicator> made;
     // A rank where NCCL fails must not leave the others waiting in the next group's beginning.
     agree(world_, [&] {
-      made = name == "group" ? make_control(members, name, timeout_s)
-                             : make_for_tensors(world_, everyone_, members, name, timeout_s);
+      made = role == parallel::Role::group ? make_control(members, to_string(role), timeout_s)
+                                           : make_for_tensors(world_, everyone_, members, role, timeout_s);
     });
     return made;
   };
@@ -130,9 +137,10 @@ parallel::GroupCommunicators RunCommunicators::make_team(const parallel::GroupCo
                                                          std::int64_t heads, double timeout_s) {
   const Ranks& ranks = teams_.at(width);
   comm::Communicator& team = *ranks.control;
-  const auto make = [&](const std::vector<int>& members, const std::string& name) {
-    if (name != "group") return make_for_tensors(team, ranks.world_ranks, members, name, timeout_s);
-    return comm::make_mpi_group(team, members, name, {.timeout_s = timeout_s});
+  const auto make = [&](const std::vector<int>& members, parallel::Role role) {
+    if (role != parallel::Role::group)
+      return make_for_tensors(team, ranks.world_ranks, members, role, timeout_s);
+    return comm::make_mpi_group(team, members, to_string(role), {.timeout_s = timeout_s});
   };
   const auto shape = parallel::choose_team_shape(team.size(), heads);
   WAN_CHECK(shape.has_value(), "no layout of {} ranks for {} heads", team.size(), heads);

@@ -23,6 +23,13 @@ namespace wan::launch {
 /// inside it do not return: a program ends the process (comm::end_process).
 using HangListener = std::function<void(const std::string& message)>;
 
+/// What the traffic of a role needs of NCCL.
+struct NcclTraffic {
+  int max_ctas = 0;           ///< thread blocks of one collective at the most; 0: NCCL decides
+  bool carries_much = false;  ///< so much beside computing that the GPUs' copy engines should move it
+};
+NcclTraffic nccl_traffic(parallel::Role role);
+
 /// Makes the communicators of a run: MPI's for control messages, and for tensors MPI's on the CPU and NCCL's
 /// on GPUs, which one watchdog looks after. Must outlive them.
 class RunCommunicators {
@@ -61,8 +68,8 @@ class RunCommunicators {
   /// `members`: ranks of `parent`, whose own places in the world are `parent_world_ranks`.
   std::unique_ptr<comm::Communicator> make_for_tensors(comm::Communicator& parent,
                                                        const std::vector<int>& parent_world_ranks,
-                                                       const std::vector<int>& members,
-                                                       const std::string& name, double timeout_s);
+                                                       const std::vector<int>& members, parallel::Role role,
+                                                       double timeout_s);
 
   comm::Communicator& world_;
   const RunDevice& device_;

@@ -18,21 +18,23 @@ std::vector<int> divisors(std::int64_t of, int at_most) {
 }
 
 void check_wishes(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided) {
+  const LayoutWishNames& names = wishes.names;
   if (wishes.group_size && (*wishes.group_size < 1 || world_size % *wishes.group_size != 0)) {
-    fail<UsageError>("--group-size {} does not divide the {} ranks; sizes that work: {}", *wishes.group_size,
-                     world_size, fmt::join(divisors(world_size, world_size), ", "));
+    fail<UsageError>("{} {} does not divide the {} ranks; sizes that work: {}", names.group_size,
+                     *wishes.group_size, world_size, fmt::join(divisors(world_size, world_size), ", "));
   }
   if (wishes.cfg_size && *wishes.cfg_size != 1 && *wishes.cfg_size != 2) {
-    fail<UsageError>("--cfg-size {}: guidance has two passes; sizes that work: 1, 2", *wishes.cfg_size);
+    fail<UsageError>("{} {}: guidance has two passes; sizes that work: 1, 2", names.cfg_size,
+                     *wishes.cfg_size);
   }
   if (wishes.cfg_size == 2 && !guided) {
-    fail<UsageError>(
-        "--cfg-size 2: with guidance scale 1 there is only one pass to compute; use --cfg-size 1");
+    fail<UsageError>("{} 2: with guidance scale 1 there is only one pass to compute; use {} 1",
+                     names.cfg_size, names.cfg_size);
   }
   if (wishes.ulysses_size && (*wishes.ulysses_size < 1 || heads % *wishes.ulysses_size != 0)) {
-    fail<UsageError>(
-        "--ulysses-size {} does not divide the model's {} attention heads; sizes that work on {} ranks: {}",
-        *wishes.ulysses_size, heads, world_size, fmt::join(divisors(heads, world_size), ", "));
+    fail<UsageError>("{} {} does not divide the model's {} attention heads; sizes that work on {} ranks: {}",
+                     names.ulysses_size, *wishes.ulysses_size, heads, world_size,
+                     fmt::join(divisors(heads, world_size), ", "));
   }
 }
 
@@ -42,12 +44,12 @@ bool grants(const LayoutWishes& wishes, const comm::GridShape& shape) {
          wishes.ulysses_size.value_or(shape.ulysses) == shape.ulysses;
 }
 
-std::string list_shapes(const std::vector<comm::GridShape>& shapes) {
+std::string list_shapes(const std::vector<comm::GridShape>& shapes, const LayoutWishNames& names) {
   std::vector<std::string> lines;
   lines.reserve(shapes.size());
   for (const comm::GridShape& shape : shapes) {
-    lines.push_back(fmt::format("--group-size {} --cfg-size {} --ulysses-size {}", shape.group_size,
-                                shape.cfg, shape.ulysses));
+    lines.push_back(fmt::format("{} {} {} {} {} {}", names.group_size, shape.group_size, names.cfg_size,
+                                shape.cfg, names.ulysses_size, shape.ulysses));
   }
   return fmt::format("{}", fmt::join(lines, "; "));
 }
@@ -76,7 +78,7 @@ std::vector<comm::GridShape> granted_grids(const LayoutWishes& wishes, int world
   if (granted.empty()) {
     fail<UsageError>(
         "the layout asked for fits neither {} ranks nor {} attention heads; layouts that work: {}",
-        world_size, heads, list_shapes(possible));
+        world_size, heads, list_shapes(possible, wishes.names));
   }
   std::ranges::stable_sort(granted, {}, [&](const comm::GridShape& shape) {
     const int size_rank = wishes.objective == Objective::latency ? -shape.group_size : shape.group_size;
@@ -104,6 +106,22 @@ std::string describe(const comm::GridShape& shape) {
   return text;
 }
 
+const char* to_string(Role role) {
+  switch (role) {
+    case Role::group:
+      return "group";
+    case Role::fsdp:
+      return "fsdp";
+    case Role::vae:
+      return "vae";
+    case Role::ulysses:
+      return "ulysses";
+    case Role::cfg:
+      return "cfg";
+  }
+  return "unknown";
+}
+
 std::uint64_t GroupCommunicators::sent_bytes() const {
   std::uint64_t bytes = 0;
   for (const comm::Communicator* part : {group.get(), fsdp.get(), vae.get(), guided.ulysses.get(),
@@ -118,8 +136,8 @@ namespace {
 PassCommunicators make_passes(const comm::GridShape& shape, int rank, const CommunicatorFactory& make) {
   return {.shape = shape,
           .position = comm::position(shape, rank),
-          .ulysses = make(comm::ulysses_members(shape, rank), "ulysses"),
-          .cfg = make(comm::cfg_members(shape, rank), "cfg")};
+          .ulysses = make(comm::ulysses_members(shape, rank), Role::ulysses),
+          .cfg = make(comm::cfg_members(shape, rank), Role::cfg)};
 }
 
 }  // namespace
@@ -128,9 +146,9 @@ GroupCommunicators make_group_communicators(const comm::GridShape& guided, const
                                             int world_rank, const CommunicatorFactory& make) {
   const std::vector<int> members = comm::group_members(guided, world_rank);
   GroupCommunicators result;
-  result.group = make(members, "group");
-  result.fsdp = make(members, "fsdp");
-  result.vae = make(members, "vae");
+  result.group = make(members, Role::group);
+  result.fsdp = make(members, Role::fsdp);
+  result.vae = make(members, Role::vae);
   result.guided = make_passes(guided, world_rank, make);
   result.unguided = make_passes(unguided, world_rank, make);
   result.world_rank = world_rank;
@@ -142,9 +160,9 @@ GroupCommunicators make_team_communicators(const GroupCommunicators& base, const
                                            const CommunicatorFactory& make) {
   const std::vector<int> members = comm::group_members(guided, team_rank);
   GroupCommunicators result;
-  result.group = make(members, "group");
+  result.group = make(members, Role::group);
   result.fsdp = base.fsdp;
-  result.vae = make(members, "vae");
+  result.vae = make(members, Role::vae);
   result.guided = make_passes(guided, team_rank, make);
   result.unguided = make_passes(unguided, team_rank, make);
   result.world_rank = base.world_rank;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -14,12 +15,20 @@ namespace wan::parallel {
 
 enum class Objective { latency, throughput };
 
+/// What messages call the wishes. A program puts the names of its options here.
+struct LayoutWishNames {
+  std::string_view group_size = "group size";
+  std::string_view cfg_size = "cfg size";
+  std::string_view ulysses_size = "ulysses size";
+};
+
 /// What the user asked for; empty fields are the planner's to choose.
 struct LayoutWishes {
   std::optional<int> group_size = {};
   std::optional<int> cfg_size = {};
   std::optional<int> ulysses_size = {};
   Objective objective = Objective::latency;
+  LayoutWishNames names = {};
 };
 
 /// Every layout that the ranks and the model's heads allow, by group size, then cfg. `guided`: whether there
@@ -43,9 +52,21 @@ comm::GridShape unguided_shape(const comm::GridShape& shape, const LayoutWishes&
 /// "cfg2 x ulysses2", and " x 2 copies" where ranks repeat work.
 std::string describe(const comm::GridShape& shape);
 
+/// What a communicator of a group or a team is for.
+enum class Role {
+  group,    ///< control, latents, images, frames: messages on the host
+  fsdp,     ///< gathers of sharded weights
+  vae,      ///< border rows and gathers of frames
+  ulysses,  ///< tokens against heads around attention
+  cfg,      ///< the predictions of the two passes of guidance
+};
+
+/// "group", "ulysses", ...: the communicator's name in messages and traces.
+const char* to_string(Role role);
+
 /// Makes the communicator of a set of world ranks; called by all ranks of the world in the same order.
-using CommunicatorFactory = std::function<std::unique_ptr<comm::Communicator>(const std::vector<int>& members,
-                                                                              const std::string& name)>;
+using CommunicatorFactory =
+    std::function<std::unique_ptr<comm::Communicator>(const std::vector<int>& members, Role role)>;
 
 /// The communicators over which one request's tokens and passes are divided.
 struct PassCommunicators {

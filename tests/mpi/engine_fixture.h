@@ -50,8 +50,8 @@ class RankWorld {
                                              std::int64_t heads) {
     const comm::GridShape unguided = parallel::unguided_shape(shape, {}, heads);
     return parallel::make_group_communicators(
-        shape, unguided, rank(), [&](const std::vector<int>& members, const std::string& name) {
-          auto group = comm::make_mpi_group(*world_, members, name, {.timeout_s = 60});
+        shape, unguided, rank(), [&](const std::vector<int>& members, parallel::Role role) {
+          auto group = comm::make_mpi_group(*world_, members, to_string(role), {.timeout_s = 60});
           return backend == Backend::deferred ? comm::make_deferred(std::move(group)) : std::move(group);
         });
   }
@@ -100,9 +100,10 @@ struct Toy {
 
 /// Communicators of this rank alone.
 inline parallel::GroupCommunicators lone_communicators() {
-  return parallel::make_group_communicators(
-      {}, {}, 0,
-      [](const std::vector<int>& /*members*/, const std::string& name) { return comm::make_local(name); });
+  return parallel::make_group_communicators({}, {}, 0,
+                                            [](const std::vector<int>& /*members*/, parallel::Role role) {
+                                              return comm::make_local(to_string(role));
+                                            });
 }
 
 /// Every split of `ranks` ranks into cfg x ulysses that the heads allow.

@@ -59,11 +59,12 @@ class Teams {
   parallel::GroupCommunicators make_team(int width) {
     comm::Communicator& parent = *parents_.at(width);
     const auto shape = parallel::choose_team_shape(parent.size(), toy_.heads);
-    return parallel::make_team_communicators(
-        engine_.communicators(), shape->guided, shape->unguided, parent.rank(),
-        [&](const std::vector<int>& members, const std::string& name) {
-          return comm::make_deferred(comm::make_mpi_group(parent, members, name, {.timeout_s = 60}));
-        });
+    return parallel::make_team_communicators(engine_.communicators(), shape->guided, shape->unguided,
+                                             parent.rank(),
+                                             [&](const std::vector<int>& members, parallel::Role role) {
+                                               return comm::make_deferred(comm::make_mpi_group(
+                                                   parent, members, to_string(role), {.timeout_s = 60}));
+                                             });
   }
 
   const Toy& toy_;

@@ -15,8 +15,9 @@ class FullSizeBlock : public kernels::GpuTest {
   /// The denoised latent after one step at 17 x 30 x 52 tokens.
   static at::Tensor run(at::ScalarType type) {
     parallel::GroupCommunicators group = parallel::make_group_communicators(
-        {}, {}, 0,
-        [](const std::vector<int>& /*members*/, const std::string& name) { return comm::make_local(name); });
+        {}, {}, 0, [](const std::vector<int>& /*members*/, parallel::Role role) {
+          return comm::make_local(to_string(role));
+        });
     const ExpertModel model = test::full_width_expert(/*blocks=*/1);
     DenoiseStage stage(model, model, {.compute = {.device = at::Device(at::kCUDA, 0), .type = type}}, group);
     const DenoiseInput input{

@@ -1,8 +1,10 @@
 #include "parallel/layout.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "comm/local.h"
 #include "wan/error.h"
 
 namespace wan::parallel {
@@ -50,14 +52,34 @@ TEST(ChooseGrid, ObeysWishes) {
 
 TEST(ChooseGrid, RefusesWithTheSizesThatWork) {
   EXPECT_EQ(refusal({.group_size = 3}, 4, 40),
-            "--group-size 3 does not divide the 4 ranks; sizes that work: 1, 2, 4");
+            "group size 3 does not divide the 4 ranks; sizes that work: 1, 2, 4");
   EXPECT_THAT(refusal({.ulysses_size = 3}, 3, 40),
               HasSubstr("does not divide the model's 40 attention heads; sizes that work on 3 ranks: 1, 2"));
   EXPECT_THAT(refusal({.cfg_size = 3}, 3, 40), HasSubstr("sizes that work: 1, 2"));
   EXPECT_THAT(refusal({.cfg_size = 2}, 2, 40, false), HasSubstr("guidance scale 1"));
   EXPECT_THAT(refusal({.ulysses_size = 8}, 4, 40),
-              HasSubstr("layouts that work: --group-size 1 --cfg-size 1 --ulysses-size 1;"));
+              HasSubstr("layouts that work: group size 1 cfg size 1 ulysses size 1;"));
   EXPECT_THAT(refusal({.group_size = 3}, 3, 4), HasSubstr("layouts that work"));
+}
+
+TEST(ChooseGrid, CallsTheWishesAsTheProgramDoes) {
+  const LayoutWishNames names{.group_size = "--groups", .cfg_size = "--cfg", .ulysses_size = "--heads"};
+  EXPECT_THAT(refusal({.group_size = 3, .names = names}, 4, 40), HasSubstr("--groups 3 does not divide"));
+  EXPECT_THAT(refusal({.cfg_size = 2, .names = names}, 2, 40, false), HasSubstr("use --cfg 1"));
+  EXPECT_THAT(refusal({.ulysses_size = 3, .names = names}, 3, 40), HasSubstr("--heads 3 does not divide"));
+  EXPECT_THAT(refusal({.ulysses_size = 8, .names = names}, 4, 40),
+              HasSubstr("--groups 1 --cfg 1 --heads 1;"));
+}
+
+TEST(Role, NamesTheCommunicatorsOfAGroup) {
+  std::vector<std::string> made;
+  const auto make = [&](const std::vector<int>& members, Role role) {
+    made.push_back(fmt::format("{} of {}", to_string(role), members.size()));
+    return comm::make_local(to_string(role));
+  };
+  make_group_communicators({4, 2, 2}, {4, 1, 4}, 0, make);
+  EXPECT_EQ(made, (std::vector<std::string>{"group of 4", "fsdp of 4", "vae of 4", "ulysses of 2", "cfg of 2",
+                                            "ulysses of 4", "cfg of 1"}));
 }
 
 TEST(UnguidedShape, SpreadsTheSequenceOverTheWholeGroup) {
