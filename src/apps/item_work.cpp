@@ -19,6 +19,7 @@ double step_work(const Request& request, parallel::PlanInput model) {
                   .columns = request.size.width / pixels_per_token_side};
   model.guided = request.guide_scale.low_noise != 1 || request.guide_scale.high_noise != 1;
   model.placement.transformers = {};
+  model.machine = parallel::reference_machine();  // runs on other machines count alike
   return parallel::make_plan(model).step_s;
 }
 

@@ -45,7 +45,7 @@ std::string refused_by(const Options& options, const parallel::NetworkPlacement&
 
 /// Fills in what a candidate takes and brings.
 void measure(const MachineSize& machine, const parallel::PlanInput& model, LayoutCandidate& candidate) {
-  const parallel::PlanInput input = plan_input_of(model, candidate);
+  const parallel::PlanInput input = plan_input_of(model, machine, candidate);
   const parallel::Plan plan = parallel::make_plan(input);
   const std::int64_t memory =
       usable(machine.memory_bytes, input.on_gpu ? usable_share_gpu : usable_share_cpu);
@@ -110,7 +110,9 @@ std::optional<std::int64_t> usable_host_bytes(const MachineSize& machine) {
   return usable(*machine.host_memory_bytes, usable_share_host);
 }
 
-parallel::PlanInput plan_input_of(parallel::PlanInput model, const LayoutCandidate& candidate) {
+parallel::PlanInput plan_input_of(parallel::PlanInput model, const MachineSize& machine,
+                                  const LayoutCandidate& candidate) {
+  model.machine = machine.figures.model;
   model.grid = candidate.grid;
   model.placement = candidate.placement;
   return model;
@@ -119,10 +121,12 @@ parallel::PlanInput plan_input_of(parallel::PlanInput model, const LayoutCandida
 LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
                            const parallel::PlanInput& model) {
   const std::int64_t heads = model.transformer.num_heads;
-  const parallel::LayoutWishes wishes{.group_size = options.group_size,
-                                      .cfg_size = options.cfg_size,
-                                      .ulysses_size = options.ulysses_size,
-                                      .objective = options.objective};
+  const parallel::LayoutWishes wishes{
+      .group_size = options.group_size,
+      .cfg_size = options.cfg_size,
+      .ulysses_size = options.ulysses_size,
+      .objective = options.objective,
+      .names = {.group_size = "--group-size", .cfg_size = "--cfg-size", .ulysses_size = "--ulysses-size"}};
   // For its messages: what no layout grants is refused there.
   static_cast<void>(parallel::choose_grid(wishes, machine.ranks, heads, model.guided));
   LayoutChoice choice;

@@ -16,6 +16,7 @@ struct MachineSize {
   int ranks = 1;
   std::uint64_t memory_bytes = 0;                       ///< of each rank's GPU, or its share of the host's
   std::optional<std::uint64_t> host_memory_bytes = {};  ///< of each GPU's rank; empty: not known
+  parallel::MachineChoice figures = {};                 ///< that times are counted with
 };
 
 /// Page-locked host memory that a GPU's rank may take; empty: not known.
@@ -30,7 +31,7 @@ struct LayoutCandidate {
   std::int64_t missing_bytes = 0;       ///< of them, beyond what can be used
   std::int64_t host_bytes = 0;          ///< page-locked, per rank
   std::int64_t missing_host_bytes = 0;  ///< of them, beyond what can be used
-  double item_s = 0;                    ///< expected of the planned request, on H200s
+  double item_s = 0;                    ///< expected of the planned request
   double items_per_hour = 0;            ///< of all groups together
 
   bool is_allowed() const { return refusal.empty(); }
@@ -55,7 +56,8 @@ struct LayoutChoice {
 LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
                            const parallel::PlanInput& model);
 
-/// `model` with a candidate's layout and placement of weights.
-parallel::PlanInput plan_input_of(parallel::PlanInput model, const LayoutCandidate& candidate);
+/// `model` on this machine, with a candidate's layout and placement of weights.
+parallel::PlanInput plan_input_of(parallel::PlanInput model, const MachineSize& machine,
+                                  const LayoutCandidate& candidate);
 
 }  // namespace wan::launch

@@ -27,6 +27,7 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
   const std::string over = group_size > 1 ? fmt::format("sharded over {}", group_size) : "whole on each rank";
   std::string text =
       fmt::format("ranks            {} in {} of {}\n", ranks, count(ranks / group_size, "group"), group_size);
+  text += fmt::format("figures          {}\n", parallel::describe(subject.machine.figures));
   text += fmt::format("layout           {}; experts {}{}, text encoder {}\n", parallel::describe(plan.grid),
                       placement.transformers.is_sharded() ? over : "whole on each rank",
                       placement.transformers.waits_on_host() ? ", one of them on the host" : "",
@@ -64,7 +65,8 @@ std::string memory_lines(const PlanSubject& subject, const parallel::Plan& plan)
 
 std::string time_lines(const PlanSubject& subject, const parallel::Plan& plan) {
   const parallel::ItemTime time = parallel::expected_item_time(subject.model);
-  std::string text = "expected time of such an item, with one H200 per rank, exact (bf16)\n";
+  std::string text = fmt::format("expected time of such an item, with one {} per rank, exact (bf16)\n",
+                                 subject.model.machine.name);
   const auto line = [&](std::string_view what, double seconds) {
     text += fmt::format("  {:<44}{:>10.2f} s\n", what, seconds);
   };

@@ -19,6 +19,7 @@ namespace {
 struct GpuCard {
   std::array<char, 64> host{};
   std::array<char, 32> bus_id{};
+  std::array<char, 64> name{};
   std::int32_t rank = 0;
   std::int32_t index = -1;   ///< -1: no GPU
   std::int32_t visible = 0;  ///< GPUs that the rank sees
@@ -121,6 +122,7 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiRanks& ranks, const 
     gpu::require_code(device.gpu);
     put(own.host, ranks.host_name());
     put(own.bus_id, device.gpu.bus_id);
+    put(own.name, device.gpu.name);
     own.index = device.gpu.index;
     own.total_bytes = device.gpu.total_bytes;
   });
@@ -136,6 +138,7 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiRanks& ranks, const 
   device.compute = {.device = at::Device(at::kCUDA, static_cast<at::DeviceIndex>(device.gpu.index)),
                     .type = type_of(options)};
   device.memory_bytes = device.gpu.free_bytes;
+  device.reference_gpu = cards.front().name.data();
   take_least_of_all(world, device);
   return device;
 }

@@ -15,6 +15,8 @@ namespace wan::launch {
 struct RunDevice {
   kernels::Compute compute;
   gpu::DeviceInfo gpu;  ///< meaningful if compute.on_gpu()
+  /// The name of rank 0's GPU; empty on the CPU. All ranks plan for this one, so that they plan alike.
+  std::string reference_gpu;
   /// That every rank can count on, of its GPU or its share of the host's: the least that any rank has, so
   /// that all ranks plan with the same number.
   std::uint64_t memory_bytes = 0;

@@ -139,7 +139,9 @@ void check_head_chunks(const parallel::HeadChunkWish& wish, const parallel::Plan
 
 MachineSize machine_size(const Options& options, int ranks, const RunDevice& device) {
   const bool on_gpu = device.compute.on_gpu();
-  MachineSize machine{.ranks = ranks, .memory_bytes = device.memory_bytes};
+  MachineSize machine{.ranks = ranks,
+                      .memory_bytes = device.memory_bytes,
+                      .figures = parallel::choose_machine(device.reference_gpu)};
   if (!options.plan) {
     if (on_gpu) machine.host_memory_bytes = device.host_memory_bytes;
     return machine;
@@ -222,7 +224,7 @@ RunLayout choose_layout(const Options& options, const MachineSize& machine, para
   const LayoutCandidate& taken = choice.taken();
   if (!taken.fits() && plan.on_gpu && !options.plan)
     fail_for_memory(taken, machine, describe_what_fits(options, machine, plan));
-  plan = plan_input_of(plan, taken);
+  plan = plan_input_of(plan, machine, taken);
   const parallel::LayoutWishes wishes{.ulysses_size = options.ulysses_size};
   RunLayout layout{.guided = taken.grid,
                    .unguided = parallel::unguided_shape(taken.grid, wishes, plan.transformer.num_heads),

@@ -53,7 +53,7 @@ std::set<std::size_t> rows_beyond_gpus(const RunInput& input, const Options& opt
 /// memory can be swapped.
 RunLayout choose_layout(const Options& options, const MachineSize& machine, parallel::PlanInput& plan);
 
-/// How long a manifest is expected to take on H200s.
+/// How long a manifest is expected to take.
 struct ManifestTime {
   int groups = 1;
   std::int64_t items = 0;

@@ -7,21 +7,14 @@
 #include <utility>
 
 #include "core/check.h"
+#include "parallel/machine_model.h"
 
 namespace wan::parallel {
 namespace {
 
 constexpr std::int64_t query_tile = 128;
-constexpr std::int64_t multiprocessors = 132;
 constexpr std::int64_t head_dim = 128;
 constexpr std::int64_t element_bytes = 2;
-
-// From measurements on H200s at 480p (analysis/results/gpu_h200.md): what attention reaches with all waves
-// full; bytes that a rank hands to others in the seconds that one exchange of all heads leaves exposed. What
-// one more chunk costs in launches and handshakes is an estimate.
-constexpr double attention_flop_per_s = 640e12;
-constexpr double exchange_bytes_per_s = 240e9;
-constexpr double chunk_s = 50e-6;
 
 std::int64_t divided_up(std::int64_t dividend, std::int64_t divisor) {
   return (dividend + divisor - 1) / divisor;
@@ -30,13 +23,14 @@ std::int64_t divided_up(std::int64_t dividend, std::int64_t divisor) {
 /// Seconds from the first chunk's departure until the last one's results are back.
 class BlockTime {
  public:
-  BlockTime(int ulysses, std::int64_t tokens)
-      : tiles_per_head_(divided_up(tokens, query_tile)),
-        wave_s_(4.0 * query_tile * head_dim * static_cast<double>(tokens) * multiprocessors /
-                attention_flop_per_s),
+  BlockTime(const MachineModel& machine, int ulysses, std::int64_t tokens)
+      : machine_(machine),
+        tiles_per_head_(divided_up(tokens, query_tile)),
+        wave_s_(4.0 * query_tile * head_dim * static_cast<double>(tokens * machine.multiprocessors) /
+                machine.attention_flop_per_s),
         back_s_per_head_(
             static_cast<double>(divided_up(tokens, ulysses) * (ulysses - 1) * head_dim * element_bytes) /
-            exchange_bytes_per_s) {}
+            machine.exchange_bytes_per_s) {}
 
   double seconds(const std::vector<std::int64_t>& chunks) const {
     double arrived_s = 0;
@@ -56,9 +50,11 @@ class BlockTime {
  private:
   double way_back_s(std::int64_t heads) const { return static_cast<double>(heads) * back_s_per_head_; }
   double attention_s(std::int64_t heads) const {
-    return static_cast<double>(divided_up(heads * tiles_per_head_, multiprocessors)) * wave_s_ + chunk_s;
+    return static_cast<double>(divided_up(heads * tiles_per_head_, machine_.multiprocessors)) * wave_s_ +
+           machine_.chunk_s;
   }
 
+  const MachineModel& machine_;
   std::int64_t tiles_per_head_;
   double wave_s_;
   double back_s_per_head_;
@@ -94,7 +90,7 @@ std::vector<std::int64_t> divide_heads(const HeadChunkWish& wish, std::int64_t h
 
 std::vector<std::int64_t> choose_head_chunks(std::int64_t own_heads, int ulysses, std::int64_t tokens) {
   if (ulysses == 1) return {own_heads};
-  const BlockTime time(ulysses, tokens);
+  const BlockTime time(reference_machine(), ulysses, tokens);
   std::vector<std::int64_t> best{own_heads};
   double least_s = time.seconds(best);
   const auto consider = [&](std::vector<std::int64_t> chunks) {

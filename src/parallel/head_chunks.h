@@ -33,7 +33,7 @@ std::vector<std::int64_t> divide_heads(const HeadChunkWish& wish, std::int64_t h
 /// hides, and the last, whose way back nothing hides, become small, as far as waves are not wasted on them:
 /// 1 + 18 + 1 of 20 heads and 32,760 tokens take 39 waves, as all at once, and two times 10 take 40.
 ///
-/// The model is of H100s and H200s joined by NVLink, whatever is at hand: all ranks must find the same.
+/// It counts with reference_machine(), whatever GPUs there are: all ranks must find the same.
 std::vector<std::int64_t> choose_head_chunks(std::int64_t own_heads, int ulysses, std::int64_t tokens);
 
 }  // namespace wan::parallel

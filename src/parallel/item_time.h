@@ -4,8 +4,8 @@
 
 namespace wan::parallel {
 
-/// Seconds that an item is expected to take on a group with one H200 per rank, in bf16, by phase. What is
-/// done once for a run is not in it: reading the checkpoint, and the text encoder's weights.
+/// Seconds that an item is expected to take on a group with one GPU of the input's machine per rank, in bf16,
+/// by phase. Not in it: reading the checkpoint, and the text encoder's weights, once for a run.
 struct ItemTime {
   double text_s = 0;
   double encode_s = 0;  ///< 0 without an image
@@ -16,8 +16,7 @@ struct ItemTime {
   double total_s() const { return text_s + encode_s + swap_s + denoise_s + decode_s + write_s; }
 };
 
-/// From the sizes alone: video, steps, layout, where the weights lie. The sources of the figures are named in
-/// the implementation.
+/// From the sizes alone (video, steps, layout, where the weights lie) and the machine's figures.
 ItemTime expected_item_time(const PlanInput& input);
 
 }  // namespace wan::parallel

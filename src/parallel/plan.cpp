@@ -8,22 +8,8 @@
 namespace wan::parallel {
 namespace {
 
-// Measured on H200s at 480p and 720p (analysis/results/gpu_h200.md): what a step's matrix products, attention
-// and elementwise kernels reach, sustained.
-constexpr double linear_flop_per_s = 735e12;
-constexpr double attention_flop_per_s = 640e12;
-constexpr double elementwise_s_per_token = 0.19 / 32760;
-
-// What 4 GPUs took in a step beyond their share of these, 0.12 s at 480p and 0.24 s at 720p, per byte that
-// Ulysses sends: transfers that attention does not hide, and kernels on fewer heads. What sharding added to
-// 1.399 s.
-constexpr double split_s_per_byte = 8.5e-12;
-constexpr double sharded_share = 1.406 / 1.399;
-
-// And of memory: what the driver and the libraries take, NCCL's own buffers, the autoencoder's peak over its
+// Of this program, on whichever GPU (analysis/results/gpu_h200.md, "Memory"): the autoencoder's peak over its
 // weights divided by the video's pixels, and how much more than tensors the allocator holds.
-constexpr std::int64_t context_bytes = std::int64_t{1300} << 20;
-constexpr std::int64_t nccl_bytes = std::int64_t{500} << 20;
 constexpr std::int64_t vae_bytes_per_pixel = 30'000;
 constexpr double allocator_share = 1.4;
 
@@ -135,8 +121,8 @@ void add_parts(const PlanInput& input, Plan& plan) {
   }
   plan.bytes.emplace_back("VAE weights", input.vae_parameters * fp32_bytes);
   if (input.on_gpu) {
-    plan.bytes.emplace_back("CUDA context and libraries", context_bytes);
-    if (input.grid.group_size > 1) plan.bytes.emplace_back("NCCL", nccl_bytes);
+    plan.bytes.emplace_back("CUDA context and libraries", input.machine.context_bytes);
+    if (input.grid.group_size > 1) plan.bytes.emplace_back("NCCL", input.machine.nccl_bytes);
   }
   if (placement.text_encoder.residence == Residence::resident) {
     plan.bytes.emplace_back("text encoder", text_encoder_bytes(input));
@@ -145,6 +131,18 @@ void add_parts(const PlanInput& input, Plan& plan) {
   }
   plan.phase_bytes.emplace_back("encode, decode: VAE activations", vae_bytes(input));
   plan.phase_bytes.emplace_back("denoise: activations, exchange, text keys", denoise_bytes(input));
+}
+
+/// Seconds of a step in bf16. `rows`: tokens of a rank, counted once for each pass that it makes.
+double expected_step_s(const PlanInput& input, const Plan& plan, double rows) {
+  const MachineModel& machine = input.machine;
+  const double exchanged_bytes =
+      static_cast<double>(ulysses_bytes(input, plan.local_tokens)) * bf16_bytes / input.element_bytes;
+  const double step_s = plan.linear_flop_per_step / machine.linear_flop_per_s +
+                        plan.attention_flop_per_step / machine.attention_flop_per_s +
+                        machine.elementwise_s_per_token / 2 * rows +
+                        machine.exposed_s_per_exchanged_byte * exchanged_bytes;
+  return input.placement.transformers.is_sharded() ? step_s * machine.sharded_step_ratio : step_s;
 }
 
 }  // namespace
@@ -175,11 +173,7 @@ Plan make_plan(const PlanInput& input) {
   plan.attention_flop_per_step = 4.0 * static_cast<double>(model.dim * model.num_layers) * rows *
                                  static_cast<double>(tokens + model.text_len);
   plan.wire_bytes_per_step = wire_bytes(input, plan.local_tokens);
-  plan.step_s = plan.linear_flop_per_step / linear_flop_per_s +
-                plan.attention_flop_per_step / attention_flop_per_s + elementwise_s_per_token / 2 * rows +
-                split_s_per_byte * static_cast<double>(ulysses_bytes(input, plan.local_tokens)) * bf16_bytes /
-                    input.element_bytes;
-  if (input.placement.transformers.is_sharded()) plan.step_s *= sharded_share;
+  plan.step_s = expected_step_s(input, plan, rows);
   if (input.placement.transformers.waits_on_host()) plan.host_bytes = experts * expert_slice_bytes(input);
   return plan;
 }

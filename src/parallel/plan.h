@@ -8,6 +8,7 @@
 #include "checkpoint/model_config.h"
 #include "comm/rank_grid.h"
 #include "kernels/rotary.h"
+#include "parallel/machine_model.h"
 #include "parallel/weight_placement.h"
 
 namespace wan::parallel {
@@ -22,8 +23,9 @@ struct PlanInput {
   int sample_steps = 40;      ///< the same request's
   bool guided = true;
   WeightPlacement placement = {};
-  bool on_gpu = false;    ///< else everything lies in host memory
-  int element_bytes = 2;  ///< of weights and matrix work: 2 in exact, 4 in fp32
+  bool on_gpu = false;                         ///< else everything lies in host memory
+  MachineModel machine = reference_machine();  ///< one of its GPUs per rank; times are its
+  int element_bytes = 2;                       ///< of weights and matrix work: 2 in exact, 4 in fp32
 };
 
 /// What one rank will hold and do.
@@ -36,7 +38,7 @@ struct Plan {
   std::int64_t wire_bytes_per_step = 0;  ///< handed to other ranks, per rank
   double linear_flop_per_step = 0;       ///< per rank
   double attention_flop_per_step = 0;    ///< per rank
-  double step_s = 0;                     ///< expected on one H200 per rank, in bf16
+  double step_s = 0;                     ///< expected on the input's machine, in bf16
   std::int64_t host_bytes = 0;           ///< page-locked host memory that a GPU rank keeps both experts in
 
   /// The most in use at a time.

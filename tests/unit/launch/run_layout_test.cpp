@@ -92,6 +92,12 @@ TEST(Residency, WishesAreObeyedOrRefused) {
   EXPECT_THAT(refusal_for(1, 48 * gib, options), HasSubstr("needs"));
 }
 
+TEST(Residency, ALayoutThatCannotBeIsRefusedWithTheOptionsName) {
+  Options options;
+  options.group_size = 3;
+  EXPECT_THAT(refusal_for(4, 140 * gib, options), HasSubstr("--group-size 3 does not divide the 4 ranks"));
+}
+
 TEST(Residency, SaysByHowMuchNothingFits) {
   const std::string message = refusal_for(1, 24 * gib);
   EXPECT_THAT(message, HasSubstr("more than the"));
@@ -156,6 +162,27 @@ TEST(Plan, PredictsTheTimesMeasured) {
   plan.placement.transformers.residence = Residence::waits_on_host;
   EXPECT_EQ(parallel::expected_item_time(plan).encode_s, 0);
   EXPECT_NEAR(parallel::expected_item_time(plan).swap_s, 2 * 28.58 / 55, 0.01);
+}
+
+// analysis/results/gpu_h100x2.md, "one GPU, 40 heads".
+TEST(Plan, PredictsAStepOnAnH100) {
+  const auto step_s = [](const char* gpu) {
+    parallel::PlanInput plan = full_model(true);
+    plan.machine = parallel::choose_machine(gpu).model;
+    return parallel::make_plan(plan).step_s;
+  };
+  EXPECT_NEAR(step_s("NVIDIA H100 80GB HBM3"), 5.187, 0.04 * 5.187);
+  EXPECT_GT(step_s("NVIDIA H100 80GB HBM3"), step_s("NVIDIA H200"));
+}
+
+TEST(Layout, TimesAreThoseOfTheMachine) {
+  const auto item_s = [](const char* gpu) {
+    const MachineSize machine{
+        .ranks = 4, .memory_bytes = 140 * gib, .figures = parallel::choose_machine(gpu)};
+    return weigh_layouts({}, machine, full_model(true)).taken().item_s;
+  };
+  EXPECT_GT(item_s("NVIDIA H100 80GB HBM3"), item_s("NVIDIA H200"));
+  EXPECT_EQ(item_s("NVIDIA A100-SXM4-80GB"), item_s("NVIDIA H200"));
 }
 
 TEST(Layout, ThroughputTakesTheSmallestGroupThatFits) {
@@ -259,9 +286,11 @@ TEST(PlanReport, ShowsChoiceTimesAndAlternatives) {
                                           .machine = machine,
                                           .manifest = manifest,
                                           .objective = options.objective});
-  for (const char* part : {"4 in 1 group of 4", "cfg2 x ulysses2; experts sharded over 4",
-                           "832*480, 81 frames, 40 steps", "fits into 24.0 GiB", "denoise: 40 steps of 1.",
-                           "2 h 00 min for the manifest's 10 items", "chosen", "does not fit by"})
+  for (const char* part :
+       {"4 in 1 group of 4", "cfg2 x ulysses2; experts sharded over 4", "832*480, 81 frames, 40 steps",
+        "with one H200 per rank",
+        "figures          H200 (analysis/results/gpu_h200.md); the GPU is not known", "fits into 24.0 GiB",
+        "denoise: 40 steps of 1.", "2 h 00 min for the manifest's 10 items", "chosen", "does not fit by"})
     EXPECT_THAT(report, HasSubstr(part));
   EXPECT_TRUE(layout.placement.transformers.is_sharded());
 }

@@ -1,0 +1,95 @@
+#include "parallel/machine_model.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+
+namespace wan::parallel {
+namespace {
+
+// Videos that were measured: pixels of all frames, and tokens.
+constexpr double pixels_480p = 832.0 * 480 * 81;
+constexpr double pixels_720p = 1280.0 * 720 * 81;
+constexpr double tokens_480p = 32760;
+
+/// Amdahl's law: what of `one_s` on one GPU stays if four GPUs take `four_s`.
+constexpr double undivided(double one_s, double four_s) { return (four_s / one_s - 0.25) / 0.75; }
+
+// analysis/results/gpu_h200.md has the figures unless a comment names another source.
+constexpr MachineModel h200{
+    .name = "H200",
+    .gpu = "NVIDIA H200",
+    .source = "analysis/results/gpu_h200.md",
+    // "Speed": chosen so that the plan gives the steps at 480p and 720p on 1 and 4 GPUs.
+    .linear_flop_per_s = 735e12,
+    .attention_flop_per_s = 640e12,
+    .elementwise_s_per_token = 0.19 / tokens_480p,
+    // What 4 GPUs took in a step beyond their share of these, 0.12 s at 480p and 0.24 s at 720p: transfers
+    // that attention does not hide, and kernels on fewer heads.
+    .exposed_s_per_exchanged_byte = 8.5e-12,
+    .sharded_step_ratio = 1.406 / 1.399,
+    // "Where a 480p step goes": the time that one exchange of all heads leaves exposed. The cost of one more
+    // chunk, launches and handshakes, is an estimate.
+    .multiprocessors = 132,
+    .exchange_bytes_per_s = 240e9,
+    .chunk_s = 50e-6,
+    // The table of the autoencoder at 720p, on 1 and 4 GPUs; umT5-XXL on a prompt of 120 tokens.
+    .vae_encode_s_per_pixel = 1.280 / pixels_720p,
+    .vae_decode_s_per_pixel = 6.038 / pixels_720p,
+    .vae_encode_undivided = undivided(1.280, 0.387),
+    .vae_decode_undivided = undivided(6.038, 1.658),
+    .text_encode_s = 0.019,
+    // analysis/results/wan_batch_4xh200.h5: its phase "decode" took 9.8 s at 480p on 4 GPUs, 0.72 s of which
+    // are the autoencoder's by the figures above. The rest went into the H.264 of a video of noise.
+    .h264_s_per_pixel = (9.8 - 0.72) / pixels_480p,
+    // An estimate: PCIe 5.0 x16 carries 32e9 * 16 * 128 / 130 / 8 = 63e9 bytes/s, of which packet headers and
+    // flow control leave about seven eighths.
+    .host_to_gpu_bytes_per_s = 55e9,
+    // "Memory": chosen so that the plan gives the peaks on 1, 2 and 4 GPUs.
+    .context_bytes = std::int64_t{1300} << 20,
+    .nccl_bytes = std::int64_t{500} << 20};
+
+/// analysis/results/gpu_h100x2.md, "one GPU, 40 heads": attention and matrix products take the H200's time to
+/// 1 %; the elementwise kernels, which wait for the slower memory, take 0.223 s. Autoencoder, text encoder
+/// and memory were not measured on it: they are the H200's.
+constexpr MachineModel make_h100() {
+  MachineModel h100 = h200;
+  h100.name = "H100";
+  h100.gpu = "NVIDIA H100 80GB HBM3";
+  h100.source = "analysis/results/gpu_h100x2.md";
+  h100.elementwise_s_per_token = 0.223 / tokens_480p;
+  return h100;
+}
+
+constexpr std::array machines{h200, make_h100()};
+
+/// Whether one of the words of a GPU's name is this one: "NVIDIA GH200 480GB" is no H200.
+bool has_word(std::string_view name, std::string_view word) {
+  while (!name.empty()) {
+    const std::size_t end = name.find(' ');
+    if (name.substr(0, end) == word) return true;
+    name.remove_prefix(end == std::string_view::npos ? name.size() : end + 1);
+  }
+  return false;
+}
+
+}  // namespace
+
+std::span<const MachineModel> known_machines() { return machines; }
+
+MachineChoice choose_machine(std::string gpu) {
+  for (const MachineModel& machine : machines) {
+    if (has_word(gpu, machine.name)) return {.model = machine, .gpu = std::move(gpu)};
+  }
+  return {.model = reference_machine(), .gpu = std::move(gpu)};
+}
+
+std::string describe(const MachineChoice& choice) {
+  const std::string figures = fmt::format("{} ({})", choice.model.name, choice.model.source);
+  if (choice.is_measured()) return figures;
+  if (choice.gpu.empty()) return figures + "; the GPU is not known";
+  return fmt::format("{}, the nearest that was measured; the GPU is {}", figures, choice.gpu);
+}
+
+}  // namespace wan::parallel
