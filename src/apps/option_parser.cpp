@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/printable.h"
+#include "core/strings.h"
 
 namespace wan::apps {
 namespace {
@@ -16,20 +17,6 @@ namespace {
 namespace po = boost::program_options;
 
 constexpr std::uint64_t largest_config_bytes = 1 << 20;
-
-/// Number of single-letter changes that turn one word into the other (Levenshtein).
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
-    }
-  }
-  return row[b.size()];
-}
 
 bool is_switch_word(std::string_view text) {
   if (text == "auto") return true;

@@ -1,5 +1,6 @@
 #include "comm/checked_communicator.h"
 
+#include <algorithm>
 #include <functional>
 
 #include "core/check.h"
@@ -9,7 +10,7 @@ namespace {
 
 bool overlap(std::span<const std::byte> a, std::span<const std::byte> b) {
   if (a.empty() || b.empty()) return false;
-  const std::less<> before;  // ordered even for pointers into different buffers
+  const std::less<> before;  // std::less orders pointers into different buffers, too
   return before(a.data(), b.data() + b.size()) && before(b.data(), a.data() + a.size());
 }
 
@@ -17,6 +18,16 @@ bool overlap(std::span<const std::byte> a, std::span<const std::byte> b) {
 
 std::span<std::byte> bytes_of(const ReduceValues& values) {
   return std::visit([](const auto& typed) { return std::as_writable_bytes(typed); }, values);
+}
+
+std::size_t larger_direction_bytes(std::span<const PeerTransfer> transfers) {
+  std::size_t sent_bytes = 0;
+  std::size_t received_bytes = 0;
+  for (const PeerTransfer& transfer : transfers) {
+    sent_bytes += transfer.send.size();
+    received_bytes += transfer.receive.size();
+  }
+  return std::max(sent_bytes, received_bytes);
 }
 
 CheckedCommunicator::CheckedCommunicator(std::string name, int rank, int size)
@@ -97,6 +108,26 @@ Ticket CheckedCommunicator::exchange(std::span<const PeerTransfer> transfers) {
             where(Operation::exchange), self_sent_bytes, self_received_bytes);
   count(Operation::exchange, sent_bytes);
   return start_exchange(transfers);
+}
+
+std::vector<OwnMessage> CheckedCommunicator::own_messages(std::span<const PeerTransfer> transfers) const {
+  std::vector<std::span<const std::byte>> sends;
+  std::vector<std::span<std::byte>> receives;
+  for (const PeerTransfer& transfer : transfers) {
+    if (transfer.peer != rank_) continue;
+    if (!transfer.send.empty()) sends.push_back(transfer.send);
+    if (!transfer.receive.empty()) receives.push_back(transfer.receive);
+  }
+  WAN_CHECK(sends.size() == receives.size(), "{}: sends itself {} messages but receives {} from itself",
+            where(Operation::exchange), sends.size(), receives.size());
+  std::vector<OwnMessage> messages;
+  for (std::size_t i = 0; i < sends.size(); ++i) {
+    WAN_CHECK(sends[i].size() == receives[i].size(),
+              "{}: message {} to itself has {} bytes, but its receive buffer has {}",
+              where(Operation::exchange), i, sends[i].size(), receives[i].size());
+    messages.push_back({.send = sends[i], .receive = receives[i]});
+  }
+  return messages;
 }
 
 Ticket CheckedCommunicator::barrier() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <variant>
+#include <vector>
 
 #include "comm/communicator.h"
 
@@ -9,11 +10,20 @@ namespace wan::comm {
 /// The elements of an all_reduce.
 using ReduceValues = std::variant<std::span<float>, std::span<std::int64_t>>;
 
-/// The values' memory.
+/// The memory of `values`.
 std::span<std::byte> bytes_of(const ReduceValues& values);
 
-/// What every backend has in common: checks arguments and counts traffic, then calls the backend's start_*().
-/// A wrong argument is a bug of the caller and throws Error with group, rank and operation.
+/// A message that a rank sends to itself in an exchange. Both buffers have the same size.
+struct OwnMessage {
+  std::span<const std::byte> send;
+  std::span<std::byte> receive;
+};
+
+/// Bytes sent or bytes received in an exchange, whichever is larger.
+std::size_t larger_direction_bytes(std::span<const PeerTransfer> transfers);
+
+/// The common part of all backends: checks arguments and counts traffic, then calls the backend's start_*().
+/// A wrong argument is a bug of the caller. It throws Error with group, rank and operation.
 class CheckedCommunicator : public Communicator {
  public:
   int rank() const final { return rank_; }
@@ -34,7 +44,7 @@ class CheckedCommunicator : public Communicator {
   /// Throws Error unless 0 <= rank < size.
   CheckedCommunicator(std::string name, int rank, int size);
 
-  /// `send` may be its own slice of `receive`: see is_own_slice().
+  /// `send` may be this rank's slice of `receive`: see is_own_slice().
   virtual Ticket start_all_gather(std::span<const std::byte> send, std::span<std::byte> receive) = 0;
   virtual Ticket start_all_to_all(std::span<const std::byte> send, std::span<std::byte> receive) = 0;
   virtual Ticket start_all_reduce(const ReduceValues& values, ReduceOp op) = 0;
@@ -42,8 +52,11 @@ class CheckedCommunicator : public Communicator {
   virtual Ticket start_exchange(std::span<const PeerTransfer> transfers) = 0;
   virtual Ticket start_barrier() = 0;
 
-  /// Whether an all_gather is in place.
+  /// Whether an all_gather is in place: `send` is this rank's slice of `receive`.
   bool is_own_slice(std::span<const std::byte> send, std::span<const std::byte> receive) const;
+  /// The messages of an exchange that this rank sends to itself. The first one sent matches the first one
+  /// received, and so on, as between two ranks. Throws Error if their numbers or sizes differ.
+  std::vector<OwnMessage> own_messages(std::span<const PeerTransfer> transfers) const;
 
  private:
   Ticket reduce(const ReduceValues& values, ReduceOp op);

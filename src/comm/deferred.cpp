@@ -16,7 +16,7 @@ constexpr std::byte spoiled{0xFF};
 
 void spoil(std::span<std::byte> bytes) { std::ranges::fill(bytes, spoiled); }
 
-/// Calls issued and not yet carried out.
+/// Calls that were issued but not yet carried out.
 class CallQueue {
  public:
   using Call = std::function<Ticket(Communicator&)>;
@@ -29,25 +29,25 @@ class CallQueue {
     return first_number_ + calls_.size() - 1;
   }
 
-  /// Carries out every call up to and with this number.
+  /// Carries out every call up to `number`, `number` included.
   void carry_out(std::uint64_t number) {
     carry_out(number, [](Ticket ticket) { ticket.wait(); });
   }
 
-  /// The same; `wait` waits for each.
+  /// The same; calls `wait` for each ticket.
   void carry_out(std::uint64_t number, const std::function<void(Ticket)>& wait) {
     check_usable();
     while (first_number_ <= number) {
       const Call call = std::move(calls_.front());
       calls_.pop_front();
       ++first_number_;
-      broken_ = true;  // unless the next line returns
+      broken_ = true;  // stays true if the next line throws
       wait(call(*inner_));
       broken_ = false;
     }
   }
 
-  /// Called for a ticket that unwinding destroyed.
+  /// Called for a ticket that an exception destroyed.
   void abandon(std::uint64_t number) { broken_ = broken_ || first_number_ <= number; }
 
   const Communicator& inner() const { return *inner_; }
@@ -64,7 +64,7 @@ class CallQueue {
 
   std::unique_ptr<Communicator> inner_;
   std::deque<Call> calls_;
-  std::uint64_t first_number_ = 0;  ///< of calls_.front()
+  std::uint64_t first_number_ = 0;  ///< number of calls_.front()
   bool broken_ = false;
 };
 
@@ -93,7 +93,7 @@ class DeferredPending final : public Ticket::Pending {
   Operation operation_;
 };
 
-/// Puts the saved elements back where the caller has left them spoiled.
+/// Restores the saved elements where the caller has not overwritten the 0xFF bytes.
 template <typename Value>
 void restore_untouched(std::span<Value> values, std::span<const Value> saved) {
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -169,7 +169,7 @@ class DeferredCommunicator final : public CheckedCommunicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_deferred(std::unique_ptr<Communicator> inner) {
-  WAN_CHECK(inner != nullptr, "a deferred communicator needs one to wrap");
+  WAN_CHECK(inner != nullptr, "a deferred communicator needs a communicator to wrap");
   return std::make_unique<DeferredCommunicator>(std::move(inner));
 }
 

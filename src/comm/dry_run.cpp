@@ -33,23 +33,8 @@ class DryRunCommunicator final : public CheckedCommunicator {
   Ticket start_all_reduce(const ReduceValues&, ReduceOp) override { return {}; }
   Ticket start_broadcast(std::span<std::byte>, int) override { return {}; }
 
-  /// Messages to oneself match in the order given, as they do over MPI.
   Ticket start_exchange(std::span<const PeerTransfer> transfers) override {
-    std::vector<std::span<const std::byte>> sends;
-    std::vector<std::span<std::byte>> receives;
-    for (const PeerTransfer& transfer : transfers) {
-      if (transfer.peer != rank()) continue;
-      if (!transfer.send.empty()) sends.push_back(transfer.send);
-      if (!transfer.receive.empty()) receives.push_back(transfer.receive);
-    }
-    WAN_CHECK(sends.size() == receives.size(), "exchange in group '{}': {} messages to oneself, {} expected",
-              name(), sends.size(), receives.size());
-    for (std::size_t i = 0; i < sends.size(); ++i) {
-      WAN_CHECK(sends[i].size() == receives[i].size(),
-                "exchange in group '{}': message {} to oneself has {} bytes, {} expected", name(), i,
-                sends[i].size(), receives[i].size());
-      copy(sends[i], receives[i]);
-    }
+    for (const OwnMessage& message : own_messages(transfers)) copy(message.send, message.receive);
     return {};
   }
 

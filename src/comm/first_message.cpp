@@ -6,7 +6,7 @@
 namespace wan::comm {
 
 std::optional<RankMessage> first_message(Communicator& group, const std::optional<std::string>& own) {
-  // Ranks are counted down so that the maximum finds the lowest one that speaks.
+  // Ranks are numbered downwards, so that the maximum is the lowest rank that has a message.
   std::array<std::int64_t, 1> speaker{own ? group.size() - 1 - group.rank() : -1};
   group.all_reduce(speaker, ReduceOp::max).wait();
   if (speaker[0] < 0) return std::nullopt;

@@ -39,7 +39,7 @@ class CallOnThread {
         nullptr);
   }
 
-  /// Looks for `seconds` whether the thread has come to an end.
+  /// Looks for up to `seconds` whether the thread has ended.
   void look(double seconds) {
     if (!thread_.joinable()) return;
     if (result_.wait_for(std::chrono::duration<double>(seconds)) == std::future_status::ready) {
@@ -72,8 +72,8 @@ JointResult make_joint_call(Communicator& meeting, const JointCall& call) {
   while (true) {
     own.look(look_s);
     if (own.problem() && !since_failure) since_failure.emplace();
-    // Out of time, or failed and the others have had their time: then all ranks give up, as one rank wants
-    // it.
+    // A rank gives up if its time is over, or if the call failed and the others have had their time. If one
+    // rank gives up, all do.
     const bool gives_up = own.problem() && (own.is_under_way() || since_failure->elapsed_s() >= call.grace_s);
     std::array<std::int64_t, 3> ranks{own.is_under_way() ? 1 : 0, own.problem() ? 1 : 0, gives_up ? 1 : 0};
     meeting.all_reduce(std::span<std::int64_t>(ranks), ReduceOp::sum).wait();

@@ -10,9 +10,9 @@
 
 namespace wan::comm {
 
-/// Short messages between ranks that nobody waits for: the receiver looks from time to time whether one has
-/// come. Those from one rank to another arrive in the order in which they were sent. For one host thread, the
-/// one that calls the collectives.
+/// Short messages between ranks for which nobody waits: the receiver looks from time to time whether one has
+/// come. Messages from one rank to another arrive in the order of sending. Only the host thread that calls
+/// the collectives may use a mailbox.
 class Mailbox {
  public:
   static constexpr std::size_t max_letter_bytes = 1024;
@@ -30,7 +30,7 @@ class Mailbox {
   virtual std::optional<Letter> receive() = 0;
 };
 
-/// Between all ranks of the job. Collective over `world`, which comes from make_mpi_world().
+/// Makes a mailbox between all ranks of the job. Collective over `world`, which comes from make_mpi_world().
 std::unique_ptr<Mailbox> make_mpi_mailbox(Communicator& world);
 
 }  // namespace wan::comm

@@ -74,7 +74,7 @@ std::pair<std::int64_t, std::int64_t> split_range(std::int64_t total, int parts,
             total);
   const std::int64_t quotient = total / parts;
   const std::int64_t remainder = total % parts;
-  // floor(total * i / parts) without the product, which might overflow.
+  // floor(total * i / parts), without the product, which might overflow.
   const auto bound = [&](std::int64_t i) { return quotient * i + remainder * i / parts; };
   return {bound(index), bound(index + 1)};
 }

@@ -16,7 +16,7 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
 Ticket::~Ticket() { drop(); }
 
 void Ticket::wait() {
-  // Moved out first: a wait that throws leaves nothing for the destructor to complain about.
+  // Moved out first. If the wait throws, the destructor then has nothing to complain about.
   const std::unique_ptr<Pending> pending = std::move(pending_);
   if (pending) pending->wait();
 }

@@ -8,7 +8,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include "core/check.h"
 #include "core/printable.h"
@@ -19,7 +18,7 @@ namespace {
 constexpr std::array storage_errors{ENOSPC,   EDQUOT,    EIO,       EROFS,     ESTALE, ENODEV,     EREMOTEIO,
                                     ENOTCONN, ESHUTDOWN, ETIMEDOUT, EHOSTDOWN, ENOKEY, EKEYEXPIRED};
 
-constexpr std::size_t longest_shown_path = 300;  // the reason comes after it
+constexpr std::size_t longest_shown_path = 300;  // bytes; messages append the reason after the path
 
 std::string reason() { return std::strerror(errno); }
 
@@ -46,22 +45,10 @@ void fail_to_write(std::string_view doing, const std::filesystem::path& path, in
   throw Error(message);
 }
 
-UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
-  if (this != &other) {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = other.release();
-  }
-  return *this;
-}
-
-UniqueFd::~UniqueFd() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
-int UniqueFd::release() { return std::exchange(fd_, -1); }
+void FdCloser::close(int fd) noexcept { ::close(fd); }
 
 UniqueFd open_regular_file(const std::filesystem::path& path) {
-  // O_NONBLOCK keeps open() of a pipe from waiting for a writer; it changes nothing for regular files.
+  // With O_NONBLOCK, open() of a pipe does not wait for a writer. For regular files it changes nothing.
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file) fail("cannot open {}: {}", printable(path.string(), longest_shown_path), reason());
   struct stat status {};
@@ -122,7 +109,7 @@ void sync_path(const std::filesystem::path& path) {
   if (!file) fail_to_write("open, to flush it,", path, errno);
   if (::fsync(file.get()) == 0) return;
   const int error = errno;
-  // CIFS and many FUSE file systems cannot flush a folder: their own rename is all that there is.
+  // CIFS and many FUSE file systems cannot flush a folder. Only their rename protects the file there.
   const bool is_unsupported = error == EINVAL || error == ENOTSUP || error == ENOSYS || error == EBADF;
   struct stat status {};
   if (is_unsupported && ::fstat(file.get(), &status) == 0 && S_ISDIR(status.st_mode)) return;

@@ -10,7 +10,12 @@
 #include <vector>
 
 namespace wan {
-namespace {
+
+std::string_view trim(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
+}
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -27,14 +32,6 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-}  // namespace
-
-std::string_view trim(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
 std::optional<std::string_view> nearest_name(std::string_view text,
                                              std::span<const std::string_view> candidates) {
   if (text.empty() || text.size() > 64) return std::nullopt;
@@ -45,7 +42,7 @@ std::optional<std::string_view> nearest_name(std::string_view text,
   std::size_t fewest = std::numeric_limits<std::size_t>::max();
   for (const std::string_view candidate : candidates) {
     std::size_t edits = edit_distance(lower, candidate);
-    // "steps" is meant to be "sample_steps", however many letters that adds.
+    // "steps" means "sample_steps", although that adds many letters.
     if (lower.size() >= 4 && candidate.find(lower) != std::string_view::npos) edits = 1;
     if (edits < fewest) {
       fewest = edits;

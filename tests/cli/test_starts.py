@@ -125,10 +125,10 @@ class Starts(StartCase):
     def test_a_folder_for_temporary_files_that_is_not_there(self):
         """Open MPI would end the process with a message of its own, exit code 1."""
         gone = str(self.folder / "gone")
-        said = f"TMPDIR={gone} is no folder that can be written to"
+        said = f"TMPDIR={gone} is not a writable folder"
         done = self.start(*self.run_words(), variables={"TMPDIR": gone})
         self.assertEqual(done.returncode, USAGE, done.stderr)
-        self.assertIn(f"error: {said}, and MPI makes its files there: make that folder, or unset TMPDIR", done.stderr)
+        self.assertIn(f"error: {said}, but MPI makes its files there: make that folder, or unset TMPDIR", done.stderr)
         self.assertNotIn("MPI_Init", done.stderr)
         done = self.start(*self.run_words("--dry-run"), variables={"TMPDIR": gone})
         self.assertEqual(done.returncode, DONE, done.stderr)

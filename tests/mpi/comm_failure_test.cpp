@@ -154,11 +154,11 @@ TEST(MpiGroup, NoticesRanksThatDisagreeAboutTheMembers) {
   if (environment.size() < 2) GTEST_SKIP() << "needs two ranks";
   const auto world = make_mpi_world(environment, {.timeout_s = test::patience_s});
   const int rank = environment.rank();
-  // Rank 0 counts on rank 1, which goes alone.
+  // Rank 0 expects rank 1 in its group, but rank 1 makes a group of its own.
   const std::vector<int> members = rank == 0 ? std::vector{0, 1} : std::vector{rank};
   const std::string message = message_of([&] { make_mpi_group(*world, members, "cfg"); });
-  EXPECT_THAT(message, HasSubstr(rank == 0 ? "disagree about the members: this one has world ranks 0, 1, "
-                                             "together they have 0"
+  EXPECT_THAT(message, HasSubstr(rank == 0 ? "disagree about the members: this rank names world ranks 0, 1, "
+                                             "all ranks together name 0"
                                            : "no error"));
 }
 

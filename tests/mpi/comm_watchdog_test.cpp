@@ -108,18 +108,14 @@ TEST(DescribePeers, SaysOfEachWhatItDoes) {
   node[7].groups.pop_back();
   const GroupIdentity identity{
       .name = "ulysses", .rank = 0, .world_ranks = {10, 11, 12, 13, 14, 15, 16, 17, 18}, .key = key};
-  EXPECT_EQ(
-      describe_peers(identity, stuck, node),
-      "rank 1 (world rank 11) is in it too; "
-      "rank 2 (world rank 12) lags: it last started all_to_all number 41 and finished all_to_all number 41; "
-      "rank 3 (world rank 13) has issued it, but its device has not come to it: it computes, or waits in "
-      "another group; it last finished all_to_all number 41; "
-      "rank 4 (world rank 14) is in all_gather number 42 instead: the ranks disagree about the order of "
-      "calls; "
-      "rank 5 (world rank 15) has died: there is no process 1015 any more; "
-      "rank 6 (world rank 16) is past it: it last finished all_to_all number 42; "
-      "rank 7 (world rank 17) has left the group; "
-      "rank 8 (world rank 18) is on another node: see its own message");
+  EXPECT_EQ(describe_peers(identity, stuck, node),
+            "rank 1 (world rank 11) is in it too; rank 2 (world rank 12) lags: it last started all_to_all "
+            "number 41 and finished all_to_all number 41; rank 3 (world rank 13) has issued it, but its "
+            "device has not come to it: it computes, or waits in another group; it last finished all_to_all "
+            "number 41; rank 4 (world rank 14) is in all_gather number 42 instead: the ranks disagree about "
+            "the order of calls; rank 5 (world rank 15) has died: there is no process 1015 any more; rank 6 "
+            "(world rank 16) is past it: it last finished all_to_all number 42; rank 7 (world rank 17) has "
+            "left the group; rank 8 (world rank 18) is on another node: see its own message");
   EXPECT_THAT(describe_node(node),
               HasSubstr("  world rank 12, process 1012: 'other' started all_to_all number 7, reached none, "
                         "finished none; 'ulysses' started all_to_all number 41, reached all_to_all number "

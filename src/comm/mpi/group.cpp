@@ -11,7 +11,7 @@
 namespace wan::comm {
 namespace {
 
-/// What a rank that gives up sends to the others, as MPI_INT64_T.
+/// The report of a rank that gives up, sent to the others as MPI_INT64_T.
 using Report = std::array<std::int64_t, 2>;  // operation, number
 
 std::vector<int> world_ranks_of(MPI_Comm comm, int size) {
@@ -44,7 +44,7 @@ MpiGroup::MpiGroup(CommHandle comm, std::string name, const MpiOptions& options)
   check_mpi(MPI_Comm_size(comm_.get(), &size_), "MPI_Comm_size", where);
   int* tag_limit = nullptr;
   int found = 0;
-  // The standard attaches it to the world only.
+  // MPI attaches this attribute to MPI_COMM_WORLD only.
   check_mpi(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, static_cast<void*>(&tag_limit), &found),
             "MPI_Comm_get_attr", where);
   WAN_CHECK(found != 0 && tag_limit != nullptr, "MPI names no largest tag");
@@ -90,7 +90,7 @@ std::string MpiGroup::exchange_reports(const CallRecord& call, double listen_s) 
     MPI_Request request = MPI_REQUEST_NULL;
     const int code = MPI_Isend(kept.data(), static_cast<int>(report.size()), MPI_INT64_T, peer, report_tag_,
                                comm_.get(), &request);
-    // A peer that cannot be reached is found missing below.
+    // The loop below reports a peer that cannot be reached as missing.
     if (code == MPI_SUCCESS && request != MPI_REQUEST_NULL) MPI_Request_free(&request);
   }
   abandon(std::move(kept));

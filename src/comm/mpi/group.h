@@ -12,7 +12,7 @@
 
 namespace wan::comm {
 
-/// What a communicator and its collectives under way share.
+/// The state that a communicator shares with its collectives in progress.
 class MpiGroup {
  public:
   MpiGroup(CommHandle comm, std::string name, const MpiOptions& options);
@@ -33,17 +33,18 @@ class MpiGroup {
   /// "rank 1 of 4 in group 'cfg' (world rank 5)"
   std::string describe_rank() const;
 
-  /// Number of the next call on the group; the same on every rank. Throws Error if the group was abandoned.
+  /// Number of the next call on the group, the same on every rank. Throws Error if the group was abandoned.
   std::uint64_t next_number();
-  /// Message tag of an exchange: keeps calls apart whose ranks disagree about which messages are empty.
+  /// Message tag of an exchange. It keeps two calls apart if the ranks disagree about which messages are
+  /// empty.
   int tag_of(std::uint64_t number) const;
 
-  /// The group has lost a collective and cannot be used any more. MPI may still write to `buffer`: it is kept
-  /// to the end of the process.
+  /// Marks the group as unusable, because it has lost a collective. MPI may still write to `buffer`, so the
+  /// process keeps it until its end.
   void abandon(std::vector<std::byte> buffer) noexcept;
 
-  /// For a rank that gives up: tells the other ranks in which call, listens for theirs for `listen_s` seconds
-  /// and says in words what is known of each. Abandons the group.
+  /// For a rank that gives up. Tells the other ranks in which call it is, listens for their reports for
+  /// `listen_s` seconds, and describes in words what each reported. Abandons the group.
   std::string exchange_reports(const CallRecord& call, double listen_s);
 
  private:
@@ -54,7 +55,7 @@ class MpiGroup {
   MpiOptions options_;
   int rank_ = 0;
   int size_ = 1;
-  int report_tag_ = 0;  ///< the largest there is; exchanges use those below
+  int report_tag_ = 0;  ///< the largest tag; exchanges use the tags below it
   std::vector<int> world_ranks_;
   std::uint64_t next_number_ = 0;
   bool abandoned_ = false;

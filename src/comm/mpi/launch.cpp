@@ -43,8 +43,8 @@ constexpr std::string_view remedy =
     "start the ranks by `srun --mpi=pmix` (`srun --mpi=list` shows whether Slurm has it) or by the mpirun of "
     "the program's own MPI";
 
-/// Whether this process may read its own memory by the call that Open MPI reads other ranks' with. Containers
-/// refuse both.
+/// Whether this process may call process_vm_readv() on itself. Open MPI reads other ranks' memory with it.
+/// Containers refuse both.
 bool can_read_memory_of_processes() {
   std::array<char, 1> from{'x'};
   std::array<char, 1> to{};
@@ -70,7 +70,7 @@ Launch read_launch(const Lookup& lookup) {
     const char* rank;
     const char* launcher;
   };
-  // mpirun inside a Slurm job inherits Slurm's variables: its own come first.
+  // mpirun inside a Slurm job inherits Slurm's variables. So mpirun's own variables come first.
   constexpr std::array sources{Source{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "mpirun"},
                                Source{"SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "srun"},
                                Source{"PMI_SIZE", "PMI_RANK", "mpiexec"},
@@ -95,21 +95,20 @@ std::string describe_lonely_rank(const Launch& launch, int mpi_ranks) {
   if (launch.ranks <= 1 || mpi_ranks != 1) return {};
   if (launch.launcher == "Slurm") {
     return fmt::format(
-        "this Slurm job has {} tasks (SLURM_NTASKS), and only one rank was started, by no launcher: {}. If "
-        "one "
-        "rank is what you want: mpirun -np 1",
+        "this Slurm job has {} tasks (SLURM_NTASKS), but one rank was started, without a launcher: {}. If "
+        "one rank is what you want: mpirun -np 1",
         launch.ranks, remedy);
   }
   if (launch.launcher == "srun") {
     return fmt::format(
         "srun started {} tasks, and MPI sees one rank in each: every task would make the whole batch. srun "
-        "and "
-        "the program's MPI do not speak the same PMIx: {}. If one rank is what you want: srun --ntasks=1",
+        "and the program's MPI do not speak the same PMIx: {}. If one rank is what you want: srun --ntasks=1",
         launch.ranks, remedy);
   }
   return fmt::format(
       "{} started {} processes, and MPI sees one rank in each: every process would make the whole batch. The "
-      "launcher is of another MPI than the program: look at `which {}` and at the modules that are loaded",
+      "launcher belongs to another MPI than the program: look at `which {}` and at the modules that are "
+      "loaded",
       launch.launcher, launch.ranks, launch.launcher);
 }
 
@@ -134,11 +133,10 @@ std::string describe_temporary_folder(const Lookup& lookup) {
   if (std::filesystem::is_directory(folder, error) && ::access(folder.c_str(), W_OK | X_OK) == 0) return {};
   const std::string shown = printable(folder, 200);
   if (name.empty()) {
-    return fmt::format("{} is no folder that can be written to, and MPI makes its files there: set TMPDIR",
-                       shown);
+    return fmt::format("{} is not a writable folder, but MPI makes its files there: set TMPDIR", shown);
   }
   return fmt::format(
-      "{}={} is no folder that can be written to, and MPI makes its files there: make that folder, or unset "
+      "{}={} is not a writable folder, but MPI makes its files there: make that folder, or unset "
       "{}",
       name, shown, name);
 }

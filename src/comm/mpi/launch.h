@@ -7,40 +7,42 @@
 
 namespace wan::comm {
 
-/// The value of an environment variable; nothing if it is not set.
+/// Returns the value of an environment variable, or nothing if it is not set.
 using Lookup = std::function<std::optional<std::string>(const char* name)>;
 std::optional<std::string> environment_value(const char* name);
 
-/// What started this process, as its environment tells before MPI is asked.
+/// How this process was started, as its environment says before MPI is asked.
 struct Launch {
-  std::string launcher;    ///< "mpirun", "mpiexec", "srun"; "Slurm": a job, but no step of it; empty: nothing
-  std::int64_t ranks = 1;  ///< processes that it started, or that the job has tasks for
-  std::int64_t rank = 0;   ///< of this process among them
+  std::string launcher;  ///< "mpirun", "mpiexec", "srun"; "Slurm" in a job outside its steps; empty without a
+                         ///< launcher
+  std::int64_t ranks = 1;  ///< processes that the launcher started, or tasks of the job
+  std::int64_t rank = 0;   ///< this process's rank among them
   bool is_in_slurm_step = false;
-  bool has_pmi = false;  ///< there is somebody whom MPI can ask for the other ranks (PMI or PMIx)
+  bool has_pmi = false;  ///< a process manager (PMI or PMIx) can tell MPI about the other ranks
 
-  /// Whether MPI has to be started to find the other processes of this start.
+  /// Whether MPI is needed to find the other processes of this start.
   bool is_one_of_several() const { return ranks > 1 && has_pmi; }
 };
 
-/// Never throws for odd values: what is no number counts as not set.
+/// Never throws for odd values: a variable that is not a number counts as not set.
 Launch read_launch(const Lookup& lookup = environment_value);
 
-/// Why `launch` and the number of ranks that MPI sees do not agree, with the remedy; empty: they do. Called
-/// where MPI sees one rank although there are to be several, each process would make the whole batch.
+/// Why `launch` and MPI's number of ranks disagree, with the remedy; empty if they agree. Needed where MPI
+/// sees one rank although the launcher started several. Each process would then make the whole batch.
 std::string describe_lonely_rank(const Launch& launch, int mpi_ranks);
 
-/// What to do in a step of Slurm in which MPI cannot be started, for lack of PMI.
+/// What the user can do in a Slurm step in which MPI cannot start because PMI is missing.
 std::string describe_failed_start();
 
-/// Why MPI of one rank could not be started for want of a folder for its temporary files (TMPDIR, else TEMP,
-/// else TMP, else /tmp), with the remedy; empty: there is one. Open MPI would end the process.
+/// Why MPI cannot start as one rank: its folder for temporary files (TMPDIR, else TEMP, else TMP, else /tmp)
+/// cannot be used. The text contains the remedy; it is empty if the folder is good. Open MPI would end the
+/// process.
 std::string describe_temporary_folder(const Lookup& lookup = environment_value);
 
-/// Gives MPI what it needs and the environment lacks; never replaces what the user has set. A home (Open MPI
-/// crashes in a container whose user has none and is not in its passwd file), and where the kernel forbids to
-/// read the memory of other processes, transfers on a node that do without. Before MPI_Init and before there
-/// are threads.
+/// Sets what MPI needs and the environment lacks. Never replaces the user's settings. Sets HOME, because Open
+/// MPI crashes in a container whose user has no home and no line in its passwd file. Where the kernel forbids
+/// reading the memory of other processes, chooses transfers within a node that do not need it. Call it before
+/// MPI_Init and before any thread is made.
 void prepare_environment_for_mpi();
 
 }  // namespace wan::comm

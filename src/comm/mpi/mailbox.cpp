@@ -26,8 +26,7 @@ class MpiMailbox final : public Mailbox {
   MpiMailbox& operator=(MpiMailbox&&) = delete;
   ~MpiMailbox() override {
     forget_sent();
-    // What is under way to a rank that no longer reads must outlive the transfer, and with it the
-    // communicator.
+    // Letters to a rank that no longer reads must outlive their transfer. So must the communicator.
     if (sent_.empty()) return;
     static_cast<void>(std::make_unique<std::list<Sent>>(std::move(sent_)).release());
     // NOLINTNEXTLINE(clang-analyzer-cplusplus.NewDeleteLeaks): leaked on purpose
@@ -46,8 +45,8 @@ class MpiMailbox final : public Mailbox {
     // NOLINTNEXTLINE(clang-analyzer-optin.mpi.MPI-Checker): nobody waits, forget_sent() asks now and then
     const int code = MPI_Isend(letter.bytes.data(), static_cast<int>(letter.bytes.size()), MPI_BYTE, to,
                                letter_tag, comm_.get(), &letter.request);
-    // NOLINTNEXTLINE(clang-analyzer-optin.mpi.MPI-Checker): likewise; this is where the request is lost sight
-    // of
+    // NOLINTNEXTLINE(clang-analyzer-optin.mpi.MPI-Checker): likewise; the analyzer loses sight of the request
+    // here
     check_mpi(code, "MPI_Isend", where);
   }
 
@@ -90,7 +89,8 @@ class MpiMailbox final : public Mailbox {
 }  // namespace
 
 std::unique_ptr<Mailbox> make_mpi_mailbox(Communicator& world) {
-  world.barrier().wait();  // times out, where MPI_Comm_dup would wait for ever for a rank that does not come
+  // This barrier times out. MPI_Comm_dup would wait for ever for a rank that does not come.
+  world.barrier().wait();
   MPI_Comm comm = MPI_COMM_NULL;
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup", "for the mailbox");
   return std::make_unique<MpiMailbox>(CommHandle(comm));

@@ -47,7 +47,7 @@ class MpiCommunicator final : public CheckedCommunicator {
       : CheckedCommunicator(group->name(), group->rank(), group->size()), group_(std::move(group)) {}
 
   const MpiGroup& group() const { return *group_; }
-  /// A barrier that is none of the caller's: it does not count as traffic.
+  /// A barrier of the backend itself. It does not count as the caller's traffic.
   Ticket start_barrier() override;
 
  private:
@@ -109,15 +109,9 @@ Ticket MpiCommunicator::start_broadcast(std::span<std::byte> bytes, int root) {
   return Ticket(std::move(call));
 }
 
-// Empty messages are not sent: one side then cannot wait for what the other leaves out.
+// Empty messages are not sent. So a rank never waits for a message that its peer leaves out.
 Ticket MpiCommunicator::start_exchange(std::span<const PeerTransfer> transfers) {
-  std::size_t sent_bytes = 0;
-  std::size_t received_bytes = 0;
-  for (const PeerTransfer& transfer : transfers) {
-    sent_bytes += transfer.send.size();
-    received_bytes += transfer.receive.size();
-  }
-  auto call = pending(Operation::exchange, std::max(sent_bytes, received_bytes));
+  auto call = pending(Operation::exchange, larger_direction_bytes(transfers));
   const int tag = group_->tag_of(call->number());
   for (const PeerTransfer& transfer : transfers) {
     const std::span<std::byte> to = transfer.receive;
@@ -152,7 +146,7 @@ void check_members(const MpiGroup& parent, std::span<const int> members, const s
   WAN_CHECK(std::ranges::adjacent_find(sorted) == sorted.end(), "group '{}' names a rank twice: {}", name,
             fmt::join(members, ", "));
   WAN_CHECK(std::ranges::binary_search(sorted, parent.rank()),
-            "group '{}' of ranks {} lacks {}, which is to make it", name, fmt::join(members, ", "),
+            "group '{}' of ranks {} does not contain its caller, {}", name, fmt::join(members, ", "),
             parent.describe_rank());
   WAN_CHECK(sorted.front() >= 0 && sorted.back() < parent.size(),
             "group '{}' of ranks {} does not lie within '{}' of {} ranks", name, fmt::join(members, ", "),
@@ -175,7 +169,7 @@ std::unique_ptr<Communicator> make_mpi_group(Communicator& parent, std::span<con
             parent.name());
   const MpiGroup& group = mpi_parent->group();
   check_members(group, members, name);
-  // MPI_Comm_split would wait for ever for a rank that does not come; the barrier times out.
+  // This barrier times out. MPI_Comm_split would wait for ever for a rank that does not come.
   mpi_parent->start_barrier().wait();
 
   const int color = *std::ranges::min_element(members);
@@ -189,8 +183,10 @@ std::unique_ptr<Communicator> make_mpi_group(Communicator& parent, std::span<con
   std::ranges::transform(members, wanted.begin(),
                          [&](int member) { return group.world_ranks()[static_cast<std::size_t>(member)]; });
   if (made->world_ranks() != wanted) {
-    fail("{}: the ranks disagree about the members: this one has world ranks {}, together they have {}",
-         made->describe_rank(), fmt::join(wanted, ", "), fmt::join(made->world_ranks(), ", "));
+    fail(
+        "{}: the ranks disagree about the members: this rank names world ranks {}, all ranks together name "
+        "{}",
+        made->describe_rank(), fmt::join(wanted, ", "), fmt::join(made->world_ranks(), ", "));
   }
   return std::make_unique<MpiCommunicator>(std::move(made));
 }

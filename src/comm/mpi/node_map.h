@@ -9,17 +9,17 @@
 
 namespace wan::comm {
 
-/// What a rank tells the others about the place that it runs at.
+/// Where a rank runs, as it tells the others.
 struct RankPlace {
-  std::int32_t node = 0;           ///< a number that ranks have in common if and only if they share a node
-  std::int32_t peers_allowed = 1;  ///< 0: this rank's environment forbids GPUs to reach each other directly
+  std::int32_t node = 0;  ///< number of the node; two ranks have the same number exactly if they share a node
+  std::int32_t peers_allowed = 1;  ///< 0: this rank's environment forbids direct transfers between GPUs
 
   bool operator==(const RankPlace&) const = default;
 };
 
-/// Where every rank of the world runs, the same table on every rank: what is decided from it, all ranks
-/// decide alike, however the launcher has numbered them (in blocks, in turn over the nodes, or in any other
-/// way).
+/// Where every rank of the world runs. The table is the same on every rank, so decisions from it are the
+/// same, too. It does not depend on how the launcher numbers the ranks (in blocks, in turn over the nodes, or
+/// in another way).
 class NodeMap {
  public:
   /// `places`: one for each rank of the world, in rank order.
@@ -28,9 +28,9 @@ class NodeMap {
   /// Asks every rank. Collective over `world`, the communicator of `ranks`. Throws Error.
   static NodeMap gather(Communicator& world, const MpiRanks& ranks, bool peers_allowed);
 
-  /// Whether all of these ranks of the world run on one node.
+  /// Whether all of these world ranks run on one node.
   bool are_on_one_node(std::span<const int> world_ranks) const;
-  /// Whether they do, and all of them let GPUs reach each other directly.
+  /// Whether they run on one node and all of them allow direct transfers between GPUs.
   bool can_reach_directly(std::span<const int> world_ranks) const;
 
   const std::vector<RankPlace>& places() const { return places_; }

@@ -14,8 +14,8 @@ MpiPending::MpiPending(std::shared_ptr<MpiGroup> group, Operation operation, std
 
 MpiPending::~MpiPending() {
   if (complete_) return;
-  // Receives that have not begun are called off: the caller's buffer may be gone when the message comes.
-  // Collectives and sends cannot be.
+  // Cancels receives that have not begun, because the caller's buffer may be gone when the message comes.
+  // Collectives and sends cannot be cancelled.
   for (std::size_t i = 0; i < messages_.size(); ++i)
     if (messages_[i].receive && requests_[i] != MPI_REQUEST_NULL) MPI_Cancel(&requests_[i]);
   group_->abandon(std::move(scratch_));
@@ -41,7 +41,7 @@ void MpiPending::check_started(int code, const char* mpi_call) const {
 }
 
 void MpiPending::wait() {
-  AwakeClock clock;  // a rank that was suspended starts counting again
+  AwakeClock clock;  // does not count the time in which this rank was suspended
   std::vector<MPI_Status> statuses(requests_.size());
   while (!test(statuses)) {
     const double waited_s = clock.elapsed_s();
@@ -103,16 +103,14 @@ void MpiPending::check_received(const std::vector<MPI_Status>& statuses) const {
 }
 
 void MpiPending::time_out(double waited_s) {
-  // Ranks that entered the call at about the same time give up at about the same time: their reports leave
-  // those that are missing.
+  // Ranks that entered the call at about the same time give up at about the same time. Ranks without a report
+  // are then the missing ones.
   const double listen_s = std::clamp(group_->options().timeout_s / 4, 0.2, 2.0);
   const std::string states = group_->exchange_reports(call_, listen_s);
   fail(
       "{} timed out after {:.1f} s (limit {:g} s) on {}.{} The other ranks: {}. A silent rank has died, "
-      "hangs, "
-      "is slow, or waits elsewhere: look for its own message first; if it was only slow, raise the "
-      "collective "
-      "timeout",
+      "hangs, is slow, or waits elsewhere: look for its own message first; if it was only slow, raise the "
+      "collective timeout",
       call_.describe(), waited_s, group_->options().timeout_s, group_->describe_rank(), unfinished_messages(),
       states);
 }

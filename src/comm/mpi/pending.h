@@ -20,7 +20,7 @@ struct Message {
   bool receive = false;
 };
 
-/// An MPI collective under way. Destroyed before wait() has returned, it abandons its group.
+/// An MPI collective in progress. If it is destroyed before wait() has returned, it abandons its group.
 class MpiPending final : public Ticket::Pending {
  public:
   using Finish = std::function<void(std::span<const std::byte> scratch)>;
@@ -34,12 +34,12 @@ class MpiPending final : public Ticket::Pending {
   ~MpiPending() override;
 
   std::uint64_t number() const { return call_.number; }
-  /// Where an MPI call puts its request; valid until the next of these calls.
+  /// The place where an MPI call writes its request; valid until the next of these calls.
   MPI_Request* add_request() { return &requests_.emplace_back(MPI_REQUEST_NULL); }
   MPI_Request* add_message(const Message& message);
-  /// Memory that lives as long as MPI may write to it, and what to do with it when all is there.
+  /// Sets memory that lives as long as MPI may write to it, and the function to call when all data are there.
   std::span<std::byte> set_scratch(std::size_t bytes, Finish finish);
-  /// Throws Error naming the MPI call, this call and the rank unless `code` is MPI_SUCCESS.
+  /// Throws Error with the MPI call, this collective and the rank unless `code` is MPI_SUCCESS.
   void check_started(int code, const char* mpi_call) const;
 
   void wait() override;
@@ -56,7 +56,7 @@ class MpiPending final : public Ticket::Pending {
   std::shared_ptr<MpiGroup> group_;
   CallRecord call_;
   std::vector<MPI_Request> requests_;
-  std::vector<Message> messages_;  ///< of an exchange: message i belongs to request i
+  std::vector<Message> messages_;  ///< for an exchange: messages_[i] belongs to request i
   std::vector<std::byte> scratch_;
   Finish finish_;
   bool complete_ = false;

@@ -23,16 +23,10 @@ void check_mpi(int code, const char* call, std::string_view where) {
   if (code != MPI_SUCCESS) fail("{} failed {}: {}", call, where, error_text(code));
 }
 
-CommHandle::~CommHandle() {
-  if (comm_ == MPI_COMM_NULL || std::uncaught_exceptions() > 0) return;
+void CommCloser::close(MPI_Comm comm) noexcept {
+  if (std::uncaught_exceptions() > 0) return;
   int finalized = 0;
-  if (MPI_Finalized(&finalized) == MPI_SUCCESS && finalized == 0) MPI_Comm_free(&comm_);
-}
-
-MPI_Comm CommHandle::release() {
-  MPI_Comm comm = comm_;
-  comm_ = MPI_COMM_NULL;
-  return comm;
+  if (MPI_Finalized(&finalized) == MPI_SUCCESS && finalized == 0) MPI_Comm_free(&comm);
 }
 
 BlockType::BlockType(std::size_t bytes, std::size_t total_bytes, std::size_t largest_count) {
@@ -49,17 +43,13 @@ BlockType::BlockType(std::size_t bytes, std::size_t total_bytes, std::size_t lar
   const std::array<int, 2> lengths{static_cast<int>(chunks), static_cast<int>(bytes % largest_count)};
   const std::array<MPI_Aint, 2> offsets{0, static_cast<MPI_Aint>(chunks * largest_count)};
   const std::array<MPI_Datatype, 2> types{chunk, MPI_BYTE};
-  const int code = MPI_Type_create_struct(2, lengths.data(), offsets.data(), types.data(), &type_);
+  MPI_Datatype whole = MPI_DATATYPE_NULL;
+  const int code = MPI_Type_create_struct(2, lengths.data(), offsets.data(), types.data(), &whole);
   MPI_Type_free(&chunk);
   check_mpi(code, "MPI_Type_create_struct", "for a large message");
   count_ = 1;
-  derived_ = true;
-  check_mpi(MPI_Type_commit(&type_), "MPI_Type_commit", "for a large message");
-}
-
-BlockType::~BlockType() {
-  // Transfers under way keep what they need of the type.
-  if (derived_) MPI_Type_free(&type_);
+  derived_.reset(whole);
+  check_mpi(MPI_Type_commit(&whole), "MPI_Type_commit", "for a large message");
 }
 
 void pause_between_polls(double waited_s) {

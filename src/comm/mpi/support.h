@@ -6,59 +6,51 @@
 #include <string>
 #include <string_view>
 
+#include "core/unique_handle.h"
+
 namespace wan::comm {
 
-// Inside the MPI backend only: the other headers of this folder do not show MPI.
+// Only the MPI backend includes this header: the other headers of this folder do not show MPI.
 
 /// MPI's text for an error code.
 std::string error_text(int code);
 
-/// Throws Error with the call, MPI's text and where it happened, unless `code` is MPI_SUCCESS.
+/// Throws Error with the call, MPI's text and the place unless `code` is MPI_SUCCESS.
 void check_mpi(int code, const char* call, std::string_view where);
 
-/// Owns a communicator. Frees it unless MPI is finalised or an exception unwinds: freeing is a matter of all
-/// its ranks.
-class CommHandle {
- public:
-  CommHandle() = default;
-  explicit CommHandle(MPI_Comm comm) : comm_(comm) {}
-  CommHandle(CommHandle&& other) noexcept : comm_(other.release()) {}
-  CommHandle& operator=(CommHandle&&) = delete;
-  CommHandle(const CommHandle&) = delete;
-  CommHandle& operator=(const CommHandle&) = delete;
-  ~CommHandle();
+/// Frees a communicator, except after MPI_Finalize or while an exception unwinds: freeing is collective.
+struct CommCloser {
+  using Value = MPI_Comm;
+  static MPI_Comm none() noexcept { return MPI_COMM_NULL; }
+  static void close(MPI_Comm comm) noexcept;
+};
+/// Owns a communicator.
+using CommHandle = UniqueHandle<CommCloser>;
 
-  MPI_Comm get() const { return comm_; }
-  /// Gives up ownership: the communicator is then never freed.
-  MPI_Comm release();
-
- private:
-  MPI_Comm comm_ = MPI_COMM_NULL;
+/// Frees a derived type. Transfers in progress keep their own reference to the type.
+struct TypeCloser {
+  using Value = MPI_Datatype;
+  static MPI_Datatype none() noexcept { return MPI_DATATYPE_NULL; }
+  static void close(MPI_Datatype type) noexcept { MPI_Type_free(&type); }
 };
 
-/// A block of bytes as (count, datatype). MPI counts in int: where `total_bytes`, the whole buffer that the
-/// block is part of, does not fit `largest_count`, the block becomes one element of a derived type whose
-/// extent is the block's size.
+/// A block of bytes as (count, datatype). MPI counts in int. `total_bytes` is the size of the whole buffer
+/// that contains the block. If it is larger than `largest_count`, the block becomes one element of a derived
+/// type whose extent is the block's size.
 class BlockType {
  public:
   BlockType(std::size_t bytes, std::size_t total_bytes, std::size_t largest_count);
-  BlockType(const BlockType&) = delete;
-  BlockType& operator=(const BlockType&) = delete;
-  BlockType(BlockType&&) = delete;
-  BlockType& operator=(BlockType&&) = delete;
-  ~BlockType();
 
   int count() const { return count_; }
-  MPI_Datatype type() const { return type_; }
+  MPI_Datatype type() const { return derived_ ? derived_.get() : MPI_BYTE; }
 
  private:
   int count_ = 0;
-  MPI_Datatype type_ = MPI_BYTE;
-  bool derived_ = false;
+  UniqueHandle<TypeCloser> derived_;
 };
 
-/// Pauses between two polls: none at first, for latency; then the processor goes to whoever wants it; then
-/// naps, so that a rank that waits for long leaves the core to those that compute.
+/// Pauses between two polls. At first it does not pause, for low latency. Then it yields the processor. After
+/// a longer wait it sleeps briefly, so that the core is free for ranks that compute.
 void pause_between_polls(double waited_s);
 
 }  // namespace wan::comm

@@ -1,7 +1,6 @@
 #include "comm/nccl/cuda_support.h"
 
 #include <exception>
-#include <utility>
 
 #include "core/check.h"
 
@@ -17,21 +16,16 @@ CudaStream::CudaStream() {
   int highest = 0;
   check_cuda(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "cudaDeviceGetStreamPriorityRange",
              "for a communication stream");
-  check_cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest),
+  cudaStream_t stream = nullptr;
+  check_cuda(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, highest),
              "cudaStreamCreateWithPriority", "for a communication stream");
+  stream_.reset(stream);
 }
-
-CudaStream::~CudaStream() { cudaStreamDestroy(stream_); }
 
 DeviceBuffer::DeviceBuffer(std::size_t bytes) : bytes_(bytes) {
-  check_cuda(cudaMalloc(&data_, bytes), "cudaMalloc", fmt::format("for {} bytes of a communicator", bytes));
-}
-
-DeviceBuffer::DeviceBuffer(DeviceBuffer&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-
-DeviceBuffer::~DeviceBuffer() {
-  if (data_ != nullptr) cudaFree(data_);
+  void* data = nullptr;
+  check_cuda(cudaMalloc(&data, bytes), "cudaMalloc", fmt::format("for {} bytes of a communicator", bytes));
+  data_.reset(data);
 }
 
 EventPool::~EventPool() {

@@ -8,50 +8,57 @@
 #include <string_view>
 #include <vector>
 
+#include "core/unique_handle.h"
+
 namespace wan::comm {
 
-// Inside the NCCL backend only. The handles belong to the device that is current when they are made. Their
-// destructors ignore errors: what failed has been reported where it happened, and cannot be mended here.
+// Only the NCCL backend includes this header. The handles belong to the device that is current at their
+// construction. Their destructors ignore errors: the failed call has already reported them, and a destructor
+// cannot repair them.
 
-/// Throws Error with the call, CUDA's text and where it happened, unless `code` is cudaSuccess.
+/// Throws Error with the call, CUDA's text and the place unless `code` is cudaSuccess.
 void check_cuda(cudaError_t code, const char* call, std::string_view where);
+
+struct StreamCloser {
+  using Value = cudaStream_t;
+  static constexpr cudaStream_t none() noexcept { return nullptr; }
+  static void close(cudaStream_t stream) noexcept { cudaStreamDestroy(stream); }
+};
+
+struct MemoryCloser {
+  using Value = void*;
+  static constexpr void* none() noexcept { return nullptr; }
+  static void close(void* memory) noexcept { cudaFree(memory); }
+};
 
 /// A stream of the highest priority that does not wait for the legacy default stream.
 class CudaStream {
  public:
   CudaStream();
-  CudaStream(const CudaStream&) = delete;
-  CudaStream& operator=(const CudaStream&) = delete;
-  ~CudaStream();
 
-  cudaStream_t get() const { return stream_; }
+  cudaStream_t get() const { return stream_.get(); }
 
  private:
-  cudaStream_t stream_ = nullptr;
+  UniqueHandle<StreamCloser> stream_;
 };
 
 /// Device memory.
 class DeviceBuffer {
  public:
   explicit DeviceBuffer(std::size_t bytes);
-  DeviceBuffer(DeviceBuffer&& other) noexcept;
-  DeviceBuffer& operator=(DeviceBuffer&&) = delete;
-  DeviceBuffer(const DeviceBuffer&) = delete;
-  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
-  ~DeviceBuffer();
 
-  void* data() const { return data_; }
+  void* data() const { return data_.get(); }
   std::size_t bytes() const { return bytes_; }
 
  private:
-  void* data_ = nullptr;
+  UniqueHandle<MemoryCloser> data_;
   std::size_t bytes_ = 0;
 };
 
-/// An event in use; goes back to its pool with its last owner.
+/// An event in use. It returns to its pool when its last owner releases it.
 using PooledEvent = std::shared_ptr<CUevent_st>;
 
-/// Events without timing, used again and again. Any thread may let go of one.
+/// A pool of events without timing. Any thread may release an event.
 class EventPool : public std::enable_shared_from_this<EventPool> {
  public:
   EventPool() = default;

@@ -19,7 +19,7 @@ bool has_come(const PooledEvent& event) {
   return code == cudaSuccess;
 }
 
-/// An NCCL call under way. Destroyed before wait(), it abandons its group.
+/// An NCCL call in progress. If it is destroyed before wait(), it abandons its group.
 class NcclPending final : public Ticket::Pending {
  public:
   NcclPending(std::shared_ptr<NcclGroup> group, const CallRecord& call, PooledEvent done)
@@ -59,22 +59,23 @@ NcclGroup::NcclGroup(NcclCommHandle comm, GroupIdentity identity, NcclOptions op
   scratch_.emplace_back(first_scratch_bytes);
   check_cuda(cudaMemset(scratch_.back().data(), 0, first_scratch_bytes), "cudaMemset",
              "for " + identity_.describe_rank());
-  // The comm stream does not wait for the default stream, where the memset runs.
+  // The comm stream does not wait for the default stream, on which the memset runs.
   check_cuda(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize", "for " + identity_.describe_rank());
   options_.watchdog->add(*this);
 }
 
 NcclGroup::~NcclGroup() {
   const bool orderly = !abandoned_ && std::uncaught_exceptions() == 0;
-  // Still watched: a call that hangs ends the job here, too. An error has been or will be found by whoever
-  // uses the device next.
+  // The watchdog still observes the group, so a call that hangs ends the job here, too. An error is reported
+  // by the next use of the device.
   if (orderly) cudaStreamSynchronize(stream_.get());
   options_.watchdog->remove(*this);
   if (!orderly) comm_.abort();
 }
 
 void* NcclGroup::scratch(std::size_t bytes) {
-  // Outgrown memory is kept: calls under way may use it, and freeing device memory waits for the device.
+  // Buffers that are too small are kept: calls in progress may use them, and freeing device memory waits for
+  // the device.
   if (scratch_.back().bytes() < bytes) scratch_.emplace_back(std::max(bytes, 2 * scratch_.back().bytes()));
   return scratch_.back().data();
 }
@@ -124,7 +125,7 @@ bool NcclGroup::is_abandoned() {
 }
 
 void NcclGroup::retire_finished() {
-  // No lock is held while CUDA is asked: the issuing thread never waits for that.
+  // No lock is held during CUDA queries, so the issuing thread never waits for them.
   for (std::optional<InFlight> front = oldest(); front && front->done; front = oldest()) {
     if (!has_come(front->done)) return;
     progress_.reached(mark_of(front->call));
@@ -138,7 +139,8 @@ void NcclGroup::retire_finished() {
 std::optional<WatchedGroup::Running> NcclGroup::oldest_running() {
   const std::optional<InFlight> front = oldest();
   if (!front) return std::nullopt;
-  // Time counts from when the call can run: the host may be far ahead of the device.
+  // The time counts from the moment at which the call can run, because the host may be far ahead of the
+  // device.
   if (!running_ && front->ready && has_come(front->ready)) {
     running_.emplace();
     progress_.reached(mark_of(front->call));
@@ -151,7 +153,7 @@ WatchedGroup::Observation NcclGroup::observe() {
   Observation seen;
   if (is_abandoned()) return seen;
   try {
-    // A new thread is on device 0, and would make a context there. Queries must not disturb a graph capture.
+    // A new thread has device 0 and would make a context there. Its queries must not disturb a graph capture.
     check_cuda(cudaSetDevice(device_), "cudaSetDevice", "in the watchdog");
     cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
     check_cuda(cudaThreadExchangeStreamCaptureMode(&mode), "cudaThreadExchangeStreamCaptureMode",

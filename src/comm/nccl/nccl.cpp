@@ -3,7 +3,6 @@
 #include <mpi.h>
 #include <nccl.h>
 
-#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -34,7 +33,6 @@ class NcclCommunicator final : public CheckedCommunicator {
   Ticket start_exchange(std::span<const PeerTransfer> transfers) override;
   Ticket start_barrier() override;
 
-  void copy_to_self(const NcclCall& call, std::span<const PeerTransfer> transfers) const;
   void send_and_receive(const NcclCall& call, std::span<const PeerTransfer> transfers) const;
 
   std::shared_ptr<NcclGroup> group_;
@@ -66,7 +64,8 @@ Ticket NcclCommunicator::start_all_to_all(std::span<const std::byte> send, std::
   return call.finish();
 }
 
-// NCCL's own sum takes another order on each algorithm and may differ between the ranks' topologies.
+// NCCL's own sum uses another order in each algorithm, and the order may differ between the ranks'
+// topologies.
 Ticket NcclCommunicator::start_all_reduce(const ReduceValues& values, ReduceOp op) {
   const std::span<const std::byte> own = bytes_of(values);
   NcclCall call(group_, Operation::all_reduce, own.size());
@@ -96,37 +95,14 @@ Ticket NcclCommunicator::start_broadcast(std::span<std::byte> bytes, int root) {
 }
 
 Ticket NcclCommunicator::start_exchange(std::span<const PeerTransfer> transfers) {
-  std::size_t sent_bytes = 0;
-  std::size_t received_bytes = 0;
-  for (const PeerTransfer& transfer : transfers) {
-    sent_bytes += transfer.send.size();
-    received_bytes += transfer.receive.size();
-  }
-  NcclCall call(group_, Operation::exchange, std::max(sent_bytes, received_bytes));
-  copy_to_self(call, transfers);
-  send_and_receive(call, transfers);
-  return call.finish();
-}
-
-// The first that is sent matches the first that is received, and so on, as between two ranks.
-void NcclCommunicator::copy_to_self(const NcclCall& call, std::span<const PeerTransfer> transfers) const {
-  std::vector<std::span<const std::byte>> sends;
-  std::vector<std::span<std::byte>> receives;
-  for (const PeerTransfer& transfer : transfers) {
-    if (transfer.peer != rank()) continue;
-    if (!transfer.send.empty()) sends.push_back(transfer.send);
-    if (!transfer.receive.empty()) receives.push_back(transfer.receive);
-  }
-  const bool match = std::ranges::equal(
-      sends, receives, {}, [](const auto& message) { return message.size(); },
-      [](const auto& message) { return message.size(); });
-  WAN_CHECK(match, "exchange on {}: what it sends itself is not cut as what it receives from itself",
-            group_->identity().describe_rank());
-  for (std::size_t i = 0; i < sends.size(); ++i) {
-    call.check(cudaMemcpyAsync(receives[i].data(), sends[i].data(), sends[i].size(), cudaMemcpyDeviceToDevice,
-                               group_->stream()),
+  NcclCall call(group_, Operation::exchange, larger_direction_bytes(transfers));
+  for (const OwnMessage& message : own_messages(transfers)) {
+    call.check(cudaMemcpyAsync(message.receive.data(), message.send.data(), message.send.size(),
+                               cudaMemcpyDeviceToDevice, group_->stream()),
                "cudaMemcpyAsync");
   }
+  send_and_receive(call, transfers);
+  return call.finish();
 }
 
 void NcclCommunicator::send_and_receive(const NcclCall& call, std::span<const PeerTransfer> transfers) const {
@@ -143,7 +119,7 @@ void NcclCommunicator::send_and_receive(const NcclCall& call, std::span<const Pe
                         group_->comm(), group_->stream());
     }
   }
-  // Ended in any case: the group is this thread's, and would swallow its later calls.
+  // Always ends the NCCL group: it belongs to this thread and would swallow the thread's later calls.
   const ncclResult_t launched = ncclGroupEnd();
   call.check(queued, "ncclSend or ncclRecv");
   call.check(launched, "ncclGroupEnd");
@@ -151,13 +127,13 @@ void NcclCommunicator::send_and_receive(const NcclCall& call, std::span<const Pe
 
 Ticket NcclCommunicator::start_barrier() {
   NcclCall call(group_, Operation::barrier, 0);
-  void* word = group_->scratch(sizeof(std::int32_t));  // its value means nothing
+  void* word = group_->scratch(sizeof(std::int32_t));  // the value has no meaning
   call.check(ncclAllReduce(word, word, 1, ncclInt32, ncclSum, group_->comm(), group_->stream()),
              "ncclAllReduce");
   return call.finish();
 }
 
-/// What the group's first rank gives to the others.
+/// The data that the group's first rank gives to the others.
 struct Invitation {
   ncclUniqueId id{};
   std::uint64_t key = 0;
@@ -169,9 +145,9 @@ Invitation share_invitation(Communicator& group, const std::string& name) {
   if (group.rank() == 0) {
     invitation.code = ncclGetUniqueId(&invitation.id);
     std::random_device random;
-    invitation.key = (std::uint64_t{random()} << 32) | random() | 1;  // never 0, which is no key
+    invitation.key = (std::uint64_t{random()} << 32) | random() | 1;  // never 0, because 0 means no key
   }
-  // Sent even if there is no id: the others must not wait for it.
+  // Sent even without an id, because the other ranks wait for it.
   group.broadcast(std::as_writable_bytes(std::span(&invitation, 1)), 0).wait();
   check_nccl(invitation.code, "ncclGetUniqueId", nullptr, fmt::format("on rank 0 of group '{}'", name));
   return invitation;

@@ -16,7 +16,7 @@ __device__ float combine(float a, float b, ReduceOp op) {
 
 __device__ std::int64_t combine(std::int64_t a, std::int64_t b, ReduceOp op) {
   if (op == ReduceOp::max) return a < b ? b : a;
-  // Unsigned, for a signed sum must not overflow.
+  // Unsigned, because a signed sum must not overflow.
   return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
 }
 

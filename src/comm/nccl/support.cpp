@@ -21,23 +21,17 @@ void check_nccl(ncclResult_t code, const char* call, ncclComm_t comm, std::strin
   if (code != ncclSuccess) fail("{} failed {}: {}", call, where, nccl_error_text(code, comm));
 }
 
-NcclCommHandle::NcclCommHandle(NcclCommHandle&& other) noexcept
-    : comm_(std::exchange(other.comm_, nullptr)) {}
-
-NcclCommHandle::~NcclCommHandle() {
-  if (comm_ == nullptr) return;
+void NcclCommCloser::close(ncclComm_t comm) noexcept {
   if (std::uncaught_exceptions() > 0) {
-    abort();
+    ncclCommAbort(comm);
   } else {
-    ncclCommDestroy(comm_);
+    ncclCommDestroy(comm);
   }
 }
 
 void NcclCommHandle::abort() noexcept {
-  if (comm_ != nullptr) ncclCommAbort(std::exchange(comm_, nullptr));
+  if (comm_) ncclCommAbort(comm_.release());
 }
-
-ncclComm_t NcclCommHandle::release() noexcept { return std::exchange(comm_, nullptr); }
 
 namespace {
 
@@ -57,9 +51,9 @@ ncclComm_t connect_blocking(const ncclUniqueId& id, int ranks, int rank, int dev
 
 }  // namespace
 
-// A communicator that NCCL calls non-blocking could be polled while it connects, but stays so for ever: NCCL
-// then starts a thread for every single collective, and the caller has to wait for that thread before it may
-// record an event. Instead a thread of our own blocks, once.
+// NCCL can connect a communicator without blocking, so that we could poll it. But such a communicator stays
+// non-blocking: NCCL starts a thread for every collective, and the caller must wait for that thread before it
+// records an event. Instead our own thread blocks, once.
 NcclCommHandle connect(const ncclUniqueId& id, const GroupIdentity& identity, Communicator& meeting,
                        const NcclOptions& options) {
   int device = 0;
@@ -74,7 +68,7 @@ NcclCommHandle connect(const ncclUniqueId& id, const GroupIdentity& identity, Co
              *made = connect_blocking(id, ranks, rank, device, options);
            },
        .timeout_s = options.init_timeout_s,
-       .advice = "All ranks of the group meet over MPI: NCCL finds no way between them, or hangs on one; "
+       .advice = "All ranks of the group answer over MPI, but NCCL cannot connect them or hangs on one; "
                  "NCCL_DEBUG=INFO shows which"});
   NcclCommHandle comm(*made);
   if (result.error) fail("{}", *result.error);

@@ -15,7 +15,8 @@ struct Window {
   Window(const Window&) = delete;
   Window& operator=(const Window&) = delete;
   ~Window() {
-    // Of a group that has lost a call nobody knows what still writes here: the memory goes with the process.
+    // If the group has lost a call, a transfer may still write here. The memory then stays until the process
+    // ends.
     if (memory == nullptr || group->is_abandoned()) return;
     static_cast<void>(cudaDeviceSynchronize());
     if (handle != nullptr) static_cast<void>(ncclCommWindowDeregister(group->comm(), handle));
@@ -27,14 +28,14 @@ struct Window {
   ncclWindow_t handle = nullptr;
 };
 
-/// Whether all ranks have what this one `has` or not.
+/// Whether all ranks agree: each one has the thing, or each one lacks it.
 bool all_have(Communicator& meeting, bool has) {
   std::array<std::int64_t, 1> missing{has ? 0 : 1};
   meeting.all_reduce(std::span<std::int64_t>(missing), ReduceOp::sum).wait();
   return missing[0] == 0;
 }
 
-/// Of ranks that fail at registering, the last may be so much later than the first.
+/// If registering fails on all ranks, the last one may fail this much later than the first.
 constexpr double grace_s = 5;
 
 JointResult register_on_all(NcclGroup& group, void* memory, std::size_t bytes,
@@ -59,15 +60,15 @@ JointResult register_on_all(NcclGroup& group, void* memory, std::size_t bytes,
 
 }  // namespace
 
-// NCCL's ranks meet inside the registration, on their host threads: where it fails on one of them, the others
-// would wait there for ever.
+// NCCL's ranks meet inside the registration, on their host threads. If it fails on one rank, the others would
+// wait there for ever.
 std::shared_ptr<std::byte> allocate_window(const std::shared_ptr<NcclGroup>& group, std::size_t bytes) {
   auto window = std::make_shared<Window>();
   window->group = group;
   const bool has_memory = ncclMemAlloc(&window->memory, bytes) == ncclSuccess;
   if (!has_memory) {
     window->memory = nullptr;
-    static_cast<void>(cudaGetLastError());  // or the next look at a kernel's launch would find it
+    static_cast<void>(cudaGetLastError());  // else the check after the next launch would find this error
   }
   if (!all_have(group->meeting(), has_memory)) return nullptr;
   const auto handle = std::make_shared<ncclWindow_t>(nullptr);
@@ -78,12 +79,12 @@ std::shared_ptr<std::byte> allocate_window(const std::shared_ptr<NcclGroup>& gro
       return {window, static_cast<std::byte*>(window->memory)};
     }
     static_cast<void>(cudaGetLastError());
-    if (result.failed == group->identity().size()) return nullptr;  // this system cannot do it
+    if (result.failed == group->identity().size()) return nullptr;  // this system cannot register such memory
     fail("{}", *result.error);
   } catch (const Error& error) {
     group->abandon_to_thread();
     fail(
-        "{}; not all ranks of the group can use such memory. NCCL_P2P_DISABLE=1 does without it, at the "
+        "{}; not all ranks of the group can use such memory. NCCL_P2P_DISABLE=1 avoids it, at the "
         "price of speed",
         error.what());
   }

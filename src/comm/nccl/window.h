@@ -7,10 +7,10 @@
 
 namespace wan::comm {
 
-/// Device memory registered with the group as a symmetric window. Collective. Null on all ranks if this
-/// system cannot do that or a rank has too little memory left: collectives then take their ordinary way.
-/// Throws Error on all ranks alike, within the group's timeout, if registering fails or hangs on some ranks
-/// only; the group can then no longer be used.
+/// Allocates device memory that is registered with the group as a symmetric window. Collective. Returns null
+/// on all ranks if this system does not support it or one rank has too little memory; collectives then take
+/// the ordinary path. If registering fails or hangs on some ranks only, throws Error on all ranks, within the
+/// group's timeout. The group can then no longer be used.
 std::shared_ptr<std::byte> allocate_window(const std::shared_ptr<NcclGroup>& group, std::size_t bytes);
 
 }  // namespace wan::comm

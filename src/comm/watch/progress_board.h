@@ -13,7 +13,7 @@
 
 namespace wan::comm {
 
-/// A call by what all ranks of its group agree on.
+/// A call, described by what all ranks of its group agree on.
 struct CallMark {
   Operation operation = Operation::barrier;
   std::uint64_t number = 0;
@@ -22,12 +22,13 @@ struct CallMark {
   std::string describe() const;  ///< "all_to_all number 41"
 };
 
-/// How far a rank has come on one group.
+/// How far a rank has come in the calls on one group.
 struct GroupProgress {
-  std::string group;                ///< its name, cut to what the board holds
+  std::string group;                ///< the group's name, cut to the length that the board holds
   std::uint64_t key = 0;            ///< the same on all ranks of the group
-  std::optional<CallMark> started;  ///< issued by the host thread
-  std::optional<CallMark> reached;  ///< the device has done what comes before it
+  std::optional<CallMark> started;  ///< the last call that the host thread issued
+  /// the last call whose turn has come on the device: all earlier work is done
+  std::optional<CallMark> reached;
   std::optional<CallMark> finished;
 };
 
@@ -35,24 +36,25 @@ struct GroupProgress {
 struct RankProgress {
   int world_rank = 0;
   std::int64_t pid = 0;
-  bool gone = false;  ///< there is no such process any more
+  bool gone = false;  ///< the process no longer exists
   std::vector<GroupProgress> groups;
 };
 
 /// Whether no process has this id.
 bool process_is_gone(std::int64_t pid);
 
-struct BoardRank;   // of the shared memory
-struct BoardGroup;  // of the shared memory
+struct BoardRank;   // a rank's record in the shared memory
+struct BoardGroup;  // a group's record in the shared memory
 
-/// How far every rank of a node has come, in memory that they share: it can be read when the rank itself
-/// hangs or has died, which MPI messages cannot tell. A POSIX shared memory segment; its name is gone as soon
-/// as all have opened it, so that nothing is left behind however the job ends.
+/// How far every rank of a node has come, in memory that the ranks share. Others can read it when the rank
+/// itself hangs or has died, which MPI messages cannot tell. It is a POSIX shared memory segment. Its name is
+/// removed once all ranks have opened it, so nothing is left behind, however the job ends.
 class ProgressBoard {
  public:
-  static constexpr int max_groups = 32;  ///< that one rank is in at a time
+  static constexpr int max_groups = 32;  ///< most groups that one rank is in at a time
 
-  /// A group of this process on the board, until it is destroyed. A handful of relaxed stores per call.
+  /// A group of this process on the board, until it is destroyed. Each call costs a handful of relaxed
+  /// stores.
   class Row {
    public:
     Row(Row&& other) noexcept;
@@ -78,7 +80,8 @@ class ProgressBoard {
   ProgressBoard& operator=(const ProgressBoard&) = delete;
   ~ProgressBoard();
 
-  /// The board must outlive the row. `key` is not 0. Throws Error when this rank's rows are all in use.
+  /// Adds a group. The board must outlive the row. `key` must not be 0. Throws Error if all rows of this rank
+  /// are in use.
   Row open(std::string_view group, std::uint64_t key);
 
   /// Every rank of this node, this one included, in the order of their world ranks.

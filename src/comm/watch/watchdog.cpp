@@ -12,7 +12,8 @@
 namespace wan::comm {
 namespace {
 
-/// Between two looks; after a longer one this process was suspended, and nobody can be blamed for that time.
+/// The longest time between two looks. After a longer one, this process was suspended, and no rank is to
+/// blame for that time.
 constexpr double longest_pause_s = 1;
 
 std::string last(const std::optional<CallMark>& mark) { return mark ? mark->describe() : "none"; }
@@ -108,7 +109,7 @@ void Watchdog::remove(WatchedGroup& group) noexcept {
 void Watchdog::run(const std::stop_token& stop) {
   const std::chrono::duration<double> interval(options_.poll_interval_s);
   while (!stop.stop_requested()) {
-    // Outside the lock: a test's end_job returns, and may take its time.
+    // Called without the lock, because a test's end_job returns and may take long.
     for (const std::string& message : look()) options_.end_job(message);
     std::unique_lock lock(mutex_);
     wake_.wait_for(lock, stop, interval, [] { return false; });

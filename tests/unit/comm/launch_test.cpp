@@ -70,13 +70,12 @@ TEST(Launch, TheFolderForTemporaryFilesIsTheFirstThatIsNamed) {
     });
   };
   EXPECT_EQ(problem_in({{"TMPDIR", "/tmp"}, {"TEMP", "/nowhere"}}), "");
-  EXPECT_EQ(
-      problem_in({{"TEMP", "/nowhere"}}),
-      "TEMP=/nowhere is no folder that can be written to, and MPI makes its files there: make that folder, "
-      "or unset TEMP");
+  EXPECT_EQ(problem_in({{"TEMP", "/nowhere"}}),
+            "TEMP=/nowhere is not a writable folder, but MPI makes its files there: make that folder, "
+            "or unset TEMP");
   EXPECT_THAT(problem_in({{"TMPDIR", "/dev/null"}, {"TEMP", "/tmp"}}),
-              HasSubstr("TMPDIR=/dev/null is no folder"));
-  EXPECT_THAT(problem_in({{"TMP", "/proc/1/\n"}}), HasSubstr("TMP=/proc/1/\\x0a is no folder"));
+              HasSubstr("TMPDIR=/dev/null is not a writable folder"));
+  EXPECT_THAT(problem_in({{"TMP", "/proc/1/\n"}}), HasSubstr("TMP=/proc/1/\\x0a is not a writable folder"));
 }
 
 }  // namespace
