@@ -6,9 +6,9 @@
 
 namespace wan {
 
-/// A file could not be written for a reason that has nothing to do with the item: the disk is full, the quota
-/// used up, the file system read-only or gone. The run ends in order, and items stay open. From an engine it
-/// comes on every rank of the team alike.
+/// A file could not be written, and the item is not the cause: the disk is full, the quota is used up, or the
+/// file system is read-only or gone. The run ends in order, and its items stay open. An engine throws it on
+/// every rank of the team.
 class StorageError : public ItemError {
  public:
   explicit StorageError(const std::string& message) : ItemError("write", message) {}

@@ -4,7 +4,7 @@
 
 namespace wan {
 
-/// Version of the program, "MAJOR.MINOR.PATCH": that of project() in CMakeLists.txt.
+/// The program's version, "MAJOR.MINOR.PATCH", from project() in CMakeLists.txt.
 std::string version();
 
 }  // namespace wan

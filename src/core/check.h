@@ -20,7 +20,8 @@ template <typename... Args>
 
 }  // namespace wan
 
-/// For what must hold if the program itself is right: names the place and the condition.
+/// Checks a condition that only a bug of this program can break. The message names the place and the
+/// condition.
 #define WAN_CHECK(condition, ...)                                                                 \
   do {                                                                                            \
     if (!(condition))                                                                             \

@@ -6,10 +6,10 @@
 
 namespace wan {
 
-/// SHA-256 as 64 lower-case hex digits.
+/// SHA-256 of `bytes`, as 64 lower-case hex digits.
 std::string sha256_hex(std::string_view bytes);
 
-/// SHA-256 of a file's content, read in pieces; throws Error naming the file.
+/// SHA-256 of a file's content, which is read in pieces. Throws Error with the file's path.
 std::string sha256_file_hex(const std::filesystem::path& path);
 
 }  // namespace wan

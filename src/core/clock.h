@@ -4,7 +4,7 @@
 
 namespace wan {
 
-/// Seconds on a monotonic clock since this object was made.
+/// Measures seconds on a monotonic clock since the object was made.
 class Stopwatch {
  public:
   double elapsed_s() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }

@@ -14,13 +14,13 @@ namespace wan {
 void write_console(std::FILE* stream, std::string_view text) noexcept {
   std::fwrite(text.data(), 1, text.size(), stream);
   std::fflush(stream);
-  // What could not be written stays in the stream's error flag, which would make later writes fail early.
+  // A failed write sets the stream's error flag. Without this call, later writes would fail at once.
   std::clearerr(stream);
 }
 
 void outlive_console() noexcept {
   for (int descriptor = STDIN_FILENO; descriptor <= STDERR_FILENO; ++descriptor) {
-    // open() takes the lowest number that is free, which is this one.
+    // open() returns the lowest free number, which is this one.
     if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) {
       if (::open("/dev/null", O_RDWR) < 0) return;
     }

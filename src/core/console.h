@@ -5,17 +5,17 @@
 
 namespace wan {
 
-/// Writes and flushes. A console that takes nothing (a full disk behind it, a closed pipe or terminal) is no
-/// error: the console is not the job.
+/// Writes and flushes. Ignores failures (a full disk, a closed pipe or terminal): the job must not depend on
+/// its console.
 void write_console(std::FILE* stream, std::string_view text) noexcept;
 
-/// Makes the process outlive its console. To be called first in main(): ignores SIGPIPE (a reader that has
-/// ended) and SIGHUP (a terminal that was closed), and opens /dev/null in place of closed standard streams,
-/// so that no file of the job gets their numbers and with them the messages.
+/// Lets the process outlive its console. Call it first in main(). Ignores SIGPIPE (the reader has ended) and
+/// SIGHUP (the terminal was closed). Opens /dev/null in place of closed standard streams. Otherwise a file of
+/// the job could get such a stream's number and receive its messages.
 void outlive_console() noexcept;
 
-/// Writes what a program was asked to tell to standard output. A reader that has seen enough (`| head`) is no
-/// error; throws Error if it cannot be written for another reason.
+/// Writes the output that the user asked for to standard output. It is no error if the reader ends early (`|
+/// head`). Throws Error if writing fails for another reason.
 void print_result(std::string_view text);
 
 }  // namespace wan

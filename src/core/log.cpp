@@ -17,7 +17,8 @@
 namespace wan {
 namespace {
 
-/// UTC, "2026-11-28T19:20:30.123Z": as in the records, and ranks of several machines can be put in order.
+/// UTC, "2026-11-28T19:20:30.123Z". The records use the same format. Lines of several machines can be put in
+/// order.
 std::string utc_time_now() {
   const auto now = std::chrono::time_point_cast<std::chrono::milliseconds>(std::chrono::system_clock::now());
   const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
@@ -34,7 +35,8 @@ std::string utc_time_now() {
 Log::Log(int rank, LogLevel level, std::FILE* console) : rank_(rank), level_(level), console_(console) {}
 
 void Log::open_file(const std::filesystem::path& path) {
-  // The folder may hold anything: a link would lead elsewhere, and opening a pipe would wait for its reader.
+  // Anyone may have put something at `path`. The flags refuse a link, which would lead elsewhere, and do not
+  // wait at a pipe for its reader.
   UniqueFd descriptor(
       ::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666));
   const int error = errno;
@@ -54,7 +56,8 @@ void Log::open_file(const std::filesystem::path& path) {
 }
 
 void Log::write(LogLevel needed, std::string_view prefix, std::string_view message) {
-  const std::string shown = printable(message, std::string_view::npos);  // paths and prompts are untrusted
+  // Paths and prompts in the message are untrusted.
+  const std::string shown = printable(message, std::string_view::npos);
   const std::scoped_lock lock(mutex_);
   if (console_ != nullptr && needed <= level_) {
     write_console(console_, fmt::format("{}{}\n", prefix, shown));
@@ -65,7 +68,8 @@ void Log::write(LogLevel needed, std::string_view prefix, std::string_view messa
   }
 }
 
-/// With the mutex held. A log that cannot be written ends; whoever leads the run asks why.
+/// Call it with the mutex held. If a write fails, the log file ends. The run's leader asks for the reason
+/// later (storage_problem).
 void Log::write_to_file(const std::string& line) {
   const bool is_written =
       std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size() && std::fflush(file_.get()) == 0;

@@ -13,17 +13,18 @@ namespace wan {
 
 enum class LogLevel { quiet, normal, verbose };
 
-/// Writes lines to a console stream and, once opened, to a log file with time and rank. Safe to use from
-/// several threads.
+/// Writes lines to a console stream. Once a log file is open, it also writes them there, with time and rank.
+/// Several threads may use it.
 class Log {
  public:
-  /// `rank` < 0 leaves the rank out. The console gets lines up to `level`, the file gets all.
+  /// A negative `rank` is not printed. The console gets messages up to `level`; the file gets all.
   Log(int rank, LogLevel level, std::FILE* console);
 
-  /// Appends to `path` from now on; throws Error, also when something is there that is no regular file.
+  /// From now on, appends each line to the file at `path`. Throws Error, also if something else than a
+  /// regular file is there.
   void open_file(const std::filesystem::path& path);
 
-  /// Why the file ended, if the storage is at fault that it lies on; else empty.
+  /// The reason why the log file ended, if its storage is at fault; otherwise empty.
   std::string storage_problem() const;
 
   template <typename... Args>

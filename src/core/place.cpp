@@ -24,8 +24,8 @@ std::string describe(const std::filesystem::path& path, std::string_view what, m
   return fmt::format("{} is in the way of {}: it is {}; remove it", path.string(), what, kind_of(mode));
 }
 
-/// Of a path that cannot be looked at: empty where it is only not there yet, or where whoever makes it will
-/// find the cause.
+/// Why a path cannot be looked at. Empty if nothing is there yet, or if creating the file will show the
+/// cause.
 std::string unusable(const std::filesystem::path& path, std::string_view what, int error) {
   if (error != ENAMETOOLONG && error != ELOOP) return {};
   return fmt::format("{} cannot be used for {}: {}", printable(path.string(), 200), what,

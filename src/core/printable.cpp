@@ -17,8 +17,8 @@ std::size_t code_point_length(std::string_view text, utf8proc_int32_t& code_poin
 
 bool is_shown_as_is(utf8proc_int32_t code_point) {
   switch (utf8proc_category(code_point)) {
-    case UTF8PROC_CATEGORY_CC:  // control
-    case UTF8PROC_CATEGORY_CF:  // format, among them the ones that turn the writing direction
+    case UTF8PROC_CATEGORY_CC:  // control characters
+    case UTF8PROC_CATEGORY_CF:  // format characters, among them those that change the writing direction
     case UTF8PROC_CATEGORY_CS:
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_ZL:

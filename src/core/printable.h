@@ -7,11 +7,12 @@
 
 namespace wan {
 
-/// Byte offset of the first byte that is not part of well-formed UTF-8; nothing if all of it is.
+/// Byte offset of the first byte that is not part of well-formed UTF-8. Nothing if the whole text is
+/// well-formed.
 std::optional<std::size_t> first_invalid_utf8(std::string_view text);
 
-/// Text for one line of a terminal: control characters and ill-formed bytes become \xNN, and what is longer
-/// than `max_bytes` is cut with an ellipsis. Messages quote untrusted input only through this.
+/// Text for one line of a terminal. Control characters and ill-formed bytes become \xNN. A text longer than
+/// `max_bytes` is cut and ends in an ellipsis. All messages quote untrusted input through this function.
 std::string printable(std::string_view text, std::size_t max_bytes = 400);
 
 }  // namespace wan

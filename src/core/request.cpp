@@ -14,7 +14,7 @@ constexpr std::array<std::pair<Solver, std::string_view>, 3> solver_names{
 }  // namespace
 
 TaskDefaults default_parameters(TaskKind kind) {
-  TaskDefaults defaults;  // the member initialisers are I2V-A14B's
+  TaskDefaults defaults;  // the member initialisers hold I2V-A14B's values
   if (kind == TaskKind::t2v) {
     defaults.sample_shift = 12.0;
     defaults.guide_scale = {.low_noise = 3.0, .high_noise = 4.0};

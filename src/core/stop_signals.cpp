@@ -46,7 +46,8 @@ bool StopSignals::are_pending() const {
 double process_age_s() {
   std::ifstream file("/proc/self/stat");
   std::string text((std::istreambuf_iterator<char>(file)), {});
-  // The second field, the program's name, may hold blanks and parentheses; the start is the 20th after it.
+  // The second field, the program's name, may hold blanks and parentheses. The start time is the 20th field
+  // after it.
   const std::size_t name_end = text.rfind(')');
   if (name_end == std::string::npos) return 0;
   std::istringstream fields(text.substr(name_end + 1));

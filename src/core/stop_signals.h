@@ -7,25 +7,25 @@
 
 namespace wan {
 
-/// Takes SIGUSR1 and SIGTERM as wishes to stop: a scheduler's warning, scancel, kill. They no longer end the
-/// process; whoever can stop in good order asks for them from time to time. Interrupts from the keyboard keep
-/// their effect. Made first of all in main(), before any thread: those made later inherit the blocked
+/// Receives SIGUSR1 and SIGTERM as requests to stop: a scheduler's warning, scancel, kill. They no longer end
+/// the process. Code that can stop in order asks for them from time to time. SIGINT from the keyboard keeps
+/// its effect. Make the object first in main(), before any thread, because threads inherit the blocked
 /// signals.
 class StopSignals {
  public:
-  /// Throws Error.
+  /// Throws Error if the signals cannot be blocked.
   StopSignals();
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
   StopSignals(StopSignals&&) = delete;
   StopSignals& operator=(StopSignals&&) = delete;
-  ~StopSignals() = default;  ///< the signals stay blocked: what runs now is on its way out
+  ~StopSignals() = default;  ///< The signals stay blocked: the rest of the program is already ending.
 
-  /// Whether one has come, now or earlier. For one thread.
+  /// Whether a signal has come, now or earlier. Only one thread may call it.
   bool have_come();
-  /// The same, for any thread. It takes nothing away from have_come().
+  /// Whether a signal has come. Any thread may call it. It does not change the answer of have_come().
   bool are_pending() const;
-  /// "SIGUSR1", "SIGTERM", or empty while none has come.
+  /// "SIGUSR1", "SIGTERM", or empty if none has come.
   std::string_view name() const { return name_; }
 
  private:
@@ -34,8 +34,8 @@ class StopSignals {
   std::atomic<bool> has_come_ = false;
 };
 
-/// Seconds since this process was started, which is earlier than anything that it could measure itself; 0
-/// where the system does not say.
+/// Seconds since the system started this process, which is earlier than main(). 0 if the system does not
+/// tell.
 double process_age_s();
 
 }  // namespace wan
