@@ -13,13 +13,13 @@ namespace {
 struct Architecture {
   int major = 0;
   int minor = 0;
-  char letter = 0;  ///< 'a', 'f' or none
+  char letter = 0;  ///< 'a', 'f' or no letter
   bool has_machine_code = true;
   bool has_ptx = false;
 
   bool runs_on(int gpu_major, int gpu_minor) const {
     const bool is_same = gpu_major == major && gpu_minor == minor;
-    if (letter == 'a') return is_same;  // its PTX, too
+    if (letter == 'a') return is_same;  // covers its PTX, too
     const bool is_later_of_generation = gpu_major == major && gpu_minor >= minor;
     if (letter == 'f') return is_later_of_generation;
     return is_later_of_generation || (has_ptx && gpu_major > major);

@@ -6,7 +6,7 @@
 
 namespace wan::gpu {
 
-/// Throws Error with the call, its place and the runtime's own message unless `code` is cudaSuccess.
+/// Throws Error with the call, its place and the runtime's message unless `code` is cudaSuccess.
 void check_cuda(cudaError_t code, const char* call, const char* file, int line);
 
 }  // namespace wan::gpu

@@ -14,10 +14,10 @@
 namespace wan::gpu {
 namespace {
 
-/// 13.0 out of 13000.
+/// Turns 13000 into "13.0".
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 
-/// Versions for the message of a driver that is too old; never throws.
+/// Versions, for the message about a driver that is too old. Never throws.
 std::string driver_and_runtime() {
   const auto [driver, runtime] = cuda_versions();
   if (driver == 0) return "no NVIDIA driver answers on this machine";
@@ -29,7 +29,7 @@ std::string driver_and_runtime() {
 
 void check_cuda(cudaError_t code, const char* call, const char* file, int line) {
   if (code == cudaSuccess) return;
-  static_cast<void>(cudaGetLastError());  // an error that is not sticky ends here
+  static_cast<void>(cudaGetLastError());  // clears an error that is not sticky
   fail("{}:{}: {} failed: {} ({})", file, line, call, cudaGetErrorString(code), cudaGetErrorName(code));
 }
 
@@ -49,7 +49,7 @@ VisibleGpus visible_gpus() {
   const cudaError_t code = cudaGetDeviceCount(&count);
   if (code == cudaSuccess && count > 0) return {.count = count, .reason = {}};
   static_cast<void>(cudaGetLastError());
-  if (code == cudaErrorInsufficientDriver) {  // also where there is none at all
+  if (code == cudaErrorInsufficientDriver) {  // CUDA returns this code also without any driver
     if (cuda_versions().driver == 0) return {.count = 0, .reason = driver_and_runtime()};
     return {.count = 0, .reason = driver_and_runtime() + ": update the driver", .driver_too_old = true};
   }

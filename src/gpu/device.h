@@ -8,14 +8,14 @@
 
 namespace wan::gpu {
 
-/// What is known of one GPU.
+/// Properties of one GPU.
 struct DeviceInfo {
   int index = 0;
   std::string name;    ///< "NVIDIA H200"
-  std::string bus_id;  ///< "0000:1b:00.0", the same whatever CUDA_VISIBLE_DEVICES says
+  std::string bus_id;  ///< "0000:1b:00.0"; CUDA_VISIBLE_DEVICES does not change it
   std::uint64_t total_bytes = 0;
   std::uint64_t free_bytes = 0;
-  int compute_major = 0;  ///< compute capability, 9.0 on Hopper
+  int compute_major = 0;  ///< compute capability; 9.0 on Hopper
   int compute_minor = 0;
   int multiprocessors = 0;
 };
@@ -24,47 +24,47 @@ struct DeviceInfo {
 struct VisibleGpus {
   int count = 0;
   std::string reason;           ///< why there are none: no driver, driver too old, a build without CUDA ...
-  bool driver_too_old = false;  ///< the reason: there may well be GPUs
+  bool driver_too_old = false;  ///< the driver is the reason; the machine may have GPUs
 };
 
-/// Versions as CUDA counts them, 13000 for 13.0; 0: there is none.
+/// Versions as CUDA counts them, 13000 for 13.0. 0 means that there is none.
 struct CudaVersions {
-  int driver = 0;   ///< the newest that the driver supports
-  int runtime = 0;  ///< LibTorch's
+  int driver = 0;   ///< newest CUDA version that the driver supports
+  int runtime = 0;  ///< CUDA version of LibTorch
 };
 
-/// Whether this build has GPU code at all.
+/// Whether this build has GPU code.
 bool is_built_in();
 
-/// What kernels were compiled for, "80-real,86-real,90a-real" (gpu/architectures.h reads it); empty in a
-/// build without GPU code.
+/// The targets that kernels were compiled for, "80-real,86-real,90a-real" (gpu/architectures.h reads it).
+/// Empty in a build without GPU code.
 std::string_view built_architectures();
 
 /// Never throws.
 CudaVersions cuda_versions();
 
-/// Never throws; initialises the driver.
+/// Initialises the driver. Never throws.
 VisibleGpus visible_gpus();
 
-/// Makes `index` this thread's GPU, creates its context and says what it is. Throws UsageError with the
-/// driver's reason: a GPU in exclusive use by another process, or broken.
+/// Makes GPU `index` this thread's GPU, creates its context and returns its properties. Throws UsageError
+/// with the driver's reason: another process uses the GPU exclusively, or it is broken.
 DeviceInfo open_device(int index);
 
-/// Throws UsageError, with what there is code for, unless this build has code for GPUs of this kind. A kernel
-/// that is missing would show only at its first launch, long after the weights were read.
+/// Throws UsageError, with the list of built targets, unless this build has code for this kind of GPU.
+/// Without this check a missing kernel would show at its first launch, long after the weights were read.
 void require_code(const DeviceInfo& device);
 
-/// Whether GPU `index` can reach the memory of GPU `peer` of the same process directly.
+/// Whether GPU `index` can directly access the memory of GPU `peer` of the same process.
 bool can_access_peer(int index, int peer);
 
-/// Whether convolutions and matrix products of fp32 tensors may round their inputs to TF32 on the GPU. The
-/// official code leaves convolutions that freedom and matrix products not.
+/// Whether convolutions of fp32 tensors may round their inputs to TF32 on the GPU. Matrix products never may.
+/// The official code has the same rules.
 void allow_tf32_convolutions(bool allowed);
 
-/// A generator as torch has it on GPU `index`.
+/// A torch generator on GPU `index`.
 at::Generator make_generator(int index, std::uint64_t seed);
 
-/// Waits until all work issued to this thread's GPU is done. Throws Error with the driver's reason if any of
+/// Waits until all work issued to this thread's GPU is done. Throws Error with the driver's reason if some of
 /// it failed.
 void synchronize();
 

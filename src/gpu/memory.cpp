@@ -43,7 +43,7 @@ bool has_room(std::int64_t bytes) {
 void release_unused() { c10::cuda::CUDACachingAllocator::emptyCache(); }
 
 void use_expandable_segments() {
-  // What the user says about the allocator wins.
+  // The user's settings of the allocator win.
   for (const char* name : {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"}) {
     if (std::getenv(name) != nullptr) return;  // NOLINT(concurrency-mt-unsafe): before any thread is made
   }
@@ -60,7 +60,7 @@ at::Tensor make_pinned(at::IntArrayRef shape, at::ScalarType type) {
         "cannot page-lock {:.1f} GB of host memory: {}; look at the memory limit of the job and at ulimit -l",
         static_cast<double>(bytes) / 1e9, cudaGetErrorString(code));
   }
-  // The tensor library's own pinned allocator rounds up to powers of two, which for weights is gigabytes.
+  // The tensor library's own pinned allocator rounds up to powers of two. For weights that wastes gigabytes.
   const auto release = [](void* pinned) { static_cast<void>(cudaFreeHost(pinned)); };
   return at::from_blob(memory, shape, release, at::TensorOptions().dtype(type));
 }

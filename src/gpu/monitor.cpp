@@ -21,8 +21,8 @@ struct LibraryDeleter {
   void operator()(void* library) const { dlclose(library); }
 };
 
-/// The few functions used of NVIDIA's management library, as its documentation gives them. Opened by name, so
-/// that the program starts where there is no driver.
+/// The few functions of NVIDIA's management library (NVML) that the monitor uses, declared as in its
+/// documentation. They are loaded by name, so the program also starts where there is no driver.
 class ManagementLibrary {
  public:
   using Device = void*;
@@ -122,7 +122,7 @@ class Monitor::Thread {
   bool stop_ = false;
   std::vector<Sample> samples_;
   std::atomic<std::uint64_t> peak_used_bytes_ = 0;
-  std::thread thread_;  ///< last: it uses all of the above
+  std::thread thread_;  ///< last member: the thread uses all members above
 };
 
 Monitor::Monitor(const std::string& bus_id, double period_s, std::function<double()> now_s) {

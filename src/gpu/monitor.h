@@ -8,27 +8,27 @@
 
 namespace wan::gpu {
 
-/// A GPU at a moment.
+/// Readings of one GPU at one moment.
 struct Sample {
   double time_s = 0;
   std::uint64_t used_bytes = 0;
-  double power_w = 0;        ///< NaN where the driver does not tell
-  double temperature_c = 0;  ///< NaN where the driver does not tell
+  double power_w = 0;        ///< NaN if the driver does not tell
+  double temperature_c = 0;  ///< NaN if the driver does not tell
 };
 
-/// Samples a GPU's memory, power and temperature from a thread of its own through the driver's management
-/// library, which is loaded at run time. Where that library is absent there are no samples.
+/// Samples a GPU's memory, power and temperature from its own thread. It uses the driver's management library
+/// (NVML), loaded at run time. Without that library there are no samples.
 class Monitor {
  public:
-  /// `bus_id`: of the GPU (DeviceInfo). `now_s`: the clock of the samples' times, called from the thread.
+  /// `bus_id`: the GPU's (see DeviceInfo). `now_s`: the clock of the samples' times; the thread calls it.
   Monitor(const std::string& bus_id, double period_s, std::function<double()> now_s);
   Monitor(const Monitor&) = delete;
   Monitor& operator=(const Monitor&) = delete;
   ~Monitor();
 
-  /// The samples since the last call.
+  /// Returns the samples since the last call.
   std::vector<Sample> take();
-  /// The most memory seen in use since this monitor was made.
+  /// The most memory in use that this monitor has seen.
   std::uint64_t peak_used_bytes() const;
 
  private:

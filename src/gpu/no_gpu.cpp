@@ -1,5 +1,5 @@
-// The GPU layer of a build without CUDA: it says that there is none. What needs one is never reached, because
-// visible_gpus() is asked first.
+// The GPU layer of a build without CUDA. It reports that there is no GPU. Callers ask visible_gpus() first,
+// so they never reach the functions that need one.
 #include "core/check.h"
 #include "gpu/device.h"
 #include "gpu/memory.h"

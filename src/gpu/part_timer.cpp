@@ -13,7 +13,7 @@
 
 namespace wan::gpu {
 
-/// Points on the compute stream, in order; events are reused from step to step.
+/// Points on the compute stream, in order. Events are reused from step to step.
 class PartTimer::Events {
  public:
   void add(std::optional<Part> part) {
@@ -25,7 +25,7 @@ class PartTimer::Events {
 
   std::array<double, part_count> take() {
     std::array<double, part_count> seconds{};
-    add(std::nullopt);  // also where no part was heard of: the caller relies on the wait
+    add(std::nullopt);  // also if no part was marked: the caller relies on the wait
     events_[used_ - 1].wait();
     for (std::size_t i = 0; i + 1 < used_; ++i) {
       if (!parts_[i]) continue;
@@ -38,7 +38,7 @@ class PartTimer::Events {
     return seconds;
   }
 
-  /// Closes the range of the part that was left, opens that of the one entered.
+  /// Closes the range of the part that ends and opens the range of the part that begins.
   void mark_range(std::optional<Part> part) {
     if (in_range_) nvtxRangePop();
     in_range_ = part.has_value();
@@ -47,7 +47,7 @@ class PartTimer::Events {
 
  private:
   std::vector<Event> events_;
-  std::vector<std::optional<Part>> parts_;  ///< what follows event i
+  std::vector<std::optional<Part>> parts_;  ///< parts_[i] is the part after event i
   std::size_t used_ = 0;
   bool in_range_ = false;
 };

@@ -7,9 +7,9 @@
 
 namespace wan::gpu {
 
-/// Divides a GPU's time among the parts of a step: an event goes into the compute stream wherever the work
-/// issued passes from one part to another, so a part that waits for another stream is charged the wait. Also
-/// marks the parts as NVTX ranges for Nsight.
+/// Divides a GPU's time among the parts of a step. It records an event on the compute stream wherever the
+/// issued work passes from one part to another. So a part that waits for another stream is charged with the
+/// wait. It also marks the parts as NVTX ranges for Nsight.
 class PartTimer final : public PartListener {
  public:
   PartTimer();
@@ -20,8 +20,8 @@ class PartTimer final : public PartListener {
   /// Throws Error.
   void on_part(std::optional<Part> part) override;
 
-  /// Waits for the work issued since the last call and returns its seconds by part, none if on_part() was not
-  /// called. Throws Error.
+  /// Waits for the work issued since the last call and returns its seconds for each part. Returns zeros if
+  /// on_part() was not called. Throws Error.
   std::array<double, part_count> take();
 
  private:
@@ -29,7 +29,7 @@ class PartTimer final : public PartListener {
   std::unique_ptr<Events> events_;
 };
 
-/// A named range on Nsight's timeline for as long as it lives.
+/// A named range on Nsight's timeline. It lasts as long as the object.
 class Range {
  public:
   explicit Range(const char* name);

@@ -19,7 +19,7 @@ constexpr std::size_t slot_count = 2;
 
 struct Upload::Slot {
   at::Tensor memory = make_pinned({piece_bytes}, at::kByte);
-  Event sent{cudaEventDisableTiming};  ///< the copy out of `memory` is done
+  Event sent{cudaEventDisableTiming};  ///< recorded after the copy out of `memory`
 };
 
 Upload::Upload() : slots_(std::make_unique<Slot[]>(slot_count)) {}

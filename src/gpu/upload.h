@@ -7,11 +7,11 @@
 
 namespace wan::gpu {
 
-/// Fills GPU tensors from what the host makes piece by piece, through two page-locked buffers: one piece
-/// travels while the next one is made.
+/// Fills GPU tensors with data that the host makes piece by piece. It uses two page-locked buffers: one piece
+/// is copied while the next one is made.
 class Upload {
  public:
-  /// Writes elements [first, first + piece.numel()) of the tensor to `piece`, which lies on the host.
+  /// Writes elements [first, first + piece.numel()) of the tensor to `piece`, which is on the host.
   using Make = std::function<void(std::int64_t first, const at::Tensor& piece)>;
 
   Upload();
@@ -19,7 +19,7 @@ class Upload {
   Upload& operator=(const Upload&) = delete;
   ~Upload();
 
-  /// `out`: one-dimensional and contiguous, on a GPU. What `make` throws passes through.
+  /// `out`: one-dimensional and contiguous, on a GPU. Exceptions of `make` pass through.
   void fill(const at::Tensor& out, const Make& make);
 
  private:

@@ -4,19 +4,19 @@
 
 namespace wan::kernels {
 
-/// x W^T + b with x rounded to the weight's type first. x: [rows, in]; weight: [out, in]; bias: [out] or
+/// x W^T + b. x is first rounded to the weight's type. x: [rows, in]; weight: [out, in]; bias: [out] or
 /// undefined. Returns [rows, out].
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
-/// The same into `out`: [rows, out] in the weight's type, dense.
+/// The same, written to `out`: [rows, out] in the weight's type, dense.
 void linear_out(at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
-/// gelu_tanh(linear(x, weight, bias)). On a GPU in bf16 the GELU is applied before the product is rounded, by
-/// the matrix product itself, which saves reading and writing [rows, out]; elsewhere it is applied to the
+/// gelu_tanh(linear(x, weight, bias)). On a GPU in bf16 the matrix product itself applies the GELU, before
+/// the product is rounded. That saves reading and writing [rows, out]. Elsewhere the GELU is applied to the
 /// rounded product.
 at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
-/// GELU, tanh form, computed in fp32 and rounded once (model.md 5.9).
+/// GELU in its tanh form, computed in fp32 and rounded once (model.md 5.9).
 at::Tensor gelu_tanh(const at::Tensor& x);
 
 /// The same in place.

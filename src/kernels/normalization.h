@@ -4,13 +4,13 @@
 
 namespace wan::kernels {
 
-// On a GPU these are kernels of kernels/cuda for the rows that those take (kernels/row_limits.h), else ATen's
-// operations.
+// On a GPU these functions use the kernels of kernels/cuda for rows that fit them (kernels/row_limits.h), and
+// ATen's operations for others.
 
 /// Layer norm without parameters, then x * (1 + scale) + shift (model.md 5.6). x: fp32 [tokens, dim]; scale,
-/// shift: fp32 [dim]. The result [tokens, dim] is rounded to `out_type`, the type of the linear layer it
-/// feeds. `round_norm` rounds the normed value to bf16 before scale and shift: block 0's first norm in bf16
-/// arithmetic, where the stream is still bf16 (model.md 5.9).
+/// shift: fp32 [dim]. The result [tokens, dim] is rounded to `out_type`, the type of the next linear layer.
+/// `round_norm` rounds the normed value to bf16 before scale and shift. Block 0's first norm in bf16
+/// arithmetic needs it, because the stream is still bf16 there (model.md 5.9).
 at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
                                double eps, at::ScalarType out_type, bool round_norm = false);
 
@@ -18,9 +18,9 @@ at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, con
 at::Tensor layer_norm_affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                              double eps, at::ScalarType out_type);
 
-/// Root-mean-square norm over the last axis times weight [dim]; statistics in fp32, rounded to
-/// x's type before and after the weight (model.md 5.9). A row holds all heads together (model.md 5.6).
-/// x: fp32 or bf16 [tokens, dim], any distance between rows; weight in x's type.
+/// Root-mean-square norm over the last axis, times weight [dim]. Statistics are fp32; the value is rounded to
+/// x's type before and after the weight (model.md 5.9). A row contains all heads together (model.md 5.6). x:
+/// fp32 or bf16 [tokens, dim], any distance between rows; weight in x's type.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
 /// x += gate * y, in place. x: fp32 [tokens, dim]; y: fp32 or bf16 [tokens, dim]; gate: fp32 [dim], undefined

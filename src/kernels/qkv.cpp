@@ -54,7 +54,7 @@ void norm_rotate_pack(const at::Tensor& qkv, const QkNorm& norm, const RotaryTab
       apply_rotary(in_heads(rms_norm(qkv.narrow(1, 0, dim), norm.q, norm.eps)), table),
       apply_rotary(in_heads(rms_norm(qkv.narrow(1, dim, dim), norm.k, norm.eps)), table),
       in_heads(qkv.narrow(1, 2 * dim, dim))};
-  std::int64_t first = 0;  // of the chunk's heads in each part
+  std::int64_t first = 0;  // first head of the chunk in each part
   for (const at::Tensor& buffer : buffers) {
     const bool in_place = buffer.const_data_ptr() == qkv.const_data_ptr();
     for (std::int64_t third = 0; third < (in_place ? 2 : 3); ++third) {

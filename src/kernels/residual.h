@@ -6,14 +6,14 @@
 
 namespace wan::kernels {
 
-/// What a sub-layer gives back to the residual stream: x += gate * y.
+/// The output of a sub-layer, to be added to the residual stream: x += gate * y.
 struct GatedResidual {
   const at::Tensor& y;     ///< fp32 or bf16 [tokens, dim]
   const at::Tensor& gate;  ///< fp32 [dim], undefined for 1
 };
 
-// One sub-layer's residual and the next one's norm together: on a GPU x is read and written once for both.
-// x: fp32 [tokens, dim], updated in place; the normed rows [tokens, dim] are returned.
+// Adds one sub-layer's residual and computes the next one's norm in one pass: on a GPU x is read and written
+// once. x: fp32 [tokens, dim], updated in place. Returns the normed rows [tokens, dim].
 
 /// add_gated, then layer_norm_modulate.
 at::Tensor add_gated_layer_norm_modulate(at::Tensor& x, const GatedResidual& residual,

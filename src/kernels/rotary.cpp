@@ -11,7 +11,7 @@ namespace {
 
 constexpr double rotary_base = 10000.0;
 
-/// Angular speed of each pair of an axis that has `pairs` of them.
+/// Angular speed of each pair of an axis with `pairs` pairs.
 std::vector<double> speeds(std::int64_t pairs) {
   std::vector<double> result;
   result.reserve(static_cast<std::size_t>(pairs));
@@ -25,7 +25,7 @@ std::vector<double> speeds(std::int64_t pairs) {
 
 RotaryTable make_rotary_table(const TokenGrid& grid, std::int64_t head_dim, std::int64_t first,
                               std::int64_t count) {
-  const std::int64_t spatial_pairs = head_dim / 6;  // of rows, and of columns
+  const std::int64_t spatial_pairs = head_dim / 6;  // pairs for rows, and as many for columns
   const std::int64_t pairs = head_dim / 2;
   const std::array<std::vector<double>, 3> axis_speeds{speeds(pairs - 2 * spatial_pairs),
                                                        speeds(spatial_pairs), speeds(spatial_pairs)};

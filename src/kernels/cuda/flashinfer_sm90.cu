@@ -11,8 +11,7 @@ namespace {
 
 constexpr int head_dim = 128;
 constexpr int query_tile = 128;
-constexpr int key_tile =
-    176;  // two stages of K and V of this length and a tile of Q fill a Hopper SM's shared memory
+constexpr int key_tile = 176;  // keys: two stages of K and V and a tile of Q fill a Hopper SM's shared memory
 constexpr int stages = 2;
 
 using Element = cutlass::bfloat16_t;
@@ -32,10 +31,10 @@ struct FlashInferTraits
 
 namespace flashinfer {
 
-/// Writes a tile of results through shared memory. In FlashInfer's own (0.6.0) every thread arrives at a
-/// barrier of as many threads and then waits at the same one: both calls of one of the two warp groups open
-/// it, and that group may then read the rows of the other before they are written. Slowed down by
-/// compute-sanitizer the results were wrong at places; here there is one wait, for both groups.
+/// Writes a tile of results through shared memory. FlashInfer's own epilogue (0.6.0) has a race: every thread
+/// arrives at a barrier of as many threads and then waits at the same barrier. Both calls of one of the two
+/// warp groups open it. That group may then read the other's rows before they are written. Slowed down by
+/// compute-sanitizer, the results were wrong at places. This version has one wait, for both groups.
 template <>
 struct CollectiveEpilogue<wan::kernels::cuda::FlashInferTraits>
     : CollectiveEpilogue<wan::kernels::cuda::FlashInferTraits::Base> {
@@ -52,7 +51,7 @@ struct CollectiveEpilogue<wan::kernels::cuda::FlashInferTraits>
     auto rounded = convert_type<DTypeO>(accumulators);
     auto own = thread_copy.retile_S(rounded);
     auto place = thread_copy.partition_D(tile);
-    // The tile lies where V lay, which the other warp group may still read.
+    // The tile occupies V's memory, which the other warp group may still read.
     NamedBarrier::sync(NUM_MMA_THREADS, static_cast<int>(NamedBarriers::kValueEmpty));
     cute::copy(tiled_copy, own, place);
     NamedBarrier::sync(NUM_MMA_THREADS, cutlass::arch::ReservedNamedBarriers::EpilogueBarrier);

@@ -6,8 +6,7 @@
 
 namespace wan::kernels::cuda {
 
-/// bf16 [tokens, heads, 128] anywhere in memory: the elements of a head are neighbours, strides are in
-/// elements.
+/// bf16 [tokens, heads, 128]. The elements of a head are neighbours in memory; strides are in elements.
 struct HeadRows {
   void* data = nullptr;
   std::int64_t token_stride = 0;
@@ -26,8 +25,8 @@ struct AttentionCall {
   float scale = 0;
 };
 
-/// FlashInfer's prefill kernel for compute capability 9.0. Returns what the launch returned; throws what
-/// FlashInfer throws (std::exception) when the kernel cannot be set up.
+/// FlashInfer's prefill kernel for compute capability 9.0. Returns the error of the launch. Throws
+/// FlashInfer's exception (std::exception) if the kernel cannot be set up.
 cudaError_t launch_flashinfer_sm90(const AttentionCall& call, cudaStream_t stream);
 
 }  // namespace wan::kernels::cuda

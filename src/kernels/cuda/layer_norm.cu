@@ -3,9 +3,10 @@
 namespace wan::kernels::cuda {
 namespace {
 
-constexpr int unit = 4;  // elements of a row that a thread takes at a time: 16 bytes of fp32
+constexpr int unit = 4;  // elements that a thread takes at a time: 16 bytes of fp32
 
-/// x += gate * residual for this thread's units, kept in `x` and stored. Residual is void when there is none.
+/// x += gate * residual for this thread's units. Keeps the result in `x` and stores it. Residual is void if
+/// there is none.
 template <int Units, typename Residual>
 __device__ void add_residual(const LayerNormRows& rows, float* row, Elements<float, unit> (&x)[Units]) {
   const Residual* residual =

@@ -15,7 +15,7 @@ void check_residual_stream(const at::Tensor& x, const char* kernel) {
             at::toString(x.scalar_type()));
 }
 
-/// A residual with its operands dense, as the launchers want it.
+/// A residual with dense operands, as the launchers need it.
 Residual dense_residual(const at::Tensor& x, const Residual& residual, const char* kernel) {
   element_of(residual.y, kernel);
   Residual result{.y = dense(residual.y, residual.y.scalar_type(), x.numel(), x, kernel), .gate = {}};

@@ -6,8 +6,8 @@
 
 namespace wan::kernels::cuda {
 
-/// GPU counterpart of kernels::norm_rotate_pack, one kernel on the current stream. head_dim must be a
-/// multiple of 8, the buffers contiguous and at most 64.
+/// GPU version of kernels::norm_rotate_pack: one kernel on the current stream. head_dim must be a multiple of
+/// 8. The buffers must be contiguous, at most 64 of them.
 void norm_rotate_pack(const at::Tensor& qkv, const QkNorm& norm, const RotaryTable& table,
                       std::span<const at::Tensor> buffers);
 

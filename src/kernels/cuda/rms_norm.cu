@@ -3,10 +3,10 @@
 namespace wan::kernels::cuda {
 namespace {
 
-constexpr int unit =
-    8;  // elements of a row that a thread takes at a time: 16 bytes of bf16, and whole rotary pairs
+constexpr int unit = 8;  // elements that a thread takes at a time: 16 bytes of bf16, and whole rotary pairs
 
-/// This thread's units of a row; those beyond its end are zero. Returns its share of the sum of squares.
+/// Loads this thread's units of a row; units beyond its end are zero. Returns the thread's part of the sum of
+/// squares.
 template <typename T, int Units>
 __device__ float load_row(const T* row, int dim, Elements<T, unit> (&x)[Units]) {
 #pragma unroll
@@ -28,7 +28,8 @@ __device__ float load_row(const T* row, int dim, Elements<T, unit> (&x)[Units]) 
   return square;
 }
 
-/// One normed element: rounded after the norm and after the weight, as two operations on tensors of T would.
+/// One normed element. It is rounded after the norm and after the weight, like two operations on tensors of
+/// T.
 template <typename T>
 __device__ float normed(T x, float scale, T weight) {
   return rounded<T>(rounded<T>(widen(x) * scale) * widen(weight));
@@ -52,25 +53,25 @@ __global__ void __launch_bounds__(max_threads<Units>) rms_norm_kernel(RmsNormRow
   }
 }
 
-/// Which of a token's three rows a block works on.
+/// Which of a token's three rows a block processes.
 enum class Third { q = 0, k = 1, v = 2 };
 
-/// Where a head of a token's row of dim goes.
+/// The destination of a head of a token's row.
 template <typename T>
 __device__ T* head_destination(const QkvRows& rows, std::int64_t token, Third third, int head) {
   const int heads_per_part = rows.heads / rows.parts;
   const int part = head / heads_per_part;
   const int in_part = head - part * heads_per_part;
   int chunk = 0;
-  while (in_part >= rows.chunk_ends[chunk]) ++chunk;  // the last end is heads_per_part
+  while (in_part >= rows.chunk_ends[chunk]) ++chunk;  // ends, because the last chunk_end is heads_per_part
   const int first = chunk > 0 ? rows.chunk_ends[chunk - 1] : 0;
   const int chunk_heads = rows.chunk_ends[chunk] - first;
   const std::int64_t row = (part * rows.tokens + token) * 3 + static_cast<int>(third);
   return static_cast<T*>(rows.buffers[chunk]) + (row * chunk_heads + in_part - first) * rows.head_dim;
 }
 
-/// Division by a number that the whole launch shares, as a multiplication: exact while dividend times divisor
-/// stays below 2^32.
+/// Divides by a number that the whole launch shares, through a multiplication. It is exact while dividend
+/// times divisor is below 2^32.
 struct Divisor {
   explicit Divisor(unsigned by) : divisor(by), magic(by > 1 ? ~0U / by + 1 : 0) {}
   __device__ unsigned divide(unsigned dividend) const {
@@ -81,7 +82,7 @@ struct Divisor {
   unsigned magic;  ///< 2^32 / divisor, rounded up; 0 for a divisor of 1
 };
 
-/// Norm, weight and rotary turn of one unit, in place. cos, sin: of the unit's pairs.
+/// Norm, weight and rotary turn of one unit, in place. cos and sin belong to the unit's pairs.
 template <typename T>
 __device__ void norm_and_turn(Elements<T, unit>& x, float scale, const T* weights, const float* cos,
                               const float* sin) {
@@ -97,12 +98,12 @@ __device__ void norm_and_turn(Elements<T, unit>& x, float scale, const T* weight
   }
 }
 
-/// A block per token and third: `thirds` is 3, or 2 where v stays in place. A thread writes only where it or
-/// nobody has read, so that a row may be its own destination.
+/// One block for each token and third. `thirds` is 3, or 2 if v stays in place. A thread writes only where it
+/// has read itself or nobody reads. So a row may be its own destination.
 template <int Units, typename T>
 __global__ void __launch_bounds__(max_threads<Units>)
     norm_rotate_pack_kernel(QkvRows rows, Divisor thirds, Divisor units_per_head) {
-  extern __shared__ std::uint64_t heads[];  // [heads]: where each goes
+  extern __shared__ std::uint64_t heads[];  // [heads]: destination of each head
   __shared__ float squares[max_warps];
   const int dim = rows.heads * rows.head_dim;
   const unsigned token_of_block = thirds.divide(blockIdx.x);
@@ -115,7 +116,7 @@ __global__ void __launch_bounds__(max_threads<Units>)
     heads[head] = reinterpret_cast<std::uint64_t>(head_destination<T>(rows, token, third, head));
   const T* weight = static_cast<const T*>(third == Third::q ? rows.norm_q : rows.norm_k);
   float scale = 1;
-  if (third != Third::v) {  // the same for the whole block
+  if (third != Third::v) {  // the branch is the same for the whole block
     scale = __frsqrt_rn(block_sum(square, squares) / static_cast<float>(dim) + rows.eps);
   } else {
     __syncthreads();  // the table of heads is complete

@@ -6,20 +6,21 @@
 
 #include "kernels/cuda/launch.h"
 
-// What the row kernels share: one block per row, the row in registers between its loads and its stores.
+// Helpers of the row kernels. One block handles one row and keeps it in registers between its loads and its
+// stores.
 namespace wan::kernels::cuda {
 
 constexpr int warp_size = 32;
 constexpr int max_warps = 32;
 
-/// `Count` neighbours of a row: one or two 16-byte accesses, or one of 8.
+/// `Count` neighbours of a row: one or two 16-byte accesses, or one 8-byte access.
 template <typename T, int Count>
 struct alignas(sizeof(T) * Count < 16 ? sizeof(T) * Count : 16) Elements {
   T value[Count];
 
   __device__ static Elements load(const T* address) { return *reinterpret_cast<const Elements*>(address); }
 
-  /// For what is read once: marked to leave the caches first, so that the parameters all rows share stay.
+  /// Loads data that is read once. The caches drop it first, so the parameters that all rows share stay.
   __device__ static Elements load_once(const T* address) {
     Elements result;
     if constexpr (sizeof(Elements) == 8) {
@@ -54,8 +55,8 @@ __device__ float rounded(float value) {
   return widen(narrow<T>(value));
 }
 
-/// The sum of `value` over the block, in every thread, in an order that depends on the block's size only.
-/// `scratch`: [max_warps] in shared memory, its own for each sum of a kernel.
+/// The sum of `value` over the block, in every thread. The order of the sum depends only on the block's size.
+/// `scratch`: [max_warps] in shared memory; each sum of a kernel needs its own.
 __device__ inline float block_sum(float value, float* scratch) {
 #pragma unroll
   for (int distance = warp_size / 2; distance > 0; distance /= 2) {
@@ -69,12 +70,12 @@ __device__ inline float block_sum(float value, float* scratch) {
   return total;
 }
 
-/// Block size that a kernel with `Units` units per thread is compiled for.
+/// The block size that a kernel with `Units` units per thread is compiled for.
 template <int Units>
 constexpr int max_threads = Units == 8 ? 1024 : 256;
 
 /// Calls launch(std::integral_constant<int, units per thread>, threads) for rows of `units` units. Five per
-/// thread suit the full-size row: 5120 elements are 256 threads x 5 x 4 or 128 x 5 x 8 with none idle.
+/// thread suit the full-size row: 5120 elements are 256 threads x 5 x 4 or 128 x 5 x 8, with no idle thread.
 template <typename Launch>
 cudaError_t with_units(int units, Launch&& launch) {
   const auto threads = [&](int per_thread) {
