@@ -8,16 +8,18 @@
 
 namespace wan::media {
 
-/// The first image directory of a TIFF file or of an Exif block, which has the same form.
+/// The first image directory of a TIFF file, or of an Exif block, which has the same form.
 class TiffDirectory {
  public:
-  /// Nothing unless `tiff` begins with a TIFF header ("II*\0" or "MM\0*") that points to a directory inside.
+  /// Returns nothing unless `tiff` begins with a TIFF header ("II*\0" or "MM\0*") that points to a directory
+  /// inside it.
   static std::optional<TiffDirectory> find(ByteView tiff);
 
-  /// The first value of an entry of whole numbers (BYTE excepted, as in Pillow); nothing if there is none.
+  /// The first value of an entry of whole numbers (except BYTE, as in Pillow). Nothing if there is no such
+  /// entry.
   std::optional<std::uint32_t> number(std::uint32_t tag) const;
 
-  /// Calls `visit(tag, entry)` with the place of each entry of 12 bytes, in their order.
+  /// Calls `visit(tag, entry)` with the position of each 12-byte entry, in their order.
   template <typename Visit>
   void for_each_entry(Visit visit) const {
     for (std::size_t i = 0; i < entries_; ++i) {
@@ -30,10 +32,10 @@ class TiffDirectory {
   bool is_little_endian() const { return little_; }
   std::size_t first_entry() const {
     return first_entry_;
-  }  ///< its byte; the count stands in the two before it
+  }  ///< position of the first entry; the count is in the two bytes before it
   std::size_t entries() const { return entries_; }
 
-  /// The values of an entry as bytes; empty if there is none or they do not lie inside.
+  /// The values of an entry as bytes. Empty if there is no such entry or its values are not inside `tiff`.
   ByteView bytes(std::uint32_t tag) const;
 
  private:
@@ -45,24 +47,24 @@ class TiffDirectory {
 
   ByteView tiff_;
   bool little_;
-  std::size_t first_entry_;  ///< byte
-  std::size_t entries_;      ///< that lie inside
+  std::size_t first_entry_;  ///< byte offset
+  std::size_t entries_;      ///< number of entries inside the view
 };
 
-/// Collects the places where a file says how its picture is to be turned, and decides between them as
-/// Pillow's ImageOps.exif_transpose() does: Exif decides, and XMP where Exif has no such tag.
+/// Collects the tags by which a file says how its picture must be turned, and decides between them as
+/// Pillow's ImageOps.exif_transpose() does: Exif decides; XMP decides if Exif has no such tag.
 class OrientationTags {
  public:
-  /// A block that begins at the TIFF header, or at one or two "Exif\0\0" before it. Only the first block
-  /// counts.
+  /// Adds a block that begins at the TIFF header, or with one or two "Exif\0\0" before it. Only the first
+  /// block counts.
   void add_exif(ByteView block);
 
-  /// An XMP packet (XML text). The last one counts.
+  /// Adds an XMP packet (XML text). The last packet counts.
   void add_xmp(std::string_view packet);
 
   bool has_exif() const { return has_exif_; }
 
-  /// 1..8; 1 where no tag was found or its value is none of these: such a picture is shown as stored.
+  /// 1..8. Returns 1 if no tag was found or its value is out of range: such a picture is shown as stored.
   int value() const;
 
  private:

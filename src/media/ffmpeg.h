@@ -12,7 +12,7 @@ extern "C" {
 
 namespace wan::media {
 
-/// Frees FFmpeg's objects, each by its own function.
+/// Frees each kind of FFmpeg object with its own function.
 struct FfmpegDeleter {
   void operator()(AVFrame* frame) const { av_frame_free(&frame); }
   void operator()(AVPacket* packet) const { av_packet_free(&packet); }
@@ -24,7 +24,7 @@ using PacketPtr = std::unique_ptr<AVPacket, FfmpegDeleter>;
 using CodecPtr = std::unique_ptr<AVCodecContext, FfmpegDeleter>;
 using ScalerPtr = std::unique_ptr<SwsContext, FfmpegDeleter>;
 
-/// Each makes an empty object; throws Error when memory runs out.
+/// Each function makes an empty object. Throws Error if memory runs out.
 FramePtr make_frame();
 PacketPtr make_packet();
 CodecPtr make_codec_context(const AVCodec* codec);
@@ -32,11 +32,11 @@ CodecPtr make_codec_context(const AVCodec* codec);
 /// The library's text for an AVERROR code.
 std::string error_text(int code);
 
-/// The FFmpeg version that is linked, "5.1.9-0+deb12u1".
+/// The version of the linked FFmpeg, "5.1.9-0+deb12u1".
 std::string ffmpeg_version();
 
-/// Keeps FFmpeg's own log lines off the terminal: what matters of them is in our messages. Sets libav's
-/// process-wide level, at the first call only; called by everything in this layer that uses FFmpeg.
+/// Keeps FFmpeg's own log lines off the terminal: our messages contain what the user needs from them. Sets
+/// libav's process-wide log level at the first call only. Everything in this layer that uses FFmpeg calls it.
 void silence_ffmpeg();
 
 }  // namespace wan::media

@@ -19,12 +19,12 @@ std::size_t palette_bytes(unsigned flags) {
   return (flags & has_palette) != 0 ? colour_bytes << ((flags & 7U) + 1) : 0;
 }
 
-/// How many of `wanted` pixels a stream of LZW codes holds (GIF 89a, Appendix F). FFmpeg's decoder does not
-/// say when a stream ends early.
+/// How many of `wanted` pixels a stream of LZW codes contains (GIF 89a, Appendix F). FFmpeg's decoder does
+/// not say when a stream ends early.
 std::uint64_t lzw_pixels(unsigned first_bits, ByteView data, std::uint64_t wanted) {
   constexpr unsigned largest_bits = 12;
   const unsigned clear = 1U << first_bits;
-  std::array<std::uint64_t, 1U << largest_bits> lengths{};  // pixels by code
+  std::array<std::uint64_t, 1U << largest_bits> lengths{};  // number of pixels of each code
   std::fill_n(lengths.begin(), clear, 1);
   unsigned next = clear + 2;
   unsigned bits = first_bits + 1;
@@ -47,7 +47,8 @@ std::uint64_t lzw_pixels(unsigned first_bits, ByteView data, std::uint64_t wante
       previous = none;
       continue;
     }
-    if (code == clear + 1 || code > next || (code == next && previous == none)) break;  // the end, or damage
+    // the end code, or damage
+    if (code == clear + 1 || code > next || (code == next && previous == none)) break;
     if (previous != none && next < lengths.size()) {
       lengths.at(next) = lengths.at(previous) + 1;
       ++next;
@@ -80,7 +81,7 @@ class GifWalker {
           return std::move(result_);
         case 0x3B:
           fail<ImageFormatError>("is a GIF file without image data");
-        default:  // readers skip what lies between the blocks
+        default:  // readers ignore bytes between the blocks
           break;
       }
     }
@@ -116,7 +117,7 @@ class GifWalker {
     if (result_.picture_size.width == 0 || result_.picture_size.height == 0) {
       fail<ImageFormatError>("is a damaged GIF file: its first picture has no pixels");
     }
-    // As Pillow: an image that is too small for its first frame grows.
+    // As in Pillow, an image that is too small for its first frame grows.
     PixelSize& size = result_.stored_size;
     size.width = std::max(size.width, result_.left + result_.picture_size.width);
     size.height = std::max(size.height, result_.top + result_.picture_size.height);
@@ -139,7 +140,8 @@ class GifWalker {
                 result_.background.begin());
   }
 
-  /// The codes without the division into blocks. The end of the file ends them too: all pixels may be there.
+  /// Collects the codes without their division into blocks. The end of the file ends them too, because all
+  /// pixels may already be there.
   void read_pixels(std::uint8_t first_bits) {
     if (first_bits < 1 || first_bits > 8) {
       fail<ImageFormatError>("is a damaged GIF file: its pixels are said to take {} bits", first_bits);
@@ -158,7 +160,7 @@ class GifWalker {
     }
   }
 
-  /// A GIF file of this one frame, without transparency and as large as the frame.
+  /// Writes a GIF file with this one frame, without transparency and as large as the frame.
   void write_picture(bool is_interlaced) {
     std::vector<std::uint8_t>& out = result_.picture;
     const auto append16 = [&out](int value) {
@@ -173,7 +175,8 @@ class GifWalker {
     const unsigned flags = palette_.empty() ? all_colours : has_palette | (palette_flags_ & 7U);
     out.insert(out.end(), {static_cast<std::uint8_t>(flags), 0, 0});
     out.insert(out.end(), palette_.begin(), palette_.end());
-    for (unsigned value = 0; palette_.empty() && value < 256; ++value) {  // without a palette: shades of gray
+    // without a palette the values are shades of gray
+    for (unsigned value = 0; palette_.empty() && value < 256; ++value) {
       out.insert(out.end(), colour_bytes, static_cast<std::uint8_t>(value));
     }
     out.push_back(0x2C);

@@ -54,10 +54,10 @@ void require_within(PixelSize size, const ImageLimits& limits) {
 }
 
 CodecPtr open_decoder(const ImageContainer& image) {
-  // By name, so that no hardware decoder of the same format steps in.
+  // By name, so that FFmpeg does not choose a hardware decoder of the same format.
   const AVCodec* decoder = avcodec_find_decoder_by_name(decoder_name(image.format));
   if (decoder == nullptr) {
-    fail("cannot be read: FFmpeg {} of this machine has no {} decoder; save the image as PNG",
+    fail("cannot be read: this machine's FFmpeg {} has no {} decoder; save the image as PNG",
          ffmpeg_version(), to_string(image.format));
   }
   CodecPtr codec = make_codec_context(decoder);
@@ -65,18 +65,18 @@ CodecPtr open_decoder(const ImageContainer& image) {
   // The decoder counts the padding of its buffers as pixels.
   constexpr std::int64_t padding = 256;
   codec->max_pixels = (image.stored_size.width + padding) * (image.stored_size.height + padding);
-  // A damaged picture is an error, not a half-gray picture.
+  // A damaged picture is an error, not a picture that is half gray.
   codec->err_recognition = AV_EF_CRCCHECK | AV_EF_BITSTREAM | AV_EF_BUFFER | AV_EF_EXPLODE;
   codec->error_concealment = 0;
-  codec->idct_algo = FF_IDCT_INT;  // the integer transform of libjpeg; others know no such choice
+  codec->idct_algo = FF_IDCT_INT;  // libjpeg's integer transform; other decoders ignore the choice
   if (const int rc = avcodec_open2(codec.get(), decoder, nullptr); rc < 0) {
     fail("cannot be read: opening the {} decoder failed: {}", decoder->name, error_text(rc));
   }
   return codec;
 }
 
-/// FFmpeg's reason, where it has one: several decoders answer every trouble with -1, which reads as
-/// "Operation not permitted".
+/// FFmpeg's reason, if it has one. Several decoders return -1 for every error, which reads as "Operation not
+/// permitted".
 std::string reason_text(int code) {
   switch (code) {
     case AVERROR_EOF:
@@ -88,7 +88,7 @@ std::string reason_text(int code) {
   }
 }
 
-/// Lends the picture's bytes to a packet; the padding that FFmpeg asks for is added behind them.
+/// Lends the picture's bytes to a packet. Appends the padding that FFmpeg needs.
 PacketPtr make_packet_of(std::vector<std::uint8_t>& picture) {
   PacketPtr packet = make_packet();
   const std::size_t size = picture.size();
@@ -144,7 +144,7 @@ Image decode(ImageContainer& image) {
 }
 
 ImageContainer read_container(const std::filesystem::path& path, const ImageLimits& limits) {
-  // Packets count in int and are padded.
+  // Packets count bytes in int and are padded.
   constexpr std::uint64_t largest_packet_bytes = 1ULL << 30U;
   std::vector<std::uint8_t> bytes = read_bounded(path, std::min(limits.file_bytes, largest_packet_bytes));
   try {

@@ -13,28 +13,31 @@ struct Image {
   int width = 0;
   int height = 0;
   std::vector<std::uint8_t> rgb;      ///< [height, width, 3]
-  bool transparency_dropped = false;  ///< some pixels were not opaque; their colours are shown as stored
+  bool transparency_dropped = false;  ///< some pixels were not opaque; the image has their colours as stored
 };
 
-/// What an image file may ask for. Checked before anything of the file's stated size is allocated.
+/// Limits for an image file. They are checked before memory for the file's stated size is allocated.
 struct ImageLimits {
   std::uint64_t file_bytes = 1ULL << 30U;
   int side_pixels = 65'535;
   std::int64_t pixels = 178'956'970;  ///< as Pillow's limit
 };
 
-/// Reads a PNG, JPEG, WebP, BMP, GIF or TIFF file; the content tells the format, not the name. Of an
-/// animation the first frame is read, of a TIFF file the first page. The pixels are those of Pillow's
-/// convert("RGB"): lossless formats bit for bit, JPEG and lossy WebP within a few levels. CMYK files are
-/// taken for Adobe's (inverted). 16-bit samples keep their high byte, transparency is dropped (not blended),
-/// colour profiles are not applied. Peak memory is about twice the file, or the decoded picture and the
-/// result. Throws ItemError (stage "image") naming the path and the reason: missing, not a regular file,
-/// empty, no image, truncated, damaged, over a limit, more than 500 JPEG scans, or a decoder that the linked
-/// FFmpeg lacks.
+/// Reads a PNG, JPEG, WebP, BMP, GIF or TIFF file. The content decides the format, not the name. Reads the
+/// first frame of an animation and the first page of a TIFF file.
+///
+/// The pixels are those of Pillow's convert("RGB"): bit for bit for lossless formats, within a few levels for
+/// JPEG and lossy WebP. CMYK files are read as Adobe's (inverted). 16-bit samples keep their high byte.
+/// Transparency is dropped (not blended). Colour profiles are not applied. Peak memory is about twice the
+/// file, or the decoded picture and the result.
+///
+/// Throws ItemError (stage "image") with the path and the reason: missing, not a regular file, empty, no
+/// image, truncated, damaged, over a limit, more than 500 JPEG scans, or a decoder that the linked FFmpeg
+/// lacks.
 Image read_image(const std::filesystem::path& path, const ImageLimits& limits = {});
 
-/// Width and height that read_image() would give, without decoding; the container is checked, the compressed
-/// pixels are not. Throws ItemError as read_image() does.
+/// Width and height that read_image() would return, without decoding. Checks the container but not the
+/// compressed pixels. Throws ItemError as read_image() does.
 PixelSize probe_image(const std::filesystem::path& path, const ImageLimits& limits = {});
 
 }  // namespace wan::media

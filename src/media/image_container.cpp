@@ -11,7 +11,8 @@ using namespace std::string_view_literals;
 
 constexpr auto png_signature = "\x89PNG\r\n\x1a\n"sv;
 
-/// All rows of an uncompressed BMP file, each padded to 4 bytes, must be there; the decoder only guesses.
+/// Checks that all rows of an uncompressed BMP file are there, each padded to 4 bytes. The decoder would only
+/// guess.
 void require_bmp_rows(ByteView file, PixelSize size, std::uint32_t bits_per_pixel) {
   const std::uint64_t row_bytes =
       (std::uint64_t{bits_per_pixel} * static_cast<unsigned>(size.width) + 31) / 32 * 4;
@@ -21,8 +22,8 @@ void require_bmp_rows(ByteView file, PixelSize size, std::uint32_t bits_per_pixe
   }
 }
 
-/// BMP: a file header of 14 bytes, then one of the information headers, told apart by their length. The
-/// decoder takes the file as it is.
+/// BMP: a file header of 14 bytes, then one of several information headers, which differ in length. The
+/// decoder gets the file unchanged.
 ImageContainer parse_bmp(ByteView file) {
   constexpr std::size_t file_header_bytes = 14;
   constexpr std::size_t core_header_bytes = 12;

@@ -14,54 +14,57 @@ namespace wan::media {
 enum class ImageFormat { png, jpeg, webp, bmp, gif, tiff };
 std::string_view to_string(ImageFormat format);  ///< "PNG", "JPEG", "WebP", "BMP", "GIF", "TIFF"
 
-/// The inks of a CMYK JPEG file, inverted as Adobe's programs write them (and as Pillow takes all of them).
+/// The inks of a CMYK JPEG file. They are inverted, as Adobe's programs write them; Pillow reads all files
+/// so.
 enum class Inks { none, cmyk, ycck };
 
-/// What an image file holds besides compressed pixels, read by us before any decoder sees a byte.
+/// The content of an image file besides its compressed pixels. Our own code reads it before any decoder sees
+/// a byte.
 struct ImageContainer {
   ImageFormat format = ImageFormat::png;
   PixelSize stored_size;  ///< before the orientation is applied
   int orientation = 1;    ///< Exif, 1..8
-  /// Where the decoded picture lies in the stored image. It fills the image, except for a first frame of an
-  /// animation that is smaller than the animation.
+  /// Place of the decoded picture in the stored image. The picture fills the image, except when an
+  /// animation's first frame is smaller than the animation.
   PixelSize picture_size;
   int left = 0;
   int top = 0;
   std::array<std::uint8_t, 3> background{};  ///< RGB around such a frame
-  bool drops_transparency = false;           ///< `picture` is without the transparency of the file
-  bool is_premultiplied = false;             ///< the colours were multiplied by alpha
+  bool drops_transparency = false;           ///< `picture` lacks the file's transparency
+  bool is_premultiplied = false;             ///< the file's colours are multiplied by alpha
   Inks inks = Inks::none;
-  /// A file of the same format with only what the decoder needs for the colours: no metadata, profiles,
-  /// thumbnails, transparency, further pictures or trailing bytes. Fewer parsers meet untrusted bytes, and a
-  /// damaged comment spoils no picture. A BMP file is taken whole, a TIFF file but for its directory.
+  /// A file of the same format that contains only what the decoder needs for the colours. It has no metadata,
+  /// profiles, thumbnails, transparency, further pictures or trailing bytes. So fewer parsers read untrusted
+  /// bytes, and a damaged comment does not spoil the picture. A BMP file is copied whole; a TIFF file is
+  /// copied except for its directory.
   std::vector<std::uint8_t> picture;
 };
 
-/// A file that is no image we read, or a damaged one. The message goes on from "<path> ".
+/// The file is damaged, or not an image that we read. The caller puts "<path> " before the message.
 class ImageFormatError : public Error {
  public:
   using Error::Error;
 };
 
-/// Recognises the format by the first bytes and walks the whole file. Throws ImageFormatError when the bytes
-/// are none of the formats, end early, contradict themselves, or need what no decoder here can do.
+/// Recognises the format by the first bytes and walks through the whole file. Throws ImageFormatError if the
+/// format is unknown, the file ends early, contradicts itself, or needs a feature that no decoder here has.
 ImageContainer parse_image_container(std::vector<std::uint8_t> file);
 
-// The parts of it for one format each.
+// The parsers of the formats.
 
 /// PNG (W3C recommendation, section 5).
 ImageContainer parse_png_container(ByteView file);
 /// JPEG (ITU T.81, Annex B).
 ImageContainer parse_jpeg_container(ByteView file);
-/// WebP; of an animation, its first frame.
+/// WebP; the first frame of an animation.
 ImageContainer parse_webp_container(ByteView file);
 /// GIF 87a and 89a, the first frame.
 ImageContainer parse_gif_container(ByteView file);
 /// TIFF 6.0, the first directory.
 ImageContainer parse_tiff_container(std::vector<std::uint8_t> file);
 
-/// A side as the file states it, as an int; sides that no image here can have become a large one that the
-/// limits refuse.
+/// A side, as the file states it, as an int. A side larger than any image here becomes a large number, which
+/// the limits refuse.
 int side_pixels(std::uint32_t pixels);
 
 /// Throws ImageFormatError if width or height is 0.

@@ -26,11 +26,11 @@ constexpr std::uint8_t comment = 0xFE;
 }  // namespace marker
 
 bool is_start_of_frame(std::uint8_t code) {
-  // C4, C8 and CC lie in the range but define tables or are reserved.
+  // C4, C8 and CC are in the range, but they define tables or are reserved.
   return code >= 0xC0 && code <= 0xCF && code != 0xC4 && code != 0xC8 && code != 0xCC;
 }
 
-/// What the kind of frame needs that no decoder here has; empty for the others.
+/// The coding feature of this kind of frame that no decoder here supports. Empty for supported frames.
 std::string_view unsupported_coding(std::uint8_t start_of_frame) {
   if (start_of_frame > 0xC8) return "arithmetic coding";
   if (start_of_frame > 0xC4) return "hierarchical coding";
@@ -39,16 +39,16 @@ std::string_view unsupported_coding(std::uint8_t start_of_frame) {
 
 bool is_restart(std::uint8_t code) { return code >= marker::restart_first && code <= marker::restart_last; }
 
-/// Colour transform and the like are in APP0 and APP14; the other application segments and comments are not
-/// the picture's.
+/// Whether a segment is metadata. APP0 and APP14 hold the colour transform and similar data. Other
+/// application segments and comments do not concern the picture.
 bool is_metadata(std::uint8_t code) {
   const bool application = code >= marker::app0_jfif && code <= marker::app_last;
   return code == marker::comment || (application && code != marker::app0_jfif && code != marker::app14_adobe);
 }
 
 constexpr std::size_t cmyk_components = 4;
-/// libjpeg's programs and browsers draw the line at about this; each scan of a progressive file passes over
-/// the whole picture.
+/// libjpeg's programs and browsers have about this limit. Each scan of a progressive file passes over the
+/// whole picture.
 constexpr int largest_scan_count = 500;
 
 bool contains(const std::vector<std::uint8_t>& ids, std::uint8_t id) {
@@ -87,7 +87,7 @@ class JpegWalker {
                            file_.begin() + static_cast<std::ptrdiff_t>(to));
   }
 
-  /// Finds the next marker; as libjpeg, passes over fill bytes and whatever else lies between segments.
+  /// Finds the next marker. Like libjpeg, it skips fill bytes and any other bytes between segments.
   std::uint8_t next_marker() {
     while (true) {
       const auto found =
@@ -100,7 +100,7 @@ class JpegWalker {
     }
   }
 
-  /// Reads one marker with what belongs to it; true at the end of the image.
+  /// Reads one marker and its data. Returns true at the end of the image.
   bool segment() {
     const std::uint8_t code = next_marker();
     const std::size_t start = at_ - 2;
@@ -135,8 +135,8 @@ class JpegWalker {
     return false;
   }
 
-  /// FFmpeg would convert the inks to RGB by itself, with less precision than Pillow. Told that the colour
-  /// transform is 1, which means nothing for four components, it hands them out as they are.
+  /// FFmpeg would convert the inks to RGB itself, less precisely than Pillow. The marker states colour
+  /// transform 1, which has no meaning for four components. FFmpeg then returns the inks unchanged.
   void append_marker_for_inks() {
     constexpr std::array<std::uint8_t, 16> adobe{0xFF, 0xEE, 0,   14, 'A', 'd', 'o', 'b',
                                                  'e',  0,    100, 0,  0,   0,   0,   1};
@@ -144,8 +144,9 @@ class JpegWalker {
     result_.inks = colour_transform_ == 0 ? Inks::cmyk : Inks::ycck;
   }
 
-  /// Appends a frame or scan header with the components' numbers instead of their ids: FFmpeg takes the ids
-  /// "CMYK" for a colour transform. The first id is at byte `first` of the body, the others `step` on.
+  /// Appends a frame or scan header with the components' numbers instead of their ids, because FFmpeg reads
+  /// the ids "CMYK" as a colour transform. The first id is at byte `first` of the body; the others follow at
+  /// distances of `step`.
   void append_numbered(std::size_t start, std::size_t first, std::size_t step, std::size_t components) {
     constexpr std::size_t marker_and_length_bytes = 4;
     const std::size_t body = result_.picture.size() + marker_and_length_bytes;
@@ -157,7 +158,8 @@ class JpegWalker {
     }
   }
 
-  /// FFmpeg misplaces the black of files that store it at a lower resolution. Adobe's programs write none.
+  /// FFmpeg misplaces the black of files that store it at a lower resolution. Adobe's programs do not write
+  /// such files.
   static void require_full_black(ByteView body) {
     constexpr std::size_t first_factors = 7;
     constexpr std::size_t black_factors = first_factors + 3 * (cmyk_components - 1);
@@ -218,7 +220,7 @@ class JpegWalker {
     }
   }
 
-  /// Up to the next marker that is neither a stuffed byte nor a restart.
+  /// Appends bytes up to the next marker that is neither a stuffed byte nor a restart.
   void append_entropy_coded_data() {
     const std::size_t start = at_;
     while (true) {
@@ -251,7 +253,7 @@ class JpegWalker {
   ImageContainer result_;
   std::vector<std::uint8_t> component_ids_;
   std::set<std::uint8_t> scanned_components_;
-  std::uint8_t colour_transform_ = 0;  ///< of Adobe's marker
+  std::uint8_t colour_transform_ = 0;  ///< from Adobe's marker
   int scans_ = 0;
   OrientationTags tags_;
 };

@@ -25,8 +25,8 @@ Image blank(int width, int height) {
   return image;
 }
 
-/// 8 bits of a sample of `depth` bits: the high byte of deep ones (as Pillow reads them), shallow ones
-/// spread.
+/// Converts a sample of `depth` bits to 8 bits. Deep samples keep their high byte, as in Pillow; shallow ones
+/// are spread over the range.
 std::uint8_t to_8_bits(unsigned value, int depth) {
   if (depth >= 8) return static_cast<std::uint8_t>(value >> static_cast<unsigned>(depth - 8));
   const unsigned largest = (1U << static_cast<unsigned>(depth)) - 1;
@@ -49,7 +49,7 @@ Image read_palette(const AVFrame& frame) {
   return image;
 }
 
-/// The samples of a frame of RGB or gray pixels, channel by channel and row by row.
+/// Reads the samples of a frame of RGB or gray pixels, channel by channel and row by row.
 class SampleReader {
  public:
   SampleReader(const AVFrame& frame, const AVPixFmtDescriptor& format) : frame_(frame), format_(format) {
@@ -61,7 +61,7 @@ class SampleReader {
   bool has_alpha() const { return (format_.flags & AV_PIX_FMT_FLAG_ALPHA) != 0; }
   int alpha_component() const { return format_.nb_components - 1; }
 
-  /// 8 bits of each sample of a row: [width].
+  /// Reads 8 bits of each sample of a row: [width].
   void read(int component, int y, std::vector<std::uint8_t>& out) {
     av_read_image_line2(line_.data(), planes_.data(), std::data(frame_.linesize), &format_, 0, y, component,
                         frame_.width, 0, sizeof(line_[0]));
@@ -80,13 +80,13 @@ class SampleReader {
   std::vector<std::uint16_t> line_;
 };
 
-/// The colour before it was multiplied by alpha, as Pillow computes it.
+/// The colour before its multiplication by alpha, as Pillow computes it.
 std::uint8_t unmultiplied(std::uint8_t value, std::uint8_t alpha) {
   if (alpha == 0 || alpha == opaque) return value;
   return static_cast<std::uint8_t>(std::min(opaque, opaque * value / alpha));
 }
 
-/// RGB, palette and gray need no arithmetic that could round, so swscale is left out.
+/// RGB, palette and gray need no arithmetic that could round, so they do without swscale.
 Image read_samples(const AVFrame& frame, const AVPixFmtDescriptor& format, bool is_premultiplied) {
   SampleReader reader(frame, format);
   Image image = blank(frame.width, frame.height);
@@ -137,7 +137,7 @@ FramePtr converted(const AVFrame& from, AVPixelFormat to) {
   return result;
 }
 
-/// JPEG's range 0..255, where video (and WebP) has 16..235.
+/// Whether the range is JPEG's 0..255. Video (and WebP) has 16..235.
 bool is_full_range(const AVFrame& frame) {
   constexpr std::array full_range_formats{AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUVJ444P,
                                           AV_PIX_FMT_YUVJ440P, AV_PIX_FMT_YUVJ411P};
@@ -145,7 +145,7 @@ bool is_full_range(const AVFrame& frame) {
          std::ranges::find(full_range_formats, frame.format) != full_range_formats.end();
 }
 
-/// The format without an alpha plane, and of the kind that says the range.
+/// The same format without an alpha plane, in the variant that states the range.
 AVPixelFormat plain_format(int format, bool full_range) {
   switch (format) {
     case AV_PIX_FMT_YUVA444P:
@@ -162,9 +162,9 @@ AVPixelFormat plain_format(int format, bool full_range) {
   }
 }
 
-/// A copy of `rows` rows of the frame from `first` on, with sides that are multiples of the chroma's spacing.
-/// swscale would stretch the chroma of other sizes, by half a pixel at the far edge; what is added here is
-/// cut off after the conversion.
+/// Copies `rows` rows of the frame, beginning with row `first`, into a frame whose sides are multiples of the
+/// chroma's spacing. For other sizes swscale would stretch the chroma, by half a pixel at the far edge. The
+/// added pixels are cut off after the conversion.
 FramePtr padded_band(const AVFrame& frame, const AVPixFmtDescriptor& format, bool full_range, int first,
                      int rows) {
   FramePtr band =
@@ -200,11 +200,11 @@ void copy_rows(const AVFrame& band, int band_first, int first, int rows, bool as
   }
 }
 
-/// 8-bit planar YCbCr as RGB, or its three planes at full resolution as they are. Chroma samples lie in the
-/// middle of the pixels they cover, as in JPEG, and are interpolated linearly: the "fancy upsampling" of
-/// libjpeg and libwebp. It takes two steps, because on the way to RGB swscale only picks or averages chroma
-/// rows. Bands of rows keep the memory for both steps small; each comes with more rows on both sides, so that
-/// no chroma neighbour is missing.
+/// Converts 8-bit planar YCbCr to RGB, or returns its three planes at full resolution unchanged. Chroma
+/// samples lie in the middle of the pixels that they cover, as in JPEG. They are interpolated linearly: the
+/// "fancy upsampling" of libjpeg and libwebp. It takes two steps, because swscale only picks or averages
+/// chroma rows when it converts to RGB. Bands of rows keep the memory for both steps small. Each band has
+/// extra rows on both sides, so that no chroma neighbour is missing.
 Image convert_yuv(const AVFrame& frame, const AVPixFmtDescriptor& format, bool full_range, bool as_planes) {
   constexpr int band_rows = 512;
   constexpr int margin_rows = 16;  // a multiple of every spacing of chroma rows
@@ -221,7 +221,8 @@ Image convert_yuv(const AVFrame& frame, const AVPixFmtDescriptor& format, bool f
   return image;
 }
 
-/// Four planes of inverted inks. As Pillow: each colour is what the ink and the black leave of white.
+/// Converts four planes of inverted inks. As in Pillow, a colour is the part of white that the ink and the
+/// black leave.
 Image convert_inks(const AVFrame& frame, const AVPixFmtDescriptor& format, Inks inks) {
   const bool is_ycck = inks == Inks::ycck;
   Image image = convert_yuv(frame, format, /*full_range=*/true, /*as_planes=*/!is_ycck);

@@ -16,7 +16,7 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr std::size_t signature_bytes = 8;
-constexpr std::size_t overhead_bytes = 12;  // of a chunk: length, type, CRC
+constexpr std::size_t overhead_bytes = 12;  // length, type and CRC of a chunk
 constexpr std::size_t header_bytes = 13;
 
 int hex_value(char c) {
@@ -26,8 +26,8 @@ int hex_value(char c) {
   return -1;
 }
 
-/// The bytes of a "Raw profile": three lines (empty, name, length), then hexadecimal digits in lines. Bytes
-/// end where something else follows.
+/// The bytes of a "Raw profile": three lines (empty, name, length), then lines of hexadecimal digits. The
+/// bytes end at the first other character.
 std::vector<std::uint8_t> raw_profile(std::string_view text) {
   for (int line = 0; line < 3; ++line) {
     const std::size_t end = text.find('\n');
@@ -46,9 +46,9 @@ std::vector<std::uint8_t> raw_profile(std::string_view text) {
   return bytes;
 }
 
-/// Chunks of length, type, data, CRC. The decoder checks the CRCs of those it gets. It does not get the end
-/// chunk: with it, FFmpeg 5.1 takes a picture whose compressed rows end early for whole; without it, only one
-/// of which it has all rows.
+/// Walks through the chunks: length, type, data, CRC. The decoder checks the CRCs of the chunks that it gets.
+/// It does not get the end chunk. With that chunk, FFmpeg 5.1 accepts a picture whose compressed rows end
+/// early. Without it, FFmpeg accepts only a picture with all its rows.
 class PngWalker {
  public:
   explicit PngWalker(ByteView file) : file_(file) {}
@@ -69,7 +69,7 @@ class PngWalker {
  private:
   void append(ByteView bytes) { result_.picture.insert(result_.picture.end(), bytes.begin(), bytes.end()); }
 
-  /// Reads one chunk; false at the end.
+  /// Reads one chunk. Returns false at the end.
   bool chunk() {
     const std::size_t left = file_.size() - at_;
     if (left < overhead_bytes || left - overhead_bytes < big32(file_, at_)) {
@@ -95,8 +95,8 @@ class PngWalker {
     return true;
   }
 
-  /// The file ends inside a chunk. All pixels may be there even so: behind them, or of the last data, only
-  /// what nobody needs is missing. The decoder gets what there is, and finds missing rows.
+  /// The file ends inside a chunk. All pixels may still be there, if the missing bytes are not needed. The
+  /// decoder gets the bytes that are there, and notices missing rows.
   void end_early() {
     constexpr std::size_t type_end = 8;
     const std::size_t left = file_.size() - at_;

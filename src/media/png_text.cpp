@@ -13,7 +13,7 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr std::size_t largest_text_bytes = 1U << 20U;
-constexpr std::size_t largest_compressed_bytes = 64U << 10U;  // becomes at most 1,032 times as much
+constexpr std::size_t largest_compressed_bytes = 64U << 10U;  // becomes at most 1,032 times as large
 
 void append_chunk(std::vector<std::uint8_t>& png, std::string_view type, ByteView data) {
   for (int shift = 24; shift >= 0; shift -= 8) {
@@ -21,18 +21,18 @@ void append_chunk(std::vector<std::uint8_t>& png, std::string_view type, ByteVie
   }
   png.insert(png.end(), type.begin(), type.end());
   png.insert(png.end(), data.begin(), data.end());
-  png.insert(png.end(), 4, 0);  // a CRC that nobody checks
+  png.insert(png.end(), 4, 0);  // a CRC that nothing checks
 }
 
-/// Decompresses a zlib stream. FFmpeg offers no such function, but its PNG decoder hands out the notes of a
-/// picture: here those of a made-up one of one pixel.
+/// Decompresses a zlib stream. FFmpeg has no such function, but its PNG decoder returns the text chunks of a
+/// picture. So this function makes a picture of one pixel with a text chunk.
 std::string inflated(ByteView stream) {
   constexpr std::array<std::uint8_t, 13> header{0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0};  // 1x1, gray, 8 bits
   // The row "no filter, black", stored without compression.
   constexpr std::array<std::uint8_t, 13> row{0x78, 0x01, 0x01, 2, 0, 0xFD, 0xFF, 0, 0, 0, 2, 0, 1};
   constexpr auto key = "note"sv;
   std::vector<std::uint8_t> note(key.begin(), key.end());
-  note.insert(note.end(), 2, 0);  // end of the key, method
+  note.insert(note.end(), 2, 0);  // end of the key, then the compression method
   note.insert(note.end(), stream.begin(), stream.end());
   constexpr auto signature = "\x89PNG\r\n\x1a\n"sv;
   std::vector<std::uint8_t> png(signature.begin(), signature.end());
@@ -56,7 +56,7 @@ std::string inflated(ByteView stream) {
   return found == nullptr ? std::string() : std::string(found->value).substr(0, largest_text_bytes);
 }
 
-/// What stands behind the next NUL.
+/// The bytes after the next NUL.
 std::optional<ByteView> behind_nul(ByteView bytes) {
   const auto end = std::ranges::find(bytes, 0);
   if (end == bytes.end()) return std::nullopt;
@@ -69,7 +69,7 @@ std::string png_text(ByteView chunk) {
   constexpr std::size_t overhead_bytes = 12;  // length, type, CRC
   if (chunk.size() < overhead_bytes) return {};
   std::optional<ByteView> rest =
-      behind_nul(chunk.subspan(8, chunk.size() - overhead_bytes));  // the key's end
+      behind_nul(chunk.subspan(8, chunk.size() - overhead_bytes));  // skips the key
   bool compressed = has_text(chunk, 4, "zTXt");
   std::size_t marks = compressed ? 1 : 0;  // bytes before the text: flag and method
   if (rest && has_text(chunk, 4, "iTXt")) {

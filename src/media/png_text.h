@@ -6,8 +6,8 @@
 
 namespace wan::media {
 
-/// The text of a whole tEXt, zTXt or iTXt chunk of a PNG file, decompressed where it is compressed. Empty if
-/// the chunk is damaged or larger than what any orientation needs: such a note spoils no picture.
+/// The text of a whole tEXt, zTXt or iTXt chunk of a PNG file, decompressed if necessary. Empty if the chunk
+/// is damaged, or larger than any text with an orientation. So such a chunk does not spoil the picture.
 std::string png_text(ByteView chunk);
 
 }  // namespace wan::media

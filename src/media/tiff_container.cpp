@@ -18,12 +18,12 @@ constexpr std::uint32_t tile_width_tag = 322;
 constexpr std::uint32_t extra_samples_tag = 338;
 constexpr std::uint32_t sample_format_tag = 339;
 constexpr std::uint32_t xmp_tag = 700;
-/// What the decoder needs for the colours: sizes, bits, compression with its options, photometric
+/// The entries that the decoder needs for the colours: sizes, bits, compression with its options, photometric
 /// interpretation, places of the strips, samples, planes, palette, chroma.
 constexpr std::array<std::uint32_t, 17> colour_tags{256, 257, 258, 259, 262, 266, 273, 277, 278,
                                                     279, 284, 292, 293, 317, 320, 530, 531};
 
-/// The compression's name; empty for those that FFmpeg decodes.
+/// The compression's name. Empty for a compression that FFmpeg decodes.
 std::string compression_problem(std::uint32_t compression) {
   constexpr std::array<std::uint32_t, 9> decoded{1, 2, 3, 4, 5, 8, 32773, 32946, 34925};
   if (std::ranges::find(decoded, compression) != decoded.end()) return {};
@@ -59,7 +59,7 @@ void require_decodable(const TiffDirectory& directory) {
   if (directory.bytes(strips_tag).empty()) fail<ImageFormatError>("is a TIFF file without image data");
 }
 
-/// Removes the directory's other entries, and the way to the next directory.
+/// Removes the directory's other entries, and the pointer to the next directory.
 void keep_colours_only(std::vector<std::uint8_t>& file, const TiffDirectory& directory) {
   std::size_t kept = 0;
   directory.for_each_entry([&](std::uint32_t tag, std::size_t entry) {
@@ -72,7 +72,8 @@ void keep_colours_only(std::vector<std::uint8_t>& file, const TiffDirectory& dir
   const std::size_t end = directory.first_entry() + kept * TiffDirectory::entry_bytes;
   for (std::size_t at = end; at < std::min(end + 4, file.size()); ++at) file[at] = 0;
   const std::size_t count = directory.first_entry() - 2;
-  const auto low = static_cast<std::uint8_t>(kept);  // of at most 17 kinds; others of a kind repeat it
+  // at most 17 kinds; later entries of the same kind are repetitions
+  const auto low = static_cast<std::uint8_t>(kept);
   const auto high = static_cast<std::uint8_t>(kept >> 8U);
   file[count] = directory.is_little_endian() ? low : high;
   file[count + 1] = directory.is_little_endian() ? high : low;

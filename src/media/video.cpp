@@ -16,15 +16,15 @@ extern "C" {
 namespace wan::media {
 namespace {
 
-/// An encoder we know how to run, with options of its own library that no FFmpeg option covers.
+/// An encoder that we know how to run, with options of its own library that no FFmpeg option covers.
 struct CodecChoice {
   const char* name;
-  const char* library_options_key;  ///< nothing: none needed
+  const char* library_options_key;  ///< null: no such options are needed
   const char* library_options;
 };
 // x264's code for AVX-512 gave other bytes in 1 to 4 of 100 runs on the same frames (macroblock tree, x264
-// 164); what it calls independent of the CPU is also the same on every machine. x265 logs by itself and has
-// its own threads.
+// 164). Its option "cpu-independent" also gives the same bytes on every machine. x265 writes its own log and
+// has its own threads.
 constexpr std::array codec_choices{
     CodecChoice{
         .name = "libx264", .library_options_key = "x264-params", .library_options = "cpu-independent=1"},
@@ -32,8 +32,8 @@ constexpr std::array codec_choices{
                 .library_options_key = "x265-params",
                 .library_options = "log-level=none:frame-threads=1:pools=none:wpp=0"},
 };
-// The number of frame threads is part of the result, so it must not follow the machine. Encoding takes
-// seconds where making the frames takes minutes.
+// The number of frame threads changes the result, so it must not depend on the machine. Encoding takes
+// seconds; making the frames takes minutes.
 constexpr int encoder_threads = 1;
 constexpr int largest_side = largest_video_side_pixels;
 constexpr int largest_fps = 1000;
@@ -51,8 +51,10 @@ const CodecChoice& find_codec(const std::string& name) {
 void check_format(const std::filesystem::path& path, const VideoFormat& format) {
   const auto bad_side = [](int side) { return side < 2 || side > largest_side || side % 2 != 0; };
   if (bad_side(format.width) || bad_side(format.height)) {
-    fail_item("write", "cannot write {}: {}x{} pixels is no size for yuv420p; both must be even, 2..{}",
-              path.string(), format.width, format.height, largest_side);
+    fail_item(
+        "write",
+        "cannot write {}: {}x{} pixels is not a valid size for yuv420p: width and height must be even, 2..{}",
+        path.string(), format.width, format.height, largest_side);
   }
   if (format.fps < 1 || format.fps > largest_fps) {
     fail_item("write", "cannot write {}: {} frames per second; 1..{} are possible", path.string(), format.fps,
@@ -71,7 +73,7 @@ int allocate(AVFrame& frame, const VideoFormat& format, AVPixelFormat pixels) {
   return av_frame_get_buffer(&frame, 0);
 }
 
-/// Removes the file it was told of, unless that turned out complete.
+/// Removes its file on destruction, unless the file was marked as complete.
 class PartialFile {
  public:
   PartialFile() = default;
@@ -80,7 +82,7 @@ class PartialFile {
   PartialFile(PartialFile&&) = delete;
   PartialFile& operator=(PartialFile&&) = delete;
   ~PartialFile() {
-    std::error_code ignored;  // a device or folder of that name is not ours to remove
+    std::error_code ignored;  // a device or folder of that name is not ours, so it stays
     if (std::filesystem::is_regular_file(path_, ignored)) std::filesystem::remove(path_, ignored);
   }
   void created(const std::filesystem::path& path) { path_ = path; }
@@ -107,8 +109,7 @@ void require_video_quality(const std::string& codec, int crf) {
   if (crf > 0 || codec != "libx264") return;
   fail<UsageError>(
       "crf 0 makes libx264 write a profile of H.264 (High 4:4:4 Predictive, lossless) that most players "
-      "refuse; "
-      "crf 1 is the best that they play, and --save-latents keeps the exact frames");
+      "refuse; crf 1 is the best that they play, and --save-latents keeps the exact frames");
 }
 
 std::vector<std::string> video_codecs() {
@@ -149,14 +150,14 @@ void VideoWriter::Encoder::check(int rc, const char* doing) const {
   if (rc >= 0) return;
   const std::string message =
       fmt::format("cannot write {}: {} failed: {}", path_.string(), doing, error_text(rc));
-  // The library's codes for what the system says are its negative error numbers.
+  // The library returns system errors as negative errno values.
   if (is_storage_errno(-rc)) throw StorageError(message);
   throw ItemError("write", message);
 }
 
 VideoWriter::Encoder::Encoder(std::filesystem::path path, const VideoFormat& format)
     : path_(std::move(path)) {
-  // Through the file protocol by name: a colon in a path must not choose another one.
+  // Names the file protocol, because a colon in a path must not choose another protocol.
   AVFormatContext* muxer = nullptr;
   const std::string url = "file:" + path_.string();
   check(avformat_alloc_output_context2(&muxer, nullptr, "mp4", url.c_str()), "setting up MP4");
@@ -182,7 +183,8 @@ void VideoWriter::Encoder::open_codec(const VideoFormat& format) {
   codec_->framerate = {format.fps, 1};
   codec_->thread_count = encoder_threads;
   codec_->flags |= AV_CODEC_FLAG_BITEXACT | AV_CODEC_FLAG_GLOBAL_HEADER;
-  if (format.codec == "libx265") codec_->codec_tag = MKTAG('h', 'v', 'c', '1');  // what players look for
+  // the tag that players look for
+  if (format.codec == "libx265") codec_->codec_tag = MKTAG('h', 'v', 'c', '1');
   const std::string crf = std::to_string(format.crf);
   check(av_opt_set(codec_->priv_data, "crf", crf.c_str(), 0), "setting the quality");
   check(av_opt_set(codec_->priv_data, "preset", "medium", 0), "setting the preset");
@@ -197,13 +199,13 @@ void VideoWriter::Encoder::open_codec(const VideoFormat& format) {
 }
 
 void VideoWriter::Encoder::open_scaler() {
-  // Bicubic as the ffmpeg program converts by default, but with rounding that does not depend on the CPU.
+  // Bicubic, the ffmpeg program's default, but with rounding that does not depend on the CPU.
   scaler_.reset(sws_getContext(codec_->width, codec_->height, AV_PIX_FMT_RGB24, codec_->width, codec_->height,
                                codec_->pix_fmt, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT, nullptr,
                                nullptr, nullptr));
   constexpr int full = 1;
   constexpr int limited = 0;
-  constexpr int one = 1 << 16;  // of contrast and saturation
+  constexpr int one = 1 << 16;  // the value 1 for contrast and saturation
   const int* const bt709 = sws_getCoefficients(SWS_CS_ITU709);
   if (!scaler_ || sws_setColorspaceDetails(scaler_.get(), bt709, full, bt709, limited, 0, one, one) < 0) {
     fail_item("write", "cannot write {}: no conversion from RGB to yuv420p", path_.string());
@@ -228,7 +230,7 @@ void VideoWriter::Encoder::encode(std::span<const std::uint8_t> rgb) {
   WAN_CHECK(rgb.size() == row_bytes * static_cast<std::size_t>(codec_->height),
             "frame of {} bytes for {}x{} pixels", rgb.size(), codec_->width, codec_->height);
   check(av_frame_make_writable(frame_.get()), "reusing a frame");
-  // swscale's vector code reads beyond the end of a row; these rows have room for that.
+  // swscale's vector code reads beyond the end of a row. These rows have room for that.
   av_image_copy_plane(rgb_->data[0], rgb_->linesize[0], rgb.data(), static_cast<int>(row_bytes),
                       static_cast<int>(row_bytes), codec_->height);
   const int rows =

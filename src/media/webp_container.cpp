@@ -10,13 +10,13 @@ namespace {
 
 constexpr std::size_t riff_header_bytes = 12;
 constexpr std::size_t chunk_header_bytes = 8;
-constexpr std::size_t frame_header_bytes = 16;  // of an ANMF chunk, before its own chunks
+constexpr std::size_t frame_header_bytes = 16;  // length of an ANMF chunk's header, before its own chunks
 
 std::uint32_t little24(ByteView bytes, std::size_t at) {
   return little16(bytes, at) | static_cast<std::uint32_t>(bytes[at + 2]) << 16U;
 }
 
-/// Calls `take` with each chunk (type, length, data, padded to even length) between `begin` and `end`.
+/// Calls `take` for each chunk (type, length, data, padded to an even length) between `begin` and `end`.
 template <typename Take>
 void for_each_chunk(ByteView file, std::size_t begin, std::size_t end, Take take) {
   for (std::size_t at = begin; at < end;) {
@@ -31,7 +31,8 @@ void for_each_chunk(ByteView file, std::size_t begin, std::size_t end, Take take
 
 bool is_picture(ByteView chunk) { return has_text(chunk, 0, "VP8 ") || has_text(chunk, 0, "VP8L"); }
 
-/// The size in the picture chunk's own header: VP8 (RFC 6386, section 9.1) or VP8L (WebP lossless bitstream).
+/// The size in the header of the picture chunk: VP8 (RFC 6386, section 9.1) or VP8L (WebP lossless
+/// bitstream).
 PixelSize picture_size(ByteView chunk) {
   const ByteView data = chunk.subspan(chunk_header_bytes);
   if (has_text(chunk, 0, "VP8 ") && data.size() >= 10 && has_text(data, 3, "\x9d\x01\x2a")) {
@@ -100,14 +101,13 @@ class WebpWalker {
     if (result_.left + result_.picture_size.width > result_.stored_size.width ||
         result_.top + result_.picture_size.height > result_.stored_size.height) {
       fail<ImageFormatError>(
-          "is a damaged WebP file: its first frame, {}x{} pixels at {}, {}, is not inside "
-          "its {}x{} pixels",
+          "is a damaged WebP file: its first frame, {}x{} pixels at {}, {}, is not inside its {}x{} pixels",
           result_.picture_size.width, result_.picture_size.height, result_.left, result_.top,
           result_.stored_size.width, result_.stored_size.height);
     }
   }
 
-  /// A WebP file of this one picture chunk.
+  /// Writes a WebP file with this one picture chunk.
   void write_picture() {
     std::vector<std::uint8_t>& out = result_.picture;
     const std::size_t padding = picture_->size() % 2;

@@ -17,7 +17,7 @@ at::Tensor DpmSolver::step(int i, const at::Tensor& x, const at::Tensor& velocit
   const float h = next.lambda - now.lambda;  // +inf at step 0, where sigma is 1
   const float c = next.alpha * (std::exp(-h) - 1.0F);
   at::Tensor first_order = x * (next.sigma / now.sigma) - data * c;
-  if (i < 2) return first_order;  // at step 1 the ratio below is infinite, the slope 0
+  if (i < 2) return first_order;  // at step 1 the ratio below would be infinite and the slope 0
   const float r0 = (now.lambda - NoiseLevel(schedule_.sigmas[i - 1]).lambda) / h;
   const at::Tensor slope = (data - previous_data) * (1.0F / r0);
   return first_order - slope * (0.5F * c);

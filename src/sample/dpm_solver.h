@@ -4,8 +4,8 @@
 
 namespace wan::sample {
 
-/// DPM-Solver++(2M), midpoint form, predicting data (model.md 6.5). First order in the first two steps and
-/// the last.
+/// DPM-Solver++(2M), midpoint form, with data prediction (model.md 6.5). First order in the first two steps
+/// and the last.
 class DpmSolver final : public FlowSolver {
  public:
   explicit DpmSolver(Schedule schedule) : schedule_(std::move(schedule)) {}

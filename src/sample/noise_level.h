@@ -4,8 +4,8 @@
 
 namespace wan::sample {
 
-/// alpha and lambda of a float32 sigma, in float32 on purpose: alpha = 1 - sigma keeps only about four digits
-/// near the start, and the reference trajectories carry that loss (model.md 6.3).
+/// alpha and lambda of a float32 sigma. They are computed in float32 on purpose: alpha = 1 - sigma keeps only
+/// about four digits near the start, and the reference trajectories have the same loss (model.md 6.3).
 struct NoiseLevel {
   explicit NoiseLevel(float sigma_of_step)
       : sigma(sigma_of_step), alpha(1.0F - sigma_of_step), lambda(std::log(alpha) - std::log(sigma)) {}

@@ -21,7 +21,7 @@ SamplerState sample(const SamplerSettings& settings, SamplerState state, const D
     if (gate && !gate(state)) return state;
     const int i = state.steps_done;
     if (i == schedule.steps()) return state;
-    state.history.clear();  // or tensors that the solver has done with would live for another step
+    state.history.clear();  // otherwise tensors that the solver no longer needs would live for another step
     const Expert expert = expert_for(schedule.timesteps[i], settings.boundary);
     const double scale = guide_scale_for(expert, settings.guide_scale);
     const StepRequest request{

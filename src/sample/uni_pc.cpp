@@ -12,8 +12,8 @@ namespace wan::sample {
 
 at::Tensor UniPc::step(int i, const at::Tensor& x, const at::Tensor& velocity) {
   const at::Tensor data = x - velocity * schedule_.sigmas[i];  // from the uncorrected sample
-  // The corrector of the last step cannot change the result: the last prediction is the data prediction
-  // itself.
+  // The corrector of the last step cannot change the result, because the last prediction is the data
+  // prediction itself.
   const bool last = i + 1 == schedule_.steps();
   const at::Tensor corrected = i == 0 || last ? x : correct(i, data);
   at::Tensor next = predict(i, corrected, data);

@@ -10,13 +10,13 @@
 namespace wan::trace {
 namespace {
 
-/// The ends of the library's error stack: what was asked of it and what went wrong at the bottom.
+/// The two ends of the library's error stack: the function that was called, and the lowest cause.
 struct StackEnds {
   std::string innermost;
   std::string outermost;
 };
 
-/// HDF5 puts line breaks and addresses into its descriptions.
+/// HDF5 puts line breaks and addresses into its descriptions. Removes both.
 std::string tidy(std::string text) {
   std::erase(text, '\n');
   return text.substr(0, text.find(", buf = 0x"));
@@ -80,7 +80,7 @@ std::string error_stack_text() {
 void fail_with_stack(std::string_view doing, const std::filesystem::path& path) {
   const std::string stack = error_stack_text();
   const std::string message = fmt::format("cannot {} {}: {}", doing, path.string(), stack);
-  // The library tells of a system call that failed in words only: "..., errno = 28, ...".
+  // The library reports a failed system call only in words: "..., errno = 28, ...".
   constexpr std::string_view mark = "errno = ";
   const std::size_t at = stack.find(mark);
   if (at != std::string::npos &&

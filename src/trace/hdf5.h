@@ -10,7 +10,7 @@
 
 namespace wan::trace {
 
-/// Owns one HDF5 identifier and closes it by its kind's own function.
+/// Owns one HDF5 identifier and closes it with the function for its kind.
 class Handle {
  public:
   using Close = herr_t (*)(hid_t);
@@ -31,34 +31,35 @@ class Handle {
   Close close_ = nullptr;
 };
 
-/// The library's own account of the last failed call: the cause, and in parentheses the call; empties its
-/// error stack.
+/// The library's description of the last failed call: the cause, and the call in parentheses. Empties the
+/// library's error stack.
 std::string error_stack_text();
 
-/// Keeps the library from printing its errors to stderr by itself, and from cleaning up at the program's end:
-/// every handle is closed by its owner, and HDF5 1.10 crashes there when a disk was full. Process-wide, at
-/// the first call only, which must come before any other use of HDF5.
+/// Stops the library from printing its errors to stderr and from cleaning up at the program's end. Owners
+/// close every handle, and HDF5 1.10 crashes in that clean-up after the disk was full. Applies to the
+/// process. Only the first call has an effect; it must come before any other use of HDF5.
 void prepare_hdf5();
 
 /// Throws Error, or StorageError if the disk is at fault, with the error stack: "cannot <doing> PATH: ...".
 [[noreturn]] void fail_with_stack(std::string_view doing, const std::filesystem::path& path);
 
-/// Does so if `status` is negative.
+/// The same if `status` is negative.
 template <typename Status>
 Status checked(Status status, std::string_view doing, const std::filesystem::path& path) {
   if (status < 0) fail_with_stack(fmt::format("{} in", doing), path);
   return status;
 }
 
-// Each throws Error naming `path`.
-/// Creates a file that is not there yet (a link would lead elsewhere), in the default format, which every
-/// HDF5 reader since 1.8 knows. No lock is taken, neither here nor in open_file(): a trace file has one
-/// writer by its name, parallel file systems often refuse locks, and one may look into a running job's trace.
+// Each function throws Error with `path`.
+/// Creates a new file in the default format, which every HDF5 reader since 1.8 knows. Fails if the path
+/// exists, because a link would lead elsewhere. Neither this function nor open_file() takes a lock. A trace
+/// file has one writer by its name, parallel file systems often refuse locks, and a user may look into a
+/// running job's trace.
 Handle create_file(const std::filesystem::path& path);
 Handle open_file(const std::filesystem::path& path);
-Handle utf8_string_type(const std::filesystem::path& path);  ///< of variable length
+Handle utf8_string_type(const std::filesystem::path& path);  ///< text of variable length
 
-/// Sets a scalar attribute. Text is UTF-8; a zero byte would end it.
+/// Sets a scalar attribute. Text is UTF-8. A zero byte would end it.
 void set_attribute(const Handle& object, const std::filesystem::path& path, const std::string& name,
                    const std::string& value);
 void set_attribute(const Handle& object, const std::filesystem::path& path, const std::string& name,

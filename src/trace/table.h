@@ -14,8 +14,8 @@ namespace wan::trace {
 /// One extendible one-dimensional dataset.
 class Column {
  public:
-  /// Makes an empty dataset `name` of HDF5 type `type` in `group`, with a `units` attribute; `chunk_rows` is
-  /// how far the file grows at a time. `path` is the file's, for messages. Throws Error.
+  /// Makes an empty dataset `name` of HDF5 type `type` in `group`, with a `units` attribute. The file grows
+  /// by `chunk_rows` rows at a time. `path` is the file's path, for messages. Throws Error.
   Column(const Handle& group, std::filesystem::path path, std::string name, const std::string& units,
          hid_t type, hsize_t chunk_rows);
 
@@ -30,7 +30,7 @@ class Column {
   hsize_t rows_ = 0;
 };
 
-/// The HDF5 type of a C++ value; text (const char*) is UTF-8 of any length.
+/// The HDF5 type of a C++ type. Text (const char*) is UTF-8 of any length.
 template <typename Value>
 Handle hdf5_type(const std::filesystem::path& path) {
   if constexpr (std::is_same_v<Value, const char*>) {
@@ -46,7 +46,7 @@ Handle hdf5_type(const std::filesystem::path& path) {
   }
 }
 
-/// A group of columns of equal length, each filled from one member of `Row`.
+/// A group of columns of equal length. Each column is filled from one member of `Row`.
 template <typename Row>
 class Table {
  public:
@@ -58,14 +58,15 @@ class Table {
                H5Gclose),
         chunk_rows_(chunk_rows) {}
 
-  /// Adds a column of what `get` returns for a row; `units` is "1" for names and counts. Throws Error.
+  /// Adds a column of the values that `get` returns for the rows. `units` is "1" for names and counts. Throws
+  /// Error.
   template <typename Get>
   void add_column(const std::string& name, const std::string& units, Get get) {
     using Value = std::invoke_result_t<Get, const Row&>;
     add_column(name, units, get, hdf5_type<Value>(path_));
   }
 
-  /// The same for an HDF5 type that C++ does not tell, such as an enumeration.
+  /// The same for an HDF5 type that no C++ type implies, such as an enumeration.
   template <typename Get>
   void add_column(const std::string& name, const std::string& units, Get get, const Handle& type) {
     using Value = std::invoke_result_t<Get, const Row&>;
@@ -78,7 +79,7 @@ class Table {
                         }});
   }
 
-  /// Throws Error; columns may then differ in length.
+  /// Appends the rows to all columns. Throws Error; the columns may then differ in length.
   void append(std::span<const Row> rows) {
     if (rows.empty()) return;
     for (Filled& filled : columns_) filled.fill(filled.column, rows);

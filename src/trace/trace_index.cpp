@@ -20,7 +20,7 @@
 namespace wan::trace {
 namespace {
 
-/// Link name -> file, relative to the index.
+/// From a link's name to its file, relative to the index.
 using Links = std::map<std::string, std::string>;
 
 std::filesystem::path with_suffix(const std::filesystem::path& path, const char* suffix) {
@@ -29,13 +29,13 @@ std::filesystem::path with_suffix(const std::filesystem::path& path, const char*
   return result;
 }
 
-/// A lock, or why there can be none.
+/// A lock, or the reason why there is none.
 struct Lock {
   UniqueFd file;
   std::string problem;
 };
 
-/// Another user's file may be open to reading only, which is enough for a lock on most file systems.
+/// Another user's file may be open for reading only. That is enough for a lock on most file systems.
 UniqueFd open_lock_file(const std::filesystem::path& path) {
   // O_NONBLOCK: opening a pipe would wait for its other end.
   constexpr int flags = O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
@@ -44,9 +44,9 @@ UniqueFd open_lock_file(const std::filesystem::path& path) {
   return file;
 }
 
-/// Held until the descriptor is closed, also by the death of its owner. Waits by asking again, because a lock
-/// on a network file system may never be granted. Some have no locks at all (Lustre without flock, NFS
-/// without lockd).
+/// The lock is held until the descriptor is closed, also if its owner dies. The function asks for it again
+/// and again, because a lock on a network file system may never be granted. Some file systems have no locks
+/// (Lustre without flock, NFS without lockd).
 Lock lock_beside(const std::filesystem::path& index) {
   constexpr auto patience = std::chrono::seconds(60);
   constexpr auto pause = std::chrono::milliseconds(20);
@@ -70,7 +70,7 @@ Lock lock_beside(const std::filesystem::path& index) {
 struct LinkReader {
   std::filesystem::path path;
   Links links;
-  std::string problem;  ///< exceptions must not pass through C
+  std::string problem;  ///< exceptions must not pass through C code
 };
 
 /// Called by H5Literate for each member of the index's root group.
@@ -98,8 +98,9 @@ Links read_links(const std::filesystem::path& index) {
   const Handle file = open_file(index);
   if (H5Literate(file.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr, read_link, &reader) < 0) {
     const std::string reason = reader.problem.empty() ? error_stack_text() : reader.problem;
-    fail("{} is not an index of traces ({}); it is left as it is: name another file or move it away",
-         index.string(), reason);
+    fail(
+        "{} is not an index of traces ({}), so it was not changed: choose another file or move this one away",
+        index.string(), reason);
   }
   return reader.links;
 }
@@ -110,7 +111,7 @@ void write_links(const std::filesystem::path& path, const Links& links) {
     checked(H5Lcreate_external(target.c_str(), "/", file.get(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT),
             fmt::format("link '{}'", name), path);
   }
-  // Closing reports no failed write of ours: the handle's destructor cannot throw.
+  // Closing does not report our failed writes, because the handle's destructor cannot throw.
   checked(H5Fflush(file.get(), H5F_SCOPE_LOCAL), "write out the links", path);
 }
 
@@ -132,8 +133,8 @@ bool has_link(const Links& links, const std::string& name, const std::string& ta
   return found != links.end() && found->second == target;
 }
 
-/// Others may replace the index between our reading and our renaming, and the link would be lost: look again,
-/// a little later each time and at another moment than the others.
+/// Without a lock, others may replace the index between our reading and our renaming, and our link would be
+/// lost. So look again, each time a little later, and at other moments than the others.
 void add_without_lock(const std::filesystem::path& index, const std::string& name,
                       const std::string& target) {
   constexpr int most_tries = 20;
@@ -144,7 +145,7 @@ void add_without_lock(const std::filesystem::path& index, const std::string& nam
     Links links = read_links(index);
     if (has_link(links, name, target)) {
       if (tries > 0) return;
-      // Somebody may be about to put an index without it in place.
+      // Another process may be about to replace the index by one without our link.
     } else {
       links[name] = target;
       write_index(index, temporary, links);
@@ -177,9 +178,10 @@ std::string add_to_index(const std::filesystem::path& index, const std::filesyst
   Links links = read_links(index);
   if (has_link(links, name, target.string())) return {};
   links[name] = target.string();
-  const std::filesystem::path temporary = with_suffix(index, ".tmp");  // ours alone while we hold the lock
+  // used by this process only, because it holds the lock
+  const std::filesystem::path temporary = with_suffix(index, ".tmp");
   std::error_code ignored;
-  std::filesystem::remove(temporary, ignored);  // of a process that died
+  std::filesystem::remove(temporary, ignored);  // may be left of a process that died
   write_index(index, temporary, links);
   return {};
 }

@@ -7,7 +7,8 @@
 namespace wan::trace {
 namespace {
 
-// A chunk is what a column grows by: small enough for a run of one item, large enough for a run of days.
+// A column grows by chunks. This size is small enough for a run of one item and large enough for a run of
+// days.
 constexpr hsize_t step_chunk_rows = 256;
 constexpr hsize_t item_chunk_rows = 32;
 constexpr hsize_t phase_chunk_rows = 128;
@@ -23,7 +24,7 @@ struct PhaseRow {
   const PhaseEvent* event;
 };
 
-/// Expert as an HDF5 enumeration of its names.
+/// The experts' names as an HDF5 enumeration.
 Handle expert_type(const std::filesystem::path& path) {
   constexpr std::string_view doing = "make the type of column 'expert'";
   Handle type(checked(H5Tenum_create(H5T_NATIVE_INT8), doing, path), H5Tclose);
@@ -119,7 +120,7 @@ struct TraceWriter::Tables {
   Table<StepRow> steps;
   Table<PhaseRow> phases;
   Table<DeviceSample> samples;
-  std::int32_t item = -1;  ///< row of /items that new rows belong to
+  std::int32_t item = -1;  ///< row of /items that new rows refer to
 };
 
 TraceWriter::TraceWriter(const std::filesystem::path& path, const RunAttributes& attributes)

@@ -11,7 +11,7 @@
 
 namespace wan::vae {
 
-/// What a decoder remembers of a clip between latent frames; Decoder::start() makes it.
+/// A decoder's memory of a clip between latent frames. Decoder::start() makes it.
 struct DecoderState {
   struct Level {
     std::vector<ResidualBlock::State> blocks;
@@ -31,8 +31,8 @@ class Decoder {
 
   DecoderState start() const;
 
-  /// [latent_channels, 1, h8, w8] -> [3, T, 8 h8, 8 w8], T being 1 for the clip's first frame and 4 for every
-  /// other; not clamped.
+  /// [latent_channels, 1, h8, w8] -> [3, T, 8 h8, 8 w8]. T is 1 for the clip's first frame and 4 for every
+  /// other frame. The result is not clamped.
   at::Tensor operator()(const at::Tensor& latent, DecoderState& state, RowExchange& rows) const;
 
  private:

@@ -3,7 +3,7 @@
 namespace wan::vae {
 namespace {
 
-/// Puts a chunk through a layer, or repeats the layer's output if it is known to be constant by now.
+/// Applies a layer to a chunk. If the layer's output is known to be constant, repeats it instead.
 template <typename Layer>
 Chunk advance(const Layer& layer, LayerProgress<Layer>& progress, const Chunk& in, RowExchange& rows) {
   const auto output_frame = [&](std::int64_t frame) {
@@ -23,7 +23,7 @@ Chunk advance(const Layer& layer, LayerProgress<Layer>& progress, const Chunk& i
     return out;
   }
   out.frames = layer(in.frames, progress.state, rows);
-  if (end > out.constant_from) {  // the last frame of this chunk is the one that repeats from now on
+  if (end > out.constant_from) {  // from now on, the last frame of this chunk repeats
     progress.constant_frame = out.frames.narrow(1, end - out.first - 1, 1).clone();
     progress.state = {};
   }

@@ -13,26 +13,26 @@
 
 namespace wan::vae {
 
-/// `constant_from` of a clip that goes on changing.
+/// Value of `constant_from` for a clip that never becomes constant.
 inline constexpr std::int64_t never_constant = std::numeric_limits<std::int64_t>::max() / 2;
 
-/// Consecutive frames of a clip and where in the clip they stand.
+/// Consecutive frames of a clip and their position in the clip.
 struct Chunk {
   at::Tensor frames;       ///< [C, T, h, W]
-  std::int64_t first = 0;  ///< index in the clip of the first of them, at their own frame rate
+  std::int64_t first = 0;  ///< index of the first frame in the clip, counted at this level's frame rate
   /// All frames of the clip from this index on are equal.
   std::int64_t constant_from = never_constant;
 };
 
-/// A layer's state in one clip. Once the layer's output no longer changes from frame to frame, which it does
-/// some frames after the input has become constant (model.md 4.7), all that is needed is one frame of it.
+/// A layer's state in one clip. Some frames after the input has become constant, the layer's output no longer
+/// changes from frame to frame (model.md 4.7). From then on, one frame of the output is enough.
 template <typename Layer>
 struct LayerProgress {
   Layer::State state;
   at::Tensor constant_frame;  ///< [C, 1, h, W] once reached, else undefined
 };
 
-/// What an encoder remembers of a clip between chunks; Encoder::start() makes it.
+/// An encoder's memory of a clip between chunks. Encoder::start() makes it.
 struct EncoderState {
   struct Level {
     std::vector<LayerProgress<ResidualBlock>> blocks;
@@ -52,9 +52,9 @@ class Encoder {
 
   EncoderState start() const;
 
-  /// One chunk of pixels [3, T, h, W], T being 1 for the first and 4 for every other, to
-  /// [2 * latent_channels, 1, h/8, W/8] (mean and log variance). Layers whose output is constant by then do
-  /// not compute.
+  /// Encodes one chunk of pixels [3, T, h, W] to [2 * latent_channels, 1, h/8, W/8] (mean and log variance).
+  /// T is 1 for the first chunk and 4 for every other chunk. Layers whose output is already constant do not
+  /// compute.
   at::Tensor operator()(const Chunk& pixels, EncoderState& state, RowExchange& rows) const;
 
  private:

@@ -28,7 +28,7 @@ at::Tensor CausalConv3d::window(const at::Tensor& x, const State& state, RowExch
   if (cached > 0) window.narrow(1, before - cached, cached).copy_(state.frames);
   const at::Tensor fresh = window.narrow(1, before, x.size(1));
   fresh.narrow(2, halo, x.size(2)).copy_(x);
-  if (halo > 0) rows.fill_halo(fresh, halo, halo);  // the cached frames have theirs already
+  if (halo > 0) rows.fill_halo(fresh, halo, halo);  // the cached frames already have their halo rows
   return window;
 }
 
@@ -38,7 +38,7 @@ at::Tensor CausalConv3d::operator()(const at::Tensor& x, State& state, RowExchan
   if (before > 0) {
     const std::int64_t seen = x.size(1) + (state.frames.defined() ? state.frames.size(1) : 0);
     const std::int64_t keep = std::min(before, seen);
-    // A copy: a view would keep the whole window alive until the next chunk.
+    // A copy, because a view would keep the whole window alive until the next chunk.
     state.frames = input.narrow(1, input.size(1) - keep, keep).clone(at::MemoryFormat::Contiguous);
   }
   const std::int64_t row_padding = rows.alone() ? kernel_[1] / 2 : 0;
@@ -73,7 +73,7 @@ at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
 
 namespace {
 
-/// silu(norm(x)); the norm makes a new tensor, which is activated in place.
+/// silu(norm(x)). The norm makes a new tensor, so the activation works in place.
 at::Tensor activated(const RmsNorm& norm, const at::Tensor& x) {
   at::Tensor y = norm(x);
   return at::silu_(y);

@@ -9,18 +9,19 @@
 #include "vae/row_exchange.h"
 #include "vae/weight_scope.h"
 
-/// The primitive layers (model.md 4.2). Activations are [channels, frames, rows, columns] = [C, T, h, W] of
-/// one chunk of the clip, h being this part's rows. Weights are const; what a layer remembers from one chunk
-/// to the next is a state of the clip, default-constructed before the first chunk.
+/// The primitive layers (model.md 4.2). Activations of one chunk of the clip are [channels, frames, rows,
+/// columns] = [C, T, h, W], where h is the number of this part's rows. Weights are const. A layer's memory
+/// between chunks is a state of the clip; it is default-constructed before the first chunk.
 namespace wan::vae {
 
-/// The last frames of a causal convolution's input, up to two, with their halo rows: [C, 0..2, h + halo, W].
+/// The last frames (at most two) of a causal convolution's input, with their halo rows: [C, 0..2, h + halo,
+/// W].
 struct FrameCache {
   at::Tensor frames;  ///< undefined before the first chunk
 };
 
-/// 3-D convolution that sees no later frame: kernel_t - 1 zero frames before the clip, the spatial kernel
-/// centred (model.md 4.2). Between chunks it keeps a cache (model.md 4.5).
+/// 3-D convolution that does not read later frames: kernel_t - 1 zero frames precede the clip, and the
+/// spatial kernel is centred (model.md 4.2). It keeps a cache between chunks (model.md 4.5).
 class CausalConv3d {
  public:
   using State = FrameCache;
@@ -55,11 +56,11 @@ class PointwiseConv {
   at::Tensor bias_;    // [out]
 };
 
-/// L2 normalisation over the channels at every position, times sqrt(C) and gamma. The floor of 1e-12 is on
-/// the norm; there is no epsilon inside the root.
+/// L2 normalisation over the channels at every position, times sqrt(C) and gamma. The norm is at least 1e-12;
+/// the root contains no epsilon.
 class RmsNorm {
  public:
-  /// Reads gamma [C, 1, ...] with `dims` trailing ones (3, in the attention 2).
+  /// Reads gamma [C, 1, ...] with `dims` trailing ones (3; in the attention 2).
   RmsNorm(const WeightScope& weights, std::int64_t channels, int dims);
 
   at::Tensor operator()(const at::Tensor& x) const;  ///< [C, T, h, W], a new tensor
@@ -87,11 +88,11 @@ class ResidualBlock {
  private:
   RmsNorm first_norm_, second_norm_;
   CausalConv3d first_, second_;
-  std::optional<PointwiseConv> shortcut_;  ///< if the width changes
+  std::optional<PointwiseConv> shortcut_;  ///< only if the width changes
 };
 
-/// Single-head attention over all positions of a frame, frame by frame: this part's rows as queries, the
-/// whole frame's as keys and values.
+/// Single-head attention over all positions of a frame, frame by frame. Queries are this part's rows; keys
+/// and values are the whole frame's.
 class AttentionBlock {
  public:
   struct State {};
@@ -108,7 +109,7 @@ class AttentionBlock {
   PointwiseConv to_qkv_, proj_;
 };
 
-/// What stands before the latent or the pixels: norm, SiLU, causal 3x3x3 convolution.
+/// The layers before the latent or the pixels: norm, SiLU, causal 3x3x3 convolution.
 class Head {
  public:
   using State = FrameCache;

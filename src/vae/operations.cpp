@@ -30,14 +30,15 @@ at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight, const at::Ten
 }
 
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
-  // A token's channels come from maps, far apart: every fused kernel of ATen's declines them, and the one
-  // that is left writes out all scores.
+  // A token's channels come from maps and are far apart. All of ATen's fused kernels refuse such tensors; the
+  // kernel that remains writes all scores to memory.
   const at::Tensor q = query.contiguous();
   const at::Tensor k = key.contiguous();
   const at::Tensor v = value.contiguous();
   if (q.is_meta()) return at::empty_like(q);
   if (q.is_cuda() && kernels::fits_efficient_attention(q.scalar_type(), q.size(3))) {
-    // By name: of ATen's kernels it is the one that takes heads of 384 channels, in fp32 too.
+    // Called by name, because it is the only kernel of ATen that supports heads of 384 channels, also in
+    // fp32.
     return std::get<0>(at::_scaled_dot_product_efficient_attention(q, k, v, /*attn_bias=*/{},
                                                                    /*compute_log_sumexp=*/false));
   }

@@ -38,7 +38,7 @@ at::Tensor Downsample::halve_time(const at::Tensor& x, State& state) const {
     state.frames = last;
     return x;
   }
-  WAN_CHECK(count % 2 == 0, "a later chunk has {} frames, which is odd", count);
+  WAN_CHECK(count % 2 == 0, "a later chunk has {} frames, but the number must be even", count);
   const at::Tensor window = at::cat({state.frames, x}, 1);  // [C, 1 + T, h, W]
   state.frames = last;
   return convolve(window.unsqueeze(0), time_weight_, time_bias_, {2, 1, 1}, {0, 0, 0})
@@ -77,8 +77,8 @@ at::Tensor Upsample::double_space(const at::Tensor& x, RowExchange& rows) const 
     const at::Tensor repeated = at::upsample_nearest2d(frames, {2 * height, 2 * width});
     return convolve(repeated, weight_, bias_, {1, 1}, {1, 1}).transpose(0, 1);  // [C/2, T, 2h, 2W]
   }
-  // The halo is exchanged before the repetition, one row a side; the convolution needs half of what it
-  // becomes.
+  // The halo is exchanged before the repetition, one row on each side. After the repetition the convolution
+  // needs only half of it.
   const at::Tensor padded = at::empty({x.size(1), x.size(0), height + 2, width}, x.options());
   padded.narrow(2, 1, height).copy_(frames);
   rows.fill_halo(padded.transpose(0, 1), 1, 1);

@@ -6,9 +6,10 @@
 
 namespace wan::vae {
 
-/// Who owns which rows when a clip is split over ranks from top to bottom; columns, frames and channels are
-/// not split. Part p of P owns the latent rows [floor(h8*p/P), floor(h8*(p+1)/P)) and, at a level of the
-/// autoencoder that has `scale` times the latent rows (1, 2, 4 or 8; pixels: 8), `scale` times those rows.
+/// The owners of the rows when a clip is split over ranks from top to bottom. Columns, frames and channels
+/// are not split. Part p of P owns the latent rows [floor(h8*p/P), floor(h8*(p+1)/P)). At a level of the
+/// autoencoder with `scale` times the latent rows (1, 2, 4 or 8; pixels: 8), it owns `scale` times those
+/// rows.
 class RowSplit {
  public:
   /// Throws Error unless 0 <= part < parts <= latent_rows.
@@ -22,10 +23,10 @@ class RowSplit {
   std::int64_t first_row(int part) const { return latent_rows_ * part / parts_; }
   /// Latent rows of a part, at least one.
   std::int64_t row_count(int part) const { return first_row(part + 1) - first_row(part); }
-  /// Level of a tensor with `rows` rows of this part: rows per latent row. Throws Error if they do not
-  /// divide.
+  /// The level of a tensor with `rows` rows of this part: rows per latent row. Throws Error if `rows` is not
+  /// a multiple of the latent rows.
   std::int64_t scale_of(std::int64_t rows) const;
-  /// This part's rows of a tensor that holds all rows in dimension `dim`: a view, nothing is copied.
+  /// This part's rows of a tensor that holds all rows in dimension `dim`. A view; nothing is copied.
   at::Tensor own_rows(const at::Tensor& whole, std::int64_t dim) const;
 
  private:
@@ -34,14 +35,14 @@ class RowSplit {
   int part_;
 };
 
-/// How many of `ranks` can take part in a split of `latent_rows` rows: every part owns at least one row. The
-/// ranks from this number on have no part and no RowExchange.
+/// How many of `ranks` can take part in a split of `latent_rows` rows, so that every part owns at least one
+/// row. The ranks from this number on have no part and no RowExchange.
 int active_parts(int ranks, std::int64_t latent_rows);
 
-/// The port through which the parts of one clip see each other's rows. All parts make the same calls in the
-/// same order from one host thread each. Both calls only have to be ordered with the tensors' stream: the
-/// autoencoder never reads a value on the host between them. One call per spatial convolution (fill_halo)
-/// and one per attention (gather_rows); none at all when there is a single part.
+/// The port through which the parts of a clip read each other's rows. All parts make the same calls in the
+/// same order, each from one host thread. The calls must only be ordered with the tensors' stream: the
+/// autoencoder never reads a value on the host between them. There is one call for each spatial convolution
+/// (fill_halo) and one for each attention (gather_rows). A single part makes no calls.
 class RowExchange {
  public:
   explicit RowExchange(RowSplit split) : split_(split) {}
@@ -54,20 +55,21 @@ class RowExchange {
   const RowSplit& split() const { return split_; }
   bool alone() const { return split_.parts() == 1; }
 
-  /// `padded` is [C, T, above + h + below, W] with any strides; its middle h rows hold this part's own rows
-  /// (h >= above and h >= below at every part). Writes the last `above` rows of the part above into the
-  /// first rows and the first `below` rows of the part below into the last ones; zeros at the image's border.
+  /// `padded` is [C, T, above + h + below, W] with any strides. Its middle h rows are this part's own rows (h
+  /// >= above and h >= below on every part). Writes the last `above` rows of the part above into the first
+  /// rows, and the first `below` rows of the part below into the last rows. Writes zeros at the image's
+  /// border.
   virtual void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) = 0;
 
-  /// `rows` is this part's [C, T, h, W] with any strides. Returns all parts' rows in row order, [C, T, H, W];
-  /// parts may own different numbers of rows (split().row_count(p) * split().scale_of(h)).
+  /// `rows` is this part's [C, T, h, W] with any strides. Returns all parts' rows in row order, [C, T, H, W].
+  /// Parts may own different numbers of rows (split().row_count(p) * split().scale_of(h)).
   virtual at::Tensor gather_rows(const at::Tensor& rows) = 0;
 
  private:
   RowSplit split_;
 };
 
-/// The exchange of a clip that is not split.
+/// The exchange for a clip that is not split.
 class SinglePart final : public RowExchange {
  public:
   explicit SinglePart(std::int64_t latent_rows) : RowExchange(RowSplit(latent_rows, 1, 0)) {}

@@ -31,7 +31,7 @@ at::Tensor per_channel(const std::array<double, latent_channels>& values, const 
 Vae::Vae(const VaeConfig& config, const TensorLookup& weights) : Vae(checked_scope(weights), config) {
   const at::TensorOptions options = weights("conv2.weight").options();
   mean_ = per_channel(latent_mean, options);
-  // The reciprocal in the compute type: decoding divides by it (model.md 4.1).
+  // The reciprocal in the compute type, because decoding divides by it (model.md 4.1).
   inverse_std_ = per_channel(latent_std, options).reciprocal_();
 }
 
@@ -82,7 +82,7 @@ at::Tensor Vae::decode(const at::Tensor& latent, RowExchange& rows, const PixelS
   for (std::int64_t t = 0; t < latent.size(1); ++t) {
     const at::Tensor frame = latent.narrow(1, t, 1).div(inverse_std_).add_(mean_);  // [C, 1, h8, w8]
     at::Tensor pixels = decoder_(decoder_in_(frame), state, rows);                  // [3, 1 or 4, 8 h8, 8 w8]
-    // Before infinity becomes white. A walk over shapes alone has no values.
+    // Checked before clamping, which would turn infinity into white. A walk over shapes has no values.
     if (!pixels.is_meta()) is_finite = is_finite.logical_and(pixels.isfinite().all());
     sink(pixels.clamp_(-1.0, 1.0), t == 0 ? 0 : 1 + temporal_factor * (t - 1));
   }

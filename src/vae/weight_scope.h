@@ -7,8 +7,8 @@
 
 namespace wan::vae {
 
-/// A prefix of tensor names and where the tensors come from. Layers state the shape they need with the name,
-/// so that reading a checkpoint and listing what a checkpoint must hold are the same walk.
+/// A prefix of tensor names and the source of the tensors. A layer passes the expected shape with each name.
+/// So the same walk reads a checkpoint and lists the tensors that a checkpoint must have.
 class WeightScope {
  public:
   using Read = std::function<at::Tensor(const std::string& name, at::IntArrayRef shape)>;
