@@ -13,10 +13,10 @@
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::size_t chunk_bytes = 4 << 20;    // of stored elements, converted at a time
-constexpr std::size_t gather_bytes = 64 << 20;  // most that a strided range is read through at once
+constexpr std::size_t chunk_bytes = 4 << 20;    // stored elements that are converted at a time
+constexpr std::size_t gather_bytes = 64 << 20;  // largest part of a strided range that is read at once
 constexpr std::uint64_t sparse_bytes_per_element =
-    2048;  // above this, single reads beat reading what is between
+    2048;  // bytes; above this gap, single reads are faster than reading the gap, too
 
 constexpr std::string_view single_file = "diffusion_pytorch_model.safetensors";
 constexpr std::string_view index_file = "diffusion_pytorch_model.safetensors.index.json";
@@ -28,7 +28,7 @@ void expect_floating(const TensorEntry& entry) {
   }
 }
 
-/// The coordinates of a row-major element number.
+/// The coordinates of the element with a row-major number.
 std::vector<std::int64_t> coordinates(const TensorEntry& entry, std::int64_t element) {
   std::vector<std::int64_t> at(entry.shape.size());
   for (std::size_t d = at.size(); d-- > 0;) {
@@ -39,12 +39,12 @@ std::vector<std::int64_t> coordinates(const TensorEntry& entry, std::int64_t ele
 }
 
 struct Extent {
-  std::uint64_t begin = 0;  ///< in stored elements from the tensor's first
+  std::uint64_t begin = 0;  ///< in stored elements, counted from the tensor's first
   std::uint64_t end = 0;    ///< one past the last
 };
 
-/// Bounds of where a row-major range lies in the storage: exact in the dimensions that the whole range shares
-/// and in the first that varies, the whole extent in those behind it.
+/// Bounds of a row-major range in the storage. They are exact in the dimensions that the whole range shares
+/// and in the first dimension that varies. The later dimensions count with their whole extent.
 Extent stored_extent(const TensorEntry& entry, std::int64_t first_element, std::size_t elements) {
   const auto low = coordinates(entry, first_element);
   const auto high = coordinates(entry, first_element + static_cast<std::int64_t>(elements) - 1);
@@ -69,7 +69,7 @@ void gather(const TensorEntry& entry, std::int64_t first_element, const Extent& 
   for (std::size_t done = 0; done < out.size(); done += size) {
     const auto source = stored.subspan((static_cast<std::uint64_t>(offset) - extent.begin) * size, size);
     std::ranges::copy(source, out.subspan(done).begin());
-    for (std::size_t d = at.size(); d-- > 0;) {  // the next coordinates, as an odometer turns
+    for (std::size_t d = at.size(); d-- > 0;) {  // increments the coordinates like an odometer
       offset += entry.stride[d];
       if (++at[d] < entry.shape[d]) break;
       offset -= at[d] * entry.stride[d];
@@ -141,7 +141,7 @@ const TensorEntry& Checkpoint::entry(std::string_view name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end()) {
     fail<UsageError>(
-        "{} has no tensor {}; it holds {} tensors of other names. Is it the file of another model?",
+        "{} has no tensor {}; it contains {} tensors with other names. Does it belong to another model?",
         source_.string(), in_quotes(name), entries_.size());
   }
   return found->second;
@@ -150,7 +150,8 @@ const TensorEntry& Checkpoint::entry(std::string_view name) const {
 void Checkpoint::read_floats(const TensorEntry& entry, std::int64_t first_element,
                              std::span<float> out) const {
   check_range(entry, first_element, out.size());
-  if (entry.dtype == DType::f32 && is_contiguous(entry)) {  // nothing to convert: straight into place
+  // no conversion is needed: read directly into the output
+  if (entry.dtype == DType::f32 && is_contiguous(entry)) {
     read_file(entry, static_cast<std::uint64_t>(first_element) * sizeof(float), std::as_writable_bytes(out));
   } else {
     read_elements(entry, first_element, out.size(), [&](std::size_t first, std::span<const std::byte> bytes) {
@@ -184,7 +185,7 @@ void Checkpoint::check_range(const TensorEntry& entry, std::int64_t first_elemen
   const std::int64_t available = entry.elements();
   if (first_element < 0 || first_element > available ||
       elements > static_cast<std::uint64_t>(available - first_element)) {
-    fail("{}: elements {} to {} of tensor {} asked for; its shape {} has {}", entry.file.string(),
+    fail("{}: elements {} to {} of tensor {} were requested, but its shape {} has {}", entry.file.string(),
          first_element, static_cast<std::uint64_t>(first_element) + elements, in_quotes(entry.name),
          shape_text(entry.shape), available);
   }
@@ -241,7 +242,7 @@ void Checkpoint::read_strided(const TensorEntry& entry, std::int64_t first_eleme
 
 namespace {
 
-/// One kind of disagreement: how many, and the first few spelled out.
+/// One kind of mismatch: how many there are, and a description of the first few.
 class Findings {
  public:
   void add(std::string text) {
@@ -290,7 +291,7 @@ void expect_tensors(const Checkpoint& checkpoint, std::span<const ExpectedTensor
   const std::string findings = missing.summary("missing") + different.summary("of another shape or type") +
                                extra.summary("not expected");
   if (!findings.empty()) {
-    fail<UsageError>("{} does not hold the tensors of this model ({} expected, {} found):{}",
+    fail<UsageError>("{} does not contain the tensors of this model ({} expected, {} found):{}",
                      checkpoint.source().string(), expected.size(), checkpoint.entries().size(), findings);
   }
 }

@@ -15,16 +15,16 @@
 
 namespace wan::checkpoint {
 
-/// The tensors of a model by name, over any number of files. Opening reads headers only; tensor data are read
-/// as they are asked for, and only those. The files stay open. Reading is safe from several threads.
+/// The tensors of a model by name, from one or several files. Opening reads only headers. Tensor data are
+/// read when they are requested, and only the requested ones. The files stay open. Several threads may read.
 class Checkpoint {
  public:
   using Entries = std::map<std::string, TensorEntry, std::less<>>;
 
-  /// Opens `folder`/diffusion_pytorch_model.safetensors.index.json with all its shards, or else the single
-  /// file `folder`/diffusion_pytorch_model.safetensors (model.md 1.6). Throws UsageError: neither is there,
-  /// the index is malformed, names a shard that is missing or not a plain file name, or does not agree with
-  /// the shards' tensors.
+  /// Opens `folder`/diffusion_pytorch_model.safetensors.index.json with all its shards. Without an index,
+  /// opens the single file `folder`/diffusion_pytorch_model.safetensors (model.md 1.6). Throws UsageError:
+  /// neither exists, the index is malformed, a shard is missing or is not a plain file name, or the index
+  /// disagrees with the shards' tensors.
   static Checkpoint open_safetensors_folder(const std::filesystem::path& folder);
 
   /// Opens one .safetensors file. Throws UsageError.
@@ -41,19 +41,20 @@ class Checkpoint {
   const TensorEntry& entry(std::string_view name) const;
 
   /// Reads elements [first_element, first_element + out.size()) of a tensor of this checkpoint, counted
-  /// row-major, as floats. A contiguous tensor costs exactly the bytes of that range, a strided one at least
-  /// those. Throws UsageError if its type is not floating-point, Error if the range is not inside the tensor
-  /// or the file cannot be read.
+  /// row-major, as floats. For a contiguous tensor it reads exactly the bytes of that range; for a strided
+  /// one it reads at least those. Throws UsageError if the type is not floating-point. Throws Error if the
+  /// range is not inside the tensor or the file cannot be read.
   void read_floats(const TensorEntry& entry, std::int64_t first_element, std::span<float> out) const;
 
-  /// The same as bfloat16 bits, rounded to nearest even where the file holds a wider type.
+  /// The same as bfloat16 bits. Wider types in the file are rounded to nearest even.
   void read_bf16(const TensorEntry& entry, std::int64_t first_element, std::span<std::uint16_t> out) const;
 
-  /// Bytes of tensor data read so far, by all threads.
+  /// Bytes of tensor data that all threads have read so far.
   std::uint64_t bytes_read() const { return bytes_read_->load(std::memory_order_relaxed); }
 
  private:
-  /// Takes `elements` stored elements, row-major, the first of which is element `first` of the range read.
+  /// Receives `elements` stored elements in row-major order. The first one is element `first` of the range
+  /// that is read.
   using Sink = std::function<void(std::size_t first, std::span<const std::byte> bytes)>;
 
   explicit Checkpoint(std::filesystem::path source) : source_(std::move(source)) {}
@@ -79,8 +80,9 @@ struct ExpectedTensor {
   std::vector<std::int64_t> shape;
 };
 
-/// Throws one UsageError that lists, with counts and up to five of each, the tensors that are missing, that
-/// are there and not expected, and those of another shape or of a type that is not floating-point.
+/// Throws one UsageError that lists the tensors that are missing, those that are unexpected, and those of
+/// another shape or of a type that is not floating-point. The list gives the counts and up to five names of
+/// each kind.
 void expect_tensors(const Checkpoint& checkpoint, std::span<const ExpectedTensor> expected);
 
 }  // namespace wan::checkpoint

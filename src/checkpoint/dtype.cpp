@@ -30,8 +30,8 @@ constexpr std::array<DTypeInfo, 10> infos{{{DType::f64, "F64", 8},
 
 const DTypeInfo& info(DType dtype) { return infos.at(static_cast<std::size_t>(dtype)); }
 
-/// Applies `convert` to each element. Elements are copied out one by one because a file aligns them to
-/// nothing.
+/// Applies `convert` to each element. Copies each element out first, because a file does not align its
+/// elements.
 template <typename Stored, typename Out, typename Convert>
 void convert_each(std::span<const std::byte> source, std::span<Out> out, Convert convert) {
   for (std::size_t i = 0; i < out.size(); ++i) {
@@ -72,7 +72,7 @@ float float_from_f16(std::uint16_t bits) {
   const std::uint32_t sign = (bits & 0x8000U) << 16;
   const std::uint32_t exponent = (bits >> 10) & 0x1FU;
   const std::uint32_t mantissa = bits & 0x3FFU;
-  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24, which a float holds exactly
+  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24, which a float represents exactly
     const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
   }

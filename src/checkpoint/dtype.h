@@ -8,26 +8,27 @@
 
 namespace wan::checkpoint {
 
-/// Element types a checkpoint may hold (model.md 1.6).
+/// Element types that a checkpoint may contain (model.md 1.6).
 enum class DType { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean };
 
 std::size_t size_bytes(DType dtype);
 bool is_floating(DType dtype);
 std::string_view to_string(DType dtype);  ///< the safetensors name: "F32", "BF16", "BOOL"
-/// Parses a safetensors name; nothing if it is none of the ten.
+/// Parses a safetensors name. Returns nothing if it is not one of the ten names.
 std::optional<DType> parse_dtype(std::string_view name);
 
 float float_from_f16(std::uint16_t bits);   ///< exact, subnormals, infinities and NaN included
 float float_from_bf16(std::uint16_t bits);  ///< exact
-/// Round to nearest, ties to even; overflow gives infinity, every NaN gives the quiet NaN 0x7FC0 (as LibTorch
-/// does).
+/// Rounds to nearest, ties to even. Overflow gives infinity; every NaN gives the quiet NaN 0x7FC0 (as in
+/// LibTorch).
 std::uint16_t bf16_from_float(float value);
 
-/// Widens (f16, bf16), copies (f32) or rounds (f64) little-endian elements to float. `source` holds exactly
-/// out.size() elements, at any alignment. Throws Error for a type that is not floating.
+/// Converts little-endian elements to float: f16 and bf16 are widened, f32 is copied, f64 is rounded.
+/// `source` holds exactly out.size() elements, at any alignment. Throws Error for a type that is not
+/// floating-point.
 void convert_to_float(DType dtype, std::span<const std::byte> source, std::span<float> out);
 
-/// The same to bfloat16 bits: bf16 is copied, f32 and f16 are rounded once, f64 goes through float.
+/// Converts to bfloat16 bits: bf16 is copied, f32 and f16 are rounded once, f64 is first converted to float.
 void convert_to_bf16(DType dtype, std::span<const std::byte> source, std::span<std::uint16_t> out);
 
 }  // namespace wan::checkpoint

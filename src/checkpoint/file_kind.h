@@ -7,18 +7,18 @@
 
 namespace wan::checkpoint {
 
-/// What a file is that does not hold what its name says, for a message that goes on from its path: a Git LFS
-/// pointer, an HTML or XML page, an empty file, a text or zeros in place of weights, a file of another format
-/// of weights; with what to do. Empty if its first bytes are none of these. `expected` is the format that its
-/// reader takes: that one is not named.
+/// The kind of a file whose content differs from its name, for a message that begins with its path: a Git LFS
+/// pointer, an HTML or XML page, an empty file, a text or zeros instead of weights, or another format of
+/// weights. The text contains the remedy. Empty if the first bytes show none of these. `expected` is the
+/// format that the caller reads; it is not reported.
 enum class FileFormat { json, safetensors, torch_archive };
 std::string foreign_kind(const UniqueFd& file, const std::filesystem::path& path, FileFormat expected);
 
-/// Throws UsageError for a foreign_kind().
+/// Throws UsageError if foreign_kind() is not empty.
 void refuse_foreign_kind(const UniqueFd& file, const std::filesystem::path& path, FileFormat expected);
 
-/// Where a link leads if what it leads to is missing, for a message (" (a link to ..., which is missing)");
-/// empty otherwise.
+/// If `path` is a link to a missing file: the target, for a message (" (a link to ..., which is missing)").
+/// Otherwise empty.
 std::string dangling_note(const std::filesystem::path& path);
 
 }  // namespace wan::checkpoint

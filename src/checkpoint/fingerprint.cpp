@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t largest_whole = 16'384;  // elements
 constexpr std::int64_t ranges = 16;
 constexpr std::int64_t range_elements = 64;
-constexpr std::size_t threads = 16;  // they wait for a file system most of the time
+constexpr std::size_t threads = 16;  // many, because they mostly wait for a file system
 constexpr std::size_t digits = 32;
 
 /// A tensor of one of the files.
@@ -26,7 +26,7 @@ struct Sample {
   const TensorEntry* entry = nullptr;
 };
 
-/// A checksum of a tensor's values, or of some of them.
+/// A checksum of a tensor's values, or of samples of them.
 std::string values_hash(const Sample& sample) {
   const std::int64_t elements = sample.entry->elements();
   if (!is_floating(sample.entry->dtype)) return "none";  // no model uses it
@@ -39,7 +39,7 @@ std::string values_hash(const Sample& sample) {
   std::vector<float> values(static_cast<std::size_t>(ranges * range_elements));
   for (std::int64_t range = 0; range < ranges; ++range) {
     const std::int64_t last_start = elements - range_elements;
-    // In two steps: the product of a huge file's numbers would overflow.
+    // In two steps, because the product would overflow for the numbers of a huge file.
     const std::int64_t start =
         last_start / (ranges - 1) * range + last_start % (ranges - 1) * range / (ranges - 1);
     sample.file->read_floats(*sample.entry, start,

@@ -7,14 +7,13 @@
 
 namespace wan::checkpoint {
 
-/// What the user should know of a checkpoint that can be used: files of weights in it that are not used (a
-/// LoRA beside the shards, a single file beside an index), and one expert's weights in both places. Reads
-/// names, sizes and a few samples of the files. Folders that cannot be read, and folders that are none of the
-/// checkpoint's (lost+found), are passed over.
+/// Notes for the user about a usable checkpoint. They report files of weights in it that are not used (a LoRA
+/// beside the shards, a single file beside an index), and one expert's weights in both places. The function
+/// reads names, sizes and a few samples of the files. It ignores folders that cannot be read and folders that
+/// do not belong to the checkpoint (lost+found).
 std::vector<std::string> folder_notes(const CheckpointFolder& folder);
 
-/// Bytes of the files that a run reads, or could read: the parts of the checkpoint, nothing else in its
-/// folder.
+/// Bytes of the files that a run may read: the parts of the checkpoint, without other files in its folder.
 std::uintmax_t parts_bytes(const CheckpointFolder& folder);
 
 }  // namespace wan::checkpoint

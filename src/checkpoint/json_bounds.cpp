@@ -12,8 +12,8 @@ namespace {
 
 using nlohmann::json;
 
-/// Reads a text without keeping it, and throws where it leaves the bounds. The library's parser with a
-/// callback would do too, but looks through the enclosing list again at the end of each object.
+/// Reads a text without storing it, and throws where it exceeds the bounds. The library's parser with a
+/// callback would also work, but it searches the enclosing list at the end of each object.
 class BoundsCheck : public nlohmann::json_sax<json> {
  public:
   explicit BoundsCheck(const JsonBounds& bounds) : bounds_(bounds) {}
@@ -70,7 +70,7 @@ class BoundsCheck : public nlohmann::json_sax<json> {
   const JsonBounds& bounds_;
   int depth_ = 0;
   std::size_t values_ = 0;
-  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+  std::vector<std::set<std::string>> keys_;  // keys of the objects that are open
 };
 
 }  // namespace

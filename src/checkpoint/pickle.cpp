@@ -13,7 +13,7 @@ namespace wan::checkpoint {
 namespace {
 
 constexpr std::size_t max_key_bytes =
-    256;  // torch writes small numbers; each tensor of a storage copies its key
+    256;  // torch writes small numbers; each tensor copies the key of its storage
 
 constexpr std::string_view ordered_dict = "collections OrderedDict";
 constexpr std::string_view rebuild_tensor = "torch._utils _rebuild_tensor_v2";
@@ -55,7 +55,7 @@ class Unpickler : private PickleMachine {
   }
 
  private:
-  /// Runs one opcode; true at the end of the pickle.
+  /// Runs one opcode. Returns true at the end of the pickle.
   bool step(std::uint8_t opcode) {
     if (push_constant(opcode) || use_memo(opcode) || build_container(opcode)) return false;
     switch (opcode) {
@@ -73,14 +73,15 @@ class Unpickler : private PickleMachine {
       case 'R':  // REDUCE
         reduce();
         return false;
-      case 'b':  // BUILD: OrderedDict._metadata, which nothing here needs
+      case 'b':  // BUILD: sets OrderedDict._metadata, which this reader does not need
         pop();
         expect(top(), Kind::dictionary, "the object whose state is set");
         return false;
       case '.':  // STOP
         return true;
       default:
-        error("opcode 0x{:02x} is not one that describes tensors; refused, nothing was executed", opcode);
+        error("opcode 0x{:02x} does not describe tensors; the file is refused and nothing was executed",
+              opcode);
     }
   }
 
@@ -174,7 +175,7 @@ class Unpickler : private PickleMachine {
   }
 
   void set_items(const std::vector<ValueId>& items) {
-    if (items.size() % 2 != 0) error("a dictionary item has a key and no value");
+    if (items.size() % 2 != 0) error("a dictionary item has a key but no value");
     const ValueId id = top();
     expect(id, Kind::dictionary, "the object whose items are set");
     std::vector<ValueId>& target = value(id).items;
@@ -187,14 +188,13 @@ class Unpickler : private PickleMachine {
     std::string global = fmt::format("{} {}", module, name);
     if (name == "_rebuild_tensor_v3") {
       error(
-          "it holds tensors of a type that is not read (8-bit floating point?); take a checkpoint in BF16 or "
-          "F32");
+          "it contains tensors of a type that is not supported (8-bit floating point?); use a checkpoint in "
+          "BF16 or F32");
     }
     if (!is_allowed(global)) {
       error(
-          "it names {}, which is not one of the classes that describe tensors. Refused, nothing was "
-          "executed; do "
-          "not trust this file unless you know why it is there",
+          "it names {}, which is not one of the classes that describe tensors. The file is refused and "
+          "nothing was executed; do not trust it unless you know why this name is there",
           in_quotes(fmt::format("{}.{}", module, name)));
     }
     push({.kind = Kind::global, .text = std::move(global)});
@@ -258,7 +258,7 @@ class Unpickler : private PickleMachine {
     push({.kind = Kind::tensor, .integer = static_cast<std::int64_t>(tensors_.size() - 1)});
   }
 
-  /// The metadata of a view: {'neg': True} if its elements have the other sign than the stored ones.
+  /// Reads the metadata of a view: {'neg': True} if its elements have the opposite sign of the stored ones.
   bool is_negated(ValueId metadata) {
     if (value(metadata).kind == Kind::none) return false;
     const std::vector<ValueId>& items = expect(metadata, Kind::dictionary, "the tensor's metadata").items;
@@ -270,7 +270,7 @@ class Unpickler : private PickleMachine {
       if (key == "neg") {
         negated = is_set;
       } else if (is_set) {
-        error("a tensor has the property {}, which is not read", in_quotes(key));
+        error("a tensor has the property {}, which is not supported", in_quotes(key));
       }
     }
     return negated;

@@ -41,7 +41,7 @@ std::string_view PickleMachine::take_line() {
   return rest.substr(0, size);
 }
 
-/// Little-endian two's complement of any length; more than 64 bits is no size of anything.
+/// Little-endian two's complement of any length. No valid size has more than 64 bits.
 std::int64_t PickleMachine::take_long() {
   const std::size_t size = take<std::uint8_t>();
   if (size > 8) error("an integer of {} bytes", size);
@@ -61,7 +61,7 @@ ValueId PickleMachine::push(Value value) {
 }
 
 void PickleMachine::push_existing(ValueId id) {
-  // One-byte opcodes push too: the stack is held to the same bound as the values.
+  // One-byte opcodes push values, too. So the stack has the same bound as the values.
   if (stack_.size() == max_values) error("the stack is deeper than {}", max_values);
   stack_.push_back(id);
 }

@@ -14,28 +14,29 @@
 
 namespace wan::checkpoint {
 
-/// Values refer to each other by index: a pickle may tie them into cycles or nest them deeply, and neither
-/// may cost memory or stack here.
+/// Values refer to each other by index. A pickle may link them in cycles or nest them deeply, and neither may
+/// cost memory or stack here.
 using ValueId = std::uint32_t;
 
 enum class Kind { none, boolean, integer, text, tuple, dictionary, global, storage, tensor };
 
 struct Value {
   Kind kind = Kind::none;
-  std::int64_t integer = 0;  ///< boolean, integer; storage: element count; tensor: index into the tensors
-  std::string text = {};     ///< text; global: "module name"; storage: key
-  std::vector<ValueId> items = {};  ///< tuple; dictionary: key, value, key, value ...
-  DType dtype = DType::f32;         ///< storage
+  /// boolean, integer; for a storage: element count; for a tensor: index into the tensors
+  std::int64_t integer = 0;
+  std::string text = {};            ///< text; for a global: "module name"; for a storage: key
+  std::vector<ValueId> items = {};  ///< tuple; for a dictionary: key, value, key, value ...
+  DType dtype = DType::f32;         ///< for a storage
 };
 
 std::string_view kind_name(Kind kind);  ///< "a tuple"
 
-/// The state of the pickle machine of protocol 2: the stream, a stack of values, marks into it, and a memo of
-/// values by number. What lies below the latest mark is out of reach for everything but the mark's own
-/// opcode. Everything throws UsageError with the byte of the opcode at fault.
+/// The state of a pickle machine for protocol 2: the stream, a stack of values, marks in it, and a memo of
+/// numbered values. Values below the latest mark are accessible only to the opcode of that mark. All
+/// functions throw UsageError with the byte of the opcode at fault.
 class PickleMachine {
  public:
-  /// Neither is copied.
+  /// Keeps references to both arguments.
   PickleMachine(std::string_view pickle, const std::string& where) : pickle_(pickle), where_(where) {}
 
   template <typename... Args>
@@ -70,7 +71,7 @@ class PickleMachine {
   void memorize(std::uint32_t index);
   void recall(std::uint32_t index);
 
-  /// The only value, after the end of the stream.
+  /// The only value that is left at the end of the stream.
   ValueId result() const;
 
  private:

@@ -18,7 +18,7 @@
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::uint64_t length_bytes = 8;  // the header's length, before it
+constexpr std::uint64_t length_bytes = 8;  // length of the size field before the header
 constexpr std::uint64_t max_header_bytes = 100'000'000;
 
 std::string read_header_text(const UniqueFd& file, const std::filesystem::path& path,
@@ -47,7 +47,7 @@ std::string read_header_text(const UniqueFd& file, const std::filesystem::path& 
 
 void check_size(const HeaderTensor& tensor, std::uint64_t data_bytes, const std::filesystem::path& path) {
   if (tensor.begin_byte > tensor.end_byte || tensor.end_byte > data_bytes) {
-    fail<UsageError>("{}: tensor {} lies at bytes {} to {} of the data, which is {} bytes long{}",
+    fail<UsageError>("{}: tensor {} lies at bytes {} to {} of the data, but the data is {} bytes long{}",
                      path.string(), in_quotes(tensor.name), tensor.begin_byte, tensor.end_byte, data_bytes,
                      tensor.end_byte > data_bytes ? "; the file is cut off or damaged" : "");
   }
@@ -65,7 +65,7 @@ void check_size(const HeaderTensor& tensor, std::uint64_t data_bytes, const std:
   }
 }
 
-/// The tensors, sorted by place, must fill the data from its first byte to its last.
+/// Checks that the tensors, sorted by position, fill the data from its first byte to its last.
 void check_coverage(std::vector<HeaderTensor>& tensors, std::uint64_t data_bytes,
                     const std::filesystem::path& path) {
   std::ranges::sort(tensors, [](const HeaderTensor& a, const HeaderTensor& b) {
@@ -102,7 +102,7 @@ void write_bytes(const UniqueFd& file, const std::filesystem::path& path, std::s
 void check_view(const TensorView& tensor, const std::filesystem::path& path) {
   const std::optional<std::int64_t> elements = checked_elements(tensor.shape);
   if (!elements || static_cast<std::uint64_t>(*elements) * size_bytes(tensor.dtype) != tensor.bytes.size()) {
-    fail("cannot write {}: tensor {} of shape {} and type {} comes with {} bytes", path.string(),
+    fail("cannot write {}: tensor {} of shape {} and type {} has {} bytes", path.string(),
          in_quotes(tensor.name), shape_text(tensor.shape), to_string(tensor.dtype), tensor.bytes.size());
   }
 }
@@ -150,7 +150,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const Tensor
     const TensorView& tensor = tensors[i];
     check_view(tensor, path);
     if (header.contains(tensor.name) || tensor.name == "__metadata__") {
-      fail("cannot write {}: two tensors of the name {}, or a reserved name", path.string(),
+      fail("cannot write {}: the tensor name {} occurs twice or is reserved", path.string(),
            in_quotes(tensor.name));
     }
     header[tensor.name] = {{"dtype", to_string(tensor.dtype)},

@@ -10,9 +10,9 @@
 
 namespace wan::checkpoint {
 
-/// Reads the header of one safetensors file (model.md 1.6), and nothing but the header. Every entry's range
-/// is then known to be inside the file, of shape x dtype bytes, and neither overlapping another nor leaving a
-/// hole. Throws UsageError naming file, tensor, what was found and what was expected.
+/// Reads the header of one safetensors file (model.md 1.6), and only the header. It checks that every entry's
+/// range is inside the file, has shape x dtype bytes, and that the ranges neither overlap nor leave a gap.
+/// Throws UsageError with file, tensor, the value found and the value expected.
 std::vector<TensorEntry> read_safetensors(const UniqueFd& file, const std::filesystem::path& path);
 
 /// A tensor to write: row-major contiguous, bytes.size() == elements x size of dtype.
@@ -23,9 +23,9 @@ struct TensorView {
   std::span<const std::byte> bytes;
 };
 
-/// Writes a safetensors file, replacing what is at `path`; whoever calls gives a temporary name and publishes
-/// it. Wider types come first, so that every tensor is aligned to its elements. Throws Error: shape and bytes
-/// do not agree, a name occurs twice, or the file cannot be written.
+/// Writes a safetensors file and replaces a file at `path`. The caller passes a temporary name and publishes
+/// the file. Tensors of wider types come first, so that every tensor is aligned to its elements. Throws
+/// Error: shape and bytes do not agree, a name occurs twice, or the file cannot be written.
 void write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors);
 
 }  // namespace wan::checkpoint

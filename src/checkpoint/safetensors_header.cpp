@@ -11,7 +11,7 @@
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::size_t max_string_bytes = 16 << 20;  // training notes in __metadata__ reach megabytes
+constexpr std::size_t max_string_bytes = 16 << 20;  // training notes in __metadata__ can take megabytes
 constexpr std::size_t max_literal_bytes = 64;       // numbers, true, false, null
 constexpr std::size_t max_metadata_entries = 100'000;
 
@@ -20,8 +20,8 @@ bool is_structural(char c) {
          c == '\n' || c == '\r';
 }
 
-/// Bounds what the JSON lexer would buffer for one token, and refuses the control characters (a NUL would end
-/// the lexer's input early and hide what follows).
+/// Limits the bytes that the JSON lexer would buffer for one token. Refuses control characters, because a NUL
+/// would end the lexer's input early and hide the rest.
 void check_tokens(std::string_view text, const std::string& file) {
   bool in_string = false;
   bool escaped = false;
@@ -84,13 +84,13 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool string(string_t& value) override {
-    if (place_ == Place::metadata) return true;  // informational: nothing here depends on it
+    if (place_ == Place::metadata) return true;  // information only: nothing here depends on it
     if (place_ != Place::tensor || field_ != "dtype")
       unexpected(fmt::format("the text {}", in_quotes(value)));
     const std::optional<DType> dtype = parse_dtype(value);
     if (!dtype && (value.starts_with("F8_") || value.starts_with("F4") || value.starts_with("F6_"))) {
       fail<UsageError>(
-          "{}: tensor {} has the dtype {}: weights of 8 bits or fewer are not read; take a checkpoint in "
+          "{}: tensor {} has the dtype {}: weights of 8 bits or fewer are not supported; use a checkpoint in "
           "BF16, F16 or F32",
           file_, in_quotes(tensor_.name), in_quotes(value));
     }
@@ -162,7 +162,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
                        in_quotes(tensor_.name), what);
     }
     if (place_ == Place::metadata)
-      fail<UsageError>("{}: __metadata__ holds {} where a text must be", file_, what);
+      fail<UsageError>("{}: __metadata__ holds {}, but only texts are allowed", file_, what);
     fail<UsageError>("{}: tensor {}: '{}' holds {}; expected {}", file_, in_quotes(tensor_.name), field_,
                      what,
                      field_ == "dtype"   ? "a type name"

@@ -8,7 +8,7 @@
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::uint64_t max_index_bytes = 32 << 20;  // the real one takes 100 KB
+constexpr std::uint64_t max_index_bytes = 32 << 20;  // the official one takes 100 KB
 
 bool is_plain_file_name(const std::string& name) {
   return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
@@ -31,14 +31,15 @@ void ShardIndex::expect_same_tensors(const std::string& shard, std::span<const T
     found.insert(tensor.name);
     if (!indexed.contains(tensor.name)) {
       fail<UsageError>(
-          "{}: it holds the tensor {}, which {} does not place there. Shards of two checkpoints mixed?",
+          "{}: it contains the tensor {}, which {} does not list for this file. Are shards of two "
+          "checkpoints mixed?",
           tensor.file.string(), in_quotes(tensor.name), path.filename().string());
     }
   }
   for (const std::string& name : indexed) {
     if (!found.contains(name)) {
       fail<UsageError>(
-          "{}: it should hold the tensor {}, as {} says, but does not. Shards of two checkpoints mixed?",
+          "{}: it lacks the tensor {}, which {} lists for this file. Are shards of two checkpoints mixed?",
           (path.parent_path() / shard).string(), in_quotes(name), path.filename().string());
     }
   }
@@ -54,9 +55,8 @@ ShardIndex read_shard_index(const std::filesystem::path& path) {
   ShardIndex index{.path = path, .tensors_by_shard = {}};
   for (const auto& [tensor, shard] : weight_map->items()) {
     if (!shard.is_string() || !is_plain_file_name(shard.get_ref<const std::string&>())) {
-      fail<UsageError>(
-          "{}: tensor {} is said to be in {}; expected the plain name of a file beside the index",
-          path.string(), in_quotes(tensor), in_quotes(shard.dump()));
+      fail<UsageError>("{}: tensor {} is listed in {}; expected the plain name of a file beside the index",
+                       path.string(), in_quotes(tensor), in_quotes(shard.dump()));
     }
     index.tensors_by_shard[shard.get<std::string>()].insert(tensor);
   }

@@ -10,14 +10,14 @@
 
 namespace wan::checkpoint {
 
-/// Which shard holds which tensor: the weight_map of a *.safetensors.index.json (model.md 1.6).
+/// Which shard contains which tensor: the weight_map of a *.safetensors.index.json (model.md 1.6).
 struct ShardIndex {
   std::filesystem::path path;
   std::map<std::string, std::set<std::string, std::less<>>> tensors_by_shard;
 
   std::vector<std::string> shards() const;  ///< file names, in alphabetical order
 
-  /// Throws UsageError unless the shard holds the tensors that the index says, no less and no more.
+  /// Throws UsageError unless the shard contains exactly the tensors that the index lists for it.
   void expect_same_tensors(const std::string& shard, std::span<const TensorEntry> tensors) const;
 };
 

@@ -13,44 +13,44 @@
 
 namespace wan::checkpoint {
 
-/// More dimensions than any model here has; what a file says beyond it is refused before it is stored.
+/// More dimensions than any model here has. A file with more is refused before they are stored.
 inline constexpr std::size_t max_dimensions = 16;
-/// About 200 times what a model here has; bounds the memory that a hostile file can ask for.
+/// About 200 times the number in a model here. It limits the memory that a hostile file can request.
 inline constexpr std::size_t max_tensors_per_file = 200'000;
 
-/// One tensor of a checkpoint file, of either format: where its elements lie. Its bytes are known to be
+/// One tensor of a checkpoint file of either format: where its elements lie. Its bytes were checked to be
 /// inside the file.
 struct TensorEntry {
   std::string name;
   DType dtype = DType::f32;
   std::vector<std::int64_t> shape;
-  std::vector<std::int64_t> stride;  ///< in elements; row-major contiguous unless a .pth says otherwise
+  std::vector<std::int64_t> stride;  ///< in elements; row-major contiguous, except in some .pth files
   std::filesystem::path file;
-  std::uint64_t begin_byte = 0;  ///< of the first element, from the file's beginning
-  bool negated = false;  ///< the elements have the other sign than the stored ones (torch's negative bit)
+  std::uint64_t begin_byte = 0;  ///< position of the first element, from the file's beginning
+  bool negated = false;  ///< the elements have the opposite sign of the stored ones (torch's negative bit)
   std::int64_t elements() const;
 };
 
-/// Product of the dimensions; nothing if one is negative or if the product (zeros counted as ones, so that
-/// every stride is covered too) exceeds 2^63-1.
+/// Product of the dimensions. Nothing if a dimension is negative or the product exceeds 2^63-1. That check
+/// counts zeros as ones, so that it covers every stride, too.
 std::optional<std::int64_t> checked_elements(std::span<const std::int64_t> shape);
 
-/// Strides of a row-major contiguous tensor, in elements, for a shape that checked_elements() accepts.
+/// Strides in elements of a row-major contiguous tensor, for a shape that checked_elements() accepts.
 std::vector<std::int64_t> contiguous_stride(std::span<const std::int64_t> shape);
 
-/// Whether the elements lie row-major without gaps (strides of dimensions of size 1 do not count).
+/// Whether the elements are row-major without gaps. Strides of dimensions of size 1 do not count.
 bool is_contiguous(const TensorEntry& entry);
 
 std::string shape_text(std::span<const std::int64_t> shape);  ///< "[5120, 4096]"
 
-/// A name out of a file, in single quotes, fit for a message: at most 120 bytes of it, unprintable ones
+/// A name from a file, in single quotes, for a message: at most 120 bytes, with unprintable characters
 /// escaped.
 std::string in_quotes(std::string_view name);
 
-/// Opens a checkpoint's file for reading; throws UsageError with path and reason.
+/// Opens a checkpoint's file for reading. Throws UsageError with path and reason.
 UniqueFd open_checkpoint_file(const std::filesystem::path& path);
 
-/// Size of an open file; throws UsageError.
+/// Size of an open file. Throws UsageError.
 std::uint64_t file_size_bytes(const UniqueFd& file, const std::filesystem::path& path);
 
 }  // namespace wan::checkpoint

@@ -13,7 +13,7 @@
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::uint64_t max_pickle_bytes = 16 << 20;  // the real ones take 50 KB
+constexpr std::uint64_t max_pickle_bytes = 16 << 20;  // the official ones take 50 KB
 
 void expect_zip(const UniqueFd& file, const std::filesystem::path& path) {
   constexpr std::array<char, 4> zip_start{'P', 'K', 3, 4};
@@ -24,13 +24,13 @@ void expect_zip(const UniqueFd& file, const std::filesystem::path& path) {
   refuse_foreign_kind(file, path, FileFormat::torch_archive);
   if (start != zip_start) {
     fail<UsageError>(
-        "{} is not a zip archive, as torch.save() writes it since 2020. A bare pickle of before is not "
+        "{} is not a zip archive, as torch.save() writes it since 2020. An older bare pickle is not "
         "read; load it with torch.load(weights_only=True) and save it again",
         path.string());
   }
 }
 
-/// The archive's one top folder, with its slash: that of the only data.pkl.
+/// The archive's top folder, with its slash: the folder of the only data.pkl.
 std::string top_folder(const ZipDirectory& directory, const std::filesystem::path& path) {
   constexpr std::string_view suffix = "/data.pkl";
   std::string top;
@@ -61,15 +61,16 @@ std::string read_member(const UniqueFd& file, const std::filesystem::path& path,
 void expect_little_endian(const UniqueFd& file, const std::filesystem::path& path,
                           const ZipDirectory& directory, const std::string& top) {
   const std::string name = top + "byteorder";
-  if (!directory.members().contains(name)) return;  // files before torch 2.1 have none and are little-endian
+  // files from before torch 2.1 have no such member and are little-endian
+  if (!directory.members().contains(name)) return;
   const std::string order = read_member(file, path, directory, name, 64);
   if (order != "little") {
     fail<UsageError>("{}: byte order {}; only 'little' is read", path.string(), in_quotes(order));
   }
 }
 
-/// The last element a tensor reaches must be in its storage, and it must not have more elements than the
-/// storage: a stride of 0 would let a small file stand for terabytes.
+/// Checks that a tensor's last element is inside its storage. Also checks that the tensor has no more
+/// elements than the storage: a stride of 0 would let a small file stand for terabytes.
 void check_view(const PickledTensor& tensor, const std::filesystem::path& path) {
   const std::optional<std::int64_t> elements = checked_elements(tensor.shape);
   if (!elements || *elements > tensor.storage_elements) {
@@ -94,7 +95,7 @@ void check_view(const PickledTensor& tensor, const std::filesystem::path& path) 
   }
 }
 
-/// Where the storage's bytes begin in the file; throws unless all of them are there.
+/// Where the storage's bytes begin in the file. Throws unless all of them are there.
 std::uint64_t storage_byte(const UniqueFd& file, const std::filesystem::path& path,
                            const ZipDirectory& directory, const std::string& top,
                            const PickledTensor& tensor) {
@@ -106,7 +107,7 @@ std::uint64_t storage_byte(const UniqueFd& file, const std::filesystem::path& pa
   }
   const std::uint64_t stored_elements = member->second.size_bytes / size_bytes(tensor.dtype);
   if (static_cast<std::uint64_t>(tensor.storage_elements) > stored_elements) {
-    fail<UsageError>("{}: tensor {}: storage {} is said to have {} elements of {}, but is {} bytes long",
+    fail<UsageError>("{}: tensor {}: storage {} must have {} elements of {}, but is {} bytes long",
                      path.string(), in_quotes(tensor.name), in_quotes(name), tensor.storage_elements,
                      to_string(tensor.dtype), member->second.size_bytes);
   }

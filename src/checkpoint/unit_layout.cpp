@@ -10,10 +10,10 @@ namespace {
 
 using Shape = std::vector<std::int64_t>;
 
-/// Lays parameters of one unit one after the other.
+/// Places the parameters of one unit one after the other.
 class UnitBuilder {
  public:
-  /// `prefix` goes before every name: "blocks.3." or nothing.
+  /// `prefix` precedes every name: "blocks.3." or empty.
   UnitBuilder(std::string unit, std::string prefix)
       : unit_{std::move(unit), {}}, prefix_(std::move(prefix)) {}
 

@@ -11,7 +11,7 @@
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::string_view built = "built are I2V-A14B and T2V-A14B of Wan 2.2";
+constexpr std::string_view built = "this program supports I2V-A14B and T2V-A14B of Wan 2.2";
 
 struct KnownModel {
   std::string_view mark;  ///< a model_type, or what a tensor name begins with, or a file
@@ -51,10 +51,10 @@ constexpr std::array<KnownModel, 8> folder_marks{{{"Wan2.2_VAE.pth", "TI2V-5B"},
 
 [[noreturn]] void refuse(const std::filesystem::path& where, std::string_view model,
                          std::string_view evidence) {
-  fail<UsageError>("{} is {} ({}), which is not built; {}", where.string(), model, evidence, built);
+  fail<UsageError>("{} is {} ({}), which is not supported; {}", where.string(), model, evidence, built);
 }
 
-/// Whether a config.json says what Wan 2.1's and Wan 2.2's plain transformers say alike.
+/// Whether a config.json has the values that the plain transformers of Wan 2.1 and Wan 2.2 share.
 bool is_wan_model(const nlohmann::json& config) {
   const auto type = config.find("model_type");
   const auto class_name = config.find("_class_name");
@@ -95,12 +95,11 @@ void refuse_unsupported_tensors(const Checkpoint& weights) {
     if (name.starts_with("model.diffusion_model.") || name.starts_with("diffusion_model.")) {
       fail<UsageError>(
           "{}: its tensor names begin with 'model.diffusion_model.' or 'diffusion_model.' ({}), as ComfyUI's "
-          "files and "
-          "LoRAs have them; these are not read. Take the official checkpoint",
+          "files and LoRAs have them; this program does not read those. Use the official checkpoint",
           entry.file.string(), in_quotes(name));
     }
     if (name.find(".lora_") != std::string::npos) {
-      fail<UsageError>("{}: it holds a LoRA (tensor {}), not a model. Take the official checkpoint",
+      fail<UsageError>("{}: it contains a LoRA (tensor {}), not a model. Use the official checkpoint",
                        entry.file.string(), in_quotes(name));
     }
     if (name.starts_with("img_emb.") || name.ends_with(".cross_attn.k_img.weight")) {
@@ -126,7 +125,7 @@ void refuse_unsupported_folder(const std::filesystem::path& root) {
       refuse(root, model.name, fmt::format("it holds {}", model.mark));
     }
   }
-  // Wan 2.2's A14B models have one config.json per expert; one at the top belongs to a model with one
+  // Wan 2.2's A14B models have one config.json for each expert. One at the top belongs to a model with one
   // transformer.
   if (top_config && !std::filesystem::exists(root / "high_noise_model", unreadable)) {
     refuse(root, "a Wan 2.1 checkpoint", "config.json at its top, no high_noise_model");

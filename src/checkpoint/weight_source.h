@@ -11,7 +11,7 @@ class Tensor;
 
 namespace wan::checkpoint {
 
-/// One parameter of a unit and where it lies in the unit's flat buffer.
+/// One parameter of a unit and its place in the unit's flat buffer.
 struct Parameter {
   std::string name;  ///< the checkpoint's full name, "blocks.3.ffn.0.weight"
   std::vector<std::int64_t> shape;
@@ -19,8 +19,8 @@ struct Parameter {
   std::int64_t elements() const;
 };
 
-/// Parameters that are used, gathered and freed together: one transformer block, or what stands before or
-/// after them. They lie one after the other in a flat buffer, in this order.
+/// Parameters that are used, gathered and freed together: one transformer block, or the layers before or
+/// after the blocks. They lie in a flat buffer in this order.
 struct UnitLayout {
   std::string name;  ///< "blocks.3"
   std::vector<Parameter> parameters;
@@ -28,8 +28,7 @@ struct UnitLayout {
 };
 
 /// The port through which a model gets its weights, unit by unit. The model calls begin(u), weights(u),
-/// end(u); begin may be called ahead of need and starts whatever has to be fetched; weights(u) gives tensors
-/// that are valid until end(u).
+/// end(u). It may call begin() early, to start fetching. The tensors of weights(u) are valid until end(u).
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
@@ -38,7 +37,8 @@ class WeightSource {
   /// compute device.
   virtual std::span<const at::Tensor> weights(int unit) = 0;
   virtual void end(int unit) = 0;
-  /// Between models' turns, after one that broke off: waits for all that was begun and ends it.
+  /// Waits for and discards every pending unit. Call it after a forward that threw, before another model
+  /// runs.
   virtual void settle() = 0;
 };
 

@@ -12,8 +12,8 @@
 namespace wan::checkpoint {
 namespace {
 
-// Sizes and signatures of the records, from the ZIP file format specification (APPNOTE 6.3), sections 4.3
-// and 4.5.
+// Sizes and signatures of the records, from the ZIP file format specification (APPNOTE 6.3), sections 4.3 and
+// 4.5.
 constexpr std::uint32_t local_signature = 0x04034B50;
 constexpr std::uint32_t member_signature = 0x02014B50;
 constexpr std::uint32_t end_signature = 0x06054B50;
@@ -26,7 +26,7 @@ constexpr std::size_t end64_bytes = 56;
 constexpr std::size_t locator64_bytes = 20;
 constexpr std::size_t max_comment_bytes = 65535;
 constexpr std::uint16_t zip64_extra = 1;
-constexpr std::uint32_t in_zip64 = 0xFFFFFFFF;  // stands for "see the Zip64 field"
+constexpr std::uint32_t in_zip64 = 0xFFFFFFFF;  // means "see the Zip64 field"
 constexpr std::uint64_t max_directory_bytes = 64 << 20;
 
 template <std::unsigned_integral T>
@@ -48,10 +48,10 @@ struct DirectoryPlace {
   std::uint64_t begin_byte = 0;
   std::uint64_t size_bytes = 0;
   std::uint64_t members = 0;
-  std::uint64_t end_record_byte = 0;  ///< where the records behind the directory begin
+  std::uint64_t end_record_byte = 0;  ///< where the records after the directory begin
 };
 
-/// Follows the locator before the end record, if there is one, to the Zip64 end record.
+/// If there is a locator before the end record, follows it to the Zip64 end record.
 void apply_zip64(const UniqueFd& file, const std::filesystem::path& path, DirectoryPlace& place) {
   const std::uint64_t end_byte = place.end_record_byte;
   if (end_byte < locator64_bytes) return;
@@ -59,9 +59,8 @@ void apply_zip64(const UniqueFd& file, const std::filesystem::path& path, Direct
   if (load<std::uint32_t>(locator, 0) != locator64_signature) return;
   const auto record_byte = load<std::uint64_t>(locator, 8);
   if (end_byte < locator64_bytes + end64_bytes || record_byte > end_byte - locator64_bytes - end64_bytes) {
-    fail<UsageError>(
-        "{}: the Zip64 end record is said to be at byte {} of {}; the file is cut off or damaged",
-        path.string(), record_byte, end_byte);
+    fail<UsageError>("{}: the Zip64 end record would be at byte {} of {}; the file is cut off or damaged",
+                     path.string(), record_byte, end_byte);
   }
   const auto record = read_bytes(file, path, record_byte, end64_bytes);
   if (load<std::uint32_t>(record, 0) != end64_signature) {
@@ -85,7 +84,8 @@ DirectoryPlace find_directory(const UniqueFd& file, const std::filesystem::path&
   const auto tail = read_bytes(file, path, tail_byte, tail_bytes);
   std::size_t at = tail_bytes >= end_bytes ? tail_bytes - end_bytes + 1 : 0;
   bool found = false;
-  while (!found && at-- > 0) {  // from the back: the comment behind the record may hold anything
+  // Searches backwards, because the comment after the record may contain anything.
+  while (!found && at-- > 0) {
     found = load<std::uint32_t>(tail, at) == end_signature &&
             at + end_bytes + load<std::uint16_t>(tail, at + 20) == tail_bytes;
   }
@@ -110,13 +110,13 @@ DirectoryPlace find_directory(const UniqueFd& file, const std::filesystem::path&
   if (place.size_bytes > place.end_record_byte ||
       place.begin_byte > place.end_record_byte - place.size_bytes) {
     fail<UsageError>(
-        "{}: the zip directory is said to be at byte {}, {} bytes long, but ends must be by byte {}",
+        "{}: the zip directory would begin at byte {} and take {} bytes, but it must end by byte {}",
         path.string(), place.begin_byte, place.size_bytes, place.end_record_byte);
   }
   return place;
 }
 
-/// One record of the central directory, `record` beginning at its signature.
+/// One record of the central directory. `record` begins at its signature.
 struct MemberRecord {
   std::string name;
   ZipMember member;
@@ -124,8 +124,8 @@ struct MemberRecord {
   std::size_t record_bytes = 0;
 };
 
-/// Replaces the fields that say "see Zip64" from the extra field; they come in this order, each only if
-/// needed.
+/// Replaces the fields that say "see Zip64" by values of the extra field. They come in this order, each only
+/// if it is needed.
 void apply_zip64(MemberRecord& record, std::span<const std::byte> extra, const std::string& where) {
   std::vector<std::uint64_t*> wanted;
   for (std::uint64_t* field :
@@ -187,7 +187,7 @@ ZipDirectory::ZipDirectory(const UniqueFd& file, const std::filesystem::path& pa
     MemberRecord record = parse_member(rest, path.string());
     rest = rest.subspan(record.record_bytes);
     if (!members_.emplace(record.name, record.member).second) {
-      fail<UsageError>("{}: two members of the name {}", path.string(), in_quotes(record.name));
+      fail<UsageError>("{}: two members are named {}", path.string(), in_quotes(record.name));
     }
     if (members_.size() > max_tensors_per_file) {
       fail<UsageError>("{}: more than {} members in the archive", path.string(), max_tensors_per_file);
@@ -215,7 +215,7 @@ std::uint64_t ZipDirectory::payload_byte(const UniqueFd& file, const std::filesy
     fail<UsageError>("{}: the local header of member {} at byte {} is not that of this stored member",
                      path.string(), in_quotes(name), member.local_header_byte);
   }
-  // The local extra field is not the directory's: it holds the padding that aligns the payload.
+  // The local extra field differs from the directory's: it contains the padding that aligns the payload.
   const std::uint64_t payload = member.local_header_byte + head_bytes + load<std::uint16_t>(header, 28);
   if (payload > directory_byte_ || member.size_bytes > directory_byte_ - payload) outside();
   return payload;

@@ -19,8 +19,8 @@ std::uint32_t little_endian(std::string_view bytes) {
   return value;
 }
 
-// One unit of the double array: bit 31 marks a value; otherwise bits 0-7 label, bit 8 "a value hangs below",
-// bits 10-30 offset of the children, shifted by 8 if bit 9 is set.
+// One unit of the double array. Bit 31 marks a value. Otherwise bits 0-7 are the label, bit 8 means "a child
+// is a value", and bits 10-30 are the offset of the children, shifted by 8 if bit 9 is set.
 constexpr std::uint32_t value_mask = 0x7FFFFFFF;
 std::uint32_t label_of(std::uint32_t unit) { return unit & 0x800000FF; }
 bool has_value(std::uint32_t unit) { return ((unit >> 8) & 1) != 0; }
@@ -34,7 +34,7 @@ CharacterMap::CharacterMap(std::string_view blob) {
   const std::uint32_t trie_bytes = little_endian(blob);
   blob.remove_prefix(unit_bytes);
   if (trie_bytes % unit_bytes != 0 || trie_bytes == 0 || trie_bytes > blob.size()) {
-    fail("the character map declares a trie of {} bytes, of which {} can be there", trie_bytes, blob.size());
+    fail("the character map declares a trie of {} bytes, but has room for {}", trie_bytes, blob.size());
   }
   trie_.reserve(trie_bytes / unit_bytes);
   for (std::size_t at = 0; at < trie_bytes; at += unit_bytes) trie_.push_back(little_endian(blob.substr(at)));
@@ -63,7 +63,7 @@ std::optional<std::string_view> CharacterMap::replacement(std::string_view text)
     node ^= offset_of(here);
     if (!has_value(here)) continue;
     const std::size_t begin = unit(node) & value_mask;
-    const std::size_t end = replacements_.find('\0', begin);  // npos too if begin is beyond the end
+    const std::size_t end = replacements_.find('\0', begin);  // npos also if begin is beyond the end
     if (end == std::string::npos) {
       fail("the character map of tokenizer.json points to replacement byte {} of {}: the file is damaged",
            begin, replacements_.size());
@@ -75,7 +75,7 @@ std::optional<std::string_view> CharacterMap::replacement(std::string_view text)
 
 void CharacterMap::append_normalized(std::string& out, std::string_view cluster) const {
   if (cluster.size() <= longest_whole_cluster_bytes) {
-    // The reference replaces the whole cluster even if only its beginning is mapped.
+    // The reference replaces the whole cluster even if the map contains only its beginning.
     if (const auto replaced = replacement(cluster)) {
       out += *replaced;
       return;

@@ -8,17 +8,17 @@
 
 namespace wan::text {
 
-/// The normalizer "Precompiled" of tokenizer.json: an NFKC-like map from character sequences to text, stored
-/// as a double-array trie: encoding step 2 (model.md 2.5). Every index read from the map is checked.
+/// The normalizer "Precompiled" of tokenizer.json: a map from character sequences to text, similar to NFKC,
+/// stored as a double-array trie. It is encoding step 2 (model.md 2.5). Every index from the map is checked.
 class CharacterMap {
  public:
-  /// `blob`: 4-byte little-endian size of the trie, the trie, NUL-terminated replacements. Throws Error
-  /// saying what is malformed.
+  /// `blob`: 4-byte little-endian size of the trie, the trie, NUL-terminated replacements. Throws Error with
+  /// the part that is malformed.
   explicit CharacterMap(std::string_view blob);
 
-  /// Replaces each grapheme cluster shorter than 6 bytes by the replacement of its shortest mapped beginning,
-  /// other clusters code point by code point. Text without a replacement stays. `utf8` must be valid UTF-8.
-  /// Throws Error if the map points outside itself.
+  /// Replaces each grapheme cluster shorter than 6 bytes by the replacement of its shortest mapped beginning.
+  /// Replaces other clusters code point by code point. Text without a replacement stays. `utf8` must be valid
+  /// UTF-8. Throws Error if the map points outside itself.
   std::string normalize(std::string_view utf8) const;
 
  private:

@@ -27,7 +27,7 @@ std::string collapse_white_space(std::string_view utf8) {
 
 std::string clean_prompt(std::string_view utf8) {
   if (utf8.size() > longest_prompt_bytes) {
-    fail_item("text", "the prompt is {} bytes long; at most {} are taken: shorten it", utf8.size(),
+    fail_item("text", "the prompt is {} bytes long; at most {} are allowed: shorten it", utf8.size(),
               longest_prompt_bytes);
   }
   return collapse_white_space(unescape_html(unescape_html(fix_text(utf8))));

@@ -4,17 +4,19 @@
 #include <string>
 #include <string_view>
 
-#include "text/mojibake.h"  // belongs to the interface of cleaning
+#include "text/mojibake.h"  // part of this header's interface
 
 namespace wan::text {
 
-/// Longest prompt that is cleaned. The encoder sees at most 511 pieces of rarely more than 16 characters, so
-/// anything longer is a mistake; the bound keeps normalization (quadratic in runs of combining marks) quick.
+/// The longest prompt that is cleaned. The encoder sees at most 511 pieces, rarely longer than 16 characters,
+/// so a longer prompt is a mistake. The bound keeps normalization fast, which is quadratic in runs of
+/// combining marks.
 inline constexpr std::size_t longest_prompt_bytes = std::size_t{64} * 1024;
 
-/// The text that the tokenizer gets for a prompt (model.md 2.1), without mojibake repair: damage fixed,
-/// character references decoded, every run of white space one space, none at the ends. Always valid UTF-8;
-/// invalid input becomes U+FFFD. Throws ItemError("text") for more than `longest_prompt_bytes`.
+/// Returns the tokenizer's input for a prompt (model.md 2.1), without mojibake repair. Damage is fixed,
+/// character references are decoded, every run of white space becomes one space, and the ends have none. The
+/// result is always valid UTF-8; invalid input becomes U+FFFD. Throws ItemError("text") for more than
+/// `longest_prompt_bytes`.
 std::string clean_prompt(std::string_view utf8);
 
 }  // namespace wan::text

@@ -9,16 +9,17 @@
 
 namespace wan::text {
 
-/// What the text encoder takes, `</s>` counted; the reference pads to as many and cuts the rest off.
+/// The most tokens that the text encoder reads, `</s>` included. The reference pads to this number and cuts
+/// the rest off.
 inline constexpr std::size_t most_tokens = 512;
 
-/// A text that is longer than the encoder takes.
+/// A text that is longer than the encoder's limit.
 struct CutText {
-  std::size_t tokens = 0;  ///< of the whole text, `</s>` counted
-  std::string lost;        ///< from the first word on that is not used, or used in part
+  std::size_t tokens = 0;  ///< tokens of the whole text, `</s>` included
+  std::string lost;        ///< the text from the first word that is not used completely
 };
 
-/// What of a cleaned text (clean_prompt) goes beyond `max_tokens`; nothing if all of it is used.
+/// The part of a cleaned text (clean_prompt) beyond `max_tokens`. Nothing if the whole text is used.
 std::optional<CutText> find_cut(const Tokenizer& tokenizer, std::string_view cleaned,
                                 std::size_t max_tokens = most_tokens);
 

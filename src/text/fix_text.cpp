@@ -10,8 +10,8 @@
 namespace wan::text {
 namespace {
 
-/// A segment is worked on until it stays the same, as references may be nested (`&amp;amp;`). Text needs
-/// two or three rounds; the bound is for text made to take thousands.
+/// A segment is processed until it no longer changes, because references may be nested (`&amp;amp;`).
+/// Ordinary text needs two or three rounds. The bound stops text that is made to need thousands.
 constexpr int most_rounds = 100;
 
 struct Ligature {
@@ -51,7 +51,7 @@ bool is_removed_control(char32_t c) {
          c == 0xFEFF || (c >= 0xFFF9 && c <= 0xFFFC);
 }
 
-/// Steps 3 to 6, which look at one character each.
+/// Steps 3 to 6, each of which looks at one character.
 std::u32string replace_characters(std::u32string_view text) {
   std::u32string out;
   out.reserve(text.size());
@@ -77,8 +77,8 @@ std::u32string unify_line_breaks(std::u32string_view text) {
   return out;
 }
 
-/// The characters of a terminal escape `ESC [ digits and semicolons, letter` at the start of the text; 0 if
-/// none is there.
+/// The number of characters of a terminal escape `ESC [ digits and semicolons, letter` at the start of the
+/// text; 0 if there is none.
 std::size_t terminal_escape_length(std::u32string_view text) {
   if (text.size() < 3 || text[0] != 0x1B || text[1] != '[') return 0;
   std::size_t end = 2;

@@ -12,14 +12,14 @@ namespace wan::text {
 namespace {
 
 struct HtmlReference {
-  std::string_view name;  ///< what follows the '&'
+  std::string_view name;  ///< the name after the '&'
   std::string_view text;  ///< UTF-8
 };
 
 #include "text/html_entities_table.inc"
 
-constexpr std::size_t longest_name = 32;          // of the HTML5 rule, without the ';'
-constexpr std::size_t longest_certain_name = 24;  // of the text fixing's rule
+constexpr std::size_t longest_name = 32;          // limit of the HTML5 rule, without the ';'
+constexpr std::size_t longest_certain_name = 24;  // limit of the text fixing's rule
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_hex_digit(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
@@ -31,20 +31,21 @@ std::optional<std::string_view> find_reference(std::span<const HtmlReference> ta
   return found->text;
 }
 
-/// Code points that a numeric reference cannot produce (HTML5 parse errors), with empty text as the outcome.
+/// Code points that a numeric reference cannot produce (HTML5 parse errors). The result is an empty text.
 bool is_dropped(std::uint32_t code) {
   return (code >= 0x01 && code <= 0x08) || code == 0x0B || (code >= 0x0E && code <= 0x1F) ||
          (code >= 0x7F && code <= 0x9F) || (code >= 0xFDD0 && code <= 0xFDEF) || (code & 0xFFFE) == 0xFFFE;
 }
 
-/// The text of a numeric reference; `digits` are valid for `base`.
+/// The text of a numeric reference. `digits` must be valid for `base`.
 std::string numeric_text(std::string_view digits, std::uint32_t base) {
   std::uint32_t code = 0;
   for (const char c : digits) {
     const std::uint32_t digit = is_digit(c)  ? static_cast<std::uint32_t>(c - '0')
                                 : (c >= 'a') ? static_cast<std::uint32_t>(c - 'a' + 10)
                                              : static_cast<std::uint32_t>(c - 'A' + 10);
-    code = std::min<std::uint32_t>(code * base + digit, 0x110000);  // stays there once too large
+    // keeps this value once the number is too large
+    code = std::min<std::uint32_t>(code * base + digit, 0x110000);
   }
   std::string text;
   if (code >= 0x80 && code <= 0x9F) {
@@ -55,11 +56,11 @@ std::string numeric_text(std::string_view digits, std::uint32_t base) {
   return text;
 }
 
-/// Splits the body of a numeric reference (after "&#") into its digits; empty when there are none.
+/// Splits the body of a numeric reference (after "&#"). The digits are empty if there are none.
 struct NumericBody {
   std::string_view digits;
   std::uint32_t base;
-  std::size_t length;  ///< of digits and 'x', without a semicolon
+  std::size_t length;  ///< length of the digits and the 'x', without a semicolon
 };
 
 NumericBody numeric_body(std::string_view after_hash) {
@@ -70,7 +71,7 @@ NumericBody numeric_body(std::string_view after_hash) {
   return {after_hash.substr(begin, end - begin), hex ? 16U : 10U, end};
 }
 
-/// What a reference at the start of `text` decodes to, and how many bytes it takes. nullopt: none here.
+/// The decoded reference at the start of `text`, and its length in bytes. nullopt: no reference is there.
 struct Decoded {
   std::string text;
   std::size_t length;
@@ -92,7 +93,8 @@ std::optional<Decoded> decode_certain(std::string_view text) {
   const NumericBody body = numeric_body(text.substr(2));
   if (body.digits.empty() || 2 + body.length != end) return std::nullopt;
   Decoded decoded{numeric_text(body.digits, body.base), length};
-  // A semicolon in the result reads as "only partly decoded" to this rule; the HTML5 rounds take it later.
+  // This rule takes a semicolon in the result as a sign of partial decoding. The HTML5 rounds decode it
+  // later.
   if (decoded.text == ";") return std::nullopt;
   return decoded;
 }
@@ -101,7 +103,7 @@ bool ends_name(char c) {
   return c == '\t' || c == '\n' || c == '\f' || c == ' ' || c == '<' || c == '&' || c == '#' || c == ';';
 }
 
-/// The bytes of at most `longest_name` characters up to one that no name contains.
+/// Number of bytes before the first character that no name contains, for at most `longest_name` characters.
 std::size_t name_length(std::string_view text) {
   std::size_t bytes = 0;
   for (std::size_t characters = 0; bytes < text.size() && !ends_name(text[bytes]); ++bytes) {
@@ -123,7 +125,7 @@ std::optional<Decoded> decode_html5(std::string_view text) {
   std::size_t length = name_length(after);
   if (length == 0) return std::nullopt;
   if (length < after.size() && after[length] == ';') ++length;
-  // The whole name first, then the longest beginning that is a name; what follows it stays text.
+  // Tries the whole name first, then the longest beginning that is a name. The rest stays text.
   for (std::size_t tried = length; tried > 1; --tried) {
     if (const auto found = find_reference(html5_references, after.substr(0, tried))) {
       std::string decoded(*found);

@@ -29,7 +29,7 @@ constexpr std::array<EncodingTable, encodings.size()> tables{
 };
 // clang-format on
 
-/// The byte that an encoding reads as this character.
+/// The byte that this encoding reads as the character `c`.
 std::optional<std::uint8_t> byte_of(Encoding encoding, char32_t c) {
   const EncodingTable& table = tables.at(static_cast<std::size_t>(encoding));
   const auto found = std::ranges::find(table, c);
@@ -37,15 +37,15 @@ std::optional<std::uint8_t> byte_of(Encoding encoding, char32_t c) {
   return static_cast<std::uint8_t>(0x80 + (found - table.begin()));
 }
 
-/// How many bytes a UTF-8 sequence has that begins with this one; 0 if none does.
+/// The number of bytes of a UTF-8 sequence that begins with this byte; 0 if none does.
 std::size_t sequence_length(std::uint8_t lead) {
   if (lead >= 0xC2 && lead <= 0xDF) return 2;
   if (lead >= 0xE0 && lead <= 0xEF) return 3;
   return lead >= 0xF0 && lead <= 0xF4 ? 4 : 0;
 }
 
-/// Characters that prompts are likely to have beyond ASCII: UTF-8 that is read back as another one was hardly
-/// meant.
+/// Non-ASCII characters that are likely in prompts. If bytes decode to such a character as UTF-8, the other
+/// reading was probably not intended.
 bool is_likely(char32_t c) {
   constexpr std::array<std::pair<char32_t, char32_t>, 25> ranges{
       {{0xA0, 0xB3},     {0xB5, 0x17F},      {0x386, 0x3CE},   {0x401, 0x45F},   {0x490, 0x491},
@@ -57,13 +57,13 @@ bool is_likely(char32_t c) {
                              [c](const auto& range) { return c >= range.first && c <= range.second; });
 }
 
-/// Punctuation that stands directly beside a letter in ordinary text.
+/// Punctuation that occurs directly beside a letter in ordinary text.
 bool is_ordinary(char32_t c, Encoding encoding) {
   if (encoding == Encoding::cp1253 && (c == 0x384 || c == 0x385)) return true;  // Greek numerals
   return std::u32string_view(U"»«”“’‘„‚…—–›‹!\u00A0").find(c) != std::u32string_view::npos;
 }
 
-/// A sign that has no place within a word: ©, °, ¼, ┬, a control character.
+/// A sign that does not occur inside a word: ©, °, ¼, ┬, a control character.
 bool is_sign(char32_t c, Encoding encoding) {
   if (is_ordinary(c, encoding)) return false;
   if ((c >= 0x80 && c < 0xA0) || c == 0xB5 || c == 0xAD || c == 0xAA || c == 0xBA) return true;
@@ -88,7 +88,7 @@ bool is_sign(char32_t c, Encoding encoding) {
 
 bool is_ascii_letter(char32_t c) { return c < 0x80 && std::isalpha(static_cast<unsigned char>(c)) != 0; }
 
-/// Some characters that are one when they are read as UTF-8.
+/// Several characters that form one character if their bytes are read as UTF-8.
 struct Suspect {
   std::u32string_view characters;
   std::uint8_t lead = 0;
@@ -116,7 +116,7 @@ std::optional<Suspect> suspect_at(std::u32string_view text, std::size_t at, Enco
                  .touches_ascii_letter = before || after};
 }
 
-/// Whether a sequence alone is enough: no language has such letters and signs in a row.
+/// Whether one such sequence is enough, because no language has these letters and signs in a row.
 bool is_certain(const Suspect& suspect, Encoding encoding) {
   const char32_t first = suspect.characters.front();
   const std::u32string_view rest = suspect.characters.substr(1);
@@ -124,7 +124,7 @@ bool is_certain(const Suspect& suspect, Encoding encoding) {
   const bool is_apostrophe =
       suspect.meant >= 0x2010 && suspect.meant <= 0x2027 && suspect.touches_ascii_letter;
   if (is_ordinary(first, encoding)) return is_apostrophe;
-  if (encoding == Encoding::cp437) return true;  // box-drawing characters or Greek letters before Latin ones
+  if (encoding == Encoding::cp437) return true;  // box-drawing characters, or Greek letters before Latin ones
   if (has_sign) return true;
   if (encoding == Encoding::mac_roman)
     return rest.size() > 1 || (is_sign(first, encoding) && suspect.touches_ascii_letter);
@@ -135,7 +135,7 @@ bool is_certain(const Suspect& suspect, Encoding encoding) {
   return suspect.lead >= 0xC3 && suspect.lead <= 0xC5 && !ends_ordinarily;
 }
 
-/// One certain sequence, or most of what is not ASCII in sequences.
+/// Whether the text has one certain sequence, or most of its non-ASCII characters are in sequences.
 bool was_read_as(Encoding encoding, std::u32string_view text) {
   constexpr std::size_t fewest = 3;
   const auto others =
@@ -165,9 +165,9 @@ std::optional<std::uint8_t> windows_1252_byte(char32_t c) {
   return std::nullopt;
 }
 
-/// How many bytes a UTF-8 sequence has that starts with this byte, if characters in such a place are suspect.
-/// Lead bytes C6..CD and DC..DF are left out: as capitals (Æ Ç È É ... Ü) they end ordinary words before a
-/// closing guillemet or an ellipsis.
+/// The number of bytes of a UTF-8 sequence that starts with this byte, if such a character is suspect. Lead
+/// bytes C6..CD and DC..DF are left out: as capitals (Æ Ç È É ... Ü) they end ordinary words before a closing
+/// guillemet or an ellipsis.
 std::size_t suspect_sequence_length(std::uint8_t lead) {
   const bool ends_words = (lead >= 0xC6 && lead <= 0xCD) || (lead >= 0xDC && lead <= 0xDF);
   return ends_words ? 0 : sequence_length(lead);

@@ -9,17 +9,18 @@ namespace wan::text {
 namespace {
 
 constexpr std::string_view metaspace = "\u2581";
-constexpr std::size_t largest_text_bytes = 64U << 20U;  // of one prompt, on its way to at most 512 tokens
+// limit for one prompt, which becomes at most 512 tokens
+constexpr std::size_t largest_text_bytes = 64U << 20U;
 
 TokenizerConfig read_config(const std::filesystem::path& path) {
   TokenizerConfig config = read_tokenizer_config(path);
-  // The longest of several that begin alike comes first, so that the first match is the right one.
+  // Of tokens with the same beginning the longest comes first. So the first match is the right one.
   std::ranges::stable_sort(config.added_tokens, std::ranges::greater{},
                            [](const AddedToken& token) { return token.content.size(); });
   return config;
 }
 
-/// One more than the largest id that the configuration names.
+/// One more than the largest id in the configuration.
 std::int64_t ids_used(const TokenizerConfig& config) {
   std::int64_t size = std::ssize(config.vocabulary);
   for (const AddedToken& token : config.added_tokens) size = std::max(size, token.id + 1);
@@ -31,8 +32,8 @@ std::int64_t ids_used(const TokenizerConfig& config) {
 Unigram make_unigram(const TokenizerConfig& config, const std::filesystem::path& path) {
   try {
     return {config.vocabulary, config.unknown_id, config.byte_fallback};
-  } catch (const std::exception& error) {  // the library has exceptions of its own
-    fail<UsageError>("{}: model.vocab cannot be used: {}; take the file from the official checkpoint again",
+  } catch (const std::exception& error) {  // the library has its own exceptions
+    fail<UsageError>("{}: model.vocab cannot be used: {}; copy the file from the official checkpoint again",
                      path.string(), error.what());
   }
 }
@@ -87,7 +88,7 @@ std::string replace_runs_of_spaces(std::string_view text, std::string_view to) {
   return out;
 }
 
-/// One step of the normalizer applied to a text.
+/// Applies one step of the normalizer to a text.
 struct ApplyNormalizer {
   std::string_view text;
 
@@ -102,10 +103,10 @@ struct ApplyNormalizer {
   }
 };
 
-/// One step of the pre-tokenizer applied to a stretch of text; appends the words it makes.
+/// Applies one step of the pre-tokenizer to a piece of text and appends the resulting words.
 struct ApplyPreTokenizer {
   std::string_view text;
-  bool is_first;  ///< the stretch begins the whole text
+  bool is_first;  ///< the piece is the beginning of the whole text
   std::vector<std::string>& words;
 
   void operator()(const WhitespaceSplitStep&) const {
@@ -142,7 +143,7 @@ Tokenizer::Tokenizer(const std::filesystem::path& folder)
       config_(read_config(file_)),
       unigram_(make_unigram(config_, file_)),
       vocabulary_size_(ids_used(config_)) {
-  config_.vocabulary = {};  // a quarter of a million strings that are not needed any more
+  config_.vocabulary = {};  // frees a quarter of a million strings that are no longer needed
 }
 
 const AddedToken* Tokenizer::added_token_at(std::string_view text, bool normalized) const {
@@ -179,7 +180,7 @@ std::string Tokenizer::normalize(std::string_view text) const {
     for (const NormalizerStep& step : config_.normalizer) {
       out = std::visit(ApplyNormalizer{out}, step);
       if (out.size() > largest_text_bytes) {
-        fail("normalizer: it makes a text of {} bytes out of one of {}; at most {} are allowed", out.size(),
+        fail("normalizer: it makes a text of {} bytes from a text of {} bytes; at most {} are allowed", out.size(),
              text.size(), largest_text_bytes);
       }
     }
@@ -216,7 +217,7 @@ void Tokenizer::encode_text(std::string_view text, bool is_first, std::vector<st
 std::vector<std::int64_t> Tokenizer::encode(std::string_view cleaned, std::size_t max_tokens) const {
   const std::size_t special = config_.ids_before.size() + config_.ids_after.size();
   if (max_tokens < special) fail("{} tokens leave no room for the {} special ones", max_tokens, special);
-  const std::string text = encode_utf8(decode_utf8(cleaned));  // valid, whatever came in
+  const std::string text = encode_utf8(decode_utf8(cleaned));  // makes any input valid
 
   std::vector<std::int64_t> ids;
   for (const Part& part : split_at_added_tokens(text, false)) {

@@ -12,25 +12,25 @@
 
 namespace wan::text {
 
-/// The umT5 tokenizer of a checkpoint (model.md 2.5), id for id what the reference's fast tokenizer gives up
-/// to the ties that Unigram names. It is built from tokenizer.json alone, as the reference does; spiece.model
-/// beside it is not read.
+/// The umT5 tokenizer of a checkpoint (model.md 2.5). Its ids equal those of the reference's fast tokenizer,
+/// except for the ties that Unigram describes. It is built from tokenizer.json alone, as in the reference. It
+/// does not read spiece.model beside that file.
 class Tokenizer {
  public:
-  /// `folder`: `google/umt5-xxl` of the checkpoint. Throws UsageError that names the file and what is wrong.
+  /// `folder`: `google/umt5-xxl` of the checkpoint. Throws UsageError with the file and the error in it.
   explicit Tokenizer(const std::filesystem::path& folder);
 
   /// Ids of a cleaned text (clean_prompt), `</s>` last, without padding: [1 .. max_tokens]. A longer text
-  /// loses its end, never `</s>`. Strings such as `</s>` or `<extra_id_0>` in the text become their special
-  /// ids, as in the reference. Throws Error if `max_tokens` leaves no room for the special ids, UsageError if
-  /// the file's character map turns out to be damaged.
+  /// loses its end, but never `</s>`. Strings such as `</s>` or `<extra_id_0>` in the text become their
+  /// special ids, as in the reference. Throws Error if `max_tokens` leaves no room for the special ids,
+  /// UsageError if the file's character map is damaged.
   std::vector<std::int64_t> encode(std::string_view cleaned, std::size_t max_tokens = 512) const;
 
-  /// One more than the largest id that encode can give: the rows that the embedding must have at least.
+  /// One more than the largest id that encode() can return: the fewest rows that the embedding must have.
   std::int64_t vocabulary_size() const { return vocabulary_size_; }
 
  private:
-  /// A stretch of text between added tokens, or one of them.
+  /// Text between added tokens, or one added token.
   struct Part {
     std::string_view text;
     const AddedToken* token;  ///< nullptr for text
@@ -43,7 +43,7 @@ class Tokenizer {
   void encode_text(std::string_view text, bool is_first, std::vector<std::int64_t>& ids) const;
 
   std::filesystem::path file_;
-  TokenizerConfig config_;  ///< its vocabulary has gone into unigram_
+  TokenizerConfig config_;  ///< without its vocabulary, which moved into unigram_
   Unigram unigram_;
   std::int64_t vocabulary_size_;
 };

@@ -25,15 +25,16 @@ constexpr std::size_t most_values = 6'000'000;
 constexpr int deepest_nesting = 64;
 constexpr std::int64_t largest_id = (1 << 24) - 1;
 constexpr double largest_score = 1e6;
-// The umT5 tokenizer has 302 added tokens, 2 normalizers and 1 special id; a text is compared with every
-// added token at every byte, and passes through every step.
+// The umT5 tokenizer has 302 added tokens, 2 normalizers and 1 special id. At every byte, a text is compared
+// with every added token. It passes through every step.
 constexpr std::size_t most_added_tokens = 10'000;
 constexpr std::size_t most_steps = 32;
 constexpr std::size_t most_special_ids = 16;
-// Pieces are trained with at most 16 characters by default. The library recurses as deep as a piece is long.
+// By default, pieces are trained with at most 16 characters. The library's recursion is as deep as a piece is
+// long.
 constexpr std::size_t longest_piece_bytes = 1024;
 
-/// A value of the file and where it is, so that every complaint can name its place.
+/// A value of the file and its place, so that every error can name the place.
 class Entry {
  public:
   Entry(const Json& value, std::string where) : value_(value), where_(std::move(where)) {}
@@ -71,7 +72,7 @@ class Entry {
   }
   bool flag_or(const char* key, bool otherwise) const { return has(key) ? (*this)[key].flag() : otherwise; }
   std::int64_t id(std::int64_t largest) const {
-    // An unsigned value above the range of the signed type is caught by the comparison of doubles.
+    // The comparison of doubles also refuses an unsigned value above the signed type's range.
     if (!value_.is_number_integer() || value_.get<double>() < 0 ||
         value_.get<double>() > static_cast<double>(largest)) {
       refuse("is not an id between 0 and {}", largest);
@@ -118,7 +119,7 @@ std::vector<AddedToken> read_added_tokens(const Entry& entry) {
                      .normalized = row.flag_or("normalized", false)};
     if (token.content.empty()) row.refuse("has an empty 'content'");
     require_short(row, token.content);
-    if (row.flag_or("single_word", false)) row.refuse("asks for 'single_word', which is not supported");
+    if (row.flag_or("single_word", false)) row.refuse("sets 'single_word', which is not supported");
     tokens.push_back(std::move(token));
   }
   return tokens;
@@ -131,7 +132,7 @@ ReplaceStep read_replace(const Entry& entry) {
     step.literal = pattern["String"].text();
     if (step.literal.empty()) pattern.refuse("is an empty string");
   } else if (pattern["Regex"].text() != " {2,}") {
-    pattern.refuse("is '{}'; of regular expressions only ' {{2,}}' is supported", pattern["Regex"].text());
+    pattern.refuse("is '{}'; the only supported regular expression is ' {{2,}}'", pattern["Regex"].text());
   }
   return step;
 }
@@ -160,10 +161,10 @@ void read_normalizer(const Entry& entry, std::vector<NormalizerStep>& steps) {
   }
 }
 
-/// Refuses replacements that could make a text of any length out of a short one, one after the other.
+/// Refuses replacements that, one after the other, could turn a short text into a text of any length.
 void require_bounded_growth(const Entry& entry, const std::vector<NormalizerStep>& steps) {
   constexpr double most_growth = 64;
-  constexpr double shortest_run = 2;  // of spaces
+  constexpr double shortest_run = 2;  // in spaces
   double growth = 1;
   for (const NormalizerStep& step : steps) {
     const auto* replace = std::get_if<ReplaceStep>(&step);
@@ -278,9 +279,9 @@ TokenizerConfig read_tokenizer_config(const std::filesystem::path& path) {
     read_post_processor(root["post_processor"], config);
     return config;
   } catch (const UsageError&) {
-    throw;  // names the file already
+    throw;  // the error already names the file
   } catch (const Error& error) {
-    fail<UsageError>("{}: {}; take the file from the official checkpoint again", path.string(), error.what());
+    fail<UsageError>("{}: {}; copy the file from the official checkpoint again", path.string(), error.what());
   }
 }
 

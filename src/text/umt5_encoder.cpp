@@ -14,7 +14,7 @@ namespace {
 constexpr double norm_eps = 1e-6;
 constexpr std::int64_t max_distance = 128;
 
-/// One encoder layer's tensors by name.
+/// The tensors of one encoder layer, by name.
 struct LayerWeights {
   explicit LayerWeights(std::span<const at::Tensor> unit) {
     WAN_CHECK(unit.size() == 10, "an encoder layer has {} tensors", unit.size());
@@ -30,19 +30,20 @@ struct LayerWeights {
     position = unit[9];
   }
   at::Tensor norm1, norm2;    ///< [dim]
-  at::Tensor q, k, v, o;      ///< [attention_dim, dim], o the other way round
+  at::Tensor q, k, v, o;      ///< [attention_dim, dim]; o is [dim, attention_dim]
   at::Tensor gate, fc1, fc2;  ///< [ffn_dim, dim] twice, [dim, ffn_dim]
   at::Tensor position;        ///< [buckets, heads]
 };
 
-/// Statistics in fp32; rounded to x's type before and after the product with the weight. x: [ids, dim].
+/// Statistics are fp32. The value is rounded to x's type before and after the product with the weight. x:
+/// [ids, dim].
 at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) {
   const at::Tensor wide = x.to(at::kFloat);
   const at::Tensor scale = at::rsqrt(wide.square().mean(-1, /*keepdim=*/true) + norm_eps);  // [ids, 1]
   return (wide * scale).to(x.scalar_type()) * weight;
 }
 
-/// Tanh GELU as the reference evaluates it, every operation rounded to x's type on its own (model.md 3.1).
+/// Tanh GELU as the reference computes it: every operation is rounded to x's type (model.md 3.1).
 at::Tensor gelu_in_steps(const at::Tensor& x) {
   const at::Tensor cube = x * x * x;
   const at::Tensor inner = at::tanh((x + cube * 0.044715) * 0.7978845608028654);
@@ -59,7 +60,7 @@ at::Tensor position_buckets(std::int64_t ids, std::int64_t buckets) {
   return result;
 }
 
-/// No scaling by the head size; each layer has its own bias table. x: [ids, dim].
+/// No scaling by the head size. Each layer has its own bias table. x: [ids, dim].
 at::Tensor self_attention(const at::Tensor& x, const LayerWeights& weights, const at::Tensor& buckets) {
   const std::int64_t heads = weights.position.size(1);
   const auto project = [&](const at::Tensor& weight) {
@@ -86,8 +87,8 @@ at::Tensor feed_forward(const at::Tensor& x, const LayerWeights& weights) {
 }  // namespace
 
 std::int64_t relative_position_bucket(std::int64_t relative_position, std::int64_t buckets) {
-  const std::int64_t half = buckets / 2;  // one half per direction
-  const std::int64_t exact = half / 2;    // distances with a bucket of their own
+  const std::int64_t half = buckets / 2;  // one half for each direction
+  const std::int64_t exact = half / 2;    // distances that have their own bucket
   const std::int64_t base = relative_position > 0 ? half : 0;
   const std::int64_t distance = std::abs(relative_position);
   if (distance < exact) return base + distance;

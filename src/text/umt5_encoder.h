@@ -10,16 +10,16 @@
 
 namespace wan::text {
 
-/// Looks up rows of the token embedding table: [ids] -> [ids, dim]. A port: the table may be split over
-/// ranks.
+/// Looks up rows of the token embedding table: [ids] -> [ids, dim]. A port, because the table may be split
+/// over ranks.
 using TokenLookup = std::function<at::Tensor(std::span<const std::int64_t> ids)>;
 
 /// Bucket of a relative position (key - query) in the bidirectional table (model.md 3.2).
 std::int64_t relative_position_bucket(std::int64_t relative_position, std::int64_t buckets);
 
-/// The umT5 encoder (model.md 3.1). Runs on the real tokens alone, which gives the same numbers as running
-/// on the padded text (model.md 3.4). Computes in the type of the weights. The order of a unit's tensors is
-/// that of checkpoint::text_encoder_units().
+/// The umT5 encoder (model.md 3.1). It processes only the real tokens, with the same results as for the
+/// padded text (model.md 3.4). It computes in the type of the weights. The order of a unit's tensors is that
+/// of checkpoint::text_encoder_units().
 class Umt5Encoder {
  public:
   Umt5Encoder(checkpoint::TextEncoderConfig config, checkpoint::WeightSource& weights, TokenLookup lookup);
@@ -27,8 +27,8 @@ class Umt5Encoder {
   /// `ids`: real token ids, </s> last. Returns [ids, dim].
   at::Tensor encode(std::span<const std::int64_t> ids);
 
-  /// What an encode() that broke off on this rank still owes the others, `units_begun` units into it: to take
-  /// part in fetching the other units' weights.
+  /// Completes the group's pending gathers of weights after encode() threw on this rank. `units_begun`:
+  /// number of units that encode() had begun.
   void finish_fetching(int units_begun);
 
  private:

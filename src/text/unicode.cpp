@@ -23,7 +23,7 @@ std::string normalize(std::string_view utf8, int form) {
       std::free(memory);  // NOLINT(cppcoreguidelines-owning-memory,cppcoreguidelines-no-malloc)
     }
   };
-  // The library refuses invalid UTF-8, so give it what decoding leaves.
+  // The library refuses invalid UTF-8, so it gets the decoded text.
   const std::string valid = encode_utf8(decode_utf8(utf8));
   utf8proc_uint8_t* result = nullptr;
   const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE | form);

@@ -10,9 +10,9 @@
 namespace wan::text {
 namespace {
 
-// The library takes its model as a serialized protocol buffer. These few lines write one, so that the model
-// is the vocabulary of tokenizer.json, which decides, and not that of spiece.model, in which byte pieces and
-// the normalizer differ. Field numbers: sentencepiece_model.proto.
+// The library reads its model as a serialized protocol buffer. These few lines write one, so that the model
+// is the vocabulary of tokenizer.json. That file decides; spiece.model has other byte pieces and another
+// normalizer. Field numbers: sentencepiece_model.proto.
 enum class WireType : unsigned { varint = 0, bytes = 2, fixed32 = 5 };
 
 void append_varint(std::string& out, std::uint64_t value) {
@@ -44,7 +44,7 @@ void append_float(std::string& out, unsigned field, float value) {
   append_little_endian(out, std::bit_cast<std::uint32_t>(value));
 }
 
-/// A character map that maps nothing. Without any, the library writes a line to the standard error per load.
+/// A character map without entries. Without any map, the library prints a line to stderr at each load.
 std::string identity_character_map() {
   constexpr std::uint32_t trie_bytes = 1024;  // one block of empty units
   std::string map;
@@ -70,7 +70,8 @@ std::string serialized_model(const std::vector<VocabularyPiece>& vocabulary, std
   append_bytes(model, 2, trainer);
   std::string normalizer;
   append_bytes(normalizer, 2, identity_character_map());
-  // add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces: the pre-tokenizer has done it all.
+  // add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces: off, because the pre-tokenizer has done
+  // this work.
   for (const unsigned field : {3U, 4U, 5U}) append_number(normalizer, field, 0);
   append_bytes(model, 3, normalizer);
   return model;
@@ -108,7 +109,7 @@ void Unigram::append_unknown(std::string_view text, std::vector<std::int64_t>& i
 }
 
 void Unigram::segment(std::string_view word, std::vector<std::int64_t>& ids) const {
-  // Not EncodeAsImmutableProto(), which does the same but drops the status.
+  // EncodeAsImmutableProto() does the same, but drops the status.
   sentencepiece::ImmutableSentencePieceText segmented;
   const auto status = processor_->Encode(word, segmented.mutable_proto());
   if (!status.ok()) fail("the sentencepiece library cannot segment '{}': {}", word, status.message());

@@ -12,23 +12,24 @@ class SentencePieceProcessor;
 
 namespace wan::text {
 
-/// One row of the vocabulary; its id is its position.
+/// One row of the vocabulary. Its position is its id.
 struct VocabularyPiece {
-  std::string text;  ///< UTF-8, U+2581 for a leading space; neither empty nor with a NUL
+  std::string text;  ///< UTF-8, with U+2581 for a leading space; not empty, without NUL
   float score;       ///< log probability
 };
 
 /// The unigram language model: finds the segmentation of a word with the highest sum of scores. These are
-/// encoding steps 3 and 4 (model.md 2.5), done by the sentencepiece library.
+/// encoding steps 3 and 4 (model.md 2.5). The sentencepiece library does the work.
 ///
-/// Limit: the library adds scores in single precision, the reference's fast tokenizer in double, and where
+/// Limit: the library adds scores in single precision, the reference's fast tokenizer in double. If
 /// segmentations tie, rounding may choose another one. Measured: 433 of 30,000 adversarial texts get other
-/// ids, all by ties in runs of one letter: the same pieces in another order, as `ooo` by `o oo` or `oo o`.
+/// ids. All differ by ties in runs of one letter: the same pieces in another order, for example `ooo` as `o
+/// oo` or `oo o`.
 class Unigram {
  public:
-  /// `unknown_id` names the piece that stands for text without a piece. `byte_fallback`: such text becomes
-  /// its bytes' pieces `<0xNN>` where all are there. Throws Error with the library's message, for instance if
-  /// two pieces are the same.
+  /// `unknown_id` is the id of text without a piece. With `byte_fallback`, such text becomes the pieces
+  /// `<0xNN>` of its bytes, if all of them exist. Throws Error with the library's message, for example if two
+  /// pieces are equal.
   Unigram(const std::vector<VocabularyPiece>& vocabulary, std::int64_t unknown_id, bool byte_fallback);
   Unigram(const Unigram&) = delete;
   Unigram(Unigram&&) = delete;
@@ -36,7 +37,7 @@ class Unigram {
   Unigram& operator=(Unigram&&) = delete;
   ~Unigram();
 
-  /// Appends the ids of `word`, taken as it is: no prefix is added, nothing normalized. A run of unknown
+  /// Appends the ids of `word`, unchanged: no prefix is added, nothing is normalized. A run of unknown
   /// characters gives one unknown id. `word` must be valid UTF-8. Throws Error with the library's message.
   void segment(std::string_view word, std::vector<std::int64_t>& ids) const;
 

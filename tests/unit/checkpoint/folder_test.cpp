@@ -159,15 +159,15 @@ TEST_F(ForeignFile, PointersPagesAndEmptyFilesAreNamedEverywhere) {
     EXPECT_THAT(error, AllOf(HasSubstr("is an HTML page"), HasSubstr("Fetch it again")));
   }
   for (const std::string& error : errors("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>"))
-    EXPECT_THAT(error, HasSubstr("is an XML page: the download got an error"));
+    EXPECT_THAT(error, HasSubstr("is an XML page: the download received an error"));
   for (const std::string& error : errors("")) EXPECT_THAT(error, HasSubstr("is empty (0 bytes)"));
   for (const std::string& error : errors("GGUF\3\0\0\0"s)) EXPECT_THAT(error, HasSubstr("is a GGUF file"));
 }
 
 TEST_F(ForeignFile, TextsZerosAndArchivesInPlaceOfWeights) {
   const std::vector<std::pair<std::string, std::string>> cases{
-      {"Entry not found", "is a text ('Entry not found'): the download got a message"},
-      {"Access denied\n\tfor a\n", "is a text ('Access denied'): the download got a message"},
+      {"Entry not found", "is a text ('Entry not found'): the download received a message"},
+      {"Access denied\n\tfor a\n", "is a text ('Access denied'): the download received a message"},
       {std::string(4096, '\0'), "begins with zeros only: its download did not finish"},
       {"\x1F\x8B\x08\x00 and so on"s, "is compressed with gzip; unpack it"}};
   for (const auto& [bytes, said] : cases) {
@@ -190,9 +190,9 @@ TEST_F(ForeignFile, EightBitWeightsAreNamed) {
     test::write_bytes(
         dir_ / "f",
         test::safetensors(R"({"w":{"dtype":")"s + type + R"(","shape":[4],"data_offsets":[0,4]}})", 4));
-    EXPECT_THAT(
-        test::usage_error_of([&] { Checkpoint::open_safetensors_file(dir_ / "f"); }),
-        AllOf(HasSubstr("tensor 'w' has the dtype '"s + type), HasSubstr("8 bits or fewer are not read")));
+    EXPECT_THAT(test::usage_error_of([&] { Checkpoint::open_safetensors_file(dir_ / "f"); }),
+                AllOf(HasSubstr("tensor 'w' has the dtype '"s + type),
+                      HasSubstr("8 bits or fewer are not supported")));
   }
 }
 
@@ -206,7 +206,7 @@ TEST_F(ForeignFile, ComfysNamesAndLorasAreNamed) {
     return test::usage_error_of([&] { read_transformer_config(dir_.path(), weights); });
   };
   EXPECT_THAT(error_with("model.diffusion_model.blocks.0.ffn.0.weight"), HasSubstr("as ComfyUI's files"));
-  EXPECT_THAT(error_with("blocks.0.ffn.0.lora_down.weight"), HasSubstr("it holds a LoRA"));
+  EXPECT_THAT(error_with("blocks.0.ffn.0.lora_down.weight"), HasSubstr("it contains a LoRA"));
 }
 
 TEST_F(ForeignFile, TextLengthIsTheOfficialOne) {

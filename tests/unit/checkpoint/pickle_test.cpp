@@ -106,7 +106,7 @@ std::vector<Malicious> code() {
                                                         {"", ""}}) {
     const std::string callable = module + "." + name.substr(0, name.find('\r'));
     cases.push_back({callable, pickle(reduce(global(module, name), text("touch /tmp/pwned") + "\x85")),
-                     "Refused, nothing was executed"});
+                     "The file is refused and nothing was executed"});
   }
   const std::string system = reduce(global("os", "system"), text("id") + "\x85");
   cases.push_back({"hidden in a value", pickle(dict_of(text("w") + system)), "'os.system'"});
@@ -183,7 +183,7 @@ std::vector<Malicious> malformed() {
       {"tuple without a mark", pickle("}t"), "no mark"},
       {"items without a mark", pickle("}u"), "no mark"},
       {"items into a tuple", pickle(")(" + text("k") + "Nu"), "is a tuple; expected a dictionary"},
-      {"odd items", pickle("}(" + text("k") + "u"), "a key and no value"},
+      {"odd items", pickle("}(" + text("k") + "u"), "a key but no value"},
       {"build on a tuple", pickle(")}b"), "is a tuple; expected a dictionary"},
       {"reduce without arguments", pickle(global("collections", "OrderedDict") + "R"),
        "is a class name; expected a tuple"},

@@ -119,7 +119,7 @@ std::vector<Malformed> bad_fields() {
       {"duplicate shape", fields(R"("dtype":"F32","shape":[2],"shape":[2],"data_offsets":[0,8])"),
        "'shape' occurs twice"},
       {"unknown dtype", with("\"F8_E4M3\"", "[8]", "[0,8]"),
-       "the dtype 'F8_E4M3': weights of 8 bits or fewer are not read"},
+       "the dtype 'F8_E4M3': weights of 8 bits or fewer are not supported"},
       {"no dtype", with("\"F12\"", "[8]", "[0,8]"), "the dtype 'F12'; expected one of"},
       {"lower-case dtype", with("\"f32\"", "[2]", "[0,8]"), "the dtype 'f32'"},
       {"dtype number", with("32", "[2]", "[0,8]"), "'dtype' holds the number 32"},
@@ -155,7 +155,7 @@ std::vector<Malformed> bad_ranges() {
   return {
       {"reversed", with("\"F32\"", "[2]", "[8,0]"), "'a' lies at bytes 8 to 0"},
       {"beyond the data", with("\"F32\"", "[2]", "[4,12]"),
-       "'a' lies at bytes 4 to 12 of the data, which is 8"},
+       "'a' lies at bytes 4 to 12 of the data, but the data is 8"},
       {"far beyond", with("\"F32\"", "[2]", "[18446744073709551607,18446744073709551615]"),
        "'a' lies at bytes"},
       {"too few bytes", with("\"F32\"", "[3]", "[0,8]"), "'a' takes 8 bytes; its shape [3] of F32 needs 12"},

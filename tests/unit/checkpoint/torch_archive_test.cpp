@@ -80,7 +80,7 @@ TEST(TorchArchive, TheNegativeBitOfAViewIsHonoured) {
   }
   test::write_bytes(dir / "f", archive({.metadata = "}" + text("conj") + "\x88s"}));
   EXPECT_THAT(test::usage_error_of([&] { Checkpoint::open_torch_archive(dir / "f"); }),
-              HasSubstr("has the property 'conj', which is not read"));
+              HasSubstr("has the property 'conj', which is not supported"));
 }
 
 TEST(TorchArchive, ReadsThroughLocalHeadersAndViews) {
@@ -142,8 +142,7 @@ struct BadArchive {
 std::vector<BadArchive> bad_views() {
   const auto big = std::int64_t{1} << 62;
   return {
-      {"storage too short", archive({}, "12345678"),
-       "is said to have 4 elements of F32, but is 8 bytes long"},
+      {"storage too short", archive({}, "12345678"), "must have 4 elements of F32, but is 8 bytes long"},
       {"storage missing", archive({.key = "1"}), "'top/data/1', which is not in the archive"},
       {"storage climbs", archive({.key = "../../etc/passwd"}), "not in the archive"},
       {"one element beyond", archive({.offset = 1}), "reaches beyond its storage '0', which has 4 elements"},
@@ -155,7 +154,7 @@ std::vector<BadArchive> bad_views() {
       {"shape overflow", archive({.shape = {big, big}, .stride = {1, 1}}), "more elements than its storage"},
       {"stride 0 bomb", archive({.shape = {1 << 20, 1 << 20}, .stride = {0, 0}}),
        "more elements than its storage"},
-      {"claimed storage of 2^62", archive({.shape = {big}, .storage_elements = big}), "is said to have"},
+      {"claimed storage of 2^62", archive({.shape = {big}, .storage_elements = big}), "must have "},
   };
 }
 
@@ -173,8 +172,7 @@ std::vector<BadArchive> bad_zips() {
       {"empty", "", "is empty (0 bytes)"},
       {"short", "PK", "not a zip archive"},
       {"bare pickle", "\x80\x02}.", "not a zip archive"},
-      {"legacy torch", "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9 j\xa8P\x19.",
-       "A bare pickle of before is not read"},
+      {"legacy torch", "\x80\x02\x8a\x0al\xfc\x9c\x46\xf9 j\xa8P\x19.", "An older bare pickle is not read"},
       {"end cut off", good.substr(0, good.size() - 1), "the file is cut off"},
       {"half", good.substr(0, good.size() / 2), "the file is cut off"},
       {"start only", "PK\3\4", "the file is cut off"},
@@ -183,7 +181,7 @@ std::vector<BadArchive> bad_zips() {
       {"data.pkl at the top", build_zip({{"data.pkl", pickle_of({})}, data}), "no data.pkl"},
       {"two data.pkl", build_zip({pickle, data, {"other/data.pkl", pickle_of({})}}),
        "more than one data.pkl"},
-      {"member twice", build_zip({pickle, data, data}), "two members of the name 'top/data/0'"},
+      {"member twice", build_zip({pickle, data, data}), "two members are named 'top/data/0'"},
       {"deflated", changed(data, [](auto& m) { m.method = 8; }), "'top/data/0' is compressed (method 8)"},
       {"encrypted", changed(data, [](auto& m) { m.flags = 1; }), "encrypted"},
       {"local name differs", changed(data, [](auto& m) { m.local_name = "top/data/9"; }), "local header"},

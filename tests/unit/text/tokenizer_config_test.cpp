@@ -85,7 +85,7 @@ INSTANTIATE_TEST_SUITE_P(
         Malformed{"/added_tokens/1/id", -1, "added_tokens[1].id is not an id"},
         Malformed{"/added_tokens/1/id", 18446744073709551615ULL, "added_tokens[1].id is not an id"},
         Malformed{"/added_tokens/1/content", "", "added_tokens[1] has an empty 'content'"},
-        Malformed{"/added_tokens/1/single_word", true, "added_tokens[1] asks for 'single_word'"},
+        Malformed{"/added_tokens/1/single_word", true, "added_tokens[1] sets 'single_word'"},
         Malformed{"/normalizer", {{"type", "Lowercase"}}, "normalizer has type 'Lowercase'"},
         Malformed{
             "/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "@@@@"}}, "is not base64"},
