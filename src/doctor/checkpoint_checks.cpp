@@ -36,7 +36,7 @@ std::string contents_text(const checkpoint::Checkpoint& files) {
                      paths.size() == 1 ? "" : "s", bytes_text(bytes));
 }
 
-/// An error's text with its lines kept.
+/// An error's text. Keeps its line breaks.
 std::string printable_lines(std::string_view text) {
   std::string shown;
   while (!text.empty()) {
@@ -48,7 +48,7 @@ std::string printable_lines(std::string_view text) {
   return shown;
 }
 
-/// `look` says what it found, or throws.
+/// `look` returns a description, or throws.
 Finding check_part(const std::string& part, const std::function<std::string()>& look,
                    const char* remedy = fetch_again) {
   const std::string check = "checkpoint: " + part;
@@ -59,7 +59,7 @@ Finding check_part(const std::string& part, const std::function<std::string()>& 
   }
 }
 
-/// A part that could be read; nothing once a check of it failed.
+/// A part that was read. Empty after a failed check.
 template <typename T>
 using Part = std::optional<T>;
 
@@ -83,9 +83,8 @@ Finding check_tokenizer(const checkpoint::CheckpointFolder& folder,
 
 void add_notes(const checkpoint::CheckpointFolder& folder, std::vector<Finding>& findings) {
   for (const std::string& note : checkpoint::folder_notes(folder)) {
-    findings.push_back(
-        warn("checkpoint: folder", printable(note, 600),
-             "nothing has to be done if that is meant; otherwise take the official files, and no others"));
+    findings.push_back(warn("checkpoint: folder", printable(note, 600),
+                            "if this is on purpose, ignore it; otherwise use the official files only"));
   }
 }
 

@@ -7,7 +7,8 @@
 
 namespace wan::doctor {
 
-/// Every file and tensor of a checkpoint, from headers alone: a finding for each part, with its size.
+/// Checks every file and tensor of a checkpoint from its headers alone. Returns a finding for each part, with
+/// its size.
 std::vector<Finding> check_checkpoint(const std::filesystem::path& root);
 
 }  // namespace wan::doctor

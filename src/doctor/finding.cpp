@@ -29,7 +29,7 @@ Verdict verdict_of(std::string_view text) {
   fail("'{}' is no verdict", text);
 }
 
-/// "ranks 0-3, 6" of ascending ranks; empty if all of them or none in particular found it.
+/// "ranks 0-3, 6" for ascending ranks. Empty if `found_by` is empty or holds all ranks.
 std::string rank_text(const std::vector<int>& found_by, int ranks) {
   if (found_by.empty() || std::ssize(found_by) == ranks) return {};
   std::string text;
@@ -43,7 +43,7 @@ std::string rank_text(const std::vector<int>& found_by, int ranks) {
   return fmt::format(" (rank{} {})", found_by.size() == 1 ? "" : "s", text);
 }
 
-/// A text of several lines, those after the first behind `indent`.
+/// Indents all lines of a text except the first.
 std::string indented(std::string_view text, const std::string& indent) {
   std::string shown;
   for (const char c : text) {

@@ -28,8 +28,8 @@ GpuFacts gather_gpu(int index, int count) {
 
 Finding check_presence(const GpusFacts& facts) {
   if (!facts.is_built_in && facts.has_driver) {
-    return warn("GPUs", "this machine has an NVIDIA driver, and this program was built without GPU code",
-                "build it where nvcc 13 is: cmake --preset default -DWAN_CUDA=ON");
+    return warn("GPUs", "this machine has an NVIDIA driver, but this program was built without GPU code",
+                "build it on a machine with nvcc 13: cmake --preset default -DWAN_CUDA=ON");
   }
   if (!facts.is_built_in) {
     return warn("GPUs", "none: this program was built without GPU code and computes on the CPU",
@@ -38,7 +38,7 @@ Finding check_presence(const GpusFacts& facts) {
   if (facts.visible.count > 0) return ok("GPUs", fmt::format("{} visible", facts.visible.count));
   if (facts.has_driver) {
     return bad("GPUs", "none can be used: " + facts.visible.reason,
-               "nvidia-smi shows what is there; then CUDA_VISIBLE_DEVICES, the job's --gpus, or the driver");
+               "run nvidia-smi; then look at CUDA_VISIBLE_DEVICES, the job's --gpus and the driver");
   }
   return warn("GPUs", "no NVIDIA driver on this machine: the program computes on the CPU",
               "enough for toy models; for the 14B model run it on a machine with GPUs");
@@ -54,17 +54,17 @@ Finding check_gpu(const GpusFacts& facts, const GpuFacts& gpu) {
                   info.compute_minor, static_cast<double>(info.free_bytes) / gib,
                   static_cast<double>(info.total_bytes) / gib);
   if (!gpu::has_code_for(facts.code_for, info.compute_major, info.compute_minor)) {
-    return bad(
-        check,
-        found + fmt::format("; there is code for {} only", gpu::describe_architectures(facts.code_for)),
-        fmt::format("build again with -DWAN_CUDA_ARCHITECTURES={}{}-real", info.compute_major,
-                    info.compute_minor));
+    return bad(check,
+               found + fmt::format("; this program has code for {} only",
+                                   gpu::describe_architectures(facts.code_for)),
+               fmt::format("build again with -DWAN_CUDA_ARCHITECTURES={}{}-real", info.compute_major,
+                           info.compute_minor));
   }
   // A context and a display take a few hundred MiB.
   constexpr double mostly_free = 0.93;
   if (static_cast<double>(info.free_bytes) < mostly_free * static_cast<double>(info.total_bytes)) {
-    return warn(check, found + ": others use it",
-                "nvidia-smi shows the processes; end them or ask for GPUs of your own (--exclusive)");
+    return warn(check, found + ": other processes use it",
+                "nvidia-smi shows the processes; end them or request GPUs for this job alone (--exclusive)");
   }
   return ok(check, found);
 }
@@ -78,16 +78,16 @@ Finding check_driver(const GpusFacts& facts) {
     return bad("CUDA driver", found,
                "update the NVIDIA driver to one that supports CUDA " + text(facts.versions.runtime));
   }
-  return warn("CUDA driver", found + ": newer functions are missing", "update the NVIDIA driver");
+  return warn("CUDA driver", found + ": functions of newer versions are missing", "update the NVIDIA driver");
 }
 
 Finding check_peers(const GpusFacts& facts) {
   std::vector<std::string> pairs;
   for (const GpuFacts& gpu : facts.gpus)
     for (const int peer : gpu.unreachable) pairs.push_back(fmt::format("{}-{}", gpu.index, peer));
-  if (pairs.empty()) return ok("peer access", "the GPUs reach each other's memory");
+  if (pairs.empty()) return ok("peer access", "the GPUs access each other's memory directly");
   return bad(
-      "peer access", fmt::format("GPUs cannot reach each other: {}", fmt::join(pairs, ", ")),
+      "peer access", fmt::format("GPUs cannot access each other's memory: {}", fmt::join(pairs, ", ")),
       "nvidia-smi topo -m; a container may hide it, IOMMU or ACS may block it; NCCL_P2P_DISABLE=1 accepts "
       "slow transfers");
 }

@@ -12,22 +12,22 @@ namespace wan::doctor {
 /// One GPU as this process sees it.
 struct GpuFacts {
   int index = 0;
-  std::optional<gpu::DeviceInfo> info;  ///< empty: it could not be opened
-  std::string error;                    ///< why
-  std::vector<int> unreachable;         ///< GPUs whose memory it cannot reach
+  std::optional<gpu::DeviceInfo> info;  ///< empty: the GPU could not be opened
+  std::string error;                    ///< why the GPU could not be opened
+  std::vector<int> unreachable;         ///< GPUs whose memory it cannot access directly
 };
 
 struct GpusFacts {
   bool is_built_in = false;  ///< the program has GPU code
   bool has_driver = false;   ///< an NVIDIA driver is loaded on this machine
-  std::string code_for;      ///< what kernels were compiled for, as gpu::built_architectures()
+  std::string code_for;      ///< targets of the compiled kernels, as from gpu::built_architectures()
   gpu::VisibleGpus visible;
   gpu::CudaVersions versions;
-  std::vector<GpuFacts> gpus;  ///< those looked at
+  std::vector<GpuFacts> gpus;  ///< the GPUs that were examined
 };
 
-/// `only`: the one GPU that this rank will use, if it is not alone: a context on each of the others would
-/// take their memory. Creates contexts.
+/// Examines the GPUs and creates contexts on them. If other ranks share the machine, `only` is the one GPU
+/// that this rank will use: contexts on the other GPUs would take their memory.
 GpusFacts gather_gpus(std::optional<int> only);
 
 std::vector<Finding> check_gpus(const GpusFacts& facts);

@@ -10,8 +10,8 @@
 namespace wan::doctor {
 namespace {
 
-/// Whether a value of one of Slurm's variables speaks of at least one GPU: "2", "gpu:h100:2", or a list of
-/// indices, where "0" is a GPU.
+/// Whether the value of one of Slurm's variables names at least one GPU: "2", "gpu:h100:2", or a list of
+/// indices, in which "0" is a GPU.
 bool speaks_of_gpus(std::string_view name, std::string_view value) {
   if (value.empty()) return false;
   const bool is_list = name == "SLURM_JOB_GPUS" || name == "SLURM_STEP_GPUS";
@@ -52,8 +52,7 @@ std::vector<Finding> check_hidden_gpus(const std::string& signs, int visible_gpu
 
 std::string remedy_of_hidden_gpus() {
   return "look at CUDA_VISIBLE_DEVICES and `srun nvidia-smi`, give srun the job's own --gpus options, and "
-         "see "
-         "`wan_batch --version` for a build without CUDA";
+         "see `wan_batch --version` for a build without CUDA";
 }
 
 }  // namespace wan::doctor

@@ -9,14 +9,14 @@
 
 namespace wan::doctor {
 
-/// What says that there are GPUs for this process, whether or not it sees them: device files of the driver,
-/// or Slurm's variables: "/dev/nvidia0", "SLURM_JOB_GPUS=0,1". Empty: nothing says so.
+/// Signs that this process has GPUs, whether or not it sees them: the driver's device files, or Slurm's
+/// variables. Examples: "/dev/nvidia0", "SLURM_JOB_GPUS=0,1". Empty without a sign.
 std::string signs_of_gpus(const Environment& environment, const std::filesystem::path& devices = "/dev");
 
-/// FAIL if there are signs and no GPU is visible; nothing otherwise. `reason`: why none is.
+/// FAIL if there are signs but no GPU is visible; otherwise no finding. `reason`: why no GPU is visible.
 std::vector<Finding> check_hidden_gpus(const std::string& signs, int visible_gpus, const std::string& reason);
 
-/// What to do then.
+/// The remedy for that case.
 std::string remedy_of_hidden_gpus();
 
 }  // namespace wan::doctor

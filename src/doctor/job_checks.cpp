@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-/// Ranks of a host that want more GPUs than it shows them.
+/// Hosts on which the ranks need more GPUs than the host shows them.
 std::vector<Finding> check_ranks_per_gpu(std::span<const RankFacts> ranks) {
   std::map<std::string, int> ranks_on;
   for (const RankFacts& rank : ranks) ++ranks_on[rank.host];
@@ -58,7 +58,7 @@ std::vector<Finding> check_shared_gpus(std::span<const RankFacts> ranks) {
   return findings;
 }
 
-/// GPUs that differ: the slowest one sets the pace, and the smallest one what fits.
+/// Different GPUs: the slowest one determines the speed, and the smallest one what fits into memory.
 std::vector<Finding> check_alike(std::span<const RankFacts> ranks) {
   std::vector<Finding> findings;
   const RankFacts& first = ranks.front();
@@ -87,7 +87,7 @@ std::vector<Finding> check_alike(std::span<const RankFacts> ranks) {
   return findings;
 }
 
-/// Two ranks on the same few cores get in each other's way.
+/// Two ranks that are bound to the same few cores slow each other down.
 std::vector<Finding> check_bindings(std::span<const RankFacts> ranks) {
   std::map<std::pair<std::string, std::string>, int> owner;
   for (const RankFacts& rank : ranks) {
@@ -110,7 +110,7 @@ std::vector<Finding> check_slurm(const Environment& environment, int visible_gpu
   const auto gpus = number_of(environment, "SLURM_GPUS_ON_NODE");
   if (!value_of(environment, "SLURM_GPUS_PER_TASK").empty() && local_ranks > 1) {
     findings.push_back(warn("Slurm", "--gpus-per-task hides a rank's GPU from the others: no peer access",
-                            "ask with --gpus-per-node=N and leave --gpus-per-task out"));
+                            "request GPUs with --gpus-per-node=N, without --gpus-per-task"));
   } else if (gpus && visible_gpus > 0 && visible_gpus < *gpus && local_ranks > 1) {
     findings.push_back(
         warn("Slurm",

@@ -11,30 +11,30 @@
 
 namespace wan::doctor {
 
-/// What a rank sees of its Slurm job. Empty without one.
+/// Checks the rank's view of its Slurm job. No findings outside a job.
 std::vector<Finding> check_slurm(const Environment& environment, int visible_gpus, int local_ranks);
 
-/// What one rank tells of itself, for what only shows when ranks are held against each other.
+/// Facts that each rank sends, for checks that compare ranks.
 struct RankFacts {
   int rank = 0;
   std::string host;
-  std::string version;  ///< of the program
+  std::string version;  ///< the program's version
   int local_rank = 0;
   int visible_gpus = 0;
-  std::string gpu_bus_id;  ///< of the GPU that it would use; empty: none
+  std::string gpu_bus_id;  ///< bus id of the GPU that the rank would use; empty: none
   std::string gpu_name;
   std::uint64_t gpu_bytes = 0;
-  std::string bound_cores;  ///< "0-3,8": those it may run on, if not all of the machine
+  std::string bound_cores;  ///< "0-3,8": the cores that the rank is bound to; empty: all cores of the machine
 };
 
 std::string to_json(const RankFacts& facts);
-/// Throws Error if the text is not to_json()'s.
+/// Throws Error if the text is not from to_json().
 RankFacts rank_facts_from_json(std::string_view text);
 
-/// "0-3,8" if this process is bound to some of the machine's cores, else empty.
+/// "0-3,8" if this process is bound to some of the machine's cores; otherwise empty.
 std::string bound_cores_text();
 
-/// `ranks` in order. `environment`: of rank 0.
+/// `ranks`: in rank order. `environment`: rank 0's.
 std::vector<Finding> check_job(std::span<const RankFacts> ranks, const Environment& environment);
 
 }  // namespace wan::doctor

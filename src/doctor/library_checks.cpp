@@ -38,16 +38,16 @@ std::string compiled_mpi() {
 #endif
 }
 
-/// "4.1" of "Open MPI 4.1.4".
+/// Returns "4.1" for "Open MPI 4.1.4".
 std::string series_of(const std::string& compiled) {
   const std::string number = compiled.substr(compiled.rfind(' ') + 1);
   return number.substr(0, number.rfind('.'));
 }
 
-/// Whether the library's own words name the family and the series that the program was compiled with.
+/// Whether the library's own text names the family and series that the program was compiled with.
 bool is_same_mpi(const std::string& compiled, const std::string& running) {
   const std::string family = compiled.substr(0, compiled.rfind(' '));
-  if (family == "MPI") return true;  // the words of other libraries have no form to go by
+  if (family == "MPI") return true;  // the version texts of other libraries have no known form
   const std::size_t at = running.find(family);
   if (at == std::string::npos) return false;
   const std::size_t digit = running.find_first_of("0123456789", at + family.size());
@@ -90,7 +90,7 @@ std::vector<Finding> check_nccl(const NcclFacts& facts) {
     others.reserve(facts.others.size());
     for (const std::filesystem::path& other : facts.others) others.push_back(printable(other.string()));
     findings.push_back(
-        warn("NCCL", fmt::format("LD_LIBRARY_PATH holds another one: {}", fmt::join(others, ", ")), own));
+        warn("NCCL", fmt::format("LD_LIBRARY_PATH contains another one: {}", fmt::join(others, ", ")), own));
   }
   return findings;
 }
@@ -114,7 +114,7 @@ MpiFacts gather_mpi(const Environment& environment, int ranks) {
   facts.running = facts.running.substr(0, facts.running.find_first_of(",\n"));
   int initialized = 0;
   int level = MPI_THREAD_SINGLE;
-  // Alone it is not started; then a run will see.
+  // A single rank does not start MPI; a run will see its thread level.
   if (MPI_Initialized(&initialized) == MPI_SUCCESS && initialized != 0)
     facts.is_threaded = MPI_Query_thread(&level) == MPI_SUCCESS && level >= MPI_THREAD_FUNNELED;
   read_launcher(environment, facts);
@@ -129,7 +129,7 @@ std::vector<Finding> check_mpi(const MpiFacts& facts) {
   } else {
     findings.push_back(
         bad("MPI", fmt::format("{}, but the program was compiled with {}", running, facts.compiled),
-            "load the MPI module that the program was built with, or build it again with this one"));
+            "load the MPI module that the program was built with, or build the program again with this one"));
   }
   if (!facts.is_threaded) {
     findings.push_back(bad("MPI threads", "the library gives less than MPI_THREAD_FUNNELED",
@@ -138,28 +138,27 @@ std::vector<Finding> check_mpi(const MpiFacts& facts) {
   if (facts.launcher == "Slurm" && facts.launched != facts.ranks) {
     findings.push_back(
         warn("MPI launch",
-             fmt::format("this Slurm job has {} tasks, and wan_doctor was started alone", facts.launched),
+             fmt::format("this Slurm job has {} tasks, but wan_doctor was started alone", facts.launched),
              fmt::format("start it as a run is: srun --mpi=pmix wan_doctor, or mpirun -np {} "
                          "wan_doctor. A run that is started alone is refused here",
                          facts.launched)));
   } else if (facts.launcher == "srun" && facts.launched == 1 && facts.ranks == 1 && !facts.has_pmi) {
     findings.push_back(warn(
-        "MPI launch", "this Slurm step has no PMIx: MPI, and so a run, cannot be started in it by itself",
+        "MPI launch", "this Slurm step has no PMIx, so MPI cannot be started in it, and neither can a run",
         "start a run by srun --mpi=pmix from the batch script or from salloc, or by mpirun"));
   } else if (facts.launched != facts.ranks && facts.launcher == "srun") {
     findings.push_back(
         bad("MPI launch",
-            fmt::format("srun started {} processes, and each of them sees {}", facts.launched,
+            fmt::format("srun started {} processes, but each of them sees {}", facts.launched,
                         facts.ranks == 1 ? "itself alone" : fmt::format("{} ranks", facts.ranks)),
             "srun --mpi=pmix (srun --mpi=list shows whether it is there, ompi_info | grep pmix whether MPI "
-            "has it), or "
-            "mpirun in the batch script"));
+            "has it), or mpirun in the batch script"));
   } else if (facts.launched != facts.ranks) {
     findings.push_back(
         bad("MPI launch",
-            fmt::format("{} started {} processes, and this one sees {} rank{}", facts.launcher,
+            fmt::format("{} started {} processes, but this one sees {} rank{}", facts.launcher,
                         facts.launched, facts.ranks, facts.ranks == 1 ? "" : "s"),
-            "the launcher is of another MPI than the program's: check `which mpirun` and modules"));
+            "the launcher belongs to another MPI than the program: check `which mpirun` and modules"));
   } else {
     findings.push_back(ok("MPI launch", facts.launcher.empty()
                                             ? std::string("a bare start, one rank")

@@ -12,8 +12,9 @@
 namespace wan::doctor {
 
 struct NcclFacts {
-  std::optional<comm::NcclVersion> version;   ///< empty: built without
-  std::vector<std::filesystem::path> others;  ///< libraries in LD_LIBRARY_PATH that are not the one loaded
+  std::optional<comm::NcclVersion> version;  ///< empty in a build without NCCL
+  /// libraries in LD_LIBRARY_PATH that differ from the loaded one
+  std::vector<std::filesystem::path> others;
 };
 
 NcclFacts gather_nccl(const Environment& environment);
@@ -21,17 +22,18 @@ std::vector<Finding> check_nccl(const NcclFacts& facts);
 
 struct MpiFacts {
   std::string compiled;     ///< "Open MPI 4.1.4"
-  std::string running;      ///< the library's own words
-  bool is_threaded = true;  ///< at least MPI_THREAD_FUNNELED was given
+  std::string running;      ///< the library's own version text
+  bool is_threaded = true;  ///< MPI provides at least MPI_THREAD_FUNNELED
   int ranks = 1;
-  std::int64_t launched = 1;  ///< processes that the launcher says it started
-  std::string launcher;       ///< "mpirun", "srun", "Slurm" (a job, but no step); empty: a bare start
-  bool has_pmi = true;        ///< there is somebody whom MPI can ask for other ranks
+  std::int64_t launched = 1;  ///< number of processes that the launcher says it started
+  std::string launcher;       ///< "mpirun", "srun", "Slurm" (in a job, outside its steps); empty: no launcher
+  bool has_pmi = true;        ///< a process manager can tell MPI about the other ranks
 };
 
-/// Works without MPI running, and then cannot tell its thread level.
+/// Also works without MPI running, but then does not know its thread level.
 MpiFacts gather_mpi(const Environment& environment, int ranks);
-/// How many processes were started and by what, as the environment tells: into `launched` and `launcher`.
+/// Reads from the environment how many processes were started and by which launcher. Sets `launched` and
+/// `launcher`.
 void read_launcher(const Environment& environment, MpiFacts& facts);
 std::vector<Finding> check_mpi(const MpiFacts& facts);
 

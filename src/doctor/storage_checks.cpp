@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::uint64_t mib = 1U << 20;
 
-/// What a file system lacks and a run does without.
+/// Missing features of a file system that a run works without.
 std::vector<Finding> check_lacks(const StorageFacts& facts, const std::string& shown) {
   std::vector<Finding> findings;
   const auto lack = [&](const std::string& reason, std::string_view what, const char* remedy) {
@@ -16,17 +16,15 @@ std::vector<Finding> check_lacks(const StorageFacts& facts, const std::string& s
     findings.push_back(
         warn("output folder", fmt::format("{}: {} ({})", shown, what, printable(reason)), remedy));
   };
-  lack(facts.probe.no_links, "no hard links can be made, so that claims are copies",
-       "nothing has to be done; where several jobs share the folder, a POSIX file system (ext4, xfs, NFS, "
-       "Lustre, "
+  lack(facts.probe.no_links, "hard links are not supported, so claims are copies",
+       "no action is needed; if several jobs share the folder, a POSIX file system (ext4, xfs, NFS, Lustre, "
        "GPFS) is safer");
-  lack(facts.probe.no_locks, "nothing can be locked, so that the index of traces is made without a lock",
-       "nothing has to be done; to be safe where several jobs start in the same second, mount the file "
-       "system with "
-       "locks (Lustre: -o flock)");
+  lack(facts.probe.no_locks, "file locks are not supported, so the index of traces is written without a lock",
+       "no action is needed; if several jobs may start in the same second, mount the file system with locks "
+       "(Lustre: -o flock)");
   lack(facts.probe.no_folder_flush,
-       "folders cannot be flushed, so that a crash of the server may take back a video",
-       "nothing has to be done: such an item is made again");
+       "folders cannot be flushed, so a crash of the server may undo the rename of a video",
+       "no action is needed: the next run makes such an item again");
   return findings;
 }
 

@@ -8,13 +8,13 @@
 
 namespace wan::doctor {
 
-/// Where a run would write.
+/// The place where a run would write.
 struct StorageFacts {
-  std::filesystem::path folder;  ///< as given
+  std::filesystem::path folder;  ///< the path as the user gave it
   store::OutputProbe probe;
 };
 
-/// Tries what a run does in its output folder, in the nearest folder that is there, and leaves nothing
+/// Tries a run's file operations in the output folder, or in its nearest existing parent. Leaves nothing
 /// behind.
 StorageFacts gather_storage(const std::filesystem::path& output_folder);
 std::vector<Finding> check_storage(const StorageFacts& facts);

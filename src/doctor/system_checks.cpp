@@ -35,7 +35,7 @@ std::uint64_t available_memory_bytes() {
   return 0;
 }
 
-/// memory.max of the control group (version 2) or of a group above it, whichever is least.
+/// memory.max of the process's control group (version 2) or of a group above it: the smallest value.
 std::optional<std::uint64_t> cgroup_limit_bytes() {
   std::ifstream file("/proc/self/cgroup");
   std::optional<std::uint64_t> least;
@@ -52,7 +52,7 @@ std::optional<std::uint64_t> cgroup_limit_bytes() {
 }
 
 Finding check_memory(const SystemFacts& facts) {
-  // Loading and encoding took 1.3 GiB on each rank at most (analysis/results/gpu_h200.md).
+  // Loading and encoding took at most 1.3 GiB on each rank (analysis/results/gpu_h200.md).
   constexpr std::uint64_t needed = 2 * gib;
   const std::uint64_t bytes =
       std::min(facts.available_bytes, facts.cgroup_limit_bytes.value_or(facts.available_bytes));
@@ -62,8 +62,8 @@ Finding check_memory(const SystemFacts& facts) {
                                         bytes < facts.available_bytes ? ", by the job's limit" : "");
   if (per_rank < needed) {
     return warn("host memory", found,
-                "ask for more (Slurm: --mem), start fewer ranks, or end what uses it; a rank needs "
-                "about 2 GiB, and 57 GiB more where an expert is kept on the host");
+                "request more (Slurm: --mem), start fewer ranks, or end programs that use it; a rank needs "
+                "about 2 GiB, and 57 GiB more if an expert is kept on the host");
   }
   return ok("host memory", found);
 }
@@ -72,7 +72,7 @@ Finding check_locked_memory(const SystemFacts& facts) {
   const std::string found = limit_text(facts.locked_bytes);
   if (!facts.locked_bytes || *facts.locked_bytes >= gib || !facts.has_infiniband)
     return ok("locked memory", found);
-  return warn("locked memory", found + ", and there is InfiniBand, whose buffers are locked",
+  return warn("locked memory", found + ", but InfiniBand needs locked buffers",
               "ulimit -l unlimited (limits.conf; for Slurm LimitMEMLOCK=infinity of slurmd)");
 }
 
@@ -81,7 +81,8 @@ Finding check_open_files(const SystemFacts& facts) {
   constexpr std::uint64_t too_few = 128;
   const std::string found = facts.open_files ? fmt::format("{} open files", *facts.open_files) : "unlimited";
   if (!facts.open_files || *facts.open_files >= few) return ok("open files", found);
-  const char* remedy = "ulimit -n 4096: checkpoint shards, trace, sockets of NCCL and MPI";
+  const char* remedy =
+      "ulimit -n 4096: checkpoint shards, the trace and sockets of NCCL and MPI need open files";
   return *facts.open_files < too_few ? bad("open files", found, remedy) : warn("open files", found, remedy);
 }
 
@@ -95,30 +96,31 @@ Finding check_shm(const SystemFacts& facts) {
   const char* remedy =
       "docker run --shm-size=8g (or --ipc=host); on a host: mount -o remount,size=50% /dev/shm";
   if (!facts.shm_total_bytes) {
-    return bad("/dev/shm", "is not there: MPI and NCCL share memory in it", "mount a tmpfs on /dev/shm");
+    return bad("/dev/shm", "does not exist, but MPI and NCCL share memory in it",
+               "mount a tmpfs on /dev/shm");
   }
   const std::string found =
       fmt::format("{} of {} free", bytes_text(facts.shm_free_bytes), bytes_text(*facts.shm_total_bytes));
-  // NCCL's and Open MPI's shared segments take some ten MiB for each pair of ranks.
+  // The shared segments of NCCL and Open MPI take some ten MiB for each pair of ranks.
   if (facts.shm_free_bytes < 16 * mib) return bad("/dev/shm", found, remedy);
   if (facts.shm_free_bytes < 512 * mib && facts.local_ranks > 1) return warn("/dev/shm", found, remedy);
   return ok("/dev/shm", found);
 }
 
 Finding check_cores(const SystemFacts& facts) {
-  const std::string found = fmt::format("{} rank{} on {} cores, this one may use {}", facts.local_ranks,
+  const std::string found = fmt::format("{} rank{} on {} cores, this rank may use {}", facts.local_ranks,
                                         facts.local_ranks == 1 ? "" : "s", facts.cores, facts.bound_cores);
   if (facts.local_ranks > facts.cores)
     return warn("CPU cores", found, "start at most one rank per core (and per GPU)");
   const int share = facts.cores / std::max(1, facts.local_ranks);
   if (facts.bound_cores == 1 && share > 1) {
     return warn(
-        "CPU cores", found + ": reading the checkpoint and H.264 use several",
+        "CPU cores", found + ": reading the checkpoint and encoding H.264 use several cores",
         fmt::format("mpirun --map-by slot:PE={} --bind-to core, or srun --cpus-per-task={}", share, share));
   }
   if (facts.omp_threads && *facts.omp_threads > facts.bound_cores) {
     return warn("CPU cores", fmt::format("{}, and OMP_NUM_THREADS={}", found, *facts.omp_threads),
-                "unset OMP_NUM_THREADS: the program takes the cores that it is bound to");
+                "unset OMP_NUM_THREADS: the program uses the cores that it is bound to");
   }
   return ok("CPU cores", found);
 }

@@ -69,7 +69,7 @@ TEST(MpiChecks, ALauncherThatTheLibraryDoesNotHear) {
   facts.launcher = "srun";
   EXPECT_EQ(verdict_of(check_mpi(facts), "MPI launch"), Verdict::fail);
   EXPECT_THAT(worst_of(check_mpi(facts), "MPI launch").found,
-              HasSubstr("srun started 4 processes, and each of them sees itself alone"));
+              HasSubstr("srun started 4 processes, but each of them sees itself alone"));
   EXPECT_THAT(worst_of(check_mpi(facts), "MPI launch").remedy, HasSubstr("--mpi=pmix"));
   facts.launcher = "mpirun";
   EXPECT_EQ(verdict_of(check_mpi(facts), "MPI launch"), Verdict::fail);
