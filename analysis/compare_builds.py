@@ -1,9 +1,10 @@
-"""Shows that two builds make the same bytes: videos and latents of the demo and of the parity cases, on 1 to 4 CPU ranks.
+"""Compares the bytes that two builds make: videos and latents of the demo and of the parity cases, on 1 to 4 CPU ranks.
 
     .venv/bin/python analysis/compare_builds.py OLD_BUILD NEW_BUILD
 
-For a change that must not change a result, such as a move of code. Each argument is a build folder. Prints one line per run and exits with
-1 if a file differs or is missing. The demo runs on 1, 2 and 4 ranks, each parity case on every layout of analysis/parity_sweep.py.
+Use it for a change that must not change a result, such as a move of code. Each argument is a build folder. Prints one line per run.
+Exits with 1 if a file differs or is missing. The demo runs on 1, 2 and 4 ranks, each parity case on every layout of
+analysis/parity_sweep.py.
 """
 
 import os

@@ -2,8 +2,8 @@
 
     .venv/bin/python analysis/parity_sweep.py [--build build] > table.md
 
-Every line: the case, the layout, the error of the final latent (norm of the difference over norm) and the largest difference of a
-frame's value in levels. Takes about a minute and a quarter on two idle cores.
+Each line has the case, the layout, the error of the final latent (norm of the difference over norm) and the largest difference of a
+frame's value in levels. It takes about a minute and a quarter on two idle cores.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def layouts(ranks: int, heads: int) -> Iterator[tuple[int, int, int, str]]:
 
 
 def run(program: pathlib.Path, case: str, ranks: int, layout: tuple[int, int, int, str], out: str) -> tuple[float, int]:
-    """One run; returns (latent error, largest frame difference in levels)."""
+    """Makes one run. Returns (latent error, largest frame difference in levels)."""
     folder = ROOT / "tests/data/parity" / case
     parameters = json.loads((folder / "case.json").read_text())
     group, cfg, ulysses, sharded = layout

@@ -1,4 +1,4 @@
-"""The report's charts. Each function draws figures that measures.py and study.py computed and returns the figure."""
+"""The report's charts. Each function draws numbers that measures.py and study.py computed, and returns the figure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Figur
 
 
 def unit_of(rows: Sequence[ScalingRow] | Sequence[Run]) -> str:
-    """"GPUs" or "CPU ranks": what the horizontal axis counts."""
+    """"GPUs" or "CPU ranks": the unit of the horizontal axis."""
     first = rows[0]
     run = first.run if isinstance(first, ScalingRow) else first
     return f"{run.unit}s"
@@ -81,7 +81,7 @@ def _singular(rows: Sequence[ScalingRow], count: int) -> str:
 
 
 def parts_chart(rows: Sequence[ScalingRow]) -> Figure:
-    """The typical step by part, stacked, a bar for each run."""
+    """The typical step by part, stacked, with one bar for each run."""
     figure, axes = _figure(1, 1, 9.5, 4.0)
     axis: Axes = axes[0][0]
     labels = [row.run.label for row in rows]
@@ -99,7 +99,7 @@ def parts_chart(rows: Sequence[ScalingRow]) -> Figure:
 
 
 def steps_chart(runs: Sequence[Run]) -> Figure:
-    """Every step's time, a panel for each run; experts by colour, their switch marked, outliers ringed."""
+    """Every step's time, with one panel for each run. Colours show experts; marks show their switch; rings show outliers."""
     figure, axes = _figure(len(runs), 1, 9.5, 0.7 + 2.1 * len(runs))
     for axis, run in zip(axes[:, 0], runs, strict=True):
         steps = run.steps.reset_index(drop=True)
@@ -122,7 +122,7 @@ def steps_chart(runs: Sequence[Run]) -> Figure:
 
 
 def _switch_times_s(run: Run) -> list[float]:
-    """Starts of the steps that are an item's first of the low-noise expert, after one of the other."""
+    """Start times of each item's first step of the low-noise expert, if the other expert made the step before."""
     times = []
     for _, steps in run.steps.groupby(["group", "item"]):
         ordered = steps.sort_values("step")
@@ -139,7 +139,7 @@ def _is_outlier(run: Run) -> list[bool]:
 
 
 def vram_timeline_chart(runs: Sequence[Run]) -> Figure:
-    """Memory of every GPU over time: samples of the device where there are any, else the steps' allocations."""
+    """Memory of every GPU over time: samples of the device if there are any, otherwise the steps' allocations."""
     figure, axes = _figure(len(runs), 1, 9.5, 0.7 + 2.1 * len(runs))
     for axis, run in zip(axes[:, 0], runs, strict=True):
         table, time, value, rank, what = _vram_source(run)
@@ -162,7 +162,7 @@ def _vram_source(run: Run) -> tuple[Any, str, str, str, str]:
 
 
 def has_vram(run: Run) -> bool:
-    """Whether its trace says anything of memory; on the CPU it does not."""
+    """Whether its trace records memory. A trace of CPU ranks does not."""
     return bool(vram_peaks_bytes(run).notna().to_numpy().any())
 
 
@@ -190,7 +190,7 @@ def vram_peak_chart(runs: Sequence[Run], plans: Plans) -> Figure:
 
 
 def communication_chart(rows: Sequence[ScalingRow]) -> Figure:
-    """Share of a step spent in communication, and the rate achieved in it."""
+    """A step's share of communication, and the rate during communication."""
     figure, axes = _figure(1, 2, 9.5, 3.3)
     left, right = axes[0]
     labels = [row.run.label for row in rows]

@@ -50,18 +50,18 @@ def _parser() -> argparse.ArgumentParser:
                         help="the page (default: %(default)s)")
     report.add_argument("--png", type=Path, metavar="DIR", help="also write every chart as a PNG")
     report.add_argument("--plan", type=Path, action="append", default=[], metavar="FILE",
-                        help="what wan_batch --plan printed, to hold peaks against; may be given several times")
+                        help="output of wan_batch --plan, to compare with peaks; may be given several times")
     report.add_argument("--title", default="Scaling study", help="heading of the page (default: %(default)s)")
-    compare = commands.add_parser("compare", help="a run against an earlier one: what became slower, and which part did it",
+    compare = commands.add_parser("compare", help="compare a run with an earlier one: which metrics and which part became slower",
                                   epilog="Exit code 3: something became slower or takes more memory.")
     compare.set_defaults(run=_compare)
     compare.add_argument("base", type=Path, help="traces of the earlier run: an output folder, its trace.h5, or one group's file")
     compare.add_argument("new", type=Path, help="traces of the later run; several starts in one folder are taken together")
-    model = commands.add_parser("model", help="fit a cost model on the GPU counts measured and predict others")
+    model = commands.add_parser("model", help="fit a cost model to the measured GPU counts and predict others")
     model.set_defaults(run=_model)
     model.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="as for report; at least two GPU counts")
     model.add_argument("--gpus", type=_gpu_counts, default=[8], metavar="N[,N...]", help="counts to predict (default: 8)")
-    nightly = commands.add_parser("nightly", help="run a benchmark and hold it against references; see jobs/nightly.sh")
+    nightly = commands.add_parser("nightly", help="run a benchmark and compare it with references; see jobs/nightly.sh")
     nightly.set_defaults(run=_nightly)
     nightly.add_argument("--project", type=Path, default=Path(), help="the checkout (default: here)")
     nightly.add_argument("--history", type=Path, metavar="FOLDER", help="history.jsonl and trend.html (default: nightly/ in it)")
@@ -120,7 +120,7 @@ def _model(options: argparse.Namespace) -> int:
         return FAILURE
     print(predictions_text(model, predictions), end="")
     if any(abs(entry.error) > TRUSTED_ERROR for entry in predictions):
-        print(f"wan_analysis: the model misses a measured step by more than {100 * TRUSTED_ERROR:.0f} %: do not trust what it predicts",
+        print(f"wan_analysis: the model misses a measured step by more than {100 * TRUSTED_ERROR:.0f} %: do not trust its predictions",
               file=sys.stderr)
     return DONE
 
@@ -148,7 +148,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _runs_with_steps(path: Path) -> list[Run]:
-    """The starts with steps among the traces of `path`; says on stderr what is wrong with them, and if there are none."""
+    """The starts with steps among the traces of `path`. Reports problems with them on stderr, also if there are none."""
     traces = read_traces([path])
     every = gather_runs(traces.groups)
     for problem in (*traces.problems, *(problem for run in every for problem in run.problems)):
@@ -160,7 +160,7 @@ def _runs_with_steps(path: Path) -> list[Run]:
 
 
 def _say_which(path: Path, runs: list[Run], chosen: list[Run]) -> None:
-    """Which of several starts are compared."""
+    """Prints which of several starts are compared."""
     if len(runs) == 1:
         return
     names = ", ".join(run.name for run in chosen)

@@ -1,4 +1,4 @@
-"""Two runs of the same work against each other: what became slower, and which part of a step did it."""
+"""Compares two runs of the same work: which metrics became slower, and which part of a step is the cause."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from wan_analysis.trace_format import PARTS, REMAINDER
 STEP_TOLERANCE = 0.025
 #: ... and by more than this many standard errors of the two medians' difference ...
 STANDARD_ERRORS = 5.0
-#: ... and, for a part, by more than this fraction of the whole step: below it nobody can feel it.
+#: ... and, for a part, by more than this fraction of the whole step. A smaller change has no effect for the user.
 LEAST_SHARE = 0.001
-#: Phases happen once an item, so that there is little to tell noise by.
+#: Phases happen once per item, so few values are there to estimate the noise.
 PHASE_TOLERANCE = 0.12
-#: Memory is what the program asks for and hardly varies.
+#: Memory is the amount that the program requests; it hardly varies.
 MEMORY_TOLERANCE = 0.02
-#: With fewer steps than this of a size nothing is said of them.
+#: A size with fewer steps than this gets no verdict.
 LEAST_STEPS = 5
 #: Standard error of a median over that of a mean, for normal noise.
 MEDIAN_ERROR = 1.2533
@@ -40,12 +40,12 @@ class Change:
 
     @property
     def percent(self) -> float:
-        """Change in percent of the base; NaN where that is 0."""
+        """Change in percent of the base. NaN if the base is 0."""
         return 100.0 * (self.new / self.base - 1.0) if self.base else math.nan
 
     @property
     def is_regression(self) -> bool:
-        """Whether somebody should look."""
+        """Whether the change needs attention."""
         return self.verdict in ("slower", "more")
 
 
@@ -77,7 +77,7 @@ def _ranks_text(runs: list[Run]) -> str:
 
 
 def compare_runs(base: Run, new: Run) -> list[Change]:
-    """Step by size with its parts, phases, memory. Throws ValueError when the runs did not do the same work."""
+    """Compares steps by size with their parts, phases and memory. Throws ValueError if the runs did not do the same work."""
     shapes = [shape for shape in shapes_of(base) if shape in shapes_of(new)]
     if not shapes:
         raise ValueError("the two runs have no size in common")
@@ -88,7 +88,7 @@ def compare_runs(base: Run, new: Run) -> list[Change]:
 
 
 def culprits(changes: list[Change]) -> list[str]:
-    """Parts that became slower, the one that costs a step most first."""
+    """Parts that became slower. The part that costs a step most comes first."""
     parts = [change for change in changes if change.is_regression and change.metric.startswith("part ")]
     parts.sort(key=lambda change: change.base - change.new)
     return [change.metric.removeprefix("part ").split(",")[0] for change in parts]
@@ -117,7 +117,7 @@ def _phase_changes(base: Run, new: Run) -> list[Change]:
     before, after = phase_means_s(base), phase_means_s(new)
     changes = []
     for phase in before:
-        if phase not in after or phase == "denoise":  # the steps tell of that
+        if phase not in after or phase == "denoise":  # the steps show this
             continue
         threshold = max(PHASE_TOLERANCE * before[phase], 0.05)
         verdict = _verdict(after[phase] - before[phase], threshold, "slower", "faster")

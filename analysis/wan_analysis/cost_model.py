@@ -1,8 +1,8 @@
-"""A cost model of a step: fitted on the GPU counts that were measured, asked about those that were not.
+"""A cost model of a step. It is fitted to the measured GPU counts and predicts others.
 
-Each part of a step has the form that its work has: computing divides over all GPUs save for a constant (launches, waves
-that do not fill the chip); an all-to-all moves (u - 1) / u^2 of a pass's heads and tokens on every one of u ranks; a gather
-leaves (n - 1) / n of the weights to fetch; the exchange between the two passes happens or does not.
+The form of each part follows from its work. Computing divides over all GPUs except for a constant (launches, waves
+that do not fill the chip). An all-to-all moves (u - 1) / u^2 of a pass's heads and tokens on each of u ranks. A gather
+fetches (n - 1) / n of the weights. The exchange between the two passes happens or does not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wan_analysis.run import Run
 from wan_analysis.study import ScalingRow
 from wan_analysis.trace_format import PARTS, REMAINDER
 
-#: A model that misses what it was fitted on by more than this says little of anything else.
+#: If a model misses its own input by more than this fraction, its predictions are not reliable.
 TRUSTED_ERROR = 0.03
 
 _LAYOUT = re.compile(r"cfg(\d+) x ulysses(\d+)")
@@ -41,9 +41,9 @@ class Layout:
 
 
 def layout_of(run: Run) -> Layout:
-    """The layout that the run's items had. Throws ValueError when its trace does not say, or they had several."""
+    """The layout of the run's items. Throws ValueError if its trace has none, or the items had several."""
     if not run.layout:
-        raise ValueError(f"run {run.name}: its trace does not name its layout, as those of older versions of wan_bench; make it again")
+        raise ValueError(f"run {run.name}: its trace does not name its layout (older versions of wan_bench did not write it); run it again")
     found = set(_LAYOUT.findall(run.layout))
     if len(found) != 1:
         raise ValueError(f"run {run.name}: the layout '{run.layout}' is not one that the model knows")
@@ -52,7 +52,7 @@ def layout_of(run: Run) -> Layout:
 
 
 def layout_for(gpus: int, like: Layout) -> Layout:
-    """What the program chooses for so many GPUs: guidance first, then the sequence; weights as in `like`."""
+    """The program's choice for this number of GPUs: it splits guidance first, then the sequence. Weights lie as in `like`."""
     cfg = 2 if gpus % 2 == 0 else 1
     return Layout(cfg, gpus // cfg, like.sharded and gpus > 1)
 
@@ -84,7 +84,7 @@ class CostModel:
 
 
 def fit(rows: Sequence[ScalingRow]) -> CostModel:
-    """Least squares over the rows, part by part, no coefficient below zero. Throws ValueError for fewer than two GPU counts."""
+    """Fits each part by least squares, without negative coefficients. Throws ValueError for fewer than two GPU counts."""
     layouts = [layout_of(row.run) for row in rows]
     if len({layout.gpus for layout in layouts}) < 2:
         raise ValueError("a cost model needs runs on at least two GPU counts")
@@ -97,7 +97,7 @@ def fit(rows: Sequence[ScalingRow]) -> CostModel:
 
 
 def _non_negative_least_squares(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """With one or two columns every choice of columns can be tried: the best one whose solution has no negative."""
+    """Tries every choice of the one or two columns, and takes the best one whose solution has no negative coefficient."""
     columns = matrix.shape[1]
     best, best_error = np.zeros(columns), float(values @ values)
     for chosen in range(1, 2**columns):
@@ -112,7 +112,7 @@ def _non_negative_least_squares(matrix: np.ndarray, values: np.ndarray) -> np.nd
 
 @dataclass(frozen=True)
 class Prediction:
-    """One GPU count: what the model says, and what was measured where it was (else NaN)."""
+    """One GPU count: the model's time, and the measured time (NaN if there is none)."""
 
     layout: Layout
     predicted_s: float
@@ -120,12 +120,12 @@ class Prediction:
 
     @property
     def error(self) -> float:
-        """Fraction by which the prediction is too long; NaN where nothing was measured."""
+        """Fraction by which the prediction is too long. NaN without a measurement."""
         return self.predicted_s / self.measured_s - 1.0
 
 
 def predict(rows: Sequence[ScalingRow], gpus: Sequence[int]) -> tuple[CostModel, list[Prediction]]:
-    """The model, and its word on the measured counts and on those asked for. Throws ValueError as fit() does."""
+    """The model, and its times for the measured and the requested GPU counts. Throws ValueError as fit() does."""
     model = fit(rows)
     known = [Prediction(layout_of(row.run), model.step_s(layout_of(row.run)), row.step.wall_s) for row in rows]
     like = layout_of(rows[-1].run)

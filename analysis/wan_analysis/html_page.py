@@ -1,4 +1,4 @@
-"""A small HTML writer: tables whose every number carries its full value and the name of what it is."""
+"""A small HTML writer. Every number in its tables has its full value and a name attached."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ figure { margin: .8rem 0; } figure img { max-width: 100%; height: auto; }
 
 @dataclass(frozen=True)
 class Number:
-    """A number of the page: `key` says what it is, `value` is exact, `text` is what is shown."""
+    """A number on the page: `key` names it, `value` is exact, `text` is shown."""
 
     key: str
     value: float
     text: str
 
     def html(self) -> str:
-        """``<data>`` holds both; a value that is not known shows as a dash."""
+        """``<data>`` contains both; an unknown value is shown as a dash."""
         if math.isnan(self.value):
             return "–"
         return f'<data value="{self.value!r}" data-key="{escape(self.key)}">{escape(self.text)}</data>'
 
 
 def number(key: str, value: float, digits: int = 3) -> Number:
-    """Shows `digits` significant digits, more before the decimal point where there are more."""
+    """Shows `digits` significant digits, but never cuts digits before the decimal point."""
     value = float(value)
     if math.isnan(value):
         return Number(key, value, "–")
@@ -63,7 +63,7 @@ Cell = Number | str
 
 
 def table(header: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]]) -> str:
-    """`header` holds (title, unit); a column is set as numbers when its first cell is one."""
+    """`header` contains (title, unit). A column is set as numbers if its first cell is a number."""
     kinds = [' class="n"' if rows and isinstance(cell, Number) else "" for cell in (rows[0] if rows else header)]
     head = "".join(
         f"<th{kind}>{escape(title)}{f' <small>{escape(unit)}</small>' if unit else ''}</th>"
@@ -90,7 +90,7 @@ def figure_bytes(figure: Figure, kind: str) -> bytes:
 
 
 def figure_html(figure: Figure, description: str) -> str:
-    """The figure within the page: nothing is loaded from anywhere."""
+    """The figure, embedded in the page, so that the page loads nothing."""
     svg = base64.b64encode(figure_bytes(figure, "svg")).decode("ascii")
     return f'<figure><img alt="{escape(description)}" src="data:image/svg+xml;base64,{svg}"></figure>\n'
 

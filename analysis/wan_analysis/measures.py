@@ -1,4 +1,4 @@
-"""Figures of one run. All are functions of its tables, so that a test can compute them again by other means."""
+"""Measures of one run. All are functions of its tables, so a test can compute them in another way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEVIATION_PER_MAD = 1.4826
 class TypicalStep:
     """Means over the middle half of a shape's steps (first to third quartile of `wall_s`), then over shapes.
 
-    Unlike medians, its parts add up to its time; like medians, a slow first step does not move it.
+    Its parts add up to its time, unlike medians. A slow first step does not change it, as with medians.
     """
 
     wall_s: float
@@ -45,7 +45,7 @@ class TypicalStep:
 
     @property
     def achieved_bytes_per_s(self) -> float:
-        """Bytes a rank sends in a second of communication; NaN when it sends nothing."""
+        """Bytes that a rank sends in a second of communication. NaN if it sends nothing."""
         if self.sent_bytes == 0 or self.communication_s == 0:
             return float("nan")
         return self.sent_bytes / self.communication_s
@@ -58,7 +58,7 @@ def shape_text(shape: Shape) -> str:
 
 
 def shapes_of(run: Run) -> list[Shape]:
-    """Shapes of the steps there are, in the order of their sizes."""
+    """Shapes of all steps, ordered by size."""
     there = run.steps[SHAPE].dropna().drop_duplicates()
     return sorted((int(w), int(h), int(f)) for w, h, f in there.itertuples(index=False))
 
@@ -69,13 +69,13 @@ def steps_of_shape(run: Run, shape: Shape) -> pd.DataFrame:
 
 
 def typical_step(run: Run, shapes: Sequence[Shape]) -> TypicalStep:
-    """The run's typical step over `shapes`, each of which it must have and each of which counts the same."""
+    """The run's typical step over `shapes`. The run must have all of them, and each counts the same."""
     rows, medians, count = [], [], 0
     for shape in shapes:
         steps = steps_of_shape(run, shape)
         low, high = np.quantile(steps["wall_s"], [0.25, 0.75])
         middle = steps[steps["wall_s"].between(low, high)]
-        if middle.empty:  # two steps: nothing lies between their quartiles
+        if middle.empty:  # with two steps, nothing lies between the quartiles
             middle = steps
         rows.append(middle[["wall_s", *PARTS, REMAINDER, "communication_s", "sent_bytes"]].mean())
         medians.append(float(steps["wall_s"].median()))
@@ -92,7 +92,7 @@ def typical_step(run: Run, shapes: Sequence[Shape]) -> TypicalStep:
 
 
 def items_per_hour(run: Run) -> float:
-    """Finished items over the time from the first item's start to the last finished item's end, loading left out."""
+    """Finished items per hour, from the first item's start to the last finished item's end. Loading does not count."""
     done = run.items[run.items["done"]]
     if done.empty:
         return float("nan")
@@ -100,7 +100,7 @@ def items_per_hour(run: Run) -> float:
 
 
 def phase_means_s(run: Run) -> dict[str, float]:
-    """Mean seconds of every phase over the items that had it."""
+    """Mean seconds of every phase, over the items that had the phase."""
     of_item = run.phases.groupby(["phase", "group", "item"])["wall_s"].sum()
     means = of_item.groupby("phase").mean()
     return {phase: float(means[phase]) for phase in run.phase_names()}

@@ -1,7 +1,8 @@
-"""Nightly benchmarks: a result against stored bounds, a history, and its trend.
+"""Nightly benchmarks: compares a result with stored bounds, keeps a history, and draws its trend.
 
-References are ReFrame's convention, per GPU model and benchmark: metric -> [value, lower, upper, unit], the bounds being fractions of the
-value, null for none. ReFrame itself would bring a site configuration and a scheduler of its own to run one command and read one line.
+References follow ReFrame's convention, for each GPU model and benchmark: metric -> [value, lower, upper, unit]. The bounds are fractions
+of the value, or null for no bound. ReFrame itself would need a site configuration and its own scheduler to run one command and read one
+line.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from wan_analysis.html_page import figure_html, page
 #: [value, lower bound, upper bound, unit]
 Reference = tuple[float, float | None, float | None, str]
 
-#: Bounds given to a metric that has none yet: how much longer, or larger, it may become.
+#: Bounds for a metric that has none yet: the fraction by which it may grow.
 DEFAULT_UPPER = {"s": 0.03, "byte": 0.02}
-#: A whole run has start-up and files in it, which vary more.
+#: A whole run includes start-up and files, which vary more.
 MANIFEST_UPPER = 0.15
-#: What a part may grow by without anybody caring, as a fraction of the step: small parts vary more than that of themselves.
+#: A part may grow by this fraction of the step without being reported, because small parts vary much more relative to themselves.
 PART_SHARE = 0.01
 
 
 class NightlyError(Exception):
-    """The benchmark did not run, or there is nothing to hold it against. The message is complete."""
+    """The benchmark did not run, or there is no reference for it. The message is complete."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Judged:
 
     @property
     def is_regression(self) -> bool:
-        """Whether it lies above its upper bound; a value below the lower one is good news that asks for new references."""
+        """Whether it lies above its upper bound. A value below the lower bound is good and calls for new references."""
         value, _, upper, _ = self.reference
         return upper is not None and self.value > value * (1 + upper)
 
@@ -58,7 +59,7 @@ class Judged:
 
 
 def run_benchmark(command: Sequence[str]) -> dict[str, Any]:
-    """Runs the command and reads the JSON object that its last line on stdout is. Throws NightlyError."""
+    """Runs the command and reads the JSON object in its last line of output. Throws NightlyError."""
     try:
         done = subprocess.run(list(command), stdout=subprocess.PIPE, text=True, check=False)
     except OSError as error:
@@ -102,7 +103,7 @@ def metrics_of(result: dict[str, Any]) -> dict[str, tuple[float, str]]:
 
 
 def benchmark_key(result: dict[str, Any]) -> str:
-    """What a result may be compared with: the same work on as many GPUs."""
+    """A key that two results share if they can be compared: the same work on the same number of GPUs."""
     return f"{result.get('model', '')} {result.get('size', '')} {result.get('frame_num', '')} frames, {result.get('gpus', '')} GPUs, " \
            f"{result.get('precision', '')}, {result.get('layout', '')}"
 
@@ -114,7 +115,7 @@ def references_file(project: Path, result: dict[str, Any]) -> Path:
 
 
 def read_references(path: Path, key: str) -> dict[str, Reference]:
-    """The bounds of one benchmark. Throws NightlyError when there are none or they are malformed."""
+    """The bounds of one benchmark. Throws NightlyError if there are none or they are malformed."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -159,14 +160,14 @@ def judge(result: dict[str, Any], references: dict[str, Reference]) -> list[Judg
 
 
 def grown_parts(judged: Sequence[Judged]) -> list[str]:
-    """Parts of the step beyond their bounds, the one that costs most first."""
+    """Parts of the step beyond their bounds. The part that costs most comes first."""
     parts = [entry for entry in judged if entry.is_regression and entry.metric.startswith("parts_s/")]
     parts.sort(key=lambda entry: entry.reference[0] - entry.value)
     return [entry.metric.removeprefix("parts_s/").replace("_", " ") for entry in parts]
 
 
 def append_history(folder: Path, result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Adds the result with the time to history.jsonl and returns all entries; a line that a crash cut off is passed over."""
+    """Adds the result with the time to history.jsonl and returns all entries. Ignores a line that a crash cut off."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "history.jsonl"
     entry = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **result}

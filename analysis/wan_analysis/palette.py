@@ -14,7 +14,7 @@ VERMILION = "#D55E00"
 PURPLE = "#CC79A7"
 GREY = "#999999"
 
-#: For lines and bars of one kind; where there are more than these, they repeat with another dash or marker.
+#: For lines and bars of one kind. If there are more lines than colours, colours repeat with another dash or marker.
 SERIES = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY_BLUE, BLACK)
 
 PART_COLOURS = dict(

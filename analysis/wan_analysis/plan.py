@@ -1,4 +1,4 @@
-"""The memory that ``wan_batch --plan`` promised, to be held against what a run took."""
+"""The memory that ``wan_batch --plan`` predicted, to compare it with a run's memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Plans = dict[tuple[int, int], float]
 
 
 def read_plans(paths: Iterable[Path], problems: list[Problem]) -> Plans:
-    """Reads what ``wan_batch --plan ... > FILE`` printed; a file that holds no plan becomes a problem."""
+    """Reads the output of ``wan_batch --plan ... > FILE``. A file without a plan becomes a problem."""
     plans: Plans = {}
     for path in paths:
         try:
@@ -28,13 +28,13 @@ def read_plans(paths: Iterable[Path], problems: list[Problem]) -> Plans:
             continue
         ranks, together = _RANKS.search(text), _TOGETHER.search(text)
         if ranks is None or together is None:
-            problems.append(Problem(str(path), "holds no plan; make one with: wan_batch --plan ... > FILE"))
+            problems.append(Problem(str(path), "contains no plan; make one with: wan_batch --plan ... > FILE"))
             continue
         plans[int(ranks[1]), int(ranks[2])] = float(together[1]) * _UNITS[together[2]]
     return plans
 
 
 def planned_bytes(run: Run, plans: Plans) -> float:
-    """Bytes that the plan gives each GPU of `run`: from its trace where it says so, else from `plans`; or NaN."""
+    """Bytes that the plan predicts for each GPU of `run`. Read from its trace if it has them, otherwise from `plans`; or NaN."""
     recorded = run.groups[0].attributes.get("plan_bytes")
     return float(recorded) if recorded else plans.get((run.gpus, run.group_size), float("nan"))

@@ -1,4 +1,4 @@
-"""One page about a study: how it scaled, where time and memory went. Self-contained HTML, and PNGs beside it."""
+"""One page about a study: its scaling, and the parts that took time and memory. Self-contained HTML, and PNGs beside it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GIB = 2**30
 GB = 1e9
 PERCENT = 100.0
 
-#: More outliers than this are counted, not listed.
+#: The page lists this many outliers and counts the rest.
 MOST_OUTLIERS = 20
 
 
@@ -116,7 +116,7 @@ class Report:
         return (
             "<h2>A step by part</h2>\n" + table(header, rows)
             + f'<p class="note">Seconds {measured}, means over ranks, in the typical step. "Wait" is the exchange of the '
-            'two guidance passes; "other" is what the parts leave of the slowest rank\'s step.</p>\n'
+            'two guidance passes; "other" is the rest of the slowest rank\'s step.</p>\n'
             + self._figure("parts", charts.parts_chart(self.study.scaling), "Step time by part, stacked")
         )
 

@@ -1,4 +1,4 @@
-"""A run: all groups of ranks that one start of the program had, with its steps and items put together."""
+"""A run: all groups of ranks of one start of the program, with their steps and items in common tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wan_analysis.starts import find_starts
 from wan_analysis.trace_file import GroupTrace, Problem
 from wan_analysis.trace_format import COMMUNICATION_PARTS, ITEM_PHASES, LAST_PHASE, PARTS, REMAINDER
 
-#: What two steps must have in common for their times to be compared.
+#: The values that two steps must share so that their times can be compared.
 SHAPE = ["width", "height", "frames"]
 
 
@@ -24,11 +24,11 @@ class Run:
     groups: list[GroupTrace]
     label: str = ""
     problems: list[Problem] = field(default_factory=list)
-    ranks: int = 0  #: of one start, where the groups are of several; 0: the groups are of one start
+    ranks: int = 0  #: ranks of one start, if the groups belong to several starts; 0 if they belong to one
 
     @property
     def gpus(self) -> int:
-        """Ranks of all groups together: GPUs, or CPU ranks where there are no GPUs."""
+        """Number of ranks of all groups: GPUs, or CPU ranks if there are no GPUs."""
         return self.ranks or sum(group.ranks for group in self.groups)
 
     @property
@@ -37,7 +37,7 @@ class Run:
         return self.groups[0].ranks
 
     def attribute(self, name: str) -> str:
-        """A root attribute as text, empty when the trace has none of that name."""
+        """A root attribute as text. Empty if the trace has no such attribute."""
         return str(self.groups[0].attributes.get(name, ""))
 
     @property
@@ -47,18 +47,18 @@ class Run:
 
     @property
     def unit(self) -> str:
-        """What a rank runs on: "GPU" or "CPU rank"."""
+        """The unit of a rank: "GPU" or "CPU rank"."""
         return "CPU rank" if self.device == "cpu" else "GPU"
 
     @property
     def layout(self) -> str:
-        """The layout its items had ("cfg2 x ulysses2, fsdp4"); several are separated by semicolons."""
+        """The layout of its items ("cfg2 x ulysses2, fsdp4"). Several layouts are separated by semicolons."""
         layouts = list(dict.fromkeys(self.items["layout"])) if "layout" in self.items else []
         return "; ".join(layouts) or self.attribute("layout")
 
     @property
     def has_gpu_times(self) -> bool:
-        """Whether parts are measured on the GPU; otherwise they are the host's seconds."""
+        """Whether the parts' times were measured on the GPU. Otherwise they are seconds of the host."""
         columns = [f"gpu_{part}_s" for part in PARTS]
         steps = self.rank_steps
         return all(column in steps for column in columns) and bool(np.isfinite(steps[columns]).to_numpy().any())
@@ -73,8 +73,8 @@ class Run:
     def steps(self) -> pd.DataFrame:
         """One row per group, item and step.
 
-        `wall_s` is the slowest rank's; the parts are means over the ranks, and `other` is what they leave of
-        `wall_s`, so that parts and `other` add up to it. `communication_s` is the sum of the communication parts.
+        `wall_s` is the slowest rank's time. The parts are means over the ranks. `other` is the rest of `wall_s`,
+        so parts and `other` add up to it. `communication_s` is the sum of the communication parts.
         """
         prefix = "gpu" if self.has_gpu_times else "wall"
         rank_steps = self.rank_steps
@@ -135,7 +135,7 @@ def _finished_items(group: GroupTrace, index: int) -> pd.DataFrame:
 
 
 def gather_runs(groups: list[GroupTrace]) -> list[Run]:
-    """One run per start, labelled by GPU count, with what is incomplete in it."""
+    """One run for each start, labelled by GPU count, with notes on what is incomplete."""
     runs = [Run(start.name, start.groups, problems=start.problems) for start in find_starts(groups)]
     runs.sort(key=lambda run: (run.gpus, run.attribute("started"), run.name))
     for run in runs:
@@ -146,7 +146,7 @@ def gather_runs(groups: list[GroupTrace]) -> list[Run]:
 
 
 def join_starts(runs: list[Run]) -> Run:
-    """Starts of one batch on the same number of ranks as one run, for figures that do not depend on when a step was made."""
+    """Joins starts of one batch on the same number of ranks to one run, for measures that do not depend on a step's time of day."""
     if len(runs) == 1:
         return runs[0]
     groups = [group for run in runs for group in run.groups]
@@ -163,7 +163,7 @@ def _problems_of(run: Run) -> list[Problem]:
     where = f"run {run.name}"
     groups = int(run.groups[0].attributes["groups"])
     if len(run.groups) < groups:
-        problems.append(Problem(where, f"only {len(run.groups)} of its {groups} groups left a trace; the figures are of these"))
+        problems.append(Problem(where, f"only {len(run.groups)} of its {groups} groups left a trace; the figures describe only these"))
     for group in run.groups:
         ranks = group.steps["world_rank"].nunique()
         if 0 < ranks < group.ranks:
@@ -171,7 +171,7 @@ def _problems_of(run: Run) -> list[Problem]:
                 Problem(str(group.path), f"steps of {ranks} of {group.ranks} ranks only; means are over these ranks")
             )
     if run.rank_steps.empty:
-        problems.append(Problem(where, "has no steps (everything was done already, or it was killed before the first)"))
+        problems.append(Problem(where, "has no steps (all items were already done, or it was killed before the first step)"))
     cut = run.items[~run.items["done"]]
     for item in cut.itertuples():
         problems.append(

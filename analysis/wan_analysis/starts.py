@@ -1,9 +1,9 @@
-"""Which group files belong to one start of the program.
+"""Finds the group files that belong to one start of the program.
 
-A start has an id of its own, which all its groups share. Up to version 0.1.0 every start of wan_bench had the same one,
-"bench": such files belong together only if they lie in one folder, agree in the number of groups and ranks, and were
-begun within a minute. A file that is a copy of another (of the whole file, or of its beginning, as a run in progress
-leaves it) counts once.
+Each start has its own id, which all its groups share. Up to version 0.1.0 every start of wan_bench had the id "bench".
+Such files belong together only if they lie in one folder, agree in the number of groups and ranks, and began within a
+minute. A file that is a copy of another one counts once. It may be a copy of the whole file, or of its beginning, as a run
+in progress leaves it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 
 from wan_analysis.trace_file import GroupTrace, Problem
 
-#: Ids that are no one start's own.
+#: Ids that several starts share.
 SHARED_IDS = ("bench",)
-#: Groups of one start of an old wan_bench wrote down their own times, which may be seconds apart.
+#: The groups of one start of an old wan_bench recorded their own times, which may be seconds apart.
 LONGEST_SPREAD_S = 60.0
 
 
@@ -33,7 +33,7 @@ class Start:
 
 
 def find_starts(traces: Sequence[GroupTrace]) -> list[Start]:
-    """Puts group files of one start together, in the order in which they were named."""
+    """Collects the group files of each start, in the order in which they were named."""
     kept, copies = _without_copies(traces)
     starts: list[Start] = []
     by_id: dict[str, list[Start]] = {}
@@ -86,10 +86,10 @@ def _started_s(trace: GroupTrace) -> float | None:
 
 
 def _without_copies(traces: Sequence[GroupTrace]) -> tuple[list[GroupTrace], dict[Path, list[Problem]]]:
-    """The traces without copies, and by file what to say of its copies."""
+    """The traces without copies, and for each file a note about its copies."""
     kept: list[GroupTrace] = []
     copies: dict[Path, list[Problem]] = {}
-    places: dict[tuple[str, ...], list[int]] = {}  # of traces in `kept` that may be the same one
+    places: dict[tuple[str, ...], list[int]] = {}  # indices of traces in `kept` that may be the same one
     for trace in traces:
         names = ("run", "group", "groups", "ranks", "started", "host")
         alike = places.setdefault(tuple(str(trace.attributes.get(name, "")) for name in names), [])
@@ -107,7 +107,7 @@ def _without_copies(traces: Sequence[GroupTrace]) -> tuple[list[GroupTrace], dic
 
 
 def _is_same(one: GroupTrace, other: GroupTrace) -> bool:
-    """Whether one's steps are the other's, or the first of them."""
+    """Whether the steps of one trace are the steps, or the first steps, of the other."""
     rows = min(len(one.steps), len(other.steps))
     if rows == 0 and one.run in SHARED_IDS:
         return False
@@ -116,7 +116,7 @@ def _is_same(one: GroupTrace, other: GroupTrace) -> bool:
 
 
 def _name_apart(starts: Sequence[Start]) -> None:
-    """Starts that share an id are told apart by their folders, and by a number where these have one name."""
+    """Distinguishes starts with the same id by their folders, and by a number if the folders have the same name."""
     taken: set[str] = set()
     for start in starts:
         name = f"{start.name} ({folder_of(start.groups[0]).name})"

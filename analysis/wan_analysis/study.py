@@ -1,4 +1,4 @@
-"""A study: runs of the same work on different GPU counts, and how they scale."""
+"""A study: runs of the same work on different GPU counts, and their scaling."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from wan_analysis.trace_file import Problem, Traces
 
 @dataclass(frozen=True)
 class ScalingRow:
-    """One run of a study against the study's smallest run."""
+    """One run of a study, compared with the study's smallest run."""
 
     run: Run
     step: TypicalStep
-    steps_per_s: float  #: of all groups together
+    steps_per_s: float  #: all groups together
     speedup: float
     efficiency: float  #: speed-up over the ratio of GPU counts, 0 to 1
     items_per_hour: float
@@ -24,16 +24,16 @@ class ScalingRow:
 
 @dataclass
 class Study:
-    """`runs` are all that could be read; `scaling` holds those that did the same work, by GPU count."""
+    """`runs` are all runs that could be read. `scaling` holds those that did the same work, by GPU count."""
 
     runs: list[Run]
-    shapes: list[Shape] = field(default_factory=list)  #: that all runs of `scaling` have
+    shapes: list[Shape] = field(default_factory=list)  #: shapes that all runs of `scaling` have
     scaling: list[ScalingRow] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
 def make_study(traces: Traces) -> Study:
-    """Sorts out what can be compared; what cannot is named in `problems` and stays in `runs`."""
+    """Selects the runs that can be compared. The others stay in `runs`, and `problems` names them."""
     runs = gather_runs(traces.groups)
     study = Study(runs=runs, problems=[*traces.problems, *(problem for run in runs for problem in run.problems)])
     candidates = _same_work([run for run in runs if not run.steps.empty], study.problems)
@@ -53,21 +53,21 @@ def _work_text(work: tuple[str, str, str]) -> str:
 
 
 def _same_work(runs: list[Run], problems: list[Problem]) -> list[Run]:
-    """The runs of the model, GPU and precision that most of them have."""
+    """The runs with the most frequent model, GPU and precision."""
     if not runs:
         return []
     most = Counter(_work(run) for run in runs).most_common(1)[0][0]
     for run in runs:
         if _work(run) != most:
             problems.append(
-                Problem(f"run {run.name}", f"is of {_work_text(_work(run))}, the study is of {_work_text(most)}: "
-                        "reported by itself, left out of the scaling")
+                Problem(f"run {run.name}", f"measured {_work_text(_work(run))}, but the study measured {_work_text(most)}: "
+                        "reported separately, left out of the scaling")
             )
     return [run for run in runs if _work(run) == most]
 
 
 def _common_shapes(runs: list[Run], problems: list[Problem]) -> tuple[list[Run], list[Shape]]:
-    """Runs that share a size with the majority, and the sizes that all of these have."""
+    """The runs that share a size with the majority, and the sizes that all of them have."""
     if not runs:
         return [], []
     counts = Counter(shape for run in runs for shape in shapes_of(run))
@@ -80,12 +80,12 @@ def _common_shapes(runs: list[Run], problems: list[Problem]) -> tuple[list[Run],
         own = [shape for shape in shapes_of(run) if shape not in common]
         if run not in kept:
             problems.append(
-                Problem(f"run {run.name}", f"made {_shapes_text(own)} only, the study is of {_shapes_text(common)}: "
-                        "reported by itself, left out of the scaling")
+                Problem(f"run {run.name}", f"made only {_shapes_text(own)}, but the study made {_shapes_text(common)}: "
+                        "reported separately, left out of the scaling")
             )
         elif own:
             problems.append(
-                Problem(f"run {run.name}", f"{_shapes_text(own)} not in every run of the study: left out of the scaling")
+                Problem(f"run {run.name}", f"{_shapes_text(own)} are not in every run of the study: left out of the scaling")
             )
     return kept, common
 
@@ -97,7 +97,7 @@ def _shapes_text(shapes: list[Shape]) -> str:
 def _name_versions(runs: list[Run], problems: list[Problem]) -> None:
     versions = sorted({run.attribute("version") for run in runs})
     if len(versions) > 1:
-        problems.append(Problem("study", f"its runs are of different versions of wan_batch: {', '.join(versions)}"))
+        problems.append(Problem("study", f"its runs were made by different versions of wan_batch: {', '.join(versions)}"))
 
 
 def _scale(runs: list[Run], shapes: list[Shape]) -> list[ScalingRow]:

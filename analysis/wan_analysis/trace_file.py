@@ -1,7 +1,7 @@
 """Reading trace files: one HDF5 file per group of ranks, and indices of them.
 
-Whatever is wrong with one file or table becomes a `Problem` that names it, and the rest is still read: a trace is
-most wanted after a run that did not end well.
+Each error in a file or table becomes a `Problem` that names it, and the rest is still read. A trace is needed most
+after a run that failed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wan_analysis.trace_format import OPTIONAL_TABLES, REQUIRED_ATTRIBUTES, REQU
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that a reader of the figures must know."""
+    """A fact that a reader of the figures must know."""
 
     where: str
     what: str
@@ -53,14 +53,14 @@ class GroupTrace:
 
 @dataclass
 class Traces:
-    """All that could be read, and what could not."""
+    """Everything that could be read, and the problems with the rest."""
 
     groups: list[GroupTrace] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
 def read_traces(paths: Iterable[Path]) -> Traces:
-    """Reads traces from output folders, indices (``trace.h5``) and group files; each file once. Throws nothing."""
+    """Reads traces from output folders, indices (``trace.h5``) and group files, each file once. Never throws."""
     result = Traces()
     seen: set[Path] = set()
     for path in paths:
@@ -81,7 +81,7 @@ def _group_files(path: Path, problems: list[Problem]) -> list[Path]:
             return _group_files(index, problems)
         files = sorted(path.glob("trace/*.h5")) or sorted(path.glob("*.h5"))
         if not files:
-            problems.append(Problem(str(path), "holds neither trace.h5 nor trace/*.h5; was --trace given elsewhere?"))
+            problems.append(Problem(str(path), "contains neither trace.h5 nor trace/*.h5; did --trace name another place?"))
         return files
     if not path.exists():
         problems.append(Problem(str(path), "does not exist"))
@@ -96,7 +96,7 @@ def _group_files(path: Path, problems: list[Problem]) -> list[Path]:
 
 
 def _index_targets(path: Path) -> list[Path] | None:
-    """The files an index links to; None when `path` is no index (a group's file, or nothing that can be read)."""
+    """The files that an index links to. None if `path` is not an index (a group's file, or an unreadable file)."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             links = [file.get(name, getlink=True) for name in file]
@@ -113,7 +113,7 @@ def _read_group(path: Path, problems: list[Problem]) -> GroupTrace | None:
             attributes = {name: _plain(value) for name, value in file.attrs.items()}
             missing = [name for name in REQUIRED_ATTRIBUTES if name not in attributes]
             if missing:
-                problems.append(Problem(str(path), f"is no trace of wan_batch: it lacks the attributes {_list(missing)}"))
+                problems.append(Problem(str(path), f"is not a trace of wan_batch: it lacks the attributes {_list(missing)}"))
                 return None
             tables = {name: _read_table(file, name, path, attributes, problems) for name in REQUIRED_COLUMNS}
     except OSError as error:
@@ -126,7 +126,7 @@ def _read_group(path: Path, problems: list[Problem]) -> GroupTrace | None:
 def _read_table(
     file: h5py.File, name: str, path: Path, attributes: dict[str, Any], problems: list[Problem]
 ) -> pd.DataFrame:
-    """One group of columns, up to the shortest: a run that was killed may have written part of a row."""
+    """One group of columns, cut to the shortest one, because a killed run may have written a part of a row."""
     where = f"{path}:/{name}"
     empty = pd.DataFrame({column: [] for column in REQUIRED_COLUMNS[name]})
     if name not in file:
