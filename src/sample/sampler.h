@@ -47,7 +47,7 @@ struct SamplerSettings {
 /// Whether a step of the run can need both predictions.
 bool is_guided(const GuideScale& scale);
 
-/// Denoises from `state` on (step 5 of model.md 7.1). Each step chooses the expert by the boundary, applies
+/// Denoises from `state` on: step 5 (model.md 7.1). Each step chooses the expert by the boundary, applies
 /// classifier-free guidance and updates the sample by the solver. A run that left at the gate and later
 /// continues from the returned state has the same bits as an uninterrupted run. `on_step` and `gate` may be
 /// empty. Throws Error if the state does not belong to these settings.
