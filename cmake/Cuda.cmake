@@ -39,7 +39,7 @@ else()
   endif()
 endif()
 
-# What code that talks to the GPU links; in a build without one, nothing, and WAN_WITH_CUDA stays undefined.
+# Code that uses the GPU links this target. In a build without CUDA it is empty, and WAN_WITH_CUDA stays undefined.
 add_library(wan_cuda INTERFACE)
 if(WAN_HAS_CUDA)
   set(CMAKE_CUDA_STANDARD 20)

@@ -1,4 +1,4 @@
-"""What a downloaded checkpoint consists of, in a file beside it, and whether its files are still so."""
+"""Records the files of a downloaded checkpoint in a file beside it, and checks them against that record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WantedFile:
 
 @dataclass(frozen=True)
 class Record:
-    """What a checkpoint consists of: written beside it, so that checking needs no network."""
+    """The files of a checkpoint. The record lies beside it, so checking needs no network."""
 
     repository: str
     revision: str
@@ -76,7 +76,7 @@ def is_checked(folder: Path, file: WantedFile) -> bool:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file's content."""
+    """SHA-256 of a file's content."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(READ_BYTES):
@@ -85,7 +85,7 @@ def sha256_of(path: Path) -> str:
 
 
 def problem_of(folder: Path, file: WantedFile, *, by_content: bool) -> str | None:
-    """What is wrong with a file, if something is."""
+    """The problem with a file, or None."""
     path = folder / file.name
     if not path.is_file():
         return f"{file.name}: missing"

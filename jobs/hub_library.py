@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 class CacheError(Exception):
-    """What went wrong and what to do about it; complete."""
+    """A complete message: the problem and its remedy."""
 
 
 NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your quota on this file system is used up",

@@ -51,9 +51,9 @@ from hub_library import (
 )
 
 REPOSITORIES = {"i2v-A14B": "Wan-AI/Wan2.2-I2V-A14B", "t2v-A14B": "Wan-AI/Wan2.2-T2V-A14B"}
-#: What wan_batch reads of a repository; the rest is pictures and examples.
+#: The files of a repository that wan_batch reads. The others are pictures and examples.
 WANTED = ("*.json", "*.safetensors", "*.pth", "google/*")
-#: Room that a download leaves on the disk.
+#: Room that a download leaves free on the disk.
 SPARE_BYTES = 1 << 30
 
 
@@ -63,7 +63,7 @@ def gib(count: int) -> str:
 
 
 def ask_hub(repository: str) -> Record:
-    """What the hub has now. Throws CacheError."""
+    """The record of the hub's current files. Throws CacheError."""
     from huggingface_hub import HfApi
 
     with hub_errors(repository):
@@ -145,7 +145,7 @@ def forget(folder: Path, file: WantedFile) -> None:
 
 
 def wanted_record(folder: Path, repository: str, *, update: bool) -> Record:
-    """What the checkpoint is to consist of: as recorded, or as the hub has it now."""
+    """The files that the checkpoint must have: from its record, or else from the hub."""
     known = None
     with contextlib.suppress(CacheError):
         known = read_record(folder)
@@ -158,7 +158,7 @@ def wanted_record(folder: Path, repository: str, *, update: bool) -> Record:
         return newest
     if known.revision != newest.revision:
         print(f"from revision {known.revision[:12]} to {newest.revision[:12]}")
-    # What was checked keeps its mark where the hub's sum is the same; a small file's sum is known for its revision only.
+    # A checked file keeps its mark if the hub's sum is the same. The sum of a small file is known only for its revision.
     before = {file.name: file for file in known.files}
     files = []
     for file in newest.files:

@@ -157,8 +157,8 @@ make_scratch() {
   if [ "${SLURM_JOB_NUM_NODES:-1}" -eq 1 ]; then export TMPDIR=$scratch; fi
 }
 
-# What sbatch or a shell inside another job has left in the environment, and what would keep srun (mpirun's, too) from starting the ranks
-# with what this script sets.
+# Unsets variables that sbatch, or a shell inside another job, has left in the environment. They would keep srun (also under mpirun) from
+# starting the ranks with this script's settings.
 drop_contradictions() {
   # After `sbatch --export=NONE` the ranks would have neither the modules nor OMP_NUM_THREADS.
   export SLURM_EXPORT_ENV=ALL

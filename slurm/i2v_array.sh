@@ -56,7 +56,7 @@ if [ -z "$count" ]; then
   # shellcheck disable=SC2153  # they are Slurm's
   first=$SLURM_ARRAY_TASK_MIN stride=${SLURM_ARRAY_TASK_STEP:-1} count=$SLURM_ARRAY_TASK_COUNT
   index=$(((index - first) / stride))
-  # Of 0,1,5 a task cannot know its place.
+  # With an array such as 0,1,5 a task cannot know its place.
   (((SLURM_ARRAY_TASK_MAX - first) / stride + 1 == count)) || die "the array has gaps; set WAN_SHARDS to the number of parts"
 fi
 batch_job --shard "$index/$count" "$@"

@@ -89,8 +89,8 @@ memory() {
 
 refusals() { "$python" tests/gpu/refusals/refusals.py; }
 
-# Every tensor in memory of its own: in the blocks that LibTorch else cuts them from, a step beyond one of them would go unseen. What
-# the programs' calls return they check themselves, and some of NCCL's are meant to fail.
+# Every tensor gets its own memory. Otherwise LibTorch cuts tensors from blocks, and an access beyond one tensor would not be seen. The
+# programs check the results of their calls themselves, and some calls of NCCL must fail.
 memcheck=(env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck --report-api-errors no --error-exitcode 9)
 
 # Shards, exchanges and the VAE's rows over NCCL, in one layout that has them all.

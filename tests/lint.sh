@@ -87,7 +87,7 @@ if ((${#shell[@]})); then
   fi
 fi
 if ((${#files[@]})); then
-  # What is left out and which words are meant stand in .codespellrc.
+  # .codespellrc lists the excluded files and the words that are correct here.
   if codespell=$(PATH=$PWD/.venv/bin:$PATH command -v codespell); then
     "$codespell" "${files[@]}" || failed+=(codespell)
     done_with+=("${#files[@]} files spelled")

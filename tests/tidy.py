@@ -22,7 +22,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 STAMPS = PROJECT / "build/lint/stamps"
 CLANG_TIDY = PROJECT / ".venv/bin/clang-tidy"
 INCLUDE_FOLDERS = ("src", "include", "tests")
-# What only GCC understands: its precompiled headers and its names of warnings.
+# Options that only GCC understands: its precompiled headers and its names of warnings.
 GCC_ONLY = re.compile(
     r"-fpch-preprocess|-Winvalid-pch|-include \S*cmake_pch\.hxx|-Wno-(restrict|stringop-overflow|stringop-overread|maybe-uninitialized)"
 )

@@ -1,4 +1,4 @@
-"""What the tests of jobs/model_cache.py share: a made-up checkpoint, and running the program against a stand-in of the hub."""
+"""Shared by the tests of jobs/model_cache.py: a made-up checkpoint, and runs of the program against a stand-in for the hub."""
 
 import os
 import random
@@ -37,13 +37,13 @@ class Cache:
 
 
 def finished_files(folder):
-    """What lies under final names: neither the record nor the hub library's own folder."""
+    """The files with final names, without the record and the hub library's own folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*")
             if path.is_file() and not path.name.startswith(".") and ".cache" not in path.relative_to(folder).parts}
 
 
 def one_line(err):
-    """What the program said, which is one line without a stack trace."""
+    """The program's message, which must be one line without a stack trace."""
     assert err.count("\n") == 1, err
     assert "Traceback" not in err
     return err

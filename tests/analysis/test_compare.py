@@ -1,4 +1,4 @@
-"""What compare finds, and what it leaves in peace."""
+"""The changes that compare reports, and those that it must not report."""
 
 import pytest
 import synthetic

@@ -25,7 +25,7 @@ fcntl.flock = flock
 
 
 def leave_lock(cache, *, host, age_s):
-    """What a download leaves that is killed: its lock, and the hub library's."""
+    """Makes the files that a killed download leaves: its lock, and the hub library's."""
     cache.folder.mkdir(parents=True)
     lock = cache.folder / ".wan_download.json"
     lock.write_text(json.dumps({"host": host, "pid": 2**22 + 1, "since": "yesterday"}))

@@ -1,4 +1,4 @@
-"""What the command line tests share: a scratch folder, images, manifests, and running the program as a user would."""
+"""Shared by the command line tests: a scratch folder, images, manifests, and runs of the program as a user starts it."""
 
 import json
 import os

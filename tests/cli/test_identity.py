@@ -1,4 +1,4 @@
-"""What counts as done: the request with the user's seed, the weights, the precision; and what is never lost or replaced."""
+"""Tests when an item counts as done (request with the user's seed, weights, precision), and that no result is lost or replaced."""
 
 import json
 import shlex

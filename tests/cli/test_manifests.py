@@ -1,4 +1,4 @@
-"""What careful users bring: odd manifests, names, texts and paths, tried with --dry-run and as single requests."""
+"""Odd manifests, names, texts and paths, as careful users bring them. Tried with --dry-run and as single requests."""
 
 import json
 import subprocess

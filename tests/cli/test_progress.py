@@ -1,4 +1,4 @@
-"""What a user sees while a batch runs: a bar on the terminal, also through mpirun, and a log of every group."""
+"""The user's view of a running batch: a bar on the terminal, also through mpirun, and a log of every group."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ ROWS = ("id,image,prompt,sample_steps", "one,good.png,A white cat,300", "two,goo
 
 class Progress(CliCase):
     def on_a_terminal(self, command: list[str], columns: int = 70, **variables: str) -> str:
-        """What the command writes to a terminal as its standard error."""
+        """The command's output to a terminal that is its standard error."""
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         pieces: list[bytes] = []

@@ -38,7 +38,7 @@ def plan_command(path: Path) -> list[str]:
 
 
 def run_plan(path: Path, words: list[str]) -> str:
-    """What wan_batch prints for the plan. Raises ConfigError with its message if it refuses the file."""
+    """The plan that wan_batch prints. Raises ConfigError with its message if it refuses the file."""
     done = subprocess.run([os.environ["WAN_BATCH"], *words[1:]], cwd=PROJECT, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:
         raise ConfigError(f"{path.relative_to(PROJECT)}: wan_batch --plan ends with {done.returncode}: {done.stderr.strip()}")
@@ -89,7 +89,7 @@ def update(path: Path, plan: dict[str, str]) -> None:
 
 
 def check(path: Path) -> list[str]:
-    """What is wrong with a configuration, each with what to do."""
+    """The problems of a configuration, each with its remedy."""
     name = path.relative_to(PROJECT)
     try:
         words = plan_command(path)

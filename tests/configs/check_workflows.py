@@ -25,7 +25,7 @@ def missing_scripts(command: str) -> Iterator[str]:
 
 
 def check_step(step: dict) -> Iterator[str]:
-    """What is wrong with a step of a job or of an action."""
+    """The problems of a step of a job or action."""
     yield from missing_scripts(step.get("run", ""))
     action = step.get("uses", "")
     if action.startswith("./"):
@@ -36,7 +36,7 @@ def check_step(step: dict) -> Iterator[str]:
 
 
 def check_workflow(workflow: dict) -> Iterator[str]:
-    """What is wrong with a workflow."""
+    """The problems of a workflow."""
     if workflow.get("permissions") != {"contents": "read"}:
         yield "the workflow's permissions are not 'contents: read'"
     for name, job in workflow["jobs"].items():
@@ -47,7 +47,7 @@ def check_workflow(workflow: dict) -> Iterator[str]:
 
 
 def check(path: Path) -> list[str]:
-    """What is wrong with a file."""
+    """The problems of a file."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -191,7 +191,7 @@ class Checker:
         return found
 
     def target_problem(self, name: str, target: str) -> str:
-        """What is wrong with one relative link of a file; nothing if it leads somewhere."""
+        """The problem of one relative link of a file. Nothing if it leads somewhere."""
         path, _, anchor = target.partition("#")
         path = unquote(path.partition("?")[0])
         parts: list[str] = []

@@ -1,4 +1,4 @@
-"""A manifest with good rows and, spread among them, bad ones of twenty kinds, with the place and reason that each must be given."""
+"""A manifest with good rows, and bad rows of twenty kinds between them. Each bad row has the place and reason of its expected message."""
 
 import os
 from collections.abc import Callable
@@ -53,7 +53,7 @@ KINDS = {
 
 
 def spoil_folder(folder: Path) -> None:
-    """What the bad image values point to."""
+    """Makes the files that the bad image values name."""
     (folder / "truncated.png").write_bytes((folder / "good.png").read_bytes()[:40])
     (folder / "zero.png").write_bytes(b"")
     (folder / "text.png").write_text("this is not an image\n" * 20)

@@ -1,4 +1,4 @@
-"""What the fault tests share: a scratch batch, starting and hurting runs of it, and the checks that hold at any moment."""
+"""Shared by the fault tests: a scratch batch, runs of it that are disturbed, and checks that hold at any moment."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong: see fault_shim.cpp."""
+    """The fault to cause: see fault_shim.cpp."""
 
     call: str
     pattern: str
@@ -236,7 +236,7 @@ class FaultCase(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        """What an uninterrupted run makes, whatever its layout."""
+        """The results of an uninterrupted run, which do not depend on its layout."""
         with Batch(cls.items) as batch:
             ended = batch.run(Layout(ranks=2))
             check(ended.code == DONE, str(ended))

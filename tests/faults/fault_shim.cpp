@@ -101,7 +101,7 @@ void note(const Rule& rule, const char* call, const std::string& path) {
   ::syscall(SYS_close, file);
 }
 
-/// What is to happen around one call.
+/// The fault to cause at one call.
 struct Fault {
   int error = 0;  ///< the call fails with it
   bool dies_after = false;

@@ -1,5 +1,5 @@
-// A library for LD_PRELOAD that plays file systems, containers and kernels that lack something. What it plays
-// is in the environment:
+// A library for LD_PRELOAD that imitates file systems, containers and kernels with missing features. The
+// environment selects the feature:
 //
 //   WAN_PLAYED   words divided by commas:
 //     flock=N    flock() fails with errno N (Lustre without flock, NFS without lockd)

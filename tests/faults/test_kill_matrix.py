@@ -1,4 +1,4 @@
-"""kill -9 of one rank or of all ranks at named stages of an item, then the same run again to its end."""
+"""Ends one rank or all ranks by kill -9 at named stages of an item, then repeats the run to its end."""
 
 import functools
 import time
@@ -10,8 +10,8 @@ REPEATS = 20 if NIGHTLY else 5
 LAYOUTS = [Layout(2, 1), Layout(2, 2), Layout(4, 2), Layout(0, 1), Layout(2, 1)]
 AGAIN = [Layout(0, 1), Layout(2, 2), Layout(2, 1), Layout(2, 1), Layout(4, 2)]
 
-# What the fault library watches for; {id} is an item, {rank} a rank of its group. A stage is entered by every rank, the other
-# calls are the leader's.
+# The calls that the fault library watches; {id} is an item, {rank} a rank of its group. Every rank enters a stage. The leader makes
+# the other calls.
 STAGES = {
     "load": ("stage", "stage:load:engine:{rank}"),
     "owner_file": ("write", "*/.claims/.owner-*"),

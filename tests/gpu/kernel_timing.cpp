@@ -64,7 +64,8 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
-/// Of each of the calls, which take turns: the GPU's clock varies with its temperature and power.
+/// The median time of each call, in ms. The calls take turns, because the GPU's clock varies with its
+/// temperature and power.
 std::vector<double> medians_ms(const std::vector<std::function<void()>>& calls) {
   std::vector<std::vector<float>> times_ms(calls.size());
   for (int round = -warm_up_calls; round < timed_calls; ++round) {

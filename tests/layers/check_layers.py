@@ -76,7 +76,7 @@ class Rooms:
         return found
 
     def cycles(self) -> list[str]:
-        """Of the includes, whatever the table says."""
+        """A cycle between rooms in the includes, independent of the table."""
         state, found = {}, []
 
         def visit(room, way):

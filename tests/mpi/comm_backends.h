@@ -28,7 +28,7 @@ struct Backend {
 
 inline std::ostream& operator<<(std::ostream& out, const Backend& backend) { return out << backend.name; }
 
-/// Those that fit the number of ranks this program was started with: each program brings its own.
+/// The backends for this program's number of ranks. Each program defines its own list.
 std::vector<Backend> backends();
 
 /// Bytes that tell seed, rank and place apart.

@@ -17,7 +17,7 @@ namespace {
 using test::Backend;
 using test::pattern_bytes;
 
-/// What every backend has to do, on all ranks of the test's program.
+/// The requirements for every backend, tested on all ranks of the test's program.
 class Conformance : public testing::TestWithParam<Backend> {
  protected:
   std::unique_ptr<Communicator> world_ = GetParam().world();

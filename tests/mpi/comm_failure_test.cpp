@@ -59,7 +59,7 @@ class LateRank : public testing::TestWithParam<bool> {
       EXPECT_LT(MPI_Wtime() - start_s, 10);
       EXPECT_THAT(message_of([&] { world_->barrier().wait(); }), HasSubstr("can no longer be used"));
     }
-    // Whoever gave up last has the reports of all before it, however unevenly the machine runs them.
+    // The rank that gave up last has the reports of all earlier ones, however unevenly the machine runs them.
     MPI_Allreduce(MPI_IN_PLACE, &heard_from_all, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
     EXPECT_EQ(heard_from_all, 1);
     if (rank_ == late_) {
@@ -139,7 +139,7 @@ TEST(MpiGroup, RefusesMembersThatCannotBe) {
               }),
               HasSubstr("names a rank twice"));
   EXPECT_THAT(message_of([&] { make_mpi_group(*world, std::vector<int>{}, "cfg"); }),
-              HasSubstr("lacks rank"));
+              HasSubstr("does not contain its caller"));
   EXPECT_THAT(message_of([&] {
                 make_mpi_group(*world, std::vector{rank, environment.size()}, "cfg");
               }),

@@ -242,7 +242,7 @@ TEST(MemoryThatRunsOutInATeam, FailsTheRequestInAllItsGroupsAndNothingElse) {
   EXPECT_TRUE(at::equal(later_together.frames, together.frames));
 }
 
-/// What runs out in the decoder is not to cost the steps.
+/// A shortage in the decoder must not cost the finished steps.
 TEST(MemoryThatRunsOutWhileDecoding, LeavesAStateAfterTheLastStep) {
   test::RankWorld ranks;
   const Toy toy("t2v_square");

@@ -52,7 +52,7 @@ struct SplitBlock {
                   .to(at::kFloat)
                   .view({grid.tokens(), -1})) {}
 
-  /// What self-attention gives for the tokens of `group`'s rank: [local_tokens, dim], padding included.
+  /// Self-attention's result for the tokens of `group`'s rank: [local_tokens, dim], padding included.
   at::Tensor attend(comm::Communicator& group, const Sizes& chunk_heads) {
     UlyssesExchange exchange(group, grid.tokens(), heads, head_dim, kernels::Compute(), chunk_heads);
     const dit::SequenceShape& shape = exchange.shape();

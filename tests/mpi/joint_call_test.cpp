@@ -64,7 +64,7 @@ TEST_F(JointCallTest, SaysThatItFailedOnAllRanksAlike) {
   EXPECT_EQ(result.error, "rank 0: a call failed: this system cannot");
 }
 
-/// What left the other ranks inside NCCL for ever, where no watchdog looked.
+/// Such a failure once left the other ranks inside NCCL for ever, because no watchdog observed them there.
 TEST_F(JointCallTest, ARankThatFailsFreesThoseThatWaitForIt) {
   const Stopwatch watch;
   const std::string error = error_of(call([last = is_last()] {

@@ -1,4 +1,4 @@
-"""What the Slurm tests share: one cluster per run, submitting the project's scripts as a user would, and waiting for jobs."""
+"""Shared by the Slurm tests: one cluster per run, submitting the project's scripts as a user would, and waiting for jobs."""
 
 import atexit
 import json
@@ -97,7 +97,7 @@ class SlurmCase(unittest.TestCase):
         return path
 
     def arguments(self, manifest: Path, out: Path | None = None) -> list[str]:
-        """Of wan_batch: the toy checkpoint, small videos."""
+        """Arguments of wan_batch: the toy checkpoint, small videos."""
         return ["--device", "cpu", "--ckpt-dir", str(CHECKPOINT), "--output-dir", str(out or self.out), *SMALL, str(manifest)]
 
     def submit(self, script: str, arguments: list[str], options: tuple[str, ...] = (), knobs: dict[str, str] | None = None,

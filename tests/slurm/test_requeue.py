@@ -1,4 +1,4 @@
-"""Jobs that have to stop: they exit with 85, are requeued if they gained something, and end with the bytes of a run without a stop."""
+"""Jobs that must stop. They exit with 85, are requeued if they gained a step, and end with the bytes of an uninterrupted run."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ def fingerprint(out: Path) -> dict[str, str]:
 
 
 def steps_in_flight(out: Path) -> int:
-    """Of the item in flight, as the claim's owner publishes it."""
+    """Steps of the current item, as the claim's owner publishes them."""
     steps = [int(number) for path in (out / ".claims").glob("*") if path.is_file()
              for number in re.findall(r'"step": ?(\d+)', path.read_text(errors="replace"))]
     return max(steps, default=0)

@@ -125,7 +125,7 @@ class Scripts(SlurmCase):
 
 
 class ScriptsWithStandIn(SlurmCase):
-    """What the scripts hand to the program, seen by a program that prints it."""
+    """The arguments and environment that the scripts pass to the program. A program that prints them takes its place."""
 
     def program(self, body: str) -> dict[str, str]:
         """The knob that makes it the program."""

@@ -94,14 +94,14 @@ class Stress {
  private:
   enum Purpose : std::uint32_t { gather = 0, combination = 1, first_exchange = 2 };
 
-  /// Of one all_gather.
+  /// The buffers of one all_gather.
   struct Gather {
     explicit Gather(const Group& group, std::size_t words) : send(words), receive(words * group.size()) {}
     Words send;     ///< [words]
     Words receive;  ///< [ranks, words]
     Ticket ticket;
   };
-  /// Of one all_to_all.
+  /// The buffers of one all_to_all.
   struct Exchange {
     explicit Exchange(const Group& group)
         : send(exchanged_words * group.size()), receive(exchanged_words * group.size()) {}

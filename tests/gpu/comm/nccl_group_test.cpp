@@ -18,7 +18,7 @@ using testing::HasSubstr;
 
 void check(cudaError_t code, const char* what) { check_cuda(code, what, "in the test"); }
 
-/// What only a group on the device promises; the rest is in the conformance tests.
+/// Properties that only a group on the device has. The conformance tests cover the others.
 class NcclGroupTest : public testing::Test {
  protected:
   NcclGroupTest() { std::iota(everyone_.begin(), everyone_.end(), 0); }

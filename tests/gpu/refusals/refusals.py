@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What wan_batch says where it cannot run on the GPUs there are: exit 2 and one message, before weights are read.
+"""The errors of wan_batch if it cannot run on the machine's GPUs: exit code 2 and one message, before weights are read.
 
     refusals.py [Played | Real] [more unittest arguments]
 
@@ -141,7 +141,7 @@ class Real(RefusalCase):
             self.skipTest("needs 2 GPUs")
 
     def hashes(self) -> dict[str, str]:
-        """Of everything that a run makes of an item, by the file's name."""
+        """SHA-256 of every file that a run makes of an item, keyed by the file's name."""
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for pattern in ("*.mp4", "*.safetensors")
                 for path in self.out.glob(pattern)}
 

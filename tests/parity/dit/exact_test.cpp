@@ -38,7 +38,7 @@ TEST(Exact, FirstSelfAttentionRoundsWhereTheOfficialCodeDoes) {
   EXPECT_GT(share, 0.75);
 }
 
-/// What DenoiseStage makes of the case on this rank alone.
+/// DenoiseStage's results for the case, on this rank alone.
 struct Denoised {
   std::vector<at::Tensor> first_predictions;  ///< of step 0, [16, frames, height, width]
   at::Tensor latent;                          ///< after the last step

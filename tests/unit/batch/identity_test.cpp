@@ -1,5 +1,5 @@
-// What makes two results the same, and what becomes of those that are not: nothing finished is lost, and
-// nothing of anybody else's is touched.
+// Tests when two results count as the same. Different ones stay: no finished result is lost, and no foreign
+// file is touched.
 #include "store/identity.h"
 
 #include <gmock/gmock.h>

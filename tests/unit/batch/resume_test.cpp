@@ -23,7 +23,7 @@ using ::testing::IsEmpty;
 /// Runs that end in mid-item and runs that go on, with an engine whose items have ten steps.
 class Resume : public ::testing::Test {
  protected:
-  /// What a run did.
+  /// The results of a run.
   struct Done {
     GroupCounts counts;
     RunCounts all;

@@ -48,7 +48,7 @@ inline std::string safetensors(const std::string& header, std::size_t data_bytes
 /// too.
 inline double cpu_s() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
-/// What the error says; fails the test if there is none or if it is not a UsageError.
+/// The error's message. Fails the test if there is no error or it is not a UsageError.
 template <typename Action>
 std::string usage_error_of(Action action) {
   try {

@@ -116,7 +116,7 @@ TEST_F(Fingerprint, ShardsMakeNoDifference) {
   EXPECT_EQ(now(), before);
 }
 
-/// Of a large tensor a sample is read: its first and its last elements are in it, and few bytes are read.
+/// The fingerprint reads a sample of a large tensor: few bytes, but its first and its last elements.
 TEST_F(Fingerprint, LargeTensorsAreSampledFromEndToEnd) {
   const std::string before = now();
   const Checkpoint encoder = Checkpoint::open_torch_archive(folder_.text_encoder);

@@ -141,7 +141,7 @@ TEST_F(Folder, OnlyThePartsAreCounted) {
 
 class ForeignFile : public ::testing::Test {
  protected:
-  /// What is said of these bytes in the place of a .pth, a .safetensors and a config.json.
+  /// The errors for these bytes in the place of a .pth, a .safetensors and a config.json.
   std::vector<std::string> errors(const std::string& bytes) const {
     test::write_bytes(dir_ / "config.json", bytes);
     return {test::usage_error_of([&] { Checkpoint::open_torch_archive(dir_ / "config.json"); }),

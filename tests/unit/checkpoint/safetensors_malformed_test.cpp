@@ -15,8 +15,8 @@ using test::little_endian;
 using test::safetensors;
 using ::testing::HasSubstr;
 
-// What a hostile file may cost. AddressSanitizer keeps freed memory and checks each access, at some times the
-// cost.
+// Limits of the time and memory that a hostile file may cost. AddressSanitizer keeps freed memory and checks
+// each access, so it costs a few times as much.
 #ifdef __SANITIZE_ADDRESS__
 constexpr double time_limit_s = 5.0;
 constexpr long memory_limit_kib = 2'000'000;

@@ -1,4 +1,4 @@
-// What keeps one row from taking others with it: bounds of memory, and values that are not finite.
+// Protections against a row that would make others fail: bounds of memory, and values that are not finite.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 

@@ -118,7 +118,7 @@ TEST(TextLoads, OfSeveralGroups) {
 }
 
 TEST(TextLoads, OfARunThatGoesOn) {
-  // What an earlier run has done is not encoded again.
+  // Items that an earlier run has done are not encoded again.
   Batch batch(requests(200));
   for (std::size_t row = 0; row < 200; ++row)
     if (row < 90 || row % 2 == 0) batch.settle(row);

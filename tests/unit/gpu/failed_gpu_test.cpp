@@ -12,8 +12,8 @@
 namespace wan::gpu {
 namespace {
 
-/// A GPU that fails for good in the middle of something. What runs then are destructors, and an exception out
-/// of one would end the program without a message.
+/// A GPU that fails permanently in the middle of its work. Destructors then run, and an exception from one of
+/// them would end the program without a message.
 class FailedGpu : public testing::Test {
  protected:
   static void fail_gpu() { test::set_played_error(cudaErrorIllegalAddress); }

@@ -4,8 +4,8 @@
 
 namespace wan::gpu::test {
 
-/// What the calls of the CUDA runtime that played_cuda.cpp stands in for return, from when it is set: an
-/// error that lasts, as after a kernel that wrote where it must not.
+/// From now on, the calls of the CUDA runtime that played_cuda.cpp replaces return `error`. It imitates an
+/// error that lasts, as after a kernel's write to a forbidden address.
 void set_played_error(cudaError_t error);
 
 }  // namespace wan::gpu::test

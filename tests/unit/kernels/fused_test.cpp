@@ -92,7 +92,7 @@ class NormRotatePack : public testing::TestWithParam<PackCase> {
     return buffers;
   }
 
-  /// What [tokens, heads, head_dim] of q, k or v should hold.
+  /// The expected q, k or v: [tokens, heads, head_dim].
   at::Tensor expected(std::int64_t third) const {
     const at::Tensor part = qkv_.narrow(1, third * shape_.dim(), shape_.dim());
     if (third == 2) return part.unflatten(1, {shape_.heads(), -1});

@@ -30,7 +30,7 @@ class PlayedWorld final : public comm::Communicator {
   comm::Ticket all_reduce(std::span<float> values, comm::ReduceOp op) override {
     return alone_->all_reduce(values, op);
   }
-  /// Of two values the other rank's are the memories, which ranks reduce with a minus sign.
+  /// For a reduction of two values, uses the other rank's memories, which ranks reduce with a minus sign.
   comm::Ticket all_reduce(std::span<std::int64_t> values, comm::ReduceOp op) override {
     if (values.size() == other_.size() && op == comm::ReduceOp::max) {
       for (std::size_t i = 0; i < values.size(); ++i)

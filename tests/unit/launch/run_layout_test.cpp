@@ -40,7 +40,7 @@ RunLayout layout_for(int ranks, std::uint64_t gpu_bytes, const Options& options 
   return choose_layout(options, {.ranks = ranks, .memory_bytes = gpu_bytes}, plan);
 }
 
-/// Of a run on GPUs: the transformers like this, the text encoder read when it is needed.
+/// The placement of a run on GPUs: the transformers as given, the text encoder read when it is needed.
 parallel::WeightPlacement placed(const parallel::NetworkPlacement& transformers, Division text_encoder) {
   return {.transformers = transformers, .text_encoder = {text_encoder, Residence::read_when_needed}};
 }
@@ -114,7 +114,7 @@ TEST(Residency, SaysHowManyGpusWouldDo) {
   EXPECT_THAT(refusal_for(2, 24 * gib, options), HasSubstr("no number of such GPUs up to 64 would do"));
 }
 
-// What was measured on H200s (analysis/results/gpu_h200.md), in use on a GPU with everything.
+// Memory in use on an H200, all programs together, as measured (analysis/results/gpu_h200.md).
 TEST(Plan, PredictsThePeaksMeasured) {
   const auto predicted_gib = [](int ranks, bool sharded, bool offloaded, bool is_720p) {
     parallel::PlanInput plan = full_model(true);
@@ -130,7 +130,7 @@ TEST(Plan, PredictsThePeaksMeasured) {
   EXPECT_NEAR(predicted_gib(2, true, true, true), 31.0, 0.05 * 31.0);
 }
 
-// Of the same page: seconds per step, and of the autoencoder.
+// Seconds per step and seconds of the autoencoder, from the same page.
 TEST(Plan, PredictsTheTimesMeasured) {
   struct Measured {
     int ranks;

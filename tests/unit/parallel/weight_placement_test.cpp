@@ -69,7 +69,7 @@ TEST(LeanerPlacement, GoesNoFurtherThanItMay) {
   EXPECT_EQ(leaner_placement(text_only, text_only), text_only);
   const WeightPlacement host_only{.transformers = whole_waiting, .text_encoder = whole};
   EXPECT_EQ(leaner_placement(nothing, host_only), host_only);
-  // What is leaner than it need be stays so.
+  // A placement that is leaner than necessary stays as it is.
   EXPECT_EQ(leaner_placement(leanest_placement, nothing), leanest_placement);
 }
 
