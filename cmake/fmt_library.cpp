@@ -1,5 +1,6 @@
-// The parts of {fmt} that are not inline, compiled once for all files that format (cmake/Fmt.cmake). These are
-// the templates for char that its header declares `extern`, and the shortest decimal of a floating-point number.
+// The parts of {fmt} that are not inline, compiled once for all files that format (cmake/Fmt.cmake). These
+// are the templates for char that its header declares `extern`, and the shortest decimal of a floating-point
+// number.
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE

@@ -180,8 +180,8 @@ std::string Tokenizer::normalize(std::string_view text) const {
     for (const NormalizerStep& step : config_.normalizer) {
       out = std::visit(ApplyNormalizer{out}, step);
       if (out.size() > largest_text_bytes) {
-        fail("normalizer: it makes a text of {} bytes from a text of {} bytes; at most {} are allowed", out.size(),
-             text.size(), largest_text_bytes);
+        fail("normalizer: it makes a text of {} bytes from a text of {} bytes; at most {} are allowed",
+             out.size(), text.size(), largest_text_bytes);
       }
     }
   } catch (const Error& error) {
