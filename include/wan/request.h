@@ -48,9 +48,6 @@ struct Task {
   TaskDefaults defaults;
 };
 
-/// The defaults of I2V-A14B and T2V-A14B (model.md 7.5).
-TaskDefaults default_parameters(TaskKind kind);
-
 /// The official default negative prompt (model.md 2.4), UTF-8.
 std::string_view default_negative_prompt();
 

@@ -34,6 +34,7 @@
 #include "launch/run_device.h"
 #include "launch/run_input.h"
 #include "launch/run_layout.h"
+#include "model/model_kind.h"
 #include "store/batch_record.h"
 #include "store/job_starts.h"
 #include "store/start_mark.h"
@@ -281,7 +282,8 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
                        .log = context.log,
                        .layout = describe(plan_.layout),
                        .arguments = arguments_,
-                       .task = input_.checkpoint.task,
+                       .task = input_.checkpoint.task.name,
+                       .kind = &model::model_kind(input_.checkpoint.task.name),
                        .device = device_.compute.on_gpu() ? "cuda" : "cpu",
                        .gpu_model = device_.gpu.name,
                        .index = trace_index(options_)};

@@ -15,6 +15,7 @@
 #include "comm/watch/watchdog.h"
 #include "core/clock.h"
 #include "core/console.h"
+#include "core/check.h"
 #include "core/log.h"
 #include "core/strings.h"
 #include "engine/denoise_stage.h"
@@ -24,7 +25,6 @@
 #include "gpu/memory.h"
 #include "gpu/monitor.h"
 #include "launch/agreement.h"
-#include "launch/bench_model.h"
 #include "launch/engine_host.h"
 #include "launch/plan_report.h"
 #include "launch/run_communicators.h"
@@ -35,10 +35,6 @@ namespace wan::apps {
 namespace {
 
 constexpr double sample_period_s = 0.1;
-constexpr int latent_stride = 8;
-constexpr int frames_per_latent = 4;
-constexpr std::int64_t latent_channels = 16;
-constexpr std::int64_t condition_channels = 20;
 constexpr std::int64_t prompt_tokens = 120;
 
 /// Keeps what the report needs of the steps, and passes everything on to the trace, if there is one.
@@ -73,7 +69,7 @@ class BenchProgram {
  private:
   bool is_rank_0() const { return mpi_.rank() == 0; }
   bool on_gpu() const { return device_.compute.on_gpu(); }
-  bool has_image() const { return model_.transformer.model_type == "i2v"; }
+  bool has_image() const { return model_.kind->conditioning == model::Conditioning::image_channels; }
   parallel::PlanInput plan_input() const;
   void set_up(std::span<const std::string> arguments);
   std::unique_ptr<TraceObserver> make_trace(const std::string& run, std::span<const std::string> arguments);
@@ -98,7 +94,7 @@ class BenchProgram {
   Stopwatch clock_;
   launch::Options options_;
   std::unique_ptr<Log> log_;
-  launch::BenchModel model_;
+  engine::ModelDescription model_;
   launch::RunDevice device_;
   launch::RunLayout layout_;
   std::unique_ptr<launch::RunCommunicators> communicators_;
@@ -114,25 +110,22 @@ class BenchProgram {
 
 parallel::PlanInput BenchProgram::plan_input() const {
   const launch::BenchSettings& bench = options_.bench;
-  return {.transformer = model_.transformer,
-          .text_encoder = model_.text_encoder,
-          .vae_parameters = model_.vae_parameters(),
-          .grid = {},
-          .tokens = {.frames = (bench.frame_num - 1) / frames_per_latent + 1,
-                     .rows = bench.size.height / (2 * latent_stride),
-                     .columns = bench.size.width / (2 * latent_stride)},
-          .guided = true,
-          .placement = {.transformers = {},
-                        .text_encoder = {.residence =
-                                             parallel::text_encoder_residence(on_gpu(), options_.t5_cpu)}},
-          .on_gpu = on_gpu(),
-          .element_bytes = static_cast<int>(c10::elementSize(device_.compute.type))};
+  parallel::PlanInput plan = launch::sizes_of(model_);
+  plan.tokens = plan.geometry.token_grid(bench.frame_num, bench.size);
+  plan.on_gpu = on_gpu();
+  plan.placement.text_encoder.residence = parallel::text_encoder_residence(on_gpu(), options_.t5_cpu);
+  plan.element_bytes = static_cast<int>(c10::elementSize(device_.compute.type));
+  return plan;
 }
 
 void BenchProgram::set_up(std::span<const std::string> arguments) {
   device_ = launch::choose_device(*world_, mpi_, options_);
   launch::agree(*world_, [&] {
-    model_ = launch::bench_model(options_.bench.model);
+    try {
+      model_ = engine::describe_named_model(options_.bench.model);
+    } catch (const UsageError& error) {
+      fail<UsageError>("--model: {}", error.what());
+    }
     parallel::PlanInput plan = plan_input();
     layout_ = launch::choose_layout(options_, launch::machine_size(options_, mpi_.size(), device_), plan);
     launch::share_cores(mpi_);
@@ -165,9 +158,6 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
 std::unique_ptr<TraceObserver> BenchProgram::make_trace(const std::string& run,
                                                         std::span<const std::string> arguments) {
   if (!options_.trace || group_.group->rank() != 0) return nullptr;
-  Task task;
-  task.kind = has_image() ? TaskKind::i2v : TaskKind::t2v;
-  task.name = options_.bench.model;
   return std::make_unique<TraceObserver>(TraceRun{.run = run,
                                                   .started = started_,
                                                   .host = mpi_.host_name(),
@@ -178,7 +168,8 @@ std::unique_ptr<TraceObserver> BenchProgram::make_trace(const std::string& run,
                                                   .log = nullptr,
                                                   .layout = result_.layout,
                                                   .arguments = {arguments.begin(), arguments.end()},
-                                                  .task = task,
+                                                  .task = options_.bench.model,
+                                                  .kind = model_.kind,
                                                   .device = on_gpu() ? "cuda" : "cpu",
                                                   .gpu_model = device_.gpu.name,
                                                   .index = std::filesystem::absolute(*options_.trace)});
@@ -233,9 +224,9 @@ void BenchProgram::measure_text() {
 }
 
 std::vector<std::int64_t> BenchProgram::latent_shape(std::int64_t channels) const {
-  const launch::BenchSettings& bench = options_.bench;
-  return {channels, (bench.frame_num - 1) / frames_per_latent + 1, bench.size.height / latent_stride,
-          bench.size.width / latent_stride};
+  const auto shape =
+      model_.kind->geometry.latent_shape(channels, options_.bench.frame_num, options_.bench.size);
+  return {shape.begin(), shape.end()};
 }
 
 void BenchProgram::measure_encode(engine::VaeStage& vae) {
@@ -246,24 +237,25 @@ void BenchProgram::measure_encode(engine::VaeStage& vae) {
   at::Tensor latent;  // [16, frames, height, width]
   result_.vae_encode_s =
       phase("encode", [&] { latent = vae.encode_image(image, options_.bench.frame_num, *group_.vae); });
-  std::vector<std::int64_t> mask_shape = latent_shape(condition_channels - latent_channels);
+  std::vector<std::int64_t> mask_shape = latent_shape(model_.kind->condition_channels - latent.size(0));
   condition_ = at::cat({at::zeros(mask_shape, latent.options()), latent}, 0);
 }
 
 void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
   const int steps = options_.bench.warmup + options_.bench.steps;
-  const engine::DenoiseInput input{.start = {.steps_done = 0,
-                                             .latent = at::randn(latent_shape(latent_channels), at::kFloat),
-                                             .history = {}},
-                                   .condition = condition_,
-                                   .context = contexts_[0],
-                                   .negative_context = contexts_[1],
-                                   .settings = {.solver = Solver::unipc,
-                                                .steps = steps,
-                                                .shift = 5,
-                                                .boundary = 0,  // one expert makes all steps
-                                                .guide_scale = {3.5, 3.5},
-                                                .bf16_terms = device_.compute.type == at::kBFloat16}};
+  const engine::DenoiseInput input{
+      .start = {.steps_done = 0,
+                .latent = at::randn(latent_shape(model_.kind->geometry.latent_channels), at::kFloat),
+                .history = {}},
+      .condition = condition_,
+      .context = contexts_[0],
+      .negative_context = contexts_[1],
+      .settings = {.solver = Solver::unipc,
+                   .steps = steps,
+                   .shift = 5,
+                   .boundary = 0,  // one expert makes all steps
+                   .guide_scale = {3.5, 3.5},
+                   .bf16_terms = device_.compute.type == at::kBFloat16}};
   at::Tensor latent;
   phase("denoise", [&] {
     reporter_->begin_steps(steps);
@@ -285,11 +277,11 @@ void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
 }
 
 void BenchProgram::measure_decode(engine::VaeStage& vae) {
-  std::vector<std::int64_t> warmup_shape = latent_shape(latent_channels);
+  std::vector<std::int64_t> warmup_shape = latent_shape(model_.kind->geometry.latent_channels);
   warmup_shape[1] = std::min<std::int64_t>(warmup_shape[1], 3);
   const auto drop = [](const at::Tensor& /*frames*/) {};
   vae.decode(at::randn(warmup_shape, at::kFloat), *group_.vae, 0, drop);
-  const at::Tensor latent = at::randn(latent_shape(latent_channels), at::kFloat);
+  const at::Tensor latent = at::randn(latent_shape(model_.kind->geometry.latent_channels), at::kFloat);
   result_.vae_decode_s = phase("decode", [&] { vae.decode(latent, *group_.vae, 0, drop); });
 }
 
@@ -339,9 +331,11 @@ void BenchProgram::measure() {
   std::unique_ptr<engine::DenoiseStage> denoise;
   std::unique_ptr<engine::VaeStage> vae;
   result_.fill_s = phase("load", [&] {
-    const engine::ExpertModel expert = engine::synthetic_expert(model_.transformer);
+    std::vector<engine::ExpertModel> experts;
+    for (const model::ExpertKind& expert : model_.kind->experts)
+      experts.push_back(engine::synthetic_expert(expert.expert, model_.transformer));
     denoise = std::make_unique<engine::DenoiseStage>(
-        expert, expert,
+        experts,
         engine::DenoiseOptions{.placement = layout_.placement.transformers,
                                .head_chunks = layout_.head_chunks,
                                .compute = device_.compute,

@@ -12,6 +12,7 @@
 #include "core/strings.h"
 #include "engine/checkpoint_match.h"
 #include "engine/validate.h"
+#include "model/model_kind.h"
 #include "text/tokenizer.h"
 
 namespace wan::apps {
@@ -29,9 +30,9 @@ double pixels_of(const Request& request) {
   return static_cast<double>(request.size.width) * request.size.height * request.frame_num;
 }
 
-bool fits_host(const Request& request, const engine::HostUse& use) {
+bool fits_host(const Request& request, const model::ModelKind& kind, const engine::HostUse& use) {
   try {
-    engine::require_host_memory(request, request.size, use, engine::host_limit_bytes());
+    engine::require_host_memory(request, request.size, kind, use, engine::host_limit_bytes());
     return true;
   } catch (const ItemError&) {
     return false;
@@ -47,14 +48,14 @@ std::int64_t check_rows(const launch::Options& options, const launch::RunInput& 
   engine::require_tokenizer_fits(input.checkpoint.tokenizer, tokenizer, encoder);
   warn_of_input(input, log);
   warn_of_lost_texts(input, tokenizer, log);
+  const model::ModelKind& kind = model::model_kind(input.checkpoint.task.name);
   std::int64_t bad = 0;
   for (std::size_t place = 0; place < input.rows.size(); ++place) {
     const manifest::ManifestRow& row = input.rows[place];
     std::string error = row.error.value_or("");
     try {
       if (error.empty()) {
-        for (const std::string& note :
-             engine::validate_request(launch::resolve_row(input, row), input.checkpoint.task.kind, use)) {
+        for (const std::string& note : engine::validate_request(launch::resolve_row(input, row), kind, use)) {
           log.warn("{}: {}", row.id, note);
         }
       }
@@ -85,12 +86,13 @@ void check_space_and_lacks(const store::OutputProbe& probe, const launch::RunInp
     log.warn("{} has no locks ({}): the index of traces is made without one", folder, probe.no_locks);
   if (!probe.free_bytes) return;
   const double kept = video_bytes_per_pixel + (options.save_latents ? latents_bytes_per_pixel : 0);
+  const model::ModelKind& kind = model::model_kind(input.checkpoint.task.name);
   double all = fixed_bytes;
   double largest = 0;
   for (const manifest::ManifestRow& row : input.rows) {
     if (row.error) continue;
     const Request request = launch::resolve_row(input, row);
-    if (!fits_host(request, use)) continue;  // it fails by itself
+    if (!fits_host(request, kind, use)) continue;  // it fails by itself
     const double pixels = pixels_of(request);
     all += kept * pixels;
     largest = std::max(largest, pixels);

@@ -8,15 +8,10 @@
 namespace wan::apps {
 namespace {
 
-constexpr int pixels_per_token_side = 16;
-constexpr int frames_per_latent = 4;
-
 /// Seconds that a step is expected to take on one rank. All that counts is how sizes stand to each other.
 double step_work(const Request& request, parallel::PlanInput model) {
   model.grid = {};
-  model.tokens = {.frames = (request.frame_num - 1) / frames_per_latent + 1,
-                  .rows = request.size.height / pixels_per_token_side,
-                  .columns = request.size.width / pixels_per_token_side};
+  model.tokens = model.geometry.token_grid(request.frame_num, request.size);
   model.guided = request.guide_scale.low_noise != 1 || request.guide_scale.high_noise != 1;
   model.placement.transformers = {};
   model.machine = parallel::reference_machine();  // runs on other machines count alike

@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "core/printable.h"
+#include "model/model_kind.h"
 
 namespace wan::apps {
 namespace {
@@ -17,8 +18,8 @@ constexpr double longest_timeout_s = 86400;
 constexpr int most_bench_steps = 10000;
 
 /// One of a few words; the message lists them.
-template <typename Value, std::size_t count>
-Value parse_word(std::string_view text, const std::array<std::pair<std::string_view, Value>, count>& words) {
+template <typename Words>
+auto parse_word(std::string_view text, const Words& words) {
   std::string known;
   for (const auto& [word, value] : words) {
     if (text == word) return value;
@@ -83,8 +84,8 @@ std::filesystem::path parse_video_path(std::string_view text) {
 }
 
 std::string parse_task(std::string_view text) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 2> tasks{
-      {{"i2v-A14B", "i2v-A14B"}, {"t2v-A14B", "t2v-A14B"}}};
+  std::vector<std::pair<std::string_view, std::string_view>> tasks;
+  for (const model::ModelKind& kind : model::model_kinds()) tasks.emplace_back(kind.task, kind.task);
   return std::string(parse_word(text, tasks));
 }
 

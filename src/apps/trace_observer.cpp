@@ -17,7 +17,7 @@ trace::RunAttributes run_attributes(const TraceRun& run) {
           {"started", run.started},
           {"host", run.host},
           {"job", run.job},
-          {"task", run.task.name},
+          {"task", run.task},
           {"layout", run.layout},
           {"group", std::int64_t{run.group_index}},
           {"groups", std::int64_t{run.group_count}},
@@ -29,7 +29,7 @@ trace::RunAttributes run_attributes(const TraceRun& run) {
 
 }  // namespace
 
-TraceObserver::TraceObserver(const TraceRun& run) : log_(run.log), task_(run.task), layout_(run.layout) {
+TraceObserver::TraceObserver(const TraceRun& run) : log_(run.log), kind_(*run.kind), layout_(run.layout) {
   const std::filesystem::path folder = run.index.parent_path() / run.index.stem();
   const std::filesystem::path file = folder / fmt::format("{}-g{:02}.h5", run.run, run.group_index);
   try {
@@ -80,7 +80,7 @@ void TraceObserver::on_samples(std::span<const DeviceSample> samples) {
 void TraceObserver::on_item_start(const batch::ItemStart& start) {
   PixelSize size = start.request.size;
   try {
-    size = engine::video_size(start.request, task_.kind);
+    size = engine::video_size(start.request, kind_);
   } catch (const ItemError&) {
     // The engine finds the same and reports it; the trace keeps what was asked for.
     size = start.request.size;

@@ -7,6 +7,7 @@
 
 #include "batch/observer.h"
 #include "core/log.h"
+#include "model/model_kind.h"
 #include "trace/trace_writer.h"
 
 namespace wan::apps {
@@ -23,7 +24,8 @@ struct TraceRun {
   Log* log = nullptr;
   std::string layout;
   std::vector<std::string> arguments;
-  Task task;
+  std::string task;  ///< its name
+  const model::ModelKind* kind = nullptr;
   std::string device;           ///< "cpu" or "cuda"
   std::string gpu_model;        ///< empty on the CPU
   std::filesystem::path index;  ///< OUT/trace.h5
@@ -49,7 +51,7 @@ class TraceObserver final : public batch::ItemObserver {
   void guarded(Write&& write);
 
   Log* log_;
-  Task task_;
+  const model::ModelKind& kind_;
   std::string layout_;
   std::string storage_problem_;
   std::unique_ptr<trace::TraceWriter> writer_;

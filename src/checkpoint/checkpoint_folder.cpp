@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -13,18 +13,24 @@
 #include "checkpoint/tensor_file.h"
 #include "checkpoint/unsupported_model.h"
 #include "core/check.h"
+#include "model/model_kind.h"
 
 namespace wan::checkpoint {
 namespace {
 
 constexpr std::uint64_t max_config_bytes = 1 << 20;
 
-constexpr std::string_view expected_layout =
-    "  high_noise_model/  config.json, diffusion_pytorch_model*.safetensors (and .index.json)\n"
-    "  low_noise_model/   the same\n"
-    "  models_t5_umt5-xxl-enc-bf16.pth\n"
-    "  Wan2.1_VAE.pth\n"
-    "  google/umt5-xxl/   tokenizer files";
+/// What a checkpoint of this kind holds, one part a line, for a message.
+std::string expected_layout(const model::ModelKind& kind) {
+  std::string text;
+  for (const model::ExpertKind& expert : kind.experts) {
+    text += fmt::format(
+        "  {:<18} {}\n", std::string(expert.folder) + "/",
+        text.empty() ? "config.json, diffusion_pytorch_model*.safetensors (and .index.json)" : "the same");
+  }
+  return text + fmt::format("  {}\n  {}\n  {}/   tokenizer files", kind.text_encoder_file, kind.vae_file,
+                            kind.tokenizer_folder);
+}
 
 bool is_file(const std::filesystem::path& path) {
   std::error_code unreadable;
@@ -82,32 +88,37 @@ std::string other_forms(const std::filesystem::path& root) {
 CheckpointFolder inspect_checkpoint(const std::filesystem::path& given) {
   const std::filesystem::path root = locate_checkpoint(given);
   refuse_unsupported_folder(root);
+  // Kinds whose parts have the same names are told apart by the type in config.json.
+  const model::ModelKind& layout = model::model_kinds().front();
   CheckpointFolder folder{.root = root,
-                          .high_noise_model = root / "high_noise_model",
-                          .low_noise_model = root / "low_noise_model",
-                          .text_encoder = root / "models_t5_umt5-xxl-enc-bf16.pth",
-                          .vae = root / "Wan2.1_VAE.pth",
-                          .tokenizer = root / "google" / "umt5-xxl",
+                          .experts = {},
+                          .text_encoder = root / layout.text_encoder_file,
+                          .vae = root / layout.vae_file,
+                          .tokenizer = root / layout.tokenizer_folder,
                           .task = {}};
-  std::vector<std::string> missing = missing_of_expert(folder.high_noise_model);
-  const std::vector<std::string> missing_low = missing_of_expert(folder.low_noise_model);
-  missing.insert(missing.end(), missing_low.begin(), missing_low.end());
+  std::vector<std::string> missing;
+  for (const model::ExpertKind& expert : layout.experts) {
+    folder.experts.push_back({.expert = expert.expert, .path = root / expert.folder});
+    std::ranges::move(missing_of_expert(folder.experts.back().path), std::back_inserter(missing));
+  }
   if (!is_file(folder.text_encoder))
     missing.push_back(folder.text_encoder.filename().string() + dangling_note(folder.text_encoder));
   if (!is_file(folder.vae)) missing.push_back(folder.vae.filename().string() + dangling_note(folder.vae));
-  if (!is_folder(folder.tokenizer)) missing.push_back("google/umt5-xxl/" + dangling_note(folder.tokenizer));
+  if (!is_folder(folder.tokenizer))
+    missing.push_back(fmt::format("{}/{}", layout.tokenizer_folder, dangling_note(folder.tokenizer)));
   if (!missing.empty()) {
     fail<UsageError>("the checkpoint folder {} lacks {}. Expected in it:\n{}{}", root.string(),
-                     fmt::join(missing, ", "), expected_layout, other_forms(root));
+                     fmt::join(missing, ", "), expected_layout(layout), other_forms(root));
   }
-  const std::string type = model_type(folder.high_noise_model);
-  if (const std::string low_type = model_type(folder.low_noise_model); low_type != type) {
-    fail<UsageError>(
-        "{}: high_noise_model is of type {}, low_noise_model of type {}; they are of two checkpoints",
-        root.string(), type, low_type);
+  const ExpertFolder& first = folder.experts.front();
+  const std::string type = model_type(first.path);
+  for (const ExpertFolder& other : folder.experts) {
+    if (const std::string other_type = model_type(other.path); other_type != type) {
+      fail<UsageError>("{}: {} is of type {}, {} of type {}; they are of two checkpoints", root.string(),
+                       first.name(), type, other.name(), other_type);
+    }
   }
-  const TaskKind kind = type == "i2v" ? TaskKind::i2v : TaskKind::t2v;
-  folder.task = {.kind = kind, .name = type + "-A14B", .defaults = default_parameters(kind)};
+  folder.task = model::find_model_type(type)->as_task();  // model_type() refuses every other type
   return folder;
 }
 

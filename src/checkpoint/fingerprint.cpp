@@ -84,8 +84,8 @@ std::vector<std::string> lines_of(const std::vector<Sample>& samples) {
 std::string fingerprint(const CheckpointFolder& folder) {
   const std::vector<std::pair<std::string_view, Checkpoint>> files = [&] {
     std::vector<std::pair<std::string_view, Checkpoint>> opened;
-    opened.emplace_back("high_noise", Checkpoint::open_safetensors_folder(folder.high_noise_model));
-    opened.emplace_back("low_noise", Checkpoint::open_safetensors_folder(folder.low_noise_model));
+    for (const ExpertFolder& expert : folder.experts)
+      opened.emplace_back(to_string(expert.expert), Checkpoint::open_safetensors_folder(expert.path));
     opened.emplace_back("text_encoder", Checkpoint::open_torch_archive(folder.text_encoder));
     opened.emplace_back("vae", Checkpoint::open_torch_archive(folder.vae));
     return opened;
@@ -96,9 +96,10 @@ std::string fingerprint(const CheckpointFolder& folder) {
       samples.push_back({.part = part, .file = &file, .entry = &entry});
   }
   std::string text = "fingerprint 1\n";
-  for (const std::filesystem::path& file :
-       {folder.high_noise_model / "config.json", folder.low_noise_model / "config.json",
-        folder.tokenizer / "tokenizer.json"}) {
+  std::vector<std::filesystem::path> whole_files;
+  for (const ExpertFolder& expert : folder.experts) whole_files.push_back(expert.path / "config.json");
+  whole_files.push_back(folder.tokenizer / "tokenizer.json");
+  for (const std::filesystem::path& file : whole_files) {
     text += fmt::format("{} {}\n", file.filename().string(), sha256_file_hex(file));
   }
   for (const std::string& line : lines_of(samples)) text += line;

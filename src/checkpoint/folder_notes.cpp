@@ -78,12 +78,12 @@ bool are_alike(const fs::path& a, const fs::path& b) {
   return true;
 }
 
-bool same_weights(const CheckpointFolder& folder, const std::vector<std::string>& high,
-                  const std::vector<std::string>& low) {
-  if (high.size() != low.size()) return false;
-  for (std::size_t i = 0; i < high.size(); ++i) {
-    const fs::path a = folder.high_noise_model / high[i];
-    const fs::path b = folder.low_noise_model / low[i];
+bool same_weights(const fs::path& folder, const std::vector<std::string>& files, const fs::path& other,
+                  const std::vector<std::string>& other_files) {
+  if (files.size() != other_files.size()) return false;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const fs::path a = folder / files[i];
+    const fs::path b = other / other_files[i];
     std::error_code unreadable;
     if (!fs::is_regular_file(a, unreadable) || !fs::is_regular_file(b, unreadable))
       return false;  // told later
@@ -96,17 +96,21 @@ bool same_weights(const CheckpointFolder& folder, const std::vector<std::string>
 
 std::vector<std::string> folder_notes(const CheckpointFolder& folder) {
   std::vector<std::string> notes;
-  const std::vector<std::string> high = used_files(folder.high_noise_model);
-  const std::vector<std::string> low = used_files(folder.low_noise_model);
   note_unused(folder.root, folder.root,
               {folder.text_encoder.filename().string(), folder.vae.filename().string()}, notes);
-  note_unused(folder.high_noise_model, folder.root, high, notes);
-  note_unused(folder.low_noise_model, folder.root, low, notes);
-  if (same_weights(folder, high, low)) {
-    notes.emplace_back(
-        "high_noise_model and low_noise_model hold the same weights; the official checkpoints have two "
-        "experts. Was "
-        "one of them copied to both places?");
+  const ExpertFolder* before = nullptr;
+  std::vector<std::string> files_before;
+  for (const ExpertFolder& expert : folder.experts) {
+    const std::vector<std::string> files = used_files(expert.path);
+    note_unused(expert.path, folder.root, files, notes);
+    if (before != nullptr && same_weights(before->path, files_before, expert.path, files)) {
+      notes.push_back(fmt::format(
+          "{} and {} hold the same weights; the official checkpoints have {} different experts. Was one of "
+          "them copied to both places?",
+          before->name(), expert.name(), folder.experts.size()));
+    }
+    before = &expert;
+    files_before = files;
   }
   return notes;
 }
@@ -118,9 +122,11 @@ std::uintmax_t parts_bytes(const CheckpointFolder& folder) {
     const std::uintmax_t size = fs::file_size(file, error);
     if (!error) bytes += size;
   };
-  for (const fs::path& part : {folder.high_noise_model, folder.low_noise_model, folder.tokenizer}) {
+  const auto add_folder = [&](const fs::path& part) {
     for (const std::string& name : files_of(part)) add(part / name);
-  }
+  };
+  for (const ExpertFolder& expert : folder.experts) add_folder(expert.path);
+  add_folder(folder.tokenizer);
   add(folder.text_encoder);
   add(folder.vae);
   return bytes;

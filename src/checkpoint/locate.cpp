@@ -10,6 +10,7 @@
 #include "checkpoint/tensor_file.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "model/model_kind.h"
 
 namespace wan::checkpoint {
 namespace {
@@ -26,10 +27,14 @@ bool is_there(const fs::path& path) {
   return fs::exists(fs::symlink_status(path, unreadable));
 }
 
-/// Whether something of the official layout of an A14B model is there.
+/// Whether a part of a checkpoint of some kind is there.
 bool has_parts(const fs::path& folder) {
-  return is_folder(folder / "high_noise_model") || is_folder(folder / "low_noise_model") ||
-         exists(folder / "models_t5_umt5-xxl-enc-bf16.pth") || is_there(folder / "Wan2.1_VAE.pth");
+  return std::ranges::any_of(model::model_kinds(), [&](const model::ModelKind& kind) {
+    return exists(folder / kind.text_encoder_file) || is_there(folder / kind.vae_file) ||
+           std::ranges::any_of(kind.experts, [&](const model::ExpertKind& expert) {
+             return is_folder(folder / expert.folder);
+           });
+  });
 }
 
 bool is_cache_entry(const fs::path& folder) { return is_folder(folder / "snapshots"); }

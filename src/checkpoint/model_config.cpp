@@ -10,6 +10,7 @@
 #include "checkpoint/json_file.h"
 #include "checkpoint/unsupported_model.h"
 #include "core/check.h"
+#include "model/model_kind.h"
 
 namespace wan::checkpoint {
 namespace {
@@ -17,8 +18,6 @@ namespace {
 constexpr std::uint64_t max_config_bytes = 1 << 20;
 constexpr std::int64_t max_size = 1 << 24;  // far above any width; keeps products of two inside 64 bits
 constexpr std::int64_t patch_pixels = 4;    // the patch is 1x2x2 (model.md 1.2)
-constexpr std::int64_t latent_channels = 16;
-constexpr std::int64_t condition_channels = 20;  // 4 of the frame mask, 16 of the encoded image
 
 /// config.json, with messages that name file and key.
 class ConfigFile {
@@ -139,11 +138,12 @@ void check_consistency(const TransformerConfig& config, const std::string& where
   if (config.freq_dim % 2 != 0) {
     fail<UsageError>("{}: 'freq_dim' is {}; expected an even number", where, config.freq_dim);
   }
-  const std::int64_t expected_in =
-      config.model_type == "i2v" ? latent_channels + condition_channels : latent_channels;
-  if (config.in_dim != expected_in || config.out_dim != latent_channels) {
+  const model::ModelKind& kind =
+      *model::find_model_type(config.model_type);  // no other type is accepted before
+  if (config.in_dim != kind.input_channels() || config.out_dim != kind.geometry.latent_channels) {
     fail<UsageError>("{}: a {} model with in_dim {} and out_dim {}; expected {} and {}", where,
-                     config.model_type, config.in_dim, config.out_dim, expected_in, latent_channels);
+                     config.model_type, config.in_dim, config.out_dim, kind.input_channels(),
+                     kind.geometry.latent_channels);
   }
 }
 
@@ -183,7 +183,9 @@ TransformerConfig read_transformer_config(const std::filesystem::path& folder, c
 TransformerConfig read_transformer_config_file(const std::filesystem::path& path, std::int64_t text_dim) {
   const ConfigFile file(path);
   refuse_unsupported_config(file.json(), file.path());
-  TransformerConfig config{.model_type = file.json().at("model_type").get<std::string>(),
+  const auto type = file.json().at("model_type").get<std::string>();
+  const std::int64_t latent_channels = model::find_model_type(type)->geometry.latent_channels;
+  TransformerConfig config{.model_type = type,
                            .dim = file.size("dim"),
                            .ffn_dim = file.size("ffn_dim"),
                            .freq_dim = file.size_or("freq_dim", 256),
@@ -199,25 +201,25 @@ TransformerConfig read_transformer_config_file(const std::filesystem::path& path
   return config;
 }
 
-void expect_same_config(const TransformerConfig& high_noise, const TransformerConfig& low_noise) {
-  const auto compare = [](const char* name, const auto& high, const auto& low) {
-    if (high != low) {
-      fail<UsageError>(
-          "high_noise_model and low_noise_model differ in {}: {} and {}; they are of two checkpoints", name,
-          high, low);
+void expect_same_config(const TransformerConfig& config, const std::string& name,
+                        const TransformerConfig& other, const std::string& other_name) {
+  const auto compare = [&](const char* size, const auto& one, const auto& two) {
+    if (one != two) {
+      fail<UsageError>("{} and {} differ in {}: {} and {}; they are of two checkpoints", name, other_name,
+                       size, one, two);
     }
   };
-  compare("model_type", high_noise.model_type, low_noise.model_type);
-  compare("dim", high_noise.dim, low_noise.dim);
-  compare("ffn_dim", high_noise.ffn_dim, low_noise.ffn_dim);
-  compare("freq_dim", high_noise.freq_dim, low_noise.freq_dim);
-  compare("in_dim", high_noise.in_dim, low_noise.in_dim);
-  compare("out_dim", high_noise.out_dim, low_noise.out_dim);
-  compare("text_dim", high_noise.text_dim, low_noise.text_dim);
-  compare("text_len", high_noise.text_len, low_noise.text_len);
-  compare("num_heads", high_noise.num_heads, low_noise.num_heads);
-  compare("num_layers", high_noise.num_layers, low_noise.num_layers);
-  compare("eps", high_noise.eps, low_noise.eps);
+  compare("model_type", config.model_type, other.model_type);
+  compare("dim", config.dim, other.dim);
+  compare("ffn_dim", config.ffn_dim, other.ffn_dim);
+  compare("freq_dim", config.freq_dim, other.freq_dim);
+  compare("in_dim", config.in_dim, other.in_dim);
+  compare("out_dim", config.out_dim, other.out_dim);
+  compare("text_dim", config.text_dim, other.text_dim);
+  compare("text_len", config.text_len, other.text_len);
+  compare("num_heads", config.num_heads, other.num_heads);
+  compare("num_layers", config.num_layers, other.num_layers);
+  compare("eps", config.eps, other.eps);
 }
 
 TextEncoderConfig read_text_encoder_config(const Checkpoint& weights) {

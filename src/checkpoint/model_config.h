@@ -7,6 +7,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/weight_source.h"
+#include "wan/engine.h"
 #include "wan/request.h"
 
 namespace wan::checkpoint {
@@ -40,11 +41,18 @@ struct TextEncoderConfig {
   bool operator==(const TextEncoderConfig&) const = default;
 };
 
+/// One diffusion transformer of a checkpoint.
+struct ExpertFolder {
+  Expert expert = Expert::high_noise;
+  std::filesystem::path path;  ///< folder with config.json and safetensors
+
+  std::string name() const { return path.filename().string(); }
+};
+
 /// A checkpoint in the official layout (model.md 1.1), all parts present.
 struct CheckpointFolder {
   std::filesystem::path root;
-  std::filesystem::path high_noise_model;  ///< folder with config.json and safetensors
-  std::filesystem::path low_noise_model;
+  std::vector<ExpertFolder> experts;   ///< the one for the noisiest steps first
   std::filesystem::path text_encoder;  ///< models_t5_umt5-xxl-enc-bf16.pth
   std::filesystem::path vae;           ///< Wan2.1_VAE.pth
   std::filesystem::path tokenizer;     ///< google/umt5-xxl
@@ -67,8 +75,9 @@ TransformerConfig read_transformer_config(const std::filesystem::path& folder, c
 /// which the official file leaves to the tensors. Throws UsageError as read_transformer_config() does.
 TransformerConfig read_transformer_config_file(const std::filesystem::path& path, std::int64_t text_dim);
 
-/// Throws UsageError naming the first size in which the two experts differ.
-void expect_same_config(const TransformerConfig& high_noise, const TransformerConfig& low_noise);
+/// Throws UsageError naming the first size in which two experts differ. `name`, `other_name`: their folders.
+void expect_same_config(const TransformerConfig& config, const std::string& name,
+                        const TransformerConfig& other, const std::string& other_name);
 
 /// Sizes from the tensors' shapes. Throws UsageError if they are not those of a umT5 encoder.
 TextEncoderConfig read_text_encoder_config(const Checkpoint& weights);

@@ -7,6 +7,7 @@
 
 #include "checkpoint/json_file.h"
 #include "core/check.h"
+#include "model/model_kind.h"
 
 namespace wan::checkpoint {
 namespace {
@@ -58,7 +59,8 @@ constexpr std::array<KnownModel, 8> folder_marks{{{"Wan2.2_VAE.pth", "TI2V-5B"},
 bool is_wan_model(const nlohmann::json& config) {
   const auto type = config.find("model_type");
   const auto class_name = config.find("_class_name");
-  return type != config.end() && (*type == "i2v" || *type == "t2v") &&
+  return type != config.end() && type->is_string() &&
+         model::find_model_type(type->get_ref<const std::string&>()) != nullptr &&
          (class_name == config.end() || *class_name == "WanModel");
 }
 
@@ -84,7 +86,7 @@ void refuse_unsupported_config(const nlohmann::json& config, const std::filesyst
   if (!class_name.empty() && class_name != "WanModel") {
     fail<UsageError>("{}: _class_name is {}; {}", path.string(), in_quotes(class_name), built);
   }
-  if (type != "i2v" && type != "t2v") {
+  if (model::find_model_type(type) == nullptr) {
     fail<UsageError>("{}: model_type is {}; expected 'i2v' or 't2v': {}", path.string(),
                      type.empty() ? "missing" : in_quotes(type), built);
   }

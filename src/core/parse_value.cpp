@@ -12,9 +12,6 @@
 namespace wan {
 namespace {
 
-constexpr int grid = 16;  // 8 pixels per latent, 2 latents per token
-constexpr int largest_side = 16384;
-
 template <typename Number>
 Number parse_number(std::string_view text, std::string_view written, const char* kind) {
   Number value{};
@@ -66,35 +63,11 @@ std::string plain_digits(std::string_view text) {
   return (is_negative ? "-" : "") + digits + std::string(static_cast<std::size_t>(-scale), '0');
 }
 
-std::string_view without_blanks(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
-
 std::string lower_case(std::string_view text) {
   std::string lower(text);
   std::ranges::transform(lower, lower.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return lower;
-}
-
-/// Width and height as they are written; nothing if there is no sign between two parts.
-std::optional<std::pair<std::string_view, std::string_view>> sides_of(std::string_view text) {
-  for (const std::string_view sign : {"*", "x", "X", "\u00D7", "\u2715", "\u2A2F"}) {
-    const std::size_t at = text.find(sign);
-    if (at == std::string_view::npos) continue;
-    return std::pair(without_blanks(text.substr(0, at)), without_blanks(text.substr(at + sign.size())));
-  }
-  return std::nullopt;
-}
-
-/// The sizes that have a name.
-std::optional<PixelSize> named_size(std::string_view text) {
-  const std::string name = lower_case(text);
-  if (name == "480p") return PixelSize{.width = 832, .height = 480};
-  if (name == "720p") return PixelSize{.width = 1280, .height = 720};
-  return std::nullopt;
 }
 
 bool is_url(std::string_view text) {
@@ -115,6 +88,10 @@ std::int64_t parse_integer(std::string_view text, std::int64_t smallest, std::in
     fail<ValueError>("{} is not between {} and {}", value, smallest, largest);
   }
   return value;
+}
+
+std::uint64_t parse_unsigned(std::string_view text) {
+  return parse_number<std::uint64_t>(plain_digits(text), text, "a whole number");
 }
 
 double parse_real(std::string_view text, double smallest, double largest) {
@@ -141,63 +118,6 @@ bool parse_switch(std::string_view text) {
   fail<ValueError>("'{}' is neither on nor off", text);
 }
 
-PixelSize parse_size(std::string_view text) {
-  if (const auto size = named_size(text)) return *size;
-  const auto sides = sides_of(text);
-  if (!sides) fail<ValueError>("'{}' is not a size; write WIDTH*HEIGHT, for example 1280*720", text);
-  const PixelSize size{.width = static_cast<int>(parse_integer(sides->first, 1, largest_side)),
-                       .height = static_cast<int>(parse_integer(sides->second, 1, largest_side))};
-  if (size.width % grid != 0 || size.height % grid != 0) {
-    const auto nearest = [](int side) { return std::max(grid, (side + grid / 2) / grid * grid); };
-    fail<ValueError>(
-        "{} is not supported: width and height must be multiples of {} (the latent grid); nearest: "
-        "{}*{}",
-        text, grid, nearest(size.width), nearest(size.height));
-  }
-  return size;
-}
-
-int parse_frame_num(std::string_view text) {
-  const auto frames = static_cast<int>(parse_integer(text, 1, 1025));
-  if (frames % 4 != 1) {
-    fail<ValueError>("{} is not of the form 4n+1; nearest: {} or {}", frames, (frames - 1) / 4 * 4 + 1,
-                     (frames + 2) / 4 * 4 + 1);
-  }
-  return frames;
-}
-
-int parse_sample_steps(std::string_view text) { return static_cast<int>(parse_integer(text, 1, 1000)); }
-
-double parse_sample_shift(std::string_view text) {
-  const double shift = parse_real(text, 0, 100);
-  if (shift == 0) fail<ValueError>("0 is not above 0");
-  return shift;
-}
-
-GuideScale parse_guide_scale(std::string_view text) {
-  const std::size_t sign = text.find(text.find(':') != std::string_view::npos ? ':' : ',');
-  if (sign == std::string_view::npos) {
-    const double both = parse_real(text, 0, 100);
-    return {.low_noise = both, .high_noise = both};
-  }
-  if (text.find(text[sign], sign + 1) != std::string_view::npos)
-    fail<ValueError>("'{}' is more than two values; write LOW:HIGH", text);
-  return {.low_noise = parse_real(without_blanks(text.substr(0, sign)), 0, 100),
-          .high_noise = parse_real(without_blanks(text.substr(sign + 1)), 0, 100)};
-}
-
-double parse_boundary(std::string_view text) { return parse_real(text, 0, 1); }
-
-std::optional<std::uint64_t> parse_seed(std::string_view text) {
-  const std::string digits = plain_digits(text);
-  if (digits.starts_with('-')) {
-    if (digits == "-1") return std::nullopt;
-    parse_number<double>(text, text, "a whole number");
-    fail<ValueError>("{} is not between -1 (a random seed) and 18446744073709551615", text);
-  }
-  return parse_number<std::uint64_t>(digits, text, "a whole number");
-}
-
 std::filesystem::path parse_path(std::string_view text) {
   if (text.empty()) fail<ValueError>("the path is empty");
   if (is_url(text)) {
@@ -208,11 +128,6 @@ std::filesystem::path parse_path(std::string_view text) {
   if (home == nullptr || *home == '\0')
     fail<ValueError>("'{}' begins with the home folder, and HOME is not set; write the whole path", text);
   return std::filesystem::path(home) / text.substr(std::min<std::size_t>(text.size(), 2));
-}
-
-Solver parse_solver_name(std::string_view text) {
-  if (const auto solver = parse_solver(text)) return *solver;
-  fail<ValueError>("'{}' is not a solver; there are unipc, dpm++ and euler", text);
 }
 
 }  // namespace wan

@@ -1,11 +1,11 @@
 #pragma once
 
-#include "core/part_clock.h"
 #include "dit/sequence_exchange.h"
 #include "dit/text_condition.h"
 #include "dit/weights.h"
 #include "kernels/attention.h"
 #include "kernels/rotary.h"
+#include "model/part_clock.h"
 
 namespace wan::dit {
 

@@ -6,6 +6,8 @@
 
 namespace wan::dit {
 
+inline constexpr std::int64_t patch_latents = 4;  ///< latent positions of a token: 1 x 2 x 2 (model.md 5.2)
+
 /// The token grid of a latent [channels, frames, height, width]: patches are 1 x 2 x 2 (model.md 5.2).
 kernels::TokenGrid token_grid(std::int64_t latent_frames, std::int64_t latent_height,
                               std::int64_t latent_width);

@@ -7,12 +7,12 @@
 
 #include "checkpoint/model_config.h"
 #include "checkpoint/weight_source.h"
-#include "core/part_clock.h"
 #include "dit/sequence_exchange.h"
 #include "dit/text_condition.h"
 #include "dit/time_embedding.h"
 #include "kernels/attention.h"
 #include "kernels/rotary.h"
+#include "model/part_clock.h"
 
 namespace wan::dit {
 

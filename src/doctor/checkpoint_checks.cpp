@@ -63,11 +63,17 @@ Finding check_part(const std::string& part, const std::function<std::string()>& 
 template <typename T>
 using Part = std::optional<T>;
 
-Finding check_experts(const Part<checkpoint::TransformerConfig>& high,
-                      const Part<checkpoint::TransformerConfig>& low) {
+/// `configs`: of each expert.
+Finding check_experts(const checkpoint::CheckpointFolder& folder,
+                      const std::vector<Part<checkpoint::TransformerConfig>>& configs) {
   return check_part("experts", [&] {
-    checkpoint::expect_same_config(*high, *low);
-    return fmt::format("{} heads, {} blocks, alike in both", high->num_heads, high->num_layers);
+    const checkpoint::TransformerConfig& first = *configs.front();
+    for (std::size_t i = 1; i < configs.size(); ++i) {
+      checkpoint::expect_same_config(first, folder.experts.front().name(), *configs[i],
+                                     folder.experts[i].name());
+    }
+    return fmt::format("{} heads, {} blocks, alike in {}", first.num_heads, first.num_layers,
+                       configs.size() == 2 ? "both" : "all");
   });
 }
 
@@ -100,23 +106,22 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root) {
       },
       give_a_folder)};
   if (findings.front().verdict != Verdict::ok) return findings;
-  Part<checkpoint::TransformerConfig> high;
-  Part<checkpoint::TransformerConfig> low;
+  std::vector<Part<checkpoint::TransformerConfig>> experts(folder.experts.size());
   Part<checkpoint::TextEncoderConfig> encoder;
-  const auto expert = [](const std::filesystem::path& path, Part<checkpoint::TransformerConfig>& config) {
-    return [path, &config] {
-      const engine::ExpertFiles files = engine::open_expert(path);
-      config = files.config;
+  for (std::size_t i = 0; i < experts.size(); ++i) {
+    findings.push_back(check_part(folder.experts[i].name(), [&] {
+      const engine::ExpertFiles files = engine::open_expert(folder.experts[i].path);
+      experts[i] = files.config;
       return contents_text(files.weights);
-    };
-  };
-  findings.push_back(check_part("high_noise_model", expert(folder.high_noise_model, high)));
-  findings.push_back(check_part("low_noise_model", expert(folder.low_noise_model, low)));
-  if (high && low) findings.push_back(check_experts(high, low));
+    }));
+  }
+  const bool are_readable =
+      std::ranges::all_of(experts, [](const auto& config) { return config.has_value(); });
+  if (are_readable && experts.size() > 1) findings.push_back(check_experts(folder, experts));
   findings.push_back(check_part("text encoder", [&] {
     const auto files = checkpoint::Checkpoint::open_torch_archive(folder.text_encoder);
     encoder = engine::text_encoder_model(files).config;
-    if (high) engine::require_text_width(folder, *encoder, *high);
+    if (experts.front()) engine::require_text_width(folder, *encoder, *experts.front());
     return contents_text(files);
   }));
   findings.push_back(check_part("VAE", [&] {
@@ -125,7 +130,7 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root) {
     return contents_text(files);
   }));
   findings.push_back(check_tokenizer(folder, encoder));
-  if (high && low) add_notes(folder, findings);
+  if (are_readable) add_notes(folder, findings);
   return findings;
 }
 

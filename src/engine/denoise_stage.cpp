@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <exception>
 #include <limits>
 #include <map>
@@ -90,15 +91,27 @@ struct DenoiseStage::Request {
   }
 };
 
-DenoiseStage::DenoiseStage(const ExpertModel& high_noise, const ExpertModel& low_noise,
-                           const DenoiseOptions& options, parallel::GroupCommunicators& group)
+DenoiseStage::DenoiseStage(const std::vector<ExpertModel>& experts, const DenoiseOptions& options,
+                           parallel::GroupCommunicators& group)
     : group_(group),
       options_(options),
       timer_(options.compute.on_gpu() ? std::make_unique<gpu::PartTimer>() : nullptr),
       clock_(options.part_times ? timer_.get() : nullptr) {
-  make_shared_memory(high_noise.config);
-  high_noise_ = load(high_noise);
-  low_noise_ = load(low_noise);
+  WAN_CHECK(!experts.empty(), "a model without an expert");
+  make_shared_memory(experts.front().config);
+  for (const ExpertModel& model : experts) experts_.push_back(load(model));
+}
+
+std::int64_t DenoiseStage::weight_bytes() const {
+  std::int64_t bytes = 0;
+  for (const ExpertState& state : experts_) bytes += state.shards->bytes();
+  return bytes;
+}
+
+DenoiseStage::ExpertState& DenoiseStage::expert(Expert which) {
+  const auto found = std::ranges::find(experts_, which, &ExpertState::expert);
+  WAN_CHECK(found != experts_.end(), "the model has no {} expert", to_string(which));
+  return *found;
 }
 
 void DenoiseStage::make_shared_memory(const checkpoint::TransformerConfig& config) {
@@ -113,7 +126,7 @@ void DenoiseStage::make_shared_memory(const checkpoint::TransformerConfig& confi
 DenoiseStage::ExpertState DenoiseStage::load(const ExpertModel& model) {
   const int parts = options_.placement.is_sharded() ? group_.fsdp->size() : 1;
   const int part = options_.placement.is_sharded() ? group_.fsdp->rank() : 0;
-  ExpertState state;
+  ExpertState state{.expert = model.expert, .shards = {}, .weights = {}, .transformer = {}};
   state.shards = std::make_shared<parallel::WeightShards>(checkpoint::transformer_units(model.config),
                                                           model.read, parts, part, options_.compute, arena_);
   if (options_.placement.is_sharded()) {
@@ -298,8 +311,8 @@ void DenoiseStage::finish_collectives(Request& request) {
           open.texts, request.exchange,
           {.gathers = static_cast<int>(gathers), .exchanges = static_cast<int>(exchanges)});
   if (!open.shares || calls_of(*request.passes.cfg, comm::Operation::all_gather) > open.shared) return;
-  constexpr std::int64_t patch_pixels = 4;
-  share_passes(request, at::zeros({request.exchange.shape().local_tokens, config().out_dim * patch_pixels},
+  const std::int64_t features = request.input.start.latent.size(0) * dit::patch_latents;
+  share_passes(request, at::zeros({request.exchange.shape().local_tokens, features},
                                   request.compute.fp32()));  // [local_tokens, 64]
 }
 

@@ -6,14 +6,15 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
-#include "core/part_clock.h"
 #include "dit/transformer.h"
 #include "engine/model_parts.h"
 #include "gpu/memory.h"
 #include "gpu/part_timer.h"
 #include "kernels/attention.h"
 #include "kernels/compute.h"
+#include "model/part_clock.h"
 #include "parallel/head_chunks.h"
 #include "parallel/layout.h"
 #include "parallel/ulysses.h"
@@ -72,16 +73,17 @@ struct DenoiseOptions {
   bool part_times = true;  ///< GPU seconds by part of a step, which take an event wherever a part ends
 };
 
-/// The two experts of a group of ranks and their weights.
+/// The experts of a group of ranks and their weights.
 class DenoiseStage {
  public:
-  /// Reads this rank's part of both experts' weights. `group` must outlive the stage.
-  DenoiseStage(const ExpertModel& high_noise, const ExpertModel& low_noise, const DenoiseOptions& options,
+  /// Reads this rank's part of the experts' weights: one expert or more, of the same sizes. `group` must
+  /// outlive the stage.
+  DenoiseStage(const std::vector<ExpertModel>& experts, const DenoiseOptions& options,
                parallel::GroupCommunicators& group);
 
-  const checkpoint::TransformerConfig& config() const { return high_noise_.transformer->config(); }
-  /// Of both experts, on this rank, wherever they lie.
-  std::int64_t weight_bytes() const { return high_noise_.shards->bytes() + low_noise_.shards->bytes(); }
+  const checkpoint::TransformerConfig& config() const { return experts_.front().transformer->config(); }
+  /// Of all experts, on this rank, wherever they lie.
+  std::int64_t weight_bytes() const;
 
   /// Takes the memory that run() gathers weights into unless it is there. Collective over the group.
   void reserve();
@@ -99,6 +101,7 @@ class DenoiseStage {
  private:
   struct Request;
   struct ExpertState {
+    Expert expert;
     std::shared_ptr<parallel::WeightShards> shards;
     std::unique_ptr<checkpoint::WeightSource> weights;
     std::unique_ptr<dit::Transformer> transformer;
@@ -115,16 +118,15 @@ class DenoiseStage {
   void finish_collectives(Request& request);
   static DenoiseState gather_state(const Request& request, const sample::SamplerState& state);
   StepTimes end_step();
-  ExpertState& expert(Expert which) { return which == Expert::high_noise ? high_noise_ : low_noise_; }
+  ExpertState& expert(Expert which);
 
   parallel::GroupCommunicators& group_;
   DenoiseOptions options_;
   std::unique_ptr<gpu::PartTimer> timer_;  ///< on a GPU
   PartClock clock_;
-  std::shared_ptr<parallel::GatherBuffers> gather_buffers_;  ///< of both experts, if they are sharded
-  std::shared_ptr<parallel::WeightArena> arena_;             ///< of both experts, if one is offloaded
-  ExpertState high_noise_;
-  ExpertState low_noise_;
+  std::shared_ptr<parallel::GatherBuffers> gather_buffers_;  ///< of all experts, if they are sharded
+  std::shared_ptr<parallel::WeightArena> arena_;  ///< of all experts, if those not in use wait on the host
+  std::vector<ExpertState> experts_;
 };
 
 }  // namespace wan::engine

@@ -14,11 +14,7 @@
 namespace wan::engine {
 namespace {
 
-constexpr std::int64_t latent_channels = 16;
-constexpr std::int64_t condition_channels = 20;  // of an image: mask and latent
-constexpr std::int64_t latent_copies = 3;        // the sample, its prediction, what the solver remembers
-constexpr std::int64_t latent_stride = 8;
-constexpr std::int64_t frames_per_latent = 4;
+constexpr std::int64_t latent_copies = 3;  // the sample, its prediction, what the solver remembers
 constexpr std::int64_t float_bytes = 4;
 constexpr std::int64_t decoder_copies = 2;  // what goes into a layer and what comes out
 
@@ -53,14 +49,17 @@ double gibibytes(std::int64_t bytes) { return static_cast<double>(bytes) / (1 <<
 
 }  // namespace
 
-std::int64_t least_host_bytes(const Request& request, PixelSize size, const HostUse& use) {
+std::int64_t least_host_bytes(const Request& request, PixelSize size, const model::ModelKind& kind,
+                              const HostUse& use) {
+  const model::VideoGeometry& geometry = kind.geometry;
   const std::int64_t pixels = std::int64_t{size.width} * size.height;
-  const std::int64_t latents = ((request.frame_num - 1) / frames_per_latent + 1) *
-                               (size.width / latent_stride) * (size.height / latent_stride);
-  std::int64_t bytes = 3 * pixels * request.frame_num + latent_channels * latents * float_bytes;
+  const auto [one, frames, height, width] = geometry.latent_shape(1, request.frame_num, size);
+  const std::int64_t latents = frames * height * width;
+  std::int64_t bytes = 3 * pixels * request.frame_num + geometry.latent_channels * latents * float_bytes;
   if (use.computes) {
-    bytes += (latent_channels * (latent_copies - 1) + condition_channels) * latents * float_bytes;
-    bytes += decoder_copies * frames_per_latent * pixels * use.vae_width * float_bytes;
+    bytes +=
+        (geometry.latent_channels * (latent_copies - 1) + kind.condition_channels) * latents * float_bytes;
+    bytes += decoder_copies * geometry.frames_per_latent * pixels * use.vae_width * float_bytes;
   }
   return bytes;
 }
@@ -75,9 +74,9 @@ std::int64_t host_limit_bytes() {
   return limit;
 }
 
-void require_host_memory(const Request& request, PixelSize size, const HostUse& use,
-                         std::int64_t limit_bytes) {
-  const std::int64_t bytes = least_host_bytes(request, size, use);
+void require_host_memory(const Request& request, PixelSize size, const model::ModelKind& kind,
+                         const HostUse& use, std::int64_t limit_bytes) {
+  const std::int64_t bytes = least_host_bytes(request, size, kind, use);
   if (bytes <= limit_bytes) return;
   fail_item(
       "memory",

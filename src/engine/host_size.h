@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "model/model_kind.h"
 #include "wan/request.h"
 
 namespace wan::engine {
@@ -14,14 +15,15 @@ struct HostUse {
 
 /// The memory in bytes that a video of that size takes at least on the host of the group's leader: its
 /// frames, latents, and where the host computes a chunk in the decoder's last level. Weights do not count.
-std::int64_t least_host_bytes(const Request& request, PixelSize size, const HostUse& use);
+std::int64_t least_host_bytes(const Request& request, PixelSize size, const model::ModelKind& kind,
+                              const HostUse& use);
 
 /// What a process may ever get on this machine: its memory, the limit of its control group (a container's or
 /// a job's), ulimit -v.
 std::int64_t host_limit_bytes();
 
 /// Throws ItemError (stage "memory") if a video of that size takes more than `limit_bytes`.
-void require_host_memory(const Request& request, PixelSize size, const HostUse& use,
-                         std::int64_t limit_bytes);
+void require_host_memory(const Request& request, PixelSize size, const model::ModelKind& kind,
+                         const HostUse& use, std::int64_t limit_bytes);
 
 }  // namespace wan::engine

@@ -11,27 +11,25 @@
 namespace wan::engine {
 namespace {
 
-constexpr int latent_stride = 8;  // pixels per latent
-constexpr int patch = 2;          // latents per token
-
-/// Written in this order of operations: results at exact boundaries depend on the rounding (model.md 7.2).
-int latent_side(double area_times_ratio) {
-  return patch *
-         static_cast<int>(std::floor(std::floor(std::sqrt(area_times_ratio) / latent_stride) / patch));
+/// A side in pixels. Written in this order of operations: results at exact boundaries depend on the rounding
+/// (model.md 7.2).
+int side_pixels(double area_times_ratio, const model::VideoGeometry& geometry) {
+  const double latents = std::floor(std::sqrt(area_times_ratio) / geometry.pixels_per_latent);
+  return geometry.pixels_per_token() * static_cast<int>(std::floor(latents / geometry.latents_per_token));
 }
 
 }  // namespace
 
-PixelSize fit_to_area(PixelSize image, PixelSize size) {
+PixelSize fit_to_area(PixelSize image, PixelSize size, const model::VideoGeometry& geometry) {
   const double area = static_cast<double>(size.width) * size.height;
   const double ratio = static_cast<double>(image.height) / image.width;
-  const PixelSize result{.width = latent_stride * latent_side(area / ratio),
-                         .height = latent_stride * latent_side(area * ratio)};
+  const PixelSize result{.width = side_pixels(area / ratio, geometry),
+                         .height = side_pixels(area * ratio, geometry)};
   if (result.width < 1 || result.height < 1) {
     fail_item("image",
-              "an image of {}x{} at the area of size {}*{} leaves no room on the latent grid of 16 pixels; "
+              "an image of {}x{} at the area of size {}*{} leaves no room on the latent grid of {} pixels; "
               "use a larger size",
-              image.width, image.height, size.width, size.height);
+              image.width, image.height, size.width, size.height, geometry.pixels_per_token());
   }
   constexpr int largest = media::largest_video_side_pixels;
   if (result.width > largest || result.height > largest) {

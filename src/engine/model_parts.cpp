@@ -61,8 +61,8 @@ ExpertFiles open_expert(const std::filesystem::path& folder) {
   return {.weights = std::move(weights), .config = std::move(config)};
 }
 
-ExpertModel expert_model(const ExpertFiles& files) {
-  return {.config = files.config, .read = checkpoint_reader(files.weights)};
+ExpertModel expert_model(Expert expert, const ExpertFiles& files) {
+  return {.expert = expert, .config = files.config, .read = checkpoint_reader(files.weights)};
 }
 
 TextEncoderModel text_encoder_model(const checkpoint::Checkpoint& files) {

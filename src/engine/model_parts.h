@@ -6,11 +6,13 @@
 #include "checkpoint/model_config.h"
 #include "parallel/weight_shards.h"
 #include "vae/vae.h"
+#include "wan/engine.h"
 
 namespace wan::engine {
 
 /// One expert: its sizes, and where its parameters come from.
 struct ExpertModel {
+  Expert expert = Expert::high_noise;
   checkpoint::TransformerConfig config;
   parallel::ParameterReader read;
 };
@@ -39,13 +41,13 @@ ExpertFiles open_expert(const std::filesystem::path& folder);
 
 // Models out of files. The files must outlive what is returned. All throw UsageError if the tensors are not
 // those of such a model.
-ExpertModel expert_model(const ExpertFiles& files);
+ExpertModel expert_model(Expert expert, const ExpertFiles& files);
 TextEncoderModel text_encoder_model(const checkpoint::Checkpoint& files);
 VaeModel vae_model(const checkpoint::Checkpoint& files);
 
 // Models of made-up values, drawn anew in every run: matrices with the spread that keeps the size of
 // activations, norms like a trained model's. For measuring time and memory, not for pictures.
-ExpertModel synthetic_expert(const checkpoint::TransformerConfig& config);
+ExpertModel synthetic_expert(Expert expert, const checkpoint::TransformerConfig& config);
 TextEncoderModel synthetic_text_encoder(const checkpoint::TextEncoderConfig& config);
 VaeModel synthetic_vae(const vae::VaeConfig& config);
 

@@ -18,9 +18,6 @@
 namespace wan::engine {
 namespace {
 
-constexpr std::int64_t latent_channels = 16;
-constexpr std::int64_t mask_channels = 4;
-
 /// True of a tensor that is undefined.
 bool is_finite(const at::Tensor& tensor) { return !tensor.defined() || tensor.isfinite().all().item<bool>(); }
 
@@ -33,7 +30,7 @@ void require(bool finite, const char* stage, const char* what) {
 }  // namespace
 
 void WanEngine::Run::prepare() {
-  const bool has_image = engine_.task_.kind == TaskKind::i2v;
+  const bool has_image = engine_.kind_.conditioning == model::Conditioning::image_channels;
   if (has_image) {
     phase("image", [this] { prepare_image(); });
   } else {
@@ -99,7 +96,8 @@ void WanEngine::Run::prepare_image() {
         !note.empty() && engine_.options_.on_note) {
       engine_.options_.on_note(fmt::format("{}: {}", request_.id, note));
     }
-    const PixelSize size = fit_to_area({.width = image.width, .height = image.height}, request_.size);
+    const PixelSize size =
+        fit_to_area({.width = image.width, .height = image.height}, request_.size, engine_.kind_.geometry);
     image_ = resize_image(image, size).contiguous();  // [3, height, width]
     sides = {size.width, size.height};
   });
@@ -116,16 +114,17 @@ void WanEngine::Run::draw_noise() {
   const bool on_gpu = request_.noise_device == NoiseDevice::cuda;
   const at::Generator generator = on_gpu ? gpu::make_generator(engine_.options_.gpu.index, request_.seed)
                                          : at::detail::createCPUGenerator(request_.seed);
+  const model::VideoGeometry& geometry = engine_.kind_.geometry;
   input_.start.latent =
-      at::randn({latent_channels, latent_frames(request_.frame_num), size_.height / latent_stride,
-                 size_.width / latent_stride},
-                generator, on_gpu ? engine_.options_.compute.fp32() : at::TensorOptions(at::kFloat));
+      at::randn(geometry.latent_shape(geometry.latent_channels, request_.frame_num, size_), generator,
+                on_gpu ? engine_.options_.compute.fp32() : at::TensorOptions(at::kFloat));
 }
 
 void WanEngine::Run::encode_image() {
   const at::Tensor latent =
       engine_.vae_->encode_image(image_, request_.frame_num, *team_.vae);  // [16, frames, height, width]
   image_.reset();
+  const std::int64_t mask_channels = engine_.kind_.condition_channels - latent.size(0);
   const at::Tensor mask =
       at::zeros({mask_channels, latent.size(1), latent.size(2), latent.size(3)}, latent.options());
   mask.select(1, 0).fill_(1);

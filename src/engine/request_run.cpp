@@ -7,7 +7,6 @@
 
 #include "comm/first_message.h"
 #include "core/check.h"
-#include "dit/patchify.h"
 #include "gpu/memory.h"
 #include "gpu/part_timer.h"
 #include "parallel/host_memory.h"
@@ -148,8 +147,7 @@ std::int64_t WanEngine::Run::denoise_bytes() const {
       .text_encoder = {},
       .vae_parameters = 0,
       .grid = team_.passes(guided).shape,
-      .tokens = dit::token_grid(latent_frames(request_.frame_num), size_.height / latent_stride,
-                                size_.width / latent_stride),
+      .tokens = engine_.kind_.geometry.token_grid(request_.frame_num, size_),
       .guided = guided,
       .placement = engine_.options_.placement,
       .on_gpu = true,

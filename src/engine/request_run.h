@@ -11,14 +11,6 @@
 
 namespace wan::engine {
 
-inline constexpr int latent_stride = 8;  ///< pixels per latent, in both directions
-
-/// Latent frames of a video of `frame_num` frames.
-inline std::int64_t latent_frames(int frame_num) {
-  constexpr int frames_per_latent = 4;
-  return (frame_num - 1) / frames_per_latent + 1;
-}
-
 /// One request on its way through the stages, on one rank. State lives here and nowhere else.
 ///
 /// Files: what the leader reads or writes may take any time, so the others wait for it in await_leader() or

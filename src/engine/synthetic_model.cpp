@@ -54,8 +54,8 @@ parallel::ParameterReader synthetic_reader() {
 
 }  // namespace
 
-ExpertModel synthetic_expert(const checkpoint::TransformerConfig& config) {
-  return {.config = config, .read = synthetic_reader()};
+ExpertModel synthetic_expert(Expert expert, const checkpoint::TransformerConfig& config) {
+  return {.expert = expert, .config = config, .read = synthetic_reader()};
 }
 
 TextEncoderModel synthetic_text_encoder(const checkpoint::TextEncoderConfig& config) {

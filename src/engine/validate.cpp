@@ -10,17 +10,18 @@
 
 namespace wan::engine {
 
-std::vector<std::string> validate_request(const Request& request, TaskKind kind, const HostUse& use) {
+std::vector<std::string> validate_request(const Request& request, const model::ModelKind& kind,
+                                          const HostUse& use) {
   TextStage::cleaned_prompt(request.prompt);
   TextStage::cleaned_negative_prompt(request.negative_prompt);
   PixelSize size = request.size;
   std::vector<std::string> notes;
-  if (kind == TaskKind::i2v) {
+  if (kind.conditioning == model::Conditioning::image_channels) {
     const media::Image image = media::read_image(request.image);
-    size = fit_to_area({.width = image.width, .height = image.height}, request.size);
+    size = fit_to_area({.width = image.width, .height = image.height}, request.size, kind.geometry);
     if (std::string note = image_note(image, request.image); !note.empty()) notes.push_back(std::move(note));
   }
-  require_host_memory(request, size, use, host_limit_bytes());
+  require_host_memory(request, size, kind, use, host_limit_bytes());
   return notes;
 }
 
@@ -47,8 +48,9 @@ std::vector<LostText> lost_texts(const text::Tokenizer& tokenizer, const Request
   return lost;
 }
 
-PixelSize video_size(const Request& request, TaskKind kind) {
-  return kind == TaskKind::t2v ? request.size : fit_to_area(media::probe_image(request.image), request.size);
+PixelSize video_size(const Request& request, const model::ModelKind& kind) {
+  if (kind.conditioning == model::Conditioning::none) return request.size;
+  return fit_to_area(media::probe_image(request.image), request.size, kind.geometry);
 }
 
 void require_prompt(const char* option, const std::string& prompt) {

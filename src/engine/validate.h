@@ -15,7 +15,8 @@ namespace wan::engine {
 /// decodable and of a shape that fits the latent grid and a video, video not
 /// larger than the host's memory. Throws ItemError. Returns notes for the user: what of the image is not
 /// used.
-std::vector<std::string> validate_request(const Request& request, TaskKind kind, const HostUse& use);
+std::vector<std::string> validate_request(const Request& request, const model::ModelKind& kind,
+                                          const HostUse& use);
 
 /// What to tell the user of an image, read from `path`, that is not used as it is; empty: nothing.
 std::string image_note(const media::Image& image, const std::filesystem::path& path);
@@ -24,7 +25,7 @@ std::string image_note(const media::Image& image, const std::filesystem::path& p
 std::vector<LostText> lost_texts(const text::Tokenizer& tokenizer, const Request& request);
 
 /// Size of the video that a request makes, from its image's header. Throws ItemError.
-PixelSize video_size(const Request& request, TaskKind kind);
+PixelSize video_size(const Request& request, const model::ModelKind& kind);
 
 /// Throws UsageError naming `option` if nothing is left of the prompt after cleaning.
 void require_prompt(const char* option, const std::string& prompt);

@@ -42,6 +42,7 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
                      parallel::GroupCommunicators group, const Stopwatch& run_clock)
     : folder_(folder),
       task_(folder.task),
+      kind_(model::model_kind(folder.task.name)),
       options_(for_group(options, group.group->size())),
       group_(std::move(group)),
       run_clock_(run_clock) {
@@ -60,18 +61,25 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
 }
 
 void WanEngine::load_models() {
-  const ExpertFiles high_noise = open_expert(folder_.high_noise_model);
-  const ExpertFiles low_noise = open_expert(folder_.low_noise_model);
-  checkpoint::expect_same_config(high_noise.config, low_noise.config);
+  std::vector<ExpertFiles> files;
+  std::vector<ExpertModel> experts;
+  files.reserve(folder_.experts.size());  // an expert's reader refers to its files
+  for (const checkpoint::ExpertFolder& folder : folder_.experts) {
+    files.push_back(open_expert(folder.path));
+    experts.push_back(expert_model(folder.expert, files.back()));
+    checkpoint::expect_same_config(experts.front().config, folder_.experts.front().name(),
+                                   experts.back().config, folder.name());
+  }
+  const checkpoint::TransformerConfig& transformer = experts.front().config;
   const TextEncoderModel text_encoder = text_encoder_model(*text_encoder_files_);
-  require_text_width(folder_, text_encoder.config, high_noise.config);
+  require_text_width(folder_, text_encoder.config, transformer);
   kernels::require_attention_backend(options_.attention, options_.compute.device, options_.compute.type,
-                                     high_noise.config.dim / high_noise.config.num_heads);
+                                     transformer.head_dim());
   const TextEncoderOptions text = text_options(options_);
   const bool together = text.compute.on_gpu() == options_.compute.on_gpu();
   text_ = std::make_unique<TextStage>(folder_.tokenizer, text_encoder, text,
                                       together ? *group_.fsdp : *group_.group);
-  denoise_ = std::make_unique<DenoiseStage>(expert_model(high_noise), expert_model(low_noise),
+  denoise_ = std::make_unique<DenoiseStage>(experts,
                                             DenoiseOptions{.placement = options_.placement.transformers,
                                                            .head_chunks = options_.head_chunks,
                                                            .compute = options_.compute,
@@ -85,7 +93,7 @@ const text::Tokenizer& WanEngine::tokenizer() const { return text_->tokenizer();
 
 void WanEngine::validate(const Request& request) const {
   try {
-    parallel::with_host_memory([&] { validate_request(request, task_.kind, host_use_); });
+    parallel::with_host_memory([&] { validate_request(request, kind_, host_use_); });
   } catch (const c10::OutOfMemoryError& error) {
     throw MemoryError("image",
                       fmt::format("the host has too little memory for the image {} ({}); scale it down",

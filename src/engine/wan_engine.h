@@ -19,6 +19,7 @@
 #include "engine/vae_stage.h"
 #include "gpu/device.h"
 #include "gpu/monitor.h"
+#include "model/model_kind.h"
 #include "parallel/layout.h"
 #include "parallel/weight_placement.h"
 #include "wan/engine.h"
@@ -104,6 +105,7 @@ class WanEngine final : public Engine {
 
   checkpoint::CheckpointFolder folder_;
   Task task_;
+  const model::ModelKind& kind_;
   EngineOptions options_;
   parallel::GroupCommunicators group_;
   const Stopwatch& run_clock_;

@@ -3,7 +3,7 @@
 #include <array>
 #include <memory>
 
-#include "core/part_clock.h"
+#include "model/part_clock.h"
 
 namespace wan::gpu {
 

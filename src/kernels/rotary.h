@@ -4,16 +4,11 @@
 
 #include <cstdint>
 
+#include "model/video_geometry.h"
+
 namespace wan::kernels {
 
-/// The token grid of a video: frames x rows x columns, tokens in that order (model.md 5.2).
-struct TokenGrid {
-  std::int64_t frames = 0;
-  std::int64_t rows = 0;
-  std::int64_t columns = 0;
-  std::int64_t tokens() const { return frames * rows * columns; }
-  bool operator==(const TokenGrid&) const = default;
-};
+using model::TokenGrid;
 
 /// cos and sin of every rotary angle of consecutive tokens (model.md 5.5): fp32 [tokens, head_dim / 2] each,
 /// computed from fp64 angles.

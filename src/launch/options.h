@@ -6,10 +6,10 @@
 #include <string>
 
 #include "core/log.h"
-#include "core/parse_value.h"
 #include "display/progress_mode.h"
 #include "kernels/attention.h"
 #include "manifest/manifest.h"
+#include "model/request_values.h"
 #include "parallel/head_chunks.h"
 #include "parallel/layout.h"
 #include "wan/request.h"

@@ -11,6 +11,7 @@
 #include "gpu/device.h"
 #include "launch/agreement.h"
 #include "manifest/item_id.h"
+#include "model/model_kind.h"
 #include "text/clean.h"
 
 namespace wan::launch {
@@ -30,8 +31,7 @@ void check_task(const Options& options, const checkpoint::CheckpointFolder& fold
 Task known_task(const Options& options) {
   if (!options.plan || !options.task)
     fail<UsageError>("--ckpt-dir is missing: name the folder of a checkpoint in the official layout");
-  const TaskKind kind = options.task->starts_with("i2v") ? TaskKind::i2v : TaskKind::t2v;
-  return {.kind = kind, .name = *options.task, .defaults = default_parameters(kind)};
+  return model::model_kind(*options.task).as_task();
 }
 
 /// The row of --image, --prompt and --save-file. What is wrong with it is an option's fault.

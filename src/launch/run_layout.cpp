@@ -13,12 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
 #include "core/check.h"
-#include "engine/checkpoint_match.h"
-#include "engine/model_parts.h"
 #include "gpu/device.h"
-#include "launch/bench_model.h"
 #include "launch/plan_report.h"
 #include "parallel/item_time.h"
 
@@ -28,24 +24,9 @@ namespace {
 constexpr int exact_bytes = 2;
 constexpr int fp32_bytes = 4;
 
-std::int64_t parameters_of(const checkpoint::Checkpoint& files) {
-  std::int64_t elements = 0;
-  for (const auto& [name, entry] : files.entries()) elements += entry.elements();
-  return elements;
-}
-
-/// Sizes of an expert whose files hold every tensor of the model, as their headers say.
-checkpoint::TransformerConfig check_expert(const std::filesystem::path& folder) {
-  const auto weights = checkpoint::Checkpoint::open_safetensors_folder(folder);
-  checkpoint::TransformerConfig config = checkpoint::read_transformer_config(folder, weights);
-  checkpoint::expect_tensors(weights, checkpoint::transformer_tensors(config));
-  return config;
-}
-
-kernels::TokenGrid token_grid(const Request& request) {
-  return {.frames = (request.frame_num - 1) / 4 + 1,
-          .rows = request.size.height / 16,
-          .columns = request.size.width / 16};
+model::TokenGrid token_grid(const RunInput& input, const Request& request) {
+  const model::VideoGeometry& geometry = model::model_kind(input.checkpoint.task.name).geometry;
+  return geometry.token_grid(request.frame_num, request.size);
 }
 
 bool is_guided(const Request& request) {
@@ -65,7 +46,7 @@ std::vector<ItemShape> item_shapes(const RunInput& input) {
   std::vector<ItemShape> shapes;
   const auto add = [&](const manifest::ManifestRow& row) {
     const Request request = resolve_row(input, row);
-    shapes.push_back({token_grid(request), is_guided(request), request.sample_steps});
+    shapes.push_back({token_grid(input, request), is_guided(request), request.sample_steps});
   };
   for (const manifest::ManifestRow& row : input.rows)
     if (!row.error) add(row);
@@ -73,25 +54,10 @@ std::vector<ItemShape> item_shapes(const RunInput& input) {
   return shapes;
 }
 
-/// The sizes of the checkpoint's models, or without one those of the official model for the task.
-parallel::PlanInput describe_sizes(const RunInput& input) {
-  parallel::PlanInput plan;
-  if (input.checkpoint.root.empty()) {
-    const BenchModel model = bench_model(input.checkpoint.task.name);
-    plan.transformer = model.transformer;
-    plan.text_encoder = model.text_encoder;
-    plan.vae_parameters = model.vae_parameters();
-    return plan;
-  }
-  plan.transformer = check_expert(input.checkpoint.high_noise_model);
-  checkpoint::expect_same_config(plan.transformer, check_expert(input.checkpoint.low_noise_model));
-  const auto encoder = checkpoint::Checkpoint::open_torch_archive(input.checkpoint.text_encoder);
-  plan.text_encoder = engine::text_encoder_model(encoder).config;
-  engine::require_text_width(input.checkpoint, plan.text_encoder, plan.transformer);
-  const auto vae = checkpoint::Checkpoint::open_torch_archive(input.checkpoint.vae);
-  static_cast<void>(engine::vae_model(vae));  // refuses what is no such model
-  plan.vae_parameters = parameters_of(vae);
-  return plan;
+/// The checkpoint's model, or without one the official model of the task.
+engine::ModelDescription describe(const RunInput& input) {
+  if (input.checkpoint.root.empty()) return engine::describe_named_model(input.checkpoint.task.name);
+  return engine::describe_model(input.checkpoint);
 }
 
 /// How many GPUs like these would do, for a message.
@@ -137,6 +103,16 @@ void check_head_chunks(const parallel::HeadChunkWish& wish, const parallel::Plan
 
 }  // namespace
 
+parallel::PlanInput sizes_of(const engine::ModelDescription& model) {
+  parallel::PlanInput plan;
+  plan.transformer = model.transformer;
+  plan.text_encoder = model.text_encoder;
+  plan.vae_parameters = model.vae_parameters();
+  plan.geometry = model.kind->geometry;
+  plan.experts = static_cast<int>(model.kind->experts.size());
+  return plan;
+}
+
 MachineSize machine_size(const Options& options, int ranks, const RunDevice& device) {
   const bool on_gpu = device.compute.on_gpu();
   MachineSize machine{.ranks = ranks,
@@ -159,7 +135,7 @@ MachineSize machine_size(const Options& options, int ranks, const RunDevice& dev
 }
 
 parallel::PlanInput describe_model(const RunInput& input, const Options& options, bool on_gpu) {
-  parallel::PlanInput plan = describe_sizes(input);
+  parallel::PlanInput plan = sizes_of(describe(input));
   // The largest video must fit, whichever row it is.
   const std::vector<ItemShape> shapes = item_shapes(input);
   const ItemShape& largest = *std::ranges::max_element(
@@ -210,7 +186,7 @@ std::set<std::size_t> rows_beyond_gpus(const RunInput& input, const Options& opt
   for (std::size_t row = 0; row < input.rows.size(); ++row) {
     if (input.rows[row].error) continue;
     const Request request = resolve_row(input, input.rows[row]);
-    plan.tokens = token_grid(request);
+    plan.tokens = token_grid(input, request);
     plan.sample_steps = request.sample_steps;
     const auto [known, is_new] = fits.try_emplace(plan.tokens.tokens(), true);
     if (is_new) known->second = weigh_layouts(options, machine, plan).taken().fits();

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "comm/mpi/ranks.h"
+#include "engine/model_description.h"
 #include "launch/layout_choice.h"
 #include "launch/options.h"
 #include "launch/run_device.h"
@@ -25,6 +26,9 @@ struct RunLayout {
 
 /// What a trace and a benchmark call the layout: "cfg2 x ulysses2, fsdp4, one expert on the host".
 std::string describe(const RunLayout& layout);
+
+/// What planning needs to know of a model.
+parallel::PlanInput sizes_of(const engine::ModelDescription& model);
 
 /// What is planned for: this run's ranks and their devices, or with --plan what --gpus and --gpu-memory say.
 /// Throws UsageError if a plan does not say how much memory a GPU has and none is here to ask.

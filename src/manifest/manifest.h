@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/parse_value.h"
 #include "manifest/csv.h"
+#include "model/request_values.h"
 #include "wan/error.h"
 #include "wan/request.h"
 

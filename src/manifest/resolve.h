@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string>
 
-#include "core/parse_value.h"
 #include "manifest/manifest.h"
+#include "model/request_values.h"
 #include "wan/request.h"
 
 namespace wan::manifest {

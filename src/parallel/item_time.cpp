@@ -12,11 +12,9 @@ double divided(double alone_s, double undivided, int ranks) {
 }  // namespace
 
 ItemTime expected_item_time(const PlanInput& input) {
-  constexpr double pixels_per_token = 16 * 16;
   const MachineModel& machine = input.machine;
-  const auto frames = static_cast<double>(4 * (input.tokens.frames - 1) + 1);
-  const double pixels =
-      static_cast<double>(input.tokens.rows * input.tokens.columns) * pixels_per_token * frames;
+  const auto pixels =
+      static_cast<double>(input.geometry.frame_pixels(input.tokens) * input.geometry.frame_num(input.tokens));
   // A narrower autoencoder, as toy models have, works less in the proportion of its weights.
   const double vae_pixels = pixels * static_cast<double>(input.vae_parameters) / full_vae_parameters;
   const Plan plan = make_plan(input);

@@ -15,7 +15,6 @@ constexpr double allocator_share = 1.4;
 
 constexpr int fp32_bytes = 4;
 constexpr int bf16_bytes = 2;
-constexpr int experts = 2;
 
 std::int64_t kept_elements(const std::vector<checkpoint::UnitLayout>& units, int ranks) {
   std::int64_t elements = 0;
@@ -83,7 +82,7 @@ std::int64_t expert_slice_bytes(const PlanInput& input) {
 
 /// Bytes of the experts' weights that one rank keeps on its GPU.
 std::int64_t expert_bytes(const PlanInput& input) {
-  return (input.placement.transformers.waits_on_host() ? 1 : experts) * expert_slice_bytes(input);
+  return (input.placement.transformers.waits_on_host() ? 1 : input.experts) * expert_slice_bytes(input);
 }
 
 /// The text encoder without its embedding table, which stays in its file.
@@ -98,8 +97,7 @@ std::int64_t text_encoder_bytes(const PlanInput& input) {
 
 /// The autoencoder's activations at the pixels of one rank's rows.
 std::int64_t vae_bytes(const PlanInput& input) {
-  constexpr std::int64_t pixels_per_token = 256;  // 16 x 16
-  const std::int64_t pixels = pixels_per_token * input.tokens.rows * input.tokens.columns;
+  const std::int64_t pixels = input.geometry.frame_pixels(input.tokens);
   return pixels / input.grid.group_size * vae_bytes_per_pixel;
 }
 
@@ -174,7 +172,7 @@ Plan make_plan(const PlanInput& input) {
                                  static_cast<double>(tokens + model.text_len);
   plan.wire_bytes_per_step = wire_bytes(input, plan.local_tokens);
   plan.step_s = expected_step_s(input, plan, rows);
-  if (input.placement.transformers.waits_on_host()) plan.host_bytes = experts * expert_slice_bytes(input);
+  if (input.placement.transformers.waits_on_host()) plan.host_bytes = input.experts * expert_slice_bytes(input);
   return plan;
 }
 

@@ -8,6 +8,7 @@
 #include "checkpoint/model_config.h"
 #include "comm/rank_grid.h"
 #include "kernels/rotary.h"
+#include "model/model_kind.h"
 #include "parallel/machine_model.h"
 #include "parallel/weight_placement.h"
 
@@ -19,6 +20,8 @@ struct PlanInput {
   checkpoint::TextEncoderConfig text_encoder;
   std::int64_t vae_parameters = 0;
   comm::GridShape grid;
+  model::VideoGeometry geometry = model::wan21_geometry;
+  int experts = 2;
   kernels::TokenGrid tokens;  ///< of the request that is planned for
   int sample_steps = 40;      ///< the same request's
   bool guided = true;

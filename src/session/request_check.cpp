@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/parse_value.h"
+#include "model/request_values.h"
 #include "core/printable.h"
 #include "media/video.h"
 

@@ -1,7 +1,7 @@
 #include "session/session_options.h"
 
 #include "core/check.h"
-#include "core/parse_value.h"
+#include "model/request_values.h"
 #include "kernels/attention.h"
 
 namespace wan::session {

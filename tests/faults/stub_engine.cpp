@@ -16,6 +16,7 @@
 #include "comm/first_message.h"
 #include "core/check.h"
 #include "core/file.h"
+#include "model/model_kind.h"
 
 namespace wan::faults {
 namespace {
@@ -71,9 +72,7 @@ std::string video_content(const Request& request, std::size_t bytes) {
 }
 
 StubEngine::StubEngine(comm::Communicator& group, StubOptions options)
-    : group_(group),
-      options_(std::move(options)),
-      task_{.kind = TaskKind::i2v, .name = "i2v-A14B", .defaults = default_parameters(TaskKind::i2v)} {}
+    : group_(group), options_(std::move(options)), task_(model::model_kind("i2v-A14B").as_task()) {}
 
 void StubEngine::validate(const Request& request) const {
   if (!std::filesystem::is_regular_file(request.image))

@@ -33,7 +33,6 @@ PUBLIC_FUNCTIONS = (
     "wan::Session::validate(wan::Request const&) const",
     "wan::Session::run(wan::Request const&, wan::SessionOutputs const&, ",
     "wan::version[abi:cxx11]()",
-    "wan::default_parameters(wan::TaskKind)",
     "wan::default_negative_prompt()",
     "wan::parse_solver(",
     *(f"wan::to_string(wan::{name})" for name in ("TaskKind", "Solver", "NoiseDevice", "Part", "Expert")),

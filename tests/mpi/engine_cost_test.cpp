@@ -17,9 +17,13 @@ struct Toy {
 
   test::ParityCase parity;
   checkpoint::CheckpointFolder folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
-  engine::ExpertFiles high_noise = engine::open_expert(folder.high_noise_model);
-  engine::ExpertFiles low_noise = engine::open_expert(folder.low_noise_model);
+  engine::ExpertFiles high_noise = engine::open_expert(folder.experts.front().path);
+  engine::ExpertFiles low_noise = engine::open_expert(folder.experts.back().path);
   std::int64_t heads = high_noise.config.num_heads;
+  std::vector<engine::ExpertModel> experts() const {
+    return {engine::expert_model(Expert::high_noise, high_noise),
+            engine::expert_model(Expert::low_noise, low_noise)};
+  }
 
   /// A latent of 4096 tokens, both predictions at every step.
   engine::DenoiseInput input() const {
@@ -43,9 +47,7 @@ TEST(Traffic, IsThatOfThePlanForEveryLayout) {
           .transformers = {.division = sharded ? parallel::Division::sharded : parallel::Division::whole},
           .text_encoder = {}};
       parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, model.heads);
-      engine::DenoiseStage stage(engine::expert_model(model.high_noise),
-                                 engine::expert_model(model.low_noise), {.placement = placement.transformers},
-                                 group);
+      engine::DenoiseStage stage(model.experts(), {.placement = placement.transformers}, group);
       stage.run(model.input(), group, nullptr);
       const parallel::PlanInput input{.transformer = model.high_noise.config,
                                       .text_encoder = {},
@@ -70,8 +72,7 @@ TEST(Allocations, NoRankHoldsTheWholeSequence) {
   const Toy model(ranks.size());
   const engine::DenoiseInput input = model.input();
   const auto largest_in_run = [&](parallel::GroupCommunicators group) {
-    engine::DenoiseStage stage(engine::expert_model(model.high_noise), engine::expert_model(model.low_noise),
-                               {}, group);
+    engine::DenoiseStage stage(model.experts(), {}, group);
     const test::AllocationCounter counter;
     stage.run(input, group, nullptr);
     return std::pair(counter.largest_bytes(), counter.peak_bytes());
@@ -100,9 +101,8 @@ TEST(Allocations, NoRankHoldsAWholeExpertWhenWeightsAreSharded) {
   parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, ranks.size());
   const std::uint64_t read_before = model.high_noise.weights.bytes_read();
   const test::AllocationCounter counter;
-  const engine::DenoiseStage stage(engine::expert_model(model.high_noise),
-                                   engine::expert_model(model.low_noise),
-                                   {.placement = {.division = parallel::Division::sharded}}, group);
+  const engine::DenoiseStage stage(model.experts(), {.placement = {.division = parallel::Division::sharded}},
+                                   group);
   const auto read = static_cast<std::int64_t>(model.high_noise.weights.bytes_read() - read_before);
   const std::int64_t padding = std::int64_t{64} * 4 * ranks.size();
   // Two experts' shards, and for both together two buffers of the largest unit.

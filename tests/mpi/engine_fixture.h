@@ -89,7 +89,7 @@ struct Toy {
   explicit Toy(const char* name, int steps = 5)
       : parity(load_parity_case(name)), folder(checkpoint::inspect_checkpoint(parity.folder / "ckpt")) {
     parity.request.sample_steps = steps;
-    heads = engine::open_expert(folder.high_noise_model).config.num_heads;
+    heads = engine::open_expert(folder.experts.front().path).config.num_heads;
   }
   const Request& request() const { return parity.request; }
 

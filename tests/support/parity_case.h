@@ -8,7 +8,7 @@
 
 #include "checkpoint/safetensors.h"
 #include "core/file.h"
-#include "core/parse_value.h"
+#include "model/request_values.h"
 #include "wan/request.h"
 
 namespace wan::test {

@@ -148,7 +148,7 @@ class Scene final : private test::NoControl {
 struct Toy {
   test::ParityCase parity = test::load_parity_case("i2v_landscape");
   std::int64_t heads =
-      engine::open_expert(checkpoint::inspect_checkpoint(parity.folder / "ckpt").high_noise_model)
+      engine::open_expert(checkpoint::inspect_checkpoint(parity.folder / "ckpt").experts.front().path)
           .config.num_heads;
 };
 

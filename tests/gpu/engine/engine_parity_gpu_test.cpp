@@ -33,7 +33,7 @@ void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& m
                   const comm::GridShape& shape, const Placement& placement) {
   const launch::RunDevice device = ranks.device(mode.precision);
   const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
-  const std::int64_t heads = engine::open_expert(folder.high_noise_model).config.num_heads;
+  const std::int64_t heads = engine::open_expert(folder.experts.front().path).config.num_heads;
   const auto communicators = ranks.communicators(device);
   const launch::RunLayout layout{.guided = shape, .unguided = parallel::unguided_shape(shape, {}, heads)};
   const Stopwatch clock;
@@ -63,7 +63,7 @@ TEST_P(GpuParity, EveryLayoutGivesTheReferencesNumbers) {
   GpuRanks ranks;
   const test::ParityCase parity = test::load_parity_case(case_name);
   const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
-  const std::int64_t heads = engine::open_expert(folder.high_noise_model).config.num_heads;
+  const std::int64_t heads = engine::open_expert(folder.experts.front().path).config.num_heads;
   int layouts = 0;
   for (const comm::GridShape& shape : test::shapes_of(ranks.size(), heads)) {
     for (const Placement& placement : placements) {

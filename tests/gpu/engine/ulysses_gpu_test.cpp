@@ -48,7 +48,7 @@ class UlyssesGpu : public kernels::GpuTest {
   static at::Tensor alone(const launch::RunDevice& device, kernels::AttentionBackend attention) {
     parallel::GroupCommunicators group = test::lone_communicators();
     const engine::ExpertModel model = test::full_width_expert(blocks, device.gpu.index);
-    engine::DenoiseStage stage(model, model, options(device, attention), group);
+    engine::DenoiseStage stage({model}, options(device, attention), group);
     stage.reserve();
     return stage.run(input(device.gpu.index), group, nullptr);
   }
@@ -62,7 +62,7 @@ class UlyssesGpu : public kernels::GpuTest {
     parallel::GroupCommunicators group = communicators->make_group(layout, 60);
     options.head_chunks.sizes = chunk_heads;
     const engine::ExpertModel model = test::full_width_expert(blocks, device.gpu.index);
-    engine::DenoiseStage stage(model, model, options, group);
+    engine::DenoiseStage stage({model}, options, group);
     stage.reserve();
     return stage.run(input(device.gpu.index), group, nullptr);
   }

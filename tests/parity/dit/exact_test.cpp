@@ -48,7 +48,8 @@ Denoised denoise(const test::ParityCase& parity) {
   const auto high_noise = engine::open_expert(parity.folder / "ckpt/high_noise_model");
   const auto low_noise = engine::open_expert(parity.folder / "ckpt/low_noise_model");
   auto alone = test::lone_communicators();
-  engine::DenoiseStage stage(engine::expert_model(high_noise), engine::expert_model(low_noise),
+  engine::DenoiseStage stage({engine::expert_model(Expert::high_noise, high_noise),
+                              engine::expert_model(Expert::low_noise, low_noise)},
                              {.compute = bf16()}, alone);
   const at::Tensor noise = parity.tensor("noise");
   at::Tensor mask = at::zeros({4, noise.size(1), noise.size(2), noise.size(3)});

@@ -17,8 +17,9 @@ struct Fixture {
       : parity(load_parity_case(name)),
         expert(engine::open_expert(parity.folder / "ckpt/high_noise_model")),
         config(expert.config),
-        weights(std::make_shared<parallel::WeightShards>(checkpoint::transformer_units(config),
-                                                         engine::expert_model(expert).read, 1, 0, compute)),
+        weights(std::make_shared<parallel::WeightShards>(
+            checkpoint::transformer_units(config), engine::expert_model(Expert::high_noise, expert).read, 1,
+            0, compute)),
         transformer(config, weights),
         alone(comm::make_local("ulysses")) {
     const at::Tensor noise = parity.tensor("noise");  // [16, frames, height, width]

@@ -13,6 +13,7 @@
 #include "batch/runner.h"
 #include "comm/communicator.h"
 #include "core/check.h"
+#include "model/model_kind.h"
 #include "support/message_of.h"
 #include "wan/engine.h"
 
@@ -54,9 +55,7 @@ class AloneGroup final : public comm::Communicator {
 class StubEngine final : public Engine {
  public:
   explicit StubEngine(TaskKind kind = TaskKind::t2v)
-      : task_{.kind = kind,
-              .name = kind == TaskKind::i2v ? "i2v-A14B" : "t2v-A14B",
-              .defaults = default_parameters(kind)} {}
+      : task_(model::model_kind(kind == TaskKind::i2v ? "i2v-A14B" : "t2v-A14B").as_task()) {}
 
   const Task& task() const override { return task_; }
   void validate(const Request& request) const override {

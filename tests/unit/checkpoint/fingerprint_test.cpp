@@ -60,8 +60,8 @@ TEST_F(Fingerprint, ValuesOfEveryFileCount) {
       flip_sign(entry, 0);
     }
   };
-  expect_change(Checkpoint::open_safetensors_folder(folder_.high_noise_model));
-  expect_change(Checkpoint::open_safetensors_folder(folder_.low_noise_model));
+  expect_change(Checkpoint::open_safetensors_folder(folder_.experts.front().path));
+  expect_change(Checkpoint::open_safetensors_folder(folder_.experts.back().path));
   expect_change(Checkpoint::open_torch_archive(folder_.text_encoder));
   expect_change(Checkpoint::open_torch_archive(folder_.vae));
   EXPECT_EQ(now(), before);
@@ -70,7 +70,7 @@ TEST_F(Fingerprint, ValuesOfEveryFileCount) {
 TEST_F(Fingerprint, ConfigurationAndTokenizerCountWhole) {
   std::string before = now();
   for (const std::filesystem::path& file :
-       {folder_.high_noise_model / "config.json", folder_.low_noise_model / "config.json",
+       {folder_.experts.front().path / "config.json", folder_.experts.back().path / "config.json",
         folder_.tokenizer / "tokenizer.json"}) {
     append_blank(file);
     EXPECT_NE(now(), before) << file;
@@ -80,17 +80,17 @@ TEST_F(Fingerprint, ConfigurationAndTokenizerCountWhole) {
 
 TEST_F(Fingerprint, ExchangedExpertsAreAnotherCheckpoint) {
   const std::string before = now();
-  std::swap(folder_.high_noise_model, folder_.low_noise_model);
+  std::swap(folder_.experts.front().path, folder_.experts.back().path);
   EXPECT_NE(now(), before);
 }
 
 /// An expert in one file and the same one in shards decide the same numbers.
 TEST_F(Fingerprint, ShardsMakeNoDifference) {
   const std::string before = now();
-  const Checkpoint expert = Checkpoint::open_safetensors_folder(folder_.low_noise_model);
+  const Checkpoint expert = Checkpoint::open_safetensors_folder(folder_.experts.back().path);
   const std::filesystem::path copy = dir_ / "expert";
   std::filesystem::create_directory(copy);
-  std::filesystem::copy(folder_.low_noise_model / "config.json", copy / "config.json");
+  std::filesystem::copy(folder_.experts.back().path / "config.json", copy / "config.json");
   std::vector<std::string> contents;
   std::vector<TensorView> views[2];
   for (const std::string& name : expert.names()) {
@@ -112,7 +112,7 @@ TEST_F(Fingerprint, ShardsMakeNoDifference) {
   for (int part = 0; part < 2; ++part)
     write_safetensors(copy / ("part-" + std::to_string(part) + ".safetensors"), views[part]);
   std::ofstream(copy / "diffusion_pytorch_model.safetensors.index.json") << index << "}}";
-  folder_.low_noise_model = copy;
+  folder_.experts.back().path = copy;
   EXPECT_EQ(now(), before);
 }
 

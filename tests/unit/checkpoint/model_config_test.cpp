@@ -26,10 +26,11 @@ TEST(ModelConfig, ReadsTheParityCheckpoints) {
     const CheckpointFolder folder = inspect_checkpoint(parity_checkpoint(name));
     EXPECT_EQ(folder.task.name, std::string(type) + "-A14B");
     EXPECT_EQ(folder.task.defaults.sample_shift, folder.task.kind == TaskKind::i2v ? 5.0 : 12.0);
-    const Checkpoint high = Checkpoint::open_safetensors_folder(folder.high_noise_model);
-    const Checkpoint low = Checkpoint::open_safetensors_folder(folder.low_noise_model);
-    const TransformerConfig config = read_transformer_config(folder.high_noise_model, high);
-    expect_same_config(config, read_transformer_config(folder.low_noise_model, low));
+    const Checkpoint high = Checkpoint::open_safetensors_folder(folder.experts.front().path);
+    const Checkpoint low = Checkpoint::open_safetensors_folder(folder.experts.back().path);
+    const TransformerConfig config = read_transformer_config(folder.experts.front().path, high);
+    expect_same_config(config, "high_noise_model", read_transformer_config(folder.experts.back().path, low),
+                       "low_noise_model");
     EXPECT_EQ(config.model_type, type);
     EXPECT_EQ(config.dim, dim);
     EXPECT_EQ(config.num_heads, heads);
@@ -53,10 +54,11 @@ TEST(ModelConfig, ReadsTheParityCheckpoints) {
 TEST(ModelConfig, ExpertsOfTwoCheckpointsAreNoticed) {
   TransformerConfig high{.model_type = "i2v", .dim = 64, .num_heads = 4};
   TransformerConfig low = high;
-  EXPECT_NO_THROW(expect_same_config(high, low));
+  EXPECT_NO_THROW(expect_same_config(high, "high_noise_model", low, "low_noise_model"));
   low.num_heads = 8;
-  EXPECT_THAT(test::usage_error_of([&] { expect_same_config(high, low); }),
-              HasSubstr("differ in num_heads: 4 and 8"));
+  EXPECT_THAT(
+      test::usage_error_of([&] { expect_same_config(high, "high_noise_model", low, "low_noise_model"); }),
+      HasSubstr("differ in num_heads: 4 and 8"));
 }
 
 /// A folder with a config.json to change, and the weights of a parity checkpoint beside it.

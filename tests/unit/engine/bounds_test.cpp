@@ -17,6 +17,8 @@
 namespace wan::engine {
 namespace {
 
+const model::ModelKind& kind = model::model_kind("i2v-A14B");
+
 Request request_of(int frame_num) {
   Request request;
   request.frame_num = frame_num;
@@ -28,15 +30,15 @@ TEST(HostSize, CountsFramesLatentsAndTheDecodersLastLevel) {
   const PixelSize size{1280, 720};
   const std::int64_t frames = std::int64_t{3} * 1280 * 720 * 81;
   const std::int64_t latent = std::int64_t{16} * 21 * 160 * 90 * 4;
-  EXPECT_EQ(least_host_bytes(request, size, {}), frames + latent);
-  EXPECT_EQ(least_host_bytes(request, size, {.computes = true, .vae_width = 96}),
+  EXPECT_EQ(least_host_bytes(request, size, kind, {}), frames + latent);
+  EXPECT_EQ(least_host_bytes(request, size, kind, {.computes = true, .vae_width = 96}),
             frames + latent * (16 * 3 + 20) / 16 + std::int64_t{2} * 4 * 1280 * 720 * 96 * 4);
 }
 
 TEST(HostSize, ARowLargerThanTheMachineIsRefusedWithBothNumbers) {
-  EXPECT_NO_THROW(require_host_memory(request_of(81), {1280, 720}, {}, std::int64_t{1} << 30));
+  EXPECT_NO_THROW(require_host_memory(request_of(81), {1280, 720}, kind, {}, std::int64_t{1} << 30));
   try {
-    require_host_memory(request_of(1025), {16384, 16384}, {}, std::int64_t{24} << 30);
+    require_host_memory(request_of(1025), {16384, 16384}, kind, {}, std::int64_t{24} << 30);
     FAIL() << "a video of 768 GiB";
   } catch (const ItemError& error) {
     EXPECT_EQ(error.stage(), "memory");

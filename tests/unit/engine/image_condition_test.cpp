@@ -14,7 +14,7 @@ struct SizeCase {
 class FitToArea : public testing::TestWithParam<SizeCase> {};
 
 TEST_P(FitToArea, AsTabulated) {
-  EXPECT_EQ(fit_to_area(GetParam().image, GetParam().size), GetParam().expected);
+  EXPECT_EQ(fit_to_area(GetParam().image, GetParam().size, model::wan21_geometry), GetParam().expected);
 }
 
 constexpr PixelSize small{832, 480};
@@ -31,13 +31,13 @@ INSTANTIATE_TEST_SUITE_P(
                     SizeCase{{832, 1104}, small, {544, 720}}, SizeCase{{832, 1104}, large, {832, 1104}}));
 
 TEST(FitToAreaLimits, AnImageTooThinForTheGridIsRefused) {
-  EXPECT_THROW(fit_to_area({10000, 1}, {64, 64}), ItemError);
+  EXPECT_THROW(fit_to_area({10000, 1}, {64, 64}, model::wan21_geometry), ItemError);
 }
 
 TEST(FitToAreaLimits, AnImageTooWideForAVideoIsRefused) {
-  EXPECT_THROW(fit_to_area({10000, 10}, small), ItemError);  // 19968 x 16
-  EXPECT_THROW(fit_to_area({10, 10000}, small), ItemError);
-  EXPECT_EQ(fit_to_area({10000, 16}, small), (PixelSize{15792, 16}));
+  EXPECT_THROW(fit_to_area({10000, 10}, small, model::wan21_geometry), ItemError);  // 19968 x 16
+  EXPECT_THROW(fit_to_area({10, 10000}, small, model::wan21_geometry), ItemError);
+  EXPECT_EQ(fit_to_area({10000, 16}, small, model::wan21_geometry), (PixelSize{15792, 16}));
 }
 
 class ResizeParity : public testing::TestWithParam<std::string> {};
@@ -45,7 +45,8 @@ class ResizeParity : public testing::TestWithParam<std::string> {};
 TEST_P(ResizeParity, MatchesTheReference) {
   const test::ParityCase parity = test::load_parity_case(GetParam());
   const media::Image image = media::read_image(parity.request.image);
-  const PixelSize target = fit_to_area({image.width, image.height}, parity.request.size);
+  const PixelSize target =
+      fit_to_area({image.width, image.height}, parity.request.size, model::wan21_geometry);
   EXPECT_LT(test::relative_error(resize_image(image, target), parity.tensor("image.resized")), 1e-6);
 }
 

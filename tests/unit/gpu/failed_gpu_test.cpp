@@ -3,9 +3,9 @@
 
 #include <stdexcept>
 
-#include "core/part_clock.h"
 #include "gpu/part_timer.h"
 #include "gpu/upload.h"
+#include "model/part_clock.h"
 #include "unit/gpu/played_cuda.h"
 #include "wan/error.h"
 

@@ -6,8 +6,9 @@
 #include <map>
 
 #include "apps/bench_options.h"
-#include "launch/bench_model.h"
+#include "engine/model_description.h"
 #include "launch/plan_report.h"
+#include "model/model_kind.h"
 #include "parallel/item_time.h"
 #include "wan/error.h"
 
@@ -22,7 +23,7 @@ constexpr std::uint64_t gib = std::uint64_t{1} << 30;
 
 /// The 14B model at 480p, 81 frames, bf16.
 parallel::PlanInput full_model(bool on_gpu) {
-  const BenchModel model = bench_model("i2v-A14B");
+  const engine::ModelDescription model = engine::describe_named_model("i2v-A14B");
   return {.transformer = model.transformer,
           .text_encoder = model.text_encoder,
           .vae_parameters = model.vae_parameters(),
@@ -54,8 +55,8 @@ std::string refusal_for(int ranks, std::uint64_t gpu_bytes, const Options& optio
   return "accepted";
 }
 
-TEST(BenchModel, IsTheOfficialOnesSize) {
-  const BenchModel model = bench_model("i2v-A14B");
+TEST(ModelDescription, IsTheOfficialOnesSize) {
+  const engine::ModelDescription model = engine::describe_named_model("i2v-A14B");
   std::int64_t elements = 0;
   for (const checkpoint::UnitLayout& unit : checkpoint::transformer_units(model.transformer))
     elements += unit.elements();
@@ -65,7 +66,7 @@ TEST(BenchModel, IsTheOfficialOnesSize) {
   for (const checkpoint::UnitLayout& unit : checkpoint::text_encoder_units(model.text_encoder))
     text += unit.elements();
   EXPECT_EQ(text, 5'680'910'336);
-  EXPECT_THROW(bench_model("i2v-B14A"), UsageError);
+  EXPECT_THROW(engine::describe_named_model("i2v-B14A"), UsageError);
 }
 
 TEST(Residency, WeightsAreWholeWhereTheyFitThenShardedThenOneExpertLeaves) {
@@ -298,7 +299,7 @@ TEST(PlanReport, ShowsChoiceTimesAndAlternatives) {
 RunInput input_of(const std::string& csv) {
   RunInput input;
   input.checkpoint.task = {
-      .kind = TaskKind::t2v, .name = "t2v-A14B", .defaults = default_parameters(TaskKind::t2v)};
+      .kind = TaskKind::t2v, .name = "t2v-A14B", .defaults = model::model_kind("t2v-A14B").defaults};
   input.rows = manifest::parse_manifest(csv, "m.csv", TaskKind::t2v);
   return input;
 }

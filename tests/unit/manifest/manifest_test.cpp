@@ -12,6 +12,7 @@
 #include "core/strings.h"
 #include "manifest/item_id.h"
 #include "manifest/resolve.h"
+#include "model/model_kind.h"
 #include "support/message_of.h"
 #include "support/temp_dir.h"
 
@@ -220,7 +221,7 @@ TEST(Resolve, RowBeatsCommandLineBeatsDefault) {
   const auto rows = parse("image,prompt,sample_steps,seed\nx,y,3,\nx,z,,\nx,w,,9\nx,v,,-1\n");
   RequestOverrides command_line;
   command_line.sample_steps = 7;
-  const TaskDefaults defaults = default_parameters(TaskKind::i2v);
+  const TaskDefaults defaults = model::model_kind("i2v-A14B").defaults;
   RunSettings settings;
   settings.base_seed = 100;
   const auto request = [&](std::size_t row) { return resolve(rows[row], command_line, defaults, settings); };

@@ -13,16 +13,6 @@ constexpr std::array<std::pair<Solver, std::string_view>, 3> solver_names{
 
 }  // namespace
 
-TaskDefaults default_parameters(TaskKind kind) {
-  TaskDefaults defaults;  // the member initialisers hold I2V-A14B's values
-  if (kind == TaskKind::t2v) {
-    defaults.sample_shift = 12.0;
-    defaults.guide_scale = {.low_noise = 3.0, .high_noise = 4.0};
-    defaults.boundary = 0.875;
-  }
-  return defaults;
-}
-
 std::string_view default_negative_prompt() {
   return "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量"
          "，"

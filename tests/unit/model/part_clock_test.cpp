@@ -1,4 +1,4 @@
-#include "core/part_clock.h"
+#include "model/part_clock.h"
 
 #include <gtest/gtest.h>
 

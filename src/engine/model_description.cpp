@@ -1,0 +1,105 @@
+#include "engine/model_description.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <numeric>
+#include <span>
+
+#include "checkpoint/checkpoint.h"
+#include "core/check.h"
+#include "engine/checkpoint_match.h"
+#include "engine/model_parts.h"
+
+namespace wan::engine {
+namespace {
+
+constexpr std::int64_t full_dim = 5120;
+constexpr std::int64_t full_text_dim = 4096;
+constexpr std::int64_t text_head_dim = 64;
+
+checkpoint::TransformerConfig full_transformer(const model::ModelKind& kind) {
+  return {.model_type = std::string(kind.model_type),
+          .dim = full_dim,
+          .ffn_dim = 13824,
+          .freq_dim = 256,
+          .in_dim = kind.input_channels(),
+          .out_dim = kind.geometry.latent_channels,
+          .text_dim = full_text_dim,
+          .text_len = 512,
+          .num_heads = 40,
+          .num_layers = 40,
+          .eps = 1e-6};
+}
+
+/// Sizes of an expert whose files hold every tensor of the model, as their headers say.
+checkpoint::TransformerConfig describe_expert(const std::filesystem::path& folder) {
+  return open_expert(folder).config;
+}
+
+/// `full` times part / whole, as a multiple of `step`.
+std::int64_t scaled(std::int64_t full, std::int64_t part, std::int64_t whole, std::int64_t step) {
+  return std::max(step, full * part / whole / step * step);
+}
+
+/// umT5-XXL, narrowed to this text width.
+checkpoint::TextEncoderConfig text_encoder_of(std::int64_t text_dim) {
+  const std::int64_t attention_dim = scaled(full_text_dim, text_dim, full_text_dim, text_head_dim);
+  return {.vocabulary = 256384,
+          .dim = text_dim,
+          .attention_dim = attention_dim,
+          .ffn_dim = scaled(10240, text_dim, full_text_dim, 8),
+          .num_heads = attention_dim / text_head_dim,
+          .num_layers = text_dim == full_text_dim ? 24 : 2,
+          .num_buckets = 32};
+}
+
+}  // namespace
+
+std::int64_t ModelDescription::vae_parameters() const {
+  std::int64_t elements = 0;
+  for (const vae::ExpectedShape& tensor : vae::vae_tensors(vae)) {
+    elements +=
+        std::accumulate(tensor.shape.begin(), tensor.shape.end(), std::int64_t{1}, std::multiplies<>());
+  }
+  return elements;
+}
+
+ModelDescription describe_model(const checkpoint::CheckpointFolder& folder) {
+  ModelDescription description;
+  description.kind = &model::model_kind(folder.task.name);
+  const checkpoint::ExpertFolder& first = folder.experts.front();
+  description.transformer = describe_expert(first.path);
+  for (const checkpoint::ExpertFolder& other : std::span(folder.experts).subspan(1)) {
+    checkpoint::expect_same_config(description.transformer, first.name(), describe_expert(other.path),
+                                   other.name());
+  }
+  const auto encoder = checkpoint::Checkpoint::open_torch_archive(folder.text_encoder);
+  description.text_encoder = text_encoder_model(encoder).config;
+  require_text_width(folder, description.text_encoder, description.transformer);
+  description.vae = vae_model(checkpoint::Checkpoint::open_torch_archive(folder.vae)).config;
+  return description;
+}
+
+ModelDescription describe_named_model(const std::string& name) {
+  constexpr std::int64_t full_vae_width = 96;
+  ModelDescription description;
+  const auto kind = std::ranges::find(model::model_kinds(), name, &model::ModelKind::task);
+  if (kind != model::model_kinds().end()) {
+    description.kind = &*kind;
+    description.transformer = full_transformer(*kind);
+  } else if (std::filesystem::exists(name)) {
+    // The official file does not say how wide the text is: in proportion, as wide as the full model's.
+    description.transformer = checkpoint::read_transformer_config_file(name, 0);
+    description.kind = model::find_model_type(description.transformer.model_type);
+    std::int64_t& text_dim = description.transformer.text_dim;
+    if (text_dim == 0) text_dim = scaled(full_text_dim, description.transformer.dim, full_dim, text_head_dim);
+  } else {
+    fail<UsageError>("the model '{}' is none of {}, and there is no such file", name, model::known_tasks());
+  }
+  description.text_encoder = text_encoder_of(description.transformer.text_dim);
+  description.vae.base_width = scaled(full_vae_width, description.transformer.dim, full_dim, 8);
+  return description;
+}
+
+}  // namespace wan::engine
