@@ -1,89 +1,116 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include "engine/request_state.h"
+#include "core/clock.h"
+#include "engine/denoise_stage.h"
+#include "engine/stage.h"
+#include "engine/stage_values.h"
 #include "engine/step_reporter.h"
-#include "engine/wan_engine.h"
+#include "engine/team_meeting.h"
+#include "gpu/device.h"
+#include "gpu/monitor.h"
+#include "parallel/layout.h"
+#include "wan/engine.h"
 
 namespace wan::engine {
 
-/// One request on its way through the stages, on one rank. State lives here and nowhere else.
-///
-/// Files: what the leader reads or writes may take any time, so the others wait for it in await_leader() or
-/// agree_on_root(), never in a collective that is timed.
-///
-/// Memory: the ranks meet over their control group before every step and after all other work that takes
-/// memory of the compute device. A rank that runs out of it first does what it owes the others' collectives,
-/// then says so at the next meeting, where all ranks throw MemoryError.
-class WanEngine::Run : private DenoiseGate {
- public:
-  Run(WanEngine& engine, const Request& request, const OutputPaths& outputs, Observer& observer,
-      RunControl& control, const Team& team);
+/// A request that leaves its group in the middle, on the rank that led it: everything a larger team needs to
+/// go on.
+struct HandOver {
+  DenoiseState state;
+  StageValues values;
+  PixelSize size;
+  std::size_t stage = 0;  ///< of the pipeline, to go on with
+  int steps_done = 0;     ///< of all clips
+  int clips = 1;
+};
 
+/// What a run of a request is given. Everything that it refers to outlives the run.
+struct RunSetup {
+  const Request& request;
+  const OutputPaths& outputs;
+  Observer& observer;
+  RunControl& control;
+  parallel::GroupCommunicators& team;  ///< of all ranks that make the request
+  int leader_rank = 0;                 ///< in the team
+  const Pipeline& pipeline;
+  std::string identity;           ///< of what a saved state must belong to, beside the request's own values
+  const Stopwatch& clock;         ///< of the whole run of the program
+  gpu::Monitor* monitor;          ///< null on the CPU
+  const gpu::DeviceInfo* gpu;     ///< of this rank; null on the CPU
+  std::function<void()> release;  ///< gives buffers back, see TeamMeeting
+  std::function<void(const std::string& note)> on_note;    ///< of the leader, for the user; may be empty
+  std::function<void(const std::string& phase)> on_phase;  ///< on every rank, as a phase begins; may be empty
+};
+
+/// One request on its way through its pipeline, on one rank. State lives here and nowhere else.
+class RequestRun {
+ public:
+  explicit RequestRun(const RunSetup& setup);
+
+  /// Makes the request, or the rest of what `taken_over` (on the leader; null elsewhere) began. Collective
+  /// over the team. The report lacks what only the engine knows: layout, device, precision, lost texts.
   RequestReport execute();
+  RequestReport join(std::unique_ptr<HandOver> taken_over);
+  /// What was handed over, on the leader, after a run that ended with RunEnd::handed_over; else null.
+  std::unique_ptr<HandOver> handed_over() { return std::move(handed_over_); }
+
+  // For the stages.
+  const RunSetup& setup() const { return setup_; }
+  TeamMeeting& meeting() { return meeting_; }
+  StageValues& values() { return values_; }
+  PixelSize size() const { return size_; }
+  void set_size(PixelSize size) { size_ = size; }
+  StepReporter& reporter() { return reporter_; }
+
+  /// Of the clip that is being made: before its first step, between two, or after the last. The latent is
+  /// undefined until a stage draws it.
+  DenoiseState& state() { return state_; }
+  bool has_steps_left() const { return state_.steps_done < setup_.request.sample_steps; }
+  int clip() const { return clip_; }
+  int clips() const { return clips_; }
+
+  /// Takes up a saved state of [channels, frames, height, width] = `latent_shape`, if the leader has one that
+  /// can be used. Collective.
+  void restore(at::IntArrayRef latent_shape);
+  /// Before the first step of a clip: what is sent and waited for from now on belongs to the steps.
+  void begin_steps() { reporter_.begin_steps(clips_ * setup_.request.sample_steps, steps_before()); }
+  /// On every rank before each step of a clip and once after its last; as DenoiseGate::pass().
+  bool pass(int steps_done, const std::function<DenoiseState()>& gather);
 
  private:
-  comm::Communicator& group() const { return *team_.group; }  ///< of all ranks of the team
-  bool leads() const { return group().rank() == leader_rank_; }
-  at::IntArrayRef latent_shape() const { return input_.start.latent.sizes(); }
-  /// Runs one phase and reports it. Collective errors pass through.
-  void phase(const char* name, const std::function<void()>& work);
-  /// Does work that takes memory and ends with a meeting. The work leaves no collective undone when memory
-  /// runs out, and has no other way of failing on one rank alone.
-  void with_memory(const std::function<void()>& work);
-  /// The same where ranks read files, which may take any time.
-  void with_memory_and_files(const std::function<void()>& work);
-  /// All ranks tell each other whether they had memory enough; MemoryError if not. `shortage`: what this rank
-  /// lacked. Collective.
-  void meet(const std::optional<std::string>& shortage);
-  std::optional<std::string> shortage_in(const std::function<void()>& work) const;
-  /// The most urgent of the ranks' wishes. Collective.
-  StepAction most_urgent(StepAction wish);
-  /// The other ranks wait here for the leader, which may have been writing or reading files. Collective.
-  void await_leader();
+  void run_stages();
+  void run_stage(Stage& stage);
+  void next_clip();
+  void take_over(std::unique_ptr<HandOver> taken_over);
+  void phase(std::string_view name, const std::function<void()>& work);
+  void save_state(DenoiseState state);
+  void begin_at(int steps_done);
+  /// After a stage behind the steps failed: the steps are not to be done again.
+  void keep_steps();
+  int steps_before() const { return clip_ * setup_.request.sample_steps; }
   std::string describe(const c10::OutOfMemoryError& shortage) const;
 
-  void prepare();    ///< all that comes before the first step
-  void take_over();  ///< the same for what another team handed over
-  void encode_texts();
-  void prepare_image();
-  void encode_image();
-  std::int64_t denoise_bytes() const;
-  void require_memory();
-  void draw_noise();
-  void restore();
-  void denoise();
-  bool pass(int steps_done, const std::function<DenoiseState()>& gather) override;
-  [[noreturn]] void give_up(const c10::OutOfMemoryError& shortage) override;
-  void save_state(const DenoiseState& state);
-  std::string identity() const;
-  void finish();
-  void keep_steps();
-  void decode();
-  void write_outputs();
-  void write_video() const;
-  void save_latents() const;
-
-  WanEngine& engine_;
-  const Request& request_;
-  const OutputPaths& outputs_;
-  Observer& observer_;
-  RunControl& control_;
-  parallel::GroupCommunicators& team_;
-  int leader_rank_;    ///< in the team
-  std::string phase_;  ///< the one under way, or whose needs are looked at
+  RunSetup setup_;
+  TeamMeeting meeting_;
   StepReporter reporter_;
+  StageValues values_;
   RequestReport report_;
   PixelSize size_;
+  DenoiseState state_;
+  std::size_t stage_ = 0;  ///< of the pipeline, under way
+  int clip_ = 0;           ///< under way
+  int clips_ = 1;
   int steps_saved_ = 0;  ///< steps of the last state that was saved or gone on from
-  at::Tensor image_;     ///< fp32 [3, height, width] in -1..1
-  DenoiseInput input_;
-  at::Tensor latent_;               ///< denoised, [16, frames, height, width]
-  std::vector<at::Tensor> frames_;  ///< uint8 [frames, height, width, 3] each, on the leader
+  std::unique_ptr<HandOver> handed_over_;
 };
+
+/// For messages about memory.
+double gibibytes(std::int64_t bytes);
+extern const char* const less_memory_hint;
 
 }  // namespace wan::engine

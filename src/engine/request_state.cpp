@@ -15,6 +15,8 @@ namespace {
 /// What solvers remember (sample::FlowSolver::history), in the order in which it travels.
 constexpr std::array<const char*, 3> history_names{"data_1", "data_2", "corrected"};
 constexpr std::string_view history_prefix = "history.";
+constexpr std::string_view carried_prefix = "carried.";
+constexpr std::string_view leader_prefix = "leader.";
 constexpr std::int64_t max_identity_bytes = 64 << 10;
 constexpr std::int64_t max_dimensions = 8;
 
@@ -54,6 +56,20 @@ class StateFile {
     return value;
   }
 
+  /// fp32 of whatever shape the file says, finite.
+  at::Tensor read_floats(const std::string& name) const {
+    return read_latent(name, entry(name, checkpoint::DType::f32).shape);
+  }
+
+  /// uint8 of whatever shape the file says.
+  at::Tensor read_bytes(const std::string& name) const {
+    const checkpoint::TensorEntry& found = entry(name, checkpoint::DType::u8);
+    at::Tensor tensor = at::empty(found.shape, at::kByte);
+    read_at(file_, path_, found.begin_byte, parallel::writable_bytes_of(tensor));
+    return tensor;
+  }
+
+  /// fp32 of that shape, finite.
   at::Tensor read_latent(const std::string& name, at::IntArrayRef shape) const {
     const checkpoint::TensorEntry& found = entry(name, checkpoint::DType::f32);
     if (at::IntArrayRef(found.shape) != shape) {
@@ -82,7 +98,7 @@ class StateFile {
 }  // namespace
 
 void write_request_state(const std::filesystem::path& path, const DenoiseState& state,
-                         const std::string& identity) {
+                         const std::string& identity, const StageValues& carried) {
   const auto steps_done = static_cast<std::int32_t>(state.steps_done);
   std::vector<checkpoint::TensorView> tensors{{.name = "identity",
                                                .dtype = checkpoint::DType::u8,
@@ -96,26 +112,47 @@ void write_request_state(const std::filesystem::path& path, const DenoiseState& 
   for (const auto& [name, tensor] : state.history) {
     tensors.push_back(float_view(std::string(history_prefix) + name, tensor));
   }
+  std::vector<at::Tensor> kept;  // the views refer to them
+  for (const auto& [name, tensor] : carried.shared()) {
+    kept.push_back(tensor.cpu().contiguous());
+    tensors.push_back(float_view(std::string(carried_prefix) + name, kept.back()));
+  }
+  for (const auto& [name, list] : carried.of_leader()) {
+    if (list.empty()) continue;
+    kept.push_back(at::cat(list, 0));
+    tensors.push_back({.name = std::string(leader_prefix) + name,
+                       .dtype = checkpoint::DType::u8,
+                       .shape = kept.back().sizes().vec(),
+                       .bytes = parallel::bytes_of(kept.back())});
+  }
   checkpoint::write_safetensors(path, tensors);
 }
 
-DenoiseState read_request_state(const std::filesystem::path& path, const std::string& identity,
-                                at::IntArrayRef shape, int step_count) {
+SavedRequest read_request_state(const std::filesystem::path& path, const StateExpectation& expected) {
   const StateFile file(path);
-  if (const std::string found = file.read_text("identity"); found != identity) {
+  if (const std::string found = file.read_text("identity"); found != expected.identity) {
     fail("it belongs to something else: it was made for {}, this is {}", checkpoint::in_quotes(found),
-         checkpoint::in_quotes(identity));
+         checkpoint::in_quotes(expected.identity));
   }
-  DenoiseState state{.steps_done = file.read_int("steps_done"), .latent = {}, .history = {}};
-  if (state.steps_done < 1 || state.steps_done > step_count) {
-    fail("it says that {} of {} steps are done", state.steps_done, step_count);
+  SavedRequest saved;
+  DenoiseState& state = saved.state;
+  state = {.steps_done = file.read_int("steps_done"), .latent = {}, .history = {}};
+  if (state.steps_done < 1 || state.steps_done > expected.most_steps) {
+    fail("it says that {} of {} steps are done", state.steps_done, expected.most_steps);
   }
-  state.latent = file.read_latent("latent", shape);
+  state.latent = file.read_latent("latent", expected.latent_shape);
   for (const char* name : history_names) {
     const std::string stored = std::string(history_prefix) + name;
-    if (file.entries().contains(stored)) state.history.emplace(name, file.read_latent(stored, shape));
+    if (file.entries().contains(stored))
+      state.history.emplace(name, file.read_latent(stored, expected.latent_shape));
   }
-  return state;
+  for (const std::string& name : expected.carried) {
+    const std::string shared = std::string(carried_prefix) + name;
+    const std::string of_leader = std::string(leader_prefix) + name;
+    if (file.entries().contains(shared)) saved.carried.put(name, file.read_floats(shared));
+    if (file.entries().contains(of_leader)) saved.carried.on_leader(name) = {file.read_bytes(of_leader)};
+  }
+  return saved;
 }
 
 void broadcast_tensor(comm::Communicator& group, int root, at::Tensor& tensor) {

@@ -2,25 +2,41 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "engine/denoise_stage.h"
+#include "engine/stage_values.h"
 
 namespace wan::engine {
 
 // A request between two steps, outside the engine's memory: in a file, or on its way to other ranks.
 
-/// Writes the state as a safetensors file: `latent` and `history.<name>` fp32 [16, frames, height, width],
-/// `steps_done` int32 [1], and `identity` uint8, the text that names what the state belongs to. Tensors are
-/// on the host. Throws Error.
-void write_request_state(const std::filesystem::path& path, const DenoiseState& state,
-                         const std::string& identity);
+/// What a file of a saved request holds.
+struct SavedRequest {
+  DenoiseState state;   ///< of the clip under way; `steps_done` counts the steps of all clips
+  StageValues carried;  ///< tensors of earlier clips that this one needs
+};
 
-/// Reads it back. Throws Error saying why if the file is damaged, belongs to something else than `identity`,
-/// or holds tensors of another shape than [16, frames, height, width] = `shape`, values that are not finite,
-/// or more than `step_count` steps. Files in an output folder may be anything.
-DenoiseState read_request_state(const std::filesystem::path& path, const std::string& identity,
-                                at::IntArrayRef shape, int step_count);
+/// What a saved request must be, to be gone on with.
+struct StateExpectation {
+  std::string identity;
+  std::vector<std::int64_t> latent_shape;  ///< [channels, frames, height, width]
+  int most_steps = 0;
+  std::vector<std::string> carried = {};  ///< names of the tensors that clips carry
+};
+
+/// Writes the state as a safetensors file: `latent` and `history.<name>` fp32 [channels, frames, height,
+/// width], `steps_done` int32 [1], `identity` uint8, the text that names what the state belongs to, and the
+/// carried tensors: `carried.<name>` fp32 of any shape, `leader.<name>` uint8 [frames, height, width, 3].
+/// Tensors of the state are on the host. Throws Error.
+void write_request_state(const std::filesystem::path& path, const DenoiseState& state,
+                         const std::string& identity, const StageValues& carried = {});
+
+/// Reads it back. Throws Error saying why if the file is damaged, belongs to something else, or holds tensors
+/// of another shape than expected, values that are not finite, or more steps than there are. Files in an
+/// output folder may be anything.
+SavedRequest read_request_state(const std::filesystem::path& path, const StateExpectation& expected);
 
 /// Brings the state of rank `root` to every rank; tensors are on the host. Collective.
 void broadcast_state(comm::Communicator& group, int root, DenoiseState& state);

@@ -5,9 +5,10 @@
 
 namespace wan::engine {
 
-void StepReporter::begin_steps(int step_count) {
+void StepReporter::begin_steps(int step_count, int steps_before) {
   step_count_ = step_count;
-  step_s_.clear();
+  steps_before_ = steps_before;
+  if (steps_before == 0) step_s_.clear();
   begin_step();
 }
 
@@ -20,7 +21,7 @@ void StepReporter::end_step(const sample::StepRequest& step, const StepTimes& ti
   ended_ = StepEvent{.world_rank = group_.world_rank,
                      .group_rank = group_.group->rank(),
                      .group_ranks = group_.group->size(),
-                     .step = step.index,
+                     .step = steps_before_ + step.index,
                      .step_count = step_count_,
                      .timestep = step.timestep,
                      .expert = step.expert,

@@ -25,7 +25,8 @@ class StepReporter {
         observer_(observer) {}
 
   /// Before the first step of a request: what is sent and waited for from now on belongs to it.
-  void begin_steps(int step_count);
+  /// `steps_before`: steps of earlier clips, of the `step_count` of all clips.
+  void begin_steps(int step_count, int steps_before = 0);
   /// What was sent and waited for since the last step does not belong to the next.
   void begin_step();
   /// Notes what the step was on this rank.
@@ -45,6 +46,7 @@ class StepReporter {
   const Stopwatch& run_clock_;
   Observer& observer_;
   int step_count_ = 0;
+  int steps_before_ = 0;
   double step_start_s_ = 0;
   std::uint64_t sent_before_step_ = 0;
   std::vector<double> step_s_;

@@ -41,11 +41,12 @@ TextEncoderOptions text_options(const EngineOptions& options) {
 WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOptions& options,
                      parallel::GroupCommunicators group, const Stopwatch& run_clock)
     : folder_(folder),
-      task_(folder.task),
       kind_(model::model_kind(folder.task.name)),
       options_(for_group(options, group.group->size())),
-      group_(std::move(group)),
-      run_clock_(run_clock) {
+      groups_(std::move(group)),
+      run_clock_(run_clock),
+      tools_{.compute = options_.compute, .gpu = options_.gpu, .placement = options_.placement},
+      pipeline_(make_pipeline(kind_, tools_)) {
   text_encoder_files_ = std::make_unique<checkpoint::Checkpoint>(
       checkpoint::Checkpoint::open_torch_archive(folder.text_encoder));
   const checkpoint::Checkpoint vae_files = checkpoint::Checkpoint::open_torch_archive(folder.vae);
@@ -56,7 +57,7 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
   }
   load_models();
   host_use_ = {.computes = !options.compute.on_gpu(), .vae_width = vae.config.width(0)};
-  vae_ = std::make_unique<VaeStage>(vae, options.compute.device);
+  tools_.networks.vae = std::make_unique<VaeStage>(vae, options.compute.device);
   if (options.compute.on_gpu()) gpu::release_unused();
 }
 
@@ -77,19 +78,20 @@ void WanEngine::load_models() {
                                      transformer.head_dim());
   const TextEncoderOptions text = text_options(options_);
   const bool together = text.compute.on_gpu() == options_.compute.on_gpu();
-  text_ = std::make_unique<TextStage>(folder_.tokenizer, text_encoder, text,
-                                      together ? *group_.fsdp : *group_.group);
-  denoise_ = std::make_unique<DenoiseStage>(experts,
-                                            DenoiseOptions{.placement = options_.placement.transformers,
-                                                           .head_chunks = options_.head_chunks,
-                                                           .compute = options_.compute,
-                                                           .attention = options_.attention},
-                                            group_);
+  tools_.networks.text = std::make_unique<TextStage>(folder_.tokenizer, text_encoder, text,
+                                                     together ? *groups_.own().fsdp : *groups_.own().group);
+  tools_.networks.denoise =
+      std::make_unique<DenoiseStage>(experts,
+                                     DenoiseOptions{.placement = options_.placement.transformers,
+                                                    .head_chunks = options_.head_chunks,
+                                                    .compute = options_.compute,
+                                                    .attention = options_.attention},
+                                     groups_.own());
 }
 
 WanEngine::~WanEngine() = default;
 
-const text::Tokenizer& WanEngine::tokenizer() const { return text_->tokenizer(); }
+const text::Tokenizer& WanEngine::tokenizer() const { return tools_.networks.text->tokenizer(); }
 
 void WanEngine::validate(const Request& request) const {
   try {
@@ -101,14 +103,49 @@ void WanEngine::validate(const Request& request) const {
   }
 }
 
+RunSetup WanEngine::setup_of(const Request& request, const OutputPaths& outputs, Observer& observer,
+                             RunControl& control, const Team& team) {
+  return {.request = request,
+          .outputs = outputs,
+          .observer = observer,
+          .control = control,
+          .team = groups_.team(team.width),
+          .leader_rank = team.leader * groups_.own().group->size(),
+          .pipeline = pipeline_,
+          .identity = identity_of(request),
+          .clock = run_clock_,
+          .monitor = monitor_.get(),
+          .gpu = options_.compute.on_gpu() ? &options_.gpu : nullptr,
+          .release = [this] { release_buffers(); },
+          .on_note = options_.on_note,
+          .on_phase = phase_listener_};
+}
+
 RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer,
                              RunControl& control, const Team& team) {
-  return Run(*this, request, outputs, observer, control, team).execute();
+  const RunSetup setup = setup_of(request, outputs, observer, control, team);
+  RequestRun run(setup);
+  RequestReport report = team.width > 1 ? run.join(std::move(handed_over_)) : run.execute();
+  handed_over_ = run.handed_over();
+  const bool is_guided = sample::is_guided(request.guide_scale);
+  report.layout = parallel::describe(setup.team.passes(is_guided).shape);
+  if (options_.placement.transformers.is_sharded())
+    report.layout += fmt::format(", fsdp{}", setup.team.fsdp->size());
+  report.device = options_.compute.on_gpu() ? options_.gpu.name : "cpu";
+  report.precision = precision_name();
+  if (setup.team.group->rank() == setup.leader_rank)
+    report.lost_texts = tools_.networks.text->lost_texts(request);
+  return report;
+}
+
+std::string WanEngine::identity_of(const Request& request) const {
+  return fmt::format("{} {} {} steps of {}, weights {}", folder_.task.name, precision_name(),
+                     request.sample_steps, to_string(request.solver), options_.weights);
 }
 
 void WanEngine::release_buffers() {
-  text_->release();
-  denoise_->release();
+  tools_.networks.text->release();
+  tools_.networks.denoise->release();
   if (options_.compute.on_gpu()) gpu::release_unused();
 }
 
@@ -128,8 +165,8 @@ std::string WanEngine::make_leaner() {
   } catch (const c10::OutOfMemoryError& error) {
     problem = error.what_without_backtrace();
   }
-  group_.group->barrier().wait_without_limit();  // reading weights may take any time
-  if (!comm::first_message(*group_.group, problem)) return parallel::describe_step(before, leaner);
+  groups_.own().group->barrier().wait_without_limit();  // reading weights may take any time
+  if (!comm::first_message(*groups_.own().group, problem)) return parallel::describe_step(before, leaner);
   options_.placement = before;
   reload();
   return {};
@@ -137,38 +174,26 @@ std::string WanEngine::make_leaner() {
 
 bool WanEngine::can_offload() const {
   const std::optional<std::int64_t>& limit = options_.leaner.host_bytes;
-  std::int64_t lacks = limit && denoise_->weight_bytes() > *limit ? 1 : 0;
-  group_.group->all_reduce(std::span(&lacks, 1), comm::ReduceOp::max).wait();
+  std::int64_t lacks = limit && tools_.networks.denoise->weight_bytes() > *limit ? 1 : 0;
+  groups_.own().group->all_reduce(std::span(&lacks, 1), comm::ReduceOp::max).wait();
   return lacks == 0;
 }
 
 /// The models anew, placed as the options now say.
 void WanEngine::reload() {
-  text_.reset();
-  denoise_.reset();
+  tools_.networks.text.reset();
+  tools_.networks.denoise.reset();
   if (options_.compute.on_gpu()) gpu::release_unused();
   load_models();
   if (options_.compute.on_gpu()) gpu::release_unused();
 }
 
-void WanEngine::allow_teams(TeamFactory make_team, int largest_width) {
-  make_team_ = std::move(make_team);
-  largest_width_ = largest_width;
-}
-
 bool WanEngine::can_team(const Request& request, int width) const {
-  if (width < 2 || width > largest_width_ || !make_team_) return false;
-  const auto shape = parallel::choose_team_shape(width * group_.group->size(), denoise_->config().num_heads);
+  if (!groups_.allows(width)) return false;
+  const auto shape = parallel::choose_team_shape(width * groups_.own().group->size(),
+                                                 tools_.networks.denoise->config().num_heads);
   // Without guidance there is one pass only, which all ranks must be able to share.
   return shape && (sample::is_guided(request.guide_scale) || shape->unguided.copies() == 1);
-}
-
-parallel::GroupCommunicators& WanEngine::communicators_of(int width) {
-  if (width == 1) return group_;
-  const auto found = teams_.find(width);
-  if (found != teams_.end()) return found->second;
-  WAN_CHECK(make_team_ != nullptr, "no teams were allowed");
-  return teams_.emplace(width, make_team_(width)).first->second;
 }
 
 std::string WanEngine::precision_name() const {

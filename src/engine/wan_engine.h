@@ -2,21 +2,19 @@
 
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "checkpoint/model_config.h"
 #include "core/clock.h"
-#include "engine/denoise_stage.h"
+#include "engine/group_teams.h"
 #include "engine/host_size.h"
 #include "engine/model_parts.h"
+#include "engine/request_run.h"
 #include "engine/text_look_ahead.h"
-#include "engine/text_stage.h"
-#include "engine/vae_stage.h"
+#include "engine/wan_stages.h"
 #include "gpu/device.h"
 #include "gpu/monitor.h"
 #include "model/model_kind.h"
@@ -45,10 +43,6 @@ struct EngineOptions {
   std::function<void(const std::string&)> on_note = {};
 };
 
-/// Makes the communicators of the team of `width` groups that this rank's group belongs to. Called by all
-/// ranks of that team at once, and once for each width.
-using TeamFactory = std::function<parallel::GroupCommunicators(int width)>;
-
 /// The Wan 2.2 I2V-A14B and T2V-A14B pipelines over one group of ranks (model.md 7.1).
 class WanEngine final : public Engine {
  public:
@@ -60,7 +54,7 @@ class WanEngine final : public Engine {
   WanEngine& operator=(const WanEngine&) = delete;
   ~WanEngine() override;
 
-  const Task& task() const override { return task_; }
+  const Task& task() const override { return folder_.task; }
   const text::Tokenizer& tokenizer() const;
   void validate(const Request& request) const override;
   bool can_team(const Request& request, int width) const override;
@@ -73,29 +67,32 @@ class WanEngine final : public Engine {
 
   /// Lets requests be made by teams of 2, 4, ... groups, up to `largest_width`; without it, by one group
   /// only.
-  void allow_teams(TeamFactory make_team, int largest_width);
+  void allow_teams(TeamFactory make_team, int largest_width) {
+    groups_.allow(std::move(make_team), largest_width);
+  }
 
   /// Lets the text encoder work for several requests while its weights are in memory. No collective; alike on
   /// every rank of the group.
-  void look_ahead(LookAhead ahead) { look_ahead_ = std::move(ahead); }
+  void look_ahead(LookAhead ahead) { tools_.look_ahead = std::move(ahead); }
 
   /// Hears every step of the following requests, on every rank; for tests.
-  void set_step_listener(DenoiseListener listener) { step_listener_ = std::move(listener); }
+  void set_step_listener(DenoiseListener listener) { tools_.step_listener = std::move(listener); }
   /// Hears each phase of the following requests as it begins, on every rank; for tests.
   void set_phase_listener(std::function<void(const std::string& phase)> listener) {
     phase_listener_ = std::move(listener);
   }
-  std::int64_t encoded_texts() const { return text_->encoded_texts(); }
-  std::int64_t text_encoder_loads() const { return text_->loads(); }
-  const parallel::GroupCommunicators& communicators() const { return group_; }
+  std::int64_t encoded_texts() const { return tools_.networks.text->encoded_texts(); }
+  std::int64_t text_encoder_loads() const { return tools_.networks.text->loads(); }
+  const parallel::GroupCommunicators& communicators() const { return groups_.own(); }
 
  private:
-  class Run;
-  using HandOver = std::pair<DenoiseInput, PixelSize>;
-
-  parallel::GroupCommunicators& communicators_of(int width);
+  RunSetup setup_of(const Request& request, const OutputPaths& outputs, Observer& observer,
+                    RunControl& control, const Team& team);
   std::string precision_name() const;
-  /// Whether all ranks of the group have host memory for both experts. Collective.
+  /// What a saved state must agree in, beside the request's own values, which its keeper compares. The layout
+  /// is free.
+  std::string identity_of(const Request& request) const;
+  /// Whether all ranks of the group have host memory for all experts. Collective.
   bool can_offload() const;
   /// Forgets what a request that failed on one rank may have left behind on the others. Alike on all ranks.
   void release_buffers();
@@ -104,24 +101,17 @@ class WanEngine final : public Engine {
   void reload();
 
   checkpoint::CheckpointFolder folder_;
-  Task task_;
   const model::ModelKind& kind_;
   EngineOptions options_;
-  parallel::GroupCommunicators group_;
+  GroupTeams groups_;
   const Stopwatch& run_clock_;
   std::unique_ptr<checkpoint::Checkpoint> text_encoder_files_;  ///< read from as long as texts come
   std::unique_ptr<gpu::Monitor> monitor_;                       ///< of this rank's GPU
-  std::unique_ptr<TextStage> text_;
-  LookAhead look_ahead_;
-  std::unique_ptr<DenoiseStage> denoise_;
-  std::unique_ptr<VaeStage> vae_;
   HostUse host_use_;
-  DenoiseListener step_listener_;
+  StageTools tools_;
+  Pipeline pipeline_;
   std::function<void(const std::string& phase)> phase_listener_;
-  TeamFactory make_team_;
-  int largest_width_ = 1;
-  std::map<int, parallel::GroupCommunicators> teams_;  ///< by width; made when first needed
-  std::unique_ptr<HandOver> handed_over_;              ///< on the rank that led the request
+  std::unique_ptr<HandOver> handed_over_;  ///< on the rank that led the request
 };
 
 }  // namespace wan::engine

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <memory>
+
+#include "engine/denoise_stage.h"
+#include "engine/stage.h"
+#include "engine/text_look_ahead.h"
+#include "engine/text_stage.h"
+#include "engine/vae_stage.h"
+#include "gpu/device.h"
+#include "kernels/compute.h"
+#include "model/model_kind.h"
+#include "parallel/weight_placement.h"
+
+namespace wan::engine {
+
+/// The networks of an engine, on this rank. They are replaced when weights are placed anew.
+struct Networks {
+  std::unique_ptr<TextStage> text;
+  std::unique_ptr<DenoiseStage> denoise;
+  std::unique_ptr<VaeStage> vae;
+};
+
+/// What the stages of the Wan pipelines work with. The engine owns it; it outlives the stages.
+struct StageTools {
+  const kernels::Compute& compute;
+  const gpu::DeviceInfo& gpu;  ///< of this rank, if it computes on one
+  const parallel::WeightPlacement& placement;
+  Networks networks = {};
+  LookAhead look_ahead = {};
+  DenoiseListener step_listener = {};  ///< on every rank, for tests; may be empty
+};
+
+/// The pipeline of a kind of model (model.md 7.1): image, text, encode, denoise, decode, write; text to video
+/// has no image and nothing to encode.
+Pipeline make_pipeline(const model::ModelKind& kind, StageTools& tools);
+
+// The stages. Tensors by name, each the same on every rank: "image" fp32 [3, height, width] in -1..1;
+// "context", "negative_context" [tokens, text_dim], the second only with guidance; "condition" fp32 [20,
+// frames, height, width], mask, then image latent; "latent" fp32 [16, frames, height, width], denoised. On
+// the leader: "frames", uint8 [frames, height, width, 3] each.
+
+/// Makes "image", and sets the size of the video.
+std::unique_ptr<Stage> read_image(const model::ModelKind& kind);
+/// Sets the size of the video to that of the request.
+std::unique_ptr<Stage> take_size();
+/// Takes up a saved state; or else draws the noise of the request's seed, whole on every rank.
+std::unique_ptr<Stage> restore_or_draw_noise(const model::ModelKind& kind, StageTools& tools);
+/// Makes "context" and "negative_context".
+std::unique_ptr<Stage> encode_texts(StageTools& tools);
+/// Refuses a request for which a GPU has too little memory, before work is spent on it.
+std::unique_ptr<Stage> check_memory(const model::ModelKind& kind, StageTools& tools);
+/// Makes "condition" of "image".
+std::unique_ptr<Stage> encode_image(const model::ModelKind& kind, StageTools& tools);
+/// Makes "latent". Takes `conditions`, of the names above.
+std::unique_ptr<Stage> denoise(std::vector<std::string_view> conditions, StageTools& tools);
+/// Makes "frames" of "latent".
+std::unique_ptr<Stage> decode(StageTools& tools);
+/// Writes the video, and the latents if they are asked for.
+std::unique_ptr<Stage> write_outputs();
+
+}  // namespace wan::engine
