@@ -1,5 +1,5 @@
-# The GPU half of the program: CUDA kernels of our own (nvcc), the runtime and NCCL that LibTorch brings.
-# WAN_CUDA=AUTO builds it where a CUDA compiler and a CUDA build of LibTorch are found, ON insists, OFF ignores both.
+# The GPU half of the program: our own CUDA kernels (nvcc), and the CUDA runtime and NCCL that come with LibTorch.
+# WAN_CUDA=AUTO builds it if CMake finds a CUDA compiler and a CUDA build of LibTorch. ON requires both. OFF ignores both.
 set(WAN_CUDA "AUTO" CACHE STRING "GPU support: AUTO, ON or OFF")
 set_property(CACHE WAN_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(WAN_CUDA_ARCHITECTURES "80-real;86-real;89-real;90a-real" CACHE STRING
@@ -44,7 +44,7 @@ add_library(wan_cuda INTERFACE)
 if(WAN_HAS_CUDA)
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-  # The runtime is the one that LibTorch loads: two copies in one process would each have their own state.
+  # The program uses the runtime that LibTorch loads, because two copies in one process would each have their own state.
   set(CMAKE_CUDA_RUNTIME_LIBRARY None)
   if(CCACHE_PROGRAM AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
@@ -74,7 +74,8 @@ function(wan_use_cuda target)
   endif()
 endfunction()
 
-# FlashInfer's headers hold a faster attention for Hopper than cuDNN's. Optional: jobs/setup.sh brings them where there is nvcc.
+# FlashInfer's headers contain an attention kernel for Hopper that is faster than cuDNN's. They are optional: jobs/setup.sh installs them
+# if there is nvcc.
 set(WAN_FLASHINFER_ROOT "" CACHE PATH "The data folder of the flashinfer-python 0.6.0 package (holds include/ and cutlass/)")
 if(WAN_HAS_CUDA)
   if(NOT WAN_FLASHINFER_ROOT AND EXISTS ${WAN_TORCH_ROOT}/../flashinfer/data/include/flashinfer)
@@ -100,8 +101,8 @@ function(wan_use_flashinfer target source)
   target_include_directories(${target}_flashinfer PRIVATE ${PROJECT_SOURCE_DIR}/src)
   target_include_directories(${target}_flashinfer SYSTEM PRIVATE
     ${WAN_FLASHINFER_ROOT}/include ${WAN_FLASHINFER_ROOT}/cutlass/include ${WAN_FLASHINFER_ROOT}/cutlass/tools/util/include)
-  # As its own build has it: without the extended shapes a key tile of 176 falls apart into products 16 wide, and the softmax's
-  # exponentials are meant to be the fast ones.
+  # These options are those of FlashInfer's own build. Without the extended shapes, a key tile of 176 is divided into products 16 wide. The
+  # softmax uses the fast exponentials on purpose.
   target_compile_definitions(${target}_flashinfer PRIVATE CUTE_SM90_EXTENDED_MMA_SHAPES_ENABLED)
   target_compile_options(${target}_flashinfer PRIVATE --expt-relaxed-constexpr --use_fast_math)
   if(WAN_BUILD_LIBRARY)

@@ -1,4 +1,4 @@
-# Every outside library, each as one imported target. Nothing else in the project calls find_package.
+# Every external library, each as one imported target. No other file of the project calls find_package.
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(MPI REQUIRED COMPONENTS CXX)

@@ -32,18 +32,18 @@ if(EXISTS ${WAN_TORCH_ROOT}/include/fmt)
   target_link_libraries(wan_torch INTERFACE wan_torch_fmt)
 endif()
 if(EXISTS ${WAN_TORCH_ROOT}/lib/libtorch_cuda.so)
-  # Registers the CUDA kernels at start-up though no symbol of it is named; harmless without a driver.
+  # Registers the CUDA kernels at start-up, although the program uses none of its symbols. Harmless without a driver.
   target_link_libraries(wan_torch INTERFACE "-Wl,--push-state,--no-as-needed" ${WAN_TORCH_ROOT}/lib/libtorch_cuda.so
                         ${WAN_TORCH_ROOT}/lib/libc10_cuda.so "-Wl,--pop-state")
 endif()
-# The nvidia packages beside torch hold what its libraries need; the linker must see them to resolve indirect symbols.
+# The nvidia packages beside torch contain the libraries that torch's libraries need. The linker must see them to resolve indirect symbols.
 file(GLOB nvidia_lib_dirs ${WAN_TORCH_ROOT}/../nvidia/*/lib)
 foreach(dir IN LISTS nvidia_lib_dirs)
   target_link_options(wan_torch INTERFACE "-Wl,-rpath-link,${dir}")
 endforeach()
 
-# ATen's header takes most of a compilation: it is precompiled once, here, and every target that computes with tensors reuses it.
-# (file(CONFIGURE) leaves the file alone when it would not change, so that configuring again rebuilds nothing.)
+# ATen's header takes most of a compilation. It is precompiled once, here, and every target that computes with tensors reuses it.
+# (file(CONFIGURE) does not write a file that would not change, so configuring again rebuilds nothing.)
 file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/aten_pch.cpp CONTENT "// Holds nothing: it exists so that the precompiled header has a target.\n")
 add_library(wan_aten_pch STATIC ${PROJECT_BINARY_DIR}/aten_pch.cpp)
 target_link_libraries(wan_aten_pch PRIVATE wan_options wan_fmt wan_torch Threads::Threads)

@@ -7,7 +7,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 "$project/jobs/setup.sh"
-# ccache needs a folder that it can write, which service accounts and some batch jobs do not have at home.
+# ccache needs a writable folder. Service accounts and some batch jobs have none at home.
 if [ -z "${CCACHE_DIR:-}" ] && { [ -z "${HOME:-}" ] || [ ! -w "${HOME:-}" ]; }; then
   export CCACHE_DIR=$project/.deps/ccache
 fi

@@ -16,12 +16,12 @@ READ_BYTES = 1 << 22
 
 @dataclass(frozen=True)
 class WantedFile:
-    """One file of a checkpoint as the hub describes it; small files have no SHA-256 there: theirs is taken when they come."""
+    """One file of a checkpoint as the hub describes it. The hub has no SHA-256 of small files; it is computed after the download."""
 
     name: str
     size: int
     sha256: str | None
-    #: The file's stamp() when its content was last found right.
+    #: The file's stamp() at the last successful check of its content.
     checked: tuple[int, ...] | None = None
 
 
@@ -40,7 +40,7 @@ class Record:
 
 
 def read_record(folder: Path) -> Record:
-    """Throws CacheError when there is none or it is damaged."""
+    """Reads the record. Throws CacheError if there is none or it is damaged."""
     path = folder / RECORD
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def read_record(folder: Path) -> Record:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Under a temporary name first: a record is whole or absent."""
+    """Writes a temporary file first and renames it, so a record is complete or absent."""
     folder.mkdir(parents=True, exist_ok=True)
     stored = {"repository": record.repository, "revision": record.revision,
               "files": [{"name": f.name, "size": f.size, "sha256": f.sha256, "checked": f.checked} for f in record.files]}
@@ -70,7 +70,7 @@ def stamp(path: Path) -> tuple[int, ...]:
 
 
 def is_checked(folder: Path, file: WantedFile) -> bool:
-    """Whether the file is there and has not changed since its content was found right."""
+    """Whether the file exists and has not changed since the last successful check of its content."""
     path = folder / file.name
     return path.is_file() and file.checked is not None and stamp(path) == file.checked and file.checked[0] == file.size
 

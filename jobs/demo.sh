@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up, builds and makes the demo's videos with two ranks on the CPU: four images of four aspect ratios, a toy checkpoint with
-# random weights (so the videos are coloured noise, not cats), well under a minute once built.
+# Sets up, builds and makes the demo's videos with two ranks on the CPU, from four images of four aspect ratios. The toy checkpoint has
+# random weights, so the videos are coloured noise, not cats. After the build it takes well under a minute.
 #
 #   jobs/demo.sh [wan_batch options]        for example: jobs/demo.sh --no-resume
 #

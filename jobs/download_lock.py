@@ -1,4 +1,4 @@
-"""A lock on a checkpoint's folder that works on file systems without flock, and that says whose it is."""
+"""A lock on a checkpoint's folder. It works on file systems without flock and names its owner."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pathlib import Path
 
 NAME = ".wan_download.json"
 BEAT_S = 5.0
-#: A holder on another host that has been silent for so long is dead or cut off.
+#: An owner on another host that has been silent for this long is dead or disconnected.
 SILENT_S = 120.0
 
 
 class LockedError(Exception):
-    """Somebody else downloads into the folder; the message says who."""
+    """Another process downloads into the folder. The message names it."""
 
 
 def _owner(path: Path) -> dict[str, str | int]:
@@ -52,7 +52,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _clear_way(folder: Path, path: Path) -> str | None:
-    """Removes the lock of a dead holder and says so; throws LockedError when it lives. Nothing: it is gone by itself."""
+    """Removes the lock of a dead owner and returns a message. Throws LockedError if the owner lives. Returns None if the lock is gone."""
     try:
         silent_s = _file_system_now(folder) - path.stat().st_mtime
     except FileNotFoundError:
@@ -61,7 +61,7 @@ def _clear_way(folder: Path, path: Path) -> str | None:
     who = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
     is_here = owner["host"] == socket.gethostname()
     if silent_s < SILENT_S and (not is_here or _is_alive(int(owner["pid"]))):
-        raise LockedError(f"{folder}: another download is at work ({who}); wait for it or stop it. If it is dead, this goes on "
+        raise LockedError(f"{folder}: another download is at work ({who}); wait for it or stop it. If it is dead, this download continues "
                           f"{SILENT_S:.0f} s after its last sign of life; its lock is {path}")
     path.unlink(missing_ok=True)
     return f"the lock of a download that died was removed ({who}, silent for {max(silent_s, 0):.0f} s)"
@@ -84,7 +84,7 @@ def has_flock(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[str | None]:
-    """Holds the lock; yields what is to be said about an earlier holder. Throws LockedError."""
+    """Holds the lock. Yields a message about an earlier owner, if any. Throws LockedError."""
     path = folder / NAME
     said = None
     while True:

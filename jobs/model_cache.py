@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Keeps the official checkpoints on a cluster: fetches them from the hub, goes on after interruptions, checks them.
+"""Keeps the official checkpoints on a cluster: downloads them from the hub, continues after interruptions, checks them.
 
     model_cache.py [--task i2v-A14B|t2v-A14B] [--cache FOLDER] download|status|quick|verify|clean
 
-    download   fetches what is missing of the checkpoint and checks the SHA-256 of every file; the revision stays the one
-               of the first download until --update asks the hub for the newest one
-    status     what is there, without network
+    download   downloads the missing files of the checkpoint and checks the SHA-256 of every file; keeps the revision
+               of the first download until --update requests the newest one
+    status     lists the files that are there, without network
     quick      sizes of all files, and whether they changed since they were checked, without network
     verify     SHA-256 of all files, without network (minutes: it reads everything)
     clean      deletes the checkpoint, after asking (--yes: without asking)
 
-Files that the hub's own cache has already are linked or copied, not fetched again.
+Files that are already in the hub's own cache are linked or copied, not downloaded again.
 
 The folder is --cache, or WAN_MODEL_CACHE, or ~/.cache/wan_batch. HF_ENDPOINT names another hub, HF_TOKEN a token.
 Exit codes: 0 all well, 1 something is missing, damaged or failed, 2 usage.
@@ -110,7 +110,7 @@ def take_from_hub_cache(folder: Path, record: Record, file: WantedFile) -> bool:
 
 
 def fetch(folder: Path, record: Record, file: WantedFile) -> WantedFile:
-    """Brings one file and checks it; returns it as it is now known. Throws CacheError."""
+    """Downloads one file and checks it. Returns its updated record. Throws CacheError."""
     from huggingface_hub import hf_hub_download
 
     with hub_errors(file.name):
@@ -132,14 +132,14 @@ def fetch(folder: Path, record: Record, file: WantedFile) -> WantedFile:
 
 
 def checked_file(path: Path, file: WantedFile) -> WantedFile:
-    """A file whose content was just found right; it is on the disk before that is written down."""
+    """The record of a file whose content was just checked. The file is flushed to the disk before the record says so."""
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
     return dataclasses.replace(file, sha256=file.sha256 or sha256_of(path), checked=stamp(path))
 
 
 def forget(folder: Path, file: WantedFile) -> None:
-    """Removes a file and what the hub's library remembers of it, so that it is fetched anew."""
+    """Removes a file and the hub library's notes about it, so that it is downloaded again."""
     (folder / file.name).unlink(missing_ok=True)
     (folder / ".cache" / "huggingface" / "download" / f"{file.name}.metadata").unlink(missing_ok=True)
 
@@ -170,7 +170,7 @@ def wanted_record(folder: Path, repository: str, *, update: bool) -> Record:
 
 
 def missing_of(folder: Path, record: Record) -> tuple[list[WantedFile], Record]:
-    """The files to fetch, after a look at the content of those that are there; and the record with what that look found."""
+    """Checks the content of the files that are there. Returns the files to download and the updated record."""
     files, missing = [], []
     for file in record.files:
         if not is_checked(folder, file):
@@ -179,7 +179,7 @@ def missing_of(folder: Path, record: Record) -> tuple[list[WantedFile], Record]:
                 file = checked_file(path, file)
             else:
                 if path.exists():
-                    print(f"{file.name}: is not what it should be; it is fetched again")
+                    print(f"{file.name}: does not match its record; it is downloaded again")
                     forget(folder, file)
                 missing.append(file)
         files.append(file)
@@ -187,7 +187,7 @@ def missing_of(folder: Path, record: Record) -> tuple[list[WantedFile], Record]:
 
 
 def require_room(folder: Path, record: Record, missing: list[WantedFile]) -> None:
-    """Throws CacheError when the missing files do not fit on the disk."""
+    """Throws CacheError if the missing files do not fit on the disk."""
     needed = sum(file.size for file in missing)
     free = shutil.disk_usage(folder).free
     if missing and needed + SPARE_BYTES > free:
@@ -196,7 +196,7 @@ def require_room(folder: Path, record: Record, missing: list[WantedFile]) -> Non
 
 
 def download(folder: Path, repository: str, *, update: bool) -> int:
-    """Fetches what is missing."""
+    """Downloads the missing files."""
     prepare_library(folder.parent)
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -227,7 +227,7 @@ def download_locked(folder: Path, repository: str, *, update: bool) -> int:
 
 
 def check(folder: Path, *, by_content: bool) -> int:
-    """Prints what is wrong."""
+    """Prints the problems."""
     record = read_record(folder)
     found, files = [], []
     for file in record.files:
@@ -238,12 +238,12 @@ def check(folder: Path, *, by_content: bool) -> int:
             file = dataclasses.replace(file, checked=stamp(folder / file.name))
         files.append(file)
     if by_content:
-        with contextlib.suppress(OSError):  # a cache that this user may only read
+        with contextlib.suppress(OSError):  # this user may only read the cache
             write_record(folder, dataclasses.replace(record, files=tuple(files)))
     for line in found:
         print(line)
     if found:
-        print(f"{len(found)} of {len(record.files)} files are not as they should be: run download, which fetches what is damaged")
+        print(f"{len(found)} of {len(record.files)} files are damaged or missing: run download, which downloads them again")
         return 1
     what = "sizes and SHA-256" if by_content else "sizes"
     print(f"{folder}: {len(record.files)} files, {gib(record.bytes)}: {what} are right")
@@ -251,7 +251,7 @@ def check(folder: Path, *, by_content: bool) -> int:
 
 
 def status(folder: Path) -> int:
-    """Prints what is there."""
+    """Prints which files are there."""
     record = read_record(folder)
     there = [file for file in record.files if is_checked(folder, file)]
     unchecked = [file for file in record.files if file not in there and problem_of(folder, file, by_content=False)
@@ -259,7 +259,7 @@ def status(folder: Path) -> int:
     print(f"{folder}\n{record.repository} at {record.revision[:12]}\n"
           f"{len(there)} of {len(record.files)} files, {gib(sum(f.size for f in there))} of {gib(record.bytes)}")
     if unchecked:
-        print(f"{len(unchecked)} more have the right size, and their content was not checked since they changed: run verify")
+        print(f"{len(unchecked)} more have the right size, but their content was not checked since they changed: run verify")
     return 0 if len(there) == len(record.files) else 1
 
 
@@ -282,7 +282,7 @@ def clean(folder: Path, *, yes: bool) -> int:
 
 
 def cache_folder(given: Path | None) -> Path:
-    """Where checkpoints are kept. Throws CacheError."""
+    """The folder of all checkpoints. Throws CacheError."""
     folder = given or (Path(os.environ["WAN_MODEL_CACHE"]) if os.environ.get("WAN_MODEL_CACHE") else None)
     try:
         return (folder or Path.home() / ".cache" / "wan_batch").expanduser().absolute()
@@ -313,7 +313,7 @@ def main(arguments: list[str] | None = None) -> int:
         reason = f"{NO_ROOM[error.errno]}; make room, or choose another --cache" if error.errno in NO_ROOM else error.strerror
         print(f"model_cache.py: error: {error.filename or folder}: {reason}", file=sys.stderr)
     except KeyboardInterrupt:
-        print("model_cache.py: error: stopped; run download again: it goes on", file=sys.stderr)
+        print("model_cache.py: error: stopped; run download again: it continues", file=sys.stderr)
     except ImportError:
         print("model_cache.py: error: huggingface_hub is missing; run jobs/setup.sh and use .venv/bin/python", file=sys.stderr)
     return 1

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The nightly benchmark: runs wan_bench and the demo's manifest on this machine's GPUs, holds the results against the references of their
-# model, appends them to a history, draws the trend, and exits non-zero on a regression, naming the part of a step that grew.
+# The nightly benchmark. It runs wan_bench and the demo's manifest on this machine's GPUs and compares the results with the references of
+# the GPU model. It appends them to a history and draws the trend. On a regression it exits non-zero and names the part of a step that grew.
 #
 #   jobs/nightly.sh [--history FOLDER] [--references FILE] [--update] [--manifest-command COMMAND] [-- BENCH COMMAND...]
 #
-#   --history FOLDER    where history.jsonl and trend.html are kept (default: nightly/ in the checkout)
+#   --history FOLDER    folder of history.jsonl and trend.html (default: nightly/ in the checkout)
 #   --references FILE   bounds (default: analysis/references/MODEL.json for the GPU model that the benchmark reports)
 #   --update            write the result as the new references instead of judging it
 #   --manifest-command COMMAND   a whole run to be timed, instead of wan_batch on inputs/demo

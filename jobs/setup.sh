@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes a Debian 12 or Ubuntu 24.04 machine ready to build wan_batch: system packages through apt (only those missing; with sudo when
-# not root) and a Python environment in .venv with LibTorch (PyPI's torch), CMake and the test tools. Everything but the apt packages
-# stays inside the checkout. Run it as often as you like: a second run takes well under a second and changes nothing.
+# Prepares a Debian 12 or Ubuntu 24.04 machine to build wan_batch. It installs missing system packages through apt (with sudo if not
+# root). It makes a Python environment in .venv with LibTorch (PyPI's torch), CMake and the test tools. Everything except the apt
+# packages stays inside the checkout. You may run it again: a second run takes well under a second and changes nothing.
 #
 #   jobs/setup.sh
 #
-# PIP_CACHE_DIR=FOLDER keeps what pip downloads, for the next .venv.
+# PIP_CACHE_DIR=FOLDER keeps pip's downloads for the next .venv.
 # A smaller torch without CUDA libraries:  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu jobs/setup.sh
 set -euo pipefail
 # shellcheck source=jobs/common.sh
@@ -16,15 +16,15 @@ apt_packages=(
   openmpi-bin libopenmpi-dev libhdf5-dev libfmt-dev libboost-program-options-dev nlohmann-json3-dev
   libavcodec-dev libavformat-dev libswscale-dev libavutil-dev libsentencepiece-dev libutf8proc-dev
   libgtest-dev libgmock-dev)
-# torch is pinned: the program links its libraries, and its kernels decide the last bits of a video. huggingface_hub is, because a killed
-# download goes on with 0.36.0 and begins anew with 2.4.0.
+# torch is pinned, because the program links its libraries, and its kernels decide the last bits of a video. huggingface_hub is pinned,
+# because a killed download continues with 0.36.0 but starts again with 2.4.0.
 pip_requirements=("torch==2.11.0" "cmake>=4" numpy safetensors h5py==3.16.0 sentencepiece
   pandas==3.1.1 matplotlib==3.11.2 pytest==9.2.0 ruff==0.17.6 codespell==2.4.3 huggingface_hub==0.36.0)
-# Only its CUDA headers are used (attention for Hopper GPUs), so none of its Python dependencies; of no use without nvcc.
+# The build uses only its CUDA headers (attention for Hopper GPUs), so its Python dependencies are not installed. Needs nvcc.
 header_requirements=("flashinfer-python==0.6.0")
 
 venv=$project/.venv
-unfinished=$venv/.wan_unfinished  # there while pip works: a .venv left by an interrupted run is made anew
+unfinished=$venv/.wan_unfinished  # exists while pip works, so that a .venv of an interrupted run is made again
 
 missing_apt_packages() {
   local installed
@@ -46,7 +46,7 @@ install_apt_packages() {
   fi
   local as_root=(env)
   if [ "$(id -u)" -ne 0 ]; then
-    # -n: fails rather than asks, so that a batch job does not wait for a password that nobody types.
+    # -n: sudo fails instead of asking, so that a batch job does not wait for a password.
     if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
       die "system packages are missing and this user may not install them (not root, no sudo without a password). Ask for: apt-get install ${missing[*]}"
     fi
@@ -68,7 +68,7 @@ has_nvcc() {
   [ -n "${CUDACXX-}" ] || command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]
 }
 
-# Prints each of the given requirements that the environment does not meet; fails when its Python does not run.
+# Prints each given requirement that the environment does not meet. Fails if its Python does not run.
 unmet_requirements() {
   "$venv/bin/python" -I - "$@" <<'PYTHON'
 import re
@@ -110,7 +110,7 @@ install_python_packages() {
   [ "$added" -ne 0 ] || say "Python environment: .venv has ${pip_requirements[*]}"
 }
 
-# pip_install NOTE OPTION REQUIREMENT...: installs those not met, and counts them in `added`.
+# pip_install NOTE OPTION REQUIREMENT...: installs the missing requirements and counts them in `added`.
 pip_install() {
   local note=$1 option=$2 unmet
   shift 2
@@ -120,7 +120,7 @@ pip_install() {
   added=$((added + ${#unmet[@]}))
   say "Python environment: installing ${unmet[*]} $note"
   : >"$unfinished"
-  # No cache unless PIP_CACHE_DIR asks for one: it would lie outside the checkout and double the disk space.
+  # No cache unless PIP_CACHE_DIR is set: a cache would lie outside the checkout and double the disk space.
   local cache=--no-cache-dir
   if [ -n "${PIP_CACHE_DIR-}" ]; then cache=--cache-dir=$PIP_CACHE_DIR; fi
   "$venv/bin/python" -m pip install --quiet --no-input "$cache" --disable-pip-version-check --root-user-action=ignore \

@@ -1,27 +1,27 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154  # project: set by the script that sources this
-# Shared by the batch scripts of this folder: they source it, it is not run. README.md describes the jobs as their users see them.
+# Shared by the batch scripts of this folder, which source it. Do not run it. README.md describes the jobs for their users.
 #
-# Knobs, all environment variables; sbatch hands them to the job:
+# Settings. All are environment variables, which sbatch passes to the job:
 #
 #   WAN_PROJECT          the checkout (default: where the submitted script lies, else the folder that sbatch was started in)
 #   WAN_BATCH            the program (default: build/bin/wan_batch of the checkout, else wan_batch of PATH)
-#   WAN_CKPT_DIR         checkpoint when neither the arguments nor the file of --config name one (default: what jobs/model_cache.py
-#                        downloaded, where it is there)
-#   WAN_LAUNCHER         srun or mpirun (default: srun where `srun --mpi=list` names pmix, else mpirun)
+#   WAN_CKPT_DIR         checkpoint if neither the arguments nor the file of --config name one (default: the checkpoint that
+#                        jobs/model_cache.py downloaded, if there is one)
+#   WAN_LAUNCHER         srun or mpirun (default: srun if `srun --mpi=list` names pmix, else mpirun)
 #   WAN_MPI              srun's --mpi (default: pmix)
-#   WAN_BIND             cores: each rank keeps to --cpus-per-task cores of its own; none: the ranks of a node share the job's cores there
-#                        (default: cores with srun, whose CPUs are Slurm's; none with mpirun, whose cores may count otherwise)
-#   WAN_LAUNCH_OPTIONS   more options of srun or mpirun, divided by blanks
-#   WAN_MODULES          environment modules to load first, divided by blanks (default: none)
-#   WAN_SCRATCH          where the job makes its scratch folder, removed at its end (default: SLURM_TMPDIR, TMPDIR or /tmp)
+#   WAN_BIND             cores: each rank is bound to its own --cpus-per-task cores; none: the ranks of a node share the job's cores
+#                        (default: cores with srun, whose CPUs are Slurm's; none with mpirun, which may number cores differently)
+#   WAN_LAUNCH_OPTIONS   more options of srun or mpirun, separated by blanks
+#   WAN_MODULES          environment modules to load first, separated by blanks (default: none)
+#   WAN_SCRATCH          folder in which the job makes its scratch folder; it is removed at the end (default: SLURM_TMPDIR, TMPDIR or /tmp)
 #   WAN_REQUEUE          on: a job that had to stop and gained at least one step is requeued; off: it ends (default: on)
 #
-# Set only where you have not: OMP_NUM_THREADS (--cpus-per-task), NCCL_DEBUG (WARN: NCCL says why it fails), and for jobs of one node
-# TMPDIR (the scratch folder). All other NCCL_, OMPI_MCA_, PMIX_MCA_ and UCX_ variables pass through as they are.
+# The scripts set these variables if you have not set them: OMP_NUM_THREADS (--cpus-per-task), NCCL_DEBUG (WARN: NCCL says why it
+# fails), and for jobs of one node TMPDIR (the scratch folder). All other NCCL_, OMPI_MCA_, PMIX_MCA_ and UCX_ variables stay as they are.
 #
-# Exit codes: those of wan_batch, and of a job that was told to stop: 85 it can go on (the job is requeued unless the log says why not),
-# 1 it gained nothing since its start, so that a requeue would repeat that.
+# Exit codes are those of wan_batch. A job that was told to stop ends with 85 if it can continue: it is requeued unless the log says why
+# not. It ends with 1 if it gained no step since its start, because a requeue would repeat that.
 
 stopped_early=85  # of wan_batch: ExitCode::stopped_early
 
@@ -32,7 +32,7 @@ die() {
   exit 2
 }
 
-# The words as one line that a shell would read again as them.
+# Prints the words as one line that a shell reads back as the same words.
 quoted() {
   local word line=""
   for word in "$@"; do
@@ -73,7 +73,7 @@ load_modules() {
   [ $code -eq 0 ] || die "module load ${names[*]} failed (its message is above); correct WAN_MODULES"
 }
 
-# find_program NAME KNOB: prints the path of a program of the project. KNOB is the variable that names another.
+# find_program NAME VARIABLE: prints the path of a program of the project. VARIABLE can name another program.
 find_program() {
   local name=$1 knob=$2
   if [ -n "${!knob-}" ]; then
@@ -87,7 +87,7 @@ find_program() {
   fi
 }
 
-# A library that the loader does not find would end every rank with its bare name.
+# If the loader did not find a library, every rank would end with a message that contains only the library's name.
 require_libraries() {
   local missing
   missing=$(ldd "$1" 2>/dev/null | sed -nE 's/^[[:space:]]*([^ ]+) => not found.*/\1/p' | sort -u | paste -sd' ') || missing=""
@@ -140,7 +140,7 @@ launch_words() {
   launch+=("${options[@]}")
 }
 
-# Sets ranks_per_node: 8 of the "8(x2)" that Slurm says.
+# Sets ranks_per_node: 8 for Slurm's "8(x2)".
 read_tasks_per_node() {
   local text=${SLURM_TASKS_PER_NODE:-1}
   [[ $text != *,* ]] || die "the nodes of this job have different numbers of tasks ($text); ask for --ntasks-per-node"
@@ -153,7 +153,7 @@ make_scratch() {
   local parent=${WAN_SCRATCH:-${SLURM_TMPDIR:-${TMPDIR:-/tmp}}}
   scratch=$(mktemp -d "$parent/wan_${SLURM_JOB_ID:-0}_XXXXXX") || die "no scratch folder can be made in $parent; set WAN_SCRATCH"
   trap remove_scratch EXIT
-  # Other nodes have no such folder.
+  # Other nodes do not have this folder.
   if [ "${SLURM_JOB_NUM_NODES:-1}" -eq 1 ]; then export TMPDIR=$scratch; fi
 }
 
@@ -162,9 +162,9 @@ make_scratch() {
 drop_contradictions() {
   # After `sbatch --export=NONE` the ranks would have neither the modules nor OMP_NUM_THREADS.
   export SLURM_EXPORT_ENV=ALL
-  # A step has the job's memory without being asked for it, and srun refuses two of these.
+  # A step has the job's memory without any of these variables, and srun refuses two of them together.
   unset SLURM_MEM_PER_CPU SLURM_MEM_PER_GPU SLURM_MEM_PER_NODE
-  # The cores of the shell in which sbatch was typed.
+  # The core binding of the shell in which sbatch was started.
   unset SLURM_CPU_BIND SLURM_CPU_BIND_LIST SLURM_CPU_BIND_TYPE SLURM_CPU_BIND_VERBOSE
 }
 
@@ -180,20 +180,20 @@ prepare_job() {
   say "job ${SLURM_JOB_ID:-(none)} on ${SLURM_JOB_NODELIST:-$(hostname)}, start $((${SLURM_RESTART_COUNT:-0} + 1)), $(date -u +%FT%TZ)"
 }
 
-# From now on a signal to this shell stops the ranks in order, and does not end the shell.
+# From now on a signal to this shell stops the ranks in order and does not end the shell.
 catch_stops() {
   trap 'pass_on_stop USR1' USR1
   trap 'pass_on_stop TERM' TERM
 }
 
-# USR1 to the launcher, which hands it on to the ranks, and to those ranks that it started itself: mpirun of Open MPI 4.1.6 was seen to
-# hand on nothing. One rank that hears it stops all. With TERM, mpirun would kill the ranks a second later.
+# Sends USR1 to the launcher, which passes it on to the ranks, and to the launcher's own child ranks, because mpirun of Open MPI 4.1.6
+# did not always pass it on. One rank that receives it stops all. With TERM, mpirun would kill the ranks a second later.
 signal_ranks() {
   local rank ranks=()
   kill -USR1 "$child" 2>/dev/null || true
   { read -ra ranks <"/proc/$child/task/$child/children"; } 2>/dev/null || true
   for rank in "${ranks[@]}"; do
-    # Not the helpers by which a launcher reaches other nodes: those would end.
+    # Not to the helpers through which a launcher reaches other nodes, because they would end.
     if [ "/proc/$rank/exe" -ef "$program" ]; then kill -USR1 "$rank" 2>/dev/null || true; fi
   done
 }
@@ -213,7 +213,7 @@ run_ranks() {
     exit_code=$stopped_early
     return
   fi
-  # In the background, because a trap has to wait for a command in the foreground.
+  # In the background, because a trap must wait for a command in the foreground.
   "$@" </dev/null &
   child=$!
   [ -z "$stop_signal" ] || signal_ranks
@@ -226,7 +226,7 @@ run_ranks() {
   child=""
 }
 
-# recorded NAME: a whole number of wan_batch's run record; 0 if there is none.
+# recorded NAME: prints a whole number of wan_batch's run record; 0 if there is none.
 recorded() {
   local number=""
   [ ! -r "$record" ] || number=$(sed -nE "s/.*\"$1\": *([0-9]+).*/\1/p" "$record" | head -n 1)
@@ -236,7 +236,7 @@ recorded() {
 # Ends the job after wan_batch: by its exit code, or by a requeue.
 finish_job() {
   [ -n "$stop_signal" ] || stopped_at=$SECONDS
-  # A launcher that ends the other ranks upon the first one's exit may report theirs instead.
+  # A launcher that ends the other ranks after the first rank's exit may report their exit codes instead.
   if [ "$(recorded exit_code)" -eq "$stopped_early" ]; then exit_code=$stopped_early; fi
   if [ "$exit_code" -ne "$stopped_early" ] && is_cut_short && was_preempted; then
     say "exit code $exit_code: the ranks ended before they could stop in order; what was saved before is kept"
@@ -263,13 +263,13 @@ finish_job() {
   exit "$stopped_early"
 }
 
-# The id of an array's task: of its SLURM_JOB_IDs one is also that of the whole array.
+# The id of an array's task. SLURM_JOB_ID is not unique: one task's is also the id of the whole array.
 job_id() {
   if [ -n "${SLURM_ARRAY_TASK_ID-}" ]; then printf '%s' "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"; else printf '%s' "${SLURM_JOB_ID-}"; fi
 }
 
-# job_field NAME: a field of the job's record, nothing if the record has none. The controller may be away, and then says nothing: it is
-# asked until the notice is used up.
+# job_field NAME: prints a field of the job's record, or nothing if the record lacks it. A controller that is down gives no answer, so
+# the function asks again until the notice is used up.
 job_field() {
   local pause=1 record
   while :; do
@@ -278,12 +278,12 @@ job_field() {
     sleep "$pause"
     pause=$((pause < 10 ? 2 * pause : 10))
   done
-  # The first of that name: the arguments of the job come last, and may hold anything.
+  # The first field of that name, because the job's arguments come last and may contain anything.
   { grep -oE "(^|[[:space:]])$1=[^[:space:]]*" <<<"$record" || true; } | sed -nE '1s/^[^=]*=//p'
 }
 
-# has_time_left SECONDS: whether the job will still be there after so long. Slurm ends it at its time limit; where the time is not known,
-# the notice is taken for the scripts' own of three minutes.
+# has_time_left SECONDS: whether the job will still run after this time. Slurm ends it at its time limit. If the limit is not known, the
+# function assumes the scripts' own notice of three minutes.
 has_time_left() {
   local end=${SLURM_JOB_END_TIME-} reserve=5
   if [[ $end =~ ^[0-9]+$ ]] && [ "$stop_signal" != TERM ]; then
@@ -293,7 +293,7 @@ has_time_left() {
   fi
 }
 
-# Whether the exit code is that of ranks that a signal, or the loss of the launcher, ended.
+# Whether the exit code means that a signal, or the loss of the launcher, ended the ranks.
 is_cut_short() {
   case $exit_code in
     0 | 2 | 3) return 1 ;;
@@ -309,13 +309,13 @@ was_preempted() {
   [[ $time =~ ^[0-9] ]]
 }
 
-# requeue_now ID: requeues the job, and asks again where the controller is away. Prints what Slurm says if it refuses.
+# requeue_now ID: requeues the job, and asks again if the controller is down. Prints Slurm's message if Slurm refuses.
 requeue_now() {
   local answer pause=1 tries=0
   while :; do
     if answer=$(scontrol requeue "$1" 2>&1); then return; fi
     tries=$((tries + 1))
-    # Three times whatever Slurm says: a controller that is on its way down or up gives all sorts of answers.
+    # Three times, whatever Slurm answers: a controller that is stopping or starting gives various answers.
     if [ "$tries" -ge 3 ] && [ -n "$answer" ] && ! grep -qiE 'contact|connect|communicat|time.?out|timed out|respon' <<<"$answer"; then break; fi
     has_time_left "$pause" || break
     sleep "$pause"
@@ -356,7 +356,7 @@ config_has_checkpoint() {
       --config=*) file=${argument#--config=} ;;
     esac
   done
-  # wan_batch takes shortened names: no other option begins with "ck". A byte order mark may come before the name.
+  # wan_batch accepts shortened names; no other option begins with "ck". A byte order mark may precede the name.
   [ -r "$file" ] && grep -qE '^[^A-Za-z#]*ck[A-Za-z_-]*[[:space:]]*=' "$file"
 }
 
@@ -380,7 +380,7 @@ batch_job() {
   program=$(find_program wan_batch WAN_BATCH)
   require_libraries "$program"
   default_checkpoint "$@"
-  # Not the run.json of the output folder, which jobs and array tasks may share.
+  # Not run.json of the output folder, because several jobs and array tasks may share that folder.
   record=$scratch/run.json
   read_tasks_per_node
   launch_words "${SLURM_NTASKS:-1}" "$ranks_per_node"

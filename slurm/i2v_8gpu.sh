@@ -15,13 +15,13 @@
 #   sbatch slurm/i2v_8gpu.sh --ckpt-dir CKPT manifest.csv
 #   sbatch --time=02:00:00 slurm/i2v_8gpu.sh --ckpt-dir CKPT --output-dir OUT --size 832*480 manifest.csv
 #
-# Three minutes before the time limit the ranks finish the step in hand, save it and leave; the job is requeued and goes on in mid-item.
+# Three minutes before the time limit the ranks finish and save the current step and end. The job is requeued and continues there.
 #
-# All directives above can be changed on sbatch's command line. The knobs (WAN_LAUNCHER, WAN_MODULES, ...) are environment variables,
-# described at the top of common.sh and in README.md.
+# All directives above can be changed on sbatch's command line. The settings (WAN_LAUNCHER, WAN_MODULES, ...) are environment
+# variables, described at the top of common.sh and in README.md.
 set -euo pipefail
-# Slurm runs a copy of this file from its spool folder; the job's record tells where it was submitted from. While Slurm's controller is
-# away the record is asked for again. Both the path and the arguments after it may hold blanks and "/slurm/".
+# Slurm runs a copy of this file from its spool folder; the job's record has the path of the submitted file. While Slurm's controller is
+# down, the script asks for the record again. Both the path and the arguments after it may contain blanks and "/slurm/".
 script=i2v_8gpu.sh project=${WAN_PROJECT:-$(dirname "$0")/..} record=""
 if [ ! -r "$project/slurm/common.sh" ] && [ -z "${WAN_PROJECT-}" ]; then
   for pause in 1 2 4 8 15 30 0; do

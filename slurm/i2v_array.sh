@@ -11,24 +11,24 @@
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%A_%a.log
 #
-# A manifest split over a job array: each task is a job of its own with 2 GPUs and makes every N-th row. Arguments are those of wan_batch:
+# A manifest split over a job array: each task is a separate job with 2 GPUs and makes every N-th row. Arguments are those of wan_batch:
 #
 #   sbatch slurm/i2v_array.sh --ckpt-dir CKPT manifest.csv
 #   sbatch --array=0-15%4 slurm/i2v_array.sh --ckpt-dir CKPT --output-dir OUT manifest.csv     # 16 parts, 4 at a time
 #   WAN_SHARDS=16 sbatch --array=3,7 slurm/i2v_array.sh --ckpt-dir CKPT --output-dir OUT manifest.csv    # two of the 16 again
 #
-# All tasks write to one output folder; ids and automatic seeds are those of the whole manifest, so that a part makes what a single job would.
-# A task is requeued for itself.
+# All tasks write to one output folder. Ids and automatic seeds are those of the whole manifest, so a task makes the same videos as a
+# single job would. Each task is requeued separately.
 #
 #   WAN_SHARDS   the number of parts, of which task I makes part I (default: as many as the array has tasks, in the array's order)
 #
-# Three minutes before the time limit the ranks finish the step in hand, save it and leave; the job is requeued and goes on in mid-item.
+# Three minutes before the time limit the ranks finish and save the current step and end. The job is requeued and continues there.
 #
-# All directives above can be changed on sbatch's command line. The knobs (WAN_LAUNCHER, WAN_MODULES, ...) are environment variables,
-# described at the top of common.sh and in README.md.
+# All directives above can be changed on sbatch's command line. The settings (WAN_LAUNCHER, WAN_MODULES, ...) are environment
+# variables, described at the top of common.sh and in README.md.
 set -euo pipefail
-# Slurm runs a copy of this file from its spool folder; the job's record tells where it was submitted from. While Slurm's controller is
-# away the record is asked for again. Both the path and the arguments after it may hold blanks and "/slurm/".
+# Slurm runs a copy of this file from its spool folder; the job's record has the path of the submitted file. While Slurm's controller is
+# down, the script asks for the record again. Both the path and the arguments after it may contain blanks and "/slurm/".
 script=i2v_array.sh project=${WAN_PROJECT:-$(dirname "$0")/..} record=""
 if [ ! -r "$project/slurm/common.sh" ] && [ -z "${WAN_PROJECT-}" ]; then
   for pause in 1 2 4 8 15 30 0; do

@@ -15,11 +15,11 @@
 #   sbatch slurm/nightly.sh [arguments of jobs/nightly.sh]
 #   sbatch --ntasks-per-node=8 --gpus-per-node=8 --begin=02:00 slurm/nightly.sh --history /shared/wan_nightly
 #
-# The job fails (exit code 3) on a regression; its log says which part of a step grew. It runs under mpirun, as by hand, and is not
-# requeued: what is measured is one night's. Of the knobs in common.sh, WAN_PROJECT, WAN_MODULES and WAN_SCRATCH apply.
+# The job fails (exit code 3) on a regression; its log says which part of a step grew. It runs under mpirun, as by hand. It is not
+# requeued, because it measures one night. It uses the settings WAN_PROJECT, WAN_MODULES and WAN_SCRATCH of common.sh.
 set -euo pipefail
-# Slurm runs a copy of this file from its spool folder; the job's record tells where it was submitted from. While Slurm's controller is
-# away the record is asked for again. Both the path and the arguments after it may hold blanks and "/slurm/".
+# Slurm runs a copy of this file from its spool folder; the job's record has the path of the submitted file. While Slurm's controller is
+# down, the script asks for the record again. Both the path and the arguments after it may contain blanks and "/slurm/".
 script=nightly.sh project=${WAN_PROJECT:-$(dirname "$0")/..} record=""
 if [ ! -r "$project/slurm/common.sh" ] && [ -z "${WAN_PROJECT-}" ]; then
   for pause in 1 2 4 8 15 30 0; do

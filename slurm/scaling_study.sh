@@ -16,16 +16,16 @@
 #   WAN_STUDY=wan_batch sbatch slurm/scaling_study.sh --ckpt-dir CKPT manifest.csv    # options of wan_batch: whole videos
 #   sbatch --nodes=2 --exclusive slurm/scaling_study.sh                 # 1, 2, 4, 8 and 16
 #
-#   WAN_STUDY      what is run: wan_bench or wan_batch (default: wan_bench)
-#   WAN_COUNTS     numbers of GPUs, divided by blanks (default: 1, 2, 4 ... up to the job's tasks)
+#   WAN_STUDY      the program to run: wan_bench or wan_batch (default: wan_bench)
+#   WAN_COUNTS     numbers of GPUs, separated by blanks (default: 1, 2, 4 ... up to the job's tasks)
 #   WAN_STUDY_DIR  folder of the traces and of report.html (default: scaling_JOBID where sbatch was started)
 #   WAN_BENCH      the program wan_bench (default: as for WAN_BATCH)
 #
-# A count that fails is left out of the report and makes the job's exit code 1. Each count starts anew: a study is not requeued, because
-# a run in two pieces times neither. The other knobs (WAN_LAUNCHER, WAN_MODULES, ...) are described at the top of common.sh.
+# A count that fails is left out of the report and makes the job's exit code 1. A study is not requeued, because a run in two pieces
+# measures neither. The top of common.sh describes the other settings (WAN_LAUNCHER, WAN_MODULES, ...).
 set -euo pipefail
-# Slurm runs a copy of this file from its spool folder; the job's record tells where it was submitted from. While Slurm's controller is
-# away the record is asked for again. Both the path and the arguments after it may hold blanks and "/slurm/".
+# Slurm runs a copy of this file from its spool folder; the job's record has the path of the submitted file. While Slurm's controller is
+# down, the script asks for the record again. Both the path and the arguments after it may contain blanks and "/slurm/".
 script=scaling_study.sh project=${WAN_PROJECT:-$(dirname "$0")/..} record=""
 if [ ! -r "$project/slurm/common.sh" ] && [ -z "${WAN_PROJECT-}" ]; then
   for pause in 1 2 4 8 15 30 0; do
@@ -47,7 +47,7 @@ fi
 # shellcheck source=slurm/common.sh
 . "$project/slurm/common.sh"
 
-# Prints 1, 2, 4 ... up to $1, and $1.
+# Prints 1, 2, 4 ... up to $1, and $1 itself.
 powers_up_to() {
   local count
   for ((count = 1; count < $1; count *= 2)); do printf '%d ' "$count"; done
@@ -59,7 +59,7 @@ fail() {
   exit 1
 }
 
-# run_count N: the program on N ranks; the trace goes to $folder/gpus_N.
+# run_count N: runs the program on N ranks. Its trace goes to $folder/gpus_N.
 run_count() {
   local count=$1 output=$folder/gpus_$1 launch
   shift

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Tests on a machine with GPUs. Building is one command and running another, so that a GPU need not wait for a compiler:
+# Tests on a machine with GPUs. Building and running are separate commands, so that a GPU does not wait for a compiler:
 #
 #   tests/gpu.sh build             configures and builds what the parts below need, into build/ (CMAKE_ARGS: more arguments for CMake)
-#   tests/gpu.sh [run] [PART ...]  runs the parts named, or all but the last two; one that takes 8 minutes is ended and has failed:
+#   tests/gpu.sh [run] [PART ...]  runs the given parts, or all except the last two; a part that takes 8 minutes is ended and has failed:
 #     kernels     every kernel and attention backend against its reference; 200 attention calls under load with equal bits; a
 #                 block of the real size in exact against fp32
 #     comm        NCCL: conformance, a thousand steps with three groups in flight, exchanges of the real sizes by copy engines
@@ -11,14 +11,14 @@
 #     parity      the reference cases in fp32 and exact on every layout of 1, 2 and 4 GPUs, weights replicated, sharded, offloaded:
 #                 one start for each number of GPUs
 #     memory      memory that runs out on one GPU in each phase of a request fails it alone, and comes back
-#     refusals    what cannot run (GPUs too few, too small, unequal or out of each other's reach, an old driver, NCCL failing) ends
-#                 with exit code 2 and its message, a row that is too large fails alone, and without peer access the bits are the same
+#     refusals    a run that is not possible (GPUs too few, too small, unequal or without peer access, an old driver, NCCL failing)
+#                 ends with exit code 2 and a message; a row that is too large fails alone; without peer access the bits are the same
 #     sanitizer   compute-sanitizer memcheck on the small cases: kernels, the engine on 1 GPU, wan_batch on 2
 #     checkpoint  writes a random checkpoint of the real size to WAN_BIG_TMP (70 GB, memory-backed; a tmpfs is best)
 #     full        wan_batch on that checkpoint, whose ranks may take 4 GiB of anonymous host memory together while they load, then
 #                 again: the second run must skip everything
 #
-# As many GPUs are used as there are, up to 4. Prints a line per part at the end; exit code 1 if one failed.
+# It uses all GPUs, up to 4. At the end it prints one line for each part; exit code 1 if one failed.
 # shellcheck disable=SC2317,SC2329  # the parts are called by their names
 set -uo pipefail
 # shellcheck source=jobs/common.sh

@@ -8,11 +8,12 @@
 #   tests/lint.sh --quick ...      the same without clang-tidy: seconds, and no build/ is needed
 #
 # clang-tidy takes 3 to 10 s per source on one core. A source that passed is checked again only when something that it depends on has
-# changed (tests/tidy.py), so an interrupted run can be started again. LINT_JOBS=N sets how many run at a time (the number of cores).
+# changed (tests/tidy.py), so an interrupted run can continue. LINT_JOBS=N sets how many run at a time (the number of cores).
 #
-# Needs clang-format 14 (apt-get install clang-format), .venv (jobs/setup.sh) and a configured build/ (jobs/build.sh), each only if
-# there are files for it. Installs its own version of clang-tidy into .venv (46 MB): since version 21 it skips the declarations of
-# system headers, and takes a third of the time of Debian's version 14 and less. Without shellcheck or codespell their check is left out, which the last line says.
+# It needs clang-format 14 (apt-get install clang-format), .venv (jobs/setup.sh) and a configured build/ (jobs/build.sh), each only if
+# there are files for it. It installs its own version of clang-tidy into .venv (46 MB): since version 21, clang-tidy skips the
+# declarations of system headers and takes at most a third of the time of Debian's version 14. If shellcheck or codespell is missing,
+# its check is left out, and the last line says so.
 # Exits with 1 if something was found.
 set -euo pipefail
 tidy_version=23.1.4  # .clang-tidy is written for it; others find other things
@@ -44,7 +45,7 @@ case ${1:-} in
     ;;
 esac
 
-# of_kind REGEX: those of the files whose path matches.
+# of_kind REGEX: prints the files whose path matches.
 of_kind() { printf '%s\n' "${files[@]}" | grep -E "$1" || true; }
 mapfile -t formatted < <(of_kind '\.(h|cpp|cu|cuh)$')
 mapfile -t code < <(of_kind '\.(h|cpp)$')
@@ -74,7 +75,7 @@ if ((${#formatted[@]})); then
   done_with+=("${#formatted[@]} files formatted")
 fi
 if ((${#python[@]})); then
-  # The analysis package has stricter rules of its own, which its folder's pyproject.toml holds.
+  # The analysis package has stricter rules, in its folder's pyproject.toml.
   .venv/bin/ruff check --no-cache --quiet "${python[@]}" || failed+=(ruff)
   done_with+=("${#python[@]} Python files")
 fi

@@ -193,7 +193,7 @@ def test_a_zeroed_file_of_the_right_size_is_fetched_again(cache, hub, name):
     assert cache.run("verify")[0] == 1
     code, out, err = cache.run("download")
     assert code == 0, err
-    assert f"{name}: is not what it should be" in out
+    assert f"{name}: does not match its record" in out
     assert (cache.folder / name).read_bytes() == hub.files[name]
     assert cache.run("status")[0] == 0
 
