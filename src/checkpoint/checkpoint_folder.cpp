@@ -42,7 +42,8 @@ bool is_folder(const std::filesystem::path& path) {
   return std::filesystem::is_directory(path, unreadable);
 }
 
-/// Names, relative to the checkpoint, of what an expert lacks. Shards are checked when it is opened.
+/// Names of an expert's missing files, relative to the checkpoint. Shards are checked when the expert is
+/// opened.
 std::vector<std::string> missing_of_expert(const std::filesystem::path& folder) {
   const std::string name = folder.filename().string();
   if (!is_folder(folder)) return {name + "/" + dangling_note(folder)};
@@ -78,8 +79,8 @@ std::string other_forms(const std::filesystem::path& root) {
   if (found.empty()) return {};
   std::ranges::sort(found);
   return fmt::format(
-      "\nIt holds {}: parts in this form are not read; take the official files, as jobs/model_cache.py "
-      "download does",
+      "\nIt contains {}: this program does not read parts in this form; use the official files, as "
+      "jobs/model_cache.py download does",
       fmt::join(found, ", "));
 }
 
@@ -114,7 +115,7 @@ CheckpointFolder inspect_checkpoint(const std::filesystem::path& given) {
   const std::string type = model_type(first.path);
   for (const ExpertFolder& other : folder.experts) {
     if (const std::string other_type = model_type(other.path); other_type != type) {
-      fail<UsageError>("{}: {} is of type {}, {} of type {}; they are of two checkpoints", root.string(),
+      fail<UsageError>("{}: {} has type {}, {} has type {}; they belong to two checkpoints", root.string(),
                        first.name(), type, other.name(), other_type);
     }
   }

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view index_name = "diffusion_pytorch_model.safetensors.index.json";
 constexpr std::string_view single_name = "diffusion_pytorch_model.safetensors";
 
-/// Regular files of a folder, by name; none if it cannot be read.
+/// Names of the regular files in a folder. Empty if the folder cannot be read.
 std::set<std::string> files_of(const fs::path& folder) {
   constexpr std::size_t most = 10'000;
   std::set<std::string> names;
@@ -36,7 +36,7 @@ bool holds_weights(const std::string& name) {
   return std::ranges::any_of(endings, [&](std::string_view ending) { return name.ends_with(ending); });
 }
 
-/// The weight files of an expert that are read.
+/// The weight files of an expert that a run reads.
 std::vector<std::string> used_files(const fs::path& expert) {
   std::error_code unreadable;
   if (fs::exists(expert / index_name, unreadable)) return read_shard_index(expert / index_name).shards();
@@ -52,12 +52,12 @@ void note_unused(const fs::path& folder, const fs::path& root, const std::vector
       notes.push_back(fmt::format("not used: {}; the files that {} lists are read", shown, index_name));
     } else {
       notes.push_back(
-          fmt::format("not used: {}; it is no part of the checkpoint (LoRAs are not applied)", shown));
+          fmt::format("not used: {}; it does not belong to the checkpoint (LoRAs are not applied)", shown));
     }
   }
 }
 
-/// Whether two files are one, or have the same size and the same bytes wherever this looks.
+/// Whether two files are the same file, or agree in size and in all sampled bytes.
 bool are_alike(const fs::path& a, const fs::path& b) {
   constexpr std::uint64_t samples = 16;
   constexpr std::uint64_t sample_bytes = 64 << 10;
@@ -86,7 +86,7 @@ bool same_weights(const fs::path& folder, const std::vector<std::string>& files,
     const fs::path b = other / other_files[i];
     std::error_code unreadable;
     if (!fs::is_regular_file(a, unreadable) || !fs::is_regular_file(b, unreadable))
-      return false;  // told later
+      return false;  // another check reports it
     if (!are_alike(a, b)) return false;
   }
   return true;
@@ -104,10 +104,11 @@ std::vector<std::string> folder_notes(const CheckpointFolder& folder) {
     const std::vector<std::string> files = used_files(expert.path);
     note_unused(expert.path, folder.root, files, notes);
     if (before != nullptr && same_weights(before->path, files_before, expert.path, files)) {
-      notes.push_back(fmt::format(
-          "{} and {} hold the same weights; the official checkpoints have {} different experts. Was one of "
-          "them copied to both places?",
-          before->name(), expert.name(), folder.experts.size()));
+      notes.push_back(
+          fmt::format("{} and {} contain the same weights, but the official checkpoints have {} different "
+                      "experts. Was one of "
+                      "them copied to both places?",
+                      before->name(), expert.name(), folder.experts.size()));
     }
     before = &expert;
     files_before = files;

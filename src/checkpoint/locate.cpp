@@ -39,7 +39,7 @@ bool has_parts(const fs::path& folder) {
 
 bool is_cache_entry(const fs::path& folder) { return is_folder(folder / "snapshots"); }
 
-/// Folders in a folder, in alphabetical order; none if it cannot be read.
+/// The folders in a folder, in alphabetical order. Empty if it cannot be read.
 std::vector<fs::path> folders_in(const fs::path& folder) {
   constexpr std::size_t most = 1000;
   std::vector<fs::path> found;
@@ -53,7 +53,7 @@ std::vector<fs::path> folders_in(const fs::path& folder) {
   return found;
 }
 
-/// The snapshot that refs/main names; empty if there is none.
+/// The snapshot that refs/main names. Empty if there is none.
 fs::path main_snapshot(const fs::path& entry) {
   constexpr std::uint64_t longest_name_bytes = 256;
   try {
@@ -62,7 +62,7 @@ fs::path main_snapshot(const fs::path& entry) {
     const bool is_plain = !name.empty() && name.find('/') == std::string::npos && name != "." && name != "..";
     if (is_plain && is_folder(entry / "snapshots" / name)) return entry / "snapshots" / name;
   } catch (const Error&) {
-    return {};  // no such file: nothing is preferred
+    return {};  // without the file, no snapshot is preferred
   }
   return {};
 }
@@ -86,12 +86,12 @@ fs::path only_snapshot(const fs::path& given, const fs::path& entry) {
   names.reserve(snapshots.size());
   for (const fs::path& snapshot : snapshots) names.push_back(snapshot.string());
   fail<UsageError>(
-      "--ckpt-dir {}: this folder of the hub's cache has {} snapshots; give one of them:\n  {}{}",
+      "--ckpt-dir {}: this folder of the hub's cache has {} snapshots; choose one of them:\n  {}{}",
       given.string(), snapshots.size(), fmt::join(names, "\n  "),
       preferred.empty() ? "" : fmt::format("\nrefs/main names {}", preferred.filename().string()));
 }
 
-/// The nearest folder above that is a checkpoint or an entry of the hub's cache; empty if there is none.
+/// The nearest parent that is a checkpoint or an entry of the hub's cache. Empty if there is none.
 fs::path checkpoint_above(const fs::path& path) {
   constexpr int levels = 3;
   std::error_code error;
@@ -104,7 +104,7 @@ fs::path checkpoint_above(const fs::path& path) {
   return {};
 }
 
-/// Checkpoints that lie in a folder, at most a few: its folders, and snapshots of the hub's cache in it.
+/// Checkpoints in a folder (at most a few): its folders, and snapshots if the hub's cache is in it.
 std::vector<std::string> checkpoints_in(const fs::path& folder) {
   constexpr std::size_t most = 5;
   std::vector<std::string> found;
@@ -128,11 +128,10 @@ void require_folder(const fs::path& given) {
         given.string());
   }
   const fs::path above = checkpoint_above(given);
-  if (!above.empty()) refuse(given, "this is a file, and a checkpoint is a folder", above);
+  if (!above.empty()) refuse(given, "this is a file, but a checkpoint is a folder", above);
   fail<UsageError>(
-      "--ckpt-dir {} does not exist or is not a folder: give the folder that holds high_noise_model, "
-      "low_noise_model, "
-      "the text encoder, the VAE and the tokenizer",
+      "--ckpt-dir {} does not exist or is not a folder: give the folder that contains high_noise_model, "
+      "low_noise_model, the text encoder, the VAE and the tokenizer",
       given.string());
 }
 
@@ -153,8 +152,8 @@ fs::path locate_checkpoint(const fs::path& given) {
   }
   const std::vector<std::string> inner = checkpoints_in(given);
   if (!inner.empty()) {
-    fail<UsageError>("--ckpt-dir {}: this folder is no checkpoint, but holds {}; give {}", given.string(),
-                     inner.size() == 1 ? "one" : "some", fmt::join(inner, " or "));
+    fail<UsageError>("--ckpt-dir {}: this folder is not a checkpoint, but contains {}; give {}",
+                     given.string(), inner.size() == 1 ? "one" : "some", fmt::join(inner, " or "));
   }
   return given;
 }

@@ -16,7 +16,7 @@ namespace wan::checkpoint {
 namespace {
 
 constexpr std::uint64_t max_config_bytes = 1 << 20;
-constexpr std::int64_t max_size = 1 << 24;  // far above any width; keeps products of two inside 64 bits
+constexpr std::int64_t max_size = 1 << 24;  // far above any width; products of two fit into 64 bits
 constexpr std::int64_t patch_pixels = 4;    // the patch is 1x2x2 (model.md 1.2)
 
 /// config.json, with messages that name file and key.
@@ -45,7 +45,7 @@ class ConfigFile {
 
   double eps() const {
     const auto found = json_.find("eps");
-    if (found == json_.end()) return 1e-6;  // the official constructor's
+    if (found == json_.end()) return 1e-6;  // the default of the official constructor
     if (!found->is_number() || !(found->get<double>() > 0) || !(found->get<double>() < 1)) {
       fail<UsageError>("{}: 'eps' is {}; expected a number between 0 and 1", path_.string(),
                        in_quotes(found->dump()));
@@ -53,11 +53,12 @@ class ConfigFile {
     return found->get<double>();
   }
 
-  /// For what the official file does not store because it never varies: if it is there, it must be this.
+  /// For keys that the official file omits because their values never vary. If such a key is present, it must
+  /// have this value.
   void expect_fixed(const char* key, const nlohmann::json& value) const {
     const auto found = json_.find(key);
     if (found != json_.end() && *found != value) {
-      fail<UsageError>("{}: '{}' is {}; only {} is built", path_.string(), key, in_quotes(found->dump()),
+      fail<UsageError>("{}: '{}' is {}; only {} is supported", path_.string(), key, in_quotes(found->dump()),
                        value.dump());
     }
   }
@@ -67,7 +68,7 @@ class ConfigFile {
   nlohmann::json json_;
 };
 
-/// A tensor's shape, which must have so many dimensions, none of them 0 or absurd.
+/// A tensor's shape. Throws unless it has the expected number of dimensions, each from 1 to max_size.
 const std::vector<std::int64_t>& shape_of(const Checkpoint& weights, std::string_view name,
                                           std::size_t dimensions) {
   const TensorEntry& entry = weights.entry(name);
@@ -80,7 +81,7 @@ const std::vector<std::int64_t>& shape_of(const Checkpoint& weights, std::string
   return entry.shape;
 }
 
-/// Number of distinct N in "blocks.N.": they must be 0, 1, ... without gaps.
+/// The number of different N in "blocks.N.". They must be 0, 1, ... without gaps.
 std::int64_t count_layers(const Checkpoint& weights) {
   constexpr std::string_view prefix = "blocks.";
   std::set<std::int64_t> layers;
@@ -106,7 +107,7 @@ std::int64_t count_layers(const Checkpoint& weights) {
 
 void expect_size(const ConfigFile& config, const char* key, std::int64_t in_file, const std::string& from) {
   if (config.json().contains(key) && config.size(key) != in_file) {
-    fail<UsageError>("{}: '{}' is {}, but the tensors say {} ({}); file and weights do not belong together",
+    fail<UsageError>("{}: '{}' is {}, but the tensors give {} ({}); file and weights do not belong together",
                      config.path().string(), key, config.size(key), in_file, from);
   }
 }
@@ -132,7 +133,7 @@ TransformerConfig config_from_shapes(const Checkpoint& weights) {
 
 void check_consistency(const TransformerConfig& config, const std::string& where) {
   if (config.dim % config.num_heads != 0 || config.head_dim() % 2 != 0) {
-    fail<UsageError>("{}: 'num_heads' is {}, which does not cut dim {} into heads of even size", where,
+    fail<UsageError>("{}: 'num_heads' is {}, which does not divide dim {} into heads of even size", where,
                      config.num_heads, config.dim);
   }
   if (config.freq_dim % 2 != 0) {
@@ -148,7 +149,7 @@ void check_consistency(const TransformerConfig& config, const std::string& where
 }
 
 void expect_fixed_values(const ConfigFile& file) {
-  file.expect_fixed("text_len", 512);  // the official one: prompts are cut to it
+  file.expect_fixed("text_len", 512);  // the official value; prompts are cut to it
   file.expect_fixed("patch_size", {1, 2, 2});
   file.expect_fixed("window_size", {-1, -1});
   file.expect_fixed("qk_norm", true);
@@ -205,7 +206,7 @@ void expect_same_config(const TransformerConfig& config, const std::string& name
                         const TransformerConfig& other, const std::string& other_name) {
   const auto compare = [&](const char* size, const auto& one, const auto& two) {
     if (one != two) {
-      fail<UsageError>("{} and {} differ in {}: {} and {}; they are of two checkpoints", name, other_name,
+      fail<UsageError>("{} and {} differ in {}: {} and {}; they belong to two checkpoints", name, other_name,
                        size, one, two);
     }
   };
@@ -243,7 +244,7 @@ TextEncoderConfig read_text_encoder_config(const Checkpoint& weights) {
     fail<UsageError>("{}: the attention width {} is not a multiple of the {} heads of the position bias",
                      weights.source().string(), config.attention_dim, config.num_heads);
   }
-  // The bucket formula halves the buckets by sign and again by distance (model.md 3.2).
+  // The bucket formula halves the buckets twice: by sign and by distance (model.md 3.2).
   if (config.num_buckets % 4 != 0) {
     fail<UsageError>("{}: the position bias has {} buckets; expected a multiple of 4",
                      weights.source().string(), config.num_buckets);

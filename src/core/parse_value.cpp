@@ -26,15 +26,15 @@ Number parse_number(std::string_view text, std::string_view written, const char*
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/// The digits of a whole number that is written with a point or an exponent, as "42.0", "1e3" or "1.5e+1":
-/// "42", "1000", "15". Anything else comes back as it is.
+/// The digits of a whole number with a point or an exponent: "42.0", "1e3" and "1.5e+1" become "42", "1000"
+/// and "15". Returns any other text unchanged.
 std::string plain_digits(std::string_view text) {
-  constexpr int most_digits = 40;  // more than any integer has that is read here
+  constexpr int most_digits = 40;  // more digits than any integer that this program reads
   std::string_view rest = text;
   const bool is_negative = rest.starts_with('-');
   if (is_negative || rest.starts_with('+')) rest.remove_prefix(1);
   std::string digits;
-  std::int64_t scale = 0;  // digits behind the point
+  std::int64_t scale = 0;  // number of digits behind the point
   bool has_point = false;
   for (; !rest.empty() && (is_digit(rest.front()) || (rest.front() == '.' && !has_point));
        rest.remove_prefix(1)) {

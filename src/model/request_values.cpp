@@ -12,7 +12,7 @@
 namespace wan {
 namespace {
 
-constexpr int grid = 16;  // 8 pixels per latent, 2 latents per token
+constexpr int grid = 16;  // pixels: 8 per latent, 2 latents per token
 constexpr int largest_side = 16384;
 
 std::string lower_case(std::string_view text) {
@@ -22,7 +22,7 @@ std::string lower_case(std::string_view text) {
   return lower;
 }
 
-/// Width and height as they are written; nothing if there is no sign between two parts.
+/// Splits a size into the texts of width and height. Returns nothing if there is no sign between two parts.
 std::optional<std::pair<std::string_view, std::string_view>> sides_of(std::string_view text) {
   for (const std::string_view sign : {"*", "x", "X", "\u00D7", "\u2715", "\u2A2F"}) {
     const std::size_t at = text.find(sign);

@@ -15,7 +15,7 @@
 
 namespace wan::comm {
 
-/// A mark in one word, so that it is read whole: (number + 1) * 256 + operation, 0 for none.
+/// A mark in one word, so that readers get it whole: (number + 1) * 256 + operation; 0 for no mark.
 using MarkWord = std::atomic<std::uint64_t>;
 static_assert(MarkWord::is_always_lock_free, "locks of one process mean nothing to another");
 
@@ -58,7 +58,7 @@ std::string read_name(const BoardGroup& group) {
   return name;
 }
 
-/// Throws the same Error on every rank if one of them has an errno to report.
+/// Throws the same Error on every rank if one rank passes an errno.
 void agree(Communicator& world, int error, const char* what) {
   std::vector<int> errors(static_cast<std::size_t>(world.size()));
   world.all_gather(std::as_bytes(std::span(&error, 1)), std::as_writable_bytes(std::span(errors))).wait();
@@ -76,13 +76,13 @@ std::string CallMark::describe() const { return fmt::format("{} number {}", to_s
 
 bool process_is_gone(std::int64_t pid) { return kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH; }
 
-/// The segment in this process's memory. Throws std::system_error.
+/// The mapping of the segment into this process's memory. Throws std::system_error.
 class ProgressBoard::Mapping {
  public:
   Mapping(const std::string& name, bool create, std::size_t bytes) : bytes_(bytes) {
     const int descriptor = shm_open(name.c_str(), create ? O_CREAT | O_EXCL | O_RDWR : O_RDWR, 0600);
     if (descriptor < 0) throw std::system_error(errno, std::generic_category());
-    // Takes the pages now: a full /dev/shm would otherwise be a SIGBUS at the first store.
+    // Allocates the pages now. Otherwise a full /dev/shm would cause SIGBUS at the first store.
     const int full = create ? posix_fallocate(descriptor, 0, static_cast<off_t>(bytes)) : 0;
     address_ = full == 0 ? mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0) : nullptr;
     const int error = full != 0 ? full : errno;
@@ -104,7 +104,7 @@ class ProgressBoard::Mapping {
 
 ProgressBoard::ProgressBoard(const MpiRanks& ranks, Communicator& world)
     : local_rank_(ranks.local_rank()), local_size_(ranks.local_size()) {
-  // One random word names every node's segment: only ranks of this job on this node can mean the same one.
+  // One random word names every node's segment, so only ranks of this job on this node use the same name.
   std::uint64_t word = 0;
   if (world.rank() == 0) word = (std::uint64_t{std::random_device()()} << 32) | std::random_device()();
   world.broadcast(std::as_writable_bytes(std::span(&word, 1)), 0).wait();

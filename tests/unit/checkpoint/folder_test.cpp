@@ -54,7 +54,8 @@ TEST_F(Folder, AFolderTooDeepTooHighOrAFileNamesTheRightOne) {
   for (const char* file : {"Wan2.1_VAE.pth", "high_noise_model/diffusion_pytorch_model.safetensors"}) {
     EXPECT_THAT(error_of(root_ / file), AllOf(HasSubstr("this is a file"), HasSubstr(give))) << file;
   }
-  EXPECT_THAT(error_of(dir_.path()), AllOf(HasSubstr("is no checkpoint, but holds one"), HasSubstr(give)));
+  EXPECT_THAT(error_of(dir_.path()),
+              AllOf(HasSubstr("is not a checkpoint, but contains one"), HasSubstr(give)));
   write_checkpoint(dir_ / "other");
   EXPECT_THAT(error_of(dir_.path()), HasSubstr(root_.string() + " or " + (dir_ / "other").string()));
 }
@@ -84,7 +85,7 @@ TEST_F(Folder, TheHubsCacheHasItsOnlySnapshotTaken) {
   EXPECT_THAT(error_of(dir_.path()), HasSubstr(entry.string()));  // as HF_HOME
 
   write_checkpoint(entry / "snapshots/def456");
-  EXPECT_THAT(error_of(entry), AllOf(HasSubstr("has 2 snapshots; give one of them"),
+  EXPECT_THAT(error_of(entry), AllOf(HasSubstr("has 2 snapshots; choose one of them"),
                                      HasSubstr("snapshots/def456"), HasSubstr("refs/main names abc123")));
   fs::remove_all(entry / "snapshots");
   fs::create_directory(entry / "snapshots");
@@ -93,8 +94,9 @@ TEST_F(Folder, TheHubsCacheHasItsOnlySnapshotTaken) {
 
 TEST_F(Folder, PartsInOtherFormsAreNamed) {
   fs::rename(root_ / "Wan2.1_VAE.pth", root_ / "wan_2.1_vae.safetensors");
-  EXPECT_THAT(error_of(root_), AllOf(HasSubstr("lacks Wan2.1_VAE.pth"),
-                                     HasSubstr("It holds 'wan_2.1_vae.safetensors'"), HasSubstr("not read")));
+  EXPECT_THAT(error_of(root_),
+              AllOf(HasSubstr("lacks Wan2.1_VAE.pth"), HasSubstr("It contains 'wan_2.1_vae.safetensors'"),
+                    HasSubstr("not read")));
 }
 
 std::vector<std::string> notes_of(const fs::path& root) { return folder_notes(inspect_checkpoint(root)); }
@@ -121,10 +123,10 @@ TEST_F(Folder, TheSameWeightsInBothPlacesAreNoted) {
   const std::string weights(3'000'000, 'w');
   write(root_ / "high_noise_model" / name, weights);
   write(root_ / "low_noise_model" / name, weights);
-  EXPECT_THAT(notes_of(root_), ElementsAre(HasSubstr("hold the same weights")));
+  EXPECT_THAT(notes_of(root_), ElementsAre(HasSubstr("contain the same weights")));
   fs::remove(root_ / "low_noise_model" / name);
   fs::create_hard_link(root_ / "high_noise_model" / name, root_ / "low_noise_model" / name);
-  EXPECT_THAT(notes_of(root_), ElementsAre(HasSubstr("hold the same weights")));
+  EXPECT_THAT(notes_of(root_), ElementsAre(HasSubstr("contain the same weights")));
   fs::remove(root_ / "low_noise_model" / name);
   write(root_ / "low_noise_model" / name, std::string(2'999'999, 'w') + "x");
   EXPECT_THAT(notes_of(root_), IsEmpty());
@@ -216,7 +218,7 @@ TEST_F(ForeignFile, TextLengthIsTheOfficialOne) {
                       R"("num_layers":2,"text_dim":8,"text_len":)"s +
                           length + "}");
     EXPECT_THAT(test::usage_error_of([&] { read_transformer_config_file(dir_ / "config.json", 8); }),
-                HasSubstr("config.json: 'text_len' is '"s + length + "'; only 512 is built"));
+                HasSubstr("config.json: 'text_len' is '"s + length + "'; only 512 is supported"));
   }
 }
 

@@ -88,10 +88,10 @@ class ConfigFile : public ::testing::Test {
 
 TEST_F(ConfigFile, ValuesThatDoNotFitTheTensorsAreNamed) {
   for (const auto* key : {"dim", "ffn_dim", "freq_dim", "in_dim", "out_dim", "num_layers", "text_dim"}) {
-    EXPECT_THAT(error_with(key, 50), AllOf(HasSubstr(fmt::format("'{}' is 50, but the tensors say", key)),
+    EXPECT_THAT(error_with(key, 50), AllOf(HasSubstr(fmt::format("'{}' is 50, but the tensors give", key)),
                                            HasSubstr("config.json")));
   }
-  EXPECT_THAT(error_with("num_heads", 5), HasSubstr("'num_heads' is 5, which does not cut dim 96"));
+  EXPECT_THAT(error_with("num_heads", 5), HasSubstr("'num_heads' is 5, which does not divide dim 96"));
   EXPECT_THAT(error_with("num_heads", 96), HasSubstr("heads of even size"));
 }
 
@@ -105,7 +105,7 @@ TEST_F(ConfigFile, ValuesOfTheWrongKindAreNamed) {
     EXPECT_THAT(error_with("eps", value), HasSubstr("'eps' is"));
   }
   EXPECT_THAT(error_with("patch_size", {1, 4, 4}),
-              HasSubstr("'patch_size' is '[1,4,4]'; only [1,2,2] is built"));
+              HasSubstr("'patch_size' is '[1,4,4]'; only [1,2,2] is supported"));
   EXPECT_THAT(error_with("window_size", {8, 8}), HasSubstr("'window_size'"));
   EXPECT_THAT(error_with("qk_norm", false), HasSubstr("'qk_norm'"));
   config_.erase("num_heads");
