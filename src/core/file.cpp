@@ -66,7 +66,8 @@ void read_at(const UniqueFd& file, const std::filesystem::path& path, std::uint6
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail("cannot read {} at byte {}: {}", path.string(), offset + done, reason());
     if (got == 0) {
-      fail("{} ends early: {} bytes wanted at byte {}, {} there", path.string(), bytes.size(), offset, done);
+      fail("{} ends early: {} bytes expected at byte {}, {} found", path.string(), bytes.size(), offset,
+           done);
     }
     done += static_cast<std::size_t>(got);
   }
@@ -100,7 +101,7 @@ std::string read_stream(const std::filesystem::path& path, std::uint64_t max_byt
     if (got < 0) fail("cannot read {}: {}", path.string(), std::strerror(error));
     if (got == 0) return text;
     if (text.size() > max_bytes)
-      fail("{} is longer than {} bytes; that is not read", path.string(), max_bytes);
+      fail("{} is longer than {} bytes; longer texts are not read", path.string(), max_bytes);
   }
 }
 

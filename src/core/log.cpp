@@ -45,7 +45,7 @@ void Log::open_file(const std::filesystem::path& path) {
     fail("cannot open the log {}: {}", path.string(), std::strerror(error));
   }
   if (!descriptor || ::fstat(descriptor.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
-    fail("cannot open the log {}: it is no regular file; remove it", path.string());
+    fail("cannot open the log {}: it is not a regular file; remove it", path.string());
   }
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(::fdopen(descriptor.get(), "a"), std::fclose);
   if (!file) fail("cannot open the log {}: {}", path.string(), std::strerror(errno));
@@ -80,7 +80,7 @@ void Log::write_to_file(const std::string& line) {
   if (is_storage_errno(error)) storage_problem_ = problem;
   file_.reset();
   if (console_ != nullptr) {
-    write_console(console_, fmt::format("warning: {}; it ends here\n", problem));
+    write_console(console_, fmt::format("warning: {}; the log file ends here\n", problem));
   }
 }
 

@@ -22,7 +22,7 @@ class Stopped(CliCase):
         return subprocess.Popen(self.command(*arguments, ranks=ranks), cwd=self.folder, env=environment(), stdout=log, stderr=log)
 
     def wait_for_steps(self, process: subprocess.Popen, steps: int) -> None:
-        """Until item "two" has made that many steps since it was first seen in a claim: a resumed item is first seen at a later step."""
+        """Waits until item "two" has made that many steps since its first claim was seen. A resumed item is first seen at a later step."""
         deadline = time.monotonic() + 60
         first_step = None
         while time.monotonic() < deadline:

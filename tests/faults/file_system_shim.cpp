@@ -21,7 +21,7 @@
 
 namespace {
 
-/// The number after `name=` in WAN_PLAYED, 1 for a word without a number; 0: not played.
+/// The number after `name=` in WAN_PLAYED; 1 for a word without a number; 0 if the word is missing.
 int played(std::string_view name) {
   const char* value = std::getenv("WAN_PLAYED");  // NOLINT(concurrency-mt-unsafe): nobody sets it meanwhile
   std::string_view words = value != nullptr ? value : "";

@@ -1,6 +1,5 @@
-// wan_batch with a stub in place of the model: the real manifest, claims, resume, sidecars, records and exit
-// codes over real MPI ranks, without weights. For tests of what happens when things go wrong; `--help` lists
-// the options.
+// wan_batch with a stub instead of the model. Manifest, claims, resume, sidecars, records and exit codes are
+// the real ones, over real MPI ranks, without weights. The fault tests use it; `--help` lists the options.
 #include <algorithm>
 #include <array>
 #include <boost/program_options.hpp>
@@ -39,7 +38,7 @@ struct Options {
   double stale_after_s = 0.5;
   double collective_timeout_s = 20;
   double checkpoint_interval_s = 300;
-  double time_limit_s = 0;  ///< 0: none
+  double time_limit_s = 0;  ///< 0: no limit
   bool save_latents = false;
   bool no_resume = false;
   bool retry_failed = false;
@@ -104,7 +103,7 @@ std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
 }
 
-/// One run on one rank: as apps/batch_program.cpp, without a checkpoint.
+/// One run on one rank, as in apps/batch_program.cpp, but without a checkpoint.
 class StubProgram {
  public:
   StubProgram(const comm::MpiEnvironment& mpi, const Options& options, comm::Communicator& world,

@@ -21,11 +21,11 @@
 namespace wan::faults {
 namespace {
 
-constexpr std::size_t write_bytes = 16U << 10;  // a file takes several writes, as a video does
+constexpr std::size_t write_bytes = 16U << 10;  // so that a file takes several writes, as a video does
 
 void append_line(const std::filesystem::path& path, const std::string& line) {
   const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
-  // One write, so that lines of many processes do not mix.
+  // One write, so that lines of several processes do not mix.
   if (!file || ::write(file.get(), line.data(), line.size()) != std::ssize(line)) {
     fail("cannot append to the journal {}: {}", path.string(), std::strerror(errno));
   }
@@ -41,7 +41,7 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
   }
 }
 
-/// Runs `work` on the group's leader; its StorageError is thrown on every rank.
+/// Runs `work` on the group's leader. Every rank throws its StorageError.
 template <typename Work>
 void on_leader(comm::Communicator& group, Work&& work) {
   std::optional<std::string> own;
@@ -129,7 +129,7 @@ RequestReport StubEngine::run(const Request& request, const OutputPaths& outputs
   return report;
 }
 
-/// A state is the number of steps done, in digits.
+/// A state contains the number of finished steps, in digits.
 int StubEngine::first_step(const OutputPaths& outputs) {
   std::array<std::int64_t, 1> step{};
   if (leads() && !outputs.resume_from.empty()) {

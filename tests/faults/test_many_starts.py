@@ -1,4 +1,4 @@
-"""Many starts on one output folder, and owners that die or fall asleep: every item is made once, stale claims are taken over."""
+"""Many starts on one output folder, and owners that die or are suspended. Every item is made once, and stale claims are taken over."""
 
 import os
 import signal

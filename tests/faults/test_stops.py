@@ -1,4 +1,4 @@
-"""Runs that stop in time, by their limit alone or by a signal, are killed while they do, and go on in mid-item."""
+"""Runs that stop in time, by their limit or by a signal, that are killed while they stop, and that continue in the middle of an item."""
 
 import functools
 import json

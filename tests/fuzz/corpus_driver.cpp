@@ -1,6 +1,6 @@
-// Stands in for libFuzzer where the compiler has none: runs the entry point on every file of the named
-// folders, and on so many changed copies of each. The changes follow from a file's bytes alone: every run is
-// the same.
+// Replaces libFuzzer if the compiler lacks it. It runs the entry point on every file of the given folders,
+// and on a number of changed copies of each. The changes depend only on a file's bytes, so every run is the
+// same.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -32,8 +32,8 @@ Bytes read(const std::filesystem::path& path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-/// One change of those that find most: a bit, a byte at a bound, a number, a cut, a piece twice, a piece
-/// gone.
+/// Makes one of the changes that find most errors: a bit, a byte at a bound, a number, a cut, a repeated
+/// piece, a removed piece.
 void change(Bytes& bytes, std::mt19937& random) {
   if (bytes.empty()) return;
   const std::size_t at = random() % bytes.size();
@@ -79,7 +79,8 @@ int main(int argc, char** argv) {
   for (int i = 2; i < argc; ++i) {
     for (const std::filesystem::path& path : files_in(argv[i])) {
       const Bytes whole = read(path);
-      std::fprintf(stderr, "%s\n", path.c_str());  // the last one named is the one that a crash is about
+      // if the program crashes, the last name printed is the file that caused it
+      std::fprintf(stderr, "%s\n", path.c_str());
       run(whole);
       std::mt19937 random(static_cast<unsigned>(whole.size()));
       for (int copy = 0; copy < copies; ++copy) {

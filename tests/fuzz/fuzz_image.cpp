@@ -1,4 +1,4 @@
-// An image file from somewhere, up to a size that decodes at once.
+// An untrusted image file, up to a size that decodes quickly.
 #include <cstdlib>
 
 #include "media/image.h"
@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
     const std::size_t pixels = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
     if (image.rgb.size() != 3 * pixels) std::abort();
   } catch (const wan::ItemError&) {
-    return 0;  // refused with a message, as it should be
+    return 0;  // refused with a message, as expected
   }
   return 0;
 }

@@ -1,4 +1,4 @@
-// A manifest from somewhere. The first byte chooses the kind of file and of task.
+// An untrusted manifest. Its first byte chooses the kind of file and of task.
 #include <string_view>
 
 #include "manifest/manifest.h"
@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   try {
     wan::manifest::parse_manifest(text, (bytes[0] & 2U) != 0 ? "input.jsonl" : "input.csv", kind);
   } catch (const wan::UsageError&) {
-    return 0;  // refused with a message, as it should be
+    return 0;  // refused with a message, as expected
   }
   return 0;
 }

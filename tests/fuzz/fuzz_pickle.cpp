@@ -1,4 +1,4 @@
-// A data.pkl from somewhere.
+// An untrusted data.pkl.
 #include <string_view>
 
 #include "checkpoint/pickle.h"
@@ -9,7 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   try {
     wan::checkpoint::read_pickled_state_dict({reinterpret_cast<const char*>(bytes), size}, "input");
   } catch (const wan::UsageError&) {
-    return 0;  // refused with a message, as it should be
+    return 0;  // refused with a message, as expected
   }
   return 0;
 }

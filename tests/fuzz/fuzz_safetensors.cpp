@@ -1,4 +1,4 @@
-// A .safetensors file from somewhere: header, ranges, elements.
+// An untrusted .safetensors file: header, ranges, elements.
 #include "memory_file.h"
 #include "read_checkpoint.h"
 #include "wan/error.h"
@@ -9,7 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   try {
     wan::fuzz::read_some(wan::checkpoint::Checkpoint::open_safetensors_file(file.path()));
   } catch (const wan::Error&) {
-    return 0;  // refused with a message, as it should be
+    return 0;  // refused with a message, as expected
   }
   return 0;
 }

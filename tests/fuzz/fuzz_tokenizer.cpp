@@ -1,4 +1,4 @@
-// A tokenizer.json from somewhere, and a prompt for it.
+// An untrusted tokenizer.json, and a prompt for it.
 #include "memory_file.h"
 #include "support/temp_dir.h"
 #include "text/tokenizer.h"
@@ -16,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
         "A cat  on a b\xC3\xA9"
         "ach, \xEF\xAC\x81ne </s> <extra_id_0>");
   } catch (const wan::Error&) {
-    return 0;  // refused with a message, as it should be
+    return 0;  // refused with a message, as expected
   }
   return 0;
 }

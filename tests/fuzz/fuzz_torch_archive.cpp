@@ -1,4 +1,4 @@
-// A .pth file from somewhere: zip directory, pickle, views of storages, elements.
+// An untrusted .pth file: zip directory, pickle, views of storages, elements.
 #include "memory_file.h"
 #include "read_checkpoint.h"
 #include "wan/error.h"
@@ -9,7 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   try {
     wan::fuzz::read_some(wan::checkpoint::Checkpoint::open_torch_archive(file.path()));
   } catch (const wan::Error&) {
-    return 0;  // refused with a message, as it should be
+    return 0;  // refused with a message, as expected
   }
   return 0;
 }

@@ -21,7 +21,7 @@ void PrintTo(const AttentionCase& c, std::ostream* out) {
 }
 class AttentionGpu : public GpuTest, public testing::WithParamInterface<AttentionCase> {
  protected:
-  /// Every backend that takes these inputs, against fp64.
+  /// Compares every backend that takes these inputs with fp64.
   static void expect_all_close(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
     const at::Tensor exact = attention_reference(q.to(at::kDouble), k.to(at::kDouble),
                                                  v.to(at::kDouble));  // [queries, heads, head_dim]
@@ -31,7 +31,7 @@ class AttentionGpu : public GpuTest, public testing::WithParamInterface<Attentio
       EXPECT_EQ(out.sizes(), q.sizes());
       EXPECT_EQ(out.scalar_type(), q.scalar_type());
       const double error = relative_error(out, exact);
-      // Written out in bf16 the scores are rounded too, which a fused kernel keeps in fp32.
+      // The reference in bf16 also rounds the scores, which a fused kernel keeps in fp32.
       const double allowed = q.scalar_type() == at::kFloat            ? 3e-6
                              : backend == AttentionBackend::reference ? 1e-2
                                                                       : 4e-3;
@@ -58,7 +58,8 @@ TEST_P(AttentionGpu, EveryBackendTakesStridedInputsAmidNan) {
   const auto [queries, keys, heads, head_dim] = GetParam();
   const std::int64_t tokens = std::max(queries, keys);
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    // As the exchange hands it over: q, k and v of a token side by side, padding tokens behind the real ones.
+    // The layout of the exchange: q, k and v of a token side by side, with padding tokens after the real
+    // ones.
     const at::Tensor qkv =
         at::full({tokens + 3, 3, heads, head_dim}, NAN, at::TensorOptions(at::kCUDA).dtype(type));
     qkv.narrow(0, 0, tokens).normal_();

@@ -14,7 +14,8 @@ constexpr int calls = 200;
 
 class AttentionUnderLoadGpu : public GpuTest {
  protected:
-  /// Matrix products on a stream of their own, which take multiprocessors and memory away from the attention.
+  /// Matrix products on their own stream, which take multiprocessors and memory bandwidth away from the
+  /// attention.
   class Load {
    public:
     Load() {
@@ -43,7 +44,7 @@ class AttentionUnderLoadGpu : public GpuTest {
     at::Tensor differing = at::zeros({}, at::TensorOptions(at::kCUDA).dtype(at::kLong));
     Load load;
     for (int call = 0; call < calls; ++call) {
-      if (call % 3 != 0) load.add();  // now with, now without
+      if (call % 3 != 0) load.add();  // sometimes with load, sometimes without
       differing += attention(q, k, v, backend).ne(first).any().to(at::kLong);
     }
     c10::cuda::device_synchronize();

@@ -12,8 +12,8 @@ namespace wan::kernels {
 void GpuTest::SetUp() {
   if (c10::cuda::device_count() == 0) GTEST_SKIP() << "no GPU on this machine";
   at::manual_seed(0);
-  // In deterministic mode ATen fills what it allocates with NaN; operations that have no deterministic form
-  // only warn.
+  // In deterministic mode ATen fills allocated memory with NaN. Operations without a deterministic form only
+  // warn.
   at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
   at::globalContext().setDeterministicFillUninitializedMemory(true);
   at::globalContext().setAllowTF32CuBLAS(false);

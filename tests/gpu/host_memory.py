@@ -5,7 +5,7 @@
 
 Anonymous memory (RssAnon of /proc/PID/status) is what counts: the sum over the processes of the most that each had. Pages of files,
 which the system can take back, and locked and pinned ones are printed beside it; not every driver has its page-locked memory counted.
-Exit code: the command's; 1 if it succeeded but more than N GiB were in use while loading, or nothing could be measured.
+The exit code is the command's. It is 1 if the command succeeded but used more than N GiB while loading, or nothing could be measured.
 """
 
 import argparse

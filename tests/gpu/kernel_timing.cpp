@@ -190,7 +190,7 @@ void time_attention(std::int64_t queries, std::int64_t keys, std::int64_t own_he
 
 void time_attentions(std::int64_t tokens) {
   for (const AttentionBackend backend : available_attention_backends(at::kCUDA, at::kBFloat16, head_dim)) {
-    // ATen's other kernels are the fallback for toy models: seconds per call at this size.
+    // ATen's other kernels serve toy models only: at this size they take seconds per call.
     if (backend == AttentionBackend::math || backend == AttentionBackend::reference) continue;
     for (const std::int64_t own_heads : {heads, heads / 2, heads / 4}) {
       time_attention(tokens, tokens, own_heads, backend);
@@ -199,7 +199,7 @@ void time_attentions(std::int64_t tokens) {
   }
 }
 
-/// The heads of one of two GPUs at once and in chunks, each chunk with buffers of its own as in an exchange.
+/// The heads of one of two GPUs, at once and in chunks. Each chunk has its own buffers, as in an exchange.
 void time_chunked_attention(std::int64_t tokens) {
   using Sizes = std::vector<std::int64_t>;
   const std::vector<Sizes> divisions{{20},    {10, 10},   {5, 5, 5, 5}, {3, 17},    {2, 18},
@@ -229,8 +229,8 @@ void time_chunked_attention(std::int64_t tokens) {
   }
 }
 
-/// A block's matrix products of all rows and of half of them: what the half takes beyond half the time is
-/// lost.
+/// A block's matrix products for all rows and for half of them. The time of the half beyond half the time is
+/// the loss.
 void time_halved_products(std::int64_t tokens) {
   struct Product {
     const char* name;

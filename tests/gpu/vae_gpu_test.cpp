@@ -11,7 +11,8 @@ namespace {
 
 class VaeAttentionGpu : public GpuTest {
  protected:
-  /// A map [C, T, h, W] as the attention block hands it over: [T, 1, h * W, C], its channels far apart.
+  /// A map [C, T, h, W] in the form that the attention block passes: [T, 1, h * W, C], with channels far
+  /// apart.
   static at::Tensor tokens_of_map(std::int64_t frames, std::int64_t rows, std::int64_t columns) {
     return at::randn({384, frames, rows, columns}, at::kCUDA).flatten(2).permute({1, 2, 0}).unsqueeze(1);
   }

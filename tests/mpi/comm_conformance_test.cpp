@@ -39,7 +39,7 @@ std::vector<std::byte> gathered_pattern(unsigned seed, int ranks, std::size_t co
   return all;
 }
 
-/// Block p of what rank `from` sends in an all_to_all, for `to`: a pattern of its own per pair.
+/// Block p of the data that rank `from` sends in an all_to_all, for `to`. Each pair has its own pattern.
 std::vector<std::byte> pair_pattern(unsigned seed, int from, int to, std::size_t count) {
   return pattern_bytes(seed + 1000u * static_cast<unsigned>(to + 1), from, count);
 }
@@ -90,7 +90,7 @@ TEST_P(Conformance, Broadcast) {
   }
 }
 
-// Magnitudes at which the order of summation shows: every rank must have taken the same.
+// Magnitudes for which the order of summation changes the result. Every rank must use the same order.
 TEST_P(Conformance, AllReduceOfFloatsIsTheSumInRankOrderToTheBit) {
   for (const std::size_t count : {0u, 1u, 5u, 1000u}) {
     const auto value = [](int rank, std::size_t i) {
@@ -135,7 +135,7 @@ TEST_P(Conformance, AllReduceOfIntegers) {
   EXPECT_THAT(largest, testing::ElementsAre(size_ - 1, 0));
 }
 
-// Halos: each rank sends a different size to its neighbours, nothing beyond the ends.
+// Halos: each rank sends a different size to its neighbours. The first and last rank have one neighbour.
 TEST_P(Conformance, ExchangeWithNeighbours) {
   const auto bytes_of = [](int rank) { return static_cast<std::size_t>(rank) * 1000 + 17; };
   const std::vector<std::byte> own = pattern_bytes(5, rank_, bytes_of(rank_));
@@ -149,8 +149,8 @@ TEST_P(Conformance, ExchangeWithNeighbours) {
   EXPECT_EQ(from_below, pattern_bytes(5, rank_ + 1, from_below.size()));
 }
 
-// Rank 0 sends to all and receives from none; several messages to one peer keep their order; a rank may name
-// itself; an empty message need not be named by the other side.
+// Rank 0 sends to all and receives from none. Several messages to one peer keep their order. A rank may name
+// itself. The other side need not name an empty message.
 TEST_P(Conformance, ExchangeOneSidedRepeatedSelfAndEmpty) {
   const std::vector<std::byte> first = pattern_bytes(6, 0, 11);
   const std::vector<std::byte> second = pattern_bytes(7, 0, 11);
@@ -226,7 +226,7 @@ TEST_P(Conformance, SubGroupsWorkAtTheSameTime) {
   }
 }
 
-/// One call of each kind; returns the bytes this rank hands to others, by operation.
+/// Makes one call of each kind. Returns the bytes that this rank sends to others, by operation.
 std::array<std::uint64_t, operation_count> call_everything(Communicator& group) {
   const auto ranks = static_cast<std::uint64_t>(group.size());
   const std::vector<std::byte> ten(10);
@@ -267,7 +267,7 @@ TEST_P(Conformance, TrafficIsExactAndADryRunPredictsIt) {
   EXPECT_EQ(pretended->traffic().calls, world_->traffic().calls);
 }
 
-// The last to arrive has arrived before the first leaves, by the clock that the ranks of one host share.
+// The last rank must arrive before the first one leaves, by the clock that the ranks of one host share.
 TEST_P(Conformance, BarrierWaitsForEveryRank) {
   const auto now_ns = [] {
     return std::int64_t{std::chrono::duration_cast<std::chrono::nanoseconds>(

@@ -27,8 +27,8 @@ std::string message_of(Call&& call) {
   return "no error";
 }
 
-/// A rank that never arrives. The test ends in good order all the same: the missing rank makes the call after
-/// the others have given up, while they progress MPI in a plain barrier; buffers live to the test's end.
+/// A rank that arrives too late. The missing rank makes the call after the others have given up, while they
+/// progress MPI in a plain barrier. Buffers live to the end of the test, so the test ends in order.
 class LateRank : public testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
@@ -37,7 +37,7 @@ class LateRank : public testing::TestWithParam<bool> {
     if (GetParam()) world_ = make_deferred(std::move(world_));
   }
 
-  /// Makes the call too late on the last rank, and checks what the others are told.
+  /// Makes the call too late on the last rank, and checks the messages on the others.
   template <typename Call>
   void expect_time_out(Call&& call, const std::string& operation, const std::string& detail) {
     const double start_s = MPI_Wtime();
@@ -106,7 +106,7 @@ TEST_P(LateRank, DoesNotHangTheMakingOfAGroup) {
                 AllOf(HasSubstr("barrier number 0"), HasSubstr("timed out"), HasSubstr("is silent")));
   }
   MPI_Barrier(MPI_COMM_WORLD);
-  // The last rank meets the barrier of the others, which have left it, in kind.
+  // The late rank joins the barrier that the others have left.
   if (rank_ == late_) world_->barrier().wait();
   MPI_Barrier(MPI_COMM_WORLD);
 }

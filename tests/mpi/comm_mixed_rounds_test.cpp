@@ -18,7 +18,7 @@ class MixedRounds : public testing::TestWithParam<Backend> {};
 INSTANTIATE_TEST_SUITE_P(Backends, MixedRounds, testing::ValuesIn(test::backends()),
                          [](const auto& instance) { return instance.param.name; });
 
-/// A call under way with its buffers, and how many of the bytes it leaves behind are wrong.
+/// A call in progress with its buffers, and the number of wrong bytes after it.
 struct Round {
   std::vector<std::byte> send;
   std::vector<std::byte> receive;
@@ -93,7 +93,7 @@ TEST_P(MixedRounds, AThousandCallsLeaveNoWrongByte) {
   std::deque<Round> under_way;
   std::size_t wrong = 0;
   const auto finish_all = [&] {
-    // Each rank waits in an order of its own.
+    // Each rank waits in its own order.
     std::ranges::shuffle(under_way, own);
     for (Round& round : under_way) wrong += round.wrong_bytes();
     under_way.clear();

@@ -204,7 +204,7 @@ TEST_F(WatchdogTest, NamesTheCallAndTheRankThatLags) {
     EXPECT_THAT(messages()[0],
                 HasSubstr(fmt::format("rank {0} (world rank {0}) lags: it last started none", last)));
   }
-  EXPECT_EQ(group_.looks, looks);  // not looked at after it was removed
+  EXPECT_EQ(group_.looks, looks);  // not observed after its removal
   barrier();
 }
 

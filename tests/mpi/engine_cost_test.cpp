@@ -9,7 +9,7 @@ namespace {
 
 using test::Backend;
 
-/// A toy checkpoint whose heads the ranks divide, and a request big enough for its sequence to outweigh the
+/// A toy checkpoint whose heads divide over the ranks, and a request whose sequence is larger than the
 /// weights.
 struct Toy {
   explicit Toy(int ranks)
@@ -82,7 +82,7 @@ TEST(Allocations, NoRankHoldsTheWholeSequence) {
   ASSERT_GE(alone_largest, 3 * hidden_bytes);  // q, k and v of all tokens: the counter sees the sequence
   const comm::GridShape shape{.group_size = ranks.size(), .cfg = 1, .ulysses = ranks.size()};
   const auto [largest, peak] = largest_in_run(ranks.communicators(shape, Backend::mpi, model.heads));
-  // The input latent and its patches are whole on every rank (36 channels of 4 values per token).
+  // The input latent and its patches are complete on every rank (36 channels of 4 values per token).
   const std::int64_t input_bytes = model.grid().tokens() * 36 * 4 * 4;
   EXPECT_LE(largest, std::max(alone_largest / ranks.size(), input_bytes) * 11 / 10);
   EXPECT_LE(peak, alone_peak / ranks.size() + 4 * input_bytes);
@@ -105,7 +105,7 @@ TEST(Allocations, NoRankHoldsAWholeExpertWhenWeightsAreSharded) {
                                    group);
   const auto read = static_cast<std::int64_t>(model.high_noise.weights.bytes_read() - read_before);
   const std::int64_t padding = std::int64_t{64} * 4 * ranks.size();
-  // Two experts' shards, and for both together two buffers of the largest unit.
+  // The shards of two experts, and two buffers of the largest unit, which both experts share.
   EXPECT_LE(counter.alive_bytes(), 2 * expert_bytes / ranks.size() + 2 * largest_unit_bytes + 64 * padding);
   EXPECT_LE(counter.largest_bytes(), largest_unit_bytes + padding);
   EXPECT_LE(read, expert_bytes / ranks.size() + 64 * padding) << "reads more of the file than it keeps";

@@ -1,5 +1,6 @@
-// Memory that runs out on one rank in the middle of a request, at any allocation: the others finish the
-// collectives under way, all ranks hear of it, and the next request is as if nothing had happened.
+// Memory runs out on one rank in the middle of a request, at any allocation. The others finish the current
+// collectives, and all ranks receive the error. The next request must have the same result as without the
+// shortage.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -18,11 +19,11 @@ using test::ScarceMemory;
 using test::SharedFolder;
 using test::Toy;
 
-/// Where memory runs out.
+/// The place at which memory runs out.
 struct Shortage {
   std::string phase;
   int rank = 0;
-  std::int64_t allocation = -1;  ///< of the phase; -1: none
+  std::int64_t allocation = -1;  ///< number of the allocation in the phase; -1: none
 };
 
 /// An engine over all ranks, with memory that can run out on one of them.
@@ -42,12 +43,12 @@ class Scene {
 
   engine::WanEngine& engine() { return engine_; }
 
-  /// Makes the request. The message if memory ran out.
+  /// Makes the request. Returns the message if memory ran out.
   std::optional<std::string> run(const Shortage& shortage) {
     shortage_ = shortage;
     Request request = toy_.request();
     if (shortage.phase == "text")
-      request.prompt += fmt::format(" {}", ++texts_);  // one that is not known yet
+      request.prompt += fmt::format(" {}", ++texts_);  // a text that the engine does not know yet
     test::SilentObserver observer;
     std::optional<std::string> message;
     try {
@@ -63,7 +64,7 @@ class Scene {
     shortage_ = {};
     return test::make(engine_, toy_.request());
   }
-  /// Allocations of a phase on that rank, as all ranks know it.
+  /// Number of allocations of a phase on `rank`, known to all ranks.
   std::int64_t count(const std::string& phase, int rank) {
     EXPECT_FALSE(run({.phase = phase, .rank = rank}));
     std::int64_t allocations = ranks_.rank() == rank ? memory_.allocations() : 0;
@@ -91,7 +92,7 @@ class Scene {
   engine::WanEngine engine_;
 };
 
-/// Numbers of a sequence to try, the first and last among them: about as many as WAN_TEST_ALLOCATIONS says.
+/// Some numbers of a sequence, with the first and the last: about as many as WAN_TEST_ALLOCATIONS says.
 std::vector<std::int64_t> some_of(std::int64_t count) {
   const char* wanted = std::getenv("WAN_TEST_ALLOCATIONS");  // NOLINT(concurrency-mt-unsafe)
   const std::int64_t samples = wanted != nullptr ? std::stoll(wanted) : 4;
@@ -106,7 +107,7 @@ std::vector<std::int64_t> some_of(std::int64_t count) {
 void run_out_in(const std::string& phase, int rank, Scene& scene) {
   const std::int64_t allocations = scene.count(phase, rank);
   EXPECT_GT(allocations, 0) << phase;
-  std::int64_t survived = 0;  // the tensor library sometimes knows another way
+  std::int64_t survived = 0;  // the tensor library sometimes finds another way
   const std::vector<std::int64_t> refused = some_of(allocations);
   for (const std::int64_t allocation : refused) {
     const auto message = scene.run({.phase = phase, .rank = rank, .allocation = allocation});
@@ -158,8 +159,7 @@ TEST_P(Cases, MemoryThatRunsOutAnywhereFailsTheRequestOnAllRanksAndNothingElse) 
 INSTANTIATE_TEST_SUITE_P(Reference, Cases,
                          testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square"));
 
-/// Two groups, the second of which helps the first from step 2 on, with memory that can run out on its last
-/// rank.
+/// Two groups. The second helps the first from step 2 on, with memory that can run out on its last rank.
 class TeamScene {
  public:
   TeamScene(test::RankWorld& ranks, const Toy& toy)
@@ -174,10 +174,11 @@ class TeamScene {
     });
   }
 
-  /// The phase's allocations where memory can run out, as all ranks know them; -1 if it did.
+  /// Number of the phase's allocations at which memory can run out, known to all ranks; -1 if it ran out.
   std::int64_t run(const std::string& phase, std::int64_t refused) {
     phase_.clear();
-    if (ranks_.rank() < ranks_.size() / 2) {  // ranks of one group agree: any of them may want it
+    // The ranks of one group agree, because any of them may ask for it.
+    if (ranks_.rank() < ranks_.size() / 2) {
       test::ScriptedControl control({{2, StepAction::hand_over}});
       EXPECT_EQ(teams_.run(outputs(), control, {}).end, RunEnd::handed_over);
     }
@@ -267,7 +268,7 @@ TEST(ALeanerEngine, SplitsTheWeightsAndGivesTheSameBits) {
   EXPECT_EQ(what, "weights split over the group's ranks");
   const test::Made after = scene.make();
   EXPECT_GT(scene.gathered_bytes(), sent);
-  EXPECT_EQ(scene.engine().make_leaner(), "");  // on CPUs there is nothing else
+  EXPECT_EQ(scene.engine().make_leaner(), "");  // on CPUs nothing else can be reduced
   if (ranks.rank() != 0) return;
   EXPECT_TRUE(at::equal(after.latent, before.latent));
   EXPECT_TRUE(at::equal(after.frames, before.frames));

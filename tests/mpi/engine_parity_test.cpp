@@ -7,8 +7,8 @@ namespace {
 
 using test::Backend;
 
-constexpr double reference_tolerance = 1e-4;  // against the official code's numbers
-constexpr double layout_tolerance = 1e-5;     // against one rank of our own
+constexpr double reference_tolerance = 1e-4;  // compared with the official code's numbers
+constexpr double layout_tolerance = 1e-5;     // compared with one rank of this program
 
 std::int64_t heads_of(const checkpoint::CheckpointFolder& folder) {
   return engine::open_expert(folder.experts.front().path).config.num_heads;
@@ -47,8 +47,8 @@ TEST_P(ParityCases, EveryLayoutGivesTheReferencesNumbers) {
 INSTANTIATE_TEST_SUITE_P(Reference, ParityCases,
                          testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square"));
 
-/// Requests with what the reference cases lack: no guidance, guidance in one expert only, Euler, heads in two
-/// exchanges, a token count that no rank count divides, more ranks than latent rows.
+/// Requests with properties that the reference cases lack: no guidance, guidance in one expert only, Euler,
+/// heads in two exchanges, a token count that no rank count divides, more ranks than latent rows.
 struct Variant {
   const char* name;
   void (*change)(Request&);
@@ -57,7 +57,7 @@ struct Variant {
 
 class Variants : public testing::TestWithParam<Variant> {};
 
-/// Runs the variant of a case on every layout; returns how many there were.
+/// Runs the variant of a case on every layout. Returns the number of layouts.
 int run_variant(test::RankWorld& ranks, const Variant& variant, const char* case_name) {
   test::ParityCase parity = test::load_parity_case(case_name);
   Request request = parity.request;

@@ -16,9 +16,9 @@ using test::SharedFolder;
 using test::Teams;
 using test::Toy;
 
-constexpr double layout_tolerance = 1e-5;  // against one rank of our own
+constexpr double layout_tolerance = 1e-5;  // compared with one rank of this program
 
-/// Stops a request after `stop` steps, because the last rank wants it, and goes on with another engine.
+/// Stops a request after `stop` steps, because the last rank asks for it, and continues with another engine.
 void stop_and_go_on(test::RankWorld& ranks, const Toy& toy, const comm::GridShape& shape, int stop,
                     const SharedFolder& out) {
   SCOPED_TRACE(fmt::format("{}, stopped after {} steps", parallel::describe(shape), stop));
@@ -89,7 +89,7 @@ TEST_P(Cases, AnotherLayoutGoesOnFromTheState) {
 INSTANTIATE_TEST_SUITE_P(Reference, Cases,
                          testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square"));
 
-/// A state that cannot be used is told of, and the request begins anew.
+/// A state that cannot be used is reported, and the request starts again at step 0.
 TEST(States, ThoseOfOtherRequestsAndDamagedOnesAreNotUsed) {
   test::RankWorld ranks;
   const Toy toy("t2v_square");

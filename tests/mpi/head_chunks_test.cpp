@@ -1,4 +1,5 @@
-// Self-attention over the ranks of this program: however the heads travel, the result is the same.
+// Self-attention over the ranks of this program. The division of the heads into exchanges must not change the
+// result.
 #include <ATen/ATen.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
@@ -94,7 +95,7 @@ TEST(HeadChunks, OfAnySizeGiveTheBitsOfOneAndTheNumbersOfOneRank) {
   const std::int64_t first = group->rank() * expected.size(0);
   const std::int64_t own = std::min(expected.size(0), whole.size(0) - first);  // without padding
   EXPECT_TRUE(at::allclose(expected.narrow(0, 0, own), whole.narrow(0, first, own), 1e-5, 1e-5));
-  const std::int64_t alone_heads = block.heads;  // one rank alone has all of them
+  const std::int64_t alone_heads = block.heads;  // one rank alone has all heads
   for (const Sizes& chunks : {Sizes{1, 5}, {5, 1}, {1, 4, 1}, {3, 3}, {2, 1, 3}, {1, 1, 1, 1, 1, 1}}) {
     SCOPED_TRACE(fmt::format("chunks of {} heads", fmt::join(chunks, " + ")));
     EXPECT_TRUE(at::equal(block.attend(*group, chunks), expected));

@@ -18,7 +18,7 @@ namespace {
 
 using testing::HasSubstr;
 
-/// As a rank inside a library that waits for another one.
+/// Behaves like a rank inside a library that waits for another rank.
 [[noreturn]] void wait_for_ever() {
   while (true) std::this_thread::sleep_for(std::chrono::hours(1));
 }
@@ -56,7 +56,7 @@ TEST_F(JointCallTest, EndsWhenItHasEndedOnAllRanks) {
 
 TEST_F(JointCallTest, SaysThatItFailedOnAllRanksAlike) {
   const JointResult result = make_joint_call(*world_, call([this] {
-    // Not at the same time.
+    // The ranks arrive at different times.
     std::this_thread::sleep_for(std::chrono::milliseconds(20) * world_->rank());
     throw std::runtime_error("this system cannot");
   }));
@@ -71,7 +71,7 @@ TEST_F(JointCallTest, ARankThatFailsFreesThoseThatWaitForIt) {
     if (last) throw std::runtime_error("no room for the window");
     wait_for_ever();
   }));
-  if (world_->size() == 1) return;  // it waits for nobody
+  if (world_->size() == 1) return;  // a single rank waits for no other
   EXPECT_THAT(error,
               HasSubstr(fmt::format("rank {}: a call failed: no room for the window", world_->size() - 1)));
   EXPECT_LT(watch.elapsed_s(), 10);

@@ -8,7 +8,7 @@ std::vector<Backend> backends() {
   const auto as_it_is = [](std::unique_ptr<Communicator> inner) { return inner; };
   std::vector<Backend> all{
       {.name = "mpi", .wrap = as_it_is, .options = {.timeout_s = patience_s}},
-      // A limit of 7 sends small test data the way of messages over 2 GiB.
+      // With a limit of 7, small test data takes the same path as messages over 2 GiB.
       {.name = "mpi_large", .wrap = as_it_is, .options = {.timeout_s = patience_s, .largest_count = 7}},
       {.name = "deferred", .wrap = make_deferred, .options = {.timeout_s = patience_s}}};
   if (MpiEnvironment().size() == 1) {

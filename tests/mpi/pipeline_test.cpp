@@ -1,6 +1,6 @@
-// Pipelines of stub stages, of kinds that no model has yet: a loop over clips, where a clip needs the one
-// before it, and one expert whose tokens have timesteps of their own. They run, stop, go on and are handed
-// over like the built ones.
+// Pipelines of stub stages for kinds of models that the program does not have yet: a loop over clips, in
+// which a clip needs the one before it, and one expert whose tokens have different timesteps. They run, stop,
+// continue and are handed over like the existing ones.
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
@@ -56,7 +56,7 @@ at::Tensor drawn(std::uint64_t seed) {
   return at::randn(latent_shape, at::detail::createCPUGenerator(seed), at::kFloat);
 }
 
-/// Own rows of a latent [channels, frames, height, width], brought together on every rank.
+/// Gathers own rows of a latent [channels, frames, height, width] on every rank.
 at::Tensor gather_rows(const at::Tensor& own, comm::Communicator& group) {
   constexpr std::int64_t row_axis = 2;
   const at::Tensor front = own.movedim(row_axis, 0).contiguous();  // [rows, channels, frames, width]
@@ -109,7 +109,7 @@ void decode(RequestRun& run) {
     run.values().on_leader("frames").push_back(latent.view(at::kByte).clone());  // every bit of it
 }
 
-/// As S2V and Animate work: a clip begins with the end of the one before it, until the audio ends.
+/// A loop as in S2V and Animate: a clip begins with the end of the one before it, until the audio ends.
 Pipeline clip_pipeline() {
   Stages stages;
   add(stages, "audio", {}, {"audio"}, [](RequestRun& run) { run.values().put("audio", at::arange(clips)); });
@@ -137,7 +137,7 @@ Pipeline clip_pipeline() {
                                    .carried = {"tail", "frames"}});
 }
 
-/// As TI2V-5B works: the first latent frame is the image's. Its tokens have timestep 0 all the time, the
+/// Timesteps as in TI2V-5B: the first latent frame is the image's. Its tokens always have timestep 0, the
 /// others that of the step.
 Pipeline token_timestep_pipeline() {
   Stages stages;
@@ -165,7 +165,7 @@ Pipeline token_timestep_pipeline() {
   return Pipeline(std::move(stages));
 }
 
-/// An engine as thin as one can be: the batch sees no difference to WanEngine.
+/// A minimal engine. The batch sees no difference to WanEngine.
 class StubEngine final : public Engine {
  public:
   StubEngine(Pipeline pipeline, parallel::GroupCommunicators group)

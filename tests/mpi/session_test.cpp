@@ -1,4 +1,4 @@
-// wan::Session as another program uses it: over the public headers alone, on the demo's checkpoint.
+// wan::Session as another program uses it: only through the public headers, on the demo's checkpoint.
 #include "wan/session.h"
 
 #include <gmock/gmock.h>
@@ -179,7 +179,7 @@ TEST_F(SessionTest, OneRankMayStopARequestAndNothingIsLeftOfIt) {
   make(session, small_request(session));
 }
 
-/// Counts what it hears, and throws at a step.
+/// Counts events, and throws at a step.
 class Listener final : public Observer {
  public:
   explicit Listener(std::optional<int> bad_step = std::nullopt) : bad_step_(bad_step) {}

@@ -24,7 +24,7 @@ CORES, GPUS = 16, 8  # per node; no more than names: both nodes share this machi
 # For jobs, whose ranks are more than the cores.
 MPI = {"OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_oob_tcp_if_include": "lo"}
 MPI_ON_ONE_NODE = MPI | {"OMPI_MCA_pml": "ob1", "OMPI_MCA_btl": "self,vader", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
-# Two nodes on one host share /dev/shm, and Open MPI would take ranks of the other node for neighbours: libfabric's TCP over the loopback
+# Two nodes on one host share /dev/shm, so Open MPI would treat ranks of the other node as local. It uses libfabric's TCP over the loopback
 # instead. (Open MPI's own TCP, btl tcp, ends about one in a hundred such starts by a segmentation fault, with 4.1.4 and no more in the
 # program than MPI_Init and a few collectives.)
 MPI_ON_TWO_NODES = MPI | {"OMPI_MCA_pml": "cm", "OMPI_MCA_mtl": "ofi", "OMPI_MCA_mtl_ofi_provider_include": "tcp;ofi_rxm",

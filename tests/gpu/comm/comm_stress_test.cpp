@@ -24,7 +24,8 @@ constexpr std::size_t gathered_words = std::size_t{1} << 20;   // by each rank: 
 constexpr std::size_t exchanged_words = std::size_t{1} << 19;  // with each rank and chunk: 2 MiB
 constexpr std::size_t combined_words = (std::size_t{1} << 16) + 3;
 constexpr std::size_t chunks = 2;
-constexpr unsigned busy_blocks = 4000;  // several times what a GPU runs at once: collectives find it full
+// Several times as many as a GPU runs at once, so that collectives find it full.
+constexpr unsigned busy_blocks = 4000;
 constexpr long long busy_cycles = 100'000;
 
 void check(cudaError_t code, const char* what) { check_cuda(code, what, "in the stress test"); }
@@ -40,7 +41,7 @@ class Words {
   DeviceBuffer buffer_;
 };
 
-/// A seed of its own for every message: what it is for, when, and between whom.
+/// A different seed for every message: by purpose, step, sender and receiver.
 std::uint32_t seed_of(std::uint32_t purpose, int step, int from, int to) {
   return ((purpose * steps + static_cast<std::uint32_t>(step)) * 64u + static_cast<std::uint32_t>(from)) *
              64u +
@@ -117,7 +118,7 @@ class Stress {
     return {.members = std::move(members), .comm = std::move(comm)};
   }
 
-  // The buffers are used in turn: the gather of the step before is still under way.
+  // The buffers alternate, because the gather of the step before is still in progress.
   void start_gather(int step) {
     Gather& buffers = gathers_[static_cast<std::size_t>(step) % 2];
     fill(buffers.send, 0, gathered_words, seed_of(gather, step, rank_, 0));

@@ -1,5 +1,5 @@
-// Exchanges of the real model's sizes through memory that is registered with the group, which the GPUs' copy
-// engines carry out while everything that computes is busy.
+// Exchanges of the real model's sizes through memory that is registered with the group. The GPUs' copy
+// engines carry them out while kernels keep all multiprocessors busy.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -22,8 +22,8 @@ void check(cudaError_t code, const char* what) { check_cuda(code, what, "in the 
 constexpr std::size_t tokens = 32760;
 constexpr std::size_t heads = 40;
 constexpr std::size_t head_dim = 128;
-constexpr std::size_t words_of_head = 3 * head_dim / 2;  // of a token: two bf16 a word
-constexpr std::size_t block_words = 175'000'000;         // of a transformer block's weights
+constexpr std::size_t words_of_head = 3 * head_dim / 2;  // words of a token's head: two bf16 values in each
+constexpr std::size_t block_words = 175'000'000;         // words of a transformer block's weights
 constexpr int rounds = 20;
 
 /// Words of a piece of device memory.
@@ -89,7 +89,7 @@ class CommWindow : public testing::Test {
   }();
 };
 
-/// A chunk of heads on its way: [ranks, words of a block] both ways.
+/// A chunk of heads in transfer: [ranks, words of a block] in both directions.
 struct Chunk {
   Words send;
   Words receive;
@@ -159,7 +159,7 @@ TEST_F(CommWindow, GathersOfABlocksWeightsArriveWhole) {
     tickets[round % 2] = group->all_gather(part(round, own).bytes(), buffers[round % 2].bytes());
   };
   start(0);
-  for (int round = 0; round < rounds; ++round) {  // one travels while the one before is used
+  for (int round = 0; round < rounds; ++round) {  // one is in transfer while the one before is used
     if (round + 1 < rounds) start(round + 1);
     keep_computing();
     tickets[round % 2].wait();

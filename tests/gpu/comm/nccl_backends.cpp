@@ -8,7 +8,7 @@
 namespace wan::comm::test {
 namespace {
 
-/// The same ranks over NCCL. They use the MPI communicator to meet, and then no more.
+/// The same ranks over NCCL. They need the MPI communicator only to connect.
 std::unique_ptr<Communicator> over_nccl(const std::unique_ptr<Communicator>& meeting) {
   std::vector<int> everyone(static_cast<std::size_t>(meeting->size()));
   std::iota(everyone.begin(), everyone.end(), 0);

@@ -48,8 +48,8 @@ class NcclGroupTest : public testing::Test {
   DeviceBuffer counter_{sizeof(unsigned long long)};
 };
 
-// The data are computed behind a kernel of a fifth of a second, and used behind the wait: the host is long
-// past both by then.
+// The data are computed after a kernel of a fifth of a second, and used after the wait. By then the host is
+// long past both.
 TEST_F(NcclGroupTest, IsOrderedWithTheComputeStreamAndNeverBlocksTheHost) {
   const auto group = make_group(test::gpu_job().watchdog());
   auto* mismatches = static_cast<unsigned long long*>(counter_.data());

@@ -29,7 +29,7 @@ class Staging {
           "cudaMemcpyAsync");
     return device;
   }
-  /// Device memory whose content goes to `host` in the end.
+  /// Device memory whose content is copied to `host` at the end.
   std::span<std::byte> receive_for(std::span<std::byte> host) {
     const std::span<std::byte> device = allocate(host.size());
     if (host.empty()) return device;

@@ -1,5 +1,5 @@
-// GPU memory that runs out on one rank in each phase of a request and within a step: all ranks hear of it,
-// the memory comes back, and the next request is as if nothing had happened.
+// GPU memory runs out on one rank in each phase of a request and within a step. All ranks receive the error,
+// and the memory is free again. The next request must have the same result as without the shortage.
 #include <ATen/ATen.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <gtest/gtest.h>
@@ -16,13 +16,13 @@ namespace {
 
 using test::GpuRanks;
 
-/// Lets the tensor library's next allocation on this rank's GPU fail, as it does when another program has
-/// taken the memory.
+/// Lets the tensor library's next allocation on this rank's GPU fail, as if another program had taken the
+/// memory.
 class ScarceGpuMemory {
  public:
   explicit ScarceGpuMemory(c10::DeviceIndex device) : device_(device) {
-    take_little();                    // or the allocator is not made yet, and has no observers
-    static bool is_attached = false;  // for good: observers cannot be taken away
+    take_little();                    // otherwise the allocator does not exist yet and cannot have observers
+    static bool is_attached = false;  // stays true, because observers cannot be removed
     if (std::exchange(is_attached, true)) return;
     c10::cuda::CUDACachingAllocator::attachOutOfMemoryObserver(
         [](std::int64_t index, std::size_t, std::size_t, std::size_t) {
@@ -42,7 +42,7 @@ class ScarceGpuMemory {
   }
 
  private:
-  /// Takes what is free in segments that are in use, up to the first allocation that needs a new one.
+  /// Fills the gaps in segments that are in use, up to the first allocation that needs a new segment.
   void fill_gaps() {
     c10::cuda::CUDACachingAllocator::setMemoryFraction(0.0, device_);
     try {
@@ -61,7 +61,7 @@ class ScarceGpuMemory {
   std::vector<at::Tensor> filler_;
 };
 
-/// Where memory runs out: at the beginning of a phase, or after so many steps.
+/// The place at which memory runs out: the beginning of a phase, or a step.
 struct Shortage {
   std::string phase;
   int steps_done = -1;
@@ -98,11 +98,11 @@ class Scene final : private test::NoControl {
     shortage_ = {};
     return test::make(engine_, parity_.request);
   }
-  /// Makes another request; whether memory ran out.
+  /// Makes another request. Returns whether memory ran out.
   bool fails(const Shortage& shortage) {
     shortage_ = shortage;
     Request request = parity_.request;
-    request.prompt += fmt::format(" {}", ++requests_);  // of which the embedding is not known
+    request.prompt += fmt::format(" {}", ++requests_);  // a text whose embedding is not known yet
     const test::TempDir folder;
     test::SilentObserver observer;
     bool failed = false;
@@ -115,7 +115,7 @@ class Scene final : private test::NoControl {
           << error.what();
       failed = true;
     } catch (const std::exception& error) {
-      // Said at once: what unwinds from here on may wait for the other ranks.
+      // Printed at once, because the stack unwinding after this may wait for the other ranks.
       fmt::print(stderr, "rank {}, {} {}: {}\n", ranks_.rank(), shortage.phase, shortage.steps_done,
                  error.what());
       throw;

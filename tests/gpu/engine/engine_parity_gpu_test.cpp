@@ -8,7 +8,8 @@ namespace {
 
 using test::GpuRanks;
 
-/// How far a precision may be from the official code's fp32 numbers; that code's own bf16 is up to 7e-3 away.
+/// The largest difference between a precision and the official code's fp32 numbers. That code's own bf16
+/// differs by up to 7e-3.
 struct Mode {
   launch::Precision precision;
   const char* name;

@@ -47,7 +47,7 @@ TEST_F(FullSizeBlock, ExactIsAsFarFromFp32AsBf16RoundingsAre) {
   RecordProperty("relative_error", std::to_string(error));
   fmt::print("FULL-SIZE BLOCK 26,520 tokens, exact against fp32: {:.2e}\n", error);
   EXPECT_LT(error, 1e-2);
-  EXPECT_GT(error, 1e-5);  // if not, one of the two did not run in its own type
+  EXPECT_GT(error, 1e-5);  // otherwise one of the two did not run in its own type
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Two blocks of the real width with the sequence split over GPUs, in chunks of heads and with padding,
-// against the same on one GPU.
+// compared with the same on one GPU.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -22,7 +22,7 @@ class UlyssesGpu : public kernels::GpuTest {
  protected:
   void SetUp() override {
     if (!GpuRanks::enough()) GTEST_SKIP() << "this test needs a GPU per rank";
-    kernels::GpuTest::SetUp();  // memory that nobody has written holds NaN: what reads padding shows
+    kernels::GpuTest::SetUp();  // unwritten memory holds NaN, so that a read of padding shows
   }
 
   /// 17 x 29 x 53 tokens, an odd number: neither 2 nor 4 GPUs divide it.

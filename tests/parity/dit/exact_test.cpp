@@ -92,7 +92,8 @@ TEST(Exact, DenoiseStageComputesInBf16AsTheOfficialCodeDoes) {
   RecordProperty("latent_error", std::to_string(latent));
   EXPECT_GT(conditional, 0.5);
   EXPECT_GT(unconditional, 0.5);
-  // Guidance makes every last bit larger in each step: after six, two right programs are this far apart.
+  // Guidance enlarges the difference of the last bits in each step. After six steps, two correct programs
+  // differ by this much.
   EXPECT_LT(latent, 1e-2);
 }
 

@@ -33,7 +33,7 @@ TEST_P(Umt5Parity, PromptAndNegativePrompt) {
   EXPECT_LT(test::relative_error(encoder.encode(real_ids(parity.tensor("text.negative_ids"))),
                                  parity.tensor("text.negative_context")),
             1e-5);
-  encoder.unload();  // the weights come again when they are needed
+  encoder.unload();  // the weights are loaded again when they are needed
   EXPECT_LT(test::relative_error(encoder.encode(real_ids(parity.tensor("text.ids"))),
                                  parity.tensor("text.context")),
             1e-5);

@@ -13,7 +13,7 @@
 #include "support/threaded_row_exchange.h"
 #include "vae/vae.h"
 
-/// The autoencoder against what the official implementation made of the same weights and inputs.
+/// Compares the autoencoder with the official implementation's results for the same weights and inputs.
 namespace wan::vae {
 namespace {
 
@@ -52,7 +52,7 @@ class VaeParity : public ::testing::TestWithParam<ParityCase> {
   const Vae vae_ = load_vae(GetParam().name);
   const std::int64_t latent_rows_ = expected_.at("video").size(2) / spatial_factor;
 
-  /// Runs `work` as each part and puts the parts' results together along dimension 2.
+  /// Runs `work` as each part and joins the parts' results along dimension 2.
   at::Tensor by_parts(const std::function<at::Tensor(RowExchange&)>& work) const {
     if (GetParam().parts == 1) {
       SinglePart whole(latent_rows_);

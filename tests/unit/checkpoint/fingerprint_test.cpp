@@ -84,7 +84,7 @@ TEST_F(Fingerprint, ExchangedExpertsAreAnotherCheckpoint) {
   EXPECT_NE(now(), before);
 }
 
-/// An expert in one file and the same one in shards decide the same numbers.
+/// An expert in one file and the same expert in shards give the same results.
 TEST_F(Fingerprint, ShardsMakeNoDifference) {
   const std::string before = now();
   const Checkpoint expert = Checkpoint::open_safetensors_folder(folder_.experts.back().path);

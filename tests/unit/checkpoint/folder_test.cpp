@@ -24,7 +24,7 @@ void write(const fs::path& path, const std::string& text) {
   test::write_bytes(path, text);
 }
 
-/// A checkpoint of files that say which they are, for what is recognised by names and sizes.
+/// A checkpoint of files that contain their own names, for tests of recognition by names and sizes.
 void write_checkpoint(const fs::path& root) {
   for (const auto* expert : {"high_noise_model", "low_noise_model"}) {
     write(root / expert / "config.json", R"({"model_type":"i2v"})");

@@ -182,7 +182,7 @@ TEST(ModelConfig, WeightsWithoutBlocksOrWithGapsAreRefused) {
   EXPECT_THAT(error_of(with(3, "blocks.0.pos_embedding.embedding.weight", {30, 2})), HasSubstr("30 buckets"));
 }
 
-/// A checkpoint folder of empty files, for what is recognised by names alone.
+/// A checkpoint folder of empty files, for tests of recognition by names alone.
 class Layout : public ::testing::Test {
  protected:
   void SetUp() override {

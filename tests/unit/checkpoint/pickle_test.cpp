@@ -73,7 +73,7 @@ struct Malicious {
   std::string message;
 };
 
-/// Pickles that Python would run code for.
+/// Pickles for which Python would run code.
 std::vector<Malicious> code() {
   std::vector<Malicious> cases;
   for (const auto& [module, name] :
@@ -149,7 +149,7 @@ std::vector<Malicious> code() {
   return cases;
 }
 
-/// Pickles that are cut off, inconsistent or made to exhaust something.
+/// Pickles that are cut off, inconsistent or made to exhaust memory or time.
 std::vector<Malicious> malformed() {
   const std::string good = pickle(dict_of(text("w") + tensor()));
   return {

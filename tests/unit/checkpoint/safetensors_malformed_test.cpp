@@ -25,7 +25,7 @@ constexpr double time_limit_s = 1.0;
 constexpr long memory_limit_kib = 500'000;
 #endif
 
-/// A file that must be refused, and what the message must say.
+/// A file that must be refused, and the expected message.
 struct Malformed {
   std::string name;
   std::string bytes;
@@ -248,7 +248,7 @@ TEST(SafetensorsMalformed, DamagedRealFilesAreRefusedOrReadButNeverCrash) {
     }
     test::write_bytes(dir / "damaged", damaged);
     try {
-      Checkpoint::open_safetensors_file(dir / "damaged");  // a changed letter of a name is no fault here
+      Checkpoint::open_safetensors_file(dir / "damaged");  // a changed letter of a name is not an error here
     } catch (const UsageError&) {
       ++refused;
     }

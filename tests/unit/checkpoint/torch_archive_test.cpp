@@ -104,7 +104,7 @@ TEST(TorchArchive, ReadsZip64AndComments) {
 
 TEST(TorchArchive, ReadsAStorageBeyondFourGibibytes) {
   const wan::test::TempDir dir;
-  // The same archive with 5 GiB that are never written between its start and the rest; only offsets change.
+  // The same archive with 5 GiB between its start and the rest. They are never written; only offsets change.
   constexpr std::uint64_t gap = 5ULL << 30;
   std::string bytes =
       build_zip({{"m/data.pkl", pickle_of({})}, {"m/data/0", storage_bytes}}, {.zip64 = true});

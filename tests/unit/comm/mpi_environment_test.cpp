@@ -16,7 +16,7 @@ int finalized() {
   return flag;
 }
 
-// Each starts MPI in a process of its own, as a single rank without a launcher.
+// Each test starts MPI in its own process, as a single rank without a launcher.
 class MpiEnvironmentDeathTest : public testing::Test {
  protected:
   void SetUp() override { testing::FLAGS_gtest_death_test_style = "threadsafe"; }

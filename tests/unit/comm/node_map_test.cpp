@@ -10,7 +10,7 @@
 namespace wan::comm {
 namespace {
 
-/// The world as a launcher makes it that deals `ranks` ranks out to `nodes` nodes.
+/// The world of a launcher that places `ranks` ranks on `nodes` nodes in turn.
 NodeMap cyclic(int ranks, int nodes) {
   std::vector<RankPlace> places;
   for (int rank = 0; rank < ranks; ++rank) places.push_back({.node = rank % nodes});
@@ -40,8 +40,8 @@ TEST(NodeMap, UnderCyclicPlacementNeighboursLieApart) {
   EXPECT_TRUE(map.are_on_one_node(std::vector{1, 3}));
 }
 
-/// Consecutive numbering, from which each rank once computed the answer for itself, said yes on rank 0 (ranks
-/// 0 to 3 are those of the first node, if there are four a node) and no on rank 1 of the same group.
+/// Each rank once computed the answer from consecutive numbering. Rank 0 then said yes (ranks 0 to 3 are
+/// those of the first node, with four on a node), and rank 1 of the same group said no.
 TEST(NodeMap, GroupsOfTheGridUnderCyclicPlacement) {
   const GridShape shape{.group_size = 4, .cfg = 2, .ulysses = 2};
   const NodeMap two_nodes = cyclic(8, 2);

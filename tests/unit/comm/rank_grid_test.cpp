@@ -45,7 +45,7 @@ TEST(RankGrid, MembersOfSubGroups) {
   EXPECT_THAT(cfg_members(shape, 8), ElementsAre(8, 10));
 }
 
-// Every rank is in its own sub-groups, all members of a sub-group have the same list, and the position's
+// Every rank is in its own sub-groups. All members of a sub-group have the same list, and the position's
 // index counts along it.
 TEST(RankGrid, SubGroupsPartitionTheWorldInEveryShape) {
   for (const int ulysses : {1, 2, 3, 4, 5}) {

@@ -74,7 +74,7 @@ TEST(File, ReadPastTheEndNamesTheOffset) {
     read_at(file, dir / "short", 1, bytes);
     FAIL() << "read past the end";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("8 bytes wanted at byte 1, 2 there"), std::string::npos)
+    EXPECT_NE(std::string(error.what()).find("8 bytes expected at byte 1, 2 found"), std::string::npos)
         << error.what();
   }
 }

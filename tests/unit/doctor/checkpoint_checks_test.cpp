@@ -44,7 +44,7 @@ TEST(CheckpointChecks, EveryDamageIsFoundInItsPart) {
   }
 }
 
-/// A run refuses these after loading: the doctor finds them in the headers.
+/// A run refuses these after loading. The doctor finds them in the headers.
 TEST(CheckpointChecks, PartsThatDoNotBelongTogether) {
   const wan::test::TempDir folder;
   const std::filesystem::path root = folder / "ckpt";

@@ -1,5 +1,5 @@
-// A CUDA runtime with one GPU that computes nothing, for the program that it is linked into: these functions
-// stand before those of libcudart. Events are there and are always done; memory is the host's.
+// A CUDA runtime with one GPU that computes nothing. A program that links it uses these functions instead of
+// libcudart's. Events are always done; memory is the host's.
 #include "unit/gpu/played_cuda.h"
 
 #include <cstdlib>

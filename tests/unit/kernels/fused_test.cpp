@@ -1,4 +1,4 @@
-// Fused and in-place kernels against the compositions that they replace.
+// Compares fused and in-place kernels with the compositions that they replace.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 

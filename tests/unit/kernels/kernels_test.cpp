@@ -55,7 +55,7 @@ TEST(Attention, BackendsByNameAndByWhatTheyTake) {
   EXPECT_EQ(attention_backend_for(at::kCPU, at::kFloat, 24, 4096), AttentionBackend::math);
   EXPECT_EQ(available_attention_backends(at::kCPU, at::kBFloat16, 128),
             (std::vector{AttentionBackend::math, AttentionBackend::reference}));
-  // Heads that are no multiple of 16 bytes, which no fast kernel of a GPU takes.
+  // Heads that are not a multiple of 16 bytes: no fast kernel of a GPU takes them.
   EXPECT_EQ(attention_backend_for(at::kCUDA, at::kBFloat16, 12, 4096), AttentionBackend::reference);
   EXPECT_EQ(attention_backend_for(at::kCUDA, at::kFloat, 12, 4096), AttentionBackend::math);
   EXPECT_EQ(attention_backend_for(at::kCUDA, at::kFloat, 6, 4096), AttentionBackend::reference);

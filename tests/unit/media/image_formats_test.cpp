@@ -44,7 +44,7 @@ std::string big32(std::size_t value) {
   return bytes;
 }
 
-/// A chunk of a PNG file with a checksum that nobody looks at.
+/// A chunk of a PNG file with a checksum that nothing checks.
 std::string chunk(const std::string& type, const std::string& data) {
   return big32(data.size()) + type + data + "crc?";
 }
@@ -112,7 +112,8 @@ TEST(Orientation, MayBeAnyWholeNumber) {
     EXPECT_TRUE(is_turned(png_with(chunk("eXIf", exif_block(6, true, type))))) << int{type};
   }
   EXPECT_TRUE(is_turned(png_with(chunk("eXIf", exif_block(6, false, 4)))));
-  EXPECT_FALSE(is_turned(png_with(chunk("eXIf", exif_block(6, true, 1)))));  // BYTE: not in Pillow either
+  // BYTE: Pillow does not accept it either
+  EXPECT_FALSE(is_turned(png_with(chunk("eXIf", exif_block(6, true, 1)))));
 }
 
 TEST(Orientation, ExifDecidesBeforeXmp) {

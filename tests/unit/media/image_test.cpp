@@ -105,7 +105,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, LossyImage,
                            return name;
                          });
 
-/// Where a viewer finds the stored pixel that it shows at (x, y).
+/// The position of the stored pixel that a viewer shows at (x, y).
 std::array<int, 2> stored_place(int orientation, int x, int y) {
   switch (orientation) {
     case 2:
@@ -149,7 +149,7 @@ TEST(Image, ExifOrientationIsApplied) {
   const Image stored_jpeg = read_image(data("420.jpg"));
   const Image stored_png = read_image(data("rgb.png"));
   constexpr std::size_t png_header_bytes = 8 + 25;
-  for (int orientation = 0; orientation <= 9; ++orientation) {  // 0 and 9 mean nothing
+  for (int orientation = 0; orientation <= 9; ++orientation) {  // 0 and 9 have no meaning
     const std::string exif = exif_block(static_cast<char>(orientation), orientation % 2 == 0);
     const std::string segment = "Exif\0\0"s + exif;
     const std::string app1 = "\xFF\xE1\0"s + static_cast<char>(segment.size() + 2) + segment;
@@ -160,7 +160,7 @@ TEST(Image, ExifOrientationIsApplied) {
   }
 }
 
-/// The pixels of a file that lacks nothing but what follows them are all there.
+/// If a file lacks only the bytes after its pixels, all pixels are there.
 TEST(Image, ATruncatedFileIsAnErrorOrHasAllPixels) {
   for (const char* name :
        {"rgb.png", "interlaced.png", "420.jpg", "progressive.jpg", "lossy.webp", "rgba_lossless.webp",

@@ -15,7 +15,7 @@
 #include "support/temp_dir.h"
 #include "wan/error.h"
 
-// libx265 never frees the option texts it copies; that is not ours to find.
+// libx265 never frees the option texts that it copies. This is not an error of this program.
 extern "C" const char* __lsan_default_suppressions();  // NOLINT(bugprone-reserved-identifier)
 extern "C" const char* __lsan_default_suppressions() {
   return "leak:libx265";
@@ -35,7 +35,7 @@ std::vector<std::uint8_t> flat_frame(const VideoFormat& format, std::array<std::
   return rgb;
 }
 
-/// Frames that move and do not compress to nothing.
+/// Frames that move and do not compress to almost nothing.
 std::vector<std::uint8_t> busy_frame(const VideoFormat& format, int number) {
   const std::size_t pixels = static_cast<std::size_t>(format.width) * static_cast<std::size_t>(format.height);
   std::vector<std::uint8_t> rgb(3 * pixels);
@@ -81,7 +81,7 @@ TEST(VideoWriter, SameNoiseGivesTheSameBytesInUsedMemory) {
     std::ranges::generate(frame, [&] { return static_cast<std::uint8_t>(random()); });
   std::set<std::string> checksums;
   for (int repeat = 0; repeat < 150; ++repeat) {
-    // Memory that was used before, of other sizes each time, as in a program that does more than this.
+    // Memory that was used before with other sizes each time, as in a larger program.
     std::vector<std::string> used;
     for (int i = 0; i < 50; ++i) used.emplace_back(1000 + random() % 200'000, static_cast<char>(random()));
     used.clear();
@@ -93,7 +93,7 @@ TEST(VideoWriter, SameNoiseGivesTheSameBytesInUsedMemory) {
   EXPECT_EQ(checksums.size(), 1U);
 }
 
-/// For all sizes: players that go by the size take small untagged videos for BT.601.
+/// For all sizes: some players guess BT.601 for small untagged videos.
 TEST(VideoWriter, ConvertsByBt709LimitedRangeAndSaysSo) {
   struct Case {
     std::array<std::uint8_t, 3> rgb;
@@ -229,7 +229,7 @@ TEST(VideoWriter, AnUnknownCodecIsAUsageErrorThatListsTheKnown) {
   EXPECT_FALSE(std::filesystem::exists(dir / "v"));
 }
 
-/// Files of this process may not grow beyond a size, within a scope: as a full disk, writes fail.
+/// Limits the size of this process's files within a scope. Writes then fail as on a full disk.
 class FileSizeLimit {
  public:
   explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {

@@ -8,7 +8,7 @@
 namespace wan {
 namespace {
 
-/// Stands for a device that fails from some moment on.
+/// Imitates a device that fails from some moment on.
 class FailingListener final : public PartListener {
  public:
   void on_part(std::optional<Part> part) override {
@@ -30,7 +30,7 @@ TEST(PartClock, TellsTheListenerOfEveryChange) {
   EXPECT_EQ(listener.heard, expected);
 }
 
-/// A scope's end is a destructor: what the listener throws there used to end the program.
+/// A scope's end is a destructor. An exception of the listener there once ended the program.
 TEST(PartClock, AScopeThatEndsOnAFailedDeviceThrowsAtTheNextScope) {
   FailingListener listener;
   PartClock clock(&listener);

@@ -84,7 +84,7 @@ TEST(Role, NamesTheCommunicatorsOfAGroup) {
 
 TEST(UnguidedShape, SpreadsTheSequenceOverTheWholeGroup) {
   EXPECT_EQ(unguided_shape({4, 2, 2}, {}, 40), (GridShape{4, 1, 4}));
-  EXPECT_EQ(unguided_shape({2, 2, 1}, {}, 3), (GridShape{2, 1, 1}));  // both ranks do the same
+  EXPECT_EQ(unguided_shape({2, 2, 1}, {}, 3), (GridShape{2, 1, 1}));  // both ranks compute the same
   EXPECT_EQ(unguided_shape({2, 2, 1}, {}, 3).copies(), 2);
   EXPECT_EQ(unguided_shape({4, 2, 2}, {.ulysses_size = 2}, 40), (GridShape{4, 1, 2}));
 }

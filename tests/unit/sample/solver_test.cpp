@@ -77,7 +77,7 @@ TEST(Sampler, GuidanceOneAsksForOnePassAndTheBoundarySwitchesScales) {
   EXPECT_NEAR(x[0].item<float>(), expected, 1e-6);
 }
 
-/// A denoiser whose answer depends on sample and time, so that a step out of place shows.
+/// A denoiser whose result depends on sample and time, so that a misplaced step shows.
 Prediction toy_prediction(const at::Tensor& x, const StepRequest& step) {
   const at::Tensor conditional = toy_velocity(x, step.timestep);
   return {.conditional = conditional, .unconditional = step.guided ? conditional * 0.5 : at::Tensor()};

@@ -108,7 +108,7 @@ TEST(HtmlEntities, Html5TakesTheLongestOldName) {
   EXPECT_EQ(unescape_html("&amp;amp;"), "&amp;") << "one round";
 }
 
-/// Bytes that favour what cleaning looks at: references, escapes, combining marks, broken UTF-8.
+/// Random bytes with many things that cleaning treats: references, escapes, combining marks, broken UTF-8.
 std::string random_text(std::mt19937& random) {
   static const std::vector<std::string> parts{"&",
                                               "amp;",

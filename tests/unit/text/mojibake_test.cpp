@@ -1,4 +1,4 @@
-// Text that is UTF-8 read as another encoding, and text of many languages that is not.
+// UTF-8 text that was read as another encoding, and correct text of many languages.
 #include "text/mojibake.h"
 
 #include <gtest/gtest.h>

@@ -10,7 +10,7 @@
 namespace wan::text {
 namespace {
 
-/// Prompts with what the reference's cleaning and tokenizer made of them.
+/// Prompts, and the reference's results of cleaning and tokenizing them.
 nlohmann::json text_cases() {
   return nlohmann::json::parse(
       read_text_file(std::filesystem::path(WAN_TEST_DATA) / "parity/text_cases.json", 1 << 20));
@@ -23,7 +23,7 @@ TEST(TextCases, AreCleanedAndTokenizedAsByTheReference) {
     const auto text = row.at("text").get<std::string>();
     const auto clean = row.at("clean").get<std::string>();
     if (looks_like_mojibake(text)) {
-      ++repaired;  // the reference repairs it, this program warns
+      ++repaired;  // the reference repairs it; this program warns
       EXPECT_NE(clean_prompt(text), clean);
     } else {
       EXPECT_EQ(clean_prompt(text), clean) << text;

@@ -101,7 +101,8 @@ TEST(Tokenizer, WrittenOutBytePieceIsAPiece) {
 }
 
 TEST(Tokenizer, OfEqualScoresTheFirstFoundStays) {
-  // "o" + "oo" and "oo" + "o" have the same score; the one whose last piece begins earlier is met first.
+  // "o" + "oo" and "oo" + "o" have the same score. The search meets the one whose last piece begins earlier
+  // first.
   const auto change = [](nlohmann::json& json) {
     json["model"]["vocab"] = nlohmann::json::parse(
         R"([["<pad>", 0], ["</s>", 0], ["<unk>", 0], ["\u2581", -1], ["o", -2], ["oo", -2]])");
@@ -115,7 +116,7 @@ TEST(Tokenizer, RunsOfSpacesAndTheEndAreNormalized) {
 }
 
 TEST(Tokenizer, CombiningMarkOnAMappedCharacterGoesAsInTheReference) {
-  // The reference replaces the whole cluster of up to five bytes by what its beginning maps to.
+  // The reference replaces the whole cluster of up to five bytes by the replacement of its beginning.
   const Tokenizer tokenizer(test::parity_tokenizer());
   EXPECT_EQ(tokenizer.encode("\uFF41\u0301"), tokenizer.encode("a"));
 }

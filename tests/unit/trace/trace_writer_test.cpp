@@ -92,7 +92,7 @@ TEST(TraceWriter, SaysWhyAFileCannotBeMade) {
 }
 
 [[noreturn]] void write_beyond(rlim_t bytes, const std::filesystem::path& path) {
-  // A full disk, as far as a file can tell.
+  // Imitates a full disk by a limit on the file's size.
   std::signal(SIGXFSZ, SIG_IGN);
   const rlimit limit{.rlim_cur = bytes, .rlim_max = bytes};
   if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) std::exit(2);

@@ -1,4 +1,4 @@
-// Writes FILE with one item and STEPS steps of two ranks, then kills itself with no chance to close anything.
+// Writes FILE with one item and STEPS steps of two ranks, then kills itself before it can close anything.
 #include <csignal>
 #include <cstdlib>
 

@@ -24,7 +24,7 @@ WeightScope scope_of(const Weights& weights) {
   });
 }
 
-/// Puts a clip through a layer in chunks of the given lengths.
+/// Passes a clip through a layer in chunks of the given lengths.
 template <typename Layer>
 at::Tensor in_chunks(const Layer& layer, const at::Tensor& clip, const std::vector<std::int64_t>& lengths) {
   SinglePart rows(clip.size(2));
@@ -75,7 +75,7 @@ TEST(RmsNorm, ZerosStayZerosAndTinyValuesAreNotBlownUp) {
   const Weights weights{{"gamma", at::ones({4, 1, 1, 1}, at::kDouble)}};
   const RmsNorm norm(scope_of(weights), 4, 3);
   EXPECT_TRUE(norm(at::zeros({4, 1, 2, 2}, at::kDouble)).eq(0).all().item<bool>());
-  // Norm 2e-14, below the floor of 1e-12: divided by the floor instead.
+  // The norm 2e-14 is below the minimum of 1e-12, so the division uses the minimum.
   const at::Tensor tiny = norm(at::full({4, 1, 1, 1}, 1e-14, at::kDouble));
   EXPECT_LE(relative_difference(tiny, at::full_like(tiny, 2e-2)), tolerance);
 }

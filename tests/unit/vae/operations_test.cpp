@@ -10,7 +10,7 @@
 namespace wan::vae {
 namespace {
 
-/// Names of the operations that ATen calls while this lives.
+/// Names of the operations that ATen calls during the object's life.
 class CalledOperations {
  public:
   CalledOperations() {
@@ -35,7 +35,7 @@ class CalledOperations {
   at::CallbackHandle handle_ = 0;
 };
 
-/// A map [C, T, h, W] as the attention block hands it over: [T, 1, h * W, C], its channels far apart.
+/// A map [C, T, h, W] in the form that the attention block passes: [T, 1, h * W, C], with channels far apart.
 at::Tensor tokens_of_map(std::int64_t channels) {
   return at::randn({channels, 2, 3, 5}).flatten(2).permute({1, 2, 0}).unsqueeze(1);
 }

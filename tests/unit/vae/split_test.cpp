@@ -16,7 +16,7 @@ using test::run_parts;
 using test::ThreadedRowExchange;
 
 constexpr double tolerance = 1e-13;  // fp64
-// Narrower ones amplify rounding: a norm over two channels divides by what may be close to zero.
+// Narrower ones amplify rounding: a norm over two channels may divide by a value close to zero.
 const VaeConfig small{.base_width = 8};
 
 TEST(RowSplit, CoversTheRowsInOrder) {
@@ -61,7 +61,7 @@ class Split : public ::testing::TestWithParam<SplitCase> {
   const test::Weights weights_ = test::random_vae_weights(small, 11);
   const Vae vae_{small, test::lookup(weights_)};
 };
-// Even, ragged, one row a part, and more ranks than rows.
+// Even, ragged, one row per part, and more ranks than rows.
 INSTANTIATE_TEST_SUITE_P(Vae, Split,
                          ::testing::Values(SplitCase{1, 4}, SplitCase{2, 4}, SplitCase{2, 5}, SplitCase{3, 5},
                                            SplitCase{4, 6}, SplitCase{3, 3}, SplitCase{4, 4},
@@ -144,8 +144,8 @@ TEST_F(ExchangeCount, OnePerSpatialConvolutionAndAttention) {
 
 TEST_F(ExchangeCount, ConstantLayersOfAnImageClipDoNotCompute) {
   encode([](const at::Tensor& own) { return image_clip(own, 81); });
-  // Chunks until the first constant frame (model.md 4.7) has been made; chunk k > 0 ends with frame 4k (2k
-  // and k after the two temporal down-samplings); every other chunk is a repetition.
+  // Number of chunks until the first constant frame (model.md 4.7) exists. Chunk k > 0 ends with frame 4k (2k
+  // and k after the two temporal down-samplings). Every other chunk is a repetition.
   const int full_resolution = 2 * 1 + 3 * 2 + 4 * 2 + 4 * 1;  // conv1, ds.0, ds.1, ds.2: 3, 7, 11, 11
   const int half_resolution = 5 * 2 + 6 * 2 + 7 * 1;          // ds.3, ds.4, spatial part of ds.5: 15, 19, 11
   const int quarter_resolution = 9 * 2 + 11 * 2 + 12 * 1;     // ds.6, ds.7, spatial part of ds.8: 15, 19, 11

@@ -19,7 +19,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr double tolerance = 1e-13;  // fp64
-// Narrower ones amplify rounding: a norm over two channels divides by what may be close to zero.
+// Narrower ones amplify rounding: a norm over two channels may divide by a value close to zero.
 const VaeConfig small{.base_width = 8};
 
 PixelClip clip_of(const at::Tensor& pixels) {
