@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
-#include <limits>
+#include <charconv>
 #include <utility>
 
 #include "core/check.h"
@@ -91,8 +91,13 @@ double parse_boundary(std::string_view text) { return parse_real(text, 0, 1); }
 
 std::optional<std::uint64_t> parse_seed(std::string_view text) {
   if (!text.starts_with('-')) return parse_unsigned(text);
-  using Limits = std::numeric_limits<std::int64_t>;
-  if (parse_integer(text, Limits::min(), Limits::max()) == -1) return std::nullopt;
+  double value = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  if (error == std::errc::result_out_of_range)
+    fail<ValueError>("'{}' is out of range for a whole number", text);
+  if (error != std::errc{} || stop != end) fail<ValueError>("'{}' is not a whole number", text);
+  if (value == -1) return std::nullopt;
   fail<ValueError>("{} is not between -1 (a random seed) and 18446744073709551615", text);
 }
 

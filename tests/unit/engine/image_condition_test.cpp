@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "model/model_kind.h"
 #include "support/parity_case.h"
 #include "wan/error.h"
 
