@@ -58,6 +58,20 @@ class BenchObserver final : public Observer {
   std::vector<StepEvent> events_;
 };
 
+/// Who hears of the measured phases and steps.
+struct Reporting {
+  std::unique_ptr<gpu::Monitor> monitor;  ///< of this rank's GPU; null on the CPU
+  std::unique_ptr<TraceObserver> trace;   ///< null without --trace
+  std::unique_ptr<BenchObserver> observer;
+  std::unique_ptr<engine::StepReporter> steps;
+};
+
+/// What the denoiser takes, made by the phases before it.
+struct Inputs {
+  std::vector<at::Tensor> contexts;  ///< of prompt and negative prompt, [tokens, text_dim] each
+  at::Tensor condition;              ///< fp32 [20, frames, height, width]; undefined without an image
+};
+
 /// One run of the program on one rank.
 class BenchProgram {
  public:
@@ -99,12 +113,8 @@ class BenchProgram {
   launch::RunLayout layout_;
   std::unique_ptr<launch::RunCommunicators> communicators_;
   parallel::GroupCommunicators group_;
-  std::unique_ptr<gpu::Monitor> monitor_;
-  std::unique_ptr<TraceObserver> trace_;
-  std::unique_ptr<BenchObserver> observer_;
-  std::unique_ptr<engine::StepReporter> reporter_;
-  std::vector<at::Tensor> contexts_;  ///< of prompt and negative prompt
-  at::Tensor condition_;
+  Reporting reporting_;
+  Inputs inputs_;
   BenchResult result_;
 };
 
@@ -133,14 +143,15 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
   communicators_ = std::make_unique<launch::RunCommunicators>(mpi_, *world_, device_, comm::end_process);
   group_ = communicators_->make_group(layout_, launch::step_timeout_s(options_));
   if (on_gpu()) {
-    monitor_ = std::make_unique<gpu::Monitor>(device_.gpu.bus_id, sample_period_s,
-                                              [this] { return clock_.elapsed_s(); });
+    reporting_.monitor = std::make_unique<gpu::Monitor>(device_.gpu.bus_id, sample_period_s,
+                                                        [this] { return clock_.elapsed_s(); });
   }
   result_.layout = describe(layout_);
   const std::string run = launch::on_rank_0(*world_, [] { return new_run_id(); });
-  launch::agree(*world_, [&] { trace_ = make_trace(run, arguments); });
-  observer_ = std::make_unique<BenchObserver>(trace_.get());
-  reporter_ = std::make_unique<engine::StepReporter>(group_, 0, monitor_.get(), clock_, *observer_);
+  launch::agree(*world_, [&] { reporting_.trace = make_trace(run, arguments); });
+  reporting_.observer = std::make_unique<BenchObserver>(reporting_.trace.get());
+  reporting_.steps = std::make_unique<engine::StepReporter>(group_, 0, reporting_.monitor.get(), clock_,
+                                                            *reporting_.observer);
   result_.gpus = mpi_.size();
   result_.gpu_model = device_.name();
   result_.precision = device_.compute.type == at::kBFloat16 ? "exact" : "fp32";
@@ -201,12 +212,12 @@ double BenchProgram::phase(const char* name, Work&& work) {
   world_->barrier().wait();
   const double wall_s = clock_.elapsed_s() - start_s;
   if (group_.group->rank() == 0) {
-    observer_->on_phase({.phase = name,
-                         .start_s = start_s,
-                         .wall_s = wall_s,
-                         .sent_bytes = group_.sent_bytes() - sent_before});
+    reporting_.observer->on_phase({.phase = name,
+                                   .start_s = start_s,
+                                   .wall_s = wall_s,
+                                   .sent_bytes = group_.sent_bytes() - sent_before});
   }
-  reporter_->report_samples();
+  reporting_.steps->report_samples();
   return wall_s;
 }
 
@@ -218,9 +229,9 @@ void BenchProgram::measure_text() {
                               on_host && on_gpu() ? *group_.group : *group_.fsdp);
   std::vector<std::int64_t> ids(prompt_tokens);
   for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i) + 2;
-  contexts_.push_back(encoder.encode(ids).cpu());
+  inputs_.contexts.push_back(encoder.encode(ids).cpu());
   // The first text also pays for the libraries' start; the second is what a prompt costs.
-  result_.text_s = phase("text", [&] { contexts_.push_back(encoder.encode(ids).cpu()); });
+  result_.text_s = phase("text", [&] { inputs_.contexts.push_back(encoder.encode(ids).cpu()); });
 }
 
 std::vector<std::int64_t> BenchProgram::latent_shape(std::int64_t channels) const {
@@ -238,7 +249,7 @@ void BenchProgram::measure_encode(engine::VaeStage& vae) {
   result_.vae_encode_s =
       phase("encode", [&] { latent = vae.encode_image(image, options_.bench.frame_num, *group_.vae); });
   std::vector<std::int64_t> mask_shape = latent_shape(model_.kind->condition_channels - latent.size(0));
-  condition_ = at::cat({at::zeros(mask_shape, latent.options()), latent}, 0);
+  inputs_.condition = at::cat({at::zeros(mask_shape, latent.options()), latent}, 0);
 }
 
 void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
@@ -247,9 +258,9 @@ void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
       .start = {.steps_done = 0,
                 .latent = at::randn(latent_shape(model_.kind->geometry.latent_channels), at::kFloat),
                 .history = {}},
-      .condition = condition_,
-      .context = contexts_[0],
-      .negative_context = contexts_[1],
+      .condition = inputs_.condition,
+      .context = inputs_.contexts[0],
+      .negative_context = inputs_.contexts[1],
       .settings = {.solver = Solver::unipc,
                    .steps = steps,
                    .shift = 5,
@@ -258,16 +269,16 @@ void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
                    .bf16_terms = device_.compute.type == at::kBFloat16}};
   at::Tensor latent;
   phase("denoise", [&] {
-    reporter_->begin_steps(steps);
+    reporting_.steps->begin_steps(steps);
     latent = denoise.run(input, group_,
                          [&](const sample::StepRequest& step, const sample::Prediction& /*prediction*/,
                              const at::Tensor& /*local_tokens*/, const engine::StepTimes& times) {
                            result_.peak_allocated_bytes =
                                std::max(result_.peak_allocated_bytes, times.memory.peak_allocated_bytes);
                            note_memory("after a step");
-                           reporter_->end_step(step, times);
-                           reporter_->report_step();
-                           reporter_->begin_step();
+                           reporting_.steps->end_step(step, times);
+                           reporting_.steps->report_step();
+                           reporting_.steps->begin_step();
                          });
   });
   if (!latent.isfinite().all().item<bool>()) {
@@ -290,7 +301,7 @@ void BenchProgram::collect_steps() {
   if (!is_rank_0()) return;
   const auto ranks = static_cast<double>(group_.group->size());
   std::vector<double> slowest(static_cast<std::size_t>(options_.bench.warmup + options_.bench.steps));
-  for (const StepEvent& event : observer_->events()) {
+  for (const StepEvent& event : reporting_.observer->events()) {
     const auto step = static_cast<std::size_t>(event.step);
     slowest[step] = std::max(slowest[step], event.wall_s);
     if (event.step < options_.bench.warmup) continue;
@@ -306,7 +317,8 @@ void BenchProgram::collect_steps() {
 }
 
 void BenchProgram::collect_memory() {
-  if (monitor_) result_.peak_vram_bytes = std::max(result_.peak_vram_bytes, monitor_->peak_used_bytes());
+  if (reporting_.monitor)
+    result_.peak_vram_bytes = std::max(result_.peak_vram_bytes, reporting_.monitor->peak_used_bytes());
   std::array<std::int64_t, 2> peaks{static_cast<std::int64_t>(result_.peak_vram_bytes),
                                     static_cast<std::int64_t>(result_.peak_allocated_bytes)};
   world_->all_reduce(std::span(peaks), comm::ReduceOp::max).wait();
@@ -316,13 +328,13 @@ void BenchProgram::collect_memory() {
 
 /// What follows is one video in the trace.
 void BenchProgram::begin_item() {
-  if (!trace_) return;
+  if (!reporting_.trace) return;
   Request request;
   request.id = "bench";
   request.size = options_.bench.size;
   request.frame_num = options_.bench.frame_num;
   request.sample_steps = options_.bench.warmup + options_.bench.steps;
-  trace_->on_item_start({.request = request});
+  reporting_.trace->on_item_start({.request = request});
 }
 
 void BenchProgram::measure() {
