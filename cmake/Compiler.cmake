@@ -9,11 +9,12 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(wan_options INTERFACE
     "$<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:-Wno-restrict;-Wno-stringop-overflow;-Wno-array-bounds;-Wno-maybe-uninitialized>")
 endif()
+# What becomes part of libwan.so is position independent, and so is all that shares a precompiled header with it. No function of ours is
+# replaced at run time, so calls within a file may be inlined as in a program.
+add_library(wan_library_options INTERFACE)
 if(WAN_BUILD_LIBRARY)
-  # Everything, tests included, so that a precompiled header fits all of its users. No function of ours is replaced at run time, so calls
-  # within a file may be inlined as in a program.
-  target_compile_options(wan_options INTERFACE "$<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:-fPIC;-fno-semantic-interposition>"
-                                               "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-fPIC>")
+  target_compile_options(wan_library_options INTERFACE "$<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:-fPIC;-fno-semantic-interposition>"
+                                                       "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-fPIC>")
 endif()
 if(WAN_SANITIZE)
   add_compile_options("$<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:-fsanitize=address,undefined;-fno-sanitize-recover=undefined;-fno-omit-frame-pointer>")

@@ -49,6 +49,9 @@ foreach(program IN ITEMS wan_batch_program wan_bench wan_doctor_program)
 endforeach()
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples DESTINATION ${CMAKE_INSTALL_DATADIR}/${PROJECT_NAME})
+# In that folder `wan_batch` without options makes the demo, as in a checkout.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/inputs/demo DESTINATION ${CMAKE_INSTALL_DATADIR}/${PROJECT_NAME}/inputs
+        PATTERN "*.py" EXCLUDE PATTERN "__pycache__" EXCLUDE)
 
 if(WAN_INSTALL_TORCH)
   configure_file(${PROJECT_SOURCE_DIR}/cmake/InstallTorch.cmake.in ${PROJECT_BINARY_DIR}/InstallTorch.cmake @ONLY)

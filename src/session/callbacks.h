@@ -1,7 +1,7 @@
 #pragma once
 
 #include <exception>
-#include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -43,6 +43,16 @@ class Callbacks final : public Observer, public RunControl {
 
   /// What the caller's function threw first; null if nothing.
   const std::exception_ptr& problem() const { return problem_; }
+  std::optional<std::string> describe_problem() const {
+    if (!problem_) return std::nullopt;
+    try {
+      std::rethrow_exception(problem_);
+    } catch (const std::exception& error) {
+      return error.what();
+    } catch (...) {
+      return "an exception of unknown type";
+    }
+  }
 
  private:
   template <typename Call>

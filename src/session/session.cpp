@@ -34,14 +34,33 @@ comm::CommHandle duplicate(MPI_Comm communicator) {
 
 void print_to_stderr(const std::string& message) { std::fprintf(stderr, "wan: %s\n", message.c_str()); }
 
-launch::EngineHost::Listeners listeners_of(const SessionOptions& options) {
-  launch::EngineHost::Listeners listeners{.on_note = options.on_note, .on_hang = options.on_hang};
-  if (!listeners.on_note) listeners.on_note = [](const std::string& /*message*/) {};
-  if (!listeners.on_hang) listeners.on_hang = print_to_stderr;
-  return listeners;
+using MessageListener = std::function<void(const std::string&)>;
+
+/// `listener` without its exceptions: out of a collective or a thread they would end more than they should.
+MessageListener guarded(const MessageListener& listener) {
+  return [listener](const std::string& message) {
+    try {
+      listener(message);
+    } catch (...) {
+      print_to_stderr("a function that hears messages threw at this one: " + message);
+    }
+  };
 }
 
-/// Runs `work` and throws what all ranks agreed on as an error of the public interface.
+launch::EngineHost::Listeners listeners_of(const SessionOptions& options) {
+  const MessageListener nobody = [](const std::string& /*message*/) {};
+  return {.on_note = options.on_note ? guarded(options.on_note) : nobody,
+          .on_hang = options.on_hang ? guarded(options.on_hang) : print_to_stderr};
+}
+
+/// The first line: LibTorch adds the functions that it was in.
+std::string first_line(const std::exception& error) {
+  const std::string text = error.what();
+  return text.substr(0, text.find('\n'));
+}
+
+/// Runs `work` and throws what all ranks agreed on, and what a library threw, as an error of the public
+/// interface.
 template <typename Work>
 void with_public_errors(Work&& work) {
   try {
@@ -49,6 +68,10 @@ void with_public_errors(Work&& work) {
   } catch (const launch::AgreedError& error) {
     if (error.code() == ExitCode::usage) throw UsageError(error.what());
     throw Error(error.what());
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw Error(first_line(error));
   }
 }
 
@@ -80,10 +103,11 @@ class Session::Impl {
                     const StopFunction& stop);
 
  private:
-  RequestReport make(const Request& request, const SessionOutputs& outputs, session::Callbacks& callbacks);
-  RequestReport make_once(const Request& request, const OutputPaths& outputs, session::Callbacks& callbacks);
+  template <typename Work>
+  void together(Work&& work);
+  RequestReport make(const Request& request, const SessionOutputs& outputs,
+                     std::optional<session::OutputFiles>& files, session::Callbacks& callbacks);
   void require_same(const Request& request);
-  void pass_on(const session::Callbacks& callbacks);
 
   comm::CommHandle comm_;
   comm::MpiRanks ranks_;
@@ -116,49 +140,36 @@ void Session::Impl::require_same(const Request& request) {
   });
 }
 
-/// What a function of the caller threw: on its rank as it is, on the others an ItemError that names the rank.
-void Session::Impl::pass_on(const session::Callbacks& callbacks) {
-  std::optional<std::string> own;
-  if (callbacks.problem()) {
-    try {
-      std::rethrow_exception(callbacks.problem());
-    } catch (const std::exception& error) {
-      own = error.what();
-    } catch (...) {
-      own = "an exception of unknown type";
-    }
+/// Runs `work`, in which the ranks meet. After anything but an ItemError they are not together any more.
+template <typename Work>
+void Session::Impl::together(Work&& work) {
+  try {
+    with_public_errors(work);
+  } catch (const ItemError&) {
+    throw;
+  } catch (const Error& error) {
+    failure_ = error.what();
+    throw;
   }
-  const auto first = comm::first_message(*world_, own);
-  if (!first) return;
-  if (callbacks.problem()) std::rethrow_exception(callbacks.problem());
-  fail_item("request", "a function of the caller threw on rank {}: {}", first->rank, first->text);
 }
 
-RequestReport Session::Impl::make_once(const Request& request, const OutputPaths& outputs,
-                                       session::Callbacks& callbacks) {
-  return host_->engine().run(request, outputs, callbacks, callbacks, {});
-}
-
+/// Makes the request into the temporary files. Collective.
 RequestReport Session::Impl::make(const Request& request, const SessionOutputs& outputs,
-                                  session::Callbacks& callbacks) {
+                                  std::optional<session::OutputFiles>& files, session::Callbacks& callbacks) {
   require_same(request);
   parallel::agree(*world_, [&] { session::check_values(request, device_.compute.on_gpu()); });
-  std::optional<session::OutputFiles> files;
   parallel::agree_on_root(*world_, 0, "write", [&] { files.emplace(outputs); });
   const OutputPaths paths = files ? files->temporary() : OutputPaths();
-  RequestReport report;
+  engine::WanEngine& engine = host_->engine();
   try {
-    report = make_once(request, paths, callbacks);
+    return engine.run(request, paths, callbacks, callbacks, {});
   } catch (const MemoryError& shortage) {
-    const std::string change = host_->engine().make_leaner();
+    const std::string change = engine.make_leaner();
     if (change.empty()) throw;
     if (world_->rank() == 0)
       on_note_(fmt::format("{}; tried again with {}, as are all later requests", shortage.what(), change));
-    report = make_once(request, paths, callbacks);
   }
-  pass_on(callbacks);
-  if (report.end == RunEnd::finished) parallel::agree_on_root(*world_, 0, "write", [&] { files->publish(); });
-  return report;
+  return engine.run(request, paths, callbacks, callbacks, {});
 }
 
 RequestReport Session::Impl::run(const Request& request, const SessionOutputs& outputs, Observer* observer,
@@ -166,15 +177,18 @@ RequestReport Session::Impl::run(const Request& request, const SessionOutputs& o
   if (!failure_.empty())
     fail("this session can make no more requests, because of an earlier error: {}", failure_);
   session::Callbacks callbacks(observer, stop);
+  std::optional<session::OutputFiles> files;  // on rank 0
   RequestReport report;
-  try {
-    report = make(request, outputs, callbacks);
-  } catch (const ItemError&) {
-    throw;  // the ranks are together
-  } catch (const std::exception& error) {
-    if (!callbacks.problem()) failure_ = error.what();
-    throw;
-  }
+  std::optional<comm::RankMessage> thrown;  // by a function of the caller
+  together([&] {
+    report = make(request, outputs, files, callbacks);
+    thrown = comm::first_message(*world_, callbacks.describe_problem());
+  });
+  if (callbacks.problem()) std::rethrow_exception(callbacks.problem());
+  if (thrown)
+    fail_item("request", "a function of the caller threw on rank {}: {}", thrown->rank, thrown->text);
+  if (report.end == RunEnd::finished)
+    together([&] { parallel::agree_on_root(*world_, 0, "write", [&] { files->publish(); }); });
   return report;
 }
 
@@ -199,9 +213,7 @@ void Session::validate(const Request& request) const { impl_->validate(request);
 
 RequestReport Session::run(const Request& request, const SessionOutputs& outputs, Observer* observer,
                            const StopFunction& stop) {
-  RequestReport report;
-  with_public_errors([&] { report = impl_->run(request, outputs, observer, stop); });
-  return report;
+  return impl_->run(request, outputs, observer, stop);
 }
 
 }  // namespace wan

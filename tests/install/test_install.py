@@ -19,8 +19,6 @@ BUILD = Path(os.environ.get("WAN_BUILD", PROJECT / "build")).resolve()
 CMAKE = os.environ.get("WAN_CMAKE", "cmake")
 MPIEXEC = os.environ.get("WAN_MPIEXEC", "mpirun")
 LIBDIR = os.environ.get("WAN_LIBDIR", "lib")
-DEMO = PROJECT / "inputs" / "demo"
-IMAGE = DEMO / "images" / "cat_on_beach.png"
 PROGRAMS = ("wan_batch", "wan_bench", "wan_doctor")
 PUBLIC_CLASSES = "Session|SessionOptions|Error|UsageError|ItemError|MemoryError|StorageError|Observer"
 PUBLIC_FUNCTIONS = (
@@ -69,6 +67,9 @@ class InstalledTree(unittest.TestCase):
     def library(self) -> Path:
         return self.prefix / LIBDIR / "libwan.so"
 
+    def shared(self) -> Path:
+        return self.prefix / "share" / "wan_batch"
+
     def test_no_path_leads_back(self):
         for file in (*(self.prefix / "bin" / name for name in PROGRAMS), self.library()):
             for line in output_of("readelf", "-d", file).splitlines():
@@ -99,7 +100,7 @@ class InstalledTree(unittest.TestCase):
             self.assertIn("0.", output_of(self.prefix / "bin" / name, "--version"), name)
 
     def build_example(self) -> Path:
-        source = self.prefix / "share" / "wan_batch" / "examples" / "embed"
+        source = self.shared() / "examples" / "embed"
         build = self.scratch / "embed"
         output_of(CMAKE, "-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}", "-DCMAKE_BUILD_TYPE=Debug")
         output_of(CMAKE, "--build", build)
@@ -108,9 +109,11 @@ class InstalledTree(unittest.TestCase):
     def test_the_example_makes_the_bytes_that_wan_batch_makes(self):
         program = self.build_example()
         embedded = self.scratch / "embedded.mp4"
-        output_of(MPIEXEC, "-np", "2", program, DEMO / "checkpoint", IMAGE, embedded)
+        demo = self.shared() / "inputs" / "demo"
+        image = demo / "images" / "cat_on_beach.png"
+        output_of(MPIEXEC, "-np", "2", program, demo / "checkpoint", image, embedded)
         made = self.scratch / "batch" / "cat.mp4"
-        options = ["--ckpt-dir", DEMO / "checkpoint", "--image", IMAGE, "--prompt", "A white cat on a surfboard.", "--save-file", made]
+        options = ["--ckpt-dir", demo / "checkpoint", "--image", image, "--prompt", "A white cat on a surfboard.", "--save-file", made]
         options += ["--size", "96*64", "--frame-num", "9", "--sample-steps", "4", "--base-seed", "42"]
         output_of(MPIEXEC, "-np", "2", self.prefix / "bin" / "wan_batch", *options)
         self.assertGreater(embedded.stat().st_size, 1000)
@@ -119,9 +122,11 @@ class InstalledTree(unittest.TestCase):
     @unittest.skipUnless(shutil.which("mpicxx") and shutil.which("pkg-config"), "needs mpicxx and pkg-config")
     def test_pkg_config_knows_it(self):
         source = self.scratch / "version.cpp"
-        source.write_text('#include <wan/version.h>\n#include <cstdio>\nint main() { std::puts(wan::version().c_str()); }\n', encoding="utf-8")
+        text = "#include <wan/version.h>\n#include <cstdio>\nint main() { std::puts(wan::version().c_str()); }\n"
+        source.write_text(text, encoding="utf-8")
         with_path = environment() | {"PKG_CONFIG_PATH": str(self.prefix / LIBDIR / "pkgconfig")}
-        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "wan"], capture_output=True, text=True, env=with_path, check=True).stdout
+        asked = ["pkg-config", "--cflags", "--libs", "wan"]
+        flags = subprocess.run(asked, capture_output=True, text=True, env=with_path, check=True).stdout
         program = self.scratch / "version"
         output_of("mpicxx", "-std=c++20", source, "-o", program, *flags.split())
         self.assertRegex(output_of(program), r"^\d+\.\d+\.\d+$")

@@ -219,6 +219,24 @@ TEST_F(SessionTest, AnExceptionOfTheCallersEndsTheRequestInOrder) {
   make(session, small_request(session));
 }
 
+TEST_F(SessionTest, AnExceptionOfTheStopFunctionDoesSoToo) {
+  Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+  const bool is_last = rank_in(MPI_COMM_WORLD) == world_size() - 1;
+  const auto run = [&] {
+    session.run(small_request(session), {.video = folder_ / "video.mp4"}, nullptr,
+                [&](int steps_done, int /*step_count*/) {
+                  if (is_last && steps_done == 1) throw std::out_of_range("the caller's own trouble");
+                  return false;
+                });
+  };
+  if (is_last) {
+    EXPECT_THROW(run(), std::out_of_range);
+  } else {
+    EXPECT_THROW(run(), ItemError);
+  }
+  EXPECT_EQ(files(), 0);
+}
+
 TEST_F(SessionTest, AfterACollectiveThatTimedOutTheNextSessionWorks) {
   if (world_size() == 1) GTEST_SKIP() << "needs two ranks";
   {

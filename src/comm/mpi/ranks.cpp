@@ -25,6 +25,13 @@ void require_running_mpi() {
         "of MPI_Init, or use an MPI library built with thread support",
         provided, MPI_THREAD_FUNNELED);
   }
+  int is_main = 0;
+  check_mpi(MPI_Is_thread_main(&is_main), "MPI_Is_thread_main", "at start");
+  if (provided == MPI_THREAD_FUNNELED && is_main == 0) {
+    fail(
+        "this is not the thread that initialised MPI, and the thread level is MPI_THREAD_FUNNELED: call from "
+        "that thread, or initialise MPI with MPI_THREAD_SERIALIZED");
+  }
 }
 
 void require_intra_communicator(MPI_Comm comm) {
