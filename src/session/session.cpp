@@ -83,7 +83,14 @@ class Session::Impl {
       : comm_(duplicate(communicator)),
         ranks_(comm_.get()),
         world_(comm::make_mpi_world(ranks_, {.timeout_s = launch::start_timeout_s})) {
-    launch::agree(*world_, [&] { options_ = session::launch_options(options, world_->size()); });
+    const std::string own = session::describe_values(options);
+    const std::string of_rank_0 = launch::on_rank_0(*world_, [&] { return own; });
+    launch::agree(*world_, [&] {
+      if (own != of_rank_0)
+        fail<UsageError>(
+            "this rank has other SessionOptions than rank 0: every rank must give the same values");
+      options_ = session::launch_options(options, world_->size());
+    });
     on_note_ = listeners_of(options).on_note;
     device_ = launch::choose_device(*world_, ranks_, options_);
     input_ = launch::read_run_input(*world_, options_, device_.compute.on_gpu());

@@ -128,6 +128,13 @@ TEST_F(SessionTest, WrongOptionsAreAnExceptionOnEveryRank) {
   EXPECT_THROW(Session::open(options, MPI_COMM_WORLD), UsageError);
 }
 
+TEST_F(SessionTest, DifferentOptionsAreRefusedOnEveryRank) {
+  if (world_size() == 1) GTEST_SKIP() << "needs two ranks";
+  SessionOptions options = demo_options();
+  if (rank_in(MPI_COMM_WORLD) == 1) options.cfg_size = 1;
+  EXPECT_THROW(Session::open(options, MPI_COMM_WORLD), UsageError);
+}
+
 TEST_F(SessionTest, ARequestThatFailsLeavesTheSessionUsable) {
   Session session = Session::open(demo_options(), MPI_COMM_WORLD);
   const Request good = small_request(session);
