@@ -22,11 +22,11 @@ endforeach()
 
 # wan_set_install_rpath(TARGET FOLDER): for a target that is installed into FOLDER.
 function(wan_set_install_rpath target folder)
-  file(RELATIVE_PATH to_lib /${folder} /${CMAKE_INSTALL_LIBDIR})
+  file(RELATIVE_PATH to_lib /${folder} /${CMAKE_INSTALL_LIBDIR}/wan)
   set(paths "")
   foreach(linked IN LISTS wan_linked_folders)
     if(WAN_INSTALL_TORCH)
-      list(APPEND paths "$ORIGIN/${to_lib}/wan/${linked}")
+      list(APPEND paths "$ORIGIN/${to_lib}/${linked}")
     else()
       file(REAL_PATH ${WAN_TORCH_ROOT}/../${linked} absolute)
       list(APPEND paths ${absolute})
