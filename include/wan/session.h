@@ -78,13 +78,13 @@ using StopFunction = std::function<bool(int steps_done, int step_count)>;
 /// - ItemError, with its children MemoryError and StorageError, from run(): this request cannot be made. The
 ///   same on every rank. The Session can make other requests.
 /// - Error from run(): the ranks have lost each other, for example by a collective that took longer than
-///   collective_timeout_s. It may come on some ranks only. The Session refuses later requests. Destroy it
-///   on all ranks; a new one can be opened if all ranks are still there.
+///   collective_timeout_s. It may come on some ranks only. The Session refuses later requests. Destroy it on
+///   all ranks; a new one can be opened if all ranks are still there.
 ///
-/// What cannot be done: a collective of GPUs (NCCL) that hangs does not return, so run() does not either.
-/// on_hang hears of it, and only the end of the process helps. If connecting the GPUs times out, open()
-/// throws, but a thread stays inside NCCL; the process then ends without the destructors of static objects.
-/// A rank that dies ends the job by the launcher's rules.
+/// Limits: a collective of GPUs (NCCL) that hangs does not return, so run() does not either. on_hang receives
+/// a message about it, and only the end of the process helps. If connecting the GPUs times out, open()
+/// throws, but a thread stays inside NCCL; the process then ends without the destructors of static objects. A
+/// rank that dies ends the job by the launcher's rules.
 class Session {
  public:
   /// Reads the checkpoint onto the ranks of `communicator`. Collective. Throws UsageError or Error.

@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::uint64_t max_config_bytes = 1 << 20;
 
-/// What a checkpoint of this kind holds, one part a line, for a message.
+/// The parts of a checkpoint of this kind, one on each line, for a message.
 std::string expected_layout(const model::ModelKind& kind) {
   std::string text;
   for (const model::ExpertKind& expert : kind.experts) {

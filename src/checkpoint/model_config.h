@@ -17,11 +17,11 @@ struct TransformerConfig {
   std::string model_type;     ///< "i2v" or "t2v"
   std::int64_t dim = 0;       ///< width of the residual stream
   std::int64_t ffn_dim = 0;   ///< width inside the feed-forward
-  std::int64_t freq_dim = 0;  ///< of the sinusoidal time embedding
-  std::int64_t in_dim = 0;    ///< latent channels in: 16, and for i2v 20 of the condition
+  std::int64_t freq_dim = 0;  ///< width of the sinusoidal time embedding
+  std::int64_t in_dim = 0;    ///< latent channels in: 16, for i2v 20 more for the condition
   std::int64_t out_dim = 0;   ///< latent channels out
   std::int64_t text_dim = 0;  ///< width of the text encoder
-  std::int64_t text_len = 0;  ///< tokens that the text is padded to
+  std::int64_t text_len = 0;  ///< number of tokens to which the text is padded
   std::int64_t num_heads = 0;
   std::int64_t num_layers = 0;
   double eps = 0;
@@ -37,7 +37,7 @@ struct TextEncoderConfig {
   std::int64_t ffn_dim = 0;
   std::int64_t num_heads = 0;
   std::int64_t num_layers = 0;
-  std::int64_t num_buckets = 0;  ///< of the relative position bias
+  std::int64_t num_buckets = 0;  ///< number of buckets of the relative position bias
   bool operator==(const TextEncoderConfig&) const = default;
 };
 
@@ -49,46 +49,47 @@ struct ExpertFolder {
   std::string name() const { return path.filename().string(); }
 };
 
-/// A checkpoint in the official layout (model.md 1.1), all parts present.
+/// A checkpoint in the official layout (model.md 1.1), with all its parts.
 struct CheckpointFolder {
   std::filesystem::path root;
-  std::vector<ExpertFolder> experts;   ///< the one for the noisiest steps first
+  std::vector<ExpertFolder> experts;   ///< the expert for the noisiest steps comes first
   std::filesystem::path text_encoder;  ///< models_t5_umt5-xxl-enc-bf16.pth
   std::filesystem::path vae;           ///< Wan2.1_VAE.pth
   std::filesystem::path tokenizer;     ///< google/umt5-xxl
   Task task;                           ///< i2v-A14B or t2v-A14B
 };
 
-/// Finds the parts of a checkpoint and its task by name and config.json; opens no weights. `given` may be a
-/// folder of the hub's cache with one snapshot, too. Throws UsageError: the folder is absent or another one
-/// is meant (named); parts are missing (all are listed, with the expected layout); it is a checkpoint of a
-/// task that is not built (TI2V-5B, S2V-14B, Animate-14B, Wan 2.1, VACE, Diffusers' layout), named.
+/// Finds the parts of a checkpoint and its task by names and config.json. Opens no weights. `given` may also
+/// be a folder of the hub's cache with one snapshot. Throws UsageError: the folder does not exist; another
+/// folder is meant (the message names it); parts are missing (the message lists all, with the expected
+/// layout); the checkpoint belongs to a task that is not supported (TI2V-5B, S2V-14B, Animate-14B, Wan 2.1,
+/// VACE, Diffusers' layout; the message names it).
 CheckpointFolder inspect_checkpoint(const std::filesystem::path& given);
 
-/// Sizes from `folder`/config.json, checked against the tensors' shapes: the head count is only in the file,
-/// the text width only in the shapes, everything else in both. Throws UsageError: a value is missing, of the
-/// wrong type, out of range or not that of the tensors; a model that is not built (image branch of Wan 2.1,
-/// audio, VACE, animation, 48 latent channels), named.
+/// Reads sizes from `folder`/config.json and compares them with the tensors' shapes. The number of heads is
+/// only in the file, the text width only in the shapes; all other sizes are in both. Throws UsageError: a
+/// value is missing, has the wrong type, is out of range or differs from the tensors; or the model is not
+/// supported (image branch of Wan 2.1, audio, VACE, animation, 48 latent channels; the message names it).
 TransformerConfig read_transformer_config(const std::filesystem::path& folder, const Checkpoint& weights);
 
-/// Sizes from a config.json alone, which must name them all; `text_dim` where it does not name that one,
-/// which the official file leaves to the tensors. Throws UsageError as read_transformer_config() does.
+/// Reads sizes from a config.json alone. The file must give all of them, except the text width: `text_dim` is
+/// used if the file lacks it, as the official one does. Throws UsageError as read_transformer_config() does.
 TransformerConfig read_transformer_config_file(const std::filesystem::path& path, std::int64_t text_dim);
 
 /// Throws UsageError naming the first size in which two experts differ. `name`, `other_name`: their folders.
 void expect_same_config(const TransformerConfig& config, const std::string& name,
                         const TransformerConfig& other, const std::string& other_name);
 
-/// Sizes from the tensors' shapes. Throws UsageError if they are not those of a umT5 encoder.
+/// Sizes from the tensors' shapes. Throws UsageError if they do not belong to a umT5 encoder.
 TextEncoderConfig read_text_encoder_config(const Checkpoint& weights);
 
-/// The transformer's parameters by unit (model.md 1.3): "stem", "blocks.0" ..., "head"; offsets in elements,
-/// without gaps. In a block q, k, v weights of the self-attention lie side by side, one [3*dim, dim] matrix,
-/// and so do their biases, and k, v of the cross-attention.
+/// The transformer's parameters by unit (model.md 1.3): "stem", "blocks.0" ..., "head". Offsets are in
+/// elements, without gaps. In a block, the q, k, v weights of the self-attention are adjacent, as one [3*dim,
+/// dim] matrix, and so are their biases, and k and v of the cross-attention.
 std::vector<UnitLayout> transformer_units(const TransformerConfig& config);
 
-/// The text encoder's parameters by unit (model.md 1.4): "blocks.0" ..., "final". token_embedding.weight is
-/// in none.
+/// The text encoder's parameters by unit (model.md 1.4): "blocks.0" ..., "final". No unit contains
+/// token_embedding.weight.
 std::vector<UnitLayout> text_encoder_units(const TextEncoderConfig& config);
 
 /// Every tensor of the file, in the order of the units.

@@ -11,7 +11,7 @@ namespace wan {
 template <typename Closer>
 class UniqueHandle {
  public:
-  using Value = typename Closer::Value;
+  using Value = Closer::Value;
 
   UniqueHandle() = default;
   explicit UniqueHandle(Value value) noexcept : value_(value) {}

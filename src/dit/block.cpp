@@ -12,8 +12,8 @@
 namespace wan::dit {
 namespace {
 
-/// Copies heads [..., head_dim], each of which lies dense, in the widest pieces that a head is a multiple of:
-/// ATen moves an element at a time when the whole is not dense.
+/// Copies heads [..., head_dim], each of which is dense, in the widest pieces that divide a head. ATen copies
+/// element by element if the whole is not dense.
 void copy_heads(const at::Tensor& to, const at::Tensor& from) {
   const std::int64_t head_bytes = to.size(-1) * static_cast<std::int64_t>(to.element_size());
   constexpr std::int64_t wide_bytes = 16;
@@ -49,7 +49,7 @@ void Block::project_qkv(const at::Tensor& input, const kernels::RotaryTable& rot
   std::vector<at::Tensor> buffers;  // [parts, local_tokens, 3, chunk_heads, head_dim] each
   buffers.reserve(shape.chunk_heads.size());
   for (int chunk = 0; chunk < shape.chunks(); ++chunk) buffers.push_back(exchange.qkv_buffer(chunk));
-  // Undivided, the buffer is laid out as the product is.
+  // If the shape is undivided, the buffer has the layout of the product.
   at::Tensor qkv = shape.is_undivided() ? buffers.front().view({shape.local_tokens, -1})
                                         : at::empty({shape.local_tokens, 3 * input.size(1)},
                                                     buffers.front().options());  // [local_tokens, 3 * dim]
@@ -73,7 +73,7 @@ void Block::attend_chunk(int chunk, SequenceExchange& exchange) const {
   {
     const auto scope = clock.measure(Part::attention);
     at::Tensor out = exchange.attention_buffer(chunk);  // [padded_tokens, chunk_heads, head_dim]
-    // Padding is no key, and as a query nobody reads it.
+    // A padding token is not a key. As a query it has a result that nobody reads.
     const at::Tensor real = qkv.narrow(0, 0, tokens);
     at::Tensor result = out.narrow(0, 0, tokens);  // [tokens, chunk_heads, head_dim]
     kernels::attention_out(result, real.select(1, 0), real.select(1, 1), real.select(1, 2), attention);

@@ -9,9 +9,9 @@
 
 namespace wan::dit {
 
-/// The three sub-layers of a transformer block (model.md 5.6), each from its normed input [local_tokens, dim]
-/// in the weights' type to what it adds to the residual stream, before the gate: [local_tokens, dim]. Norms
-/// and residuals are the transformer's, which joins each residual with the norm that follows.
+/// The three sub-layers of a transformer block (model.md 5.6). Each turns its normed input [local_tokens,
+/// dim], in the weights' type, into its contribution to the residual stream before the gate: [local_tokens,
+/// dim]. The transformer computes norms and residuals, because it joins each residual with the next norm.
 struct Block {
   const BlockWeights& weights;
   std::int64_t heads;
@@ -25,7 +25,7 @@ struct Block {
   at::Tensor feed_forward(const at::Tensor& input) const;
 
  private:
-  /// Normed and turned queries and keys, and values, as [local_tokens, heads, head_dim] each, into the
+  /// Writes normed and rotated queries and keys, and values, each [local_tokens, heads, head_dim], into the
   /// exchange's buffers.
   void project_qkv(const at::Tensor& input, const kernels::RotaryTable& rotary,
                    SequenceExchange& exchange) const;

@@ -8,9 +8,9 @@
 
 namespace wan::dit {
 
-/// One text as one expert sees it: its embedding, and every block's cross-attention keys and values, computed
-/// at the first forward and kept for all later steps: saving 3 (model.md 8.3). Make a new one for the other
-/// expert.
+/// One text as one expert sees it: its embedding, and the cross-attention keys and values of every block.
+/// They are computed at the first forward and kept for all later steps: saving 3 (model.md 8.3). The other
+/// expert needs another object.
 class TextCondition {
  public:
   struct KeyValue {
@@ -18,15 +18,15 @@ class TextCondition {
     at::Tensor value;  ///< [text_len, heads, head_dim]
   };
 
-  /// `context`: the text encoder's output [text tokens, text_dim]; the model sees it padded with zero rows to
+  /// `context`: the text encoder's output [text tokens, text_dim]. The model sees it padded with zero rows to
   /// text_len.
   explicit TextCondition(at::Tensor context) : context_(std::move(context)) {}
 
-  /// Computes the embedding [text_len, dim] if it is needed and not there.
+  /// Computes the embedding [text_len, dim] if it is needed and not yet there.
   void embed(const StemWeights& weights, std::int64_t text_len);
-  /// Block `block`'s keys and values; blocks are asked for in order the first time.
+  /// The keys and values of block `block`. The first time, blocks must be requested in order.
   const KeyValue& key_value(std::size_t block, const BlockWeights& weights, std::int64_t heads, double eps);
-  /// To be called after the last block: the embedding has served.
+  /// Call it after the last block: frees the embedding, which is no longer needed.
   void finish_forward() { embedded_.reset(); }
 
  private:

@@ -7,7 +7,7 @@
 namespace wan::dit {
 namespace {
 
-/// These layers run in fp32 whatever the weights' type (model.md 5.9).
+/// These layers run in fp32, whatever the weights' type is (model.md 5.9).
 at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   return at::linear(x, weight.to(at::kFloat), bias.to(at::kFloat));
 }

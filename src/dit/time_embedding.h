@@ -4,7 +4,7 @@
 
 namespace wan::dit {
 
-/// What a timestep does to every token alike (model.md 5.3), fp32.
+/// The effect of a timestep, the same for every token (model.md 5.3), fp32.
 struct TimeEmbedding {
   at::Tensor embedding;   ///< `e`, [dim]: modulates the head
   at::Tensor projection;  ///< `e0`, [6, dim]: modulates the blocks

@@ -7,8 +7,7 @@
 namespace wan::dit {
 namespace {
 
-/// Tensors that lie one after the other in the unit's flat buffer, as one tensor over their first axis,
-/// without a copy.
+/// Joins tensors that are adjacent in the unit's flat buffer along their first axis, without a copy.
 at::Tensor joined(std::span<const at::Tensor> parts) {
   const at::Tensor& first = parts.front();
   std::vector<std::int64_t> shape = first.sizes().vec();

@@ -6,7 +6,7 @@
 
 namespace wan::dit {
 
-// The units' tensors by name instead of by position. The orders are those of checkpoint::transformer_units().
+// The units' tensors by name instead of by position. Their order is that of checkpoint::transformer_units().
 
 /// Everything before the first block.
 struct StemWeights {

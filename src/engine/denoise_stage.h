@@ -41,7 +41,7 @@ struct DenoiseInput {
   sample::SamplerSettings settings;
 };
 
-/// What happened in one step on this rank.
+/// Measurements of one step on this rank.
 struct StepTimes {
   double wall_s = 0;
   std::array<double, part_count> part_s{};      ///< host seconds
@@ -82,7 +82,7 @@ class DenoiseStage {
                parallel::GroupCommunicators& group);
 
   const checkpoint::TransformerConfig& config() const { return experts_.front().transformer->config(); }
-  /// Of all experts, on this rank, wherever they lie.
+  /// Bytes of all experts' weights on this rank, on the GPU or the host.
   std::int64_t weight_bytes() const;
 
   /// Takes the memory that run() gathers weights into unless it is there. Collective over the group.

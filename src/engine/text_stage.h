@@ -32,7 +32,7 @@ class TextStage {
   /// Likewise of a negative prompt, which is the default one if nothing is left, as in the official code.
   static std::string cleaned_negative_prompt(const std::string& prompt);
 
-  /// What of the request's texts is beyond what the encoder takes. Local.
+  /// The ends of the request's texts that the encoder does not see. Local.
   std::vector<LostText> lost_texts(const Request& request) const;
 
   /// Whether the encoder's weights have to be read for these cleaned texts, and will be let go of again: then

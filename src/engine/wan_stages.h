@@ -21,7 +21,7 @@ struct Networks {
   std::unique_ptr<VaeStage> vae;
 };
 
-/// What the stages of the Wan pipelines work with. The engine owns it; it outlives the stages.
+/// Objects that the stages of the Wan pipelines use. The engine owns them; they outlive the stages.
 struct StageTools {
   const kernels::Compute& compute;
   const gpu::DeviceInfo& gpu;  ///< of this rank, if it computes on one

@@ -42,7 +42,7 @@ void share_cores(const comm::MpiRanks& ranks);
 /// The engine of one run on this rank, and what it works with: wan_batch and wan::Session both have one.
 class EngineHost {
  public:
-  /// What the program that has the engine wants to hear.
+  /// The events that the engine's program wants to receive.
   struct Listeners {
     std::function<void(const std::string&)> on_note;  ///< on a group's leader: the user should know
     HangListener on_hang;

@@ -11,7 +11,7 @@
 
 namespace wan::launch {
 
-/// What an engine of a run works with.
+/// The objects that an engine of a run uses.
 struct EngineSurroundings {
   const RunDevice& device;
   const MachineSize& machine;

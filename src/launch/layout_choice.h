@@ -11,7 +11,7 @@
 
 namespace wan::launch {
 
-/// What a run is laid out on.
+/// The machine for which a layout is chosen.
 struct MachineSize {
   int ranks = 1;
   std::uint64_t memory_bytes = 0;                       ///< of each rank's GPU, or its share of the host's

@@ -8,7 +8,7 @@
 
 namespace wan::launch {
 
-/// What --plan reports on.
+/// The subject of a --plan report.
 struct PlanSubject {
   const parallel::PlanInput& model;  ///< with the chosen layout
   const LayoutChoice& choice;

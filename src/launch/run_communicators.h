@@ -23,7 +23,7 @@ namespace wan::launch {
 /// inside it do not return: a program ends the process (comm::end_process).
 using HangListener = std::function<void(const std::string& message)>;
 
-/// What the traffic of a role needs of NCCL.
+/// The NCCL settings that a role's traffic needs.
 struct NcclTraffic {
   int max_ctas = 0;           ///< thread blocks of one collective at the most; 0: NCCL decides
   bool carries_much = false;  ///< so much beside computing that the GPUs' copy engines should move it

@@ -11,7 +11,7 @@
 
 namespace wan::launch {
 
-/// What this rank computes on.
+/// The device on which this rank computes.
 struct RunDevice {
   kernels::Compute compute;
   gpu::DeviceInfo gpu;  ///< meaningful if compute.on_gpu()

@@ -24,14 +24,14 @@ struct RunLayout {
   parallel::HeadChunkWish head_chunks = {};  ///< where the sequence is split
 };
 
-/// What a trace and a benchmark call the layout: "cfg2 x ulysses2, fsdp4, one expert on the host".
+/// The layout's name in traces and benchmarks: "cfg2 x ulysses2, fsdp4, one expert on the host".
 std::string describe(const RunLayout& layout);
 
-/// What planning needs to know of a model.
+/// The sizes of a model that planning needs.
 parallel::PlanInput sizes_of(const engine::ModelDescription& model);
 
-/// What is planned for: this run's ranks and their devices, or with --plan what --gpus and --gpu-memory say.
-/// Throws UsageError if a plan does not say how much memory a GPU has and none is here to ask.
+/// The machine to plan for: this run's ranks and their devices, or the values of --gpus and --gpu-memory with
+/// --plan. Throws UsageError if a plan does not say how much memory a GPU has and there is no GPU to ask.
 MachineSize machine_size(const Options& options, int ranks, const RunDevice& device);
 
 /// Everything about the model and the largest of the requests that planning needs. From headers alone, which

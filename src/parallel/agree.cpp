@@ -12,12 +12,12 @@
 namespace wan::parallel {
 namespace {
 
-// What kind of error it was, as the first letter of the text on the wire.
+// The kind of error, as the first letter of the transmitted text.
 constexpr char item_mark = 'i';
 constexpr char memory_mark = 'm';
 constexpr char storage_mark = 's';
 
-/// Kind, stage and message as one text for the wire.
+/// Kind, stage and message in one text for transmission.
 std::string encode(const ItemError& error) {
   char mark = item_mark;
   if (dynamic_cast<const MemoryError*>(&error) != nullptr) mark = memory_mark;

@@ -9,23 +9,23 @@
 
 namespace wan::parallel {
 
-/// Tensors for a group's collectives: in one piece of the group's own kind of memory where it has one, else
-/// plain tensors.
+/// Tensors for a group's collectives. They lie in one piece of the group's own kind of memory if it has one,
+/// otherwise they are plain tensors.
 class ExchangeMemory {
  public:
-  /// Room for tensors of so many elements, in the order in which they will be taken. Collective over the
-  /// group.
+  /// Reserves room for tensors with these numbers of elements, in the order in which they will be taken.
+  /// Collective over the group.
   ExchangeMemory(comm::Communicator& group, const std::vector<std::int64_t>& elements,
                  const kernels::Compute& compute);
 
-  /// The next tensor, filled with zeros. Throws Error beyond the room there is.
+  /// The next tensor, filled with zeros. Throws Error if the room is used up.
   at::Tensor take(at::IntArrayRef shape);
-  /// Whether it is the group's own kind: collectives are then faster if they find their input here too.
+  /// Whether the memory is the group's own kind. Collectives are then faster if their input lies there, too.
   bool is_special() const { return memory_.defined(); }
 
  private:
   kernels::Compute compute_;
-  at::Tensor memory_;  ///< the group's own, [all elements], each tensor aligned; else undefined
+  at::Tensor memory_;  ///< the group's own memory, [all elements], each tensor aligned; otherwise undefined
   std::int64_t reserved_ = 0;
   std::int64_t taken_ = 0;
 };

@@ -20,7 +20,7 @@ std::int64_t divided_up(std::int64_t dividend, std::int64_t divisor) {
   return (dividend + divisor - 1) / divisor;
 }
 
-/// Seconds from the first chunk's departure until the last one's results are back.
+/// Seconds from the departure of the first chunk until the results of the last one are back.
 class BlockTime {
  public:
   BlockTime(const MachineModel& machine, int ulysses, std::int64_t tokens)
@@ -35,9 +35,9 @@ class BlockTime {
   double seconds(const std::vector<std::int64_t>& chunks) const {
     double arrived_s = 0;
     double attended_s = 0;
-    std::vector<double> ready_s;  // of each chunk, its results
+    std::vector<double> ready_s;  // ready_s[i]: when the results of chunk i are ready
     for (const std::int64_t heads : chunks) {
-      arrived_s += 3 * way_back_s(heads);  // q, k and v
+      arrived_s += 3 * way_back_s(heads);  // three times: q, k and v
       attended_s = std::max(attended_s, arrived_s) + attention_s(heads);
       ready_s.push_back(attended_s);
     }

@@ -7,7 +7,7 @@
 namespace wan::parallel {
 namespace {
 
-// From the CPU allocator, and from sizes beyond 64 bits.
+// Messages of the CPU allocator, and those for sizes beyond 64 bits.
 constexpr std::array<std::string_view, 4> shortage_texts{
     "DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory",
     "Storage size calculation overflowed", "numel: integer multiplication overflow"};

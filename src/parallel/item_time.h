@@ -4,15 +4,16 @@
 
 namespace wan::parallel {
 
-/// Seconds that an item is expected to take on a group with one GPU of the input's machine per rank, in bf16,
-/// by phase. Not in it: reading the checkpoint, and the text encoder's weights, once for a run.
+/// Expected seconds of an item by phase, on a group with one GPU of the input's machine for each rank, in
+/// bf16. They leave out work that is done once in a run: reading the checkpoint and the text encoder's
+/// weights.
 struct ItemTime {
   double text_s = 0;
   double encode_s = 0;  ///< 0 without an image
-  double swap_s = 0;    ///< of the experts between host and GPU
+  double swap_s = 0;    ///< moving the experts between host and GPU
   double denoise_s = 0;
   double decode_s = 0;
-  double write_s = 0;  ///< H.264 on the host
+  double write_s = 0;  ///< H.264 encoding on the host
   double total_s() const { return text_s + encode_s + swap_s + denoise_s + decode_s + write_s; }
 };
 

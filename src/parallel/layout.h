@@ -15,14 +15,14 @@ namespace wan::parallel {
 
 enum class Objective { latency, throughput };
 
-/// What messages call the wishes. A program puts the names of its options here.
+/// The names of the wishes in messages. A program puts the names of its options here.
 struct LayoutWishNames {
   std::string_view group_size = "group size";
   std::string_view cfg_size = "cfg size";
   std::string_view ulysses_size = "ulysses size";
 };
 
-/// What the user asked for; empty fields are the planner's to choose.
+/// The user's choices. The planner chooses empty fields.
 struct LayoutWishes {
   std::optional<int> group_size = {};
   std::optional<int> cfg_size = {};
@@ -31,25 +31,26 @@ struct LayoutWishes {
   LayoutWishNames names = {};
 };
 
-/// Every layout that the ranks and the model's heads allow, by group size, then cfg. `guided`: whether there
-/// are two passes to put on ranks of their own.
+/// Every layout that the ranks and the model's heads allow, ordered by group size, then cfg. `guided`:
+/// whether there are two passes, which can run on different ranks.
 std::vector<comm::GridShape> possible_grids(int world_size, std::int64_t heads, bool guided);
 
-/// Those of them that grant the wishes, the one to prefer first: the largest groups under `latency`, the
-/// smallest under `throughput`, and among groups of a size the split over the passes of guidance before the
-/// split over the sequence. Throws as choose_grid() does.
+/// The grids that satisfy the wishes, best first. `latency` prefers the largest groups, `throughput` the
+/// smallest. Among groups of one size, splitting the passes of guidance precedes splitting the sequence.
+/// Throws as choose_grid() does.
 std::vector<comm::GridShape> granted_grids(const LayoutWishes& wishes, int world_size, std::int64_t heads,
                                            bool guided);
 
-/// Lays a world of ranks out as groups of cfg x ulysses for requests with guidance. Explicit wishes are
-/// obeyed or refused with a UsageError that lists what works; the rest is the first of granted_grids().
+/// Divides a world of ranks into groups of cfg x ulysses for requests with guidance. Explicit wishes are
+/// followed, or refused with a UsageError that lists what works. The other numbers come from the first of
+/// granted_grids().
 comm::GridShape choose_grid(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided);
 
-/// The same group for a request without an unconditional pass: no cfg split; ranks that the heads do not
-/// divide over compute the same as others (copies).
+/// The same group for a request without an unconditional pass. It has no cfg split. If the heads do not
+/// divide over all ranks, some ranks compute the same as others (copies).
 comm::GridShape unguided_shape(const comm::GridShape& shape, const LayoutWishes& wishes, std::int64_t heads);
 
-/// "cfg2 x ulysses2", and " x 2 copies" where ranks repeat work.
+/// "cfg2 x ulysses2", with " x 2 copies" if ranks repeat work.
 std::string describe(const comm::GridShape& shape);
 
 /// What a communicator of a group or a team is for.
@@ -64,11 +65,11 @@ enum class Role {
 /// "group", "ulysses", ...: the communicator's name in messages and traces.
 const char* to_string(Role role);
 
-/// Makes the communicator of a set of world ranks; called by all ranks of the world in the same order.
+/// Makes the communicator of a set of world ranks. All ranks of the world call it in the same order.
 using CommunicatorFactory =
     std::function<std::unique_ptr<comm::Communicator>(const std::vector<int>& members, Role role)>;
 
-/// The communicators over which one request's tokens and passes are divided.
+/// The communicators over which a request's tokens and passes are divided.
 struct PassCommunicators {
   comm::GridShape shape;
   comm::GridPosition position;
@@ -79,23 +80,23 @@ struct PassCommunicators {
 /// All communicators of one group, or of a team of groups that make one video together.
 struct GroupCommunicators {
   std::unique_ptr<comm::Communicator> group;  ///< control, latents, images, frames
-  std::shared_ptr<comm::Communicator> fsdp;   ///< weight gathers; of the shard group alone, in every team
+  std::shared_ptr<comm::Communicator> fsdp;   ///< weight gathers over the shard group, also in a team
   std::unique_ptr<comm::Communicator> vae;    ///< halos and frame gathers
   PassCommunicators guided;
   PassCommunicators unguided;
   int world_rank = 0;
 
   const PassCommunicators& passes(bool is_guided) const { return is_guided ? guided : unguided; }
-  /// Bytes this rank has handed to others so far, over all communicators.
+  /// Bytes that this rank has sent to others so far, over all communicators.
   std::uint64_t sent_bytes() const;
 };
 
-/// Of one group. Collective over the ranks that `make` is collective over.
+/// The communicators of one group. Collective over the same ranks as `make`.
 GroupCommunicators make_group_communicators(const comm::GridShape& guided, const comm::GridShape& unguided,
                                             int world_rank, const CommunicatorFactory& make);
 
-/// Of a team whose ranks are those of `make`'s parent, in order; this one is `team_rank`. The weights stay
-/// sharded over `base`'s group.
+/// The communicators of a team. Its ranks are those of `make`'s parent, in order; this rank is `team_rank`.
+/// The weights stay sharded over the group of `base`.
 GroupCommunicators make_team_communicators(const GroupCommunicators& base, const comm::GridShape& guided,
                                            const comm::GridShape& unguided, int team_rank,
                                            const CommunicatorFactory& make);
@@ -105,7 +106,7 @@ struct TeamShape {
   comm::GridShape guided;
   comm::GridShape unguided;
 };
-/// Of `ranks` ranks, an even number; nothing if the heads do not divide over each half.
+/// The shapes for a team of `ranks` ranks, an even number. Nothing if the heads do not divide over each half.
 std::optional<TeamShape> choose_team_shape(int ranks, std::int64_t heads);
 
 }  // namespace wan::parallel

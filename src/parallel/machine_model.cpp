@@ -13,7 +13,7 @@ constexpr double pixels_480p = 832.0 * 480 * 81;
 constexpr double pixels_720p = 1280.0 * 720 * 81;
 constexpr double tokens_480p = 32760;
 
-/// Amdahl's law: what of `one_s` on one GPU stays if four GPUs take `four_s`.
+/// Amdahl's law: the part of `one_s` on one GPU that remains if four GPUs take `four_s`.
 constexpr double undivided(double one_s, double four_s) { return (four_s / one_s - 0.25) / 0.75; }
 
 // analysis/results/gpu_h200.md has the figures unless a comment names another source.
@@ -25,8 +25,8 @@ constexpr MachineModel h200{
     .linear_flop_per_s = 735e12,
     .attention_flop_per_s = 640e12,
     .elementwise_s_per_token = 0.19 / tokens_480p,
-    // What 4 GPUs took in a step beyond their share of these, 0.12 s at 480p and 0.24 s at 720p: transfers
-    // that attention does not hide, and kernels on fewer heads.
+    // The time that 4 GPUs took in a step beyond their share of these: 0.12 s at 480p and 0.24 s at 720p. Its
+    // causes are transfers that attention does not hide, and kernels on fewer heads.
     .exposed_s_per_exchanged_byte = 8.5e-12,
     .sharded_step_ratio = 1.406 / 1.399,
     // "Where a 480p step goes": the time that one exchange of all heads leaves exposed. The cost of one more
@@ -40,19 +40,19 @@ constexpr MachineModel h200{
     .vae_encode_undivided = undivided(1.280, 0.387),
     .vae_decode_undivided = undivided(6.038, 1.658),
     .text_encode_s = 0.019,
-    // analysis/results/wan_batch_4xh200.h5: its phase "decode" took 9.8 s at 480p on 4 GPUs, 0.72 s of which
-    // are the autoencoder's by the figures above. The rest went into the H.264 of a video of noise.
+    // analysis/results/wan_batch_4xh200.h5: its phase "decode" took 9.8 s at 480p on 4 GPUs. By the figures
+    // above, the autoencoder took 0.72 s of them. The rest was the H.264 encoding of a video of noise.
     .h264_s_per_pixel = (9.8 - 0.72) / pixels_480p,
-    // An estimate: PCIe 5.0 x16 carries 32e9 * 16 * 128 / 130 / 8 = 63e9 bytes/s, of which packet headers and
-    // flow control leave about seven eighths.
+    // An estimate: PCIe 5.0 x16 carries 32e9 * 16 * 128 / 130 / 8 = 63e9 bytes/s. Packet headers and flow
+    // control leave about seven eighths of them.
     .host_to_gpu_bytes_per_s = 55e9,
     // "Memory": chosen so that the plan gives the peaks on 1, 2 and 4 GPUs.
     .context_bytes = std::int64_t{1300} << 20,
     .nccl_bytes = std::int64_t{500} << 20};
 
 /// analysis/results/gpu_h100x2.md, "one GPU, 40 heads": attention and matrix products take the H200's time to
-/// 1 %; the elementwise kernels, which wait for the slower memory, take 0.223 s. Autoencoder, text encoder
-/// and memory were not measured on it: they are the H200's.
+/// 1 %. The elementwise kernels, which wait for the slower memory, take 0.223 s. Autoencoder, text encoder
+/// and memory were not measured on it, so these figures are the H200's.
 constexpr MachineModel make_h100() {
   MachineModel h100 = h200;
   h100.name = "H100";
@@ -64,7 +64,7 @@ constexpr MachineModel make_h100() {
 
 constexpr std::array machines{h200, make_h100()};
 
-/// Whether one of the words of a GPU's name is this one: "NVIDIA GH200 480GB" is no H200.
+/// Whether a word of a GPU's name equals `word`: "NVIDIA GH200 480GB" is not an H200.
 bool has_word(std::string_view name, std::string_view word) {
   while (!name.empty()) {
     const std::size_t end = name.find(' ');

@@ -8,8 +8,8 @@
 namespace wan::parallel {
 namespace {
 
-// Of this program, on whichever GPU (analysis/results/gpu_h200.md, "Memory"): the autoencoder's peak over its
-// weights divided by the video's pixels, and how much more than tensors the allocator holds.
+// Properties of this program on every GPU (analysis/results/gpu_h200.md, "Memory"): the autoencoder's peak
+// over its weights, divided by the video's pixels, and the ratio of the allocator's memory to the tensors'.
 constexpr std::int64_t vae_bytes_per_pixel = 30'000;
 constexpr double allocator_share = 1.4;
 
@@ -31,16 +31,16 @@ std::int64_t gather_buffer_elements(const std::vector<checkpoint::UnitLayout>& u
 
 int passes_per_rank(const PlanInput& input) { return input.guided && input.grid.cfg == 1 ? 2 : 1; }
 
-/// Bytes that a rank hands to those it shares the sequence with in a step, both ways.
+/// Bytes that a rank sends in a step to the ranks that share its sequence, in both directions.
 std::int64_t ulysses_bytes(const PlanInput& input, std::int64_t local_tokens) {
   const checkpoint::TransformerConfig& model = input.transformer;
   const int parts = input.grid.ulysses;
-  // Block 0's attention serves both passes of a rank that makes both.
+  // On a rank that makes both passes, block 0's attention serves both.
   const std::int64_t attentions = model.num_layers * passes_per_rank(input) - (passes_per_rank(input) - 1);
   return attentions * 4 * local_tokens * model.dim / parts * (parts - 1) * input.element_bytes;
 }
 
-/// Bytes that a rank hands to others in a step: Ulysses, guidance, weights.
+/// Bytes that a rank sends to others in a step: Ulysses, guidance, weights.
 std::int64_t wire_bytes(const PlanInput& input, std::int64_t local_tokens) {
   const checkpoint::TransformerConfig& model = input.transformer;
   std::int64_t bytes = ulysses_bytes(input, local_tokens);
@@ -52,15 +52,15 @@ std::int64_t wire_bytes(const PlanInput& input, std::int64_t local_tokens) {
   return bytes;
 }
 
-/// Activations alive at the widest point of a block: residual stream and normed input of each pass, q k v
-/// with their exchange buffers, the FFN's hidden row with what comes out of it.
+/// Activations alive at the widest point of a block: residual stream and normed input of each pass, q, k, v
+/// with their exchange buffers, the FFN's hidden rows and its output.
 std::int64_t activation_bytes(const PlanInput& input, std::int64_t local_tokens) {
   const checkpoint::TransformerConfig& model = input.transformer;
   const std::int64_t passes = passes_per_rank(input);
   const std::int64_t streams = passes * model.dim * (fp32_bytes + input.element_bytes);
   const bool split = input.grid.ulysses > 1;
   const std::int64_t exchanged_rows =
-      split ? 8 : 3;  // sent and received q, k, v and results, or q, k, v alone
+      split ? 8 : 3;  // q, k, v and results, sent and received; or q, k, v alone
   const std::int64_t exchanged = exchanged_rows * model.dim * input.element_bytes;
   const std::int64_t widest =
       std::max(split ? 3 * model.dim : model.dim, model.ffn_dim + 2 * model.dim) * input.element_bytes;
@@ -95,7 +95,7 @@ std::int64_t text_encoder_bytes(const PlanInput& input) {
   return elements * input.element_bytes;
 }
 
-/// The autoencoder's activations at the pixels of one rank's rows.
+/// The autoencoder's activations for the pixels of one rank's rows.
 std::int64_t vae_bytes(const PlanInput& input) {
   const std::int64_t pixels = input.geometry.frame_pixels(input.tokens);
   return pixels / input.grid.group_size * vae_bytes_per_pixel;
@@ -172,7 +172,9 @@ Plan make_plan(const PlanInput& input) {
                                  static_cast<double>(tokens + model.text_len);
   plan.wire_bytes_per_step = wire_bytes(input, plan.local_tokens);
   plan.step_s = expected_step_s(input, plan, rows);
-  if (input.placement.transformers.waits_on_host()) plan.host_bytes = input.experts * expert_slice_bytes(input);
+  if (input.placement.transformers.waits_on_host()) {
+    plan.host_bytes = input.experts * expert_slice_bytes(input);
+  }
   return plan;
 }
 

@@ -9,7 +9,7 @@
 
 namespace wan::parallel {
 
-/// The memory of a contiguous tensor, as collectives take it.
+/// The memory of a contiguous tensor, as an argument of collectives.
 inline std::span<std::byte> writable_bytes_of(const at::Tensor& tensor) {
   WAN_CHECK(tensor.is_contiguous(), "a collective's buffer must be contiguous");
   return {static_cast<std::byte*>(tensor.data_ptr()), tensor.nbytes()};

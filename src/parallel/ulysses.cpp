@@ -30,9 +30,9 @@ UlyssesExchange::UlyssesExchange(comm::Communicator& group, std::int64_t tokens,
             "{} heads over {} ranks in chunks of {}", heads, shape_.parts, fmt::join(chunks, " + "));
   constexpr std::int64_t qkv = 3;
   constexpr std::int64_t result = 1;
-  // Alone and undivided, attention's result is where it is wanted.
+  // With one rank and one chunk, attention writes its result directly to its destination.
   const bool has_way_back = !shape_.is_undivided();
-  const std::size_t buffers = shape_.parts > 1 ? 2 : 1;  // sent and received, or one for both
+  const std::size_t buffers = shape_.parts > 1 ? 2 : 1;  // one to send and one to receive, or one for both
   std::vector<std::int64_t> elements;
   for (int chunk = 0; chunk < shape_.chunks(); ++chunk) {
     elements.insert(elements.end(), buffers, c10::multiply_integers(shape_of_way(chunk, qkv)));

@@ -11,13 +11,13 @@
 
 namespace wan::parallel {
 
-/// Ulysses sequence parallelism (model.md 8.2) over a communicator: q, k and v of a chunk of heads in one
-/// all-to-all, the results in another. All buffers are reserved at construction. With one rank nothing is
+/// Ulysses sequence parallelism (model.md 8.2) over a communicator. One all-to-all carries q, k and v of a
+/// chunk of heads, another the results. All buffers are reserved at construction. With one rank, nothing is
 /// sent or copied.
 class UlyssesExchange final : public dit::SequenceExchange {
  public:
-  /// `chunk_heads`: heads of a rank in each exchange, as in dit::SequenceShape; empty: all in one. `heads`
-  /// must be a multiple of the ranks. Collective over the group; throws Error if the chunks do not add up.
+  /// `chunk_heads`: a rank's heads in each exchange, as in dit::SequenceShape; empty: all in one. `heads`
+  /// must be a multiple of the ranks. Collective over the group. Throws Error if the chunks do not add up.
   UlyssesExchange(comm::Communicator& group, std::int64_t tokens, std::int64_t heads, std::int64_t head_dim,
                   const kernels::Compute& compute, std::vector<std::int64_t> chunk_heads = {});
 
@@ -32,7 +32,7 @@ class UlyssesExchange final : public dit::SequenceExchange {
  private:
   struct Way {
     at::Tensor send;
-    at::Tensor receive;  ///< the same memory as send when there is one rank
+    at::Tensor receive;  ///< the same memory as send if there is one rank
     comm::Ticket ticket;
   };
   std::vector<std::int64_t> shape_of_way(int chunk, std::int64_t tensors) const;
@@ -41,8 +41,8 @@ class UlyssesExchange final : public dit::SequenceExchange {
 
   comm::Communicator& group_;
   dit::SequenceShape shape_;
-  std::vector<Way> qkv_;        ///< per chunk, [parts, local_tokens, 3, chunk_heads, head_dim]
-  std::vector<Way> attention_;  ///< per chunk, [parts, local_tokens, chunk_heads, head_dim]
+  std::vector<Way> qkv_;        ///< for each chunk, [parts, local_tokens, 3, chunk_heads, head_dim]
+  std::vector<Way> attention_;  ///< for each chunk, [parts, local_tokens, chunk_heads, head_dim]
 };
 
 }  // namespace wan::parallel

@@ -20,7 +20,7 @@ void VaeRows::fill_halo(const at::Tensor& padded, std::int64_t above, std::int64
   const at::Tensor lower_halo = padded.narrow(row_axis, above + rows, below);  // [C, T, below, W]
   const bool is_first = split().part() == 0;
   const bool is_last = split().part() + 1 == split().parts();
-  // The part above wants this part's first rows as its lower halo, the part below wants the last ones as its
+  // The part above needs this part's first rows as its lower halo. The part below needs the last rows as its
   // upper halo.
   const at::Tensor to_above = padded.narrow(row_axis, above, below).contiguous();
   const at::Tensor to_below = padded.narrow(row_axis, rows, above).contiguous();

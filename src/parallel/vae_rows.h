@@ -7,8 +7,8 @@
 
 namespace wan::parallel {
 
-/// The VAE's rows over all ranks of a communicator: halos between neighbours, whole frames for the middle
-/// block's attention.
+/// The VAE's rows, divided over all ranks of a communicator. Neighbours exchange halos. The middle block's
+/// attention gets whole frames.
 class VaeRows final : public vae::RowExchange {
  public:
   /// `latent_rows`: height of the latent, at least group.size().

@@ -10,8 +10,8 @@
 namespace wan::parallel {
 namespace {
 
-/// Reads the part of a unit's flat buffer that begins at `first` into `slice`; what lies beyond the unit's
-/// end is zero.
+/// Reads the part of a unit's flat buffer that begins at `first` into `slice`. Elements beyond the unit's end
+/// become zero.
 void read_slice(const checkpoint::UnitLayout& unit, std::int64_t first, const at::Tensor& slice,
                 const ParameterReader& read) {
   const std::int64_t last = first + slice.numel();

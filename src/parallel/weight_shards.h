@@ -16,31 +16,32 @@ namespace wan::parallel {
 using ParameterReader =
     std::function<void(const checkpoint::Parameter&, std::int64_t first, const at::Tensor& out)>;
 
-/// Elements of a rank's slice of a unit: the unit divided by the ranks, rounded up.
+/// Elements of a rank's slice of a unit: the unit's elements divided by the ranks, rounded up.
 std::int64_t shard_elements(const checkpoint::UnitLayout& unit, int ranks);
 
 /// GPU memory for the slices of one model at a time, for models that take turns (the two experts).
 class WeightArena {
  public:
-  /// Room for slices of these units, which all models that use the arena have alike.
+  /// Room for slices of these units. All models that use the arena have the same units.
   WeightArena(const std::vector<checkpoint::UnitLayout>& units, int parts, const kernels::Compute& compute);
 
   const std::vector<at::Tensor>& slices() const { return slices_; }
-  /// Copies the host's slices in, in the order of the compute stream, unless they are there already.
+  /// Copies the host's slices into the arena, in the order of the compute stream, if they are not there
+  /// already.
   void bring_in(const std::vector<at::Tensor>& host_slices);
 
  private:
-  std::vector<at::Tensor> slices_;                 ///< per unit
-  const std::vector<at::Tensor>* held_ = nullptr;  ///< whose content is in
+  std::vector<at::Tensor> slices_;                 ///< one for each unit
+  const std::vector<at::Tensor>* held_ = nullptr;  ///< the slices whose content is in the arena
 };
 
-/// What one rank keeps of a model's weights: of every unit one of `parts` even slices of its flat buffer, or
-/// with one part the whole. They lie where the model computes, or wait in page-locked host memory and take
-/// turns in an arena.
+/// A rank's part of a model's weights: for every unit one of `parts` even slices of its flat buffer, or the
+/// whole unit if there is one part. The slices lie on the compute device, or wait in page-locked host memory
+/// and take turns in an arena.
 class WeightShards {
  public:
-  /// Reads this rank's slices, and nothing else, from `read`. Slices that are longer than what is left of
-  /// their unit end in zeros.
+  /// Reads this rank's slices, and nothing else, from `read`. If a slice is longer than the rest of its unit,
+  /// it ends in zeros.
   WeightShards(std::vector<checkpoint::UnitLayout> units, const ParameterReader& read, int parts, int part,
                const kernels::Compute& compute, std::shared_ptr<WeightArena> arena = nullptr);
   WeightShards(const WeightShards&) = delete;
@@ -51,7 +52,7 @@ class WeightShards {
 
   const std::vector<checkpoint::UnitLayout>& units() const { return units_; }
   const kernels::Compute& compute() const { return compute_; }
-  /// To be called before a model's turn: sees to it that slice() gives its values.
+  /// Call it before a model's turn. Afterwards slice() returns its values.
   void bring_in();
   /// On the compute device: [elements of a slice of the unit].
   const at::Tensor& slice(int unit) const;
@@ -60,7 +61,7 @@ class WeightShards {
  private:
   std::vector<checkpoint::UnitLayout> units_;
   kernels::Compute compute_;
-  std::vector<at::Tensor> slices_;  ///< per unit
+  std::vector<at::Tensor> slices_;  ///< one for each unit
   std::shared_ptr<WeightArena> arena_;
 };
 

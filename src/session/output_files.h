@@ -7,8 +7,8 @@
 
 namespace wan::session {
 
-/// The files of one request, on rank 0: hidden temporary ones beside their final names until publish(). Those
-/// that were not published are removed.
+/// The files of one request, on rank 0. They have hidden temporary names beside their final names until
+/// publish(). The destructor removes unpublished files.
 class OutputFiles {
  public:
   /// Throws ItemError (stage "write") if a file cannot lie there.

@@ -14,7 +14,7 @@ constexpr std::size_t largest_text_bytes = 64U << 20U;
 
 TokenizerConfig read_config(const std::filesystem::path& path) {
   TokenizerConfig config = read_tokenizer_config(path);
-  // Of tokens with the same beginning the longest comes first. So the first match is the right one.
+  // If several tokens have the same beginning, the longest comes first. So the first match is the right one.
   std::ranges::stable_sort(config.added_tokens, std::ranges::greater{},
                            [](const AddedToken& token) { return token.content.size(); });
   return config;

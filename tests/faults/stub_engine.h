@@ -10,26 +10,26 @@
 namespace wan::faults {
 
 struct StubOptions {
-  double step_s = 0;            ///< how long each denoising step takes
+  double step_s = 0;            ///< duration of each denoising step
   std::size_t video_bytes = 0;  ///< size of a "video"
-  /// Gets a line "ID RUN PID HEAP_BYTES" for every item that a group begins, with the heap in use by its
-  /// leader; may be empty.
+  /// Gets a line "ID RUN PID HEAP_BYTES" for every item that a group begins. HEAP_BYTES is the heap that the
+  /// group's leader uses. May be empty.
   std::filesystem::path journal;
-  std::string run;  ///< what the journal calls this run
+  std::string run;  ///< name of this run in the journal
 };
 
-/// Stands in for the model: takes every request through the stages of the real engine, with all ranks of the
-/// group taking part in each, and writes small files that depend on the request alone.
+/// Replaces the model. It takes every request through the stages of the real engine, and all ranks of the
+/// group take part in each. It writes small files that depend only on the request.
 ///
-/// It says where it is by asking for a file "stage:STAGE:ID:rank" that is not there, which fault_shim.cpp
-/// sees. Stages: text, image, encode, high_noise, low_noise, save, decode, write.
+/// It announces each stage by accessing a missing file "stage:STAGE:ID:rank", which fault_shim.cpp notices.
+/// Stages: text, image, encode, high_noise, low_noise, save, decode, write.
 class StubEngine final : public Engine {
  public:
   /// `group` must outlive the engine.
   StubEngine(comm::Communicator& group, StubOptions options);
 
   const Task& task() const override { return task_; }
-  /// A request whose image is not there or whose prompt is "cannot be made" fails.
+  /// A request fails if its image is missing or its prompt is "cannot be made".
   void validate(const Request& request) const override;
   bool can_team(const Request& /*request*/, int /*width*/) const override { return false; }
   RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer,
@@ -52,7 +52,7 @@ class StubEngine final : public Engine {
   Stopwatch clock_;
 };
 
-/// Tells a watching test that this process has come to `stage` of `what`.
+/// Tells a watching test that this process has reached `stage` of `what`.
 void announce(const std::string& stage, const std::string& what, int rank);
 
 /// The bytes of the "video" that a request makes.

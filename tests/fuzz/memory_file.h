@@ -12,8 +12,8 @@
 
 namespace wan::fuzz {
 
-/// A file of these bytes that lies in memory. Ends the process if the system refuses one: no input is at
-/// fault.
+/// A file in memory with these bytes. If the system refuses such a file, the process ends: that is not the
+/// input's fault.
 class MemoryFile {
  public:
   MemoryFile(const std::uint8_t* bytes, std::size_t size) : file_(::memfd_create("input", MFD_CLOEXEC)) {

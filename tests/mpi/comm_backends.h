@@ -13,7 +13,7 @@ namespace wan::comm::test {
 /// Long enough for a loaded machine, short enough that a failed assertion on one rank does not hang the test.
 inline constexpr double patience_s = 40;
 
-/// A way to make groups of all ranks, or of some of them.
+/// Makes groups of all ranks, or of some of them.
 struct Backend {
   std::string name;
   std::function<std::unique_ptr<Communicator>(std::unique_ptr<Communicator>)> wrap;
@@ -31,7 +31,7 @@ inline std::ostream& operator<<(std::ostream& out, const Backend& backend) { ret
 /// The backends for this program's number of ranks. Each program defines its own list.
 std::vector<Backend> backends();
 
-/// Bytes that tell seed, rank and place apart.
+/// Bytes that differ between seeds, ranks and positions.
 inline std::byte pattern(unsigned seed, int rank, std::size_t index) {
   std::uint64_t x =
       index * 0x9E3779B97F4A7C15u + seed * 0xD1B54A32D192ED03u + static_cast<std::uint64_t>(rank) * 977u;

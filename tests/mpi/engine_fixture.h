@@ -14,14 +14,14 @@
 
 namespace wan::test {
 
-/// Hears nothing.
+/// Ignores all events.
 class SilentObserver final : public Observer {
  public:
   void on_phase(const PhaseEvent& /*event*/) override {}
   void on_step(const StepEvent& /*event*/) override {}
 };
 
-/// Never interferes.
+/// Never interferes with a run.
 class NoControl : public RunControl {
  public:
   StepAction next_action(int /*steps_done*/, int /*step_count*/) override { return StepAction::go_on; }
@@ -29,7 +29,7 @@ class NoControl : public RunControl {
   void on_state_problem(const std::string& message) override { ADD_FAILURE() << message; }
 };
 
-/// Both networks' weights divided over the group, as a run on the CPU has them.
+/// Weights of both networks divided over the group, as in a run on the CPU.
 inline constexpr parallel::WeightPlacement all_sharded{
     .transformers = {.division = parallel::Division::sharded},
     .text_encoder = {.division = parallel::Division::sharded}};
@@ -73,7 +73,7 @@ class SharedFolder {
   SharedFolder(const SharedFolder&) = delete;
   SharedFolder& operator=(const SharedFolder&) = delete;
   ~SharedFolder() {
-    // Others may still read in rank 0's folder; of a test that failed nobody knows what they do.
+    // Other ranks may still read in rank 0's folder. After a failed test their state is unknown.
     if (std::uncaught_exceptions() == 0) ranks_.world().barrier().wait();
   }
   std::filesystem::path operator/(const char* name) const { return path_ / name; }

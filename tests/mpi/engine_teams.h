@@ -11,7 +11,7 @@
 
 namespace wan::test {
 
-/// Wants certain things after certain steps.
+/// Asks for given actions after given steps.
 class ScriptedControl final : public NoControl {
  public:
   explicit ScriptedControl(std::map<int, StepAction> script) : script_(std::move(script)) {}

@@ -8,7 +8,7 @@
 
 namespace wan::test {
 
-/// The CPU's memory, of which a certain allocation is refused.
+/// The CPU's memory. It refuses one chosen allocation.
 class ScarceMemory final : public c10::Allocator {
  public:
   ScarceMemory() : real_(c10::GetCPUAllocator()) { c10::SetCPUAllocator(this, priority); }
@@ -26,7 +26,7 @@ class ScarceMemory final : public c10::Allocator {
     real_->copy_data(to, from, bytes);
   }
 
-  /// From now on allocations count, and the one of this number is refused; -1: none.
+  /// Counts allocations from now on, and refuses the one with this number; -1: none.
   void begin(std::int64_t refused) {
     allocations_ = 0;
     refused_ = refused;
@@ -36,7 +36,7 @@ class ScarceMemory final : public c10::Allocator {
   std::int64_t allocations() const { return allocations_; }
 
  private:
-  /// As GPUs' allocators, the host's, and containers do in turn.
+  /// Imitates in turn the errors of GPU allocators, the host's allocator and containers.
   void refuse(std::size_t bytes) {
     switch (refusals_++ % 3) {
       case 0:

@@ -9,8 +9,8 @@
 
 namespace wan::test {
 
-/// Counts the tensor memory that this thread allocates while it lives: the largest single tensor, what is
-/// alive, and its peak.
+/// Counts the tensor memory that this thread allocates during the object's life: the largest single tensor,
+/// the living tensors, and their peak.
 class AllocationCounter {
  public:
   AllocationCounter() : guard_(c10::DebugInfoKind::PROFILER_STATE, report_) {}

@@ -28,7 +28,7 @@ struct Video {
   std::vector<VideoFrame> frames;
 };
 
-/// Reads a whole small video; throws Error naming what failed.
+/// Reads a whole small video. Throws Error with the function that failed.
 Video read_video(const std::filesystem::path& path);
 
 }  // namespace wan::test

@@ -13,7 +13,7 @@
 
 namespace wan::test {
 
-/// Where the parts of one split clip, each in its own thread, show each other their rows.
+/// Shared memory through which the parts of one split clip, each in its own thread, read each other's rows.
 struct RowBoard {
   explicit RowBoard(int parts) : posted(parts), barrier(parts) {}
 
@@ -64,8 +64,8 @@ class ThreadedRowExchange final : public vae::RowExchange {
   RowBoard& board_;
 };
 
-/// Runs `work` as every part of a split of `latent_rows` rows at once; rethrows the first part's exception.
-/// A part that throws leaves the barrier, so that the others end too.
+/// Runs `work` as every part of a split of `latent_rows` rows at the same time. Rethrows the first part's
+/// exception. A part that throws leaves the barrier, so the others end, too.
 inline void run_parts(int parts, std::int64_t latent_rows,
                       const std::function<void(ThreadedRowExchange&)>& work) {
   RowBoard board(parts);

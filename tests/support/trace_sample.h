@@ -8,7 +8,7 @@
 
 namespace wan::test {
 
-/// Steps of two ranks, every value of which follows from step and rank, so that a reader can tell.
+/// Steps of two ranks. Every value follows from step and rank, so that a reader can verify it.
 inline std::vector<StepEvent> sample_steps(int step) {
   std::vector<StepEvent> events;
   for (int rank = 0; rank < 2; ++rank) {

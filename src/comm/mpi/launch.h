@@ -31,7 +31,7 @@ Launch read_launch(const Lookup& lookup = environment_value);
 /// sees one rank although the launcher started several. Each process would then make the whole batch.
 std::string describe_lonely_rank(const Launch& launch, int mpi_ranks);
 
-/// What the user can do in a Slurm step in which MPI cannot start because PMI is missing.
+/// The remedy in a Slurm step in which MPI cannot start because PMI is missing.
 std::string describe_failed_start();
 
 /// Why MPI cannot start as one rank: its folder for temporary files (TMPDIR, else TEMP, else TMP, else /tmp)

@@ -13,10 +13,11 @@
 namespace wan::comm {
 
 struct MpiOptions {
-  /// Longest that one wait() may take, in seconds. Then it throws Error naming rank, group, operation,
-  /// number, bytes and time, and what the other ranks report of themselves.
+  /// The longest time that one wait() may take, in seconds. After it, wait() throws Error. The error names
+  /// rank, group, operation, number, bytes and time, and gives the other ranks' reports about themselves.
   double timeout_s = 120;
-  /// Largest count handed to MPI in one call; what is longer goes as a derived datatype. Tests lower it.
+  /// The largest count that one MPI call gets. A longer buffer is sent as a derived datatype. Tests lower
+  /// this value.
   std::size_t largest_count = std::numeric_limits<int>::max();
 };
 
@@ -30,10 +31,10 @@ struct MpiOptions {
 /// The communicator must not outlive MPI. Throws Error.
 std::unique_ptr<Communicator> make_mpi_world(const MpiRanks& ranks, const MpiOptions& options = {});
 
-/// The sub-group of `parent` that this rank belongs to: `members` are ranks of `parent`, in the order of the
-/// new ranks, and include this one. Every rank of `parent` takes part, all ranks of one sub-group with the
-/// same list. `parent` must come from make_mpi_world() or make_mpi_group(). Throws Error, also if the ranks
-/// do not arrive within the timeout of `parent` or disagree about the members.
+/// Makes the sub-group of `parent` that contains this rank. `members` are ranks of `parent`, this one
+/// included, in the order of the new ranks. Every rank of `parent` must call it, and all ranks of one
+/// sub-group must pass the same list. `parent` must come from make_mpi_world() or make_mpi_group(). Throws
+/// Error, also if the ranks do not arrive within the timeout of `parent` or disagree about the members.
 std::unique_ptr<Communicator> make_mpi_group(Communicator& parent, std::span<const int> members,
                                              std::string name, const MpiOptions& options = {});
 

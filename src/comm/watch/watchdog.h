@@ -23,8 +23,8 @@ namespace wan::comm {
 struct GroupIdentity {
   std::string name;
   int rank = 0;
-  std::vector<int> world_ranks;  ///< of all members, in the order of their ranks in the group
-  std::uint64_t key = 0;         ///< the same on all members, of no other group; not 0
+  std::vector<int> world_ranks;  ///< world ranks of all members, in the order of their ranks in the group
+  std::uint64_t key = 0;         ///< the same on all members, different from every other group's; not 0
 
   int size() const { return static_cast<int>(world_ranks.size()); }
   int world_rank() const { return world_ranks[static_cast<std::size_t>(rank)]; }
@@ -32,7 +32,7 @@ struct GroupIdentity {
   std::string describe_rank() const;
 };
 
-/// A group whose calls run where no host thread waits for them.
+/// A group whose calls run while no host thread waits for them.
 class WatchedGroup {
  public:
   struct Running {
@@ -40,16 +40,15 @@ class WatchedGroup {
     double elapsed_s = 0;
   };
   struct Observation {
-    /// The oldest unfinished call, once nothing on this rank keeps it from running: what comes before it has
-    /// been done.
+    /// The oldest unfinished call, if all earlier work of this rank is done. Otherwise empty.
     std::optional<Running> running;
-    /// Why the group can work no more, or empty.
+    /// Why the group no longer works; empty if it works.
     std::string error;
   };
 
   virtual ~WatchedGroup() = default;
   virtual const GroupIdentity& identity() const = 0;
-  /// Longest that a call may run, in seconds.
+  /// The longest time that a call may run, in seconds.
   virtual double timeout_s() const = 0;
   /// Called from the watchdog's thread, one call at a time.
   virtual Observation observe() = 0;
@@ -81,7 +80,7 @@ class Watchdog {
 
   ProgressBoard& board() { return board_; }
 
-  /// From now until remove() has returned, `group` is observed. A group is reported once.
+  /// Observes `group` until remove() returns. A group is reported once.
   void add(WatchedGroup& group);
   void remove(WatchedGroup& group) noexcept;
 
@@ -89,14 +88,14 @@ class Watchdog {
   struct Entry {
     WatchedGroup* group;
     bool reported = false;
-    std::uint64_t call = 0;    ///< the number of the call that runs
-    double away_before_s = 0;  ///< away_s_ when that call was first seen to run
+    std::uint64_t call = 0;    ///< number of the call that runs
+    double away_before_s = 0;  ///< value of away_s_ when the watchdog first saw that call run
   };
 
   void run(const std::stop_token& stop);
-  /// The messages of groups that have come to grief since the last look.
+  /// The messages about groups that failed since the last look.
   std::vector<std::string> look();
-  /// Seconds that a call has run, as far as this process was there to see it.
+  /// Seconds that a call has run, without the time in which this process was suspended.
   double seen_s(Entry& entry, const WatchedGroup::Running& running) const;
   std::string report(const GroupIdentity& identity, const WatchedGroup::Observation& seen,
                      double limit_s) const;
@@ -109,16 +108,16 @@ class Watchdog {
   std::vector<Entry> entries_;
   Stopwatch clock_;
   double last_look_s_ = 0;
-  double away_s_ = 0;    ///< in which this process was suspended
-  std::jthread thread_;  ///< last: it uses all of the above
+  double away_s_ = 0;    ///< seconds in which this process was suspended
+  std::jthread thread_;  ///< last member: the thread uses all members above
 };
 
-/// What the board says of the group's other ranks, seen from one that is stuck in `call`:
-/// "rank 3 (world rank 3) lags: last started all_to_all number 41, ...".
+/// The board's entries about the group's other ranks, as seen from a rank that is stuck in `call`: "rank 3
+/// (world rank 3) lags: last started all_to_all number 41, ...".
 std::string describe_peers(const GroupIdentity& identity, const CallRecord& call,
                            const std::vector<RankProgress>& node);
 
-/// A line per rank with the state of each of its groups.
+/// One line for each rank, with the state of each of its groups.
 std::string describe_node(const std::vector<RankProgress>& node);
 
 }  // namespace wan::comm

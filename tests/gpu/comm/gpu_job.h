@@ -8,8 +8,8 @@
 
 namespace wan::comm::test {
 
-/// Gives every rank of the test's program a GPU of its own and skips all tests, with a message, where there
-/// are fewer GPUs than ranks: NCCL refuses two ranks on one.
+/// Gives every rank of the test's program its own GPU. With fewer GPUs than ranks it skips all tests with a
+/// message, because NCCL refuses two ranks on one GPU.
 class GpuJob final : public testing::Environment {
  public:
   void SetUp() override;

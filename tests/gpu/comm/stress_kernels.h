@@ -7,12 +7,12 @@
 
 namespace wan::comm::test {
 
-// All on device memory, in stream order. They return the launch's error.
+// All functions work on device memory, in stream order. They return the error of the launch.
 
-/// words[i] becomes a word that tells seed and place apart.
+/// words[i] becomes a word that differs between seeds and positions.
 cudaError_t fill_pattern(std::uint32_t* words, std::size_t count, std::uint32_t seed, cudaStream_t stream);
 
-/// Adds to *mismatches the number of words that are not what fill_pattern() made of them.
+/// Adds to *mismatches the number of words that differ from fill_pattern()'s.
 cudaError_t count_mismatches(const std::uint32_t* words, std::size_t count, std::uint32_t seed,
                              unsigned long long* mismatches, cudaStream_t stream);
 

@@ -33,8 +33,8 @@ inline at::Tensor drawn(at::IntArrayRef shape, std::uint64_t seed, int gpu = 0) 
       at::TensorOptions(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu))).dtype(at::kFloat));
 }
 
-/// An expert with the same values whenever and in whatever type they are asked for: drawn from a seed out of
-/// the name, and representable in bf16, so that all precisions have the same weights.
+/// An expert whose values do not depend on when and in which type they are read. They are drawn from a seed
+/// made from the name. bf16 represents them exactly, so all precisions have the same weights.
 inline engine::ExpertModel full_width_expert(std::int64_t blocks, int gpu = 0) {
   const auto read = [gpu](const checkpoint::Parameter& parameter, std::int64_t first, const at::Tensor& out) {
     const std::int64_t inputs = parameter.shape.size() < 2 ? 2500 : parameter.elements() / parameter.shape[0];

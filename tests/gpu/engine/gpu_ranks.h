@@ -11,7 +11,7 @@
 
 namespace wan::test {
 
-/// All ranks of this program with a GPU each, or none where there are too few.
+/// All ranks of this program with a GPU each, or no ranks if there are too few GPUs.
 class GpuRanks {
  public:
   GpuRanks() : world_(comm::make_mpi_world(mpi_, {.timeout_s = 60})) {}

@@ -39,13 +39,12 @@ std::string little_endian(T value) {
   return bytes;
 }
 
-/// A safetensors file of this header and so many bytes of data.
+/// A safetensors file with this header and `bytes` bytes of data.
 inline std::string safetensors(const std::string& header, std::size_t data_bytes) {
   return little_endian<std::uint64_t>(header.size()) + header + std::string(data_bytes, '\1');
 }
 
-/// Processor seconds of this process so far: what a bound on time should count on a machine that others use
-/// too.
+/// Processor seconds of this process so far. A time limit must use them on a machine that others use, too.
 inline double cpu_s() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 /// The error's message. Fails the test if there is no error or it is not a UsageError.
@@ -63,24 +62,24 @@ std::string usage_error_of(Action action) {
   return "";
 }
 
-/// One member of a zip archive to be built, and what to get wrong about it.
+/// One member of a zip archive to be built, and the errors to put into it.
 struct ZipMemberSpec {
   std::string name;
   std::string bytes;
   std::uint16_t method = 0;
   std::uint16_t flags = 0;
-  std::string local_name = {};      ///< if the local header is to have another
+  std::string local_name = {};      ///< name in the local header, if it must differ
   std::uint32_t claimed_bytes = 0;  ///< if not 0: the size that the directory claims
 };
 
 struct ZipOptions {
   bool zip64 = false;  ///< sizes, offsets and the end record in their 64-bit forms
   std::string comment = {};
-  int extra_members = 0;  ///< that the end record counts and the directory has not
+  int extra_members = 0;  ///< members that the end record counts but the directory lacks
   std::uint16_t disk = 0;
 };
 
-/// Builds zip archives byte by byte, wrong ones too.
+/// Builds zip archives byte by byte, also wrong ones.
 std::string build_zip(const std::vector<ZipMemberSpec>& members, const ZipOptions& options = {});
 
 }  // namespace wan::checkpoint::test

@@ -8,7 +8,7 @@
 
 namespace wan::doctor::test {
 
-/// The worst finding of a check; one that says so if there is none.
+/// The worst finding of a check. If there is none, a finding that says so.
 inline Finding worst_of(const std::vector<Finding>& findings, const std::string& check) {
   Finding worst{.check = check, .verdict = Verdict::ok, .found = "no such check", .remedy = {}, .ranks = {}};
   bool is_there = false;
@@ -28,7 +28,7 @@ inline bool all_ok(const std::vector<Finding>& findings) {
   return std::ranges::all_of(findings, [](const Finding& f) { return f.verdict == Verdict::ok; });
 }
 
-/// A finding that is not OK says what to do, in one line; one that is says nothing.
+/// Whether every finding that is not OK has a remedy of one line, and every OK finding has none.
 inline bool has_remedies(const std::vector<Finding>& findings) {
   return std::ranges::all_of(findings, [](const Finding& f) {
     return (f.verdict == Verdict::ok) == f.remedy.empty() && f.remedy.find('\n') == std::string::npos;

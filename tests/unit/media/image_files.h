@@ -25,7 +25,7 @@ inline void write_bytes(const std::filesystem::path& path, std::string_view byte
   std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
-/// Why an image is not read, or "was read".
+/// The reason why an image is not read, or "was read".
 inline std::string reason_for(const std::filesystem::path& path, const ImageLimits& limits = {}) {
   try {
     read_image(path, limits);

@@ -11,7 +11,7 @@
 
 namespace wan::test {
 
-/// Normal numbers in fp64 from a seeded generator of their own.
+/// Normal numbers in fp64 from their own seeded generator.
 class RandomTensors {
  public:
   explicit RandomTensors(std::uint64_t seed) : generator_(at::detail::createCPUGenerator(seed)) {}
@@ -23,7 +23,7 @@ class RandomTensors {
 
 using Weights = std::map<std::string, at::Tensor>;
 
-/// Weights of an autoencoder that keep activations near one in size, with biases that matter.
+/// Weights of an autoencoder that keep activations near one in size, with biases large enough to matter.
 inline Weights random_vae_weights(const vae::VaeConfig& config, std::uint64_t seed) {
   RandomTensors random(seed);
   Weights weights;
