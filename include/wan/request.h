@@ -2,14 +2,14 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
+
+#include "wan/solvers.h"
 
 namespace wan {
 
 enum class TaskKind { i2v, t2v };
-enum class Solver { unipc, dpmpp, euler };
 enum class NoiseDevice { cpu, cuda };
 
 /// Width and height in pixels. For i2v only their product counts: the aspect ratio follows the image
@@ -72,9 +72,6 @@ struct Request {
 };
 
 std::string_view to_string(TaskKind kind);      ///< "i2v", "t2v"
-std::string_view to_string(Solver solver);      ///< "unipc", "dpm++", "euler"
 std::string_view to_string(NoiseDevice where);  ///< "cpu", "cuda"
-/// Parses a solver's command-line name; nothing if there is none of that name.
-std::optional<Solver> parse_solver(std::string_view text);
 
 }  // namespace wan

@@ -3,152 +3,112 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "core/check.h"
-#include "kernels/cuda/attention.h"
-#include "kernels/device.h"
-#include "kernels/row_limits.h"
+#include "kernels/attention_backends.h"
 
 namespace wan::kernels {
 namespace {
 
-struct Name {
-  AttentionBackend backend;
-  std::string_view text;
-};
-constexpr std::array<Name, 5> names{{{AttentionBackend::automatic, "automatic"},
-                                     {AttentionBackend::cudnn, "cudnn"},
-                                     {AttentionBackend::flashinfer, "flashinfer"},
-                                     {AttentionBackend::math, "math"},
-                                     {AttentionBackend::reference, "reference"}}};
+constexpr std::string_view automatic_name = "automatic";
 
-constexpr std::int64_t cudnn_max_head_dim = 128;
-constexpr std::int64_t flashinfer_least_keys = 2048;
+const AttentionRow& row_of(AttentionBackend backend) {
+  return attention_rows()[static_cast<std::size_t>(backend)];
+}
 
-/// [rows, heads, head_dim] -> [1, heads, rows, head_dim], a view.
-at::Tensor heads_first(const at::Tensor& x) { return x.transpose(0, 1).unsqueeze(0); }
+AttentionBackend backend_of(const AttentionRow& row) {
+  return static_cast<AttentionBackend>(&row - attention_rows().data());
+}
 
-/// [1, heads, rows, head_dim] -> [rows, heads, head_dim], a view.
-at::Tensor rows_first(const at::Tensor& x) { return x.squeeze(0).transpose(0, 1); }
-
-bool is_available(AttentionBackend backend, const at::Device& device, at::ScalarType type,
-                  std::int64_t head_dim) {
-  switch (backend) {
-    case AttentionBackend::cudnn:
-      return device.is_cuda() && (type == at::kBFloat16 || type == at::kHalf) && head_dim % 8 == 0 &&
-             head_dim <= cudnn_max_head_dim;
-    case AttentionBackend::flashinfer:
-      if constexpr (with_cuda) return device.is_cuda() && cuda::has_flashinfer(device, type, head_dim);
-      return false;
-    case AttentionBackend::math:
-      return !device.is_cuda() || fits_efficient_attention(type, head_dim);
-    default:
-      return true;
+/// "math, reference": the names of the rows that take such inputs.
+std::string names_of(const std::vector<AttentionBackend>& backends) {
+  std::string names;
+  for (const AttentionBackend backend : backends) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", to_string(backend));
   }
+  return names;
 }
 
-at::Tensor attend_cudnn(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  return rows_first(std::get<0>(at::_scaled_dot_product_cudnn_attention(
-      heads_first(q), heads_first(k), heads_first(v), /*attn_bias=*/{}, /*compute_log_sumexp=*/false)));
-}
-
-at::Tensor attend_math(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  if (!q.is_cuda()) {
-    return rows_first(at::scaled_dot_product_attention(heads_first(q), heads_first(k), heads_first(v)));
+/// The row that computes these inputs; throws UsageError if `backend` does not take them.
+const AttentionRow& row_for(AttentionBackend backend, const at::Tensor& q, const at::Tensor& k) {
+  if (backend == AttentionBackend::automatic) {
+    backend = attention_backend_for(q.device(), q.scalar_type(), q.size(2), k.size(0));
   }
-  return rows_first(std::get<0>(at::_scaled_dot_product_efficient_attention(
-      heads_first(q), heads_first(k), heads_first(v), /*attn_bias=*/{}, /*compute_log_sumexp=*/false)));
-}
-
-void check_available(AttentionBackend backend, const at::Tensor& q) {
   require_attention_backend(backend, q.device(), q.scalar_type(), q.size(2));
+  return row_of(backend);
 }
 
 }  // namespace
 
+std::vector<AttentionBackend> attention_backends() {
+  std::vector<AttentionBackend> backends;
+  for (const AttentionRow& row : attention_rows()) backends.push_back(backend_of(row));
+  return backends;
+}
+
 std::string_view to_string(AttentionBackend backend) {
-  return std::ranges::find(names, backend, &Name::backend)->text;
+  return backend == AttentionBackend::automatic ? automatic_name : row_of(backend).name;
 }
 
 AttentionBackend parse_attention_backend(std::string_view name) {
-  const auto* const found = std::ranges::find(names, name, &Name::text);
-  if (found == names.end()) {
-    fail<UsageError>(
-        "attention backend '{}' is not known; one of automatic, cudnn, flashinfer, math, reference", name);
-  }
-  return found->backend;
+  if (name == automatic_name) return AttentionBackend::automatic;
+  const auto rows = attention_rows();
+  const auto found = std::ranges::find(rows, name, &AttentionRow::name);
+  if (found != rows.end()) return backend_of(*found);
+  fail<UsageError>("attention backend '{}' is not known; one of {}, {}", name, automatic_name,
+                   names_of(attention_backends()));
+}
+
+std::string describe_attention_backends() {
+  std::string text = fmt::format("{}, the first of the following that takes the inputs", automatic_name);
+  for (const AttentionRow& row : attention_rows())
+    text += fmt::format("; {} ({})", row.name, row.description);
+  return text;
 }
 
 AttentionBackend attention_backend_for(const at::Device& device, at::ScalarType type, std::int64_t head_dim,
                                        std::int64_t keys) {
-  if (keys >= flashinfer_least_keys && is_available(AttentionBackend::flashinfer, device, type, head_dim))
-    return AttentionBackend::flashinfer;
-  for (const AttentionBackend backend : {AttentionBackend::cudnn, AttentionBackend::math})
-    if (is_available(backend, device, type, head_dim)) return backend;
-  return AttentionBackend::reference;
+  for (const AttentionRow& row : attention_rows()) {
+    if (keys >= row.automatic_from_keys && row.takes(device, type, head_dim)) return backend_of(row);
+  }
+  fail("internal: no attention backend takes everything");
 }
 
 std::vector<AttentionBackend> available_attention_backends(const at::Device& device, at::ScalarType type,
                                                            std::int64_t head_dim) {
-  std::vector<AttentionBackend> result;
-  for (const Name& name : names) {
-    if (name.backend != AttentionBackend::automatic && is_available(name.backend, device, type, head_dim)) {
-      result.push_back(name.backend);
-    }
-  }
-  return result;
+  std::vector<AttentionBackend> backends = attention_backends();
+  std::erase_if(backends,
+                [&](AttentionBackend backend) { return !row_of(backend).takes(device, type, head_dim); });
+  return backends;
 }
 
 void require_attention_backend(AttentionBackend backend, const at::Device& device, at::ScalarType type,
                                std::int64_t head_dim) {
-  if (is_available(backend, device, type, head_dim)) return;
-  std::string others;
-  for (const AttentionBackend other : available_attention_backends(device, type, head_dim)) {
-    others += fmt::format("{}{}", others.empty() ? "" : ", ", to_string(other));
-  }
+  if (backend == AttentionBackend::automatic || row_of(backend).takes(device, type, head_dim)) return;
   fail<UsageError>(
       "attention backend '{}' cannot take {} with head_dim {} on {} in this build; available: {}",
-      to_string(backend), at::toString(type), head_dim, device.str(), others);
+      to_string(backend), at::toString(type), head_dim, device.str(),
+      names_of(available_attention_backends(device, type, head_dim)));
 }
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      AttentionBackend backend) {
-  if (backend == AttentionBackend::automatic) {
-    backend = attention_backend_for(q.device(), q.scalar_type(), q.size(2), k.size(0));
-  }
-  check_available(backend, q);
-  switch (backend) {
-    case AttentionBackend::cudnn:
-      return attend_cudnn(q, k, v);
-    case AttentionBackend::flashinfer:
-      if constexpr (with_cuda) {
-        at::Tensor out = at::empty(q.sizes(), q.options());  // [queries, heads, head_dim]
-        cuda::flashinfer_attention_out(out, q, k, v);
-        return out;
-      }
-      break;
-    case AttentionBackend::reference:
-      return attention_reference(q, k, v);
-    default:
-      break;
-  }
-  return attend_math(q, k, v);
+  const AttentionRow& row = row_for(backend, q, k);
+  if (row.attend != nullptr) return row.attend(q, k, v);
+  at::Tensor out = at::empty(q.sizes(), q.options());  // [queries, heads, head_dim]
+  row.attend_into(out, q, k, v);
+  return out;
 }
 
 void attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                    AttentionBackend backend) {
-  if (backend == AttentionBackend::automatic)
-    backend = attention_backend_for(q.device(), q.scalar_type(), q.size(2), k.size(0));
-  if constexpr (with_cuda) {
-    if (backend == AttentionBackend::flashinfer) {
-      check_available(backend, q);
-      cuda::flashinfer_attention_out(out, q, k, v);
-      return;
-    }
+  const AttentionRow& row = row_for(backend, q, k);
+  if (row.attend_into != nullptr) {
+    row.attend_into(out, q, k, v);
+  } else {
+    out.copy_(row.attend(q, k, v));
   }
-  out.copy_(attention(q, k, v, backend));  // ATen's kernels choose their own place
 }
 
 at::Tensor attention_reference(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {

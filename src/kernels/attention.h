@@ -2,32 +2,34 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace wan::kernels {
 
-/// Whose kernel computes attention. The choice is made here, never by ATen's dispatch, which on compute
-/// capability 9.x could fall back to a kernel of half the speed.
-enum class AttentionBackend {
-  automatic,   ///< what attention_backend_for() says
-  cudnn,       ///< GPU, bf16 or fp16, head_dim a multiple of 8 up to 128
-  flashinfer,  ///< FlashInfer's Hopper kernel: compute capability 9.0, bf16, head_dim 128; only if built in
-  math,        ///< ATen's memory-efficient kernel, any type; on a GPU heads of a multiple of 16 bytes; fp32
-               ///< products keep fp32's accuracy
-  reference,   ///< attention_reference(): holds [heads, queries, keys] in memory
+/// Whose kernel computes attention: a row of the table in attention_backends.cpp, by number, or `automatic`.
+/// The choice is made here, never by ATen's dispatch, which on compute capability 9.x could fall back to a
+/// kernel of half the speed.
+enum class AttentionBackend : std::int8_t {
+  automatic = -1,  ///< the backend that attention_backend_for() returns
 };
 
+/// All rows of the table, in the order in which `automatic` asks them.
+std::vector<AttentionBackend> attention_backends();
+
+/// The backend's name, as --attention and the records write it.
 std::string_view to_string(AttentionBackend backend);
 
 /// The backend of that name. Throws UsageError with the names there are.
 AttentionBackend parse_attention_backend(std::string_view name);
 
-/// What `automatic` means for inputs on `device` in `type` with that many keys: the reference for heads of a
-/// size that no other kernel takes (toy models); on a GPU in bf16 cuDNN, but FlashInfer on Hopper where it is
-/// built in and the keys are many. Measured on an H200 at 40 heads of 128 and 32,760 queries: FlashInfer 658
-/// TFLOP/s and cuDNN 576 with as many keys, 376 and 551 with a text's 512.
+/// The names that parse_attention_backend() takes, each with a description, for --help.
+std::string describe_attention_backends();
+
+/// What `automatic` means for inputs on `device` in `type` with that many keys: the first row of the table
+/// that takes them. The last row, the reference, takes everything (heads of toy models, for example).
 AttentionBackend attention_backend_for(const at::Device& device, at::ScalarType type, std::int64_t head_dim,
                                        std::int64_t keys);
 

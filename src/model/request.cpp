@@ -1,17 +1,10 @@
 #include "wan/request.h"
 
 #include <array>
-#include <utility>
 
 #include "wan/engine.h"
 
 namespace wan {
-namespace {
-
-constexpr std::array<std::pair<Solver, std::string_view>, 3> solver_names{
-    {{Solver::unipc, "unipc"}, {Solver::dpmpp, "dpm++"}, {Solver::euler, "euler"}}};
-
-}  // namespace
 
 std::string_view default_negative_prompt() {
   return "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量"
@@ -23,21 +16,7 @@ std::string_view default_negative_prompt() {
 
 std::string_view to_string(TaskKind kind) { return kind == TaskKind::i2v ? "i2v" : "t2v"; }
 
-std::string_view to_string(Solver solver) {
-  for (const auto& [value, name] : solver_names) {
-    if (value == solver) return name;
-  }
-  return "";
-}
-
 std::string_view to_string(NoiseDevice where) { return where == NoiseDevice::cpu ? "cpu" : "cuda"; }
-
-std::optional<Solver> parse_solver(std::string_view text) {
-  for (const auto& [value, name] : solver_names) {
-    if (name == text) return value;
-  }
-  return std::nullopt;
-}
 
 std::string_view to_string(Part part) {
   constexpr std::array<std::string_view, part_count> names{

@@ -103,7 +103,12 @@ std::optional<std::uint64_t> parse_seed(std::string_view text) {
 
 Solver parse_solver_name(std::string_view text) {
   if (const auto solver = parse_solver(text)) return *solver;
-  fail<ValueError>("'{}' is not a solver; there are unipc, dpm++ and euler", text);
+  std::string names;
+  for (const SolverRow& row : solver_rows()) {
+    const bool is_last = &row == &solver_rows().back();
+    names.append(names.empty() ? "" : is_last ? " and " : ", ").append(row.name);
+  }
+  fail<ValueError>("'{}' is not a solver; there are {}", text, names);
 }
 
 }  // namespace wan

@@ -34,6 +34,6 @@ GuideScale parse_guide_scale(std::string_view text);  ///< "3.5", "LOW,HIGH" or 
 double parse_boundary(std::string_view text);         ///< 0..1
 std::optional<std::uint64_t> parse_seed(
     std::string_view text);                       ///< 0..2^64-1; nothing for -1: drawn at random
-Solver parse_solver_name(std::string_view text);  ///< unipc, dpm++, euler
+Solver parse_solver_name(std::string_view text);  ///< a name out of solver_rows()
 
 }  // namespace wan

@@ -6,8 +6,7 @@ namespace wan::sample {
 
 Schedule make_schedule(Solver solver, int steps, double shift) {
   WAN_CHECK(steps >= 1, "steps = {}", steps);
-  // UniPC's first time is the float32 value of 1 - 1/1000. Every later operation is in double (model.md 6.1).
-  const double start = solver == Solver::unipc ? static_cast<double>(1.0F - 1.0F / training_timesteps) : 1.0;
+  const double start = solver_rows()[static_cast<std::size_t>(solver)].first_sigma;
   const double increment = (0.0 - start) / steps;
   Schedule schedule;
   for (int i = 0; i < steps; ++i) {

@@ -16,7 +16,7 @@ struct Schedule {
   int steps() const { return static_cast<int>(timesteps.size()); }
 };
 
-/// `shift` bends the uniform times towards the noisy end. UniPC starts at sigma 0.999, DPM++ and Euler at 1.
+/// `shift` bends the uniform times towards the noisy end. The solver's row says where they begin.
 Schedule make_schedule(Solver solver, int steps, double shift);
 
 /// The expert in charge of a timestep: high noise where timestep >= boundary * 1000 (model.md 7.4).

@@ -2,12 +2,16 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "core/check.h"
-#include "sample/dpm_solver.h"
-#include "sample/euler.h"
-#include "sample/uni_pc.h"
 
 namespace wan::sample {
+
+bool is_history_name(std::string_view name) {
+  const auto is_allowed = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'; };
+  return !name.empty() && name.size() <= max_history_name && std::ranges::all_of(name, is_allowed);
+}
 
 const at::Tensor& remembered(const SolverHistory& history, const std::string& name) {
   const auto found = history.find(name);
@@ -16,14 +20,11 @@ const at::Tensor& remembered(const SolverHistory& history, const std::string& na
 }
 
 std::unique_ptr<FlowSolver> make_solver(Solver solver, const Schedule& schedule, bool bf16_terms) {
-  switch (solver) {
-    case Solver::unipc:
-      return std::make_unique<UniPc>(schedule, bf16_terms);
-    case Solver::dpmpp:
-      return std::make_unique<DpmSolver>(schedule);
-    case Solver::euler:
-      return std::make_unique<Euler>(schedule);
-  }
+#define WAN_SOLVER_CASE(value, name, first_sigma, description) \
+  case Solver::value:                                          \
+    return make_##value(schedule, bf16_terms);
+  switch (solver) { WAN_SOLVER_TABLE(WAN_SOLVER_CASE) }
+#undef WAN_SOLVER_CASE
   fail("internal: unknown solver {}", static_cast<int>(solver));
 }
 

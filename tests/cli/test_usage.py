@@ -73,7 +73,7 @@ class Options(CliCase):
             (("--sample-steps", "0"), ("--sample-steps", "between 1 and")),
             (("--frame-num", "80"), ("--frame-num", "4n+1", "77 or 81")),
             (("--size", "100*64"), ("--size", "multiples of 16", "96*64")),
-            (("--sample-solver", "ddim"), ("--sample-solver", "unipc")),
+            (("--sample-solver", "magic"), ("--sample-solver", "unipc")),
             (("--config", "absent.cfg"), ("--config", "absent.cfg")),
             (("--offload-model", "True"), ("--offload-model on", "on the CPU")),
             (("--device", "cuda"), ("--device cuda", "has no GPU")),

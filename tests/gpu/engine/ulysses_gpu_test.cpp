@@ -71,10 +71,10 @@ class UlyssesGpu : public kernels::GpuTest {
 TEST_F(UlyssesGpu, ChunksAndPaddingGiveTheNumbersOfOneGpu) {
   GpuRanks ranks;
   if (ranks.size() == 1) GTEST_SKIP() << "a rank alone splits nothing";
-  const launch::RunDevice device = ranks.device(launch::Precision::exact);
+  const launch::RunDevice device = ranks.device(launch::Precision::bf16);
   const std::int64_t own_heads = 40 / ranks.size();
   for (const kernels::AttentionBackend attention :
-       {kernels::AttentionBackend::flashinfer, kernels::AttentionBackend::cudnn}) {
+       {kernels::parse_attention_backend("flashinfer"), kernels::parse_attention_backend("cudnn")}) {
     const auto available = kernels::available_attention_backends(device.compute.device, at::kBFloat16, 128);
     if (std::ranges::find(available, attention) == available.end()) {
       fmt::print("ULYSSES {} is not in this build\n", kernels::to_string(attention));

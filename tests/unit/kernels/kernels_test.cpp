@@ -4,7 +4,9 @@
 
 #include <cmath>
 
+#include "core/check.h"
 #include "kernels/attention.h"
+#include "kernels/attention_backends.h"
 #include "kernels/linear.h"
 #include "kernels/normalization.h"
 #include "kernels/rotary.h"
@@ -12,6 +14,11 @@
 
 namespace wan::kernels {
 namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::IsSupersetOf;
+using ::testing::Not;
 
 double error(const at::Tensor& actual, const at::Tensor& expected) {
   const at::Tensor wide = expected.to(at::kDouble);
@@ -46,33 +53,69 @@ TEST(Attention, TakesStridedInputs) {
 }
 
 TEST(Attention, BackendsByNameAndByWhatTheyTake) {
-  for (const AttentionBackend backend :
-       {AttentionBackend::automatic, AttentionBackend::cudnn, AttentionBackend::flashinfer,
-        AttentionBackend::math, AttentionBackend::reference}) {
+  for (const AttentionBackend backend : attention_backends()) {
     EXPECT_EQ(parse_attention_backend(to_string(backend)), backend);
   }
+  EXPECT_EQ(parse_attention_backend("automatic"), AttentionBackend::automatic);
+  EXPECT_EQ(to_string(AttentionBackend::automatic), "automatic");
   EXPECT_THROW(parse_attention_backend("cuDNN"), UsageError);
-  EXPECT_EQ(attention_backend_for(at::kCPU, at::kFloat, 24, 4096), AttentionBackend::math);
-  EXPECT_EQ(available_attention_backends(at::kCPU, at::kBFloat16, 128),
-            (std::vector{AttentionBackend::math, AttentionBackend::reference}));
+  EXPECT_EQ(to_string(attention_backend_for(at::kCPU, at::kFloat, 24, 4096)), "math");
+  const AttentionBackend cudnn = parse_attention_backend("cudnn");
+  const AttentionBackend math = parse_attention_backend("math");
+  const AttentionBackend reference = parse_attention_backend("reference");
+  EXPECT_THAT(available_attention_backends(at::kCPU, at::kBFloat16, 128),
+              AllOf(IsSupersetOf({math, reference}), Not(Contains(cudnn))));
   // Heads that are not a multiple of 16 bytes: no fast kernel of a GPU takes them.
-  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kBFloat16, 12, 4096), AttentionBackend::reference);
-  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kFloat, 12, 4096), AttentionBackend::math);
-  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kFloat, 6, 4096), AttentionBackend::reference);
-  EXPECT_EQ(available_attention_backends(at::kCUDA, at::kBFloat16, 12),
-            (std::vector{AttentionBackend::reference}));
+  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kBFloat16, 12, 4096), reference);
+  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kFloat, 12, 4096), math);
+  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kFloat, 6, 4096), reference);
+  EXPECT_THAT(available_attention_backends(at::kCUDA, at::kBFloat16, 12),
+              AllOf(Contains(reference), Not(Contains(math)), Not(Contains(cudnn))));
   EXPECT_NO_THROW(require_attention_backend(AttentionBackend::automatic, at::kCUDA, at::kBFloat16, 12));
-  EXPECT_THROW(require_attention_backend(AttentionBackend::math, at::kCUDA, at::kBFloat16, 12), UsageError);
+  EXPECT_THROW(require_attention_backend(math, at::kCUDA, at::kBFloat16, 12), UsageError);
   const at::Tensor q = at::randn({3, 1, 8});
-  EXPECT_LT(
-      error(attention(q, q, q, AttentionBackend::reference), attention(q, q, q, AttentionBackend::math)),
-      1e-6);
+  EXPECT_LT(error(attention(q, q, q, reference), attention(q, q, q, math)), 1e-6);
   try {
-    attention(q, q, q, AttentionBackend::cudnn);
+    attention(q, q, q, cudnn);
     FAIL() << "cuDNN took CPU tensors";
   } catch (const UsageError& error) {
     EXPECT_THAT(error.what(), testing::HasSubstr("'cudnn' cannot take Float with head_dim 8 on cpu"));
-    EXPECT_THAT(error.what(), testing::HasSubstr("available: math, reference"));
+    EXPECT_THAT(error.what(), testing::ContainsRegex("available: .*math.*, reference"));
+  }
+}
+
+/// Each row of the table is complete, and its name and description reach the user.
+TEST(Attention, TableOfBackendsIsTheOnlySource) {
+  const std::string help = describe_attention_backends();
+  std::string unknown;
+  try {
+    parse_attention_backend("cuDNN");
+  } catch (const UsageError& error) {
+    unknown = error.what();
+  }
+  EXPECT_THAT(help, testing::StartsWith("automatic, "));
+  EXPECT_THAT(unknown, testing::HasSubstr("'cuDNN' is not known; one of automatic, "));
+  for (const AttentionRow& row : attention_rows()) {
+    EXPECT_NE(row.takes, nullptr) << row.name;
+    EXPECT_NE(row.attend == nullptr, row.attend_into == nullptr) << row.name << " needs exactly one kernel";
+    EXPECT_THAT(help, testing::HasSubstr(fmt::format("{} ({})", row.name, row.description)));
+    EXPECT_THAT(unknown, testing::HasSubstr(std::string(row.name)));
+  }
+  EXPECT_TRUE(attention_rows().back().takes(at::kCUDA, at::kDouble, 1)) << "the last row takes everything";
+  EXPECT_EQ(attention_rows().back().automatic_from_keys, 0);
+}
+
+/// Every backend that this machine has, by both ways in, against fp64.
+TEST(Attention, EveryAvailableBackendMatchesFp64) {
+  const at::Tensor q = at::randn({33, 3, 24});
+  const at::Tensor k = at::randn({70, 3, 24});
+  const at::Tensor v = at::randn({70, 3, 24});
+  const at::Tensor exact = attention_reference(q.to(at::kDouble), k.to(at::kDouble), v.to(at::kDouble));
+  for (const AttentionBackend backend : available_attention_backends(at::kCPU, at::kFloat, 24)) {
+    at::Tensor out = at::empty_like(q);
+    attention_out(out, q, k, v, backend);
+    EXPECT_LT(error(out, exact), 1e-6) << to_string(backend);
+    EXPECT_LT(error(attention(q, k, v, backend), exact), 1e-6) << to_string(backend);
   }
 }
 

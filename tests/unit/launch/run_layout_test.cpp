@@ -377,7 +377,7 @@ TEST(BenchOptions, DefaultsAndSharedOptions) {
   EXPECT_FALSE(options.bench.part_times);
   EXPECT_EQ(options.dit_fsdp, Switch::on);
   EXPECT_EQ(options.ulysses_size, 2);
-  EXPECT_EQ(options.attention, kernels::AttentionBackend::cudnn);
+  EXPECT_EQ(options.attention, kernels::parse_attention_backend("cudnn"));
 }
 
 TEST(BenchOptions, WhatIsOfABatchAloneIsUnknown) {

@@ -13,9 +13,13 @@ TEST(Request, NegativePromptHas27FullWidthCommas) {
 }
 
 TEST(Request, SolverNamesRoundTrip) {
-  for (const Solver solver : {Solver::unipc, Solver::dpmpp, Solver::euler})
-    EXPECT_EQ(parse_solver(to_string(solver)), solver);
-  EXPECT_EQ(parse_solver("ddim"), std::nullopt);
+  for (const SolverRow& row : solver_rows()) {
+    EXPECT_EQ(parse_solver(row.name), row.solver);
+    EXPECT_EQ(to_string(row.solver), row.name);
+    EXPECT_NE(describe_solvers().find(std::string(row.name) + " (" + std::string(row.description) + ")"),
+              std::string::npos);
+  }
+  EXPECT_EQ(parse_solver("magic"), std::nullopt);
 }
 
 }  // namespace

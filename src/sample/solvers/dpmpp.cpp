@@ -1,12 +1,26 @@
-#include "sample/dpm_solver.h"
-
 #include <ATen/ATen.h>
 
 #include <cmath>
 
 #include "sample/noise_level.h"
+#include "sample/solver.h"
 
 namespace wan::sample {
+namespace {
+
+/// DPM-Solver++(2M), midpoint form, with data prediction (model.md 6.5). First order in the first two steps
+/// and the last.
+class DpmSolver final : public FlowSolver {
+ public:
+  explicit DpmSolver(Schedule schedule) : schedule_(std::move(schedule)) {}
+  at::Tensor step(int i, const at::Tensor& x, const at::Tensor& velocity) override;
+  SolverHistory history() const override;
+  void restore(int steps_done, const SolverHistory& history) override;
+
+ private:
+  Schedule schedule_;
+  at::Tensor previous_data_;
+};
 
 at::Tensor DpmSolver::step(int i, const at::Tensor& x, const at::Tensor& velocity) {
   const NoiseLevel now(schedule_.sigmas[i]);
@@ -30,6 +44,12 @@ SolverHistory DpmSolver::history() const {
 
 void DpmSolver::restore(int /*steps_done*/, const SolverHistory& history) {
   previous_data_ = remembered(history, "data_1");
+}
+
+}  // namespace
+
+std::unique_ptr<FlowSolver> make_dpmpp(const Schedule& schedule, bool /*bf16_terms*/) {
+  return std::make_unique<DpmSolver>(schedule);
 }
 
 }  // namespace wan::sample

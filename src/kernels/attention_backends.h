@@ -1,0 +1,34 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+
+namespace wan::kernels {
+
+/// One attention backend: all that the program knows of it. q, out: [queries, heads, head_dim]; k, v: [keys,
+/// heads, head_dim], with the strides that attention() allows.
+struct AttentionRow {
+  std::string_view name;         ///< as --attention and the records write it
+  std::string_view description;  ///< for --help: whose kernel it is, and which inputs it takes
+  /// `automatic` considers the row for this many keys or more.
+  std::int64_t automatic_from_keys = 0;
+  /// Whether it computes such inputs in this build on this machine.
+  bool (*takes)(const at::Device& device, at::ScalarType type, std::int64_t head_dim) = nullptr;
+  /// A kernel that allocates its result; null for one that writes to a given place.
+  at::Tensor (*attend)(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) = nullptr;
+  /// A kernel that writes to a given place, dense; null for one that allocates its result.
+  void (*attend_into)(at::Tensor& out, const at::Tensor& q, const at::Tensor& k,
+                      const at::Tensor& v) = nullptr;
+};
+
+/// `automatic_from_keys` of a backend that works only when the user names it.
+inline constexpr std::int64_t only_by_name = std::numeric_limits<std::int64_t>::max();
+
+/// The table of attention backends. `automatic` chooses the first row that takes the inputs.
+std::span<const AttentionRow> attention_rows();
+
+}  // namespace wan::kernels
