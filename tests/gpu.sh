@@ -4,11 +4,11 @@
 #   tests/gpu.sh build             configures and builds what the parts below need, into build/ (CMAKE_ARGS: more arguments for CMake)
 #   tests/gpu.sh [run] [PART ...]  runs the given parts, or all except the last two; a part that takes 8 minutes is ended and has failed:
 #     kernels     every kernel and attention backend against its reference; 200 attention calls under load with equal bits; a
-#                 block of the real size in exact against fp32
+#                 block of the real size in bf16 against fp32
 #     comm        NCCL: conformance, a thousand steps with three groups in flight, exchanges of the real sizes by copy engines
 #                 through registered memory, ranks that hang or stay away
 #     ulysses     two blocks of the real width with the sequence split over the GPUs, in chunks and with padding, against one GPU
-#     parity      the reference cases in fp32 and exact on every layout of 1, 2 and 4 GPUs, weights replicated, sharded, offloaded:
+#     parity      the reference cases in fp32 and bf16 on every layout of 1, 2 and 4 GPUs, weights replicated, sharded, offloaded:
 #                 one start for each number of GPUs
 #     memory      memory that runs out on one GPU in each phase of a request fails it alone, and comes back
 #     refusals    a run that is not possible (GPUs too few, too small, unequal or without peer access, an old driver, NCCL failing)
@@ -108,7 +108,7 @@ memcheck_two_ranks() {
 sanitizer() {
   local failed=0
   "${memcheck[@]}" "$bin/kernels_gpu_test" --gtest_filter='-*2048*:Shapes/AttentionGpu*/4:Shapes/AttentionGpu*/5:AttentionUnderLoad*:VaeAttention*' || failed=1
-  "${memcheck[@]}" "$bin/engine_parity_gpu_test" --gtest_filter='*/i2v_landscape_exact' || failed=1
+  "${memcheck[@]}" "$bin/engine_parity_gpu_test" --gtest_filter='*/i2v_landscape_bf16' || failed=1
   if ((gpus > 1)); then
     memcheck_two_ranks || failed=1
   else

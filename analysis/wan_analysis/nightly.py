@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from wan_analysis import palette
 from wan_analysis.html_page import figure_html, page
+from wan_analysis.trace_format import EARLIER_PRECISION, PRECISION, precision_name
 
 #: [value, lower bound, upper bound, unit]
 Reference = tuple[float, float | None, float | None, str]
@@ -105,7 +106,14 @@ def metrics_of(result: dict[str, Any]) -> dict[str, tuple[float, str]]:
 def benchmark_key(result: dict[str, Any]) -> str:
     """A key that two results share if they can be compared: the same work on the same number of GPUs."""
     return f"{result.get('model', '')} {result.get('size', '')} {result.get('frame_num', '')} frames, {result.get('gpus', '')} GPUs, " \
-           f"{result.get('precision', '')}, {result.get('layout', '')}"
+           f"{precision_name(result.get('precision', ''))}, {result.get('layout', '')}"
+
+
+def _current_keys(stored: Any) -> Any:
+    """References by benchmark_key() of today, whichever word for bf16 their keys have."""
+    if not isinstance(stored, dict):
+        return stored
+    return {key.replace(f", {EARLIER_PRECISION}, ", f", {PRECISION}, "): metrics for key, metrics in stored.items()}
 
 
 def references_file(project: Path, result: dict[str, Any]) -> Path:
@@ -117,7 +125,7 @@ def references_file(project: Path, result: dict[str, Any]) -> Path:
 def read_references(path: Path, key: str) -> dict[str, Reference]:
     """The bounds of one benchmark. Throws NightlyError if there are none or they are malformed."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = _current_keys(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise NightlyError(f"{path}: there are no references for this GPU model yet; make them with --update") from None
     except (OSError, json.JSONDecodeError) as error:
@@ -136,7 +144,7 @@ def write_references(path: Path, key: str, result: dict[str, Any]) -> None:
     stored = {}
     if path.exists():
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
+            stored = _current_keys(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, json.JSONDecodeError) as error:
             raise NightlyError(f"{path}: cannot be read as JSON ({error}); nothing was changed") from error
     step_s = float(result["s_per_step"])

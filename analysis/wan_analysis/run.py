@@ -10,7 +10,7 @@ import pandas as pd
 
 from wan_analysis.starts import find_starts
 from wan_analysis.trace_file import GroupTrace, Problem
-from wan_analysis.trace_format import COMMUNICATION_PARTS, ITEM_PHASES, LAST_PHASE, PARTS, REMAINDER
+from wan_analysis.trace_format import COMMUNICATION_PARTS, ITEM_PHASES, LAST_PHASE, PARTS, REMAINDER, precision_name
 
 #: The values that two steps must share so that their times can be compared.
 SHAPE = ["width", "height", "frames"]
@@ -44,6 +44,11 @@ class Run:
     def device(self) -> str:
         """GPU model, or "cpu"."""
         return self.attribute("gpu_model") or self.attribute("device") or "unknown device"
+
+    @property
+    def precision(self) -> str:
+        """"bf16" or "fp32"; empty when the trace does not say."""
+        return precision_name(self.attribute("precision"))
 
     @property
     def unit(self) -> str:

@@ -45,7 +45,7 @@ def make_study(traces: Traces) -> Study:
 
 
 def _work(run: Run) -> tuple[str, str, str]:
-    return run.attribute("task"), run.device, run.attribute("precision")
+    return run.attribute("task"), run.device, run.precision
 
 
 def _work_text(work: tuple[str, str, str]) -> str:

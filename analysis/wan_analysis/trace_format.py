@@ -28,5 +28,14 @@ REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
 #: Tables that a trace may lack.
 OPTIONAL_TABLES = ("samples",)
 
+#: The word for bf16 in results and traces of program versions up to 0.2.0, and the word today.
+EARLIER_PRECISION, PRECISION = "exact", "bf16"
+
+
+def precision_name(name: str) -> str:
+    """A precision as it is written today: "bf16" for "exact", any other text unchanged."""
+    return PRECISION if name == EARLIER_PRECISION else name
+
+
 #: The root attributes that a run must have.
 REQUIRED_ATTRIBUTES = ("version", "run", "ranks", "group", "groups")

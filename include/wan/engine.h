@@ -123,7 +123,7 @@ struct RequestReport {
   int frames = 0;
   std::string layout;                     ///< "cfg2 x ulysses2, fsdp4"
   std::string device;                     ///< "cpu" or the GPU's name
-  std::string precision;                  ///< "fp32", "exact"
+  std::string precision;                  ///< "bf16", "fp32"
   std::map<std::string, double> phase_s;  ///< seconds by phase
   double median_step_s = 0;
   std::vector<LostText> lost_texts;  ///< what was too long for the text encoder

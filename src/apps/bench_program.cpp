@@ -154,7 +154,7 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
                                                             *reporting_.observer);
   result_.gpus = mpi_.size();
   result_.gpu_model = device_.name();
-  result_.precision = device_.compute.type == at::kBFloat16 ? "exact" : "fp32";
+  result_.precision = device_.compute.precision_name();
   const std::int64_t tokens = plan_input().tokens.tokens();
   result_.head_chunks = parallel::divide_heads(layout_.head_chunks, model_.transformer.num_heads,
                                                layout_.guided.ulysses, tokens);

@@ -279,6 +279,7 @@ std::string OptionParser::help() const {
     const std::string value_name =
         may_stand_alone ? fmt::format("[{}]", entry.value_name) : std::string(entry.value_name);
     std::string description(entry.help);
+    if (entry.choices != nullptr) description += entry.choices();
     for (const NotBuilt& missing : not_built_) {
       if (missing.name != entry.name) continue;
       description +=

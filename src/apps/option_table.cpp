@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/printable.h"
 #include "model/model_kind.h"
+#include "model/precision_name.h"
 
 namespace wan::apps {
 namespace {
@@ -119,8 +120,8 @@ constexpr std::array<std::pair<std::string_view, launch::Device>, 3> device_word
 constexpr std::array<std::pair<std::string_view, NoiseDevice>, 2> noise_device_words{
     {{"cpu", NoiseDevice::cpu}, {"cuda", NoiseDevice::cuda}}};
 constexpr std::array<std::pair<std::string_view, launch::Precision>, 3> precision_words{
-    {{"exact", launch::Precision::exact},
-     {"fp32", launch::Precision::fp32},
+    {{bf16_name, launch::Precision::bf16},
+     {fp32_name, launch::Precision::fp32},
      {"fast", launch::Precision::fast}}};
 constexpr std::array<std::pair<std::string_view, launch::Objective>, 2> objective_words{
     {{"latency", launch::Objective::latency}, {"throughput", launch::Objective::throughput}}};
@@ -176,8 +177,9 @@ constexpr OptionEntry table[] = {
     {sampling, "boundary", Takes::value, "R",
      "share of the timesteps below which the low-noise expert works (default: i2v 0.9, t2v 0.875)",
      [](launch::Options& o, std::string_view text) { o.request.boundary = parse_boundary(text); }},
-    {sampling, "sample-solver", Takes::value, "NAME", "unipc, dpm++ or euler (default: unipc)",
-     [](launch::Options& o, std::string_view text) { o.request.solver = parse_solver_name(text); }},
+    {sampling, "sample-solver", Takes::value, "NAME", "integrates the flow (default: unipc): ",
+     [](launch::Options& o, std::string_view text) { o.request.solver = parse_solver_name(text); },
+     describe_solvers},
     {sampling, "base-seed", Takes::value, "N",
      "a row without a seed takes N + its 0-based number; -1 draws N (default: -1)",
      [](launch::Options& o, std::string_view text) { o.request.seed = parse_seed(text); }},
@@ -209,11 +211,13 @@ constexpr OptionEntry table[] = {
     {machine, "device", Takes::value, "NAME", "auto, cuda or cpu (default: auto)",
      [](launch::Options& o, std::string_view text) { o.device = parse_word(text, device_words); }},
     {machine, "precision", Takes::value, "NAME",
-     "exact (bf16), fp32 or fast (default: exact on a GPU, fp32 on the CPU)",
-     [](launch::Options& o, std::string_view text) { o.precision = parse_word(text, precision_words); }},
-    {machine, "attention", Takes::value, "NAME",
-     "whose attention kernel: automatic, cudnn, flashinfer, math or reference (default: automatic)",
-     [](launch::Options& o, std::string_view text) { o.attention = parse_attention(text); }},
+     "bf16 (also written exact), fp32 or fast (default: bf16 on a GPU, fp32 on the CPU)",
+     [](launch::Options& o, std::string_view text) {
+       o.precision = parse_word(current_precision_name(text), precision_words);
+     }},
+    {machine, "attention", Takes::value, "NAME", "whose attention kernel (default: automatic): ",
+     [](launch::Options& o, std::string_view text) { o.attention = parse_attention(text); },
+     kernels::describe_attention_backends},
     {machine, "objective", Takes::value, "NAME",
      "what the layout is chosen for: latency of each video or throughput of the batch (default: latency)",
      [](launch::Options& o, std::string_view text) { o.objective = parse_word(text, objective_words); }},

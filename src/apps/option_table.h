@@ -1,6 +1,7 @@
 #pragma once
 
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct OptionEntry {
   /// Parses the text into its field; throws ValueError. Null for the options that parse_options() itself
   /// answers and those accepted without effect.
   void (*apply)(launch::Options& options, std::string_view text) = nullptr;
+  /// Writes the end of `help`, where the choices are the rows of a table elsewhere; null: `help` is all.
+  std::string (*choices)() = nullptr;
 };
 
 /// Every option, in the order of --help.

@@ -8,7 +8,7 @@
 namespace wan::apps {
 
 store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute) {
-  return {.weights = weights, .precision = compute.type == at::kBFloat16 ? "exact" : "fp32"};
+  return {.weights = weights, .precision = std::string(compute.precision_name())};
 }
 
 std::string attention_name(const launch::Options& options, const kernels::Compute& compute,

@@ -7,13 +7,13 @@
 
 #include "checkpoint/safetensors.h"
 #include "core/check.h"
+#include "core/printable.h"
+#include "model/precision_name.h"
 #include "parallel/tensor_bytes.h"
 
 namespace wan::engine {
 namespace {
 
-/// What solvers remember (sample::FlowSolver::history), in the order in which it travels.
-constexpr std::array<const char*, 3> history_names{"data_1", "data_2", "corrected"};
 constexpr std::string_view history_prefix = "history.";
 constexpr std::string_view carried_prefix = "carried.";
 constexpr std::string_view leader_prefix = "leader.";
@@ -27,6 +27,31 @@ checkpoint::TensorView float_view(std::string name, const at::Tensor& tensor) {
           .dtype = checkpoint::DType::f32,
           .shape = tensor.sizes().vec(),
           .bytes = parallel::bytes_of(tensor)};
+}
+
+/// The names of a solver's history as they travel between ranks, each with a zero behind it; empty places at
+/// the end.
+using HistoryNames = std::array<std::array<char, sample::max_history_name + 1>, sample::max_history_tensors>;
+
+/// An identity as it is written now: "TASK PRECISION ...", where earlier versions wrote another word for
+/// bf16.
+std::string current_identity(std::string identity) {
+  const std::size_t begin = identity.find(' ') + 1;
+  const std::size_t end = std::min(identity.find(' ', begin), identity.size());
+  const std::string precision = identity.substr(begin, end - begin);
+  return identity.replace(begin, end - begin, current_precision_name(precision));
+}
+
+HistoryNames pack_names(const sample::SolverHistory& history) {
+  WAN_CHECK(history.size() <= sample::max_history_tensors, "the solver remembers {} tensors, more than {}",
+            history.size(), sample::max_history_tensors);
+  HistoryNames names{};
+  auto* place = names.begin();
+  for (const auto& [name, tensor] : history) {
+    WAN_CHECK(sample::is_history_name(name), "'{}' is no name for a solver's history", name);
+    std::ranges::copy(name, (place++)->begin());
+  }
+  return names;
 }
 
 /// The tensors of a state file by name. Every range is inside the file: read_safetensors() has seen to that.
@@ -130,7 +155,7 @@ void write_request_state(const std::filesystem::path& path, const DenoiseState& 
 
 SavedRequest read_request_state(const std::filesystem::path& path, const StateExpectation& expected) {
   const StateFile file(path);
-  if (const std::string found = file.read_text("identity"); found != expected.identity) {
+  if (const std::string found = current_identity(file.read_text("identity")); found != expected.identity) {
     fail("it belongs to something else: it was made for {}, this is {}", checkpoint::in_quotes(found),
          checkpoint::in_quotes(expected.identity));
   }
@@ -141,10 +166,14 @@ SavedRequest read_request_state(const std::filesystem::path& path, const StateEx
     fail("it says that {} of {} steps are done", state.steps_done, expected.most_steps);
   }
   state.latent = file.read_latent("latent", expected.latent_shape);
-  for (const char* name : history_names) {
-    const std::string stored = std::string(history_prefix) + name;
-    if (file.entries().contains(stored))
-      state.history.emplace(name, file.read_latent(stored, expected.latent_shape));
+  for (const auto& [stored, entry] : file.entries()) {
+    if (!stored.starts_with(history_prefix)) continue;
+    const std::string name = stored.substr(history_prefix.size());
+    if (!sample::is_history_name(name)) fail("'{}' is no name of a solver's history", printable(name));
+    if (state.history.size() == sample::max_history_tensors) {
+      fail("it holds more than {} tensors of a solver's history", sample::max_history_tensors);
+    }
+    state.history.emplace(name, file.read_latent(stored, expected.latent_shape));
   }
   for (const std::string& name : expected.carried) {
     const std::string shared = std::string(carried_prefix) + name;
@@ -179,16 +208,13 @@ void broadcast_state(comm::Communicator& group, int root, DenoiseState& state) {
   group.broadcast(std::as_writable_bytes(std::span(steps_done)), root).wait();
   state.steps_done = static_cast<int>(steps_done[0]);
   broadcast_tensor(group, root, state.latent);
-  std::size_t known = 0;
-  for (const char* name : history_names) {
-    const auto found = state.history.find(name);
-    at::Tensor tensor = found == state.history.end() ? at::Tensor() : found->second;
+  HistoryNames names = group.rank() == root ? pack_names(state.history) : HistoryNames{};
+  group.broadcast(std::as_writable_bytes(std::span(names)), root).wait();
+  for (const auto& name : names) {
+    if (name.front() == '\0') continue;
+    at::Tensor& tensor = state.history[name.data()];
     broadcast_tensor(group, root, tensor);
-    if (!tensor.defined()) continue;
-    state.history.insert_or_assign(name, tensor);
-    ++known;
   }
-  WAN_CHECK(known == state.history.size(), "the solver remembers more than {} tensors", known);
 }
 
 }  // namespace wan::engine

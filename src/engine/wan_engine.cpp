@@ -196,8 +196,6 @@ bool WanEngine::can_team(const Request& request, int width) const {
   return shape && (sample::is_guided(request.guide_scale) || shape->unguided.copies() == 1);
 }
 
-std::string WanEngine::precision_name() const {
-  return options_.compute.type == at::kBFloat16 ? "exact" : "fp32";
-}
+std::string WanEngine::precision_name() const { return std::string(options_.compute.precision_name()); }
 
 }  // namespace wan::engine

@@ -2,16 +2,21 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <string_view>
+
+#include "model/precision_name.h"
+
 namespace wan::kernels {
 
 /// Where a network computes, and the type of its weights and matrix products: fp32, or bf16 with the
-/// roundings of the precision `exact` (model.md 5.9). What is always fp32 (residual stream, norms, solver) is
+/// official roundings (model.md 5.9). What is always fp32 (residual stream, norms, solver) is
 /// so in both.
 struct Compute {
   at::Device device = at::kCPU;
   at::ScalarType type = at::kFloat;
 
   bool on_gpu() const { return device.is_cuda(); }
+  std::string_view precision_name() const { return type == at::kBFloat16 ? bf16_name : fp32_name; }
   at::TensorOptions options() const { return at::TensorOptions(device).dtype(type); }
   at::TensorOptions fp32() const { return at::TensorOptions(device).dtype(at::kFloat); }
 };

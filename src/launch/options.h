@@ -18,7 +18,11 @@ namespace wan::launch {
 
 enum class Switch { automatic, on, off };
 enum class Device { automatic, cuda, cpu };
-enum class Precision { exact, fp32, fast };  ///< exact: bf16 as the official code rounds; fp32: parity mode
+enum class Precision {
+  bf16,
+  fp32,
+  fast
+};  ///< bf16: rounded where the official code rounds; fp32: parity mode
 using parallel::Objective;
 
 /// What wan_bench measures.

@@ -65,8 +65,8 @@ std::string memory_lines(const PlanSubject& subject, const parallel::Plan& plan)
 
 std::string time_lines(const PlanSubject& subject, const parallel::Plan& plan) {
   const parallel::ItemTime time = parallel::expected_item_time(subject.model);
-  std::string text = fmt::format("expected time of such an item, with one {} per rank, exact (bf16)\n",
-                                 subject.model.machine.name);
+  std::string text =
+      fmt::format("expected time of such an item, with one {} per rank, bf16\n", subject.model.machine.name);
   const auto line = [&](std::string_view what, double seconds) {
     text += fmt::format("  {:<44}{:>10.2f} s\n", what, seconds);
   };

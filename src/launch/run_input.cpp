@@ -141,10 +141,10 @@ void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& c
   if (options.noise_device == NoiseDevice::cuda) {
     fail<UsageError>("--noise-device cuda needs a GPU, and this run is on the CPU; use --noise-device cpu");
   }
-  if (options.precision == Precision::exact) {
+  if (options.precision == Precision::bf16) {
     fail<UsageError>(
-        "--precision exact is bf16 on a GPU, and this run is on the CPU, which computes in fp32; use "
-        "--precision fp32");
+        "--precision bf16 needs a GPU, and this run is on the CPU, which computes in fp32; use --precision "
+        "fp32");
   }
   if (options.offload_model == Switch::on) {
     fail<UsageError>(

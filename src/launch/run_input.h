@@ -27,7 +27,7 @@ struct RunInput {
 /// what the run computes on. Collective; throws AgreedError.
 RunInput read_run_input(comm::Communicator& world, const Options& options, bool on_gpu);
 
-/// Refuses what a run on the CPU cannot do: --precision exact, --noise-device cuda, --offload-model on, and a
+/// Refuses what a run on the CPU cannot do: --precision bf16, --noise-device cuda, --offload-model on, and a
 /// model over 2 GB that was not asked for. Throws UsageError.
 void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
 

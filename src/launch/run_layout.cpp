@@ -21,7 +21,7 @@
 namespace wan::launch {
 namespace {
 
-constexpr int exact_bytes = 2;
+constexpr int bf16_bytes = 2;
 constexpr int fp32_bytes = 4;
 
 model::TokenGrid token_grid(const RunInput& input, const Request& request) {
@@ -145,7 +145,7 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
   plan.guided = std::ranges::any_of(shapes, &ItemShape::guided);
   plan.on_gpu = on_gpu || (options.plan && (options.gpus || options.gpu_memory_bytes));
   plan.placement.text_encoder.residence = parallel::text_encoder_residence(plan.on_gpu, options.t5_cpu);
-  plan.element_bytes = plan.on_gpu && options.precision != Precision::fp32 ? exact_bytes : fp32_bytes;
+  plan.element_bytes = plan.on_gpu && options.precision != Precision::fp32 ? bf16_bytes : fp32_bytes;
   return plan;
 }
 

@@ -28,7 +28,7 @@ struct PlanInput {
   WeightPlacement placement = {};
   bool on_gpu = false;                         ///< else everything lies in host memory
   MachineModel machine = reference_machine();  ///< one of its GPUs per rank; times are its
-  int element_bytes = 2;                       ///< of weights and matrix work: 2 in exact, 4 in fp32
+  int element_bytes = 2;                       ///< of weights and matrix work: 2 in bf16, 4 in fp32
 };
 
 /// What one rank will hold and do.

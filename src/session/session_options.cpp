@@ -1,8 +1,8 @@
 #include "session/session_options.h"
 
 #include "core/check.h"
-#include "model/request_values.h"
 #include "kernels/attention.h"
+#include "model/request_values.h"
 
 namespace wan::session {
 namespace {
@@ -34,7 +34,7 @@ launch::Device device_of(SessionOptions::Device device) {
 std::optional<launch::Precision> precision_of(SessionOptions::Precision precision) {
   switch (precision) {
     case SessionOptions::Precision::bf16:
-      return launch::Precision::exact;
+      return launch::Precision::bf16;
     case SessionOptions::Precision::fp32:
       return launch::Precision::fp32;
     case SessionOptions::Precision::automatic:

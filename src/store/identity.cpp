@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "core/checksum.h"
 #include "core/strings.h"
+#include "model/precision_name.h"
 
 namespace wan::store {
 namespace {
@@ -68,6 +69,9 @@ json compared(const Parameters& parameters) {
 std::vector<Difference> compare(const json& recorded, const Parameters& wanted) {
   json theirs = recorded;
   json ours = compared(wanted);
+  if (const auto found = theirs.find("precision"); found != theirs.end() && found->is_string()) {
+    *found = current_precision_name(found->get<std::string>());
+  }
   if (!theirs.contains("weights")) {
     return {{.field = "weights",
              .was = "not named, as the record is of an earlier version",
@@ -119,6 +123,8 @@ std::string describe(const std::vector<Difference>& differences) {
 std::string request_mark(const Parameters& parameters) {
   json fields = compared(parameters);
   fields.erase("seed");
+  // As up to version 0.2.0, whose runs may share the folder and compare marks.
+  if (parameters.model.precision == bf16_name) fields["precision"] = earlier_bf16_name;
   fields["id"] = parameters.request.id;
   if (parameters.image_sha256.empty()) fields["image"] = parameters.request.image.filename().string();
   return fmt::format("{} {}", sha256_hex(dump(fields)).substr(0, mark_digits),

@@ -30,7 +30,7 @@ bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_
 /// What decides how a video looks, beside the request: the same for all items of a run.
 struct ModelIdentity {
   std::string weights;    ///< checkpoint::fingerprint()
-  std::string precision;  ///< "exact", "fp32"
+  std::string precision;  ///< "bf16", "fp32"
   std::map<std::string, std::string> lossy_options =
       {};  ///< by name: what trades accuracy for speed; none today
 };

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-RESULT = {"gpus": 4, "gpu_model": "NVIDIA H200", "model": "i2v-A14B", "size": "832*480", "frame_num": 81, "precision": "exact",
+RESULT = {"gpus": 4, "gpu_model": "NVIDIA H200", "model": "i2v-A14B", "size": "832*480", "frame_num": 81, "precision": "bf16",
           "layout": "cfg2 x ulysses2", "attention": "flashinfer", "s_per_step": 1.4, "step_s": [1.39, 1.4, 1.41],
           "parts_s": {"attention": 0.73, "linear": 0.57, "elementwise": 0.058, "all_to_all": 0.029, "host_copy": 0.0},
           "text_s": 0.02, "vae_encode_s": 0.17, "vae_decode_s": 0.77, "peak_vram_bytes": 64_000_000_000}
@@ -82,6 +82,20 @@ def test_what_cannot_be_judged_is_said(tmp_path, result, code, said):
     done = nightly(tmp_path, result, code=code)
     assert done.returncode == 1
     assert said in done.stderr
+
+
+def test_the_earlier_word_for_bf16_is_the_same_work(tmp_path):
+    earlier = RESULT | {"precision": "exact"}
+    assert nightly(tmp_path, earlier, "--update").returncode == 0
+    references = tmp_path / "ref.json"
+    references.write_text(references.read_text().replace(", bf16, ", ", exact, "))
+    for result in (RESULT, earlier):
+        done = nightly(tmp_path, result)
+        assert done.returncode == 0, done
+    assert nightly(tmp_path, RESULT | {"precision": "fp32"}).returncode == 1
+    assert nightly(tmp_path, RESULT, "--update").returncode == 0
+    (key,) = json.loads(references.read_text())
+    assert ", bf16, " in key
 
 
 def test_another_layout_is_not_compared(tmp_path):

@@ -170,6 +170,19 @@ def test_every_axis_has_a_unit():
         assert re.search(r"\[.+\]|rank", figure.axes[-1].get_xlabel())
 
 
+@pytest.mark.parametrize(("precisions", "compared"), [(("exact", "bf16"), 2), (("fp32", "bf16"), 1)])
+def test_the_earlier_word_for_bf16_is_the_same_precision(tmp_path, precisions, compared):
+    from wan_analysis.study import make_study
+    from wan_analysis.trace_file import read_traces
+
+    folders = [tmp_path / precision for precision in precisions]
+    for gpus, (folder, precision) in enumerate(zip(folders, precisions, strict=True), 1):
+        run = synthetic.scaled_run(gpus, steps=3)
+        run.attributes["precision"] = precision
+        run.write(folder)
+    assert len(make_study(read_traces([folder / "trace.h5" for folder in folders])).scaling) == compared
+
+
 def damaged(tmp_path: Path, how: str) -> list[object]:
     """A good run and one that is damaged in the way named; the arguments for the report."""
     good, bad = synthetic.scaled_run(1, steps=6), synthetic.scaled_run(2, steps=6)

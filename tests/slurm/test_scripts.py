@@ -13,7 +13,7 @@ from slurm_case import Job, SlurmCase
 
 USER = "nobody"  # has no home, either
 TOY_MODEL = PROJECT / "tests" / "data" / "parity" / "i2v_landscape" / "ckpt" / "high_noise_model" / "config.json"
-NIGHT = {"gpus": 4, "gpu_model": "NVIDIA H200", "model": "i2v-A14B", "size": "832*480", "frame_num": 81, "precision": "exact",
+NIGHT = {"gpus": 4, "gpu_model": "NVIDIA H200", "model": "i2v-A14B", "size": "832*480", "frame_num": 81, "precision": "bf16",
          "layout": "cfg2 x ulysses2", "attention": "flashinfer", "s_per_step": 1.4, "step_s": [1.4], "parts_s": {"linear": 0.57},
          "text_s": 0.02, "vae_encode_s": 0.17, "vae_decode_s": 0.77, "peak_vram_bytes": 64_000_000_000}
 

@@ -79,7 +79,7 @@ class Scene final : private test::NoControl {
         bool sharded)
       : ranks_(ranks),
         parity_(parity),
-        device_(ranks.device(launch::Precision::exact)),
+        device_(ranks.device(launch::Precision::bf16)),
         communicators_(ranks.communicators(device_)),
         memory_(device_.compute.device.index()),
         engine_(checkpoint::inspect_checkpoint(parity.folder / "ckpt"),

@@ -16,7 +16,7 @@ struct Mode {
   double tolerance;
 };
 constexpr Mode fp32{launch::Precision::fp32, "fp32", 1e-4};
-constexpr Mode exact{launch::Precision::exact, "exact", 1e-2};
+constexpr Mode bf16{launch::Precision::bf16, "bf16", 1e-2};
 
 struct Placement {
   parallel::NetworkPlacement transformers;
@@ -82,7 +82,7 @@ TEST_P(GpuParity, EveryLayoutGivesTheReferencesNumbers) {
 INSTANTIATE_TEST_SUITE_P(Reference, GpuParity,
                          testing::Combine(testing::Values("i2v_landscape", "i2v_portrait_ragged",
                                                           "t2v_square"),
-                                          testing::Values(fp32, exact)),
+                                          testing::Values(fp32, bf16)),
                          [](const auto& instance) {
                            return std::string(std::get<0>(instance.param)) + "_" +
                                   std::get<1>(instance.param).name;

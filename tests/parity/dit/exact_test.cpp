@@ -8,7 +8,7 @@
 #include "parity/dit/transformer_fixture.h"
 #include "sample/solver.h"
 
-// The precision `exact` on the CPU, held to what the official modules compute in bf16
+// The precision `bf16` on the CPU, held to what the official modules compute in bf16
 // (tests/data/parity/README.md). Two right programs sum in different orders and so differ in some last bits;
 // a program that leaves out one rounding differs in far more. The bounds lie between both: the figures are in
 // analysis/results/exact_mutants.md.

@@ -3,11 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cctype>
+#include <fstream>
 #include <string>
 #include <vector>
 
 #include "apps/option_table.h"
+#include "kernels/attention.h"
 #include "option_calls.h"
+#include "support/temp_dir.h"
 
 namespace wan::apps {
 namespace {
@@ -239,7 +243,7 @@ TEST(Options, BadValuesNameTheOption) {
   EXPECT_EQ(message_with({"--task", "ti2v-5B"}), "option --task: 'ti2v-5B' is not one of i2v-A14B, t2v-A14B");
   EXPECT_EQ(message_with({"--device", "tpu"}), "option --device: 'tpu' is not one of auto, cuda, cpu");
   EXPECT_EQ(message_with({"--precision", "fp64"}),
-            "option --precision: 'fp64' is not one of exact, fp32, fast");
+            "option --precision: 'fp64' is not one of bf16, fp32, fast");
   EXPECT_EQ(message_with({"--objective", "speed"}),
             "option --objective: 'speed' is not one of latency, throughput");
   EXPECT_EQ(message_with({"--noise-device", "gpu"}), "option --noise-device: 'gpu' is not one of cpu, cuda");
@@ -306,6 +310,30 @@ TEST(Options, NotBuiltYetIsRefusedByName) {
   EXPECT_EQ(message_with({"--precision", "fast"}),
             "option --precision: the value fast is not built yet in this version; leave it out");
   EXPECT_EQ(parse_with({"--offload-model", "auto"}).offload_model, launch::Switch::automatic);
+}
+
+/// `exact` is the word for bf16 of versions up to 0.2.0, on the command line and in files for --config.
+TEST(Options, ExactIsAnotherWordForBf16) {
+  const test::TempDir dir;
+  std::ofstream(dir / "run.cfg") << "precision = exact\n";
+  EXPECT_EQ(parse_with({"--precision", "bf16"}).precision, launch::Precision::bf16);
+  EXPECT_EQ(parse_with({"--precision", "exact"}).precision, launch::Precision::bf16);
+  EXPECT_EQ(parse_with({"--config", (dir / "run.cfg").string()}).precision, launch::Precision::bf16);
+}
+
+/// --help names each row of the tables of solvers and attention backends.
+TEST(Options, HelpTakesChoicesFromTheirTables) {
+  std::string help = help_text();
+  std::erase_if(help, [](unsigned char c) { return std::isspace(c); });
+  const auto expect_in_help = [&](std::string choice) {
+    std::erase_if(choice, [](unsigned char c) { return std::isspace(c); });
+    EXPECT_THAT(help, HasSubstr(choice));
+  };
+  for (const SolverRow& row : solver_rows())
+    expect_in_help(fmt::format("{} ({})", row.name, row.description));
+  for (const kernels::AttentionBackend backend : kernels::attention_backends()) {
+    expect_in_help(fmt::format("; {} (", kernels::to_string(backend)));
+  }
 }
 
 TEST(Options, TextsAreUtf8AndPathsKnowTheHomeFolder) {

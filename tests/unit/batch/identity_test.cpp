@@ -60,14 +60,14 @@ TEST_F(Identity, OtherWeightsOrPrecisionAreAnotherResult) {
   EXPECT_THAT(run(cat_, "run-3",
                   [](RunContext& c) {
                     c.model.weights = "fedcba9876543210";
-                    c.model.precision = "exact";
+                    c.model.precision = "bf16";
                   }),
               ElementsAre("cat"));
-  EXPECT_EQ(because("a"), "precision: 'fp32', now 'exact'");
+  EXPECT_EQ(because("a"), "precision: 'fp32', now 'bf16'");
   EXPECT_THAT(run(cat_, "run-4",
                   [](RunContext& c) {
                     c.model = {.weights = "fedcba9876543210",
-                               .precision = "exact",
+                               .precision = "bf16",
                                .lossy_options = {{"linear", "fp8"}}};
                   }),
               ElementsAre("cat"));
@@ -75,6 +75,33 @@ TEST_F(Identity, OtherWeightsOrPrecisionAreAnotherResult) {
   EXPECT_THAT(files_in(out_),
               ElementsAre("a.earlier-1.json", "a.earlier-1.mp4", "a.earlier-2.json", "a.earlier-2.mp4",
                           "a.earlier-3.json", "a.earlier-3.mp4", "a.json", "a.mp4", "run.json"));
+}
+
+/// Up to version 0.2.0 records and states say "exact" for bf16.
+TEST_F(Identity, TheEarlierWordForBf16IsTheSamePrecision) {
+  const Change bf16 = [](RunContext& c) { c.model.precision = "bf16"; };
+  run(cat_, "run-1", bf16);
+  EXPECT_EQ(read("a.json")["parameters"]["precision"], "bf16");
+  rewrite("a.json", [](json& record) { record["parameters"]["precision"] = record["precision"] = "exact"; });
+  EXPECT_THAT(run(cat_, "run-2", bf16), ElementsAre());
+  EXPECT_THAT(run(cat_, "run-3"), ElementsAre("cat")) << "fp32 is another";
+  EXPECT_EQ(because("a"), "precision: 'bf16', now 'fp32'");
+}
+
+TEST_F(Identity, AStateWithTheEarlierWordForBf16IsUsed) {
+  bool stop = false;
+  on_step_ = [&](const Request&, int step) { stop = stop || step == 2; };
+  const Change bf16 = [&](RunContext& c) {
+    c.command_line.sample_steps = 10;
+    c.model.precision = "bf16";
+    c.stop_requested = [&] { return stop; };
+  };
+  run(cat_, "run-1", bf16);
+  rewrite(".state/a.json", [](json& record) { record["parameters"]["precision"] = "exact"; });
+  stop = false;
+  on_step_ = {};
+  run(cat_, "run-2", bf16);
+  EXPECT_THAT(first_steps_, ElementsAre(2));
 }
 
 TEST_F(Identity, WhereItWasMadeIsNotCompared) {
@@ -363,6 +390,10 @@ TEST(IdentityTexts, MarksTellRequestsApart) {
   EXPECT_FALSE(store::is_same_request(store::request_mark(one), store::request_mark(other)));
   EXPECT_TRUE(store::is_same_request("", store::request_mark(one)));
   EXPECT_LE(store::request_mark(one).size(), 48U);
+  one.model.precision = "bf16";
+  other = one;
+  other.model.precision = "exact";
+  EXPECT_EQ(store::request_mark(one), store::request_mark(other)) << "a claim of version 0.2.0";
 }
 
 }  // namespace
