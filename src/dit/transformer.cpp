@@ -41,39 +41,6 @@ struct Transformer::HeadTurn {
   at::Tensor modulation;  ///< fp32 [2, dim]: shift, scale
 };
 
-namespace {
-
-/// A forward's exchanges without the computing in between, in the order in which Block has them.
-class OwedExchanges {
- public:
-  /// `done`: launches that have taken place.
-  OwedExchanges(SequenceExchange& exchange, int done) : exchange_(exchange), done_(done) {}
-
-  /// Those of one self-attention.
-  void take_turn() {
-    if (exchange_.shape().parts == 1) return;
-    const int chunks = exchange_.shape().chunks();
-    for (int chunk = 0; chunk < chunks; ++chunk) launch([&] { exchange_.launch_qkv(chunk); });
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      exchange_.wait_qkv(chunk);
-      launch([&] { exchange_.launch_attention(chunk); });
-    }
-    for (int chunk = 0; chunk < chunks; ++chunk) exchange_.wait_attention(chunk);
-  }
-
- private:
-  template <typename Launch>
-  void launch(Launch&& start) {
-    if (number_++ >= done_) start();
-  }
-
-  SequenceExchange& exchange_;
-  int done_;
-  int number_ = 0;
-};
-
-}  // namespace
-
 Transformer::Transformer(checkpoint::TransformerConfig config, checkpoint::WeightSource& weights)
     : config_(std::move(config)), weights_(weights) {}
 
@@ -93,31 +60,6 @@ std::vector<at::Tensor> Transformer::forward(const at::Tensor& patches, int time
       run_head(HeadTurn(take_weights(head_unit(), context), streams.time), context, streams);
   weights_.end(head_unit());
   return predictions;
-}
-
-void Transformer::finish_collectives(std::size_t texts, SequenceExchange& exchange,
-                                     const CollectivesDone& done) {
-  // Both kinds in the order in which forward() has them, for each may wait for the other on the other ranks.
-  weights_.settle();
-  const auto begin = [&](int unit) {
-    if (unit >= done.gathers) weights_.begin(unit);
-  };
-  const auto end = [&](int unit) {
-    if (unit < done.gathers) return;
-    weights_.weights(unit);
-    weights_.end(unit);
-  };
-  OwedExchanges exchanges(exchange, done.exchanges);
-  begin(0);
-  begin(unit_of_block(0));
-  end(0);
-  for (int block = 0; block < config_.num_layers; ++block) {
-    begin(unit_of_block(block) + 1);
-    const std::size_t streams = block == 0 ? 1 : texts;
-    for (std::size_t i = 0; i < streams; ++i) exchanges.take_turn();
-    end(unit_of_block(block));
-  }
-  end(head_unit());
 }
 
 void Transformer::run_stem(const at::Tensor& patches, int timestep, std::span<TextCondition* const> texts,

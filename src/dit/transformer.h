@@ -31,12 +31,6 @@ struct ForwardContext {
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
 };
 
-/// How far a forward has come in its collectives.
-struct CollectivesDone {
-  int gathers = 0;    ///< units begun, where the weights are sharded
-  int exchanges = 0;  ///< launches of either way, where the sequence is split
-};
-
 /// One expert of Wan 2.2 (model.md 5.6), over the tokens of one rank. Weights come through the port, one
 /// unit at a time, the next one asked for while the present one computes.
 class Transformer {
@@ -49,10 +43,6 @@ class Transformer {
   /// its cross-attention, and each unit's gather.
   std::vector<at::Tensor> forward(const at::Tensor& patches, int timestep,
                                   std::span<TextCondition* const> texts, const ForwardContext& context);
-
-  /// What a forward that broke off on this rank still owes the others: its remaining gathers and exchanges,
-  /// of whatever the buffers hold. `texts`: as many as the forward had. Computes nothing and takes no memory.
-  void finish_collectives(std::size_t texts, SequenceExchange& exchange, const CollectivesDone& done);
 
   const checkpoint::TransformerConfig& config() const { return config_; }
 

@@ -3,16 +3,15 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <exception>
 #include <limits>
 #include <map>
 #include <utility>
 
 #include "core/check.h"
 #include "dit/patchify.h"
-#include "engine/owed_collectives.h"
 #include "parallel/host_memory.h"
 #include "parallel/layout.h"
+#include "parallel/outline.h"
 #include "parallel/tensor_bytes.h"
 
 namespace wan::engine {
@@ -38,26 +37,21 @@ at::Tensor gather_tokens(const at::Tensor& local_tokens, comm::Communicator& gro
 std::vector<at::Tensor> gather_latents(const std::vector<at::Tensor>& local_tokens, at::Device device,
                                        comm::Communicator& ulysses, const kernels::TokenGrid& grid) {
   const bool split = ulysses.size() > 1;
-  const std::uint64_t before = calls_of(ulysses, comm::Operation::all_gather);
-  std::exception_ptr shortage;
-  std::vector<at::Tensor> latents;
-  try {
-    parallel::with_host_memory([&] {
-      for (const at::Tensor& own : local_tokens) {
-        const at::Tensor all = split ? gather_tokens(own, ulysses) : own;  // [padded_tokens, 64]
-        latents.push_back(dit::unpatchify(all.narrow(0, 0, grid.tokens()), grid).to(device));
-      }
-    });
-  } catch (const c10::OutOfMemoryError&) {
-    shortage = std::current_exception();
-  }
-  if (!shortage) return latents;
-  latents.clear();
-  const auto done = static_cast<std::size_t>(calls_of(ulysses, comm::Operation::all_gather) - before);
-  do_owed_collectives([&] {
-    for (std::size_t i = done; split && i < local_tokens.size(); ++i) gather_tokens(local_tokens[i], ulysses);
+  const parallel::CallsSince gathers(ulysses, comm::Operation::all_gather);
+  const auto gather = [&] {
+    std::vector<at::Tensor> latents;
+    for (const at::Tensor& own : local_tokens) {
+      const at::Tensor all = split ? gather_tokens(own, ulysses) : own;  // [padded_tokens, 64]
+      latents.push_back(dit::unpatchify(all.narrow(0, 0, grid.tokens()), grid).to(device));
+    }
+    return latents;
+  };
+  return parallel::work_or_owe(gather, [&] {
+    parallel::OwedCalls calls(gathers.count());
+    for (const at::Tensor& own : local_tokens) {
+      if (split && calls.is_owed()) gather_tokens(own, ulysses);
+    }
   });
-  std::rethrow_exception(shortage);
 }
 
 }  // namespace
@@ -73,12 +67,12 @@ struct DenoiseStage::Request {
   at::Tensor condition;  ///< own tokens, [local_tokens, 20 * 4]; undefined for t2v
   std::map<std::pair<Expert, bool>, dit::TextCondition> texts;  ///< by expert and whether it is the prompt
 
-  /// A prediction under way, and the calls of each group before it.
+  /// A prediction under way, and the collectives of each group in it so far.
   struct OpenPrediction {
-    Expert expert;
+    sample::StepRequest step;
     std::size_t texts;  ///< predictions made by this rank
     bool shares;        ///< the two predictions are made by different ranks, and exchanged
-    std::uint64_t gathers, exchanges, shared;
+    parallel::CallsSince gathers, exchanges, shared;
   };
   std::optional<OpenPrediction> open;
 
@@ -188,7 +182,7 @@ at::Tensor DenoiseStage::run(const DenoiseInput& input, const parallel::GroupCom
     shortage = error;
   }
   if (shortage) {
-    if (request) do_owed_collectives([&] { finish_collectives(*request); });
+    if (request) parallel::do_owed_collectives([&] { finish_collectives(*request); });
     if (gate != nullptr) gate->give_up(*shortage);
     throw std::move(*shortage);
   }
@@ -262,12 +256,12 @@ sample::Prediction DenoiseStage::predict(Request& request, const at::Tensor& x,
   // Each half of the group makes one of the two predictions, or all ranks make both.
   const bool shares = step.guided && request.passes.shape.cfg > 1;
   const bool is_prompt = !shares || request.passes.position.cfg == 0;
-  request.open = {.expert = step.expert,
+  request.open = {.step = step,
                   .texts = step.guided && !shares ? std::size_t{2} : std::size_t{1},
                   .shares = shares,
-                  .gathers = calls_of(*group_.fsdp, comm::Operation::all_gather),
-                  .exchanges = calls_of(*request.passes.ulysses, comm::Operation::all_to_all),
-                  .shared = calls_of(*request.passes.cfg, comm::Operation::all_gather)};
+                  .gathers = {*group_.fsdp, comm::Operation::all_gather},
+                  .exchanges = {*request.passes.ulysses, comm::Operation::all_to_all},
+                  .shared = {*request.passes.cfg, comm::Operation::all_gather}};
   ExpertState& state = expert(step.expert);
   {
     const auto scope = clock_.measure(Part::host_copy);
@@ -299,20 +293,30 @@ sample::Prediction DenoiseStage::share_passes(Request& request, const at::Tensor
   return {.conditional = both[0], .unconditional = both[1]};
 }
 
-/// After a step that broke off on this rank: the others finish theirs.
+/// After a prediction that broke off on this rank: walks it again as an outline, for the sake of the
+/// collectives that the others wait for.
 void DenoiseStage::finish_collectives(Request& request) {
   if (!request.open) return;
   const Request::OpenPrediction open = *std::exchange(request.open, std::nullopt);
-  const std::uint64_t gathers = calls_of(*group_.fsdp, comm::Operation::all_gather) - open.gathers;
-  const std::uint64_t exchanges =
-      calls_of(*request.passes.ulysses, comm::Operation::all_to_all) - open.exchanges;
-  expert(open.expert)
-      .transformer->finish_collectives(
-          open.texts, request.exchange,
-          {.gathers = static_cast<int>(gathers), .exchanges = static_cast<int>(exchanges)});
-  if (!open.shares || calls_of(*request.passes.cfg, comm::Operation::all_gather) > open.shared) return;
+  const ExpertState& state = expert(open.step.expert);
+  const at::ScalarType type = request.compute.type;
+  parallel::OutlineWeights weights(*state.weights, state.shards->units(), type, open.gathers.count());
+  parallel::OutlineExchange exchange(request.exchange, type, open.exchanges.count());
+  const std::int64_t tokens = exchange.shape().local_tokens;
+  const at::Tensor angles = parallel::outline_of({tokens, config().head_dim() / 2}, at::kFloat);
+  const kernels::RotaryTable rotary{.cos = angles, .sin = angles};
+  std::vector<dit::TextCondition> conditions(
+      open.texts, dit::TextCondition(parallel::outline_of({1, config().text_dim}, type)));
+  std::vector<dit::TextCondition*> texts;
+  for (dit::TextCondition& condition : conditions) texts.push_back(&condition);
+  PartClock clock;
+  dit::Transformer(config(), weights)
+      .forward(parallel::outline_of({tokens, config().in_dim * dit::patch_latents}, at::kFloat),
+               open.step.timestep, texts,
+               {.exchange = exchange, .rotary = rotary, .clock = clock, .probe = nullptr});
+  if (!open.shares || open.shared.count() > 0) return;
   const std::int64_t features = request.input.start.latent.size(0) * dit::patch_latents;
-  share_passes(request, at::zeros({request.exchange.shape().local_tokens, features},
+  share_passes(request, at::zeros({tokens, features},
                                   request.compute.fp32()));  // [local_tokens, 64]
 }
 

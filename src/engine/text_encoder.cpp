@@ -2,13 +2,17 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
+
 #include "core/check.h"
-#include "engine/owed_collectives.h"
 
 namespace wan::engine {
 
 TextEncoder::TextEncoder(TextEncoderModel model, const TextEncoderOptions& options, comm::Communicator& group)
-    : model_(std::move(model)), options_(options), group_(group) {
+    : model_(std::move(model)),
+      options_(options),
+      group_(group),
+      gathers_(group, comm::Operation::all_gather) {
   if (options_.keeps_weights()) load();
 }
 
@@ -48,13 +52,19 @@ void TextEncoder::release() {
 at::Tensor TextEncoder::encode(std::span<const std::int64_t> ids) {
   load();
   reserve();
-  gathers_before_ = calls_of(group_, comm::Operation::all_gather);
+  gathers_ = {group_, comm::Operation::all_gather};
   return encoder_->encode(ids);
 }
 
-void TextEncoder::take_part(bool has_begun) {
-  const std::uint64_t gathers = calls_of(group_, comm::Operation::all_gather) - gathers_before_;
-  encoder_->finish_fetching(has_begun ? static_cast<int>(gathers) : 0);
+void TextEncoder::finish_collectives(bool has_begun) {
+  const std::vector<checkpoint::UnitLayout> units = checkpoint::text_encoder_units(model_.config);
+  parallel::OutlineWeights weights(*weights_, units, options_.compute.type, has_begun ? gathers_.count() : 0);
+  const auto lookup = [this](std::span<const std::int64_t> ids) {
+    return parallel::outline_of({static_cast<std::int64_t>(ids.size()), model_.config.dim},
+                                options_.compute.type);
+  };
+  constexpr std::array<std::int64_t, 1> any_text{0};  // the collectives do not depend on the text
+  text::Umt5Encoder(model_.config, weights, lookup).encode(any_text);
 }
 
 at::Tensor TextEncoder::read_embeddings(std::span<const std::int64_t> ids) const {

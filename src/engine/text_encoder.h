@@ -8,6 +8,7 @@
 #include "comm/communicator.h"
 #include "engine/model_parts.h"
 #include "kernels/compute.h"
+#include "parallel/outline.h"
 #include "parallel/unit_weights.h"
 #include "parallel/weight_placement.h"
 #include "text/umt5_encoder.h"
@@ -50,9 +51,9 @@ class TextEncoder {
 
   /// Collective over the group. `ids`: real token ids, </s> last. Returns [ids, dim] in the compute type.
   at::Tensor encode(std::span<const std::int64_t> ids);
-  /// Takes this rank's part in an encode() of the group that broke off here with an exception, or that
-  /// `has_begun` not: nothing comes of it.
-  void take_part(bool has_begun);
+  /// Completes the group's pending collectives after encode() threw on this rank, or, if `has_begun` is
+  /// false, was never called here. Produces no embedding.
+  void finish_collectives(bool has_begun);
 
  private:
   /// Rows of the embedding table, [ids, dim].
@@ -64,7 +65,7 @@ class TextEncoder {
   std::shared_ptr<parallel::GatherBuffers> gather_buffers_;  ///< null while unloaded, or if not sharded
   std::unique_ptr<checkpoint::WeightSource> weights_;        ///< null while unloaded
   std::unique_ptr<text::Umt5Encoder> encoder_;               ///< likewise
-  std::uint64_t gathers_before_ = 0;                         ///< of the group, before the last encode()
+  parallel::CallsSince gathers_;                             ///< of the last encode()
   std::int64_t loads_ = 0;
 };
 

@@ -8,9 +8,8 @@
 
 #include "core/check.h"
 #include "engine/checkpoint_match.h"
-#include "engine/owed_collectives.h"
 #include "engine/validate.h"
-#include "parallel/host_memory.h"
+#include "parallel/outline.h"
 #include "text/clean.h"
 
 namespace wan::engine {
@@ -127,7 +126,7 @@ void TextStage::encode_one(const std::string& cleaned, const std::vector<std::in
     }
   }
   // The other ranks go on to the last text, as their cache tells them.
-  if (shortage_) do_owed_collectives([&] { encoder_.take_part(has_begun); });
+  if (shortage_) parallel::do_owed_collectives([&] { encoder_.finish_collectives(has_begun); });
   cache_bytes_ += text.bytes;
   cache_.emplace(cleaned, std::move(text));
   ++encoded_texts_;

@@ -1,19 +1,16 @@
 #include "engine/vae_stage.h"
 
 #include <ATen/ATen.h>
-#include <c10/util/Exception.h>
-
-#include <exception>
 
 #include "core/check.h"
-#include "engine/owed_collectives.h"
-#include "engine/vae_outline.h"
-#include "parallel/host_memory.h"
+#include "parallel/outline.h"
 #include "parallel/tensor_bytes.h"
 #include "parallel/vae_rows.h"
 
 namespace wan::engine {
 namespace {
+
+using parallel::OwedCalls;
 
 /// Every part's rows of uint8 frames [frames, rows, width, 3], brought together on `root`; undefined
 /// elsewhere.
@@ -59,35 +56,30 @@ VaeStage::VaeStage(const VaeModel& model, at::Device device)
 /// `work` takes an autoencoder, the exchange of its rows, where to compute, and which of the calls to make.
 /// Where memory runs out it is done again as an outline, for the sake of the calls that are owed.
 template <typename Work>
-auto VaeStage::finish_collectives(comm::Communicator& group, vae::RowExchange& rows, Work&& work) const {
-  const std::uint64_t before = calls_of(group, comm::Operation::exchange);
-  std::exception_ptr shortage;
-  try {
+auto VaeStage::run(comm::Communicator& group, vae::RowExchange& rows, Work&& work) const {
+  const parallel::CallsSince calls(group, comm::Operation::exchange);
+  const auto compute = [&] {
     OwedCalls all(0);
-    return parallel::with_host_memory([&] { return work(*vae_, rows, device_, all); });
-  } catch (const c10::OutOfMemoryError&) {
-    shortage = std::current_exception();
-  }
-  if (!rows.alone()) {
-    do_owed_collectives([&] {
-      OwedCalls owed(calls_of(group, comm::Operation::exchange) - before);
-      OutlineRows outline_rows(rows, owed, device_);
-      work(make_outline(config_), outline_rows, at::Device(at::kMeta), owed);
-    });
-  }
-  std::rethrow_exception(shortage);
+    return work(*vae_, rows, device_, all);
+  };
+  return parallel::work_or_owe(compute, [&] {
+    if (rows.alone()) return;
+    OwedCalls owed(calls.count());
+    parallel::OutlineRows outline_rows(rows, owed, device_);
+    work(parallel::make_outline(config_), outline_rows, at::Device(at::kMeta), owed);
+  });
 }
 
 at::Tensor VaeStage::encode_image(const at::Tensor& image, int frame_num, comm::Communicator& group) {
   const auto rows = split_rows(image.size(1) / vae::spatial_factor, group);
-  return finish_collectives(
-      group, *rows,
-      [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& /*calls*/) {
-        const at::Tensor own_pixels = exchange.split().own_rows(image, 1).to(device);  // [3, own rows, width]
-        const at::Tensor own = vae.encode(vae::image_clip(own_pixels, frame_num),
-                                          exchange);  // [16, frames, own rows, width / 8]
-        return exchange.alone() ? own : exchange.gather_rows(own);
-      });
+  return run(group, *rows,
+             [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& /*calls*/) {
+               const at::Tensor own_pixels =
+                   exchange.split().own_rows(image, 1).to(device);  // [3, own rows, width]
+               const at::Tensor own = vae.encode(vae::image_clip(own_pixels, frame_num),
+                                                 exchange);  // [16, frames, own rows, width / 8]
+               return exchange.alone() ? own : exchange.gather_rows(own);
+             });
 }
 
 bool VaeStage::decode(const at::Tensor& latent, comm::Communicator& group, int root,
@@ -100,16 +92,16 @@ bool VaeStage::decode(const at::Tensor& latent, comm::Communicator& group, int r
       gather_frames(group, root, rows->split(), at::zeros(own.sizes(), own.options().device(device_)));
     return at::Tensor();
   };
-  const at::Tensor is_finite = finish_collectives(
-      group, *rows,
-      [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& calls) {
-        const at::Tensor own =
-            exchange.split().own_rows(latent, 2).to(device);  // [16, frames, own rows, width]
-        return vae.decode(own, exchange, [&](const at::Tensor& chunk, std::int64_t /*first*/) {
-          const at::Tensor frames = give(vae::to_uint8_frames(chunk), calls);  // [frames, rows, width, 3]
-          if (frames.defined() && group.rank() == root) sink(frames.cpu());
-        });
-      });
+  const at::Tensor is_finite =
+      run(group, *rows,
+          [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& calls) {
+            const at::Tensor own =
+                exchange.split().own_rows(latent, 2).to(device);  // [16, frames, own rows, width]
+            return vae.decode(own, exchange, [&](const at::Tensor& chunk, std::int64_t /*first*/) {
+              const at::Tensor frames = give(vae::to_uint8_frames(chunk), calls);  // [frames, rows, width, 3]
+              if (frames.defined() && group.rank() == root) sink(frames.cpu());
+            });
+          });
   return is_finite.item<bool>();
 }
 

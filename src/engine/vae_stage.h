@@ -32,7 +32,7 @@ class VaeStage {
 
  private:
   template <typename Work>
-  auto finish_collectives(comm::Communicator& group, vae::RowExchange& rows, Work&& work) const;
+  auto run(comm::Communicator& group, vae::RowExchange& rows, Work&& work) const;
 
   vae::VaeConfig config_;
   at::Device device_;

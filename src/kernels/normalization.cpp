@@ -7,6 +7,15 @@
 #include "kernels/row_limits.h"
 
 namespace wan::kernels {
+namespace {
+
+/// Over the rows of x [tokens, dim]. ATen has no layer norm for tensors without memory, which an outline has
+/// (parallel/outline.h): there only the shape counts.
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  return x.is_meta() ? at::empty_like(x) : at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
+}
+
+}  // namespace
 
 at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
                                double eps, at::ScalarType out_type, bool round_norm) {
@@ -21,7 +30,7 @@ at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, con
                                .out_type = out_type});
     }
   }
-  at::Tensor normed = at::layer_norm(x, {x.size(-1)}, {}, {}, eps);  // [tokens, dim]
+  at::Tensor normed = layer_norm(x, {}, {}, eps);  // [tokens, dim]
   if (round_norm) normed = normed.to(at::kBFloat16).to(at::kFloat);
   return at::addcmul(shift, normed, scale + 1).to(out_type);  // [tokens, dim]
 }
@@ -33,7 +42,7 @@ at::Tensor layer_norm_affine(const at::Tensor& x, const at::Tensor& weight, cons
       return cuda::layer_norm(x, {}, {.weight = weight, .bias = bias, .eps = eps, .out_type = out_type});
     }
   }
-  return at::layer_norm(x, {x.size(-1)}, weight.to(at::kFloat), bias.to(at::kFloat), eps).to(out_type);
+  return layer_norm(x, weight.to(at::kFloat), bias.to(at::kFloat), eps).to(out_type);
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {

@@ -28,7 +28,7 @@ void check_shapes(const at::Tensor& qkv, const RotaryTable& table, std::span<con
             "qkv [{}, {}] does not fill {} buffers of {} parts, {} tokens, together {} heads of {}",
             qkv.size(0), qkv.size(1), buffers.size(), first.size(0), first.size(1), heads_per_part,
             first.size(4));
-  WAN_CHECK(first.const_data_ptr() != qkv.const_data_ptr() ||
+  WAN_CHECK(!first.is_alias_of(qkv) ||
                 (first.size(0) == 1 && buffers.size() == 1 && qkv.is_contiguous() && first.is_contiguous()),
             "only one part and one chunk of a contiguous product can be packed in place");
   WAN_CHECK(table.cos.size(0) == qkv.size(0) && 2 * table.cos.size(1) == first.size(4),
@@ -56,7 +56,7 @@ void norm_rotate_pack(const at::Tensor& qkv, const QkNorm& norm, const RotaryTab
       in_heads(qkv.narrow(1, 2 * dim, dim))};
   std::int64_t first = 0;  // first head of the chunk in each part
   for (const at::Tensor& buffer : buffers) {
-    const bool in_place = buffer.const_data_ptr() == qkv.const_data_ptr();
+    const bool in_place = buffer.is_alias_of(qkv);
     for (std::int64_t third = 0; third < (in_place ? 2 : 3); ++third) {
       buffer.select(2, third).copy_(
           thirds[static_cast<std::size_t>(third)]

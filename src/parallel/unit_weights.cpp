@@ -8,9 +8,7 @@
 #include "parallel/tensor_bytes.h"
 
 namespace wan::parallel {
-namespace {
 
-/// One tensor per parameter, as views of the unit's flat buffer.
 std::vector<at::Tensor> parameter_views(const checkpoint::UnitLayout& unit, const at::Tensor& flat) {
   std::vector<at::Tensor> views;
   views.reserve(unit.parameters.size());
@@ -19,8 +17,6 @@ std::vector<at::Tensor> parameter_views(const checkpoint::UnitLayout& unit, cons
   }
   return views;
 }
-
-}  // namespace
 
 ResidentWeights::ResidentWeights(std::shared_ptr<WeightShards> shards) : shards_(std::move(shards)) {
   for (std::size_t unit = 0; unit < shards_->units().size(); ++unit)

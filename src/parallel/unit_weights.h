@@ -14,6 +14,9 @@
 
 namespace wan::parallel {
 
+/// One tensor per parameter, as views of the unit's flat buffer.
+std::vector<at::Tensor> parameter_views(const checkpoint::UnitLayout& unit, const at::Tensor& flat);
+
 /// Every unit whole on this rank.
 class ResidentWeights final : public checkpoint::WeightSource {
  public:

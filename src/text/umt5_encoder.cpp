@@ -66,8 +66,7 @@ at::Tensor self_attention(const at::Tensor& x, const LayerWeights& weights, cons
   const auto project = [&](const at::Tensor& weight) {
     return at::linear(x, weight).unflatten(1, {heads, -1}).transpose(0, 1);  // [heads, ids, head_dim]
   };
-  const at::Tensor bias = weights.position
-                              .index_select(0, buckets.flatten())  // [ids * ids, heads]
+  const at::Tensor bias = at::index(weights.position, {buckets.flatten()})  // [ids * ids, heads]
                               .t()
                               .reshape({heads, buckets.size(0), buckets.size(1)});
   const at::Tensor scores =
@@ -117,15 +116,6 @@ at::Tensor Umt5Encoder::encode(std::span<const std::int64_t> ids) {
   x = norm(x, weights_.weights(final_unit)[0]);
   weights_.end(final_unit);
   return x;
-}
-
-void Umt5Encoder::finish_fetching(int units_begun) {
-  weights_.settle();
-  for (int unit = units_begun; unit <= static_cast<int>(config_.num_layers); ++unit) {
-    weights_.begin(unit);
-    weights_.weights(unit);
-    weights_.end(unit);
-  }
 }
 
 }  // namespace wan::text

@@ -27,10 +27,6 @@ class Umt5Encoder {
   /// `ids`: real token ids, </s> last. Returns [ids, dim].
   at::Tensor encode(std::span<const std::int64_t> ids);
 
-  /// Completes the group's pending gathers of weights after encode() threw on this rank. `units_begun`:
-  /// number of units that encode() had begun.
-  void finish_fetching(int units_begun);
-
  private:
   checkpoint::TextEncoderConfig config_;
   checkpoint::WeightSource& weights_;

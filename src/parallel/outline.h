@@ -1,0 +1,153 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
+
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "checkpoint/weight_source.h"
+#include "comm/communicator.h"
+#include "core/check.h"
+#include "dit/sequence_exchange.h"
+#include "parallel/host_memory.h"
+#include "vae/row_exchange.h"
+#include "vae/vae.h"
+
+namespace wan::parallel {
+
+// A rank whose memory ran out in the middle of a network still owes the others the collectives that follow.
+// It walks the network's own code again as an outline: over tensors of the meta device, which have shapes and
+// no memory, so nothing is computed. The network gets the ports of this file in place of the real ones. They
+// pass on those calls that are collectives and have not taken place yet. A network needs no code for this.
+
+/// The calls of one collective in one group since this was made.
+class CallsSince {
+ public:
+  CallsSince(const comm::Communicator& group, comm::Operation operation)
+      : group_(&group), operation_(operation), before_(all()) {}
+  std::uint64_t count() const { return all() - before_; }
+
+ private:
+  std::uint64_t all() const { return group_->traffic().calls[static_cast<std::size_t>(operation_)]; }
+
+  const comm::Communicator* group_;
+  comm::Operation operation_;
+  std::uint64_t before_;
+};
+
+/// Tells which of a sequence of collectives a rank still owes the others.
+class OwedCalls {
+ public:
+  /// `done`: calls of the sequence that have taken place.
+  explicit OwedCalls(std::uint64_t done) : done_(done) {}
+  /// Of the next call of the sequence.
+  bool is_owed() { return number_++ >= done_; }
+
+ private:
+  std::uint64_t done_;
+  std::uint64_t number_ = 0;
+};
+
+/// Runs `work`, which makes the collectives that a rank without memory still owes the others. The rank has
+/// let go of its tensors by then, so there is memory for this. If there is not, the run ends here with an
+/// Error, for the others would wait.
+template <typename Work>
+void do_owed_collectives(Work&& work) {
+  try {
+    std::forward<Work>(work)();
+  } catch (const c10::OutOfMemoryError& error) {
+    fail(
+        "memory ran out, and then even what the other ranks' collectives need of this one: {}; look for "
+        "other "
+        "programs on this GPU, and run again to go on",
+        error.what_without_backtrace());
+  }
+}
+
+/// Runs `work` and returns its result. Where memory runs out, `finish` makes the collectives that this rank
+/// still owes the others, and c10::OutOfMemoryError goes on.
+template <typename Work, typename Finish>
+auto work_or_owe(Work&& work, Finish&& finish) -> decltype(std::forward<Work>(work)()) {
+  std::exception_ptr shortage;
+  try {
+    return with_host_memory(std::forward<Work>(work));
+  } catch (const c10::OutOfMemoryError&) {
+    shortage = std::current_exception();
+  }
+  do_owed_collectives(std::forward<Finish>(finish));
+  std::rethrow_exception(shortage);
+}
+
+/// A tensor of that shape without memory.
+at::Tensor outline_of(at::IntArrayRef shape, at::ScalarType type);
+
+/// The weights of a network's outline. begin() passes on the units whose gathers are owed; each of them is
+/// then waited for and given back as in a forward.
+class OutlineWeights final : public checkpoint::WeightSource {
+ public:
+  /// Settles `real`, which must outlive this, as `units` must. `done`: units that were begun.
+  OutlineWeights(checkpoint::WeightSource& real, std::span<const checkpoint::UnitLayout> units,
+                 at::ScalarType type, std::uint64_t done);
+
+  void begin(int unit) override;
+  std::span<const at::Tensor> weights(int unit) override;
+  void end(int unit) override;
+  void settle() override;
+
+ private:
+  checkpoint::WeightSource& real_;
+  std::span<const checkpoint::UnitLayout> units_;
+  at::ScalarType type_;
+  OwedCalls calls_;
+  struct Begun {
+    bool is_real = false;             ///< begun by this outline, not before it
+    std::vector<at::Tensor> outline;  ///< one per parameter
+  };
+  std::map<int, Begun> begun_;
+};
+
+/// The exchange of a transformer's outline: passes on the launches that are owed, and waits for all.
+class OutlineExchange final : public dit::SequenceExchange {
+ public:
+  /// `real` must outlive this. `done`: launches that have taken place.
+  OutlineExchange(dit::SequenceExchange& real, at::ScalarType type, std::uint64_t done)
+      : real_(real), type_(type), calls_(done) {}
+
+  const dit::SequenceShape& shape() const override { return real_.shape(); }
+  at::Tensor qkv_buffer(int chunk) override;
+  void launch_qkv(int chunk) override;
+  at::Tensor wait_qkv(int chunk) override;
+  at::Tensor attention_buffer(int chunk) override;
+  void launch_attention(int chunk) override;
+  at::Tensor wait_attention(int chunk) override;
+
+ private:
+  dit::SequenceExchange& real_;
+  at::ScalarType type_;
+  OwedCalls calls_;
+};
+
+/// The exchange of an autoencoder's outline: calls that are owed take place, with zeros for the rows.
+class OutlineRows final : public vae::RowExchange {
+ public:
+  /// Both must outlive this. `device`: where the owed rows are sent from.
+  OutlineRows(vae::RowExchange& real, OwedCalls& calls, at::Device device);
+
+  void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) override;
+  at::Tensor gather_rows(const at::Tensor& rows) override;
+
+ private:
+  vae::RowExchange& real_;
+  OwedCalls& calls_;
+  at::Device device_;
+};
+
+/// The autoencoder with weights that have no memory.
+vae::Vae make_outline(const vae::VaeConfig& config);
+
+}  // namespace wan::parallel
