@@ -17,19 +17,21 @@ struct ExpertModel {
   parallel::ParameterReader read;
 };
 
-/// The text encoder likewise; read() also knows "token_embedding.weight" [vocabulary, dim].
+/// The text encoder: its sizes, and where its parameters come from. read() also knows
+/// "token_embedding.weight" [vocabulary, dim].
 struct TextEncoderModel {
   checkpoint::TextEncoderConfig config;
   parallel::ParameterReader read;
 };
 
-/// The autoencoder likewise; its tensors are small and taken whole, in fp32, on the host.
+/// The autoencoder: its sizes, and where its tensors come from. They are small and read whole, in fp32, to
+/// the host.
 struct VaeModel {
   vae::VaeConfig config;
   vae::TensorLookup read;
 };
 
-/// One expert's files: sizes known, weights not yet read.
+/// An expert's open files. Its sizes are known; its weights are not read yet.
 struct ExpertFiles {
   checkpoint::Checkpoint weights;
   checkpoint::TransformerConfig config;
@@ -39,14 +41,14 @@ struct ExpertFiles {
 /// UsageError.
 ExpertFiles open_expert(const std::filesystem::path& folder);
 
-// Models out of files. The files must outlive what is returned. All throw UsageError if the tensors are not
-// those of such a model.
+// Models of a checkpoint's files, which must outlive the returned models. All throw UsageError if the tensors
+// are not those of such a model.
 ExpertModel expert_model(Expert expert, const ExpertFiles& files);
 TextEncoderModel text_encoder_model(const checkpoint::Checkpoint& files);
 VaeModel vae_model(const checkpoint::Checkpoint& files);
 
-// Models of made-up values, drawn anew in every run: matrices with the spread that keeps the size of
-// activations, norms like a trained model's. For measuring time and memory, not for pictures.
+// Models of random values, drawn anew in every run. The spread of a matrix keeps the size of the activations;
+// norms are like those of a trained model. They serve to measure time and memory, and make no pictures.
 ExpertModel synthetic_expert(Expert expert, const checkpoint::TransformerConfig& config);
 TextEncoderModel synthetic_text_encoder(const checkpoint::TextEncoderConfig& config);
 VaeModel synthetic_vae(const vae::VaeConfig& config);

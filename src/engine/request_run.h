@@ -18,8 +18,8 @@
 
 namespace wan::engine {
 
-/// A request that leaves its group in the middle, on the rank that led it: everything a larger team needs to
-/// go on.
+/// A request that left its group between two steps: everything that a larger team needs to go on. It lies on
+/// the rank that led the request.
 struct HandOver {
   DenoiseState state;
   StageValues values;
@@ -29,7 +29,7 @@ struct HandOver {
   int clips = 1;
 };
 
-/// What a run of a request is given. Everything that it refers to outlives the run.
+/// The arguments of a request's run. Everything that they refer to outlives the run.
 struct RunSetup {
   const Request& request;
   const OutputPaths& outputs;
@@ -38,7 +38,7 @@ struct RunSetup {
   parallel::GroupCommunicators& team;  ///< of all ranks that make the request
   int leader_rank = 0;                 ///< in the team
   const Pipeline& pipeline;
-  std::string identity;           ///< of what a saved state must belong to, beside the request's own values
+  std::string identity;           ///< that a saved state must have, beside the request's own values
   const Stopwatch& clock;         ///< of the whole run of the program
   gpu::Monitor* monitor;          ///< null on the CPU
   const gpu::DeviceInfo* gpu;     ///< of this rank; null on the CPU
@@ -52,11 +52,12 @@ class RequestRun {
  public:
   explicit RequestRun(const RunSetup& setup);
 
-  /// Makes the request, or the rest of what `taken_over` (on the leader; null elsewhere) began. Collective
-  /// over the team. The report lacks what only the engine knows: layout, device, precision, lost texts.
+  /// Makes the request. Collective over the team. The report lacks layout, device, precision and lost texts,
+  /// which the engine adds.
   RequestReport execute();
+  /// Makes the rest of a request that another group handed over. `taken_over`: on the leader; null elsewhere.
   RequestReport join(std::unique_ptr<HandOver> taken_over);
-  /// What was handed over, on the leader, after a run that ended with RunEnd::handed_over; else null.
+  /// The request, on the leader, after a run that ended with RunEnd::handed_over; else null.
   std::unique_ptr<HandOver> handed_over() { return std::move(handed_over_); }
 
   // For the stages.
@@ -67,8 +68,8 @@ class RequestRun {
   void set_size(PixelSize size) { size_ = size; }
   StepReporter& reporter() { return reporter_; }
 
-  /// Of the clip that is being made: before its first step, between two, or after the last. The latent is
-  /// undefined until a stage draws it.
+  /// The state of the clip under way: before its first step, between two steps, or after the last. Its latent
+  /// is undefined until a stage draws it.
   DenoiseState& state() { return state_; }
   bool has_steps_left() const { return state_.steps_done < setup_.request.sample_steps; }
   int clip() const { return clip_; }
@@ -77,9 +78,9 @@ class RequestRun {
   /// Takes up a saved state of [channels, frames, height, width] = `latent_shape`, if the leader has one that
   /// can be used. Collective.
   void restore(at::IntArrayRef latent_shape);
-  /// Before the first step of a clip: what is sent and waited for from now on belongs to the steps.
+  /// Begins to count time and traffic for the steps. Call it just before the first step of a clip.
   void begin_steps() { reporter_.begin_steps(clips_ * setup_.request.sample_steps, steps_before()); }
-  /// On every rank before each step of a clip and once after its last; as DenoiseGate::pass().
+  /// DenoiseGate::pass() of a clip: call it on every rank before each step of a clip and once after the last.
   bool pass(int steps_done, const std::function<DenoiseState()>& gather);
 
  private:
@@ -90,7 +91,7 @@ class RequestRun {
   void phase(std::string_view name, const std::function<void()>& work);
   void save_state(DenoiseState state);
   void begin_at(int steps_done);
-  /// After a stage behind the steps failed: the steps are not to be done again.
+  /// Saves the finished steps after a later stage failed, so that they are not done again.
   void keep_steps();
   int steps_before() const { return clip_ * setup_.request.sample_steps; }
   std::string describe(const c10::OutOfMemoryError& shortage) const;
@@ -102,15 +103,16 @@ class RequestRun {
   RequestReport report_;
   PixelSize size_;
   DenoiseState state_;
-  std::size_t stage_ = 0;  ///< of the pipeline, under way
-  int clip_ = 0;           ///< under way
+  std::size_t stage_ = 0;  ///< index in the pipeline of the stage under way
+  int clip_ = 0;           ///< index of the clip under way
   int clips_ = 1;
-  int steps_saved_ = 0;  ///< steps of the last state that was saved or gone on from
+  int steps_saved_ = 0;  ///< steps of the last state that was saved or resumed
   std::unique_ptr<HandOver> handed_over_;
 };
 
-/// For messages about memory.
+/// Bytes in GiB, for messages about memory.
 double gibibytes(std::int64_t bytes);
+/// The remedies where a GPU lacks memory.
 extern const char* const less_memory_hint;
 
 }  // namespace wan::engine

@@ -10,15 +10,15 @@
 
 namespace wan::engine {
 
-// A request between two steps, outside the engine's memory: in a file, or on its way to other ranks.
+// A request between two steps, in a file or on its way to other ranks.
 
-/// What a file of a saved request holds.
+/// The contents of a saved request's file.
 struct SavedRequest {
   DenoiseState state;   ///< of the clip under way; `steps_done` counts the steps of all clips
   StageValues carried;  ///< tensors of earlier clips that this one needs
 };
 
-/// What a saved request must be, to be gone on with.
+/// The conditions on which a saved request can be resumed.
 struct StateExpectation {
   std::string identity;
   std::vector<std::int64_t> latent_shape;  ///< [channels, frames, height, width]
@@ -38,10 +38,10 @@ void write_request_state(const std::filesystem::path& path, const DenoiseState& 
 /// output folder may be anything.
 SavedRequest read_request_state(const std::filesystem::path& path, const StateExpectation& expected);
 
-/// Brings the state of rank `root` to every rank; tensors are on the host. Collective.
+/// Sends the state of rank `root` to every rank; tensors are on the host. Collective.
 void broadcast_state(comm::Communicator& group, int root, DenoiseState& state);
 
-/// Brings a tensor of rank `root` to every rank, whatever its shape and type; undefined stays undefined.
+/// Sends a tensor of rank `root`, of any shape and type, to every rank. An undefined tensor stays undefined.
 /// Tensors are on the host. Collective.
 void broadcast_tensor(comm::Communicator& group, int root, at::Tensor& tensor);
 

@@ -22,7 +22,8 @@ class Stage {
   /// Names of the tensors in the request's values.
   virtual std::vector<std::string_view> takes() const = 0;
   virtual std::vector<std::string_view> makes() const = 0;
-  /// The same answer on every rank. A stage that only feeds the denoiser is not needed where no step is left.
+  /// Whether to run the stage; the same on every rank. A stage that only feeds the denoiser is not needed
+  /// where no step is left.
   virtual bool is_needed(const RequestRun& /*run*/) const { return true; }
   /// Collective over the request's team. Throws ItemError on every rank alike, or StorageError.
   virtual void run(RequestRun& run) = 0;
@@ -34,13 +35,13 @@ using Stages = std::vector<std::unique_ptr<Stage>>;
 struct ClipLoop {
   std::size_t first = 0;
   std::size_t end = 0;
-  /// Known once the stages before the loop have run; the same on every rank.
+  /// The number of clips, the same on every rank. Called once the stages before the loop have run.
   std::function<int(const RequestRun& run)> clips;
-  /// Names of tensors that a clip needs of the clips before it. A saved state holds them.
+  /// Names of the tensors that a clip needs from the clips before it. A saved state holds them.
   std::vector<std::string> carried;
 };
 
-/// What makes a video of one task: stages in their order.
+/// The stages that make a video of one task, in their order.
 class Pipeline {
  public:
   /// Throws Error if a stage takes a tensor that no stage has made before it, or if the loop is not one.

@@ -14,13 +14,13 @@ namespace wan::engine {
 /// The tensors that the stages of a request make for each other, by name.
 class StageValues {
  public:
-  /// A tensor that every rank of the team has alike, on any device.
+  /// Keeps a tensor that is the same on every rank of the team, on any device.
   void put(std::string_view name, at::Tensor tensor);
-  /// Undefined if there is none.
+  /// The tensor of that name; undefined if there is none.
   at::Tensor get(std::string_view name) const;
   void drop(std::string_view name);
 
-  /// Tensors that only the leader has, in order; made when first asked for.
+  /// The list of tensors that only the leader has; empty at first.
   std::vector<at::Tensor>& on_leader(std::string_view name);
 
   /// The tensors of those names, of both kinds; tensors that are not there are left out.
@@ -30,7 +30,7 @@ class StageValues {
   const std::map<std::string, at::Tensor, std::less<>>& shared() const { return shared_; }
   const std::map<std::string, std::vector<at::Tensor>, std::less<>>& of_leader() const { return of_leader_; }
 
-  /// Brings the tensors that all ranks share from rank `root` to every rank, on the host. Collective.
+  /// Sends the tensors that all ranks share from rank `root` to every rank, on the host. Collective.
   void broadcast(comm::Communicator& group, int root);
 
  private:

@@ -11,7 +11,7 @@
 
 namespace wan::engine {
 
-/// Brings the events and GPU samples of all ranks of a team to its leader's observer.
+/// Sends the step events and GPU samples of all ranks of a team to the observer of its leader.
 class StepReporter {
  public:
   /// Everything must outlive the reporter; `monitor` is null on the CPU, `observer` is used on the leader
@@ -24,16 +24,16 @@ class StepReporter {
         run_clock_(run_clock),
         observer_(observer) {}
 
-  /// Before the first step of a request: what is sent and waited for from now on belongs to it.
-  /// `steps_before`: steps of earlier clips, of the `step_count` of all clips.
+  /// Begins to count for the first step of a request. Call it just before that step.
+  /// `step_count`: steps of all clips; `steps_before`: steps of the clips before this one.
   void begin_steps(int step_count, int steps_before = 0);
-  /// What was sent and waited for since the last step does not belong to the next.
+  /// Begins to count for the next step. Time and traffic since the last step count for no step.
   void begin_step();
-  /// Notes what the step was on this rank.
+  /// Keeps the event of the step that ended on this rank.
   void end_step(const sample::StepRequest& step, const StepTimes& times);
-  /// Tells of the step that has ended, if one has since the last call. Collective over the team.
+  /// Reports the step that ended since the last call, if one did. Collective over the team.
   void report_step();
-  /// Collective over the team.
+  /// Reports the samples of all GPUs since the last call. Collective over the team.
   void report_samples();
 
   /// Wall seconds of this rank's steps since begin_steps().
@@ -50,10 +50,10 @@ class StepReporter {
   double step_start_s_ = 0;
   std::uint64_t sent_before_step_ = 0;
   std::vector<double> step_s_;
-  std::optional<StepEvent> ended_;  ///< not told of yet
+  std::optional<StepEvent> ended_;  ///< not reported yet
 };
 
-/// The middle of a list of seconds, the upper one of two; 0 if it is empty.
+/// The median in seconds, the upper of the two middle values; 0 of an empty list.
 double median(std::vector<double> values);
 
 }  // namespace wan::engine

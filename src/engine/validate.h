@@ -11,20 +11,20 @@
 
 namespace wan::engine {
 
-/// What can be said of a request without a checkpoint's weights: prompt not empty after cleaning, image
-/// decodable and of a shape that fits the latent grid and a video, video not
-/// larger than the host's memory. Throws ItemError. Returns notes for the user: what of the image is not
-/// used.
+/// Checks everything about a request that needs no weights: the prompt is not empty after cleaning; the image
+/// can be decoded, and its shape fits the latent grid and a video; the video fits the host's memory. Throws
+/// ItemError. Returns notes for the user on parts of the image that are not used.
 std::vector<std::string> validate_request(const Request& request, const model::ModelKind& kind,
                                           const HostUse& use);
 
-/// What to tell the user of an image, read from `path`, that is not used as it is; empty: nothing.
+/// A note for the user if the image, read from `path`, is not used as it is; else empty.
 std::string image_note(const media::Image& image, const std::filesystem::path& path);
 
-/// What of the request's texts is beyond what the text encoder takes; it is not used. Throws ItemError.
+/// The ends of the request's texts that are too long for the text encoder, which drops them. Throws
+/// ItemError.
 std::vector<LostText> lost_texts(const text::Tokenizer& tokenizer, const Request& request);
 
-/// Size of the video that a request makes, from its image's header. Throws ItemError.
+/// The size of the video that a request makes. Reads the image's header alone. Throws ItemError.
 PixelSize video_size(const Request& request, const model::ModelKind& kind);
 
 /// Throws UsageError naming `option` if nothing is left of the prompt after cleaning.

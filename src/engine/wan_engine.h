@@ -24,7 +24,7 @@
 
 namespace wan::engine {
 
-/// What make_leaner() may do.
+/// The bounds of make_leaner().
 struct LeanerOptions {
   parallel::WeightPlacement leanest = parallel::leanest_placement;  ///< how far it may go
   std::optional<std::int64_t> host_bytes = {};  ///< that this rank may page-lock; empty: all that can be had
@@ -39,15 +39,15 @@ struct EngineOptions {
   LeanerOptions leaner = {};
   std::string weights =
       {};  ///< checkpoint::fingerprint(), the same on all ranks: states of others are not used
-  /// Hears, on the leader, what the user should know of a request that is made all the same.
+  /// Called on the leader with a note for the user on a request that is made all the same.
   std::function<void(const std::string&)> on_note = {};
 };
 
 /// The Wan 2.2 I2V-A14B and T2V-A14B pipelines over one group of ranks (model.md 7.1).
 class WanEngine final : public Engine {
  public:
-  /// Reads this rank's part of the checkpoint. `run_clock` started with the run. Throws UsageError on a
-  /// checkpoint that is not what it should be; no collectives.
+  /// Reads this rank's part of the checkpoint. `run_clock` started with the run. Makes no collective. Throws
+  /// UsageError if the checkpoint's parts are wrong or do not belong together.
   WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOptions& options,
             parallel::GroupCommunicators group, const Stopwatch& run_clock);
   WanEngine(const WanEngine&) = delete;
@@ -61,23 +61,23 @@ class WanEngine final : public Engine {
   RequestReport run(const Request& request, const OutputPaths& outputs, Observer& observer,
                     RunControl& control, const Team& team) override;
 
-  /// Splits the weights over the group; if they are, or the group is one rank, the expert not in use goes to
-  /// the host; as far as LeanerOptions allow.
+  /// First splits the weights over the group. Where they are split, or the group is one rank, it moves the
+  /// expert not in use to the host. Goes no further than LeanerOptions.
   std::string make_leaner() override;
 
-  /// Lets requests be made by teams of 2, 4, ... groups, up to `largest_width`; without it, by one group
-  /// only.
+  /// Allows teams of 2, 4, ... groups, up to `largest_width`. Without this call each request is made by one
+  /// group.
   void allow_teams(TeamFactory make_team, int largest_width) {
     groups_.allow(std::move(make_team), largest_width);
   }
 
-  /// Lets the text encoder work for several requests while its weights are in memory. No collective; alike on
-  /// every rank of the group.
+  /// Lets the text encoder serve several requests while its weights are in memory. No collective; call it
+  /// alike on every rank of the group.
   void look_ahead(LookAhead ahead) { tools_.look_ahead = std::move(ahead); }
 
-  /// Hears every step of the following requests, on every rank; for tests.
+  /// Sets a function that hears every step of the following requests, on every rank; for tests.
   void set_step_listener(DenoiseListener listener) { tools_.step_listener = std::move(listener); }
-  /// Hears each phase of the following requests as it begins, on every rank; for tests.
+  /// Sets a function that hears each phase of the following requests as it begins, on every rank; for tests.
   void set_phase_listener(std::function<void(const std::string& phase)> listener) {
     phase_listener_ = std::move(listener);
   }
@@ -89,12 +89,12 @@ class WanEngine final : public Engine {
   RunSetup setup_of(const Request& request, const OutputPaths& outputs, Observer& observer,
                     RunControl& control, const Team& team);
   std::string precision_name() const;
-  /// What a saved state must agree in, beside the request's own values, which its keeper compares. The layout
-  /// is free.
+  /// The values that a saved state must have been made with, beside those of the request, which the batch
+  /// compares. The layout is free.
   std::string identity_of(const Request& request) const;
   /// Whether all ranks of the group have host memory for all experts. Collective.
   bool can_offload() const;
-  /// Forgets what a request that failed on one rank may have left behind on the others. Alike on all ranks.
+  /// Releases the buffers that a failed request may have left. Call it alike on all ranks.
   void release_buffers();
   /// Reads the weights of text encoder and experts. No collectives.
   void load_models();
