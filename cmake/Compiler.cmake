@@ -9,7 +9,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(wan_options INTERFACE
     "$<$<NOT:$<COMPILE_LANGUAGE:CUDA>>:-Wno-restrict;-Wno-stringop-overflow;-Wno-array-bounds;-Wno-maybe-uninitialized>")
 endif()
-# What becomes part of libwan.so is position independent, and so is all that shares a precompiled header with it. No function of ours is
+# Code of libwan.so is position independent, and so is all code that shares a precompiled header with it. No function of ours is
 # replaced at run time, so calls within a file may be inlined as in a program.
 add_library(wan_library_options INTERFACE)
 if(WAN_BUILD_LIBRARY)

@@ -10,7 +10,7 @@ set(wan_torch_folders torch/lib)
 file(GLOB wan_nvidia_folders RELATIVE ${WAN_TORCH_ROOT}/.. ${WAN_TORCH_ROOT}/../nvidia/*/lib)
 list(APPEND wan_torch_folders ${wan_nvidia_folders})
 
-# What the programs themselves link: LibTorch, the CUDA runtime and NCCL.
+# The libraries that the programs themselves link: LibTorch, the CUDA runtime and NCCL.
 set(wan_linked_folders torch/lib)
 foreach(library IN ITEMS ${wan_cudart} ${wan_nccl})
   if(EXISTS "${library}")

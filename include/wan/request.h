@@ -12,7 +12,7 @@ namespace wan {
 enum class TaskKind { i2v, t2v };
 enum class NoiseDevice { cpu, cuda };
 
-/// Width and height in pixels. For i2v only their product counts: the aspect ratio follows the image
+/// Width and height in pixels. For i2v only their product counts, because the aspect ratio follows the image
 /// (model.md 7.2).
 struct PixelSize {
   int width = 0;
@@ -20,15 +20,15 @@ struct PixelSize {
   bool operator==(const PixelSize&) const = default;
 };
 
-/// Guidance scales of the two experts (model.md 7.4). Written LOW,HIGH by the user; 1 means no unconditional
-/// pass.
+/// Guidance scales of the two experts (model.md 7.4). The user writes LOW,HIGH. The value 1 turns the
+/// unconditional pass off.
 struct GuideScale {
   double low_noise = 0;
   double high_noise = 0;
   bool operator==(const GuideScale&) const = default;
 };
 
-/// A request's values where neither its manifest row nor the command line says otherwise (model.md 7.5).
+/// Values of a request that neither its manifest row nor the command line gives (model.md 7.5).
 struct TaskDefaults {
   PixelSize size{1280, 720};
   int frame_num = 81;
@@ -36,12 +36,12 @@ struct TaskDefaults {
   double sample_shift = 5.0;
   GuideScale guide_scale{3.5, 3.5};
   double boundary =
-      0.9;  ///< fraction of the 1000 training timesteps; t >= boundary * 1000 is the high-noise expert's
+      0.9;  ///< fraction of the 1000 training timesteps; the high-noise expert takes t >= boundary * 1000
   Solver solver = Solver::unipc;
   int fps = 16;
 };
 
-/// What a checkpoint can do. `name` is the official one, for example "i2v-A14B".
+/// The task of a checkpoint. `name` is the official name, for example "i2v-A14B".
 struct Task {
   TaskKind kind = TaskKind::i2v;
   std::string name;
@@ -51,15 +51,15 @@ struct Task {
 /// The official default negative prompt (model.md 2.4), UTF-8.
 std::string_view default_negative_prompt();
 
-/// One video to make, every field resolved.
+/// One video to make. Every field has its final value.
 struct Request {
   std::string id;
   std::filesystem::path image;  ///< absolute or relative to the working directory; empty for t2v
   std::string prompt;
   std::string negative_prompt;
-  std::uint64_t seed = 0;  ///< as torch's generators take it
+  std::uint64_t seed = 0;  ///< within the range of torch's generators
   PixelSize size;
-  int frame_num = 0;  ///< pixel frames, 4n+1
+  int frame_num = 0;  ///< number of pixel frames, 4n+1
   int sample_steps = 0;
   double sample_shift = 0;
   GuideScale guide_scale;

@@ -14,15 +14,14 @@
 namespace wan::dit {
 
 /// The state of one forward: the time embedding, and for each text the residual stream and the normed input
-/// of the sub-layer that comes next; one stream serves all texts until they first differ, in block 0's
-/// cross-attention.
+/// of the next sub-layer. One stream serves all texts until they first differ, in block 0's cross-attention.
 struct Transformer::Streams {
   TimeEmbedding time;
   std::vector<at::Tensor> x;      ///< fp32 [local_tokens, dim] each
   std::vector<at::Tensor> input;  ///< [local_tokens, dim] each
 };
 
-/// A block with its weights at hand.
+/// A block and its weights.
 struct Transformer::BlockTurn {
   BlockTurn(std::span<const at::Tensor> unit, const TimeEmbedding& time)
       : weights(unit), modulation(weights.modulation.to(at::kFloat) + time.projection) {}
@@ -32,7 +31,7 @@ struct Transformer::BlockTurn {
   at::Tensor modulation;  ///< fp32 [6, dim]: shift, scale, gate of attention, then of the FFN
 };
 
-/// The head likewise.
+/// The head and its weights.
 struct Transformer::HeadTurn {
   HeadTurn(std::span<const at::Tensor> unit, const TimeEmbedding& time)
       : weights(unit), modulation(weights.modulation.to(at::kFloat) + time.embedding) {}
@@ -87,7 +86,7 @@ void Transformer::run_blocks(std::span<TextCondition* const> texts, const Forwar
                              Streams& streams) {
   auto turn = std::make_optional<BlockTurn>(take_weights(unit_of_block(0), context), streams.time);
   {
-    // Up to here the official code's stream is bf16, and so is what its first norm returns (model.md 5.9).
+    // Up to here the official code's stream is bf16, and so is the output of its first norm (model.md 5.9).
     const bool round_norm = turn->type() == at::kBFloat16;
     const auto scope = context.clock.measure(Part::elementwise);
     streams.input = {kernels::layer_norm_modulate(streams.x.front(), turn->modulation[1], turn->modulation[0],
@@ -101,7 +100,7 @@ void Transformer::run_blocks(std::span<TextCondition* const> texts, const Forwar
       streams.x.push_back(streams.x.front().clone());
       streams.input.push_back(streams.input.front());
     }
-    // What follows the block's last residual is the next block's norm, or the head's, with their modulation.
+    // After the block's last residual comes the next block's norm, or the head's, with its modulation.
     const auto next_unit = take_weights(unit + 1, context);
     const bool is_last = block + 1 == config_.num_layers;
     std::optional<BlockTurn> next_turn;
@@ -169,7 +168,7 @@ void Transformer::finish(int block, const BlockTurn& turn, TextCondition& text, 
 std::vector<at::Tensor> Transformer::run_head(const HeadTurn& turn, const ForwardContext& context,
                                               const Streams& streams) {
   const auto scope = context.clock.measure(Part::linear);
-  // The official unpatchify rounds, and guidance then subtracts rounded predictions (model.md 5.9).
+  // The official unpatchify rounds. Guidance then subtracts rounded predictions (model.md 5.9).
   const bool rounds = turn.weights.weight.scalar_type() == at::kBFloat16;
   std::vector<at::Tensor> predictions;
   for (const at::Tensor& input : streams.input) {  // fp32 [local_tokens, dim]

@@ -18,29 +18,29 @@ namespace wan::dit {
 
 struct Block;
 
-/// Hears intermediate results by name ("patch_embedding", "blocks.0.self_attn", ...), for parity tests:
+/// Receives intermediate results by name ("patch_embedding", "blocks.0.self_attn", ...), for parity tests:
 /// [local_tokens, dim].
 using Probe = std::function<void(std::string_view name, const at::Tensor& value)>;
 
-/// What a forward needs besides weights: the same for all steps of a request.
+/// The inputs of a forward besides weights. They are the same for all steps of a request.
 struct ForwardContext {
   SequenceExchange& exchange;
-  const kernels::RotaryTable& rotary;  ///< of the exchange's own tokens
+  const kernels::RotaryTable& rotary;  ///< for the exchange's own tokens
   PartClock& clock;
   Probe probe;  ///< may be empty
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
 };
 
-/// One expert of Wan 2.2 (model.md 5.6), over the tokens of one rank. Weights come through the port, one
-/// unit at a time, the next one asked for while the present one computes.
+/// One expert of Wan 2.2 (model.md 5.6), over the tokens of one rank. Weights come through the port, one unit
+/// at a time. The next unit is requested while the current one computes.
 class Transformer {
  public:
   Transformer(checkpoint::TransformerConfig config, checkpoint::WeightSource& weights);
 
-  /// `patches`: [local_tokens, in_dim * 4], this rank's tokens of the (noisy latent, condition) channels,
-  /// zero rows where the sequence is padded. Returns one prediction [local_tokens, out_dim * 4] per text, in
-  /// patchify's feature order, fp32. Texts share whatever does not depend on them: embeddings, block 0 up to
-  /// its cross-attention, and each unit's gather.
+  /// `patches`: [local_tokens, in_dim * 4], this rank's tokens of the channels (noisy latent, condition),
+  /// with zero rows where the sequence is padded. Returns one prediction [local_tokens, out_dim * 4] for each
+  /// text, in patchify's feature order, fp32. Texts share all work that does not depend on them: embeddings,
+  /// block 0 up to its cross-attention, and each unit's gather.
   std::vector<at::Tensor> forward(const at::Tensor& patches, int timestep,
                                   std::span<TextCondition* const> texts, const ForwardContext& context);
 
@@ -55,9 +55,9 @@ class Transformer {
                 const ForwardContext& context, Streams& streams);
   void run_blocks(std::span<TextCondition* const> texts, const ForwardContext& context, Streams& streams);
   Block layers_of(const BlockTurn& turn, const ForwardContext& context) const;
-  /// Both halves of a block work on one stream: up to the cross-attention's input, and from there to the
-  /// input of what comes next, which `next_norm` makes of the residual stream and what the block adds to it
-  /// last.
+  /// The two halves of a block, for one stream. attend() ends with the input of the cross-attention. The
+  /// other half ends with the input of the next unit: `next_norm` makes it from the residual stream and the
+  /// block's last contribution.
   void attend(int block, const BlockTurn& turn, const ForwardContext& context, std::size_t stream,
               Streams& streams) const;
   void finish(int block, const BlockTurn& turn, TextCondition& text, const ForwardContext& context,

@@ -56,7 +56,7 @@ std::vector<at::Tensor> gather_latents(const std::vector<at::Tensor>& local_toke
 
 }  // namespace
 
-/// What lives as long as one request.
+/// Data that live as long as one request.
 struct DenoiseStage::Request {
   const DenoiseInput& input;
   const parallel::PassCommunicators& passes;

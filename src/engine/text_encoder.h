@@ -16,7 +16,8 @@
 namespace wan::engine {
 
 struct TextEncoderOptions {
-  /// Of the layers' weights. Read when needed: they come with load() and go with unload(); else they stay.
+  /// Placement of the layers' weights. "Read when needed": load() reads them and unload() frees them;
+  /// otherwise they stay.
   parallel::NetworkPlacement placement = {};
   kernels::Compute compute = {};
 
@@ -41,8 +42,8 @@ class TextEncoder {
 
   /// Reads this rank's part of the weights unless it is there. No collective.
   void load();
-  /// Takes the memory that encode() gathers weights into unless it is there. To be called once load() has
-  /// succeeded on all ranks; collective over the group.
+  /// Takes the memory into which encode() gathers weights, unless it is already there. Call it after load()
+  /// has succeeded on all ranks. Collective over the group.
   void reserve();
   /// Gives the weights' memory back unless they are resident.
   void unload();

@@ -30,7 +30,7 @@ std::string names_of(const std::vector<AttentionBackend>& backends) {
   return names;
 }
 
-/// The row that computes these inputs; throws UsageError if `backend` does not take them.
+/// The row that computes these inputs. Throws UsageError if `backend` does not take them.
 const AttentionRow& row_for(AttentionBackend backend, const at::Tensor& q, const at::Tensor& k) {
   if (backend == AttentionBackend::automatic) {
     backend = attention_backend_for(q.device(), q.scalar_type(), q.size(2), k.size(0));

@@ -51,13 +51,13 @@ at::Tensor attend_math(const at::Tensor& q, const at::Tensor& k, const at::Tenso
       heads_first(q), heads_first(k), heads_first(v), /*attn_bias=*/{}, /*compute_log_sumexp=*/false)));
 }
 
-/// Also tensors without memory, which the outline of a network has (parallel/outline.h).
+/// Also takes tensors without memory, which the outline of a network has (parallel/outline.h).
 bool reference_takes(const at::Device& /*device*/, at::ScalarType /*type*/, std::int64_t /*head_dim*/) {
   return true;
 }
 
-/// In the order in which `automatic` asks them. Measured on an H200 at 40 heads of 128 and 32,760 queries:
-/// FlashInfer 658 TFLOP/s and cuDNN 576 with as many keys, 376 and 551 with a text's 512.
+/// The order in which `automatic` tries them. Measured on an H200 with 40 heads of 128 and 32,760 queries:
+/// FlashInfer reaches 658 TFLOP/s and cuDNN 576 with as many keys; 376 and 551 with a text's 512 keys.
 constexpr std::array rows{
     AttentionRow{.name = "flashinfer",
                  .description =

@@ -9,14 +9,14 @@
 
 namespace wan::kernels {
 
-/// One attention backend: all that the program knows of it. q, out: [queries, heads, head_dim]; k, v: [keys,
-/// heads, head_dim], with the strides that attention() allows.
+/// Everything that the program knows of one attention backend. q, out: [queries, heads, head_dim]; k, v:
+/// [keys, heads, head_dim], with the strides that attention() allows.
 struct AttentionRow {
   std::string_view name;         ///< as --attention and the records write it
-  std::string_view description;  ///< for --help: whose kernel it is, and which inputs it takes
-  /// `automatic` considers the row for this many keys or more.
+  std::string_view description;  ///< for --help: the kernel's origin, and the inputs that it takes
+  /// `automatic` considers the row only for at least this many keys.
   std::int64_t automatic_from_keys = 0;
-  /// Whether it computes such inputs in this build on this machine.
+  /// Whether it can compute such inputs in this build on this machine.
   bool (*takes)(const at::Device& device, at::ScalarType type, std::int64_t head_dim) = nullptr;
   /// A kernel that allocates its result; null for one that writes to a given place.
   at::Tensor (*attend)(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) = nullptr;

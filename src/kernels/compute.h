@@ -8,9 +8,8 @@
 
 namespace wan::kernels {
 
-/// Where a network computes, and the type of its weights and matrix products: fp32, or bf16 with the
-/// official roundings (model.md 5.9). What is always fp32 (residual stream, norms, solver) is
-/// so in both.
+/// The device of a network's computation, and the type of its weights and matrix products: fp32, or bf16 with
+/// the official roundings (model.md 5.9). Residual stream, norms and solver are fp32 in both cases.
 struct Compute {
   at::Device device = at::kCPU;
   at::ScalarType type = at::kFloat;

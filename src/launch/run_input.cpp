@@ -34,7 +34,7 @@ Task known_task(const Options& options) {
   return model::model_kind(*options.task).as_task();
 }
 
-/// The row of --image, --prompt and --save-file. What is wrong with it is an option's fault.
+/// The row of --image, --prompt and --save-file. An error in it is an option's error.
 manifest::ManifestRow single_row(const Options& options, TaskKind kind) {
   manifest::ManifestRow row;
   row.prompt = *options.prompt;
@@ -75,7 +75,7 @@ void drop_empty_negative_prompts(RunInput& input) {
   for (manifest::ManifestRow& row : input.rows) drop(row.overrides.negative_prompt);
 }
 
-/// Of a single request without --save-file: its values decide the name, as a manifest row's do.
+/// The id of a single request without --save-file: its values decide the name, as a manifest row's do.
 std::string id_of_values(const Request& request, const Options& options) {
   std::string values = fmt::format(
       "{}\n{}\n{}\n{}*{} {} {} {} {},{} {} {} {} {} {} {}", request.image.string(), request.prompt,

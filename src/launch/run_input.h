@@ -11,7 +11,7 @@
 
 namespace wan::launch {
 
-/// What the command line leads to before anything is computed: the same on all ranks.
+/// The result of reading the command line, before anything is computed. It is the same on all ranks.
 struct RunInput {
   checkpoint::CheckpointFolder checkpoint;   ///< of a plan without one only the task is set
   std::vector<manifest::ManifestRow> rows;   ///< of the shard; may be none, as when a plan needs no request
@@ -31,8 +31,8 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
 /// model over 2 GB that was not asked for. Throws UsageError.
 void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
 
-/// What the host of a run of these options does, as far as can be told where there may be no GPU: the models
-/// that the CPU takes without being asked to are computed there.
+/// The work of a run's host with these options, as far as it is known on a machine that may lack GPUs. Models
+/// that run on the CPU without being asked to are computed there.
 engine::HostUse host_use(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
 
 /// The request that a row resolves to.

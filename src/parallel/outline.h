@@ -20,12 +20,13 @@
 
 namespace wan::parallel {
 
-// A rank whose memory ran out in the middle of a network still owes the others the collectives that follow.
-// It walks the network's own code again as an outline: over tensors of the meta device, which have shapes and
-// no memory, so nothing is computed. The network gets the ports of this file in place of the real ones. They
-// pass on those calls that are collectives and have not taken place yet. A network needs no code for this.
+// A rank whose memory ran out in the middle of a network still owes the others the network's remaining
+// collectives. It walks through the network's code again as an outline: with tensors of the meta device,
+// which have shapes but no memory, so nothing is computed. The network gets the ports of this file instead of
+// the real ones. They pass on the calls that are collectives and have not been made yet. A network needs no
+// code for this.
 
-/// The calls of one collective in one group since this was made.
+/// Counts the calls of one collective in one group since the object was made.
 class CallsSince {
  public:
   CallsSince(const comm::Communicator& group, comm::Operation operation)
@@ -40,12 +41,12 @@ class CallsSince {
   std::uint64_t before_;
 };
 
-/// Tells which of a sequence of collectives a rank still owes the others.
+/// Tells which calls of a sequence of collectives a rank still owes the others.
 class OwedCalls {
  public:
-  /// `done`: calls of the sequence that have taken place.
+  /// `done`: number of calls of the sequence that have been made.
   explicit OwedCalls(std::uint64_t done) : done_(done) {}
-  /// Of the next call of the sequence.
+  /// Whether the next call of the sequence is owed.
   bool is_owed() { return number_++ >= done_; }
 
  private:
@@ -54,8 +55,8 @@ class OwedCalls {
 };
 
 /// Runs `work`, which makes the collectives that a rank without memory still owes the others. The rank has
-/// let go of its tensors by then, so there is memory for this. If there is not, the run ends here with an
-/// Error, for the others would wait.
+/// released its tensors before, so there is memory for this. If there is not, the run ends here with an
+/// Error, because the others would wait.
 template <typename Work>
 void do_owed_collectives(Work&& work) {
   try {
@@ -69,8 +70,8 @@ void do_owed_collectives(Work&& work) {
   }
 }
 
-/// Runs `work` and returns its result. Where memory runs out, `finish` makes the collectives that this rank
-/// still owes the others, and c10::OutOfMemoryError goes on.
+/// Runs `work` and returns its result. If memory runs out, `finish` makes the collectives that this rank
+/// still owes the others. c10::OutOfMemoryError then passes through.
 template <typename Work, typename Finish>
 auto work_or_owe(Work&& work, Finish&& finish) -> decltype(std::forward<Work>(work)()) {
   std::exception_ptr shortage;
@@ -83,14 +84,15 @@ auto work_or_owe(Work&& work, Finish&& finish) -> decltype(std::forward<Work>(wo
   std::rethrow_exception(shortage);
 }
 
-/// A tensor of that shape without memory.
+/// A tensor of this shape without memory.
 at::Tensor outline_of(at::IntArrayRef shape, at::ScalarType type);
 
-/// The weights of a network's outline. begin() passes on the units whose gathers are owed; each of them is
-/// then waited for and given back as in a forward.
+/// The weights of a network's outline. begin() passes on the units whose gathers are owed. Each of these
+/// gathers is then waited for, and its buffer returned, as in a forward.
 class OutlineWeights final : public checkpoint::WeightSource {
  public:
-  /// Settles `real`, which must outlive this, as `units` must. `done`: units that were begun.
+  /// Settles `real`, which must outlive this object, as `units` must. `done`: number of units that were
+  /// begun.
   OutlineWeights(checkpoint::WeightSource& real, std::span<const checkpoint::UnitLayout> units,
                  at::ScalarType type, std::uint64_t done);
 
@@ -106,15 +108,15 @@ class OutlineWeights final : public checkpoint::WeightSource {
   OwedCalls calls_;
   struct Begun {
     bool is_real = false;             ///< begun by this outline, not before it
-    std::vector<at::Tensor> outline;  ///< one per parameter
+    std::vector<at::Tensor> outline;  ///< one for each parameter
   };
   std::map<int, Begun> begun_;
 };
 
-/// The exchange of a transformer's outline: passes on the launches that are owed, and waits for all.
+/// The exchange of a transformer's outline. Passes on the launches that are owed, and waits for all of them.
 class OutlineExchange final : public dit::SequenceExchange {
  public:
-  /// `real` must outlive this. `done`: launches that have taken place.
+  /// `real` must outlive this object. `done`: number of launches that have been made.
   OutlineExchange(dit::SequenceExchange& real, at::ScalarType type, std::uint64_t done)
       : real_(real), type_(type), calls_(done) {}
 
@@ -132,10 +134,10 @@ class OutlineExchange final : public dit::SequenceExchange {
   OwedCalls calls_;
 };
 
-/// The exchange of an autoencoder's outline: calls that are owed take place, with zeros for the rows.
+/// The exchange of an autoencoder's outline. Makes the calls that are owed, with zeros for the rows.
 class OutlineRows final : public vae::RowExchange {
  public:
-  /// Both must outlive this. `device`: where the owed rows are sent from.
+  /// Both must outlive this object. `device`: the device from which the owed rows are sent.
   OutlineRows(vae::RowExchange& real, OwedCalls& calls, at::Device device);
 
   void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) override;

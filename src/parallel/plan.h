@@ -14,7 +14,7 @@
 
 namespace wan::parallel {
 
-/// Everything a plan is computed from. No tensor is made and no file is read.
+/// The inputs of a plan. Planning makes no tensor and reads no file.
 struct PlanInput {
   checkpoint::TransformerConfig transformer;
   checkpoint::TextEncoderConfig text_encoder;
@@ -22,8 +22,8 @@ struct PlanInput {
   comm::GridShape grid;
   model::VideoGeometry geometry = model::wan21_geometry;
   int experts = 2;
-  kernels::TokenGrid tokens;  ///< of the request that is planned for
-  int sample_steps = 40;      ///< the same request's
+  kernels::TokenGrid tokens;  ///< token grid of the planned request
+  int sample_steps = 40;      ///< steps of the planned request
   bool guided = true;
   WeightPlacement placement = {};
   bool on_gpu = false;                         ///< else everything lies in host memory
@@ -31,26 +31,27 @@ struct PlanInput {
   int element_bytes = 2;                       ///< of weights and matrix work: 2 in bf16, 4 in fp32
 };
 
-/// What one rank will hold and do.
+/// The memory and work of one rank.
 struct Plan {
   comm::GridShape grid;
   std::int64_t local_tokens = 0;
   using Parts = std::vector<std::pair<std::string, std::int64_t>>;
-  Parts bytes = {};        ///< by part, per rank, all the time
-  Parts phase_bytes = {};  ///< per rank, by phase of a request, on top of those: never two at a time
-  std::int64_t wire_bytes_per_step = 0;  ///< handed to other ranks, per rank
-  double linear_flop_per_step = 0;       ///< per rank
-  double attention_flop_per_step = 0;    ///< per rank
+  Parts bytes = {};        ///< for each rank, permanently, by part
+  Parts phase_bytes = {};  ///< for each rank in addition, by phase of a request; phases never overlap
+  std::int64_t wire_bytes_per_step = 0;  ///< bytes that each rank sends to others
+  double linear_flop_per_step = 0;       ///< for each rank
+  double attention_flop_per_step = 0;    ///< for each rank
   double step_s = 0;                     ///< expected on the input's machine, in bf16
-  std::int64_t host_bytes = 0;           ///< page-locked host memory that a GPU rank keeps both experts in
+  std::int64_t host_bytes = 0;           ///< page-locked host memory in which a GPU rank keeps both experts
 
-  /// The most in use at a time.
+  /// The most bytes in use at a time.
   std::int64_t total_bytes() const;
 };
 
 Plan make_plan(const PlanInput& input);
 
-/// What making one video takes on a rank beside the weights, at its most demanding phase but the text's.
+/// Bytes that making one video needs on a rank beside the weights, in its most demanding phase. The text
+/// phase does not count.
 std::int64_t request_bytes(const PlanInput& input);
 
 }  // namespace wan::parallel

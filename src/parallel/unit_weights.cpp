@@ -40,7 +40,7 @@ void GatherBuffers::reserve() {
   if (buffers_.front().defined()) return;
   ExchangeMemory memory(group_, std::vector<std::int64_t>(count, largest_), compute_);
   in_place_ = memory.is_special();
-  std::array<at::Tensor, count> taken;  // all or none: there may be room for the first only
+  std::array<at::Tensor, count> taken;  // all or none, because there may be room for the first only
   for (at::Tensor& buffer : taken) buffer = memory.take({largest_});
   buffers_ = std::move(taken);
 }

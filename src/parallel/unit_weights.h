@@ -14,13 +14,13 @@
 
 namespace wan::parallel {
 
-/// One tensor per parameter, as views of the unit's flat buffer.
+/// One tensor for each parameter, as views of the unit's flat buffer.
 std::vector<at::Tensor> parameter_views(const checkpoint::UnitLayout& unit, const at::Tensor& flat);
 
-/// Every unit whole on this rank.
+/// Weights of which this rank holds every unit completely.
 class ResidentWeights final : public checkpoint::WeightSource {
  public:
-  /// `shards`: of one part.
+  /// `shards`: made with one part.
   explicit ResidentWeights(std::shared_ptr<WeightShards> shards);
   void begin(int unit) override;
   std::span<const at::Tensor> weights(int unit) override;
@@ -29,26 +29,26 @@ class ResidentWeights final : public checkpoint::WeightSource {
 
  private:
   std::shared_ptr<WeightShards> shards_;
-  std::vector<std::vector<at::Tensor>> views_;  ///< per unit, one tensor per parameter
+  std::vector<std::vector<at::Tensor>> views_;  ///< for each unit, one tensor for each parameter
 };
 
-/// The two buffers into which units are gathered. Models that do not run at the same time share them.
+/// The two buffers into which units are gathered. Models that never run at the same time share them.
 class GatherBuffers {
  public:
   static constexpr std::size_t count = 2;
 
-  /// Room for the largest of these units, taken by reserve(). `group` must outlive the buffers.
+  /// Room for the largest of these units; reserve() takes it. `group` must outlive the buffers.
   GatherBuffers(const std::vector<checkpoint::UnitLayout>& units, comm::Communicator& group,
                 const kernels::Compute& compute);
 
-  /// Takes the memory unless it is there. Collective over the group the first time, so not for constructors,
-  /// which may fail on one rank alone.
+  /// Allocates the memory if that has not been done. The first call is collective over the group. So do not
+  /// call it in constructors, which may fail on one rank alone.
   void reserve();
-  /// Gives the memory back. Alike on all ranks of the group, while nothing is gathered.
+  /// Frees the memory. All ranks of the group must call it while no unit is gathered.
   void release();
   /// [largest padded unit]
   const at::Tensor& buffer(std::size_t index) const { return buffers_.at(index); }
-  /// Whether a gather is faster if this rank's slice lies in the buffer beforehand.
+  /// Whether a gather is faster if this rank's slice already lies in the buffer.
   bool gathers_in_place() const { return in_place_; }
 
  private:
@@ -59,12 +59,12 @@ class GatherBuffers {
   std::array<at::Tensor, count> buffers_;
 };
 
-/// Fully sharded, FSDP (model.md 8.1): begin() starts the gather of the whole unit into one of two buffers,
-/// of which even and odd units have one each, weights() waits for it, end() gives the buffer back; so at most
-/// two units are ever whole, and the next one travels while the present one computes.
+/// Fully sharded weights, FSDP (model.md 8.1). begin() starts the gather of a whole unit into one of two
+/// buffers: one for even units, one for odd units. weights() waits for it; end() releases the buffer. So at
+/// most two units are whole at a time, and the next one travels while the current one computes.
 class ShardedWeights final : public checkpoint::WeightSource {
  public:
-  /// `shards`: this rank's of group.size() parts.
+  /// `shards`: this rank's, made with group.size() parts.
   ShardedWeights(std::shared_ptr<WeightShards> shards, comm::Communicator& group,
                  std::shared_ptr<GatherBuffers> buffers);
   void begin(int unit) override;

@@ -11,15 +11,15 @@ inline constexpr int training_timesteps = 1000;
 
 /// The times at which the model is evaluated (model.md 6.1).
 struct Schedule {
-  std::vector<int> timesteps;  ///< [steps], 0..1000, what the model is told
-  std::vector<float> sigmas;   ///< [steps + 1], the last one is 0
+  std::vector<int> timesteps;  ///< [steps], 0..1000, the model's input
+  std::vector<float> sigmas;   ///< [steps + 1]; the last one is 0
   int steps() const { return static_cast<int>(timesteps.size()); }
 };
 
 /// `shift` bends the uniform times towards the noisy end. The solver's row says where they begin.
 Schedule make_schedule(Solver solver, int steps, double shift);
 
-/// The expert in charge of a timestep: high noise where timestep >= boundary * 1000 (model.md 7.4).
+/// The expert of a timestep: high noise if timestep >= boundary * 1000 (model.md 7.4).
 Expert expert_for(int timestep, double boundary);
 
 /// The scale of that expert's guidance.

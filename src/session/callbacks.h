@@ -41,7 +41,7 @@ class Callbacks final : public Observer, public RunControl {
   void on_state(int /*steps_done*/) override {}
   void on_state_problem(const std::string& /*message*/) override {}
 
-  /// What the caller's function threw first; null if nothing.
+  /// The first exception that the caller's function threw; null if there is none.
   const std::exception_ptr& problem() const { return problem_; }
   std::optional<std::string> describe_problem() const {
     if (!problem_) return std::nullopt;

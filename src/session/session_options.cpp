@@ -43,7 +43,7 @@ std::optional<launch::Precision> precision_of(SessionOptions::Precision precisio
   return std::nullopt;
 }
 
-/// What a command line refuses when it is parsed.
+/// The checks that a command line makes when it is parsed.
 void check(const SessionOptions& options) {
   constexpr double longest_timeout_s = 86400;
   if (options.checkpoint.empty())
