@@ -173,6 +173,7 @@ batch::RunContext BatchProgram::make_context() {
                  .manifest = input_.manifest_name,
                  .line = 0,
                  .command = command_again(options_, plan_.layout, device_.compute),
+                 .request_options = request_options,
                  .started = store::utc_now(),
                  .ranks = plan_.layout.guided.group_size,
                  .libraries = library_versions(),

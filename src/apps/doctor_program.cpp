@@ -39,7 +39,7 @@ std::optional<int> own_gpu(const comm::MpiEnvironment& mpi, int visible) {
 
 /// The output folder, with what is in the way of the trace.
 std::vector<doctor::Finding> check_output(const std::filesystem::path& folder) {
-  doctor::StorageFacts facts = doctor::gather_storage(folder);
+  doctor::StorageFacts facts = doctor::gather_storage(folder, "--output-dir");
   if (facts.probe.problem.empty()) facts.probe.problem = trace::in_the_way_of_trace(folder / "trace.h5");
   return doctor::check_storage(facts);
 }
@@ -65,7 +65,7 @@ RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& optio
   if (mpi.local_rank() == 0) {
     add(doctor::check_host(system));
     add(check_output(options.output_dir));
-    if (!options.ckpt_dir.empty()) add(doctor::check_checkpoint(options.ckpt_dir));
+    if (!options.ckpt_dir.empty()) add(doctor::check_checkpoint(options.ckpt_dir, "--ckpt-dir"));
   }
   report.facts = {.rank = mpi.rank(),
                   .host = mpi.host_name(),

@@ -9,6 +9,7 @@
 #include "comm/mpi/launch.h"
 #include "core/console.h"
 #include "launch/agreement.h"
+#include "launch/option_names.h"
 
 namespace wan::apps {
 namespace {
@@ -34,14 +35,17 @@ int run_program(int argc, char** argv, const Program& program, const NeedsMpi& n
     outlive_console();
     const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
     const bool with_mpi = !needs_mpi || needs_mpi(arguments);
-    const comm::MpiEnvironment mpi(with_mpi ? comm::MpiUse::full : comm::MpiUse::none);
+    const auto mpi = launch::hinting_at(
+        "without MPI work --help, --version, --plan, --dry-run, `wan_batch status` and wan_doctor",
+        [&] { return comm::MpiEnvironment(with_mpi ? comm::MpiUse::full : comm::MpiUse::none); });
     const comm::Launch launch = comm::read_launch();
     const std::string problem = with_mpi ? comm::describe_lonely_rank(launch, mpi.size()) : std::string();
     if (problem.empty()) return run_on_rank(mpi, arguments, program);
     if (launch.rank == 0) write_console(stderr, "error: " + problem + "\n");
     return static_cast<int>(ExitCode::usage);
   } catch (const UsageError& error) {
-    if (comm::read_launch().rank == 0) write_console(stderr, fmt::format("error: {}\n", error.what()));
+    if (comm::read_launch().rank == 0)
+      write_console(stderr, fmt::format("error: {}\n", launch::with_option(error)));
     return static_cast<int>(ExitCode::usage);
   } catch (const std::exception& error) {
     std::fputs("error: ", stderr);

@@ -15,6 +15,9 @@ namespace wan::apps {
 std::vector<std::string> command_again(const launch::Options& options, const launch::RunLayout& layout,
                                        const kernels::Compute& compute);
 
+/// The options that give a request its values, for the command that makes one item again.
+std::vector<std::string> request_options(const Request& request);
+
 /// The run in one line: task, items, ranks, layout, device.
 std::string headline(const launch::Options& options, const launch::RunInput& input,
                      const launch::RunLayout& layout, int ranks, const std::string& device);

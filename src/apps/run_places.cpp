@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/place.h"
+#include "launch/option_names.h"
 #include "media/video.h"
 #include "store/output_folder.h"
 #include "trace/trace_index.h"
@@ -30,7 +31,7 @@ std::filesystem::path trace_index(const launch::Options& options) {
 
 store::OutputProbe check_run_places(const launch::Options& options) {
   media::require_video_codec(options.codec);
-  media::require_video_quality(options.codec, options.crf);
+  launch::hinting_at("--save-latents", [&] { media::require_video_quality(options.codec, options.crf); });
   store::OutputProbe probe =
       store::probe_output_folder(options.output_dir, options.save_file ? "--save-file" : "--output-dir");
   if (!probe.problem.empty()) fail<UsageError>("{}", probe.problem);

@@ -10,6 +10,7 @@
 #include "core/console.h"
 #include "core/strings.h"
 #include "display/status_report.h"
+#include "launch/option_names.h"
 #include "store/batch_status.h"
 
 namespace wan::apps {
@@ -59,7 +60,8 @@ void print_status(std::span<const std::string> arguments) {
     print_result(help);
     return;
   }
-  const store::BatchStatus status = store::read_status(options.folder);
+  const store::BatchStatus status =
+      launch::hinting_at("its --output-dir", [&] { return store::read_status(options.folder); });
   print_result(options.as_json ? display::status_json(status, options.folder)
                                : display::status_text(status, options.folder));
 }

@@ -8,8 +8,8 @@
 
 #include "checkpoint/file_kind.h"
 #include "checkpoint/tensor_file.h"
-#include "core/check.h"
 #include "core/file.h"
+#include "core/setting_error.h"
 #include "model/model_kind.h"
 
 namespace wan::checkpoint {
@@ -68,7 +68,7 @@ fs::path main_snapshot(const fs::path& entry) {
 }
 
 [[noreturn]] void refuse(const fs::path& given, std::string_view why, const fs::path& instead) {
-  fail<UsageError>("--ckpt-dir {}: {}; give {}", given.string(), why, instead.string());
+  fail_setting(folder_setting, "{} {}; give {}", given.string(), why, instead.string());
 }
 
 /// The only snapshot of an entry of the hub's cache.
@@ -76,19 +76,19 @@ fs::path only_snapshot(const fs::path& given, const fs::path& entry) {
   const std::vector<fs::path> snapshots = folders_in(entry / "snapshots");
   if (snapshots.size() == 1) return snapshots.front();
   if (snapshots.empty()) {
-    fail<UsageError>(
-        "--ckpt-dir {}: this folder of the hub's cache has no snapshot: the download did not finish. Start "
-        "it again",
+    fail_setting(
+        folder_setting,
+        "{}, a folder of the hub's cache, has no snapshot: the download did not finish. Start it again",
         given.string());
   }
   const fs::path preferred = main_snapshot(entry);
   std::vector<std::string> names;
   names.reserve(snapshots.size());
   for (const fs::path& snapshot : snapshots) names.push_back(snapshot.string());
-  fail<UsageError>(
-      "--ckpt-dir {}: this folder of the hub's cache has {} snapshots; choose one of them:\n  {}{}",
-      given.string(), snapshots.size(), fmt::join(names, "\n  "),
-      preferred.empty() ? "" : fmt::format("\nrefs/main names {}", preferred.filename().string()));
+  fail_setting(folder_setting,
+               "{}, a folder of the hub's cache, has {} snapshots; choose one of them:\n  {}{}",
+               given.string(), snapshots.size(), fmt::join(names, "\n  "),
+               preferred.empty() ? "" : fmt::format("\nrefs/main names {}", preferred.filename().string()));
 }
 
 /// The nearest parent that is a checkpoint or an entry of the hub's cache. Empty if there is none.
@@ -120,19 +120,20 @@ std::vector<std::string> checkpoints_in(const fs::path& folder) {
 void require_folder(const fs::path& given) {
   if (is_folder(given)) return;
   if (const std::string note = dangling_note(given); !note.empty()) {
-    fail<UsageError>("the checkpoint folder {} does not exist{}", given.string(), note);
+    fail_setting(folder_setting, "the checkpoint folder {} does not exist{}", given.string(), note);
   }
   if (!is_there(given)) {
-    fail<UsageError>(
-        "the checkpoint folder {} does not exist or is not a folder; give the right one with --ckpt-dir",
-        given.string());
+    fail_setting(folder_setting,
+                 "the checkpoint folder {} does not exist or is not a folder; give the right one",
+                 given.string());
   }
   const fs::path above = checkpoint_above(given);
-  if (!above.empty()) refuse(given, "this is a file, but a checkpoint is a folder", above);
-  fail<UsageError>(
-      "--ckpt-dir {} does not exist or is not a folder: give the folder that contains high_noise_model, "
-      "low_noise_model, the text encoder, the VAE and the tokenizer",
-      given.string());
+  if (!above.empty()) refuse(given, "is a file, but a checkpoint is a folder", above);
+  fail_setting(folder_setting,
+               "{} does not exist or is not a folder: give the folder that contains high_noise_model, "
+               "low_noise_model, "
+               "the text encoder, the VAE and the tokenizer",
+               given.string());
 }
 
 }  // namespace
@@ -148,12 +149,12 @@ fs::path locate_checkpoint(const fs::path& given) {
         is_cache_entry(above) && fs::absolute(given).lexically_normal().parent_path() != above;
     if (is_snapshot) return given;
     if (is_cache_entry(above)) return only_snapshot(given, above);
-    refuse(given, "this folder is a part of a checkpoint", above);
+    refuse(given, "is a part of a checkpoint", above);
   }
   const std::vector<std::string> inner = checkpoints_in(given);
   if (!inner.empty()) {
-    fail<UsageError>("--ckpt-dir {}: this folder is not a checkpoint, but contains {}; give {}",
-                     given.string(), inner.size() == 1 ? "one" : "some", fmt::join(inner, " or "));
+    fail_setting(folder_setting, "{} is not a checkpoint, but contains {}; give {}", given.string(),
+                 inner.size() == 1 ? "one" : "some", fmt::join(inner, " or "));
   }
   return given;
 }

@@ -7,7 +7,8 @@
 #include <cstring>
 
 #include "checkpoint/file_kind.h"
-#include "core/check.h"
+#include "checkpoint/locate.h"
+#include "core/setting_error.h"
 
 namespace wan::checkpoint {
 
@@ -69,8 +70,9 @@ UniqueFd open_checkpoint_file(const std::filesystem::path& path) {
   try {
     return open_regular_file(path);
   } catch (const Error& error) {
-    fail<UsageError>("{}{}. A checkpoint file is missing or unreadable; check --ckpt-dir and its permissions",
-                     error.what(), dangling_note(path));
+    fail_setting(folder_setting,
+                 "{}{}. A checkpoint file is missing or unreadable; check the folder and its permissions",
+                 error.what(), dangling_note(path));
   }
 }
 

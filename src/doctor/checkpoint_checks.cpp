@@ -19,9 +19,6 @@ namespace {
 
 constexpr const char* fetch_again =
     "fetch the file again (jobs/model_cache.py verify finds damaged ones, download completes)";
-constexpr const char* give_a_folder =
-    "give --ckpt-dir the folder of a checkpoint in the official layout (jobs/model_cache.py download fetches "
-    "one)";
 
 std::string contents_text(const checkpoint::Checkpoint& files) {
   std::set<std::filesystem::path> paths;
@@ -50,7 +47,7 @@ std::string printable_lines(std::string_view text) {
 
 /// `look` returns a description, or throws.
 Finding check_part(const std::string& part, const std::function<std::string()>& look,
-                   const char* remedy = fetch_again) {
+                   const std::string& remedy = fetch_again) {
   const std::string check = "checkpoint: " + part;
   try {
     return ok(check, look());
@@ -96,7 +93,7 @@ void add_notes(const checkpoint::CheckpointFolder& folder, std::vector<Finding>&
 
 }  // namespace
 
-std::vector<Finding> check_checkpoint(const std::filesystem::path& root) {
+std::vector<Finding> check_checkpoint(const std::filesystem::path& root, const std::string& option) {
   checkpoint::CheckpointFolder folder;
   std::vector<Finding> findings{check_part(
       "folder",
@@ -104,7 +101,9 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root) {
         folder = checkpoint::inspect_checkpoint(root);
         return fmt::format("{}, {}", printable(root.string()), folder.task.name);
       },
-      give_a_folder)};
+      fmt::format("give {}the folder of a checkpoint in the official layout (jobs/model_cache.py download "
+                  "fetches one)",
+                  option.empty() ? "" : option + " "))};
   if (findings.front().verdict != Verdict::ok) return findings;
   std::vector<Part<checkpoint::TransformerConfig>> experts(folder.experts.size());
   Part<checkpoint::TextEncoderConfig> encoder;

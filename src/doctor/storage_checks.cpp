@@ -33,17 +33,19 @@ Finding check_space(const StorageFacts& facts, const std::string& shown) {
   constexpr std::uint64_t little = 5120 * mib;
   const std::uint64_t bytes = *facts.probe.free_bytes;
   const std::string space = fmt::format("{} free for {}", bytes_text(bytes), shown);
-  const char* remedy =
-      "free some space or choose another --output-dir: a video takes some ten MiB, more with "
-      "--save-latents";
+  const std::string remedy =
+      fmt::format("free some space or choose another {}: a video takes some ten MiB, more with saved latents",
+                  facts.option);
   if (bytes < too_little) return bad("disk space", space, remedy);
   return bytes < little ? warn("disk space", space, remedy) : ok("disk space", space);
 }
 
 }  // namespace
 
-StorageFacts gather_storage(const std::filesystem::path& output_folder) {
-  return {.folder = output_folder, .probe = store::probe_output_folder(output_folder, "--output-dir")};
+StorageFacts gather_storage(const std::filesystem::path& output_folder, std::string option) {
+  return {.folder = output_folder,
+          .probe = store::probe_output_folder(output_folder, option),
+          .option = std::move(option)};
 }
 
 std::vector<Finding> check_storage(const StorageFacts& facts) {

@@ -164,7 +164,7 @@ class CheckMemory final : public Stage {
           "GPU of rank {} has {:.1f} GiB of {:.1f} in use; {}",
           run.size().width, run.size().height, run.setup().request.frame_num, gibibytes(bytes),
           run.setup().team.world_rank, gibibytes(static_cast<std::int64_t>(gpu::used_bytes())),
-          gibibytes(static_cast<std::int64_t>(tools_.gpu.total_bytes)), less_memory_hint);
+          gibibytes(static_cast<std::int64_t>(tools_.gpu.total_bytes)), run.setup().memory_remedy);
     }
     run.meeting().meet(shortage);
   }

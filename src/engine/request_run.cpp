@@ -9,9 +9,6 @@
 
 namespace wan::engine {
 
-const char* const less_memory_hint =
-    "use more ranks per group, a smaller size, fewer frames, --dit-fsdp on or --offload-model on";
-
 double gibibytes(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
 
 RequestRun::RequestRun(const RunSetup& setup)
@@ -108,7 +105,7 @@ std::string RequestRun::describe(const c10::OutOfMemoryError& shortage) const {
   }
   return fmt::format("{} has too little memory for a video of {}x{} with {} frames ({}); {}", where,
                      size_.width, size_.height, setup_.request.frame_num, what.substr(0, what.find('\n')),
-                     less_memory_hint);
+                     setup_.memory_remedy);
 }
 
 bool RequestRun::pass(int steps_done, const std::function<DenoiseState()>& gather) {

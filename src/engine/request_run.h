@@ -45,6 +45,7 @@ struct RunSetup {
   std::function<void()> release;  ///< gives buffers back, see TeamMeeting
   std::function<void(const std::string& note)> on_note;    ///< of the leader, for the user; may be empty
   std::function<void(const std::string& phase)> on_phase;  ///< on every rank, as a phase begins; may be empty
+  std::string memory_remedy = {};                          ///< what a user can do where memory runs out
 };
 
 /// One request on its way through its pipeline, on one rank. State lives here and nowhere else.
@@ -112,7 +113,5 @@ class RequestRun {
 
 /// Bytes in GiB, for messages about memory.
 double gibibytes(std::int64_t bytes);
-/// The remedies where a GPU lacks memory.
-extern const char* const less_memory_hint;
 
 }  // namespace wan::engine

@@ -118,7 +118,8 @@ RunSetup WanEngine::setup_of(const Request& request, const OutputPaths& outputs,
           .gpu = options_.compute.on_gpu() ? &options_.gpu : nullptr,
           .release = [this] { release_buffers(); },
           .on_note = options_.on_note,
-          .on_phase = phase_listener_};
+          .on_phase = phase_listener_,
+          .memory_remedy = options_.memory_remedy};
 }
 
 RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer,

@@ -37,6 +37,9 @@ struct EngineOptions {
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
   gpu::DeviceInfo gpu = {};  ///< of this rank, if it computes on one
   LeanerOptions leaner = {};
+  /// What a user can do where memory runs out; a program names its options here.
+  std::string memory_remedy =
+      "use more ranks per group, a smaller size, fewer frames, sharded weights or one expert on the host";
   std::string weights =
       {};  ///< checkpoint::fingerprint(), the same on all ranks: states of others are not used
   /// Called on the leader with a note for the user on a request that is made all the same.

@@ -92,8 +92,8 @@ void require_code(const DeviceInfo& device) {
   if (has_code_for(built_architectures(), device.compute_major, device.compute_minor)) return;
   fail<UsageError>(
       "GPU {} ({}) has compute capability {}.{}; this build has code for {} only. Build it for this GPU too "
-      "(add {}{}-real to CMake's WAN_CUDA_ARCHITECTURES), choose another GPU (CUDA_VISIBLE_DEVICES), or use "
-      "--device cpu",
+      "(add {}{}-real to CMake's WAN_CUDA_ARCHITECTURES), choose another GPU (CUDA_VISIBLE_DEVICES), or "
+      "compute on the CPU",
       device.index, device.name, device.compute_major, device.compute_minor,
       describe_architectures(built_architectures()), device.compute_major, device.compute_minor);
 }

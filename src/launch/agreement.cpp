@@ -9,6 +9,7 @@
 #include "comm/first_message.h"
 #include "core/check.h"
 #include "core/printable.h"
+#include "launch/option_names.h"
 
 namespace wan::launch {
 
@@ -45,7 +46,7 @@ void agree(comm::Communicator& world, const std::function<void()>& work) {
   try {
     work();
   } catch (const UsageError& error) {
-    keep(ExitCode::usage, error.what());
+    keep(ExitCode::usage, with_option(error));
   } catch (const std::filesystem::filesystem_error& error) {
     // Its own text is for programmers.
     keep(is_wrong_path(error.code()) ? ExitCode::usage : ExitCode::failure,

@@ -24,6 +24,8 @@ engine::EngineOptions engine_options(const Options& options, const RunLayout& la
           .attention = options.attention,
           .gpu = surroundings.device.gpu,
           .leaner = leaner,
+          .memory_remedy =
+              "use more ranks per group, a smaller size, fewer frames, --dit-fsdp on or --offload-model on",
           .weights = surroundings.weights,
           .on_note = surroundings.on_note};
 }

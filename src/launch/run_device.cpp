@@ -10,6 +10,7 @@
 #include "doctor/gpu_signs.h"
 #include "gpu/memory.h"
 #include "launch/agreement.h"
+#include "launch/option_names.h"
 #include "launch/run_layout.h"
 
 namespace wan::launch {
@@ -119,7 +120,7 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiRanks& ranks, const 
   agree(world, [&] {
     gpu::use_expandable_segments();
     device.gpu = gpu::open_device(pick_index(ranks, visible));
-    gpu::require_code(device.gpu);
+    hinting_at("--device cpu", [&] { gpu::require_code(device.gpu); });
     put(own.host, ranks.host_name());
     put(own.bus_id, device.gpu.bus_id);
     put(own.name, device.gpu.name);

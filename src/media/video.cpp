@@ -109,7 +109,7 @@ void require_video_quality(const std::string& codec, int crf) {
   if (crf > 0 || codec != "libx264") return;
   fail<UsageError>(
       "crf 0 makes libx264 write a profile of H.264 (High 4:4:4 Predictive, lossless) that most players "
-      "refuse; crf 1 is the best that they play, and --save-latents keeps the exact frames");
+      "refuse; crf 1 is the best that they play, and saved latents keep the exact frames");
 }
 
 std::vector<std::string> video_codecs() {

@@ -12,6 +12,7 @@
 
 #include "core/check.h"
 #include "core/file.h"
+#include "core/setting_error.h"
 #include "core/strings.h"
 
 namespace wan::store {
@@ -27,12 +28,12 @@ void create_folder(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error && !std::filesystem::is_directory(path)) {
-    fail<UsageError>("cannot create the output folder {}: {}; choose another with --output-dir",
-                     printable(path.string()), error.message());
+    fail_setting(folder_setting, "cannot create the output folder {}: {}; choose another",
+                 printable(path.string()), error.message());
   }
   if (!std::filesystem::is_directory(path, error)) {
-    fail<UsageError>("the output folder {} is not a folder; choose another with --output-dir",
-                     printable(path.string()));
+    fail_setting(folder_setting, "the output folder {} is not a folder; choose another",
+                 printable(path.string()));
   }
 }
 
@@ -65,8 +66,8 @@ OutputFolder::OutputFolder(std::filesystem::path path) : path_(std::move(path)) 
   create_folder(path_);
   for (const std::filesystem::path& folder : {claims(), states()}) {
     if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST) {
-      fail<UsageError>("cannot write to the output folder {}: {}; choose another with --output-dir",
-                       printable(path_.string()), std::strerror(errno));
+      fail_setting(folder_setting, "cannot write to the output folder {}: {}; choose another",
+                   printable(path_.string()), std::strerror(errno));
     }
     struct stat status {};
     if (::lstat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
@@ -80,8 +81,8 @@ OutputFolder::OutputFolder(std::filesystem::path path) : path_(std::move(path)) 
       create_file(probe, "");
       remove_file(probe);
     } catch (const Error& error) {
-      fail<UsageError>("cannot write to the output folder {}: {}; choose another with --output-dir",
-                       printable(path_.string()), error.what());
+      fail_setting(folder_setting, "cannot write to the output folder {}: {}; choose another",
+                   printable(path_.string()), error.what());
     }
   }
 }

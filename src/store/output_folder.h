@@ -12,14 +12,17 @@
 
 namespace wan::store {
 
+/// What a SettingError of this room is about.
+inline constexpr std::string_view folder_setting = "output folder";
+
 /// The folder that a run writes to, and the names in it. Final names only ever appear by rename, which
 /// replaces a link or a pipe of that name instead of following it. Ids and tokens are checked by the caller:
 /// ids by check_id(), tokens are random_token()'s.
 class OutputFolder {
  public:
-  /// Creates the folder (and its parents) if need be, and .claims and .state in it. Throws UsageError naming
-  /// the folder and the reason when it cannot be created or written to. The folder itself may be a link;
-  /// those in it may not.
+  /// Creates the folder (and its parents) if need be, and .claims and .state in it. Throws SettingError
+  /// naming the folder and the reason when it cannot be created or written to. The folder itself may be a
+  /// link; those in it may not.
   explicit OutputFolder(std::filesystem::path path);
   /// The names in a folder that is only looked at: nothing is created.
   static OutputFolder view(std::filesystem::path path);

@@ -1,7 +1,9 @@
 #include "store/sidecar.h"
 
+#include <algorithm>
 #include <array>
 #include <ctime>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "core/check.h"
@@ -178,28 +180,8 @@ std::string to_json_text(const FailureRecord& failure) {
 
 std::string command_again(const Request& request, const Origin& origin) {
   std::vector<std::string> words = origin.command;
-  const auto add = [&](const char* option, std::string value) {
-    words.emplace_back(option);
-    words.push_back(std::move(value));
-  };
-  if (!request.image.empty()) add("--image", std::filesystem::absolute(request.image).string());
-  // "=" keeps a text that begins with a dash from being read as an option.
-  words.push_back("--prompt=" + request.prompt);
-  words.push_back("--negative-prompt=" + request.negative_prompt);
-  add("--base-seed", std::to_string(request.seed));
-  add("--size", fmt::format("{}*{}", request.size.width, request.size.height));
-  add("--frame-num", std::to_string(request.frame_num));
-  add("--sample-steps", std::to_string(request.sample_steps));
-  add("--sample-shift", fmt::format("{}", request.sample_shift));
-  add("--sample-guide-scale",
-      fmt::format("{}:{}", request.guide_scale.low_noise, request.guide_scale.high_noise));
-  add("--boundary", fmt::format("{}", request.boundary));
-  add("--sample-solver", std::string(to_string(request.solver)));
-  add("--noise-device", std::string(to_string(request.noise_device)));
-  add("--fps", std::to_string(request.fps));
-  add("--codec", request.codec);
-  add("--crf", std::to_string(request.crf));
-  add("--save-file", request.id + ".mp4");
+  if (origin.request_options != nullptr)
+    std::ranges::copy(origin.request_options(request), std::back_inserter(words));
   std::string line;
   for (const std::string& word : words) line += (line.empty() ? "" : " ") + shell_quote(word);
   return line;

@@ -3,7 +3,8 @@
     tests/layers/check_layers.py [ROOT]
 
 CMake checks the links that a room declares. This checks the includes: each names a room that the table allows, each permission of the
-table is used, and each link that a room declares is used. It also finds cycles, files that are too long, and a room that is too large.
+table is used, and each link that a room declares is used. It also finds cycles, files that are too long, a room that is too large, and
+options of the programs in messages of rooms that do not know them.
 Prints each problem and exits with 1 if there is one.
 """
 
@@ -20,6 +21,18 @@ LARGEST_SHARE_OF_A_ROOM = 0.12
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 PERMISSION = re.compile(r"^set\(WAN_MAY_USE_(\w+) \"?([\w ]*)\"?\)", re.MULTILINE)
 LINKS = re.compile(r"wan_add_layer\((\w+)[^)]*?USES ([\w\s]+?)(?:LIBRARIES|TORCH|SOURCES|\))", re.DOTALL)
+
+STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
+KNOW_OPTIONS = ("apps", "launch")
+# Options of launchers, compilers and the like, and what asks a program of ours for its version.
+OPTIONS_OF_OTHERS = {
+    "comm": {"mpi", "ntasks"},
+    "doctor": {
+        "bind-to", "constraint", "cpu-bind", "cpus-per-task", "exclusive", "export", "gpu-bind", "gpus", "gpus-per-node", "gpus-per-task",
+        "gres", "ipc", "map-by", "mem", "mpi", "ntasks-per-node", "preset", "shm-size", "version",
+    },
+}  # fmt: skip
 
 
 class Rooms:
@@ -45,7 +58,7 @@ class Rooms:
         return path.relative_to(self.root).as_posix()
 
     def problems(self) -> list[str]:
-        return [*self.folders(), *self.forbidden(), *self.unused(), *self.cycles(), *self.sizes()]
+        return [*self.folders(), *self.forbidden(), *self.unused(), *self.cycles(), *self.sizes(), *self.options()]
 
     def folders(self) -> list[str]:
         there = {path.name for path in (self.root / "src").iterdir() if path.is_dir()}
@@ -105,6 +118,22 @@ class Rooms:
             for room, lines in sorted(of_room.items())
             if len(of_room) > 8 and lines > LARGEST_SHARE_OF_A_ROOM * total
         ]
+
+    def options(self) -> list[str]:
+        """Libraries name a setting, not how a program is told: apps and launch put the option to it (launch/option_names.h)."""
+        found = []
+        for path in self.files:
+            room = self.room_of(path)
+            if room in KNOW_OPTIONS:
+                continue
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                for text in STRING.findall(line) if not line.lstrip().startswith("//") else ():
+                    found += [
+                        f"{self.named(path)}:{number} names the option --{option}; src/{room} must name the setting, apps and launch the option"
+                        for option in OPTION.findall(text)
+                        if option not in OPTIONS_OF_OTHERS.get(room, ())
+                    ]
+        return found
 
 
 def main() -> int:

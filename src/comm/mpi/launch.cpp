@@ -113,10 +113,7 @@ std::string describe_lonely_rank(const Launch& launch, int mpi_ranks) {
 }
 
 std::string describe_failed_start() {
-  return fmt::format(
-      "MPI cannot be started in this Slurm step, which has no PMIx: {}. Without MPI work --help, --version, "
-      "--plan, --dry-run, `wan_batch status` and wan_doctor",
-      remedy);
+  return fmt::format("MPI cannot be started in this Slurm step, which has no PMIx: {}", remedy);
 }
 
 std::string describe_temporary_folder(const Lookup& lookup) {

@@ -33,8 +33,7 @@ TEST_F(Runner, PublishesVideoSidecarAndRunRecord) {
   EXPECT_EQ(sidecar["outputs"]["latents"]["sha256"], sha256_file_hex(out_ / "a.latent.safetensors"));
   EXPECT_EQ(sidecar["parameters"]["prompt"], "cat");
   EXPECT_EQ(sidecar["manifest"]["line"], 2);
-  EXPECT_THAT(sidecar["command"].get<std::string>(),
-              ::testing::StartsWith("wan_batch --ckpt-dir 'my models' --prompt=cat "));
+  EXPECT_EQ(sidecar["command"].get<std::string>(), "wan_batch --ckpt-dir 'my models' --prompt=cat");
   const json record = read("run.json");
   EXPECT_EQ(record["exit_code"], 0);
   EXPECT_EQ(record["counts"]["made"], 2);
@@ -273,8 +272,7 @@ TEST(OutputFolderTest, UnusableFoldersAreUsageErrors) {
   const auto message = [](const std::filesystem::path& path) {
     return message_of<UsageError>([&] { store::OutputFolder{path}; });
   };
-  EXPECT_THAT(message(dir / "file" / "out"),
-              HasSubstr("file/out: Not a directory; choose another with --output-dir"));
+  EXPECT_THAT(message(dir / "file" / "out"), HasSubstr("file/out: Not a directory; choose another"));
   EXPECT_THAT(message(dir / "file"), HasSubstr("file"));
   EXPECT_THAT(message("/proc/nowhere"), HasSubstr("/proc/nowhere"));
   EXPECT_THAT(message("/proc"), HasSubstr("cannot write to the output folder /proc"));

@@ -97,7 +97,9 @@ TEST(CheckpointChecks, AbsentAndIncompleteOnes) {
   ASSERT_EQ(findings.size(), 1U);
   EXPECT_THAT(findings[0].found, HasSubstr("Wan2.1_VAE.pth"));
   EXPECT_THAT(findings[0].found, HasSubstr(". Expected in it:\n  high_noise_model/")) << "lines, not \\x0a";
-  EXPECT_THAT(findings[0].remedy, HasSubstr("give --ckpt-dir the folder of a checkpoint"));
+  EXPECT_THAT(findings[0].remedy, HasSubstr("give the folder of a checkpoint"));
+  EXPECT_THAT(check_checkpoint(folder.path(), "--ckpt-dir")[0].remedy,
+              HasSubstr("give --ckpt-dir the folder of a checkpoint"));
 }
 
 }  // namespace
