@@ -66,8 +66,8 @@ class MadeUp(unittest.TestCase):
 
     def test_options_in_messages_of_libraries(self):
         found = self.problems(files={"src/low/a.h": '// "--comment"\nf("choose \\"another\\" with --output-dir", "a--b");\n'})
-        self.assertEqual(found, "src/low/a.h:2 names the option --output-dir; src/low must name the setting, apps and launch the option")
-        table = TABLE + "set(WAN_MAY_USE_apps \"\")\nset(WAN_MAY_USE_doctor \"\")\n"
+        self.assertEqual(found, "src/low/a.h:2 names --output-dir; src/low must name the setting, apps and launch the option")
+        table = TABLE + 'set(WAN_MAY_USE_apps "")\nset(WAN_MAY_USE_doctor "")\n'
         of_others = {"src/apps/a.cpp": 'f("--output-dir");\n', "src/doctor/a.cpp": 'f("srun --mpi=pmix");\n', "cmake/Layers.cmake": table}
         self.assertEqual(self.problems(files=of_others), "")
 
