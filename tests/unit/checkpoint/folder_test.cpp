@@ -52,7 +52,9 @@ TEST_F(Folder, AFolderTooDeepTooHighOrAFileNamesTheRightOne) {
         << part;
   }
   for (const char* file : {"Wan2.1_VAE.pth", "high_noise_model/diffusion_pytorch_model.safetensors"}) {
-    EXPECT_THAT(error_of(root_ / file), AllOf(HasSubstr("this is a file"), HasSubstr(give))) << file;
+    EXPECT_THAT(error_of(root_ / file),
+                AllOf(HasSubstr("is a file, but a checkpoint is a folder"), HasSubstr(give)))
+        << file;
   }
   EXPECT_THAT(error_of(dir_.path()),
               AllOf(HasSubstr("is not a checkpoint, but contains one"), HasSubstr(give)));
