@@ -2,9 +2,9 @@
 
 #include "core/check.h"
 #include "core/parse_value.h"
-#include "model/request_values.h"
 #include "core/printable.h"
 #include "media/video.h"
+#include "model/request_values.h"
 
 namespace wan::session {
 namespace {
