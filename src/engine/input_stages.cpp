@@ -170,7 +170,7 @@ class CheckMemory final : public Stage {
   }
 
  private:
-  /// What denoising takes on each rank beside the weights.
+  /// Bytes that denoising needs on each rank beside the weights.
   std::int64_t denoise_bytes(const RequestRun& run) const {
     const Request& request = run.setup().request;
     const bool guided = sample::is_guided(request.guide_scale);

@@ -53,7 +53,7 @@ comm::GridShape unguided_shape(const comm::GridShape& shape, const LayoutWishes&
 /// "cfg2 x ulysses2", with " x 2 copies" if ranks repeat work.
 std::string describe(const comm::GridShape& shape);
 
-/// What a communicator of a group or a team is for.
+/// The purpose of a communicator of a group or a team.
 enum class Role {
   group,    ///< control, latents, images, frames: messages on the host
   fsdp,     ///< gathers of sharded weights
