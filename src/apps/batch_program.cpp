@@ -85,7 +85,7 @@ class BatchProgram {
   launch::RunInput input_;
   store::OutputProbe probe_;  ///< on the first rank of each node
   launch::RunPlan plan_;
-  std::unique_ptr<Log> log_;
+  std::shared_ptr<Log> log_;
   std::string run_id_;
   std::string job_;                               ///< the scheduler's; may be empty
   std::unique_ptr<store::StartMark> start_mark_;  ///< on rank 0, while the checkpoint is loaded
@@ -102,7 +102,7 @@ ExitCode BatchProgram::run() {
     return ExitCode::done;
   }
   options_ = parsed.options;
-  log_ = std::make_unique<Log>(mpi_.rank(), is_rank_0() ? options_.log_level : LogLevel::quiet, stderr);
+  log_ = std::make_shared<Log>(mpi_.rank(), is_rank_0() ? options_.log_level : LogLevel::quiet, stderr);
   if (parsed.demo && is_rank_0())
     log_->info("no arguments: running the demo of {} (see --help)", demo_config_file);
   if (options_.save_file) {
@@ -165,9 +165,12 @@ batch::RunContext BatchProgram::make_context() {
   }
   batch::RunContext context{
       .folder = *folder,
-      .command_line = input_.overrides,
-      .settings = input_.settings,
-      .model = model_identity(host_->weights(), device_.compute),
+      .requests = {.command_line = input_.overrides,
+                   .settings = input_.settings,
+                   .model = model_identity(host_->weights(), device_.compute)},
+      .results = {.resume = options_.resume,
+                  .retry_failed = options_.retry_failed,
+                  .save_latents = options_.save_latents},
       .origin = {.run = run_id_,
                  .host = mpi_.host_name(),
                  .manifest = input_.manifest_name,
@@ -178,24 +181,20 @@ batch::RunContext BatchProgram::make_context() {
                  .ranks = plan_.layout.guided.group_size,
                  .libraries = library_versions(),
                  .attention = attention_name(options_, device_.compute, plan_.model.transformer)},
-      .job = job_,
-      .runs_of_job = earlier,
-      .resume = options_.resume,
-      .retry_failed = options_.retry_failed,
-      .save_latents = options_.save_latents,
-      .group_index = mpi_.rank() / plan_.layout.guided.group_size,
-      .group_count = mpi_.size() / plan_.layout.guided.group_size,
-      .world_rank = mpi_.rank(),
+      .job = {.id = job_, .earlier_runs = earlier},
+      .place = {.group_index = mpi_.rank() / plan_.layout.guided.group_size,
+                .group_count = mpi_.size() / plan_.layout.guided.group_size,
+                .world_rank = mpi_.rank(),
+                .on_gpu = device_.compute.on_gpu()},
+      .stop = {.is_requested = [this] { return stop_signals_.have_come(); },
+               .is_pending = [this] { return stop_signals_.are_pending(); },
+               .elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); },
+               .time_limit_s = options_.time_limit_s},
       .timing = {},
-      .stop_requested = [this] { return stop_signals_.have_come(); },
-      .stop_is_pending = [this] { return stop_signals_.are_pending(); },
-      .elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); },
-      .time_limit_s = options_.time_limit_s,
       .checkpoint_interval_s = options_.checkpoint_interval_s,
       .join_worth_s = device_.compute.on_gpu() ? join_worth_gpu_s : join_worth_cpu_s,
-      .on_gpu = device_.compute.on_gpu(),
       .run_record = options_.run_record.value_or(std::filesystem::path()),
-      .log = log_.get(),
+      .log = log_,
       .row_work = work_of_rows(input_, input_.rows, plan_.model)};
   return context;
 }
@@ -276,9 +275,9 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
     const TraceRun run{.run = context.origin.run,
                        .started = context.origin.started,
                        .host = context.origin.host,
-                       .job = context.job,
-                       .group_index = context.group_index,
-                       .group_count = context.group_count,
+                       .job = context.job.id,
+                       .group_index = context.place.group_index,
+                       .group_count = context.place.group_count,
                        .ranks = context.origin.ranks,
                        .log = context.log,
                        .layout = describe(plan_.layout),
@@ -293,7 +292,7 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   });
   std::unique_ptr<display::Progress> progress;
   if (is_rank_0())
-    progress = make_progress(options_, context.group_count, [this] { return clock_.elapsed_s(); });
+    progress = make_progress(options_, context.place.group_count, [this] { return clock_.elapsed_s(); });
   display::ItemLog item_log(*log_);
   std::vector<batch::ItemObserver*> listening{&item_log};
   if (trace) listening.push_back(trace.get());
@@ -301,8 +300,8 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   batch::ObserverList observers(listening);
   batch::TeamBoard teams;
   if (control_.mailbox) {
-    teams =
-        batch::TeamBoard(*control_.mailbox, context.group_index, context.group_count, context.origin.ranks);
+    teams = batch::TeamBoard(*control_.mailbox, context.place.group_index, context.place.group_count,
+                             context.origin.ranks);
   }
   start_mark_.reset();
   return batch::run_group(host_->engine(), *control_.orders, input_.rows, context, observers, teams);
@@ -321,7 +320,7 @@ ExitCode BatchProgram::run_batch() {
   if (is_rank_0()) warn_of_lost_texts(input_, host_->engine().tokenizer(), *log_);
   const batch::RunContext context = make_context();
   host_->engine().look_ahead({.upcoming = upcoming_requests(input_.rows, context, input_.checkpoint.task),
-                              .groups = context.group_count});
+                              .groups = context.place.group_count});
   open_records(context);
   const batch::GroupCounts mine = work_through(context);
   if (mine.stopped && mine.problem.empty()) log_->info("{}", stop_reason());
@@ -329,7 +328,7 @@ ExitCode BatchProgram::run_batch() {
       batch::finish_run(*control_.meeting, mine, input_.rows, context, input_.checkpoint.task);
   const ExitCode exit_code = batch::exit_code(result.counts);
   if (is_rank_0() && exit_code != ExitCode::stopped_early && result.counts.problem.empty()) {
-    store::forget_starts(context.folder, context.job);
+    store::forget_starts(context.folder, context.job.id);
   }
   if (is_rank_0() && !result.counts.problem.empty()) {
     log_->error("nothing can be written any more: {}", printable(result.counts.problem));

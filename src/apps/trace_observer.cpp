@@ -38,7 +38,7 @@ TraceObserver::TraceObserver(const TraceRun& run) : log_(run.log), kind_(*run.ki
     std::filesystem::create_directories(folder);
     writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run));
     const std::string no_lock = trace::add_to_index(run.index, file);
-    if (!no_lock.empty() && run.group_index == 0 && log_ != nullptr) {
+    if (!no_lock.empty() && run.group_index == 0) {
       log_->warn(
           "{}; the index of traces is made without a lock. Mount the file system with locks (Lustre: flock) "
           "if jobs that start in one folder in the same second lose each other's traces",
@@ -56,7 +56,7 @@ void TraceObserver::guarded(Write&& write) {
   try {
     write(*writer_);
   } catch (const Error& error) {
-    if (log_ != nullptr) log_->warn("the trace ends here: {}", error.what());
+    log_->warn("the trace ends here: {}", error.what());
     if (dynamic_cast<const StorageError*>(&error) != nullptr) storage_problem_ = error.what();
     writer_.reset();
   }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "batch/observer.h"
+#include "batch/run_context.h"
 #include "core/log.h"
 #include "model/model_kind.h"
 #include "trace/trace_writer.h"
@@ -20,8 +21,8 @@ struct TraceRun {
   std::string job;  ///< the scheduler's; may be empty
   int group_index = 0;
   int group_count = 1;
-  int ranks = 1;  ///< of the group
-  Log* log = nullptr;
+  int ranks = 1;                                   ///< of the group
+  std::shared_ptr<Log> log = batch::silent_log();  ///< never null
   std::string layout;
   std::vector<std::string> arguments;
   std::string task;  ///< its name
@@ -50,7 +51,7 @@ class TraceObserver final : public batch::ItemObserver {
   template <typename Write>
   void guarded(Write&& write);
 
-  Log* log_;
+  std::shared_ptr<Log> log_;
   const model::ModelKind& kind_;
   std::string layout_;
   std::string storage_problem_;

@@ -31,7 +31,8 @@ engine::UpcomingRequests upcoming_requests(std::span<const manifest::ManifestRow
           return batch::look_up(row, context, task, /*by_content=*/false).status != batch::ItemStatus::open;
         },
         [&](const manifest::ManifestRow& row) {
-          return visit(manifest::resolve(row, context.command_line, task.defaults, context.settings));
+          return visit(manifest::resolve(row, context.requests.command_line, task.defaults,
+                                         context.requests.settings));
         });
   };
 }

@@ -4,12 +4,13 @@
 
 #include "core/check.h"
 #include "store/earlier.h"
+#include "store/item_states.h"
 
 namespace wan::batch {
 namespace {
 
 bool counts(const store::StoredRecord& record, const RunContext& context) {
-  return context.resume || context.is_of_this_job(record.run);
+  return context.results.resume || context.is_of_this_job(record.run);
 }
 
 /// Why a sidecar's item has to be made again; empty if it is done.
@@ -17,7 +18,7 @@ std::string why_not_done(const store::StoredRecord& record, const manifest::Mani
                          const RunContext& context, bool by_content) {
   if (!record.answers_request) return record.differs.empty() ? "the row is faulty now" : record.differs;
   if (!counts(record, context)) return "--no-resume";
-  if (context.save_latents && !record.latents) return "no latents were saved";
+  if (context.results.save_latents && !record.latents) return "no latents were saved";
   const auto problem = [&](const std::filesystem::path& path, const store::OutputFile& file) -> std::string {
     if (store::matches(path, file, by_content)) return {};
     return fmt::format("{} is not the file that the record names", path.filename().string());
@@ -30,7 +31,7 @@ bool is_failed(const store::StoredRecord& record, const manifest::ManifestRow& r
                const RunContext& context) {
   if (!counts(record, context)) return false;
   const bool is_of_this_job = context.is_of_this_job(record.run);
-  if (context.retry_failed && !is_of_this_job) return false;
+  if (context.results.retry_failed && !is_of_this_job) return false;
   if (row.error) return record.stage == "manifest" && record.message == *row.error;
   // What was in the way may be gone: that is cheap to find out.
   if (record.stage == store::obstacle_stage && !is_of_this_job) return false;
@@ -38,10 +39,6 @@ bool is_failed(const store::StoredRecord& record, const manifest::ManifestRow& r
 }
 
 }  // namespace
-
-bool RunContext::is_of_this_job(const std::string& run) const {
-  return run == origin.run || std::ranges::find(runs_of_job, run) != runs_of_job.end();
-}
 
 std::string_view to_string(ItemStatus status) {
   switch (status) {
@@ -58,13 +55,15 @@ std::string_view to_string(ItemStatus status) {
 store::Parameters wanted_parameters(const manifest::ManifestRow& row, const RunContext& context,
                                     const Task& task, const std::optional<store::StampedHash>& recorded) {
   store::Parameters wanted;
-  wanted.request = manifest::resolve(row, context.command_line, task.defaults, context.settings);
+  wanted.request =
+      manifest::resolve(row, context.requests.command_line, task.defaults, context.requests.settings);
   wanted.task = task.name;
-  wanted.automatic_seed = manifest::has_automatic_seed(row, context.command_line, context.settings);
-  store::StampedHash image = context.image_hashes->of(wanted.request.image, recorded);
+  wanted.automatic_seed =
+      manifest::has_automatic_seed(row, context.requests.command_line, context.requests.settings);
+  store::StampedHash image = context.requests.image_hashes->of(wanted.request.image, recorded);
   wanted.image_sha256 = std::move(image.sha256);
   wanted.image_stamp = image.stamp;
-  wanted.model = context.model;
+  wanted.model = context.requests.model;
   return wanted;
 }
 
@@ -106,6 +105,11 @@ ItemState look_up(const manifest::ManifestRow& row, const RunContext& context, c
     }
   }
   return state;
+}
+
+void clear_away(const store::OutputFolder& folder, const std::string& id, const std::string& token) {
+  folder.remove_temporaries(id, token);
+  store::ItemStates(folder.states()).remove_temporary(id, token);
 }
 
 ItemOutcome to_outcome(const manifest::ManifestRow& row, const ItemState& state, const std::string& run) {

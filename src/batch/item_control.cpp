@@ -1,46 +1,19 @@
 #include "batch/item_control.h"
 
-#include <algorithm>
-
 #include "core/check.h"
-#include "core/log.h"
 #include "wan/storage_error.h"
 
 namespace wan::batch {
-namespace {
-
-/// Before decoding a state is saved at once if less than an interval's, but at least so much work would be
-/// lost: making that much again costs less than looking after another file.
-constexpr double least_worth_saving_s = 5;
-
-}  // namespace
-
-std::vector<int> ItemInHand::resumed_at() const {
-  if (!before) return {};
-  std::vector<int> steps = before->resumed_at;
-  steps.push_back(before->steps_done);
-  return steps;
-}
-
-ItemControl::ItemControl(const ItemInHand& item, int width, int ranks, const Engine& engine,
-                         const RunContext& context, LeaderTools& tools)
-    : item_(item),
-      width_(width),
-      ranks_(ranks),
-      engine_(engine),
-      context_(context),
-      tools_(tools),
-      states_(context.folder.states()) {}
 
 void ItemControl::note_time(int steps_done) {
   const double seconds = since_action_.elapsed_s();
   since_action_ = Stopwatch();
   if (!last_steps_done_) {
-    if (width_ == 1) tools_.clock.took_preparation(seconds);
-    since_save_ = Stopwatch();
+    if (growth_.width() == 1) tools_.stop.clock().took_preparation(seconds);
+    saver_.begin_interval();
   } else if (steps_done > *last_steps_done_) {
     step_s_ = seconds;
-    tools_.clock.took_step(seconds);
+    tools_.stop.clock().took_step(seconds);
   }
   last_steps_done_ = steps_done;
 }
@@ -48,39 +21,11 @@ void ItemControl::note_time(int steps_done) {
 StepAction ItemControl::next_action(int steps_done, int step_count) {
   note_time(steps_done);
   show_progress(steps_done, step_count);
-  if (has_to_stop(steps_done, step_count)) return StepAction::stop;
-  if (is_worth_joining(step_count - steps_done)) return StepAction::hand_over;
-  return is_time_to_save(steps_done, step_count) ? StepAction::save : StepAction::go_on;
-}
-
-bool ItemControl::has_to_stop(int steps_done, int step_count) {
-  StopClock& clock = tools_.clock;
-  tools_.teams.read_letters();
-  if (tools_.teams.has_heard_stop()) clock.ask();
-  if (tools_.has_storage_problem() || clock.is_asked()) {
-    tools_.teams.announce_stop();
-    return true;
+  if (tools_.stop.stops_at_step(steps_done, step_count)) return StepAction::stop;
+  if (growth_.is_worth_joining(item_.parameters.request, step_count - steps_done, step_s_)) {
+    return StepAction::hand_over;
   }
-  // The other groups look at their own clocks: they may have shorter steps, or be nearer to the end.
-  return steps_done < step_count ? clock.is_too_late_for_step() : clock.is_too_late_for_ending();
-}
-
-bool ItemControl::is_worth_joining(int steps_left) {
-  if (!item_.may_be_joined) return false;
-  for (int width = tools_.teams.idle_width(); width > width_; width /= 2) {
-    if (!engine_.can_team(item_.parameters.request, width)) continue;
-    next_width_ = width;
-    const double gain_s = steps_left * step_s_ * (1.0 - static_cast<double>(width_) / width);
-    return steps_left > 0 && gain_s >= context_.join_worth_s;
-  }
-  return false;
-}
-
-bool ItemControl::is_time_to_save(int steps_done, int step_count) const {
-  if (steps_done == 0) return false;
-  const double interval_s = context_.checkpoint_interval_s;
-  const double due_s = steps_done == step_count ? std::min(interval_s, least_worth_saving_s) : interval_s;
-  return since_save_.elapsed_s() >= due_s;
+  return saver_.is_due(steps_done, step_count) ? StepAction::save : StepAction::go_on;
 }
 
 void ItemControl::show_progress(int steps_done, int step_count) const {
@@ -92,49 +37,33 @@ void ItemControl::show_progress(int steps_done, int step_count) const {
 }
 
 void ItemControl::on_state(int steps_done) {
+  const auto describe = [&](const Error& error) {
+    return fmt::format("{}: the state after {} steps could not be saved: {}", item_.row.id, steps_done,
+                       error.what());
+  };
   try {
-    // Whoever took the item over has states of its own.
-    if (!item_.claim.is_held()) fail("another process took the item over");
-    states_.publish(item_.row.id, tools_.claims.owner().token,
-                    {.parameters = item_.parameters,
-                     .steps_done = steps_done,
-                     .seconds = item_.seconds(),
-                     .gpu_seconds = context_.on_gpu ? item_.gpu_seconds(ranks_) : 0,
-                     .energy_j = item_.energy_j(),
-                     .resumed_at = item_.resumed_at(),
-                     .origin = item_.origin});
-    steps_saved_ = steps_done;
-    since_save_ = Stopwatch();
+    saver_.publish(item_, steps_done, tools_.claims.owner().token);
+  } catch (const StorageError& error) {
+    on_storage_problem(describe(error));
   } catch (const Error& error) {
-    const std::string message = fmt::format("{}: the state after {} steps could not be saved: {}",
-                                            item_.row.id, steps_done, error.what());
-    if (dynamic_cast<const StorageError*>(&error) != nullptr) {
-      on_storage_problem(message);
-    } else {
-      on_state_problem(message);
-    }
+    on_state_problem(describe(error));
   }
 }
 
 void ItemControl::on_state_problem(const std::string& message) {
-  since_save_ = Stopwatch();  // not again at every step
-  if (context_.log != nullptr) context_.log->warn("{}", message);
+  saver_.begin_interval();  // the next step is not to try again at once
+  tools_.log.warn("{}", message);
 }
 
-/// The steps of the other items could be saved no better: the run ends.
+/// The steps of the other items could not be saved either, so the run ends.
 void ItemControl::on_storage_problem(const std::string& message) {
   on_state_problem(message);
-  tools_.storage_problem = message;
-}
-
-bool LeaderTools::has_storage_problem() {
-  if (storage_problem.empty()) storage_problem = observer.storage_problem();
-  if (storage_problem.empty() && log != nullptr) storage_problem = log->storage_problem();
-  return !storage_problem.empty();
+  tools_.stop.note_storage_problem(message);
 }
 
 StepAction FollowerControl::next_action(int /*steps_done*/, int /*step_count*/) {
-  return context_.stop_requested && context_.stop_requested() ? StepAction::stop : StepAction::go_on;
+  const auto& is_requested = context_.stop.is_requested;
+  return is_requested && is_requested() ? StepAction::stop : StepAction::go_on;
 }
 
 }  // namespace wan::batch

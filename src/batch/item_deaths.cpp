@@ -82,7 +82,7 @@ bool counts_as_death(const store::DeadOwner& owner, const store::Parameters& wan
   if (!owner.machine_is_up) {
     // From another node it cannot be seen whether that one went down; where the scheduler has not started the
     // same job again, it probably did not.
-    const bool is_another_job = !owner.job.empty() && !context.job.empty() && owner.job != context.job;
+    const bool is_another_job = !owner.job.empty() && !context.job.id.empty() && owner.job != context.job.id;
     if (!is_another_job || owner.host == context.origin.host) return false;
   }
   return !has_saved(wanted, owner.token, context);
@@ -94,11 +94,12 @@ void note_end_of_run(const manifest::ManifestRow& row, std::string_view token, s
     const store::Parameters wanted = wanted_parameters(row, context, task);
     if (has_saved(wanted, token, context)) return;
     ItemDeaths(context.folder.states())
-        .add(wanted, {.token = std::string(token),
-                      .who = fmt::format("{}, rank {}: {}", context.origin.host, context.world_rank, message),
-                      .when = store::utc_now()});
+        .add(wanted,
+             {.token = std::string(token),
+              .who = fmt::format("{}, rank {}: {}", context.origin.host, context.place.world_rank, message),
+              .when = store::utc_now()});
   } catch (const std::exception& error) {
-    if (context.log != nullptr) context.log->warn("{}: {}", row.id, error.what());
+    context.log->warn("{}: {}", row.id, error.what());
   }
 }
 

@@ -1,63 +1,58 @@
 #pragma once
 
+#include <optional>
 #include <span>
+#include <string>
 
-#include "batch/item_control.h"
+#include "batch/group_orders.h"
+#include "batch/item_maker.h"
+#include "batch/item_publisher.h"
 #include "batch/item_queue.h"
-#include "batch/item_results.h"
-#include "batch/observer.h"
-#include "batch/order.h"
 #include "batch/runner.h"
-#include "store/item_states.h"
+#include "batch/stop_control.h"
+#include "batch/team_helper.h"
 
 namespace wan::batch {
 
-/// A group's leader at work: claims one item after the other and has its group make it; when none is left,
-/// helps other groups of the run until all are idle.
+/// A group's leader at work: claims one item after the other, has its group make it, and publishes the
+/// result. When no item is left, it helps other groups of the run until all are idle.
 class Leader {
  public:
-  Leader(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
+  /// All must outlive the leader.
+  Leader(Engine& engine, GroupOrders& orders, std::span<const manifest::ManifestRow> rows,
          const RunContext& context, ItemObserver& observer, TeamBoard& teams);
 
+  /// Throws errors that are not an item's. GroupOrders then tells whether the group waits for an order.
   GroupCounts run();
 
-  /// Other ranks wait for the next order, not inside the engine.
-  bool group_is_waiting() const { return group_is_waiting_; }
-  const store::ClaimBoard& claims() const { return tools_.claims; }
-  void send(Order order);
+  const store::ClaimBoard& claims() const { return claims_; }
 
  private:
+  void make_items();
   std::optional<ClaimedRow> next();
-  ItemInHand begin(ClaimedRow claimed);
+  void announce(const ItemInHand& item);
   void let_others_choose_first() const;
   void make(ItemInHand& item);
-  RequestReport compute(ItemInHand& item);
-  RequestReport compute_once(ItemInHand& item);
-  bool change_for_less_memory(ItemInHand& item, const MemoryError& shortage);
-  void go_back_to_saved(ItemInHand& item);
-  RequestReport compute_part(ItemInHand& item, const Order& order, const OutputPaths& outputs,
-                             ItemControl& control);
+  void make_or_stop(ItemInHand& item);
   void record_failure(const ItemInHand& item, const ItemError& error);
-  void help();
-  void assist(const Order& order);
-  void clear_away(const ItemInHand& item) const;
   void clear_away_at_end(const ItemInHand& item) const;
   void put_aside(const ItemInHand& item);
   void end_for_storage(const std::string& problem);
-  bool is_stopping();
-  const std::string& token() const { return tools_.claims.owner().token; }
+  const std::string& token() const { return claims_.owner().token; }
 
-  Engine& engine_;
-  comm::Communicator& group_;
+  const Task& task_;
   std::span<const manifest::ManifestRow> rows_;
   const RunContext& context_;
   ItemObserver& observer_;
-  store::ItemStates states_;
-  LeaderTools tools_;
+  TeamBoard& teams_;
+  GroupOrders& orders_;
+  store::ClaimBoard claims_;
+  StopControl stop_;
   ItemQueue queue_;
-  ItemResults results_;
+  ItemMaker maker_;
+  ItemPublisher publisher_;
+  TeamHelper helper_;
   GroupCounts counts_;
-  bool group_is_waiting_ = true;
 };
 
 }  // namespace wan::batch

@@ -63,7 +63,7 @@ std::string run_record(const RunCounts& counts, const RunContext& context) {
       {"run", context.origin.run},
       {"version", version()},
       {"host", context.origin.host},
-      {"job", context.job},
+      {"job", context.job.id},
       {"manifest", context.origin.manifest},
       {"started", context.origin.started},
       {"ended", store::utc_now()},

@@ -11,18 +11,17 @@ namespace {
 GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
                  const RunContext& context, ItemObserver& observer, TeamBoard& teams,
                  const std::vector<GroupMember>& members) {
-  std::optional<Leader> leader;
+  GroupOrders orders(group);
   try {
-    leader.emplace(engine, group, rows, context, observer, teams);
-    const StopNote note(context, leader->claims(), members);
-    GroupCounts counts = leader->run();
-    leader->send({.action = Order::Action::stop});
+    Leader leader(engine, orders, rows, context, observer, teams);
+    const StopNote note(context, leader.claims(), members);
+    GroupCounts counts = leader.run();
+    orders.send({.action = Order::Action::stop});
     return counts;
   } catch (...) {
-    // Nobody may be left waiting for an order. Inside the engine the ranks are in its collectives: it is the
-    // communicators' timeout that ends those.
-    Order abort{.action = Order::Action::abort};
-    if (!leader || leader->group_is_waiting()) broadcast(group, abort);
+    // Nobody may be left waiting for an order. Ranks that are inside the engine wait in its collectives,
+    // which the communicators' timeout ends.
+    if (orders.do_others_wait()) orders.send({.action = Order::Action::abort});
     throw;
   }
 }
@@ -31,7 +30,7 @@ void follow(Engine& engine, comm::Communicator& group, std::span<const manifest:
             const RunContext& context, ItemObserver& observer, TeamBoard& teams) {
   // A signal may come to this rank alone, and when its group has no item only the leader hears of letters.
   const auto pass_on_stop = [&] {
-    if (context.stop_requested && context.stop_requested()) teams.announce_stop();
+    if (context.stop.is_requested && context.stop.is_requested()) teams.announce_stop();
   };
   while (true) {
     Order order;
@@ -58,12 +57,13 @@ RunEnd take_part(Engine& engine, const Order& order, std::span<const manifest::M
                  const RunContext& context, ItemObserver& observer) {
   WAN_CHECK(order.row >= 0 && order.row < std::ssize(rows), "row {} of {}", order.row, rows.size());
   const manifest::ManifestRow& row = rows[static_cast<std::size_t>(order.row)];
-  Request request = manifest::resolve(row, context.command_line, engine.task().defaults, context.settings);
+  Request request = manifest::resolve(row, context.requests.command_line, engine.task().defaults,
+                                      context.requests.settings);
   request.seed = order.seed;
   FollowerControl control(context);
   try {
     const OutputPaths outputs =
-        context.folder.temporary_outputs(row.id, order.token_text(), context.save_latents);
+        context.folder.temporary_outputs(row.id, order.token_text(), context.results.save_latents);
     return engine.run(request, outputs, observer, control, order.team()).end;
   } catch (const ItemError&) {
     return RunEnd::finished;  // thrown on every rank alike; the leader records it

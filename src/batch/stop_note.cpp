@@ -24,9 +24,9 @@ std::vector<GroupMember> exchange_members(comm::Communicator& group) {
 
 StopNote::StopNote(const RunContext& context, const store::ClaimBoard& claims,
                    const std::vector<GroupMember>& members) {
-  if (!context.stop_is_pending) return;
+  if (!context.stop.is_pending) return;
   thread_ = std::jthread([&](const std::stop_token& stop) {
-    while (!stop.stop_requested() && !context.stop_is_pending()) std::this_thread::sleep_for(look_interval);
+    while (!stop.stop_requested() && !context.stop.is_pending()) std::this_thread::sleep_for(look_interval);
     if (stop.stop_requested()) return;
     const bool is_group_whole = std::ranges::none_of(members, [&](const GroupMember& member) {
       return member.machine != 0 && member.machine == members.front().machine && store::is_gone(member.pid);

@@ -117,7 +117,7 @@ class StubProgram {
   ExitCode run();
 
  private:
-  batch::RunContext make_context(Log& log);
+  batch::RunContext make_context(const std::shared_ptr<Log>& log);
 
   const comm::MpiEnvironment& mpi_;
   StopSignals& stop_signals_;
@@ -128,40 +128,41 @@ class StubProgram {
   Stopwatch clock_;
 };
 
-batch::RunContext StubProgram::make_context(Log& log) {
+batch::RunContext StubProgram::make_context(const std::shared_ptr<Log>& log) {
   std::unique_ptr<store::OutputFolder> folder;
   launch::agree(world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
   const std::string run = launch::on_rank_0(world_, [] { return random_token().substr(0, 8); });
   batch::RunContext context{.folder = *folder,
-                            .command_line = {},
-                            .settings = {},
+                            .requests = {},
+                            .results = {},
                             .origin = {},
-                            .job = "",
-                            .timing = {},
-                            .stop_requested = {}};
-  context.command_line.sample_steps = options_.sample_steps;
-  context.settings.base_seed = 1;
-  context.model = {.weights = "stub", .precision = "fp32"};
+                            .job = {},
+                            .place = {},
+                            .stop = {},
+                            .timing = {}};
+  context.requests.command_line.sample_steps = options_.sample_steps;
+  context.requests.settings.base_seed = 1;
+  context.requests.model = {.weights = "stub", .precision = "fp32"};
   context.origin.run = run;
   context.origin.host = mpi_.host_name();
   context.origin.manifest = options_.manifest;
   context.origin.command = {"stub_batch"};
   context.origin.started = store::utc_now();
   context.origin.ranks = options_.group_size;
-  context.resume = !options_.no_resume;
-  context.retry_failed = options_.retry_failed;
-  context.save_latents = options_.save_latents;
-  context.group_index = mpi_.rank() / options_.group_size;
-  context.group_count = mpi_.size() / options_.group_size;
-  context.world_rank = mpi_.rank();
+  context.results.resume = !options_.no_resume;
+  context.results.retry_failed = options_.retry_failed;
+  context.results.save_latents = options_.save_latents;
+  context.place.group_index = mpi_.rank() / options_.group_size;
+  context.place.group_count = mpi_.size() / options_.group_size;
+  context.place.world_rank = mpi_.rank();
   context.timing = {.heartbeat = milliseconds(options_.heartbeat_s),
                     .stale_after = milliseconds(options_.stale_after_s)};
-  context.stop_requested = [this] { return stop_signals_.have_come(); };
-  context.stop_is_pending = [this] { return stop_signals_.are_pending(); };
-  context.elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); };
-  if (options_.time_limit_s > 0) context.time_limit_s = options_.time_limit_s;
+  context.stop.is_requested = [this] { return stop_signals_.have_come(); };
+  context.stop.is_pending = [this] { return stop_signals_.are_pending(); };
+  context.stop.elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); };
+  if (options_.time_limit_s > 0) context.stop.time_limit_s = options_.time_limit_s;
   context.checkpoint_interval_s = options_.checkpoint_interval_s;
-  context.log = &log;
+  context.log = log;
   return context;
 }
 
@@ -177,10 +178,11 @@ ExitCode StubProgram::run() {
   announce("load", "engine", mpi_.rank());
   world_.barrier().wait();
 
-  Log log(mpi_.rank(), mpi_.rank() == 0 ? LogLevel::normal : LogLevel::quiet, stderr);
+  const auto log =
+      std::make_shared<Log>(mpi_.rank(), mpi_.rank() == 0 ? LogLevel::normal : LogLevel::quiet, stderr);
   const batch::RunContext context = make_context(log);
   launch::agree(world_, [&] {
-    if (mpi_.rank() == 0) log.open_file(context.folder.path() / "wan_batch.log");
+    if (mpi_.rank() == 0) log->open_file(context.folder.path() / "wan_batch.log");
   });
   StubOptions stub = options_.stub;
   stub.run = context.origin.run;
@@ -188,7 +190,7 @@ ExitCode StubProgram::run() {
   std::unique_ptr<display::Progress> progress;
   const auto style = display::progress_style_of(stderr, display::ProgressMode::automatic);
   if (mpi_.rank() == 0 && style) {
-    progress = std::make_unique<display::Progress>(stderr, *style, context.group_count,
+    progress = std::make_unique<display::Progress>(stderr, *style, context.place.group_count,
                                                    [this] { return clock_.elapsed_s(); });
   }
   std::vector<batch::ItemObserver*> listening;
@@ -196,14 +198,15 @@ ExitCode StubProgram::run() {
   batch::ObserverList observers(listening);
   batch::TeamBoard teams;
   if (control.mailbox) {
-    teams = batch::TeamBoard(*control.mailbox, context.group_index, context.group_count, options_.group_size);
+    teams = batch::TeamBoard(*control.mailbox, context.place.group_index, context.place.group_count,
+                             options_.group_size);
   }
   const batch::GroupCounts mine = batch::run_group(engine, *control.orders, rows, context, observers, teams);
   progress.reset();
   const batch::RunResult result = batch::finish_run(*control.meeting, mine, rows, context, engine.task());
   if (mpi_.rank() == 0) {
     if (!result.counts.problem.empty()) {
-      log.error("nothing can be written any more: {}", result.counts.problem);
+      log->error("nothing can be written any more: {}", result.counts.problem);
     }
     fmt::print("{}", batch::format_summary(result.outcomes, result.counts, context.folder.path()));
   }

@@ -66,7 +66,7 @@ TEST_F(Deaths, ARowThatEndsTheProgramComesLastAfterTwoDeathsAndHasFailedAfterThr
   EXPECT_THAT(run(rows_, "run-5"), IsEmpty());
 
   on_step_ = {};
-  EXPECT_THAT(run(rows_, "run-6", [](RunContext& context) { context.retry_failed = true; }),
+  EXPECT_THAT(run(rows_, "run-6", [](RunContext& context) { context.results.retry_failed = true; }),
               ElementsAre("killer"));
   EXPECT_EQ(counts_.made, 1);
 }
@@ -75,7 +75,7 @@ TEST_F(Deaths, RetryFailedAndOtherValuesBeginAnew) {
   kill_at("killer", 0);
   for (int i = 0; i < 3; ++i) run_and_die(rows_, fmt::format("run-{}", i));
   on_step_ = {};
-  EXPECT_THAT(run(rows_, "again", [](RunContext& context) { context.retry_failed = true; }),
+  EXPECT_THAT(run(rows_, "again", [](RunContext& context) { context.results.retry_failed = true; }),
               ElementsAre("killer"));
   kill_at("another killer", 0);
   const auto changed = rows_of("id,prompt\na,another killer\nb,b\n");
@@ -97,7 +97,7 @@ TEST_F(Deaths, AnAttemptThatSavedAStepDoesNotCount) {
 }
 
 TEST_F(Deaths, WhoWasToldToStopDidNotDieOfItsRow) {
-  const auto told = [](RunContext& context) { context.stop_is_pending = [] { return true; }; };
+  const auto told = [](RunContext& context) { context.stop.is_pending = [] { return true; }; };
   on_step_ = [](const Request&, int) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     ::raise(SIGKILL);
@@ -122,15 +122,15 @@ TEST_F(Deaths, AnotherGroupLeavesSuchRowsToTheFirst) {
   kill_at("killer", 0);
   for (int i = 0; i < 2; ++i) run_and_die(rows_, fmt::format("run-{}", i));
   const auto made = run(rows_, "second group", [](RunContext& context) {
-    context.group_index = 1;
-    context.group_count = 2;
+    context.place.group_index = 1;
+    context.place.group_count = 2;
   });
   EXPECT_THAT(made, ElementsAre("b", "c"));
 }
 
 TEST_F(Deaths, TheLossOfANodeDoesNotCount) {
   RunContext context = test::context_for(out_);
-  context.job = "12";
+  context.job.id = "12";
   store::Parameters wanted;
   wanted.request.id = "a";
   const store::DeadOwner here{.token = std::string(32, 'a'),
@@ -141,7 +141,7 @@ TEST_F(Deaths, TheLossOfANodeDoesNotCount) {
                               .machine_is_up = true,
                               .was_at_work = true};
   EXPECT_TRUE(counts_as_death(here, wanted, context));
-  context.runs_of_job = {"start 1"};
+  context.job.earlier_runs = {"start 1"};
   store::DeadOwner preempted = here;
   preempted.run = "start 1";
   EXPECT_FALSE(counts_as_death(preempted, wanted, context)) << "Slurm has started the job again";
@@ -200,10 +200,10 @@ TEST_F(Deaths, NoResumeCountsForTheFirstStartOfAJob) {
   const store::OutputFolder folder(out_);
   bool is_restart = false;
   const auto start = [&](RunContext& context) {
-    context.resume = false;
-    context.retry_failed = true;
-    context.runs_of_job = store::note_start(folder, "4711", context.origin.run, is_restart);
-    context.stop_requested = [this] { return stops_ && runs_seen_ > 0; };
+    context.results.resume = false;
+    context.results.retry_failed = true;
+    context.job.earlier_runs = store::note_start(folder, "4711", context.origin.run, is_restart);
+    context.stop.is_requested = [this] { return stops_ && runs_seen_ > 0; };
   };
   on_run_ = [this](const Request&, const OutputPaths&) { ++runs_seen_; };
   on_step_ = [this](const Request& request, int) { stops_ = request.prompt == "b"; };

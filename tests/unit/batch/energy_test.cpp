@@ -77,8 +77,8 @@ class EnergyOfItems : public ::testing::Test {
   void run(const std::string& name, double power_w, bool stops) {
     RunContext context = test::context_for(dir_ / "out", name);
     int steps = 0;
-    context.stop_requested = [&] { return stops && steps >= 2; };
-    context.on_gpu = on_gpu_;
+    context.stop.is_requested = [&] { return stops && steps >= 2; };
+    context.place.on_gpu = on_gpu_;
     test::StubEngine engine;
     engine.on_step = [&](const Request&, int) {
       if (steps++ == 0) std::this_thread::sleep_for(first_step_);

@@ -30,12 +30,12 @@ class Identity : public test::Runner {
   using Change = std::function<void(RunContext&)>;
   static Change base_seed(std::int64_t seed) {
     return [seed](RunContext& c) {
-      c.settings.base_seed = seed;
-      c.settings.base_seed_is_drawn = false;
+      c.requests.settings.base_seed = seed;
+      c.requests.settings.base_seed_is_drawn = false;
     };
   }
   static Change drawn_seed(std::int64_t seed) {
-    return [seed](RunContext& c) { c.settings.base_seed = seed; };
+    return [seed](RunContext& c) { c.requests.settings.base_seed = seed; };
   }
   std::string because(const std::string& id) const { return read(id + ".json")["made_again"]["because"]; }
   std::string text(const std::string& name) const { return read_text_file(out_ / name, 1 << 20); }
@@ -54,21 +54,21 @@ class Identity : public test::Runner {
 
 TEST_F(Identity, OtherWeightsOrPrecisionAreAnotherResult) {
   run(cat_, "run-1");
-  EXPECT_THAT(run(cat_, "run-2", [](RunContext& c) { c.model.weights = "fedcba9876543210"; }),
+  EXPECT_THAT(run(cat_, "run-2", [](RunContext& c) { c.requests.model.weights = "fedcba9876543210"; }),
               ElementsAre("cat"));
   EXPECT_EQ(because("a"), "weights: 0123456789ab, now fedcba987654");
   EXPECT_THAT(run(cat_, "run-3",
                   [](RunContext& c) {
-                    c.model.weights = "fedcba9876543210";
-                    c.model.precision = "bf16";
+                    c.requests.model.weights = "fedcba9876543210";
+                    c.requests.model.precision = "exact";
                   }),
               ElementsAre("cat"));
   EXPECT_EQ(because("a"), "precision: 'fp32', now 'bf16'");
   EXPECT_THAT(run(cat_, "run-4",
                   [](RunContext& c) {
-                    c.model = {.weights = "fedcba9876543210",
-                               .precision = "bf16",
-                               .lossy_options = {{"linear", "fp8"}}};
+                    c.requests.model = {.weights = "fedcba9876543210",
+                                        .precision = "exact",
+                                        .lossy_options = {{"linear", "fp8"}}};
                   }),
               ElementsAre("cat"));
   EXPECT_EQ(because("a"), R"(lossy_options: none, now {"linear":"fp8"})");
@@ -145,9 +145,9 @@ TEST_F(Identity, AStateOfOtherWeightsIsNotUsed) {
   on_step_ = [&](const Request&, int step) { stop = stop || step == 2; };
   const auto with = [&](const std::string& weights) {
     return [&, weights](RunContext& c) {
-      c.command_line.sample_steps = 10;
-      c.model.weights = weights;
-      c.stop_requested = [&] { return stop; };
+      c.requests.command_line.sample_steps = 10;
+      c.requests.model.weights = weights;
+      c.stop.is_requested = [&] { return stop; };
     };
   };
   run(cat_, "run-1", with("w1"));
@@ -158,7 +158,7 @@ TEST_F(Identity, AStateOfOtherWeightsIsNotUsed) {
 }
 
 TEST_F(Identity, TheEarlierResultIsKeptWithItsRecordAndLatents) {
-  const Change latents = [](RunContext& c) { c.save_latents = true; };
+  const Change latents = [](RunContext& c) { c.results.save_latents = true; };
   run(cat_, "run-1", latents);
   const std::string video = text("a.mp4");
   const std::string record = text("a.json");
@@ -187,7 +187,7 @@ TEST_F(Identity, AVideoThatWasChangedIsKept) {
 
 TEST_F(Identity, TheSameBytesOnceMoreLeaveNothingBehind) {
   run(cat_, "run-1");
-  run(cat_, "run-2", [](RunContext& c) { c.resume = false; });
+  run(cat_, "run-2", [](RunContext& c) { c.results.resume = false; });
   EXPECT_EQ(result_.counts.made, 1);
   EXPECT_THAT(files_in(out_), ElementsAre("a.json", "a.mp4", "run.json"));
 }
@@ -266,7 +266,7 @@ TEST_F(Identity, ImagesAreReadAgainOnlyIfTheyChanged) {
   const auto rows =
       manifest::parse_manifest("id,image,prompt\na,x.png,cat\nb,x.png,dog\n", dir_ / "m.csv", kind_);
   std::shared_ptr<store::ImageHashes> hashes;
-  const Change listen = [&](RunContext& c) { hashes = c.image_hashes; };
+  const Change listen = [&](RunContext& c) { hashes = c.requests.image_hashes; };
   run(rows, "run-1", listen);
   EXPECT_EQ(hashes->files_read(), 1) << "both items have the same image";
   EXPECT_THAT(run(rows, "run-2", listen), ElementsAre());

@@ -47,7 +47,7 @@ TEST_F(Runner, MemoryThatIsShortTwiceOrForTheLeanestPlanFailsTheItem) {
   for (const bool can_be_leaner : {true, false}) {
     leaner_ = can_be_leaner ? "less of everything" : "";
     const auto made = run(rows, can_be_leaner ? "run-1" : "run-2",
-                          [](RunContext& context) { context.retry_failed = true; });
+                          [](RunContext& context) { context.results.retry_failed = true; });
     EXPECT_EQ(std::ranges::count(made, "large"), can_be_leaner ? 2 : 1);
     EXPECT_EQ(counts_.failed, 1);
     EXPECT_EQ(read("a.failed.json")["stage"], "denoise");
@@ -60,7 +60,7 @@ TEST_F(Runner, MemoryIsNotTheManifestsFaultAndCostsNoSteps) {
   const auto rows = rows_of("id,prompt\na,large\n");
   const auto again = [](RunContext& context) {
     context.checkpoint_interval_s = 0;
-    context.retry_failed = true;
+    context.results.retry_failed = true;
   };
   for (const char* stage : {"text", "denoise"}) {
     on_step_ = [&](const Request&, int) { throw MemoryError(stage, "memory is short"); };
@@ -96,7 +96,7 @@ TEST_F(Runner, AnItemThatATeamHasNoMemoryForIsGoneOnWithByItsGroupAlone) {
       if (is_team || (is_short_alone && ++shortages == 1)) throw MemoryError("denoise", "memory is short");
     };
     RunContext context = test::context_for(out_ / (is_short_alone ? "short alone" : "short in a team"));
-    context.group_count = 2;
+    context.place.group_count = 2;
     context.join_worth_s = 0;
     context.checkpoint_interval_s = 0;
     test::AloneGroup group;

@@ -34,7 +34,7 @@ class Resume : public ::testing::Test {
 
   Done run(const std::string& name, const Change& change = {}) {
     RunContext context = context_for(out_, name);
-    context.command_line.sample_steps = 10;
+    context.requests.command_line.sample_steps = 10;
     if (change) change(context);
     test::StubEngine engine;
     engine.on_step = on_step_;
@@ -54,7 +54,7 @@ class Resume : public ::testing::Test {
     bool stop = false;
     on_step_ = [&](const Request&, int step) { stop = stop || step + 1 == steps; };
     const Done done = run(name, [&](RunContext& context) {
-      context.stop_requested = [&] { return stop; };
+      context.stop.is_requested = [&] { return stop; };
       if (change) change(context);
     });
     on_step_ = {};
@@ -112,7 +112,7 @@ TEST_F(Resume, StoppedBeforeDecodingOnlyDecodingIsLeft) {
 }
 
 TEST_F(Resume, ARunThatDoesNotEvenBeginGainsNothing) {
-  const Done done = run("run-1", [](RunContext& c) { c.stop_requested = [] { return true; }; });
+  const Done done = run("run-1", [](RunContext& c) { c.stop.is_requested = [] { return true; }; });
   EXPECT_EQ(done.all.steps_gained, 0);
   EXPECT_TRUE(done.counts.stopped);
   EXPECT_THAT(states(), IsEmpty());
@@ -164,7 +164,7 @@ TEST_F(Resume, DamagedRecordsAreNotUsed) {
 }
 
 TEST_F(Resume, NoResumeBeginsAnewButKeepsItsOwnStates) {
-  const Change no_resume = [](RunContext& c) { c.resume = false; };
+  const Change no_resume = [](RunContext& c) { c.results.resume = false; };
   stop_after(3, "run-1", no_resume);
   EXPECT_THAT(stop_after(5, "run-2", no_resume).first_steps, ElementsAre(0));
   EXPECT_THAT(run("run-2", no_resume).first_steps, ElementsAre(5, 0));
@@ -172,7 +172,7 @@ TEST_F(Resume, NoResumeBeginsAnewButKeepsItsOwnStates) {
 
 TEST_F(Resume, TheDrawnSeedOfAStateIsKept) {
   const auto seeded = [](std::uint64_t base) {
-    return [base](RunContext& c) { c.settings.base_seed = base; };
+    return [base](RunContext& c) { c.requests.settings.base_seed = base; };
   };
   stop_after(3, "run-1", seeded(100));
   EXPECT_THAT(run("run-2", seeded(900)).seeds, ElementsAre(100, 901));
@@ -184,7 +184,8 @@ TEST_F(Resume, AFailureAfterTheStepsIsTriedAgainFromThere) {
   std::filesystem::create_directory(out_ / "a.mp4");  // in the way of the video
   EXPECT_EQ(run("run-2").all.failed, 1);
   std::filesystem::remove(out_ / "a.mp4");
-  EXPECT_THAT(run("run-3", [](RunContext& c) { c.retry_failed = true; }).first_steps, ElementsAre(10));
+  EXPECT_THAT(run("run-3", [](RunContext& c) { c.results.retry_failed = true; }).first_steps,
+              ElementsAre(10));
   EXPECT_THAT(states(), IsEmpty());
 }
 
@@ -214,8 +215,8 @@ TEST_F(Resume, StopsWithinItsTimeLimit) {
   on_step_ = [&](const Request&, int) { now_s += 8; };
   // Steps that the clock of the control sees as instantaneous: only what has gone by counts here.
   const Done done = run("run-1", [&](RunContext& c) {
-    c.time_limit_s = 60;
-    c.elapsed_s = [&] { return now_s; };
+    c.stop.time_limit_s = 60;
+    c.stop.elapsed_s = [&] { return now_s; };
   });
   EXPECT_TRUE(done.counts.stopped);
   EXPECT_EQ(done.all.steps_gained, 8) << "64 s are over the limit of 60 s, of which 59.1 - 1.5 s are used";

@@ -144,7 +144,7 @@ TEST_F(Processes, KilledAtRandomMomentsUntilDone) {
     if (std::filesystem::exists(out_ / (row.id + ".json"))) continue;
     EXPECT_EQ(read(row.id + ".failed.json")["stage"], "crash") << row.id;
   }
-  run(rows, "retried", [](RunContext& context) { context.retry_failed = true; });
+  run(rows, "retried", [](RunContext& context) { context.results.retry_failed = true; });
   for (const manifest::ManifestRow& row : rows) {
     const json sidecar = read(row.id + ".json");
     EXPECT_EQ(sidecar["outputs"]["video"]["sha256"], sha256_file_hex(out_ / (row.id + ".mp4")));

@@ -25,7 +25,8 @@ const std::string two_rows = "id,prompt\na,cat\nb,dog\n";
 
 TEST_F(Runner, PublishesVideoSidecarAndRunRecord) {
   const auto rows = rows_of(two_rows);
-  EXPECT_THAT(run(rows, "run-1", [](RunContext& c) { c.save_latents = true; }), ElementsAre("cat", "dog"));
+  EXPECT_THAT(run(rows, "run-1", [](RunContext& c) { c.results.save_latents = true; }),
+              ElementsAre("cat", "dog"));
   EXPECT_THAT(files_in(out_), ElementsAre("a.json", "a.latent.safetensors", "a.mp4", "b.json",
                                           "b.latent.safetensors", "b.mp4", "run.json"));
   const json sidecar = read("a.json");
@@ -45,7 +46,7 @@ TEST_F(Runner, ResumesWithoutDoingAnythingAgain) {
   EXPECT_THAT(run(rows_of(two_rows), "run-2"), ElementsAre());
   EXPECT_EQ(result_.counts.kept, 2);
   EXPECT_EQ(exit_code(result_.counts), ExitCode::done);
-  EXPECT_THAT(run(rows_of(two_rows), "run-3", [](RunContext& c) { c.resume = false; }),
+  EXPECT_THAT(run(rows_of(two_rows), "run-3", [](RunContext& c) { c.results.resume = false; }),
               ElementsAre("cat", "dog"));
   EXPECT_EQ(result_.counts.made, 2);
 }
@@ -55,12 +56,12 @@ TEST_F(Runner, ChangedParametersAreMadeAgain) {
   EXPECT_THAT(run(rows_of("id,prompt\na,cat\nb,wolf\n"), "run-2"), ElementsAre("wolf"));
   EXPECT_THAT(run(rows_of("id,prompt,seed\na,cat,77\nb,wolf,\n"), "run-3"), ElementsAre("cat"));
   EXPECT_THAT(run(rows_of("id,prompt,seed\na,cat,77\nb,wolf,\n"), "run-4",
-                  [](RunContext& c) { c.command_line.sample_steps = 3; }),
+                  [](RunContext& c) { c.requests.command_line.sample_steps = 3; }),
               ElementsAre("cat", "wolf"));
   EXPECT_THAT(run(rows_of("id,prompt,seed\na,cat,77\nb,wolf,\n"), "run-5",
                   [](RunContext& c) {
-                    c.command_line.sample_steps = 3;
-                    c.save_latents = true;
+                    c.requests.command_line.sample_steps = 3;
+                    c.results.save_latents = true;
                   }),
               ElementsAre("cat", "wolf"))
       << "latents are asked for now and were not kept";
@@ -68,7 +69,7 @@ TEST_F(Runner, ChangedParametersAreMadeAgain) {
 
 TEST_F(Runner, AutomaticSeedIsKeptByTheSidecar) {
   const auto with_base = [](std::int64_t base) {
-    return [base](RunContext& c) { c.settings.base_seed = base; };
+    return [base](RunContext& c) { c.requests.settings.base_seed = base; };
   };
   run(rows_of(two_rows), "run-1", with_base(10));
   EXPECT_THAT(run(rows_of("id,prompt\nnew,bird\na,cat\nb,dog\n"), "run-2", with_base(500)),
@@ -149,7 +150,7 @@ TEST_F(Runner, FailuresAreRecordedKeptAndRetriedOnRequest) {
   EXPECT_THAT(run(rows, "run-2"), ElementsAre());
   EXPECT_EQ(result_.counts.failed_before, 3);
   EXPECT_EQ(exit_code(result_.counts), ExitCode::some_failed);
-  EXPECT_THAT(run(rows, "run-3", [](RunContext& c) { c.retry_failed = true; }), ElementsAre("cat"));
+  EXPECT_THAT(run(rows, "run-3", [](RunContext& c) { c.results.retry_failed = true; }), ElementsAre("cat"));
   EXPECT_EQ(result_.counts.made, 1);
   EXPECT_EQ(result_.counts.failed, 2) << "tried again, failed again";
   EXPECT_FALSE(std::filesystem::exists(out_ / "a.failed.json"));
@@ -194,8 +195,9 @@ TEST_F(Runner, EngineThatLeavesNoPlainFileFailsTheItem) {
 }
 
 TEST_F(Runner, StopsBetweenItemsAndGoesOnLater) {
-  run(rows_of(two_rows), "run-1",
-      [&](RunContext& c) { c.stop_requested = [this] { return std::filesystem::exists(out_ / "a.json"); }; });
+  run(rows_of(two_rows), "run-1", [&](RunContext& c) {
+    c.stop.is_requested = [this] { return std::filesystem::exists(out_ / "a.json"); };
+  });
   EXPECT_TRUE(counts_.stopped);
   EXPECT_EQ(result_.counts.open, 1);
   EXPECT_EQ(exit_code(result_.counts), ExitCode::stopped_early);

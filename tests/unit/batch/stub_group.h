@@ -145,20 +145,18 @@ class Recorder final : public ItemObserver {
 inline RunContext context_for(const std::filesystem::path& folder, const std::string& run = "run-1") {
   RunContext context{
       .folder = store::OutputFolder(folder),
-      .command_line = {},
-      .settings = {},
+      .requests = {},
+      .results = {},
       .origin = {},
-      .job = "",
-      .timing = {.heartbeat = std::chrono::milliseconds(20), .stale_after = std::chrono::milliseconds(300)},
-      .stop_requested = {}};
+      .job = {},
+      .place = {},
+      .stop = {},
+      .timing = {.heartbeat = std::chrono::milliseconds(20), .stale_after = std::chrono::milliseconds(300)}};
   context.origin.run = run;
   context.origin.host = "here";
   context.origin.manifest = "manifest.csv";
   context.origin.command = {"wan_batch", "--ckpt-dir", "my models"};
-  context.origin.request_options = [](const Request& request) {
-    return std::vector<std::string>{"--prompt=" + request.prompt};
-  };
-  context.model = {.weights = "0123456789abcdef", .precision = "fp32"};
+  context.requests.model = {.weights = "0123456789abcdef", .precision = "fp32"};
   return context;
 }
 

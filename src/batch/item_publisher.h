@@ -1,6 +1,6 @@
 #pragma once
 
-#include "batch/item_control.h"
+#include "batch/item_in_hand.h"
 #include "batch/observer.h"
 #include "store/earlier.h"
 
@@ -8,10 +8,10 @@ namespace wan::batch {
 
 /// Puts what became of an item into the output folder, under its final names, and tells the observer. For the
 /// leader of the group that made it.
-class ItemResults {
+class ItemPublisher {
  public:
   /// All must outlive this. `token`: of the leader's temporary files.
-  ItemResults(const RunContext& context, ItemObserver& observer, const std::string& token)
+  ItemPublisher(const RunContext& context, ItemObserver& observer, const std::string& token)
       : context_(context),
         observer_(observer),
         token_(token),

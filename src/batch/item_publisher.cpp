@@ -1,4 +1,4 @@
-#include "batch/item_results.h"
+#include "batch/item_publisher.h"
 
 #include <unistd.h>
 
@@ -39,7 +39,7 @@ bool is_foreign(const std::filesystem::path& record) {
 }  // namespace
 
 /// Comes last: with the sidecar the item is done.
-void ItemResults::publish_sidecar(const ItemInHand& item, const store::Sidecar& sidecar) const {
+void ItemPublisher::publish_sidecar(const ItemInHand& item, const store::Sidecar& sidecar) const {
   const store::OutputFolder& folder = context_.folder;
   const std::filesystem::path path = folder.sidecar(item.row.id);
   try {
@@ -52,11 +52,11 @@ void ItemResults::publish_sidecar(const ItemInHand& item, const store::Sidecar& 
 }
 
 /// Keeps what earlier runs made under the item's names.
-std::optional<store::MadeAgain> ItemResults::make_room(const ItemInHand& item,
-                                                       const store::NewOutputs& outputs) const {
+std::optional<store::MadeAgain> ItemPublisher::make_room(const ItemInHand& item,
+                                                         const store::NewOutputs& outputs) const {
   const store::OutputFolder& folder = context_.folder;
   require_claim(item);
-  if (const auto obstacle = store::find_obstacle(folder, item.row.id, context_.save_latents))
+  if (const auto obstacle = store::find_obstacle(folder, item.row.id, context_.results.save_latents))
     fail("{}", *obstacle);
   store::note_outputs(folder, item.row.id, token_, outputs);
   require_claim(
@@ -66,29 +66,27 @@ std::optional<store::MadeAgain> ItemResults::make_room(const ItemInHand& item,
   if (earlier.empty()) return made_again;
   if (!made_again) made_again = store::MadeAgain();
   made_again->earlier = earlier;
-  if (context_.log != nullptr) {
-    context_.log->info("{}: the earlier result is kept as {}.*", item.row.id, earlier);
-  }
+  context_.log->info("{}: the earlier result is kept as {}.*", item.row.id, earlier);
   return made_again;
 }
 
-void ItemResults::publish(const ItemInHand& item, const RequestReport& report) const {
+void ItemPublisher::publish(const ItemInHand& item, const RequestReport& report) const {
   const store::OutputFolder& folder = context_.folder;
   const std::string& id = item.row.id;
   const double seconds = item.seconds();
   try {
-    const OutputPaths temporary = folder.temporary_outputs(id, token_, context_.save_latents);
+    const OutputPaths temporary = folder.temporary_outputs(id, token_, context_.results.save_latents);
     store::Sidecar sidecar;
     sidecar.parameters = item.parameters;
     sidecar.report = report;
-    sidecar.report.phase_s = item.phase_s;
+    sidecar.report.phase_s = item.cost.phase_s;
     sidecar.video = finished_output(temporary.video);
-    if (context_.save_latents) sidecar.latents = finished_output(temporary.latents);
+    if (context_.results.save_latents) sidecar.latents = finished_output(temporary.latents);
     sidecar.made_again = make_room(item, {.video = sidecar.video, .latents = sidecar.latents});
     publish_output(item, temporary.video, folder.video(id));
-    if (context_.save_latents) publish_output(item, temporary.latents, folder.latents(id));
+    if (context_.results.save_latents) publish_output(item, temporary.latents, folder.latents(id));
     sidecar.seconds = seconds;
-    sidecar.gpu_seconds = context_.on_gpu ? item.gpu_seconds(0) : 0;
+    sidecar.gpu_seconds = context_.place.on_gpu ? item.gpu_seconds() : 0;
     sidecar.energy_j = item.energy_j();
     sidecar.resumed_at = item.resumed_at();
     sidecar.origin = item.origin;
@@ -105,7 +103,7 @@ void ItemResults::publish(const ItemInHand& item, const RequestReport& report) c
     states_.remove(id);
     deaths_.clear(id);
   } catch (const Error& error) {
-    if (context_.log != nullptr) context_.log->warn("{} is done, but: {}", id, error.what());
+    context_.log->warn("{} is done, but: {}", id, error.what());
   }
   observer_.on_item_end({.id = id,
                          .status = ItemStatus::done,
@@ -120,14 +118,14 @@ void ItemResults::publish(const ItemInHand& item, const RequestReport& report) c
 }
 
 /// The item goes on in a later run.
-void ItemResults::put_aside(const ItemInHand& item) const {
+void ItemPublisher::put_aside(const ItemInHand& item) const {
   ItemOutcome outcome;
   outcome.id = item.row.id;
   outcome.of_this_run = true;
   observer_.on_item_end(outcome);
 }
 
-void ItemResults::record_failure(const ItemInHand& item, const ItemError& error) const {
+void ItemPublisher::record_failure(const ItemInHand& item, const ItemError& error) const {
   const double seconds = item.seconds();
   const std::filesystem::path path = context_.folder.failure(item.row.id);
   // Whoever took the item over answers for it now.
@@ -136,7 +134,7 @@ void ItemResults::record_failure(const ItemInHand& item, const ItemError& error)
                                  .stage = error.stage(),
                                  .message = error.what(),
                                  .parameters = {},
-                                 .rank = context_.world_rank,
+                                 .rank = context_.place.world_rank,
                                  .origin = item.origin};
     if (!item.row.error) failure.parameters = item.parameters;
     try {
@@ -146,8 +144,7 @@ void ItemResults::record_failure(const ItemInHand& item, const ItemError& error)
       if (item.claim.is_held()) throw;
     }
   }
-  if (context_.log != nullptr)
-    context_.log->detail("{} failed ({}): {}", item.row.id, error.stage(), error.what());
+  context_.log->detail("{} failed ({}): {}", item.row.id, error.stage(), error.what());
   ItemOutcome outcome;
   outcome.id = item.row.id;
   outcome.status = ItemStatus::failed;

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/log.h"
+#include "manifest/resolve.h"
+#include "store/claims.h"
+#include "store/image_hashes.h"
+#include "store/item_work.h"
+#include "store/output_folder.h"
+#include "store/sidecar.h"
+
+namespace wan::batch {
+
+/// The values that turn a row into a request, beside the row itself.
+struct RequestSource {
+  RequestOverrides command_line;
+  manifest::RunSettings settings;
+  store::ModelIdentity model = {};
+  /// The checksums of images that this rank has read.
+  std::shared_ptr<store::ImageHashes> image_hashes = std::make_shared<store::ImageHashes>();
+};
+
+/// Which earlier results count, and which files an item gets.
+struct ResultPolicy {
+  bool resume = true;  ///< false: results from before this job do not count, and their items are made again
+  bool retry_failed = false;  ///< failures from before this job do not count
+  bool save_latents = false;
+};
+
+/// The scheduler's job that a run belongs to.
+struct JobIdentity {
+  std::string id;  ///< may be empty
+  /// Earlier runs of the same job, which the scheduler has started again. Their results always count.
+  std::vector<std::string> earlier_runs = {};
+};
+
+/// The place of this rank and its group in the run.
+struct GroupPlace {
+  int group_index = 0;
+  int group_count = 1;
+  int world_rank = 0;
+  bool on_gpu = false;
+};
+
+/// How a run learns that it has to stop. Every function may be empty.
+struct StopSources {
+  std::function<bool()> is_requested = {};  ///< this rank was told to stop; called between steps
+  std::function<bool()> is_pending = {};    ///< the same; any thread may call it at any time
+  std::function<double()> elapsed_s = {};   ///< seconds since the job began; needed with a time limit
+  std::optional<double> time_limit_s = {};  ///< of the job, which stops in time
+};
+
+/// A log that writes nowhere.
+inline std::shared_ptr<Log> silent_log() {
+  return std::make_shared<Log>(/*rank=*/-1, LogLevel::quiet, /*console=*/nullptr);
+}
+
+/// Everything that one group needs to know to work through a manifest. Equal on all ranks, apart from `place`
+/// and `log`.
+struct RunContext {
+  store::OutputFolder folder;
+  RequestSource requests;
+  ResultPolicy results;
+  store::Origin origin;  ///< `line`, `started` and `ranks` are filled in for each item
+  JobIdentity job;
+  GroupPlace place;
+  StopSources stop;
+  store::ClaimTiming timing;
+  double checkpoint_interval_s = 300;          ///< between saved states of the item in flight
+  double join_worth_s = 5;                     ///< idle groups join an item only if they save it this much
+  std::filesystem::path run_record = {};       ///< a second place for run.json; may be empty
+  std::shared_ptr<Log> log = silent_log();     ///< never null
+  std::vector<store::ItemWork> row_work = {};  ///< of every row; empty: all rows are taken to be alike
+
+  /// Whether `run` is this run or an earlier start of the same job.
+  bool is_of_this_job(const std::string& run) const;
+  store::ItemWork work_of(std::size_t row) const {
+    return row < row_work.size() ? row_work[row] : store::ItemWork();
+  }
+};
+
+}  // namespace wan::batch
