@@ -19,7 +19,7 @@ set(WAN_MAY_USE_store core model manifest)
 set(WAN_MAY_USE_batch core model comm manifest store)
 set(WAN_MAY_USE_display core store batch)
 set(WAN_MAY_USE_doctor core comm gpu checkpoint text engine store)
-set(WAN_MAY_USE_launch core model comm gpu kernels checkpoint text parallel engine manifest display doctor)
+set(WAN_MAY_USE_launch core model comm gpu kernels checkpoint text parallel engine manifest)
 set(WAN_MAY_USE_session core model comm kernels media parallel launch)
 set(WAN_MAY_USE_apps core model comm gpu kernels media trace checkpoint text parallel engine manifest store batch display doctor launch)
 

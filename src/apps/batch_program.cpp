@@ -234,8 +234,7 @@ void BatchProgram::warn_of_checkpoint() const {
 std::string BatchProgram::stop_reason() {
   if (stop_signals_.have_come()) return fmt::format("stopped: {} came", stop_signals_.name());
   if (options_.time_limit_s) {
-    return fmt::format("stopped: the time limit of {} is near",
-                       display::format_duration(*options_.time_limit_s));
+    return fmt::format("stopped: the time limit of {} is near", format_duration(*options_.time_limit_s));
   }
   return "stopped: another rank was told to";
 }

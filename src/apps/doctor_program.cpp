@@ -8,14 +8,15 @@
 #include "comm/mpi/mpi.h"
 #include "core/check.h"
 #include "core/console.h"
+#include "core/environment.h"
 #include "doctor/checkpoint_checks.h"
 #include "doctor/environment.h"
 #include "doctor/gpu_checks.h"
-#include "doctor/gpu_signs.h"
 #include "doctor/job_checks.h"
 #include "doctor/library_checks.h"
 #include "doctor/storage_checks.h"
 #include "doctor/system_checks.h"
+#include "gpu/gpu_signs.h"
 #include "launch/agreement.h"
 #include "trace/trace_index.h"
 #include "wan/version.h"
@@ -45,7 +46,7 @@ std::vector<doctor::Finding> check_output(const std::filesystem::path& folder) {
 }
 
 RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& options) {
-  const doctor::Environment environment = doctor::read_environment();
+  const Environment environment = read_environment();
   RankReport report;
   const auto add = [&](std::vector<doctor::Finding> more) {
     std::ranges::move(more, std::back_inserter(report.findings));
@@ -57,7 +58,7 @@ RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& optio
   add(doctor::check_nccl(doctor::gather_nccl(environment)));
   add(doctor::check_mpi(doctor::gather_mpi(environment, mpi.size())));
   add(doctor::check_slurm(environment, visible.count, mpi.local_size()));
-  add(doctor::check_hidden_gpus(doctor::signs_of_gpus(environment), visible.count, visible.reason));
+  add(doctor::check_hidden_gpus(gpu::signs_of_gpus(environment), visible.count, visible.reason));
   const doctor::SystemFacts system = doctor::gather_system(environment, mpi.local_size());
   add(doctor::check_process(system));
   add(doctor::check_environment(environment));
@@ -116,7 +117,7 @@ std::vector<doctor::Finding> collect(comm::Communicator& world, const RankReport
     by_rank.push_back(doctor::from_json(findings[rank]));
   }
   std::vector<doctor::Finding> merged = doctor::merge(by_rank);
-  std::ranges::move(doctor::check_job(ranks, doctor::read_environment()), std::back_inserter(merged));
+  std::ranges::move(doctor::check_job(ranks, read_environment()), std::back_inserter(merged));
   return merged;
 }
 

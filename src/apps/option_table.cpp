@@ -128,11 +128,11 @@ constexpr std::array<std::pair<std::string_view, launch::Objective>, 2> objectiv
 constexpr std::array<std::pair<std::string_view, LogLevel>, 3> log_level_words{
     {{"quiet", LogLevel::quiet}, {"normal", LogLevel::normal}, {"verbose", LogLevel::verbose}}};
 
-constexpr std::array<std::pair<std::string_view, display::ProgressMode>, 4> progress_words{
-    {{"auto", display::ProgressMode::automatic},
-     {"bar", display::ProgressMode::bar},
-     {"lines", display::ProgressMode::lines},
-     {"off", display::ProgressMode::off}}};
+constexpr std::array<std::pair<std::string_view, ProgressMode>, 4> progress_words{
+    {{"auto", ProgressMode::automatic},
+     {"bar", ProgressMode::bar},
+     {"lines", ProgressMode::lines},
+     {"off", ProgressMode::off}}};
 
 constexpr std::string_view input = "Input";
 constexpr std::string_view sampling = "Sampling (a manifest row may set its own)";

@@ -10,8 +10,7 @@ namespace wan::apps {
 
 std::unique_ptr<display::Progress> make_progress(const launch::Options& options, int group_count,
                                                  std::function<double()> now_s) {
-  if (options.log_level == LogLevel::quiet && options.progress == display::ProgressMode::automatic)
-    return nullptr;
+  if (options.log_level == LogLevel::quiet && options.progress == ProgressMode::automatic) return nullptr;
   const auto style = display::progress_style_of(stderr, options.progress);
   if (!style) return nullptr;
   return std::make_unique<display::Progress>(stderr, *style, group_count, std::move(now_s));
@@ -19,7 +18,7 @@ std::unique_ptr<display::Progress> make_progress(const launch::Options& options,
 
 std::string places_text(const launch::Options& options, double wall_s) {
   const std::filesystem::path& folder = options.output_dir;
-  std::string text = fmt::format("wall time  {}\n", display::format_duration(wall_s));
+  std::string text = fmt::format("wall time  {}\n", format_duration(wall_s));
   for (const auto& [what, where] :
        {std::pair{"videos", folder / "*.mp4"}, std::pair{"records", folder / "*.json"},
         std::pair{"log", folder / "wan_batch.log"},

@@ -22,6 +22,9 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 std::optional<std::string_view> nearest_name(std::string_view text,
                                              std::span<const std::string_view> candidates);
 
+/// "3.2 s", "13 min", "2 h 05 min".
+std::string format_duration(double seconds);
+
 /// Quotes one argument so that a POSIX shell reads it back unchanged.
 std::string shell_quote(std::string_view argument);
 

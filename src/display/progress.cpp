@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "core/console.h"
+#include "core/strings.h"
 #include "display/terminal.h"
 
 namespace wan::display {
@@ -50,14 +51,6 @@ std::optional<ProgressStyle> progress_style_of(std::FILE* stream, ProgressMode m
   style.is_bar = mode == ProgressMode::bar || (terminal && style.has_escapes);
   if (terminal) style.columns = terminal->columns;
   return style;
-}
-
-std::string format_duration(double seconds) {
-  if (seconds < 9.95) return fmt::format("{:.1f} s", seconds);
-  if (seconds < 99.5) return fmt::format("{:.0f} s", seconds);
-  const auto minutes = static_cast<std::int64_t>(std::llround(seconds / 60));
-  if (minutes < 100) return fmt::format("{} min", minutes);
-  return fmt::format("{} h {:02} min", minutes / 60, minutes % 60);
 }
 
 Progress::Progress(std::FILE* stream, ProgressStyle style, int group_count, std::function<double()> now_s)

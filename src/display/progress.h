@@ -8,7 +8,7 @@
 #include <string>
 
 #include "batch/observer.h"
-#include "display/progress_mode.h"
+#include "core/progress_mode.h"
 
 namespace wan::display {
 
@@ -84,8 +84,5 @@ class Progress final : public batch::ItemObserver {
   double last_shown_s_;
   std::size_t drawn_columns_ = 0;  ///< of the bar that stands there
 };
-
-/// "3.2 s", "13 min", "2 h 05 min".
-std::string format_duration(double seconds);
 
 }  // namespace wan::display

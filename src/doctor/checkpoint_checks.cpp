@@ -17,6 +17,7 @@
 namespace wan::doctor {
 namespace {
 
+constexpr std::size_t max_line_bytes = 600;
 constexpr const char* fetch_again =
     "fetch the file again (jobs/model_cache.py verify finds damaged ones, download completes)";
 
@@ -33,18 +34,6 @@ std::string contents_text(const checkpoint::Checkpoint& files) {
                      paths.size() == 1 ? "" : "s", bytes_text(bytes));
 }
 
-/// An error's text. Keeps its line breaks.
-std::string printable_lines(std::string_view text) {
-  std::string shown;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    if (!shown.empty()) shown += '\n';
-    shown += printable(text.substr(0, end), 600);
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return shown;
-}
-
 /// `look` returns a description, or throws.
 Finding check_part(const std::string& part, const std::function<std::string()>& look,
                    const std::string& remedy = fetch_again) {
@@ -52,7 +41,7 @@ Finding check_part(const std::string& part, const std::function<std::string()>& 
   try {
     return ok(check, look());
   } catch (const std::exception& error) {
-    return bad(check, printable_lines(error.what()), remedy);
+    return bad(check, printable_lines(error.what(), max_line_bytes), remedy);
   }
 }
 

@@ -6,7 +6,9 @@
 #include <filesystem>
 
 #include "core/check.h"
+#include "core/printable.h"
 #include "gpu/architectures.h"
+#include "gpu/gpu_signs.h"
 
 namespace wan::doctor {
 namespace {
@@ -114,6 +116,15 @@ std::vector<Finding> check_gpus(const GpusFacts& facts) {
   for (const GpuFacts& gpu : facts.gpus) findings.push_back(check_gpu(facts, gpu));
   if (facts.visible.count > 1) findings.push_back(check_peers(facts));
   return findings;
+}
+
+std::vector<Finding> check_hidden_gpus(const std::string& signs, int visible_gpus,
+                                       const std::string& reason) {
+  if (signs.empty() || visible_gpus > 0) return {};
+  return {bad(
+      "GPUs for this job",
+      fmt::format("{} says that there are GPUs, and this program sees none: {}", signs, printable(reason)),
+      gpu::remedy_of_hidden_gpus())};
 }
 
 }  // namespace wan::doctor

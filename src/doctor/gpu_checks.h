@@ -32,4 +32,8 @@ GpusFacts gather_gpus(std::optional<int> only);
 
 std::vector<Finding> check_gpus(const GpusFacts& facts);
 
+/// FAIL if there are signs of GPUs (gpu::signs_of_gpus()) and none is visible; nothing otherwise. `reason`:
+/// why none is visible.
+std::vector<Finding> check_hidden_gpus(const std::string& signs, int visible_gpus, const std::string& reason);
+
 }  // namespace wan::doctor

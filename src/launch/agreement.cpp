@@ -15,18 +15,6 @@ namespace wan::launch {
 
 namespace {
 
-/// A message may have lines; what else is in it may come from a file or a path.
-std::string printable_lines(std::string_view text) {
-  std::string shown;
-  while (true) {
-    const std::size_t end = text.find('\n');
-    shown += printable(text.substr(0, end), std::string_view::npos);
-    if (end == std::string_view::npos) return shown;
-    shown += '\n';
-    text.remove_prefix(end + 1);
-  }
-}
-
 bool is_wrong_path(const std::error_code& code) {
   for (const std::errc wrong :
        {std::errc::filename_too_long, std::errc::permission_denied, std::errc::not_a_directory,

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "core/log.h"
-#include "display/progress_mode.h"
+#include "core/progress_mode.h"
 #include "kernels/attention.h"
 #include "manifest/manifest.h"
 #include "model/request_values.h"
@@ -88,7 +88,7 @@ struct Options {
   std::optional<std::filesystem::path> run_record;
   std::optional<double> collective_timeout_s;
   LogLevel log_level = LogLevel::normal;
-  display::ProgressMode progress = display::ProgressMode::automatic;
+  ProgressMode progress = ProgressMode::automatic;
 
   BenchSettings bench;       ///< of wan_bench alone
   bool doctor_json = false;  ///< of wan_doctor alone

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <array>
 
-#include "display/progress.h"
+#include "core/strings.h"
 #include "launch/layout_choice.h"
 #include "launch/run_layout.h"
 #include "parallel/item_time.h"
@@ -81,7 +81,7 @@ std::string time_lines(const PlanSubject& subject, const parallel::Plan& plan) {
   const ManifestTime& manifest = subject.manifest;
   if (manifest.items > 1) {
     text += fmt::format("expected time    {} for the manifest's {}, {} at work\n",
-                        display::format_duration(manifest.total_s), count(manifest.items, "item"),
+                        format_duration(manifest.total_s), count(manifest.items, "item"),
                         count(std::min<std::int64_t>(manifest.groups, manifest.items), "group"));
   }
   return text + "  not in it: reading the checkpoint; a group is taken to be GPUs of one node\n";

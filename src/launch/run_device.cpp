@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "core/check.h"
-#include "doctor/gpu_signs.h"
+#include "core/environment.h"
+#include "gpu/gpu_signs.h"
 #include "gpu/memory.h"
 #include "launch/agreement.h"
 #include "launch/option_names.h"
@@ -161,13 +162,13 @@ void require_gpu(const gpu::VisibleGpus& visible, const comm::MpiRanks& ranks, c
 
 /// A run that was given GPUs and sees none would take days on the CPU, in silence.
 void refuse_hidden_gpus(const gpu::VisibleGpus& visible) {
-  const std::string signs = doctor::signs_of_gpus(doctor::read_environment());
+  const std::string signs = gpu::signs_of_gpus(read_environment());
   if (signs.empty()) return;
   fail<UsageError>(
       "{} says that there are GPUs, and this program sees none: {}. To find the cause: {}. To compute on the "
       "CPU "
       "all the same: --device cpu",
-      signs, visible.reason, doctor::remedy_of_hidden_gpus());
+      signs, visible.reason, gpu::remedy_of_hidden_gpus());
 }
 
 }  // namespace
@@ -184,7 +185,7 @@ RunDevice choose_device(comm::Communicator& world, const comm::MpiRanks& ranks, 
   if (options.dry_run) {
     agree(world, [&] {
       // Only then is the driver asked: a login node need not have one.
-      if (!is_automatic || doctor::signs_of_gpus(doctor::read_environment()).empty()) return;
+      if (!is_automatic || gpu::signs_of_gpus(read_environment()).empty()) return;
       if (const gpu::VisibleGpus visible = gpu::visible_gpus(); visible.count == 0)
         refuse_hidden_gpus(visible);
     });

@@ -188,7 +188,7 @@ ExitCode StubProgram::run() {
   stub.run = context.origin.run;
   StubEngine engine(*tensors, stub);
   std::unique_ptr<display::Progress> progress;
-  const auto style = display::progress_style_of(stderr, display::ProgressMode::automatic);
+  const auto style = display::progress_style_of(stderr, ProgressMode::automatic);
   if (mpi_.rank() == 0 && style) {
     progress = std::make_unique<display::Progress>(stderr, *style, context.place.group_count,
                                                    [this] { return clock_.elapsed_s(); });

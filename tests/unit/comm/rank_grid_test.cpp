@@ -2,9 +2,6 @@
 
 #include <gmock/gmock.h>
 
-#include <limits>
-#include <set>
-
 #include "wan/error.h"
 
 namespace wan::comm {
@@ -78,37 +75,6 @@ TEST(RankGrid, RefusesWhatDoesNotFitAndSaysWhy) {
   EXPECT_THAT(refusal({.group_size = 4, .cfg = 1, .ulysses = 4}, 0), HasSubstr("cannot be cut"));
   EXPECT_THROW(position({.group_size = 3, .cfg = 2, .ulysses = 1}, 0), Error);
   EXPECT_THROW(position({.group_size = 1, .cfg = 1, .ulysses = 1}, -1), Error);
-}
-
-TEST(SplitRange, CoversEverythingOnceInNearlyEvenParts) {
-  for (std::int64_t total = 0; total < 40; ++total) {
-    for (int parts = 1; parts < 12; ++parts) {
-      std::int64_t next = 0;
-      std::set<std::int64_t> lengths;
-      for (int index = 0; index < parts; ++index) {
-        const auto [begin, end] = split_range(total, parts, index);
-        EXPECT_EQ(begin, next);
-        EXPECT_EQ(begin, total * index / parts);
-        lengths.insert(end - begin);
-        next = end;
-      }
-      EXPECT_EQ(next, total);
-      EXPECT_LE(*lengths.rbegin() - *lengths.begin(), 1);
-    }
-  }
-}
-
-TEST(SplitRange, DoesNotOverflow) {
-  constexpr std::int64_t largest = std::numeric_limits<std::int64_t>::max();
-  EXPECT_EQ(split_range(largest, 7, 6).second, largest);
-  EXPECT_EQ(split_range(largest, 2, 1).first, largest / 2);
-}
-
-TEST(SplitRange, RefusesPartsThatDoNotExist) {
-  EXPECT_THROW(split_range(10, 0, 0), Error);
-  EXPECT_THROW(split_range(10, 2, 2), Error);
-  EXPECT_THROW(split_range(10, 2, -1), Error);
-  EXPECT_THROW(split_range(-1, 2, 0), Error);
 }
 
 }  // namespace

@@ -223,13 +223,6 @@ TEST_F(ProgressTest, TerminalLineShowsStepsAndTimeLeftAndFitsTheWidth) {
   EXPECT_TRUE(text.ends_with("\r\x1b[K"));
 }
 
-TEST(Duration, ReadsWell) {
-  EXPECT_EQ(format_duration(3.21), "3.2 s");
-  EXPECT_EQ(format_duration(42), "42 s");
-  EXPECT_EQ(format_duration(780), "13 min");
-  EXPECT_EQ(format_duration(7500), "2 h 05 min");
-}
-
 TEST(Summary, ShowsItemsCountsAndWhatToDo) {
   const std::vector<batch::ItemOutcome> outcomes{
       {.id = "a",

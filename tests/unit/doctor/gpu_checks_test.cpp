@@ -95,5 +95,14 @@ TEST(GpuChecks, PeersThatCannotReachEachOther) {
 
 TEST(GpuChecks, OfThisMachineDoNotThrow) { EXPECT_FALSE(check_gpus(gather_gpus(0)).empty()); }
 
+TEST(GpuChecks, SignsOfGpusAreAFaultOnlyIfNoneIsVisible) {
+  EXPECT_TRUE(check_hidden_gpus("", 0, "no driver").empty());
+  EXPECT_TRUE(check_hidden_gpus("/dev/nvidia0", 1, "").empty());
+  const std::vector<Finding> findings = check_hidden_gpus("/dev/nvidia0", 0, "built without CUDA");
+  EXPECT_EQ(test::verdict_of(findings, "GPUs for this job"), Verdict::fail);
+  EXPECT_TRUE(test::has_remedies(findings));
+  EXPECT_THAT(findings.front().found, testing::HasSubstr("built without CUDA"));
+}
+
 }  // namespace
 }  // namespace wan::doctor

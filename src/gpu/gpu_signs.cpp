@@ -1,13 +1,14 @@
-#include "doctor/gpu_signs.h"
+#include "gpu/gpu_signs.h"
 
 #include <algorithm>
 #include <array>
+#include <string_view>
+#include <vector>
 
 #include "core/check.h"
-#include "core/strings.h"
-#include "store/output_folder.h"
+#include "core/printable.h"
 
-namespace wan::doctor {
+namespace wan::gpu {
 namespace {
 
 /// Whether the value of one of Slurm's variables names at least one GPU: "2", "gpu:h100:2", or a list of
@@ -29,7 +30,11 @@ std::string signs_of_gpus(const Environment& environment, const std::filesystem:
     const std::string value = value_of(environment, name);
     if (speaks_of_gpus(name, value)) return fmt::format("{}={}", name, printable(value, 80));
   }
-  std::vector<std::string> files = store::names_in(devices);
+  std::vector<std::string> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(devices, error)) {
+    files.push_back(entry.path().filename().string());
+  }
   std::ranges::sort(files);
   constexpr std::string_view prefix = "nvidia";
   for (const std::string& file : files) {
@@ -41,18 +46,9 @@ std::string signs_of_gpus(const Environment& environment, const std::filesystem:
   return {};
 }
 
-std::vector<Finding> check_hidden_gpus(const std::string& signs, int visible_gpus,
-                                       const std::string& reason) {
-  if (signs.empty() || visible_gpus > 0) return {};
-  return {bad(
-      "GPUs for this job",
-      fmt::format("{} says that there are GPUs, and this program sees none: {}", signs, printable(reason)),
-      remedy_of_hidden_gpus())};
-}
-
 std::string remedy_of_hidden_gpus() {
   return "look at CUDA_VISIBLE_DEVICES and `srun nvidia-smi`, give srun the job's own --gpus options, and "
          "see `wan_batch --version` for a build without CUDA";
 }
 
-}  // namespace wan::doctor
+}  // namespace wan::gpu
