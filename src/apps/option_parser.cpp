@@ -55,6 +55,17 @@ std::string without_trailing_blanks(const std::string& text) {
   return result;
 }
 
+/// Whether a switch such as --help is given and on.
+bool is_on(const GivenOptions& given, std::string_view name) {
+  const auto found = given.find(name);
+  if (found == given.end()) return false;
+  try {
+    return parse_switch(found->second.text);
+  } catch (const ValueError& error) {
+    fail<UsageError>("{}: {}", found->second.where, error.what());
+  }
+}
+
 }  // namespace
 
 const OptionEntry* OptionParser::find_entry(std::string_view name) const {
@@ -253,14 +264,9 @@ void OptionParser::add_named_config_file(GivenOptions& given) const {
   add_config_file(named.text, named.where, given);
 }
 
-bool OptionParser::is_on(const GivenOptions& given, std::string_view name) {
-  const auto found = given.find(name);
-  if (found == given.end()) return false;
-  try {
-    return parse_switch(found->second.text);
-  } catch (const ValueError& error) {
-    fail<UsageError>("{}: {}", found->second.where, error.what());
-  }
+Action OptionParser::action_of(const GivenOptions& given) {
+  if (is_on(given, "help")) return Action::help;
+  return is_on(given, "version") ? Action::version : Action::run;
 }
 
 std::string OptionParser::help() const {
@@ -301,14 +307,8 @@ ParsedCommandLine parse_plain_options(std::span<const OptionEntry> table,
   const OptionParser parser(table, not_built_table(), {});
   GivenOptions given = parser.parse_command_line(arguments);
   ParsedCommandLine result;
-  if (OptionParser::is_on(given, "help")) {
-    result.action = Action::help;
-    return result;
-  }
-  if (OptionParser::is_on(given, "version")) {
-    result.action = Action::version;
-    return result;
-  }
+  result.action = OptionParser::action_of(given);
+  if (result.action != Action::run) return result;
   parser.add_named_config_file(given);
   result.options = parser.apply(given);
   return result;

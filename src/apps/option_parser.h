@@ -36,8 +36,8 @@ class OptionParser {
   void add_named_config_file(GivenOptions& given) const;
   /// Parses every value into its field.
   launch::Options apply(const GivenOptions& given) const;
-  /// Whether a switch such as --help is given and on.
-  static bool is_on(const GivenOptions& given, std::string_view name);
+  /// --help and --version win over everything else.
+  static Action action_of(const GivenOptions& given);
   /// The options by group with their defaults, as --help prints them.
   std::string help() const;
 

@@ -48,14 +48,8 @@ ParsedCommandLine parse_options(std::span<const std::string> arguments) {
   ParsedCommandLine result;
   const OptionParser options = parser();
   GivenOptions given = options.parse_command_line(arguments);
-  if (OptionParser::is_on(given, "help")) {
-    result.action = Action::help;
-    return result;
-  }
-  if (OptionParser::is_on(given, "version")) {
-    result.action = Action::version;
-    return result;
-  }
+  result.action = OptionParser::action_of(given);
+  if (result.action != Action::run) return result;
   result.demo = arguments.empty();
   if (result.demo) {
     options.add_config_file(demo_config_file,

@@ -69,14 +69,4 @@ std::vector<int> cfg_members(const GridShape& shape, int world_rank) {
   return arithmetic_ranks(world_rank - at.cfg * shape.ulysses, shape.ulysses, shape.cfg);
 }
 
-std::pair<std::int64_t, std::int64_t> split_range(std::int64_t total, int parts, int index) {
-  WAN_CHECK(total >= 0 && parts >= 1 && index >= 0 && index < parts, "part {} of {} of {}", index, parts,
-            total);
-  const std::int64_t quotient = total / parts;
-  const std::int64_t remainder = total % parts;
-  // floor(total * i / parts), without the product, which might overflow.
-  const auto bound = [&](std::int64_t i) { return quotient * i + remainder * i / parts; };
-  return {bound(index), bound(index + 1)};
-}
-
 }  // namespace wan::comm

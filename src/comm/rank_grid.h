@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 namespace wan::comm {
@@ -41,10 +40,5 @@ GridPosition position(const GridShape& shape, int world_rank);
 std::vector<int> group_members(const GridShape& shape, int world_rank);    ///< the group: weights, latents
 std::vector<int> ulysses_members(const GridShape& shape, int world_rank);  ///< the same copy and cfg
 std::vector<int> cfg_members(const GridShape& shape, int world_rank);      ///< the same copy and ulysses
-
-/// Cuts [0, total) into `parts` ranges whose lengths differ by at most one and returns range `index`:
-/// [floor(total * index / parts), floor(total * (index + 1) / parts)). Throws Error unless total >= 0, parts
-/// >= 1 and 0 <= index < parts.
-std::pair<std::int64_t, std::int64_t> split_range(std::int64_t total, int parts, int index);
 
 }  // namespace wan::comm

@@ -9,7 +9,8 @@
 #include "core/check.h"
 #include "core/checksum.h"
 #include "core/parse_value.h"
-#include "core/strings.h"
+#include "core/printable.h"
+#include "core/utf8.h"
 
 namespace wan::manifest {
 namespace {
@@ -17,24 +18,6 @@ namespace {
 constexpr std::size_t max_hint_bytes = 48;
 
 constexpr std::string_view safe_signs = "._-+=,@()[] ";
-
-/// A code point of a text, and its length there.
-struct Character {
-  utf8proc_int32_t code_point = -1;  ///< -1: not UTF-8
-  std::size_t bytes = 1;
-};
-
-Character first_character(std::string_view text) {
-  Character first;
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
-  const auto length = utf8proc_iterate(bytes, static_cast<utf8proc_ssize_t>(text.size()), &first.code_point);
-  if (length > 0) {
-    first.bytes = static_cast<std::size_t>(length);
-  } else {
-    first.code_point = -1;
-  }
-  return first;
-}
 
 /// Letters, digits and signs of any script; of ASCII's signs those that mean nothing to a file system or
 /// shell that matters.
@@ -44,18 +27,7 @@ bool is_safe(utf8proc_int32_t code_point) {
     const char c = static_cast<char>(code_point);
     return std::isalnum(static_cast<unsigned char>(c)) != 0 || safe_signs.find(c) != std::string_view::npos;
   }
-  switch (utf8proc_category(code_point)) {
-    case UTF8PROC_CATEGORY_CC:  // control
-    case UTF8PROC_CATEGORY_CF:  // format, among them the ones that turn the writing direction
-    case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CN:
-    case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP:
-      return false;
-    default:
-      return true;
-  }
+  return is_visible(code_point) && utf8proc_category(code_point) != UTF8PROC_CATEGORY_CO;
 }
 
 bool is_blank(utf8proc_int32_t code_point) {
@@ -83,17 +55,17 @@ bool is_word_character(utf8proc_int32_t code_point) {
 
 void refuse_bad_characters(std::string_view id, const std::string& shown) {
   std::int64_t position = 1;
-  Character c;
+  CodePoint c;
   for (std::string_view rest = id; !rest.empty(); rest.remove_prefix(c.bytes), ++position) {
-    c = first_character(rest);
-    if (!is_safe(c.code_point)) {
+    c = first_code_point(rest);
+    if (!is_safe(c.value)) {
       fail<ValueError>(
           "id '{}' has an unsafe character at position {}; use letters and digits of any script, blanks and "
           "{}",
           shown, position, "._-+=,@()[]");
     }
     const bool is_at_end = rest.size() == c.bytes || rest.size() == id.size();
-    if (is_at_end && is_blank(c.code_point)) fail<ValueError>("id '{}' begins or ends with a blank", shown);
+    if (is_at_end && is_blank(c.value)) fail<ValueError>("id '{}' begins or ends with a blank", shown);
   }
 }
 
@@ -118,12 +90,12 @@ void check_id(std::string_view id) {
 
 std::string automatic_id(std::string_view hint, std::string_view values) {
   std::string stem;
-  Character c;
+  CodePoint c;
   for (std::string_view rest = hint; !rest.empty(); rest.remove_prefix(c.bytes)) {
-    c = first_character(rest);
+    c = first_code_point(rest);
     if (stem.size() + c.bytes > max_hint_bytes) break;
-    const bool may_begin = c.code_point != '.' && c.code_point != '-';
-    if (c.code_point >= 0 && is_word_character(c.code_point) && !(stem.empty() && !may_begin)) {
+    const bool may_begin = c.value != '.' && c.value != '-';
+    if (c.value >= 0 && is_word_character(c.value) && !(stem.empty() && !may_begin)) {
       stem += rest.substr(0, c.bytes);
     } else if (!stem.empty() && stem.back() != '_') {
       stem += '_';  // one for a run of other characters

@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/strings.h"
 #include "store/identity.h"
+#include "store/json_file.h"
 #include "store/output_folder.h"
 #include "wan/version.h"
 
@@ -189,17 +190,6 @@ std::string command_again(const Request& request, const Origin& origin) {
 
 namespace {
 
-/// The object in a plain file; null if it is anything else.
-json read_object(const std::filesystem::path& path) {
-  if (!plain_file_size(path)) return nullptr;
-  try {
-    json fields = json::parse(read_text_file(path, max_record_bytes), nullptr, false);
-    return fields.is_object() ? fields : json(nullptr);
-  } catch (const Error&) {
-    return nullptr;
-  }
-}
-
 bool has_text(const json& fields, const char* name) {
   const auto found = fields.find(name);
   return found != fields.end() && found->is_string();
@@ -208,7 +198,7 @@ bool has_text(const json& fields, const char* name) {
 }  // namespace
 
 std::optional<StoredRecord> read_record(const std::filesystem::path& path, const Wanted& wanted) {
-  const json fields = read_object(path);
+  const json fields = read_object(path, max_record_bytes);
   if (fields.is_null()) return std::nullopt;
   try {
     return parse_record(fields, wanted);
@@ -218,7 +208,7 @@ std::optional<StoredRecord> read_record(const std::filesystem::path& path, const
 }
 
 bool is_record(const std::filesystem::path& path) {
-  const json fields = read_object(path);
+  const json fields = read_object(path, max_record_bytes);
   if (fields.is_null()) return false;
   const auto format = fields.find("format");
   if (format == fields.end() || !format->is_number_integer()) return false;
@@ -229,7 +219,7 @@ bool is_record(const std::filesystem::path& path) {
 }
 
 bool is_run_record(const std::filesystem::path& path) {
-  const json fields = read_object(path);
+  const json fields = read_object(path, max_record_bytes);
   if (fields.is_null()) return false;
   for (const char* name : {"run", "version", "exit_reason"}) {
     if (!has_text(fields, name)) return false;

@@ -12,6 +12,7 @@
 #include "core/file.h"
 #include "core/parse_value.h"
 #include "manifest/item_id.h"
+#include "store/json_file.h"
 #include "store/output_folder.h"
 
 namespace wan::store {
@@ -23,17 +24,6 @@ constexpr std::uint64_t max_record_bytes = std::uint64_t{16} << 20;
 constexpr std::uint64_t max_owner_bytes = 64U << 10;
 constexpr std::size_t token_digits = 32;
 constexpr int most_steps = 1'000'000;
-
-/// The object in a regular file; null if it is anything else.
-json read_object(const std::filesystem::path& path, std::uint64_t max_bytes) {
-  if (!plain_file_size(path)) return nullptr;
-  try {
-    json fields = json::parse(read_text_file(path, max_bytes), nullptr, false);
-    return fields.is_object() ? fields : json(nullptr);
-  } catch (const Error&) {
-    return nullptr;
-  }
-}
 
 // What a record of this program has is given back, anything else is as good as nothing.
 std::string text_of(const json& fields, const char* name) {
