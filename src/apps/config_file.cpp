@@ -25,8 +25,7 @@ std::string_view unquoted(std::string_view value) {
   if (inner.find(quote) != std::string_view::npos) {
     fail<ValueError>(
         "the value is in quotes and has such quotes inside; leave the outer ones out: a value goes to the "
-        "end of "
-        "its line");
+        "end of its line");
   }
   return inner;
 }

@@ -37,8 +37,7 @@ void warn_of_lost_texts(const launch::RunInput& input, const text::Tokenizer& to
       for (const LostText& lost : engine::lost_texts(tokenizer, launch::resolve_row(input, row))) {
         log.warn(
             "{}: {}: {} has {} tokens, and the text encoder takes {}, as in the official program; the text "
-            "from '{}' "
-            "on is not used",
+            "from '{}' on is not used",
             place_of(input, row, lost.field), row.id,
             lost.field == "prompt" ? "the prompt" : "the negative prompt", lost.tokens, lost.used_tokens,
             printable(lost.first_words));

@@ -103,12 +103,10 @@ std::string help_text() {
           "  wan_batch status OUT           how a batch stands, from its output folder\n"
           "  mpirun -np N wan_batch ...     the same on N ranks\n\n";
   text << parser().help();
-  text << "Names may be shortened, and written with underscores as in generate.py. A value in brackets may "
-          "be left\n"
-          "out; the option alone means on.\n"
-          "Exit codes: 0 all done; 2 usage or configuration; 3 some items failed; 85 stopped early, run "
-          "again to\n"
-          "go on; 1 anything else.\n";
+  text << "Names may be shortened, and written with underscores as in generate.py. A value in brackets\n"
+          "may be left out; the option alone means on.\n"
+          "Exit codes: 0 all done; 2 usage or configuration; 3 some items failed; 85 stopped early, run\n"
+          "again to go on; 1 anything else.\n";
   return text.str();
 }
 

@@ -19,12 +19,10 @@ namespace {
 constexpr const char* help =
     "Shows how a batch stands, running or stopped, from the files in its output folder alone.\n\n"
     "  wan_batch status [--json] OUT\n\n"
-    "Items done, failed, running and open; who works on what; items per hour and time left. --json prints it "
-    "all "
-    "as one\n"
-    "JSON object. Only reads; may take a few seconds to see whether a process elsewhere is alive. A manifest "
-    "named\n"
-    "'status' is given as ./status.\n";
+    "It shows the items done, failed, running and open, who makes which item, the items per hour and\n"
+    "the time left. --json prints all of it as one JSON object. The command only reads. It may take a\n"
+    "few seconds to see whether a process elsewhere is alive. A manifest named 'status' is given as\n"
+    "./status.\n";
 
 struct StatusOptions {
   std::string folder;

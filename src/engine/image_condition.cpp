@@ -35,8 +35,7 @@ PixelSize fit_to_area(PixelSize image, PixelSize size, const model::VideoGeometr
   if (result.width > largest || result.height > largest) {
     fail_item("image",
               "an image of {}x{} at the area of size {}*{} makes a video of {}x{}; the sides of a video have "
-              "at most "
-              "{} pixels. Crop the image to a common shape, or use a smaller size",
+              "at most {} pixels. Crop the image to a common shape, or use a smaller size",
               image.width, image.height, size.width, size.height, result.width, result.height, largest);
   }
   return result;

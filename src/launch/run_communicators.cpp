@@ -35,8 +35,7 @@ std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator& world, const s
   } catch (const Error& error) {
     fail<UsageError>(
         "NCCL cannot be initialised: {}; NCCL_DEBUG=WARN tells more. Usual causes: a small /dev/shm, no "
-        "network "
-        "interface that all nodes share, GPUs that a container hides from each other",
+        "network interface that all nodes share, GPUs that a container hides from each other",
         error.what());
   }
 }

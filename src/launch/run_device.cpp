@@ -73,8 +73,7 @@ void check_equal_memory(const std::vector<GpuCard>& cards) {
   if (static_cast<double>(least->total_bytes) >= tolerance * static_cast<double>(most->total_bytes)) return;
   fail<UsageError>(
       "GPUs of different size: rank {} on {} has {:.0f} GiB, rank {} on {} has {:.0f} GiB; use GPUs of one "
-      "kind, "
-      "for example by CUDA_VISIBLE_DEVICES or a Slurm constraint",
+      "kind, for example by CUDA_VISIBLE_DEVICES or a Slurm constraint",
       least->rank, least->host.data(), static_cast<double>(least->total_bytes) / (1 << 30), most->rank,
       most->host.data(), static_cast<double>(most->total_bytes) / (1 << 30));
 }
@@ -166,8 +165,7 @@ void refuse_hidden_gpus(const gpu::VisibleGpus& visible) {
   if (signs.empty()) return;
   fail<UsageError>(
       "{} says that there are GPUs, and this program sees none: {}. To find the cause: {}. To compute on the "
-      "CPU "
-      "all the same: --device cpu",
+      "CPU all the same: --device cpu",
       signs, visible.reason, gpu::remedy_of_hidden_gpus());
 }
 

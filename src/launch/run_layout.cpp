@@ -80,10 +80,9 @@ std::string describe_what_fits(const Options& options, MachineSize machine,
   const std::int64_t missing = of_host ? smallest.missing_host_bytes : smallest.missing_bytes;
   fail<UsageError>(
       "no layout of {} GPU{} fits: the smallest one, {} with weights {}, needs {} {}, {} more than the {} "
-      "that can "
-      "be used; {}; use more GPUs per group (--group-size), a smaller --size or --frame-num, or leave "
-      "--dit-fsdp and "
-      "--offload-model to the planner (--plan shows what fits, and --plan --gpus N --gpu-memory M elsewhere)",
+      "that can be used; {}; use more GPUs per group (--group-size), a smaller --size or --frame-num, or "
+      "leave --dit-fsdp and --offload-model to the planner (--plan shows what fits, and --plan --gpus N "
+      "--gpu-memory M elsewhere)",
       machine.ranks, machine.ranks == 1 ? "" : "s", parallel::describe(smallest.grid),
       parallel::describe_transformers(smallest.placement.transformers), format_bytes(needed),
       of_host ? "of page-locked host memory for each GPU" : "on each GPU", format_bytes(missing),

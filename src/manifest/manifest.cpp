@@ -44,8 +44,7 @@ void require_no_decimal_comma(std::string_view text) {
   const std::string_view rest = text.substr(comma + 1);
   fail<ValueError>(
       "'{}' may mean the one value {}.{}, or LOW {} and HIGH {} (HIGH is for the expert that works first); "
-      "write {}.{} "
-      "or {}:{}",
+      "write {}.{} or {}:{}",
       text, whole, rest, whole, rest, whole, rest, whole, rest);
 }
 
