@@ -1,5 +1,6 @@
 #include "checkpoint/pickle.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <unordered_set>
@@ -41,6 +42,19 @@ std::optional<DType> storage_dtype(std::string_view global) {
 bool is_allowed(std::string_view global) {
   return global == ordered_dict || global == rebuild_tensor || global == rebuild_parameter ||
          storage_dtype(global).has_value();
+}
+
+/// Whether torch.save() writes this class for a tensor that is complex, sparse or quantized.
+bool is_other_tensor(std::string_view module, std::string_view name) {
+  constexpr std::array<std::string_view, 8> names{"ComplexFloatStorage",
+                                                  "ComplexDoubleStorage",
+                                                  "QInt8Storage",
+                                                  "QUInt8Storage",
+                                                  "QInt32Storage",
+                                                  "_rebuild_sparse_tensor",
+                                                  "_rebuild_sparse_csr_tensor",
+                                                  "_rebuild_qtensor"};
+  return (module == "torch" || module == "torch._utils") && std::ranges::find(names, name) != names.end();
 }
 
 /// Runs the opcodes that torch.save() writes.
@@ -190,6 +204,13 @@ class Unpickler : private PickleMachine {
       error(
           "it contains tensors of a type that is not supported (8-bit floating point?); use a checkpoint in "
           "BF16 or F32");
+    }
+    if (is_other_tensor(module, name)) {
+      error(
+          "it holds a tensor of a kind that is not read ({}: complex, sparse or quantized). The file need "
+          "not "
+          "be damaged: use the official file, or convert this tensor to a dense one in BF16, F16 or F32",
+          in_quotes(fmt::format("{}.{}", module, name)));
     }
     if (!is_allowed(global)) {
       error(

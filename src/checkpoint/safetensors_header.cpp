@@ -96,7 +96,8 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
     }
     if (!dtype) {
       fail<UsageError>(
-          "{}: tensor {} has the dtype {}; expected one of F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL",
+          "{}: tensor {} has the dtype {}; expected one of F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL. "
+          "Use the official file, or convert this tensor",
           file_, in_quotes(tensor_.name), in_quotes(value));
     }
     tensor_.dtype = *dtype;

@@ -7,9 +7,9 @@
 
 namespace wan::comm {
 
-/// Pretends to be one rank of a group that does not exist; the planner uses it. It counts traffic and copies
-/// what a rank sends to itself. The other ranks' parts of receive buffers stay as they are. Every ticket is
-/// complete at once. all_reduce and broadcast leave their buffer unchanged.
+/// One rank of a group that does not exist, for a group of one rank (local.cpp) and for tests. It counts
+/// traffic, copies what a rank hands to itself, and leaves the other ranks' parts of receive buffers as they
+/// are. Every ticket is complete at once. all_reduce and broadcast leave their buffer unchanged.
 std::unique_ptr<Communicator> make_dry_run(std::string name, int rank, int size);
 
 }  // namespace wan::comm

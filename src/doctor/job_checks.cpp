@@ -128,7 +128,8 @@ std::vector<Finding> check_slurm(const Environment& environment, int visible_gpu
   constexpr std::int64_t needed_mib = 2048;
   if (memory_mib && *memory_mib > 0 && *memory_mib < needed_mib * std::max(1, local_ranks)) {
     findings.push_back(warn("Slurm",
-                            fmt::format("--mem: {} MiB for {} ranks of this node", *memory_mib, local_ranks),
+                            fmt::format("--mem: {} MiB for {} rank{} of this node", *memory_mib, local_ranks,
+                                        local_ranks == 1 ? "" : "s"),
                             fmt::format("--mem={}G or more", 2 * std::max(1, local_ranks))));
   }
   if (findings.empty()) {

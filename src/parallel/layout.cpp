@@ -20,7 +20,7 @@ std::vector<int> divisors(std::int64_t of, int at_most) {
 void check_wishes(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided) {
   const LayoutWishNames& names = wishes.names;
   if (wishes.group_size && (*wishes.group_size < 1 || world_size % *wishes.group_size != 0)) {
-    fail<UsageError>("{} {} does not divide the {} ranks; sizes that work: {}", names.group_size,
+    fail<UsageError>("{} {} does not divide the number of ranks, {}; sizes that work: {}", names.group_size,
                      *wishes.group_size, world_size, fmt::join(divisors(world_size, world_size), ", "));
   }
   if (wishes.cfg_size && *wishes.cfg_size != 1 && *wishes.cfg_size != 2) {
@@ -32,8 +32,8 @@ void check_wishes(const LayoutWishes& wishes, int world_size, std::int64_t heads
                      names.cfg_size, names.cfg_size);
   }
   if (wishes.ulysses_size && (*wishes.ulysses_size < 1 || heads % *wishes.ulysses_size != 0)) {
-    fail<UsageError>("{} {} does not divide the model's {} attention heads; sizes that work on {} ranks: {}",
-                     names.ulysses_size, *wishes.ulysses_size, heads, world_size,
+    fail<UsageError>("{} {} does not divide the model's {} attention heads; sizes that work on {} rank{}: {}",
+                     names.ulysses_size, *wishes.ulysses_size, heads, world_size, world_size == 1 ? "" : "s",
                      fmt::join(divisors(heads, world_size), ", "));
   }
 }
@@ -77,8 +77,8 @@ std::vector<comm::GridShape> granted_grids(const LayoutWishes& wishes, int world
                        [&](const comm::GridShape& shape) { return grants(wishes, shape); });
   if (granted.empty()) {
     fail<UsageError>(
-        "the layout asked for fits neither {} ranks nor {} attention heads; layouts that work: {}",
-        world_size, heads, list_shapes(possible, wishes.names));
+        "no layout of {} rank{} and {} attention heads is the one asked for; layouts that work: {}",
+        world_size, world_size == 1 ? "" : "s", heads, list_shapes(possible, wishes.names));
   }
   std::ranges::stable_sort(granted, {}, [&](const comm::GridShape& shape) {
     const int size_rank = wishes.objective == Objective::latency ? -shape.group_size : shape.group_size;

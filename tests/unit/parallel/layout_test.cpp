@@ -52,7 +52,7 @@ TEST(ChooseGrid, ObeysWishes) {
 
 TEST(ChooseGrid, RefusesWithTheSizesThatWork) {
   EXPECT_EQ(refusal({.group_size = 3}, 4, 40),
-            "group size 3 does not divide the 4 ranks; sizes that work: 1, 2, 4");
+            "group size 3 does not divide the number of ranks, 4; sizes that work: 1, 2, 4");
   EXPECT_THAT(refusal({.ulysses_size = 3}, 3, 40),
               HasSubstr("does not divide the model's 40 attention heads; sizes that work on 3 ranks: 1, 2"));
   EXPECT_THAT(refusal({.cfg_size = 3}, 3, 40), HasSubstr("sizes that work: 1, 2"));
