@@ -15,6 +15,7 @@
 #include "apps/trace_observer.h"
 #include "apps/upcoming_rows.h"
 #include "apps/version_report.h"
+#include "batch/run_record.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
 #include "checkpoint/folder_notes.h"

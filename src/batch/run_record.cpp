@@ -1,10 +1,11 @@
+#include "batch/run_record.h"
+
 #include <algorithm>
 #include <array>
 #include <exception>
 #include <nlohmann/json.hpp>
 
 #include "batch/item_deaths.h"
-#include "batch/runner.h"
 #include "comm/first_message.h"
 #include "core/check.h"
 #include "core/file.h"

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "batch/item.h"
-#include "batch/runner.h"
+#include "batch/run_record.h"
 
 namespace wan::batch {
 

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "apps/program_main.h"
+#include "batch/run_record.h"
 #include "batch/runner.h"
 #include "batch/summary.h"
 #include "comm/mpi/mpi.h"

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "batch/run_record.h"
 #include "batch/runner.h"
 #include "comm/communicator.h"
 #include "core/check.h"
