@@ -67,7 +67,7 @@ store::Parameters wanted_parameters(const manifest::ManifestRow& row, const RunC
   return wanted;
 }
 
-ItemState look_up(const manifest::ManifestRow& row, const RunContext& context, const Task& task,
+FoundItem look_up(const manifest::ManifestRow& row, const RunContext& context, const Task& task,
                   bool by_content) {
   const std::filesystem::path sidecar_path = context.folder.sidecar(row.id);
   const std::filesystem::path failure_path = context.folder.failure(row.id);
@@ -80,31 +80,31 @@ ItemState look_up(const manifest::ManifestRow& row, const RunContext& context, c
     if (!parameters) parameters = wanted_parameters(row, context, task, recorded);
     return &*parameters;
   };
-  ItemState state;
+  FoundItem found;
   // Any seed answers a request that gives none; that of another request is kept only if it was drawn.
   const auto keep_seed = [&](const store::StoredRecord& record) {
-    if (!counts(record, context) || state.kept_seed) return;
-    state.kept_seed = record.answers_request ? record.seed : record.automatic_seed;
+    if (!counts(record, context) || found.kept_seed) return;
+    found.kept_seed = record.answers_request ? record.seed : record.automatic_seed;
   };
   if (auto record = store::read_record(sidecar_path, wanted)) {
     keep_seed(*record);
-    state.made_again = why_not_done(*record, row, context, by_content);
-    if (state.made_again.empty()) {
-      state.status = ItemStatus::done;
-      state.record = std::move(record);
-      return state;
+    found.made_again = why_not_done(*record, row, context, by_content);
+    if (found.made_again.empty()) {
+      found.status = ItemStatus::done;
+      found.record = std::move(record);
+      return found;
     }
-    state.earlier_run = record->run;
-    state.is_earlier_answer = record->answers_request;
+    found.earlier_run = record->run;
+    found.is_earlier_answer = record->answers_request;
   }
   if (auto record = store::read_record(failure_path, wanted)) {
     keep_seed(*record);
     if (is_failed(*record, row, context)) {
-      state.status = ItemStatus::failed;
-      state.record = std::move(record);
+      found.status = ItemStatus::failed;
+      found.record = std::move(record);
     }
   }
-  return state;
+  return found;
 }
 
 void clear_away(const store::OutputFolder& folder, const std::string& id, const std::string& token) {
@@ -112,12 +112,12 @@ void clear_away(const store::OutputFolder& folder, const std::string& id, const 
   store::ItemStates(folder.states()).remove_temporary(id, token);
 }
 
-ItemOutcome to_outcome(const manifest::ManifestRow& row, const ItemState& state, const std::string& run) {
+ItemOutcome to_outcome(const manifest::ManifestRow& row, const FoundItem& found, const std::string& run) {
   ItemOutcome outcome;
   outcome.id = row.id;
-  outcome.status = state.status;
-  if (state.record) {
-    const store::StoredRecord& record = *state.record;
+  outcome.status = found.status;
+  if (found.record) {
+    const store::StoredRecord& record = *found.record;
     outcome.of_this_run = record.run == run;
     outcome.size = record.size;
     outcome.frames = record.frames;

@@ -19,8 +19,8 @@ inline constexpr const char* conflict_stage = "claim";
 enum class ItemStatus { done, failed, open };
 std::string_view to_string(ItemStatus status);
 
-/// Where an item stands, as the output folder tells.
-struct ItemState {
+/// What the output folder tells of an item.
+struct FoundItem {
   ItemStatus status = ItemStatus::open;
   std::optional<store::StoredRecord>
       record;                              ///< the sidecar of a done item, the failure record of a failed one
@@ -38,7 +38,7 @@ store::Parameters wanted_parameters(const manifest::ManifestRow& row, const RunC
 /// Looks an item up in the output folder. Done: a sidecar that answers the request, with outputs of the
 /// recorded size and, with `by_content`, checksum. Failed: a failure record that answers it. Records of
 /// earlier runs count unless the context says otherwise (resume, retry_failed).
-ItemState look_up(const manifest::ManifestRow& row, const RunContext& context, const Task& task,
+FoundItem look_up(const manifest::ManifestRow& row, const RunContext& context, const Task& task,
                   bool by_content);
 
 /// Removes the unfinished files that the owner of `token` left of an item under hidden names.
@@ -60,7 +60,7 @@ struct ItemOutcome {
   std::string holder = {};  ///< of an open item: the living job that makes it; empty: none
 };
 
-ItemOutcome to_outcome(const manifest::ManifestRow& row, const ItemState& state, const std::string& run);
+ItemOutcome to_outcome(const manifest::ManifestRow& row, const FoundItem& found, const std::string& run);
 
 /// Every row's outcome, read from the output folder.
 std::vector<ItemOutcome> survey(std::span<const manifest::ManifestRow> rows, const RunContext& context,

@@ -46,7 +46,7 @@ std::optional<store::StoredState> usable_state(const ItemInHand& item, const Run
 
 ItemInHand take_in_hand(ClaimedRow claimed, const RunContext& context, const Task& task, int ranks) {
   const manifest::ManifestRow& row = claimed.row;
-  const ItemState& state = claimed.state;
+  const FoundItem& found = claimed.found;
   ItemInHand item{.row = row,
                   .row_index = claimed.row_index,
                   .claim = std::move(claimed.claim),
@@ -61,11 +61,11 @@ ItemInHand take_in_hand(ClaimedRow claimed, const RunContext& context, const Tas
   if (row.error) return item;
   item.parameters = wanted_parameters(row, context, task);
   Request& request = item.parameters.request;
-  if (item.parameters.automatic_seed && state.kept_seed) request.seed = *state.kept_seed;
-  if (!state.made_again.empty()) {
-    item.made_again = store::MadeAgain{.because = state.made_again, .earlier = {}};
-    item.is_earlier_answer = state.is_earlier_answer;
-    if (context.results.resume) context.log->warn("{} is made again: {}", row.id, state.made_again);
+  if (item.parameters.automatic_seed && found.kept_seed) request.seed = *found.kept_seed;
+  if (!found.made_again.empty()) {
+    item.made_again = store::MadeAgain{.because = found.made_again, .earlier = {}};
+    item.is_earlier_answer = found.is_earlier_answer;
+    if (context.results.resume) context.log->warn("{} is made again: {}", row.id, found.made_again);
   }
   item.before = usable_state(item, context);
   if (!item.before) return item;

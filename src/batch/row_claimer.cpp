@@ -18,17 +18,17 @@ RowAttempt RowClaimer::try_row(const manifest::ManifestRow& row, bool is_last_ro
   // Each group reads the files of its own share of the rows, so that a job reads every file once.
   const bool by_content = row.index % context_.place.group_count == context_.place.group_index;
   const Stopwatch watch;
-  ItemState state = look_up(row, context_, task_, by_content);
-  if (state.status != ItemStatus::open) {
+  FoundItem found = look_up(row, context_, task_, by_content);
+  if (found.status != ItemStatus::open) {
     const double look_s = watch.elapsed_s();
     if (std::ranges::binary_search(claims_.held_at_start(), row.id) && !release_of_dead(row.id)) {
       still_held_.push_back(row.id);
     }
     return {.outcome = Outcome::settled, .settled_look_s = look_s};
   }
-  if (is_made_otherwise(state)) {
+  if (is_made_otherwise(found)) {
     return give_up(row, fmt::format("run {}, which is still at work, has made it with other values ({})",
-                                    state.earlier_run, state.made_again));
+                                    found.earlier_run, found.made_again));
   }
   const auto mark = [&] {
     return row.error ? std::string() : store::request_mark(wanted_parameters(row, context_, task_));
@@ -44,14 +44,14 @@ RowAttempt RowClaimer::try_row(const manifest::ManifestRow& row, bool is_last_ro
   }
   clear_after_dead(*attempt.claim);
   // Its last owner may have finished it between the look and the claim.
-  state = look_up(row, context_, task_, by_content);
-  if (state.status != ItemStatus::open) return {.outcome = Outcome::settled};
+  found = look_up(row, context_, task_, by_content);
+  if (found.status != ItemStatus::open) return {.outcome = Outcome::settled};
   std::vector<Death> deaths = deaths_of(row, *attempt.claim);
   if (deaths.size() == deaths_before_last && !is_last_round) return {.outcome = Outcome::comes_last};
   return {.outcome = Outcome::claimed,
           .claimed = ClaimedRow{.row = row,
                                 .claim = std::move(*attempt.claim),
-                                .state = std::move(state),
+                                .found = std::move(found),
                                 .deaths = std::move(deaths)}};
 }
 
@@ -74,9 +74,9 @@ std::vector<Death> RowClaimer::deaths_of(const manifest::ManifestRow& row, const
 
 /// Whether the item has a record of another request, made by another run that is still at work. The two runs
 /// would go on taking the id from each other.
-bool RowClaimer::is_made_otherwise(const ItemState& state) const {
-  return !state.earlier_run.empty() && !state.is_earlier_answer && state.earlier_run != context_.origin.run &&
-         store::is_run_alive(context_.folder.claims(), state.earlier_run, context_.timing.stale_after);
+bool RowClaimer::is_made_otherwise(const FoundItem& found) const {
+  return !found.earlier_run.empty() && !found.is_earlier_answer && found.earlier_run != context_.origin.run &&
+         store::is_run_alive(context_.folder.claims(), found.earlier_run, context_.timing.stale_after);
 }
 
 RowAttempt RowClaimer::give_up(const manifest::ManifestRow& row, const std::string& reason) const {

@@ -15,7 +15,7 @@ struct ClaimedRow {
   const manifest::ManifestRow& row;
   std::int64_t row_index = 0;  ///< among the run's rows
   store::Claim claim;
-  ItemState state;                 ///< read from the folder after the claim
+  FoundItem found;                 ///< read from the folder after the claim
   std::vector<Death> deaths = {};  ///< of the program while it made this row
 };
 
@@ -50,7 +50,7 @@ class RowClaimer {
 
  private:
   std::vector<Death> deaths_of(const manifest::ManifestRow& row, const store::Claim& claim) const;
-  bool is_made_otherwise(const ItemState& state) const;
+  bool is_made_otherwise(const FoundItem& found) const;
   RowAttempt give_up(const manifest::ManifestRow& row, const std::string& reason) const;
   bool release_of_dead(const std::string& id);
   void clear_after_dead(const store::Claim& claim) const;
