@@ -4,7 +4,7 @@
 
 #include "core/check.h"
 #include "store/earlier.h"
-#include "store/item_states.h"
+#include "store/saved_states.h"
 
 namespace wan::batch {
 namespace {
@@ -109,7 +109,7 @@ FoundItem look_up(const manifest::ManifestRow& row, const RunContext& context, c
 
 void clear_away(const store::OutputFolder& folder, const std::string& id, const std::string& token) {
   folder.remove_temporaries(id, token);
-  store::ItemStates(folder.states()).remove_temporary(id, token);
+  store::SavedStates(folder.states()).remove_temporary(id, token);
 }
 
 ItemOutcome to_outcome(const manifest::ManifestRow& row, const FoundItem& found, const std::string& run) {

@@ -8,7 +8,7 @@
 #include "core/file.h"
 #include "core/log.h"
 #include "core/strings.h"
-#include "store/item_states.h"
+#include "store/saved_states.h"
 
 namespace wan::batch {
 namespace {
@@ -27,7 +27,7 @@ std::string key_of(const store::Parameters& wanted) {
 
 /// Whether the attempt of `token` left the newest state of the item.
 bool has_saved(const store::Parameters& wanted, std::string_view token, const RunContext& context) {
-  const auto state = store::ItemStates(context.folder.states()).find(wanted.request.id, wanted, false);
+  const auto state = store::SavedStates(context.folder.states()).find(wanted.request.id, wanted, false);
   return state && state->path.filename().string().find(token) != std::string::npos;
 }
 

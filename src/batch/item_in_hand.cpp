@@ -31,8 +31,8 @@ std::vector<int> ItemInHand::resumed_at() const {
 namespace {
 
 /// The state of the item to go on from; nothing if there is none, or none that counts.
-std::optional<store::StoredState> usable_state(const ItemInHand& item, const RunContext& context) {
-  auto saved = store::ItemStates(context.folder.states()).find(item.row.id, item.parameters, true);
+std::optional<store::SavedState> usable_state(const ItemInHand& item, const RunContext& context) {
+  auto saved = store::SavedStates(context.folder.states()).find(item.row.id, item.parameters, true);
   if (!saved || (!context.results.resume && !context.is_of_this_job(saved->run))) return std::nullopt;
   if (!saved->differs.empty()) {
     context.log->warn("{}: the state after step {} is not used, as it is of another request: {}", item.row.id,
@@ -77,7 +77,7 @@ ItemInHand take_in_hand(ClaimedRow claimed, const RunContext& context, const Tas
 
 void go_back_to_saved(ItemInHand& item, const RunContext& context) {
   item.cost.end_part();
-  auto saved = store::ItemStates(context.folder.states()).find(item.row.id, item.parameters, true);
+  auto saved = store::SavedStates(context.folder.states()).find(item.row.id, item.parameters, true);
   if (!saved || !saved->differs.empty() || saved->run != context.origin.run) return;
   // The work that was lost since the state was saved counts too.
   saved->seconds = item.seconds();

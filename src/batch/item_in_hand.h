@@ -9,7 +9,7 @@
 #include "batch/item_deaths.h"
 #include "batch/row_claimer.h"
 #include "core/clock.h"
-#include "store/item_states.h"
+#include "store/saved_states.h"
 #include "store/sidecar.h"
 
 namespace wan::batch {
@@ -47,7 +47,7 @@ struct ItemInHand {
   store::Parameters parameters;  ///< only the id is set if the row is faulty
   store::Origin origin;
   std::vector<Death> deaths;                        ///< of the program while it made this item
-  std::optional<store::StoredState> before;         ///< the saved state of earlier runs to go on from
+  std::optional<store::SavedState> before;          ///< the saved state of earlier runs to go on from
   std::optional<store::MadeAgain> made_again = {};  ///< set if there is a result that does not count
   bool is_earlier_answer = false;                   ///< that result has the parameters that are wanted now
   ItemCost cost = {};

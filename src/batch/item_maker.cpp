@@ -58,7 +58,7 @@ Order ItemMaker::first_order(const ItemInHand& item) const {
 OutputPaths ItemMaker::outputs_of(const ItemInHand& item) const {
   const std::string& id = item.row.id;
   OutputPaths outputs = context_.folder.temporary_outputs(id, token(), context_.results.save_latents);
-  outputs.state = store::ItemStates(context_.folder.states()).temporary(id, token());
+  outputs.state = store::SavedStates(context_.folder.states()).temporary(id, token());
   if (item.before) outputs.resume_from = item.before->path;
   return outputs;
 }

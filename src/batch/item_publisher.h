@@ -34,7 +34,7 @@ class ItemPublisher {
   const RunContext& context_;
   ItemObserver& observer_;
   const std::string& token_;
-  store::ItemStates states_;
+  store::SavedStates states_;
   ItemDeaths deaths_;
 };
 

@@ -144,7 +144,7 @@ void Leader::make(ItemInHand& item) {
     record_failure(item, manifest::with_place(error, item.row, context_.origin.manifest));
     // An error in the steps would come again. After an error behind the steps, an item goes on from there.
     if (error.stage() == "denoise" && item.claim.is_held()) {
-      store::ItemStates(context_.folder.states()).remove(item.row.id);
+      store::SavedStates(context_.folder.states()).remove(item.row.id);
     }
   } catch (const std::bad_alloc&) {
     if (!orders_.do_others_wait()) throw;  // the others are in the engine's collectives

@@ -13,7 +13,7 @@
 #include "store/abandoned.h"
 #include "store/earlier.h"
 #include "store/holders.h"
-#include "store/item_states.h"
+#include "store/saved_states.h"
 #include "wan/version.h"
 
 namespace wan::batch {
@@ -96,7 +96,7 @@ void write_run_record(const RunCounts& counts, const RunContext& context) {
 /// A run that was killed just after it finished an item leaves the item's state behind, and what is known of
 /// attempts that ended the program.
 void clear_states(std::span<const ItemOutcome> outcomes, const RunContext& context) {
-  const store::ItemStates states(context.folder.states());
+  const store::SavedStates states(context.folder.states());
   const ItemDeaths deaths(context.folder.states());
   for (const ItemOutcome& outcome : outcomes) {
     if (outcome.status != ItemStatus::open) deaths.clear(outcome.id);

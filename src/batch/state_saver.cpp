@@ -23,7 +23,7 @@ bool StateSaver::is_due(int steps_done, int step_count) const {
 void StateSaver::publish(const ItemInHand& item, int steps_done, const std::string& token) {
   // A process that took the item over has states of its own.
   if (!item.claim.is_held()) fail("another process took the item over");
-  store::ItemStates(context_.folder.states())
+  store::SavedStates(context_.folder.states())
       .publish(item.row.id, token,
                {.parameters = item.parameters,
                 .steps_done = steps_done,

@@ -230,7 +230,7 @@ TEST_F(Rows, AStateIsPublishedOnlyByTheHolderOfTheClaim) {
   StateSaver saver(context_);
   EXPECT_FALSE(saver.is_due(0, 4)) << "there is nothing to save yet";
   EXPECT_TRUE(saver.is_due(1, 4));
-  const store::ItemStates states(context_.folder.states());
+  const store::SavedStates states(context_.folder.states());
   const std::string& token = claims.owner().token;
   std::ofstream(states.temporary("a", token)) << 2;
   saver.publish(item, 2, token);
@@ -252,7 +252,7 @@ TEST_F(Rows, AnItemGoesBackToTheStateOfThisRunOnly) {
   ItemInHand item = take_in_hand(std::move(*claimer.try_row(rows_[0], false).claimed), context_, task_, 1);
   go_back_to_saved(item, context_);
   EXPECT_FALSE(item.before);
-  const store::ItemStates states(context_.folder.states());
+  const store::SavedStates states(context_.folder.states());
   std::ofstream(states.temporary("a", claims.owner().token)) << 2;
   StateSaver(context_).publish(item, 2, claims.owner().token);
   RunContext other = context_;

@@ -7,7 +7,7 @@
 #include "batch/runner.h"
 #include "batch/stop_clock.h"
 #include "core/file.h"
-#include "store/item_states.h"
+#include "store/saved_states.h"
 #include "stub_group.h"
 #include "support/temp_dir.h"
 
@@ -158,7 +158,7 @@ TEST_F(Resume, DamagedRecordsAreNotUsed) {
                                   foreign.dump(), negative.dump(), std::string("{\"steps_done\": 1e99}")}) {
     std::ofstream(out_ / ".state/a.json") << text;
     store::Parameters wanted;
-    EXPECT_FALSE(store::ItemStates(out_ / ".state").find("a", wanted, true).has_value()) << text;
+    EXPECT_FALSE(store::SavedStates(out_ / ".state").find("a", wanted, true).has_value()) << text;
   }
   EXPECT_THAT(run("run-2").first_steps, ElementsAre(0, 0));
 }
@@ -203,7 +203,7 @@ TEST_F(Resume, StatesOfDoneItemsAreClearedAway) {
 TEST_F(Resume, AnIdThatBeginsLikeAnotherKeepsItsState) {
   csv_ = "id,prompt\na.1,cat\n";
   stop_after(3, "run-1");
-  const store::ItemStates store(out_ / ".state");
+  const store::SavedStates store(out_ / ".state");
   store.remove("a");
   EXPECT_EQ(states().size(), 2U);
   store.remove("a.1");

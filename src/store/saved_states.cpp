@@ -1,4 +1,4 @@
-#include "store/item_states.h"
+#include "store/saved_states.h"
 
 #include <algorithm>
 #include <limits>
@@ -53,15 +53,15 @@ double read_energy_j(const json& fields) {
 
 }  // namespace
 
-std::filesystem::path ItemStates::record(std::string_view id) const {
+std::filesystem::path SavedStates::record(std::string_view id) const {
   return folder_ / fmt::format("{}.json", id);
 }
 
-std::filesystem::path ItemStates::temporary(std::string_view id, std::string_view token) const {
+std::filesystem::path SavedStates::temporary(std::string_view id, std::string_view token) const {
   return folder_ / hidden_name(id, token, suffix);
 }
 
-void ItemStates::publish(std::string_view id, std::string_view token, const NewState& state) const {
+void SavedStates::publish(std::string_view id, std::string_view token, const NewState& state) const {
   const std::filesystem::path from = temporary(id, token);
   const auto size = plain_file_size(from);
   if (!size || *size == 0) fail("the engine left no state in {}", from.string());
@@ -91,7 +91,7 @@ void ItemStates::publish(std::string_view id, std::string_view token, const NewS
   remove_files(id, folder_ / name);
 }
 
-std::optional<StoredState> ItemStates::find(std::string_view id, const Parameters& wanted,
+std::optional<SavedState> SavedStates::find(std::string_view id, const Parameters& wanted,
                                             bool by_content) const {
   const std::filesystem::path path = record(id);
   if (!plain_file_size(path)) return std::nullopt;
@@ -100,7 +100,7 @@ std::optional<StoredState> ItemStates::find(std::string_view id, const Parameter
     const json& parameters = fields.at("parameters");
     const std::string name = fields.at("state").at("file");
     if (!is_state_file(name, id)) return std::nullopt;
-    StoredState state{
+    SavedState state{
         .steps_done = fields.at("steps_done"),
         .seconds = fields.at("seconds"),
         .gpu_seconds = fields.at("gpu_seconds"),
@@ -120,12 +120,12 @@ std::optional<StoredState> ItemStates::find(std::string_view id, const Parameter
   }
 }
 
-void ItemStates::remove(std::string_view id) const {
+void SavedStates::remove(std::string_view id) const {
   remove_files(id, {});
   if (has_record(id)) remove_file(record(id));
 }
 
-bool ItemStates::has_record(std::string_view id) const {
+bool SavedStates::has_record(std::string_view id) const {
   const std::filesystem::path path = record(id);
   if (!plain_file_size(path)) return false;
   try {
@@ -136,12 +136,12 @@ bool ItemStates::has_record(std::string_view id) const {
   }
 }
 
-void ItemStates::remove_temporary(std::string_view id, std::string_view token) const {
+void SavedStates::remove_temporary(std::string_view id, std::string_view token) const {
   remove_file(temporary(id, token));
   remove_file(folder_ / hidden_name(id, token, "json"));
 }
 
-void ItemStates::remove_files(std::string_view id, const std::filesystem::path& but) const {
+void SavedStates::remove_files(std::string_view id, const std::filesystem::path& but) const {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
     if (entry.path() != but && is_state_file(entry.path().filename().string(), id)) remove_file(entry.path());

@@ -18,7 +18,7 @@ namespace wan::store {
 // step, so that a crash at any moment leaves the last state or the one before it.
 
 /// What an item's work before this run amounts to.
-struct StoredState {
+struct SavedState {
   int steps_done = 0;
   double seconds = 0;           ///< that went into them, of all runs
   double gpu_seconds = 0;       ///< likewise
@@ -42,10 +42,11 @@ struct NewState {
   const Origin& origin;
 };
 
-class ItemStates {
+/// The saved states of the unfinished items of an output folder.
+class SavedStates {
  public:
   /// The folder must exist (OutputFolder makes it).
-  explicit ItemStates(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  explicit SavedStates(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
   /// Where the owner of `token` lets an engine write a state of the item.
   std::filesystem::path temporary(std::string_view id, std::string_view token) const;
@@ -55,7 +56,7 @@ class ItemStates {
 
   /// The item's state and whether it answers `wanted`. Nothing if there is none, or what is there is damaged;
   /// with `by_content` the file's checksum is compared too.
-  std::optional<StoredState> find(std::string_view id, const Parameters& wanted, bool by_content) const;
+  std::optional<SavedState> find(std::string_view id, const Parameters& wanted, bool by_content) const;
 
   /// Removes all that is there of the item, its record last: what a crash leaves is found by the record. For
   /// whoever holds the item's claim, and for items that are done.
