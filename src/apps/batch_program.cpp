@@ -298,10 +298,10 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   if (trace) listening.push_back(trace.get());
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
-  batch::TeamBoard teams;
+  batch::TeamLetters teams;
   if (control_.mailbox) {
-    teams = batch::TeamBoard(*control_.mailbox, context.place.group_index, context.place.group_count,
-                             context.origin.ranks);
+    teams = batch::TeamLetters(*control_.mailbox, context.place.group_index, context.place.group_count,
+                               context.origin.ranks);
   }
   start_mark_.reset();
   return batch::run_group(host_->engine(), *control_.orders, input_.rows, context, observers, teams);

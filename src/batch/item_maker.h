@@ -23,7 +23,7 @@ class ItemMaker {
   struct Tools {
     const store::ClaimBoard& claims;
     StopControl& stop;
-    TeamBoard& teams;
+    TeamLetters& teams;
     ItemObserver& observer;
   };
   ItemMaker(Engine& engine, GroupOrders& orders, const RunContext& context, Tools tools)

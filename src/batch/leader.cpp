@@ -26,7 +26,7 @@ void require_makeable(const ItemInHand& item, const RunContext& context) {
 }  // namespace
 
 Leader::Leader(Engine& engine, GroupOrders& orders, std::span<const manifest::ManifestRow> rows,
-               const RunContext& context, ItemObserver& observer, TeamBoard& teams)
+               const RunContext& context, ItemObserver& observer, TeamLetters& teams)
     : task_(engine.task()),
       rows_(rows),
       context_(context),
@@ -107,8 +107,9 @@ std::optional<ClaimedRow> Leader::next() {
 /// If there are fewer items than groups, each should go to a group whose neighbours stay idle and can join
 /// it.
 void Leader::let_others_choose_first() const {
-  if (rows_.size() >= static_cast<std::size_t>(context_.place.group_count)) return;
-  std::this_thread::sleep_for(teams_.place_in_spread() * turn);
+  const GroupPlace& place = context_.place;
+  if (rows_.size() >= static_cast<std::size_t>(place.group_count)) return;
+  std::this_thread::sleep_for(place_in_spread(place.group_index, place.group_count) * turn);
 }
 
 void Leader::make_or_stop(ItemInHand& item) {

@@ -20,7 +20,7 @@ class Leader {
  public:
   /// All must outlive the leader.
   Leader(Engine& engine, GroupOrders& orders, std::span<const manifest::ManifestRow> rows,
-         const RunContext& context, ItemObserver& observer, TeamBoard& teams);
+         const RunContext& context, ItemObserver& observer, TeamLetters& teams);
 
   /// Throws errors that are not an item's. GroupOrders then tells whether the group waits for an order.
   GroupCounts run();
@@ -44,7 +44,7 @@ class Leader {
   std::span<const manifest::ManifestRow> rows_;
   const RunContext& context_;
   ItemObserver& observer_;
-  TeamBoard& teams_;
+  TeamLetters& teams_;
   GroupOrders& orders_;
   store::ClaimBoard claims_;
   StopControl stop_;

@@ -9,7 +9,7 @@ namespace wan::batch {
 namespace {
 
 GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
-                 const RunContext& context, ItemObserver& observer, TeamBoard& teams,
+                 const RunContext& context, ItemObserver& observer, TeamLetters& teams,
                  const std::vector<GroupMember>& members) {
   GroupOrders orders(group);
   try {
@@ -27,7 +27,7 @@ GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const mani
 }
 
 void follow(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
-            const RunContext& context, ItemObserver& observer, TeamBoard& teams) {
+            const RunContext& context, ItemObserver& observer, TeamLetters& teams) {
   // A signal may come to this rank alone, and when its group has no item only the leader hears of letters.
   const auto pass_on_stop = [&] {
     if (context.stop.is_requested && context.stop.is_requested()) teams.announce_stop();
@@ -71,7 +71,7 @@ RunEnd take_part(Engine& engine, const Order& order, std::span<const manifest::M
 }
 
 GroupCounts run_group(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
-                      const RunContext& context, ItemObserver& observer, TeamBoard& teams) {
+                      const RunContext& context, ItemObserver& observer, TeamLetters& teams) {
   const std::vector<GroupMember> members = exchange_members(group);
   if (group.rank() == 0) return lead(engine, group, rows, context, observer, teams, members);
   follow(engine, group, rows, context, observer, teams);

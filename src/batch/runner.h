@@ -7,7 +7,7 @@
 
 #include "batch/item.h"
 #include "batch/observer.h"
-#include "batch/team_board.h"
+#include "batch/team_letters.h"
 #include "comm/communicator.h"
 #include "wan/engine.h"
 
@@ -33,7 +33,7 @@ struct GroupCounts {
 /// Collective over `group`; `rows`, and `context` but for group_index, are the same on all its ranks.
 /// `observer` is used on the leader only.
 GroupCounts run_group(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
-                      const RunContext& context, ItemObserver& observer, TeamBoard& teams);
+                      const RunContext& context, ItemObserver& observer, TeamLetters& teams);
 
 /// Runs the engine for an order, on a rank that does not lead the item. An item that fails counts as
 /// finished: its leader answers for it.

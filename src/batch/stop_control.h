@@ -4,7 +4,7 @@
 
 #include "batch/observer.h"
 #include "batch/stop_clock.h"
-#include "batch/team_board.h"
+#include "batch/team_letters.h"
 #include "core/log.h"
 
 namespace wan::batch {
@@ -14,7 +14,7 @@ namespace wan::batch {
 class StopControl {
  public:
   /// All must outlive the control.
-  StopControl(StopClock clock, TeamBoard& teams, const ItemObserver& observer, const Log& log)
+  StopControl(StopClock clock, TeamLetters& teams, const ItemObserver& observer, const Log& log)
       : clock_(std::move(clock)), teams_(teams), observer_(observer), log_(log) {}
 
   /// The times that the decisions are based on.
@@ -37,7 +37,7 @@ class StopControl {
 
  private:
   StopClock clock_;
-  TeamBoard& teams_;
+  TeamLetters& teams_;
   const ItemObserver& observer_;
   const Log& log_;
   std::string storage_problem_;

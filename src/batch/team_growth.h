@@ -1,6 +1,6 @@
 #pragma once
 
-#include "batch/team_board.h"
+#include "batch/team_letters.h"
 #include "wan/engine.h"
 
 namespace wan::batch {
@@ -9,7 +9,7 @@ namespace wan::batch {
 class TeamGrowth {
  public:
   /// `width`: groups of the present team. All must outlive this.
-  TeamGrowth(const Engine& engine, const TeamBoard& teams, int width, double worth_s)
+  TeamGrowth(const Engine& engine, const TeamLetters& teams, int width, double worth_s)
       : engine_(engine), teams_(teams), width_(width), next_width_(width), worth_s_(worth_s) {}
 
   /// Whether a wider team of idle neighbours would save at least `worth_s` in the steps that are left.
@@ -22,7 +22,7 @@ class TeamGrowth {
 
  private:
   const Engine& engine_;
-  const TeamBoard& teams_;
+  const TeamLetters& teams_;
   int width_;
   int next_width_;
   double worth_s_;

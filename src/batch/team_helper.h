@@ -5,7 +5,7 @@
 #include "batch/group_orders.h"
 #include "batch/observer.h"
 #include "batch/stop_control.h"
-#include "batch/team_board.h"
+#include "batch/team_letters.h"
 
 namespace wan::batch {
 
@@ -16,7 +16,7 @@ class TeamHelper {
   struct Tools {
     store::ClaimBoard& claims;
     StopControl& stop;
-    TeamBoard& teams;
+    TeamLetters& teams;
     ItemObserver& observer;
   };
   TeamHelper(Engine& engine, GroupOrders& orders, std::span<const manifest::ManifestRow> rows,

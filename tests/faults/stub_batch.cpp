@@ -197,10 +197,10 @@ ExitCode StubProgram::run() {
   std::vector<batch::ItemObserver*> listening;
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
-  batch::TeamBoard teams;
+  batch::TeamLetters teams;
   if (control.mailbox) {
-    teams = batch::TeamBoard(*control.mailbox, context.place.group_index, context.place.group_count,
-                             options_.group_size);
+    teams = batch::TeamLetters(*control.mailbox, context.place.group_index, context.place.group_count,
+                               options_.group_size);
   }
   const batch::GroupCounts mine = batch::run_group(engine, *control.orders, rows, context, observers, teams);
   progress.reset();

@@ -91,7 +91,7 @@ class EnergyOfItems : public ::testing::Test {
     }
     test::AloneGroup group;
     test::Recorder recorder;
-    TeamBoard teams;
+    TeamLetters teams;
     const auto rows = test::rows_of("id,prompt\na,a\n");
     run_group(engine, group, rows, context, recorder, teams);
   }

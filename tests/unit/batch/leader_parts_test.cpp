@@ -78,8 +78,8 @@ class Stopping : public ::testing::Test {
   test::Post post_;
   test::TestMailbox mine_{post_, 0, 2};
   test::TestMailbox others_{post_, 1, 2};
-  TeamBoard teams_{mine_, 0, 2, 1};
-  TeamBoard other_{others_, 1, 2, 1};
+  TeamLetters teams_{mine_, 0, 2, 1};
+  TeamLetters other_{others_, 1, 2, 1};
 };
 
 TEST_F(Stopping, ASignalStopsTheRunAndTheOtherGroups) {

@@ -84,8 +84,8 @@ TEST_F(Runner, AnItemThatATeamHasNoMemoryForIsGoneOnWithByItsGroupAlone) {
     test::Post post;
     test::TestMailbox mine(post, 0, 2);
     test::TestMailbox others(post, 1, 2);
-    TeamBoard teams(mine, 0, 2, 1);
-    TeamBoard(others, 1, 2, 1).announce_idle();
+    TeamLetters teams(mine, 0, 2, 1);
+    TeamLetters(others, 1, 2, 1).announce_idle();
     test::StubEngine engine;
     engine.largest_width = 2;
     engine.leaner = "less of everything";

@@ -40,7 +40,7 @@ class Resume : public ::testing::Test {
     engine.on_step = on_step_;
     test::AloneGroup group;
     test::Recorder recorder;
-    TeamBoard teams;
+    TeamLetters teams;
     const auto rows = rows_of(csv_);
     Done done;
     done.counts = run_group(engine, group, rows, context, recorder, teams);

@@ -30,7 +30,7 @@ class Runner : public ::testing::Test {
     engine.on_validate = on_validate_;
     engine.on_step = on_step_;
     engine.leaner = leaner_;
-    TeamBoard teams;
+    TeamLetters teams;
     counts_ = run_group(engine, group, rows, context, recorder, teams);
     result_ = finish_run(group, counts_, rows, context, engine.task());
     std::vector<std::string> prompts;

@@ -110,7 +110,7 @@ TEST(BatchStatus, CountsAFinishedBatch) {
   const RunContext context = test::context_for(folder.path());
   const auto rows = test::rows_of("id,prompt\na,one\nb,cannot be made\nc,three\n");
   store::write_batch_record(context.folder, {.manifest = "manifest.csv", .rows = 5});
-  TeamBoard teams;
+  TeamLetters teams;
   const GroupCounts counts = run_group(engine, group, rows, context, recorder, teams);
   finish_run(group, counts, rows, context, engine.task());
 

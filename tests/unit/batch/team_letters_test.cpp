@@ -1,4 +1,4 @@
-#include "batch/team_board.h"
+#include "batch/team_letters.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,22 +21,22 @@ class Leaders {
   explicit Leaders(int groups) {
     for (int group = 0; group < groups; ++group) {
       boxes_.push_back(std::make_unique<TestMailbox>(post_, 2 * group, 2 * groups));
-      boards_.push_back(std::make_unique<TeamBoard>(*boxes_.back(), group, groups, 2));
+      letters_.push_back(std::make_unique<TeamLetters>(*boxes_.back(), group, groups, 2));
     }
   }
-  TeamBoard& operator[](int group) {
-    TeamBoard& board = *boards_[static_cast<std::size_t>(group)];
-    board.read_letters();
-    return board;
+  TeamLetters& operator[](int group) {
+    TeamLetters& letters = *letters_[static_cast<std::size_t>(group)];
+    letters.read_letters();
+    return letters;
   }
 
  private:
   Post post_;
   std::vector<std::unique_ptr<TestMailbox>> boxes_;
-  std::vector<std::unique_ptr<TeamBoard>> boards_;
+  std::vector<std::unique_ptr<TeamLetters>> letters_;
 };
 
-TEST(TeamBoardTest, TeamsAreAlignedAndWholeOrNotAtAll) {
+TEST(TeamLettersTest, TeamsAreAlignedAndWholeOrNotAtAll) {
   Leaders leaders(8);
   EXPECT_EQ(leaders[5].idle_width(), 1);
   for (const int idle : {6, 7, 0, 1}) leaders[idle].announce_idle();
@@ -54,12 +54,12 @@ TEST(TeamBoardTest, TeamsAreAlignedAndWholeOrNotAtAll) {
   for (int group = 0; group < 8; ++group) EXPECT_TRUE(leaders[group].are_all_idle());
 }
 
-TEST(TeamBoardTest, ARankThatDoesNotLeadTellsItsLeaderToStop) {
+TEST(TeamLettersTest, ARankThatDoesNotLeadTellsItsLeaderToStop) {
   Post post;
   TestMailbox followers(post, 3, 4);
   TestMailbox leaders(post, 2, 4);
-  TeamBoard follower(followers, 1, 2, 2);
-  TeamBoard leader(leaders, 1, 2, 2);
+  TeamLetters follower(followers, 1, 2, 2);
+  TeamLetters leader(leaders, 1, 2, 2);
   follower.announce_stop();
   follower.announce_stop();
   leader.read_letters();
@@ -69,7 +69,7 @@ TEST(TeamBoardTest, ARankThatDoesNotLeadTellsItsLeaderToStop) {
   EXPECT_EQ(post.letters[0].size(), 1U);
 }
 
-TEST(TeamBoardTest, AnInvitationReachesTheOthersOfTheTeam) {
+TEST(TeamLettersTest, AnInvitationReachesTheOthersOfTheTeam) {
   Leaders leaders(8);
   leaders[6].invite({.action = Order::Action::run, .row = 17, .seed = 4, .width = 4, .leader_group = 6});
   for (const int invited : {4, 5, 7}) {
@@ -83,33 +83,32 @@ TEST(TeamBoardTest, AnInvitationReachesTheOthersOfTheTeam) {
   for (const int other : {0, 3, 6}) EXPECT_FALSE(leaders[other].take_invitation().has_value());
 }
 
-TEST(TeamBoardTest, ACountOfGroupsThatIsNoPowerOfTwoLeavesTheRestAlone) {
+TEST(TeamLettersTest, ACountOfGroupsThatIsNoPowerOfTwoLeavesTheRestAlone) {
   Leaders leaders(6);
   for (const int idle : {0, 1, 2, 3, 4}) leaders[idle].announce_idle();
   EXPECT_EQ(leaders[5].idle_width(), 2);
 }
 
-TEST(TeamBoardTest, AStopIsHeardByAll) {
+TEST(TeamLettersTest, AStopIsHeardByAll) {
   Leaders leaders(3);
   leaders[1].announce_stop();
   EXPECT_TRUE(leaders[0].has_heard_stop());
   EXPECT_TRUE(leaders[2].has_heard_stop());
 }
 
-TEST(TeamBoardTest, AGroupAloneNeedsNobody) {
-  TeamBoard alone;
+TEST(TeamLettersTest, AGroupAloneNeedsNobody) {
+  TeamLetters alone;
   EXPECT_FALSE(alone.take_invitation().has_value());
   EXPECT_EQ(alone.idle_width(), 1);
   EXPECT_TRUE(alone.are_all_idle());
   alone.announce_idle();
   alone.announce_stop();
-  EXPECT_EQ(alone.place_in_spread(), 0);
 }
 
-TEST(TeamBoardTest, TheFirstPlacesLieFarApart) {
-  Leaders leaders(8);
+TEST(TeamLettersTest, TheFirstPlacesLieFarApart) {
+  EXPECT_EQ(place_in_spread(0, 1), 0);
   std::array<int, 8> places{};
-  for (int group = 0; group < 8; ++group) places.at(group) = leaders[group].place_in_spread();
+  for (int group = 0; group < 8; ++group) places.at(group) = place_in_spread(group, 8);
   EXPECT_THAT(places, ElementsAre(0, 4, 2, 6, 1, 5, 3, 7));
 }
 
