@@ -18,7 +18,7 @@ class ItemControl final : public RunControl {
  public:
   /// The parts of the leader that the control works with. All must outlive it.
   struct Tools {
-    const store::ClaimBoard& claims;
+    const store::Claims& claims;
     StopControl& stop;
     Log& log;
   };

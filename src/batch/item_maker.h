@@ -21,7 +21,7 @@ class ItemMaker {
  public:
   /// The parts of the leader that making an item needs. All must outlive the maker.
   struct Tools {
-    const store::ClaimBoard& claims;
+    const store::Claims& claims;
     StopControl& stop;
     TeamLetters& teams;
     ItemObserver& observer;

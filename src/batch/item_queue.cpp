@@ -8,7 +8,7 @@ namespace wan::batch {
 using Outcome = RowAttempt::Outcome;
 
 ItemQueue::ItemQueue(std::span<const manifest::ManifestRow> rows, const RunContext& context, const Task& task,
-                     store::ClaimBoard& claims)
+                     store::Claims& claims)
     : rows_(rows), context_(context), claimer_(context, task, claims) {
   for (std::size_t row = 0; row < rows.size(); ++row) queue_.push_back(row);
 }

@@ -16,7 +16,7 @@ class ItemQueue {
  public:
   /// All must outlive the queue.
   ItemQueue(std::span<const manifest::ManifestRow> rows, const RunContext& context, const Task& task,
-            store::ClaimBoard& claims);
+            store::Claims& claims);
 
   /// Claims the next row that needs doing. Rows with which the program has ended twice come last, and only in
   /// the first group of a run, so that no two of them are made at once. Waits while nobody knows whether

@@ -25,7 +25,7 @@ class Leader {
   /// Throws errors that are not an item's. GroupOrders then tells whether the group waits for an order.
   GroupCounts run();
 
-  const store::ClaimBoard& claims() const { return claims_; }
+  const store::Claims& claims() const { return claims_; }
 
  private:
   void make_items();
@@ -46,7 +46,7 @@ class Leader {
   ItemObserver& observer_;
   TeamLetters& teams_;
   GroupOrders& orders_;
-  store::ClaimBoard claims_;
+  store::Claims claims_;
   StopControl stop_;
   ItemQueue queue_;
   ItemMaker maker_;

@@ -11,7 +11,7 @@ namespace wan::batch {
 
 using Outcome = RowAttempt::Outcome;
 
-RowClaimer::RowClaimer(const RunContext& context, const Task& task, store::ClaimBoard& claims)
+RowClaimer::RowClaimer(const RunContext& context, const Task& task, store::Claims& claims)
     : context_(context), task_(task), claims_(claims), deaths_(context.folder.states()) {}
 
 RowAttempt RowClaimer::try_row(const manifest::ManifestRow& row, bool is_last_round) {

@@ -39,7 +39,7 @@ struct RowAttempt {
 class RowClaimer {
  public:
   /// All must outlive the claimer.
-  RowClaimer(const RunContext& context, const Task& task, store::ClaimBoard& claims);
+  RowClaimer(const RunContext& context, const Task& task, store::Claims& claims);
 
   /// Claims the row if it still needs doing. `is_last_round`: all other rows have been tried, so that a row
   /// with which the program has ended twice is claimed too.
@@ -57,7 +57,7 @@ class RowClaimer {
 
   const RunContext& context_;
   const Task& task_;
-  store::ClaimBoard& claims_;
+  store::Claims& claims_;
   ItemDeaths deaths_;
   std::vector<std::string> still_held_;  ///< settled rows whose claim may be a dead owner's
 };

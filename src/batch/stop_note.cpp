@@ -22,7 +22,7 @@ std::vector<GroupMember> exchange_members(comm::Communicator& group) {
   return members;
 }
 
-StopNote::StopNote(const RunContext& context, const store::ClaimBoard& claims,
+StopNote::StopNote(const RunContext& context, const store::Claims& claims,
                    const std::vector<GroupMember>& members) {
   if (!context.stop.is_pending) return;
   thread_ = std::jthread([&](const std::stop_token& stop) {

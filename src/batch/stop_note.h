@@ -24,8 +24,7 @@ std::vector<GroupMember> exchange_members(comm::Communicator& group);
 class StopNote {
  public:
   /// All must outlive the note.
-  StopNote(const RunContext& context, const store::ClaimBoard& claims,
-           const std::vector<GroupMember>& members);
+  StopNote(const RunContext& context, const store::Claims& claims, const std::vector<GroupMember>& members);
 
  private:
   std::jthread thread_;

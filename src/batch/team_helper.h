@@ -14,7 +14,7 @@ class TeamHelper {
  public:
   /// The parts of the leader that helping needs. All must outlive the helper.
   struct Tools {
-    store::ClaimBoard& claims;
+    store::Claims& claims;
     StopControl& stop;
     TeamLetters& teams;
     ItemObserver& observer;

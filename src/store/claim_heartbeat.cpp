@@ -15,13 +15,23 @@
 
 namespace wan::store {
 
-using std::chrono::steady_clock;
+Presence::Presence(const ClaimTiming& timing)
+    : longest_pause_(std::max<Clock::duration>(timing.stale_after / 2, 2 * timing.heartbeat)) {}
 
-ClaimBoard::Heartbeat::Heartbeat(std::filesystem::path path, const std::string& text,
-                                 const ClaimTiming& timing)
-    : path_(std::move(path)),
-      period_(timing.heartbeat),
-      longest_pause_(std::max<steady_clock::duration>(timing.stale_after / 2, 2 * timing.heartbeat)) {
+void Presence::beat() {
+  const Clock::rep now = Clock::now().time_since_epoch().count();
+  if (Clock::duration(now - last_beat_) > longest_pause_) here_since_ = now;
+  last_beat_ = now;
+}
+
+Presence::Clock::time_point Presence::here_since() const {
+  const auto now = Clock::now();
+  if (now - Clock::time_point(Clock::duration(last_beat_)) > longest_pause_) return now;
+  return Clock::time_point(Clock::duration(here_since_));
+}
+
+ClaimHeartbeat::ClaimHeartbeat(std::filesystem::path path, const std::string& text, const ClaimTiming& timing)
+    : path_(std::move(path)), period_(timing.heartbeat), presence_(timing) {
   create_file(path_, text);
   request_offset_ = static_cast<off_t>(text.size() - request_columns - 1);
   progress_offset_ = request_offset_ - static_cast<off_t>(progress_columns + 1);
@@ -32,23 +42,17 @@ ClaimBoard::Heartbeat::Heartbeat(std::filesystem::path path, const std::string& 
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
-ClaimBoard::Heartbeat::~Heartbeat() {
+ClaimHeartbeat::~ClaimHeartbeat() {
   thread_.request_stop();
   thread_.join();
   ::unlink(path_.c_str());
 }
 
-void ClaimBoard::Heartbeat::write_progress(std::string_view text) const noexcept {
+void ClaimHeartbeat::write_progress(std::string_view text) const noexcept {
   if (::pwrite(file_.get(), text.data(), text.size(), progress_offset_) < 0) return;
 }
 
-steady_clock::time_point ClaimBoard::Heartbeat::here_since() const {
-  const auto now = steady_clock::now();
-  if (now - steady_clock::time_point(steady_clock::duration(last_beat_)) > longest_pause_) return now;
-  return steady_clock::time_point(steady_clock::duration(here_since_));
-}
-
-void ClaimBoard::Heartbeat::write_request(const std::string& request) {
+void ClaimHeartbeat::write_request(const std::string& request) {
   if (request == request_) return;
   const std::string line = request_line(request);
   if (::pwrite(file_.get(), line.data(), line.size(), request_offset_) != std::ssize(line) ||
@@ -58,15 +62,13 @@ void ClaimBoard::Heartbeat::write_request(const std::string& request) {
   request_ = request;
 }
 
-void ClaimBoard::Heartbeat::run(const std::stop_token& stop) {
+void ClaimHeartbeat::run(const std::stop_token& stop) {
   std::mutex mutex;
   std::condition_variable_any wake;
   std::unique_lock lock(mutex);
   for (std::uint64_t count = 1; !wake.wait_for(lock, stop, period_, [&] { return stop.stop_requested(); });
        ++count) {
-    const steady_clock::rep now = steady_clock::now().time_since_epoch().count();
-    if (steady_clock::duration(now - last_beat_) > longest_pause_) here_since_ = now;
-    last_beat_ = now;
+    presence_.beat();
     // A beat that cannot be written is not an error here: if that lasts, the item is taken over, and
     // Claim::is_held() says so. fsync makes other hosts of a network file system see it.
     const std::string text = counter_text(count);

@@ -4,8 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
-#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "core/check.h"
 #include "core/file.h"
@@ -13,29 +12,28 @@
 #include "store/claim_heartbeat.h"
 #include "store/claim_link.h"
 #include "store/claim_owner.h"
+#include "store/owner_progress.h"
+#include "store/owner_watch.h"
 
 namespace wan::store {
 namespace {
-
-using nlohmann::json;
-using std::chrono::steady_clock;
 
 constexpr int max_generation = 1000;  // bounds the search when a folder is tampered with
 constexpr int largest_gap = 4;
 
 }  // namespace
 
-Claim::Claim(const ClaimBoard& board, std::string id, int generation, std::vector<DeadOwner> dead_owners)
-    : board_(&board), id_(std::move(id)), generation_(generation), dead_owners_(std::move(dead_owners)) {}
+Claim::Claim(const Claims& claims, std::string id, int generation, std::vector<DeadOwner> dead_owners)
+    : claims_(&claims), id_(std::move(id)), generation_(generation), dead_owners_(std::move(dead_owners)) {}
 
 Claim::Claim(Claim&& other) noexcept
-    : board_(std::exchange(other.board_, nullptr)),
+    : claims_(std::exchange(other.claims_, nullptr)),
       id_(std::move(other.id_)),
       generation_(other.generation_),
       dead_owners_(std::move(other.dead_owners_)) {}
 
 Claim::~Claim() {
-  if (board_ != nullptr) board_->release(id_, generation_);
+  if (claims_ != nullptr) claims_->release(id_, generation_);
 }
 
 std::vector<std::string> Claim::dead_tokens() const {
@@ -45,62 +43,41 @@ std::vector<std::string> Claim::dead_tokens() const {
   return tokens;
 }
 
-bool Claim::is_held() const { return board_->is_held(id_, generation_); }
+bool Claim::is_held() const { return claims_->is_held(id_, generation_); }
 
-ClaimBoard::ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing)
-    : folder_(std::move(folder)), owner_(std::move(owner)), timing_(timing) {
+Claims::Claims(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing)
+    : folder_(std::move(folder)), owner_(std::move(owner)) {
   remove_orphans();
   held_at_start_ = claimed_ids();
-  heartbeat_ = std::make_unique<Heartbeat>(owner_file(folder_, owner_.token), owner_text(owner_), timing_);
+  heartbeat_ =
+      std::make_unique<ClaimHeartbeat>(owner_file(folder_, owner_.token), owner_text(owner_), timing);
+  watch_ = std::make_unique<OwnerWatch>(owner_, heartbeat_->presence(), timing);
+  progress_ = std::make_unique<OwnerProgress>(*heartbeat_);
 }
 
-ClaimBoard::~ClaimBoard() {
+Claims::~Claims() {
   try {
     remove_orphans();
   } catch (const std::exception&) {
-    // What cannot be listed now is left to the next board.
+    // The next owner removes those that cannot be listed now.
     return;
   }
 }
 
-void ClaimBoard::show_progress(const std::optional<ClaimProgress>& progress) const noexcept {
-  const std::scoped_lock lock(progress_mutex_);
-  progress_ = progress;
-  write_progress();
+void Claims::show_progress(const std::optional<ClaimProgress>& progress) const noexcept {
+  progress_->show(progress);
 }
 
-void ClaimBoard::note_stop() const noexcept {
-  const std::scoped_lock lock(progress_mutex_);
-  is_told_to_stop_ = true;
-  write_progress();
-}
+void Claims::note_stop() const noexcept { progress_->note_stop(); }
 
-/// With the mutex held.
-void ClaimBoard::write_progress() const noexcept {
-  try {
-    json fields = json::object();
-    if (progress_) {
-      fields = {{"id", progress_->id},
-                {"phase", progress_->phase},
-                {"step", progress_->step},
-                {"steps", progress_->steps},
-                {"step_s", std::round(progress_->step_s * 1e4) / 1e4}};
-    }
-    if (is_told_to_stop_) fields["told_to_stop"] = true;
-    heartbeat_->write_progress(progress_line(fields));
-  } catch (const std::exception&) {
-    return;  // no memory for a line of text: there will be other trouble
-  }
-}
-
-std::filesystem::path ClaimBoard::link_path(const std::string& id, int generation) const {
+std::filesystem::path Claims::link_path(const std::string& id, int generation) const {
   return folder_ /
          (generation == 0 ? fmt::format("{}.claim", id) : fmt::format("{}.claim.{}", id, generation));
 }
 
 /// By the inode, or else by the token in it: on sshfs and its like a link has an inode number of its own, and
 /// a copy has one everywhere.
-bool ClaimBoard::is_ours(const std::filesystem::path& link) const {
+bool Claims::is_ours(const std::filesystem::path& link) const {
   struct stat status {};
   if (::lstat(link.c_str(), &status) != 0) return false;
   if (heartbeat_->is_file(status)) return true;
@@ -110,7 +87,7 @@ bool ClaimBoard::is_ours(const std::filesystem::path& link) const {
 }
 
 /// Only one of many processes succeeds.
-bool ClaimBoard::make_link(const std::filesystem::path& link) const {
+bool Claims::make_link(const std::filesystem::path& link) const {
   switch (make_claim_link(heartbeat_->path(), link)) {
     case ClaimLink::made:
       return true;
@@ -124,7 +101,7 @@ bool ClaimBoard::make_link(const std::filesystem::path& link) const {
 
 /// -1 if nobody has claimed the item. A crash in the middle of a release leaves gaps in the chain, so that
 /// what is far above a link is found from that link only: `known` is the highest that the caller knows of.
-int ClaimBoard::highest_generation(const std::string& id, int known) const {
+int Claims::highest_generation(const std::string& id, int known) const {
   int highest = -1;
   for (int generation = 0;
        generation <= std::max(highest, known) + largest_gap && generation <= max_generation; ++generation) {
@@ -133,46 +110,14 @@ int ClaimBoard::highest_generation(const std::string& id, int known) const {
   return highest;
 }
 
-/// An owner beats for all of its claims, so what is remembered is one sighting per owner, however many of its
-/// items were passed by.
-ClaimBoard::Life ClaimBoard::judge(const std::string& link, const std::string& content) {
-  const auto owner = parse_owner(content);
-  if (owner && has_died(*owner, owner_)) return Life::dead;
-  // A run lives and dies as one: with one of its processes the launcher ends them all. Should one only be
-  // silent, find_silent_partner() tells.
-  if (owner && is_partner(*owner)) return Life::alive;
-  return watch(owner ? owner->token : link, content);
-}
-
-bool ClaimBoard::is_partners(const std::string& content) const {
-  const auto owner = parse_owner(content);
-  return owner && is_partner(*owner);
-}
-
-bool ClaimBoard::is_partner(const ClaimOwner& owner) const {
-  return !owner.run.empty() && owner.run == owner_.run && owner.token != owner_.token;
-}
-
-ClaimBoard::Life ClaimBoard::watch(const std::string& key, const std::string& content) {
-  const auto now = steady_clock::now();
-  const auto [found, is_new] = sightings_.try_emplace(key, Sighting{.content = content, .since = now});
-  Sighting& sighting = found->second;
-  sighting.since = std::max(sighting.since, heartbeat_->here_since());
-  if (!is_new && sighting.content != content) {
-    sighting = Sighting{.content = content, .since = now, .has_beaten = true};
-  }
-  if (now - sighting.since >= timing_.stale_after) return Life::dead;
-  return sighting.has_beaten ? Life::alive : Life::undecided;
-}
-
 /// Before a link is made.
-void ClaimBoard::tell(const std::function<std::string()>& request) const {
+void Claims::tell(const std::function<std::string()>& request) const {
   const std::string text = request ? request() : std::string();
   WAN_CHECK(text.size() <= request_columns, "a request of {} characters", text.size());
   heartbeat_->write_request(text);
 }
 
-ClaimAttempt ClaimBoard::try_claim(const std::string& id, const std::function<std::string()>& request) {
+ClaimAttempt Claims::try_claim(const std::string& id, const std::function<std::string()>& request) {
   using Outcome = ClaimAttempt::Outcome;
   int known = -1;  // the highest generation that was seen from a link of our own
   for (int tries = 0; tries < 3; ++tries) {
@@ -192,8 +137,8 @@ ClaimAttempt ClaimBoard::try_claim(const std::string& id, const std::function<st
     const std::filesystem::path link = link_path(id, generation);
     const auto content = read_claim(link);
     if (!content) continue;  // released a moment ago
-    const Life life = judge(link.filename().string(), *content);
-    if (life == Life::dead) {
+    const OwnerWatch::Life life = watch_->judge(link.filename().string(), *content);
+    if (life == OwnerWatch::Life::dead) {
       tell(request);
       const int mine = generation + 1;
       ClaimAttempt attempt = take_over(id, mine, *content, known);
@@ -201,17 +146,17 @@ ClaimAttempt ClaimBoard::try_claim(const std::string& id, const std::function<st
       continue;  // there are links beyond a gap: look at them
     }
     if (!is_there(link)) continue;  // released meanwhile: what it makes may be another item already
-    return {.outcome = life == Life::alive ? Outcome::alive : Outcome::undecided,
+    return {.outcome = life == OwnerWatch::Life::alive ? Outcome::alive : Outcome::undecided,
             .claim = {},
             .holder = describe(*content),
-            .request = is_partners(*content) ? std::string() : request_in(*content)};
+            .request = watch_->is_partners(*content) ? std::string() : request_in(*content)};
   }
   return {.outcome = Outcome::undecided, .claim = {}, .holder = "several at once", .request = {}};
 }
 
 /// `content` is the dead claim's below generation `mine`. If others are found above that, `known` is the
 /// highest of them.
-ClaimAttempt ClaimBoard::take_over(const std::string& id, int mine, const std::string& content, int& known) {
+ClaimAttempt Claims::take_over(const std::string& id, int mine, const std::string& content, int& known) {
   using Outcome = ClaimAttempt::Outcome;
   const auto lost = [] {
     return ClaimAttempt{
@@ -233,7 +178,7 @@ ClaimAttempt ClaimBoard::take_over(const std::string& id, int mine, const std::s
           .request = {}};
 }
 
-std::vector<DeadOwner> ClaimBoard::owners_below(const std::string& id, int generation) const {
+std::vector<DeadOwner> Claims::owners_below(const std::string& id, int generation) const {
   std::vector<DeadOwner> owners;
   for (int below = 0; below < generation; ++below) {
     const auto content = read_claim(link_path(id, below));
@@ -243,11 +188,11 @@ std::vector<DeadOwner> ClaimBoard::owners_below(const std::string& id, int gener
   return owners;
 }
 
-bool ClaimBoard::is_held(const std::string& id, int generation) const {
+bool Claims::is_held(const std::string& id, int generation) const {
   return is_ours(link_path(id, generation)) && highest_generation(id, generation) == generation;
 }
 
-void ClaimBoard::release(const std::string& id, int generation) const noexcept {
+void Claims::release(const std::string& id, int generation) const noexcept {
   // A higher link is another owner's who took this for dead; the chain is theirs to clear away.
   if (!is_held(id, generation)) return;
   // From the bottom: while the own link is there nobody else is owner. What cannot be removed goes stale.
@@ -257,7 +202,7 @@ void ClaimBoard::release(const std::string& id, int generation) const noexcept {
   }
 }
 
-std::vector<std::string> ClaimBoard::claimed_ids() const {
+std::vector<std::string> Claims::claimed_ids() const {
   constexpr std::string_view mark = ".claim";
   std::vector<std::string> ids;
   std::error_code error;
@@ -273,18 +218,18 @@ std::vector<std::string> ClaimBoard::claimed_ids() const {
   return ids;
 }
 
-std::optional<std::string> ClaimBoard::find_silent_partner() {
+std::optional<std::string> Claims::find_silent_partner() {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
     if (!entry.path().filename().string().starts_with(owner_prefix)) continue;
     const auto content = read_claim(entry.path());
     const auto owner = content ? parse_owner(*content) : std::nullopt;
-    if (owner && is_partner(*owner) && watch(owner->token, *content) == Life::dead) return describe(*content);
+    if (owner && watch_->is_partner(*owner) && watch_->is_silent(*owner, *content)) return describe(*content);
   }
   return std::nullopt;
 }
 
-void ClaimBoard::remove_orphans() const {
+void Claims::remove_orphans() const {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
     if (!entry.path().filename().string().starts_with(owner_prefix)) continue;

@@ -4,9 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -64,7 +62,7 @@ struct DeadOwner {
   std::string run;
   bool machine_is_up = false;     ///< it was on this machine, which has not been started anew since
   bool was_at_work = false;       ///< its progress names the item
-  bool was_told_to_stop = false;  ///< see ClaimBoard::note_stop()
+  bool was_told_to_stop = false;  ///< see Claims::note_stop()
 };
 
 /// Where process ids mean something: boot id and process namespace; empty if unknown.
@@ -72,9 +70,12 @@ std::string this_machine();
 /// Whether this machine has no such process any more.
 bool is_gone(std::int64_t pid);
 
-class ClaimBoard;
+class ClaimHeartbeat;
+class Claims;
+class OwnerProgress;
+class OwnerWatch;
 
-/// One claimed item; releases it at the end of its life. Must not outlive its board.
+/// One claimed item; releases it at the end of its life. Must not outlive its Claims.
 class Claim {
  public:
   Claim(Claim&& other) noexcept;
@@ -91,10 +92,10 @@ class Claim {
   bool is_held() const;
 
  private:
-  friend class ClaimBoard;
-  Claim(const ClaimBoard& board, std::string id, int generation, std::vector<DeadOwner> dead_owners);
+  friend class Claims;
+  Claim(const Claims& claims, std::string id, int generation, std::vector<DeadOwner> dead_owners);
 
-  const ClaimBoard* board_;
+  const Claims* claims_;
   std::string id_;
   int generation_;
   std::vector<DeadOwner> dead_owners_;
@@ -114,16 +115,16 @@ struct ClaimAttempt {
 };
 
 /// One owner's view of the claims of an output folder. Used from one thread; the heartbeat has its own.
-class ClaimBoard {
+class Claims {
  public:
   /// Makes the owner file and starts the heartbeat. Removes owner files of dead processes of this machine,
-  /// and so does the end of the board. Throws Error.
-  ClaimBoard(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing);
-  ClaimBoard(const ClaimBoard&) = delete;
-  ClaimBoard& operator=(const ClaimBoard&) = delete;
-  ClaimBoard(ClaimBoard&&) = delete;
-  ClaimBoard& operator=(ClaimBoard&&) = delete;
-  ~ClaimBoard();
+  /// and so does the destructor. Throws Error.
+  Claims(std::filesystem::path folder, ClaimOwner owner, ClaimTiming timing);
+  Claims(const Claims&) = delete;
+  Claims& operator=(const Claims&) = delete;
+  Claims(Claims&&) = delete;
+  Claims& operator=(Claims&&) = delete;
+  ~Claims();
 
   /// Claims an item that nobody holds or whose holder is dead. After success the caller looks again whether
   /// the item still needs doing: its last owner may have finished it a moment before. `request` gives
@@ -131,7 +132,7 @@ class ClaimBoard {
   /// is something to be told. Throws Error.
   ClaimAttempt try_claim(const std::string& id, const std::function<std::string()>& request = {});
 
-  /// Ids that earlier owners held when this board was made, sorted. Those that turn out to be done are
+  /// Ids that earlier owners held when this was constructed, sorted. Those that turn out to be done are
   /// to be claimed and released once: their owner died in between, and nobody else will look at them.
   const std::vector<std::string>& held_at_start() const { return held_at_start_; }
 
@@ -150,26 +151,14 @@ class ClaimBoard {
 
  private:
   friend class Claim;
-  struct Sighting {
-    std::string content;
-    std::chrono::steady_clock::time_point since;
-    bool has_beaten = false;
-  };
-  enum class Life { dead, alive, undecided };
-  class Heartbeat;
 
   std::filesystem::path link_path(const std::string& id, int generation) const;
   bool is_ours(const std::filesystem::path& link) const;
   bool make_link(const std::filesystem::path& link) const;
   int highest_generation(const std::string& id, int known) const;
-  Life judge(const std::string& link, const std::string& content);
-  Life watch(const std::string& key, const std::string& content);
-  bool is_partner(const ClaimOwner& owner) const;  ///< another owner of the same run
-  bool is_partners(const std::string& content) const;
   void tell(const std::function<std::string()>& request) const;
   ClaimAttempt take_over(const std::string& id, int mine, const std::string& content, int& known);
   std::vector<DeadOwner> owners_below(const std::string& id, int generation) const;
-  void write_progress() const noexcept;
   bool is_held(const std::string& id, int generation) const;
   void release(const std::string& id, int generation) const noexcept;
   void remove_orphans() const;
@@ -177,13 +166,10 @@ class ClaimBoard {
 
   std::filesystem::path folder_;
   ClaimOwner owner_;
-  ClaimTiming timing_;
   std::vector<std::string> held_at_start_;
-  std::map<std::string, Sighting> sightings_;  ///< by owner's token, or by link if it names none
-  std::unique_ptr<Heartbeat> heartbeat_;
-  mutable std::mutex progress_mutex_;  ///< guards the two below
-  mutable std::optional<ClaimProgress> progress_;
-  mutable bool is_told_to_stop_ = false;
+  std::unique_ptr<ClaimHeartbeat> heartbeat_;
+  std::unique_ptr<OwnerWatch> watch_;
+  std::unique_ptr<OwnerProgress> progress_;
 };
 
 }  // namespace wan::store

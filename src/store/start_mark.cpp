@@ -31,12 +31,12 @@ StartMark::StartMark(const std::filesystem::path& folder, const std::string& run
     }
   }
   const OutputFolder output(folder);
-  board_ = std::make_unique<ClaimBoard>(output.claims(), ClaimOwner::this_process(run, job), timing);
-  board_->show_progress(ClaimProgress{.id = {}, .phase = "load"});
+  claims_ = std::make_unique<Claims>(output.claims(), ClaimOwner::this_process(run, job), timing);
+  claims_->show_progress(ClaimProgress{.id = {}, .phase = "load"});
 }
 
 StartMark::~StartMark() {
-  board_.reset();
+  claims_.reset();
   for (const std::filesystem::path& folder : created_ | std::views::reverse) ::rmdir(folder.c_str());
 }
 

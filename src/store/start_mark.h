@@ -29,7 +29,7 @@ class StartMark {
 
  private:
   std::vector<std::filesystem::path> created_;  ///< outermost first
-  std::unique_ptr<ClaimBoard> board_;
+  std::unique_ptr<Claims> claims_;
 };
 
 }  // namespace wan::store

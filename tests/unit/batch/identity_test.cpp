@@ -290,7 +290,7 @@ class OtherJob {
   }
 
  private:
-  store::ClaimBoard board_;
+  store::Claims board_;
 };
 
 TEST_F(Identity, AnIdThatAnotherJobMakesWithOtherValuesFailsItsRow) {

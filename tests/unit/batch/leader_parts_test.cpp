@@ -156,7 +156,7 @@ TEST_F(Stopping, AWiderTeamMustBeIdlePossibleAndWorthIt) {
 /// One group's queue over the rows of a small manifest.
 class Rows : public ::testing::Test {
  protected:
-  store::ClaimBoard board(const std::string& run) {
+  store::Claims board(const std::string& run) {
     return {out_ / ".claims", store::ClaimOwner::this_process(run, ""), context_.timing};
   }
 
@@ -168,7 +168,7 @@ class Rows : public ::testing::Test {
 };
 
 TEST_F(Rows, AreGivenOutOnce) {
-  store::ClaimBoard claims = board("run-1");
+  store::Claims claims = board("run-1");
   ItemQueue queue(rows_, context_, task_, claims);
   const auto go_on = [] { return false; };
   const auto first = queue.next(go_on);
@@ -182,7 +182,7 @@ TEST_F(Rows, AreGivenOutOnce) {
 }
 
 TEST_F(Rows, AreNotClaimedWhenTheRunStops) {
-  store::ClaimBoard claims = board("run-1");
+  store::Claims claims = board("run-1");
   ItemQueue queue(rows_, context_, task_, claims);
   EXPECT_FALSE(queue.next([] { return true; }));
   EXPECT_EQ(queue.seen(), 0);
@@ -190,9 +190,9 @@ TEST_F(Rows, AreNotClaimedWhenTheRunStops) {
 
 TEST_F(Rows, TellWhyTheyCannotBeClaimed) {
   using Outcome = RowAttempt::Outcome;
-  store::ClaimBoard claims = board("run-1");
+  store::Claims claims = board("run-1");
   RowClaimer claimer(context_, task_, claims);
-  store::ClaimBoard others = board("run-2");
+  store::Claims others = board("run-2");
   {
     const auto held = others.try_claim("a", [] { return "another request"; });
     ASSERT_TRUE(held.claim);
@@ -203,7 +203,7 @@ TEST_F(Rows, TellWhyTheyCannotBeClaimed) {
     EXPECT_THAT(attempt.conflict.message, HasSubstr("is making it with other values"));
   }
   {
-    store::ClaimBoard partner = board("run-1");
+    store::Claims partner = board("run-1");
     const auto held = partner.try_claim("b");
     ASSERT_TRUE(held.claim);
     EXPECT_EQ(claimer.try_row(rows_[1], false).outcome, Outcome::held);
@@ -216,14 +216,14 @@ TEST_F(Rows, WithTwoDeathsComeLast) {
   const ItemDeaths deaths(context_.folder.states());
   const store::Parameters wanted = wanted_parameters(rows_[0], context_, task_);
   for (const char* token : {"one", "two"}) deaths.add(wanted, {.token = token, .who = "node7", .when = ""});
-  store::ClaimBoard claims = board("run-1");
+  store::Claims claims = board("run-1");
   RowClaimer claimer(context_, task_, claims);
   EXPECT_EQ(claimer.try_row(rows_[0], /*is_last_round=*/false).outcome, Outcome::comes_last);
   EXPECT_EQ(claimer.try_row(rows_[0], /*is_last_round=*/true).claimed->deaths.size(), 2U);
 }
 
 TEST_F(Rows, AStateIsPublishedOnlyByTheHolderOfTheClaim) {
-  store::ClaimBoard claims = board("run-1");
+  store::Claims claims = board("run-1");
   RowClaimer claimer(context_, task_, claims);
   ItemInHand item = take_in_hand(std::move(*claimer.try_row(rows_[0], false).claimed), context_, task_, 1);
   context_.checkpoint_interval_s = 0;
@@ -247,7 +247,7 @@ TEST_F(Rows, AStateIsPublishedOnlyByTheHolderOfTheClaim) {
 }
 
 TEST_F(Rows, AnItemGoesBackToTheStateOfThisRunOnly) {
-  store::ClaimBoard claims = board("run-1");
+  store::Claims claims = board("run-1");
   RowClaimer claimer(context_, task_, claims);
   ItemInHand item = take_in_hand(std::move(*claimer.try_row(rows_[0], false).claimed), context_, task_, 1);
   go_back_to_saved(item, context_);

@@ -207,9 +207,8 @@ TEST_F(Runner, StopsBetweenItemsAndGoesOnLater) {
 
 TEST_F(Runner, ItemsOfALivingOwnerAreLeftToIt) {
   const store::OutputFolder folder(out_);
-  store::ClaimBoard other(
-      folder.claims(), store::ClaimOwner::this_process("other", "9"),
-      {.heartbeat = std::chrono::milliseconds(10), .stale_after = std::chrono::seconds(30)});
+  store::Claims other(folder.claims(), store::ClaimOwner::this_process("other", "9"),
+                      {.heartbeat = std::chrono::milliseconds(10), .stale_after = std::chrono::seconds(30)});
   const store::ClaimAttempt held = other.try_claim("a");
   EXPECT_THAT(run(rows_of(two_rows), "run-1"), ElementsAre("dog"));
   EXPECT_EQ(result_.counts.open, 1);

@@ -272,8 +272,7 @@ TEST(BatchStatus, ShowsWhoWorksOnWhat) {
   const wan::test::TempDir folder;
   const RunContext context = test::context_for(folder.path());
   store::write_batch_record(context.folder, {.manifest = "m.csv", .rows = 3});
-  store::ClaimBoard board(context.folder.claims(), store::ClaimOwner::this_process("r1", "12"),
-                          context.timing);
+  store::Claims board(context.folder.claims(), store::ClaimOwner::this_process("r1", "12"), context.timing);
   const store::ClaimAttempt claim = board.try_claim("a");
   ASSERT_TRUE(claim.claim);
   // Another host's owner, which a thread of the test keeps alive.

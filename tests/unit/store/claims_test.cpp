@@ -28,11 +28,11 @@ class Claims : public ::testing::Test {
  protected:
   /// Owners of one run count on each other's being alive; these do not.
   std::string new_run() { return fmt::format("run {}", ++runs_); }
-  ClaimBoard board(ClaimTiming timing = quick) {
+  Claims board(ClaimTiming timing = quick) {
     return {folder_.claims(), ClaimOwner::this_process(new_run(), "job"), timing};
   }
   /// Asks until something else than undecided comes, as the run loop does.
-  static ClaimAttempt settle(ClaimBoard& board, const std::string& id) {
+  static ClaimAttempt settle(Claims& board, const std::string& id) {
     for (int tries = 0;; ++tries) {
       ClaimAttempt attempt = board.try_claim(id);
       if (attempt.outcome != Outcome::undecided || tries == 2000) return attempt;
@@ -52,18 +52,18 @@ class Claims : public ::testing::Test {
 
 /// All processes of a run are suspended for longer than it takes to be dead, and go on one after the other.
 TEST_F(Claims, AnObserverThatWasAwayItselfStartsCountingAgain) {
-  const auto in_child = [&](int looks, const std::function<bool(ClaimBoard&)>& has_ended) {
+  const auto in_child = [&](int looks, const std::function<bool(Claims&)>& has_ended) {
     const pid_t child = ::fork();
     if (child != 0) return child;
-    ClaimBoard own(folder_.claims(), ClaimOwner::this_process("one run", "job"), quick);
+    Claims own(folder_.claims(), ClaimOwner::this_process("one run", "job"), quick);
     for (int look = 0; look < looks; ++look) {
       if (has_ended(own)) ::_exit(1);
       std::this_thread::sleep_for(milliseconds(5));
     }
     ::_exit(0);
   };
-  const pid_t partner = in_child(10000, [](ClaimBoard&) { return false; });
-  const pid_t observer = in_child(200, [](ClaimBoard& own) { return own.find_silent_partner().has_value(); });
+  const pid_t partner = in_child(10000, [](Claims&) { return false; });
+  const pid_t observer = in_child(200, [](Claims& own) { return own.find_silent_partner().has_value(); });
   std::this_thread::sleep_for(milliseconds(200));
   for (const pid_t child : {observer, partner}) ::kill(child, SIGSTOP);
   std::this_thread::sleep_for(milliseconds(500));
@@ -79,8 +79,8 @@ TEST_F(Claims, AnObserverThatWasAwayItselfStartsCountingAgain) {
 
 TEST_F(Claims, OneHoldsOthersSeeItAliveUntilReleased) {
   {
-    ClaimBoard first = board();
-    ClaimBoard second = board();
+    Claims first = board();
+    Claims second = board();
     {
       const ClaimAttempt mine = first.try_claim("a");
       ASSERT_EQ(mine.outcome, Outcome::acquired);
@@ -95,8 +95,8 @@ TEST_F(Claims, OneHoldsOthersSeeItAliveUntilReleased) {
 }
 
 TEST_F(Claims, AClaimTellsWhatItsOwnerMakes) {
-  ClaimBoard first = board();
-  ClaimBoard second = board();
+  Claims first = board();
+  Claims second = board();
   {
     const ClaimAttempt mine = first.try_claim("a", [] { return std::string("0123456789abcdef 42"); });
     ASSERT_EQ(mine.outcome, Outcome::acquired);
@@ -129,7 +129,7 @@ TEST_F(Claims, FilesOfTheUserAmongTheClaimsStay) {
                                         {"token", std::string(32, 'd')}}
                       << "\n";
   {
-    ClaimBoard mine = board();
+    Claims mine = board();
     EXPECT_EQ(settle(mine, "a").outcome, Outcome::acquired);
   }
   EXPECT_EQ(entries(), 3U) << "the claim of its own is gone, what was there stays";
@@ -140,8 +140,8 @@ TEST_F(Claims, SilentOwnerOfAnotherMachineIsTakenOverOnce) {
   std::ofstream(folder_.claims() / "a.claim")
       << "0000000000000007\n"
       << R"({"host":"far","pid":1,"job":"","run":"r","machine":"other","token":")" << token << "\"}\n";
-  ClaimBoard first = board();
-  ClaimBoard second = board();
+  Claims first = board();
+  Claims second = board();
   EXPECT_EQ(first.try_claim("a").outcome, Outcome::undecided) << "nobody is dead at first sight";
   const ClaimAttempt taken = settle(first, "a");
   ASSERT_EQ(taken.outcome, Outcome::acquired);
@@ -155,7 +155,7 @@ TEST_F(Claims, GarbageAndForeignObjectsAgeLikeAnySilentClaim) {
   std::ofstream(folder_.claims() / "empty.claim").flush();
   std::filesystem::create_directory(folder_.claims() / "folder.claim");
   std::filesystem::create_symlink("/dev/zero", folder_.claims() / "link.claim");
-  ClaimBoard mine = board();
+  Claims mine = board();
   for (const std::string id : {"text", "empty", "folder", "link"}) {
     EXPECT_EQ(settle(mine, id).outcome, Outcome::acquired) << id;
   }
@@ -163,18 +163,18 @@ TEST_F(Claims, GarbageAndForeignObjectsAgeLikeAnySilentClaim) {
 
 TEST_F(Claims, OwnersOfOneRunDoNotWaitToSeeEachOtherBeat) {
   const ClaimTiming slow{.heartbeat = std::chrono::hours(1), .stale_after = std::chrono::hours(2)};
-  ClaimBoard first(folder_.claims(), ClaimOwner::this_process("run", "job"), slow);
-  ClaimBoard second(folder_.claims(), ClaimOwner::this_process("run", "job"), slow);
+  Claims first(folder_.claims(), ClaimOwner::this_process("run", "job"), slow);
+  Claims second(folder_.claims(), ClaimOwner::this_process("run", "job"), slow);
   const ClaimAttempt held = first.try_claim("a");
   EXPECT_EQ(second.try_claim("a").outcome, Outcome::alive);
 }
 
 TEST_F(Claims, ASilentOwnerOfTheSameRunIsNamed) {
-  ClaimBoard first(folder_.claims(), ClaimOwner::this_process("run", "4711"), quick);
+  Claims first(folder_.claims(), ClaimOwner::this_process("run", "4711"), quick);
   EXPECT_EQ(first.find_silent_partner(), std::nullopt) << "alone";
   const ClaimTiming silent{.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)};
-  ClaimBoard hung(folder_.claims(), ClaimOwner::this_process("run", "4711"), silent);
-  ClaimBoard stranger(folder_.claims(), ClaimOwner::this_process("another run", "12"), silent);
+  Claims hung(folder_.claims(), ClaimOwner::this_process("run", "4711"), silent);
+  Claims stranger(folder_.claims(), ClaimOwner::this_process("another run", "12"), silent);
   EXPECT_EQ(first.find_silent_partner(), std::nullopt) << "not seen for long enough";
   std::this_thread::sleep_for(milliseconds(400));
   const auto found = first.find_silent_partner();
@@ -183,7 +183,7 @@ TEST_F(Claims, ASilentOwnerOfTheSameRunIsNamed) {
 }
 
 TEST_F(Claims, ProgressStandsInTheOwnersFileOnALineOfItsOwn) {
-  ClaimBoard mine = board();
+  Claims mine = board();
   const auto line = [&] {
     for (const auto& entry : std::filesystem::directory_iterator(folder_.claims())) {
       std::ifstream file(entry.path());
@@ -205,10 +205,10 @@ TEST_F(Claims, ProgressStandsInTheOwnersFileOnALineOfItsOwn) {
 }
 
 TEST_F(Claims, SuspendedOwnerLearnsThatItLost) {
-  ClaimBoard sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
+  Claims sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
   const ClaimAttempt early = sleeper.try_claim("a");
   ASSERT_EQ(early.outcome, Outcome::acquired);
-  ClaimBoard taker = board();
+  Claims taker = board();
   const ClaimAttempt late = settle(taker, "a");
   ASSERT_EQ(late.outcome, Outcome::acquired);
   EXPECT_FALSE(early.claim->is_held());
@@ -216,27 +216,27 @@ TEST_F(Claims, SuspendedOwnerLearnsThatItLost) {
 }
 
 TEST_F(Claims, SuspendedOwnersReleaseLeavesTheTakersClaimAlone) {
-  ClaimBoard sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
+  Claims sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
   auto early = std::make_unique<ClaimAttempt>(sleeper.try_claim("a"));
-  ClaimBoard taker = board();
+  Claims taker = board();
   const ClaimAttempt late = settle(taker, "a");
   ASSERT_EQ(late.outcome, Outcome::acquired);
   early.reset();
   EXPECT_TRUE(late.claim->is_held());
-  ClaimBoard third = board();
+  Claims third = board();
   EXPECT_EQ(settle(third, "a").outcome, Outcome::alive);
 }
 
 TEST_F(Claims, ProcessKilledOnThisMachineIsTakenOverAtOnce) {
   const pid_t child = ::fork();
   if (child == 0) {
-    ClaimBoard theirs(folder_.claims(), ClaimOwner::this_process(new_run(), "job"), quick);
+    Claims theirs(folder_.claims(), ClaimOwner::this_process(new_run(), "job"), quick);
     const ClaimAttempt attempt = theirs.try_claim("a");
     ::kill(::getpid(), SIGKILL);
   }
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
   ASSERT_EQ(entries(), 2U);
-  ClaimBoard mine = board({.heartbeat = milliseconds(20), .stale_after = std::chrono::hours(1)});
+  Claims mine = board({.heartbeat = milliseconds(20), .stale_after = std::chrono::hours(1)});
   const ClaimAttempt attempt = mine.try_claim("a");
   EXPECT_EQ(attempt.outcome, Outcome::acquired);
   EXPECT_EQ(attempt.claim->dead_tokens().size(), 1U);
@@ -251,7 +251,7 @@ TEST_F(Claims, WhatACrashInTheMiddleOfAReleaseLeftIsTakenOver) {
     const std::string id = fmt::format("item{}", fmt::join(left, "-"));
     const pid_t child = ::fork();
     if (child == 0) {
-      ClaimBoard own = board();
+      Claims own = board();
       const ClaimAttempt attempt = own.try_claim(id);
       for (const int generation : left) {
         if (generation > 0) {
@@ -265,8 +265,8 @@ TEST_F(Claims, WhatACrashInTheMiddleOfAReleaseLeftIsTakenOver) {
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     ASSERT_EQ(status, 0);
-    ClaimBoard first = board();
-    ClaimBoard second = board();
+    Claims first = board();
+    Claims second = board();
     const ClaimAttempt attempt = settle(first, id);
     ASSERT_EQ(attempt.outcome, Outcome::acquired) << id;
     EXPECT_TRUE(attempt.claim->is_held()) << id;
@@ -278,14 +278,14 @@ TEST_F(Claims, WhatACrashInTheMiddleOfAReleaseLeftIsTakenOver) {
 TEST_F(Claims, ZombieIsDead) {
   const pid_t child = ::fork();
   if (child == 0) {
-    ClaimBoard theirs(folder_.claims(), ClaimOwner::this_process("run", "job"), quick);
+    Claims theirs(folder_.claims(), ClaimOwner::this_process("run", "job"), quick);
     const ClaimAttempt attempt = theirs.try_claim("a");
     ::kill(::getpid(), SIGKILL);
   }
   siginfo_t ended{};
   ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);  // and stays a zombie
   {
-    ClaimBoard mine = board({.heartbeat = milliseconds(20), .stale_after = std::chrono::hours(1)});
+    Claims mine = board({.heartbeat = milliseconds(20), .stale_after = std::chrono::hours(1)});
     EXPECT_EQ(mine.held_at_start(), std::vector<std::string>{"a"});
     EXPECT_EQ(mine.try_claim("a").outcome, Outcome::acquired);
   }
@@ -300,15 +300,15 @@ TEST_F(Claims, SilenceOfAnOwnerCountsForAllOfItsItems) {
         << "0000000000000007\n"
         << R"({"host":"far","pid":1,"job":"","run":"r","machine":"other","token":")" << token << "\"}\n";
   }
-  ClaimBoard mine = board();
+  Claims mine = board();
   EXPECT_EQ(mine.try_claim("b").outcome, Outcome::undecided);
   EXPECT_EQ(settle(mine, "a").outcome, Outcome::acquired);
   EXPECT_EQ(mine.try_claim("b").outcome, Outcome::acquired) << "waited for a second time";
 }
 
 TEST_F(Claims, ItemsPassedByTakeNoMemory) {
-  ClaimBoard first = board();
-  ClaimBoard second = board();
+  Claims first = board();
+  Claims second = board();
   const auto pass_by = [&](int begin, int end) {
     for (int i = begin; i < end; ++i) {
       const std::string id = fmt::format("item{}", i);
@@ -334,7 +334,7 @@ TEST_F(Claims, ManyThreadsRaceForDeadClaimsAndOneWinsEach) {
     racers.emplace_back([&] {
       // A beat may take a while where a disk is busy: silence must be longer, or the living are taken for
       // dead.
-      ClaimBoard mine = board({.heartbeat = milliseconds(20), .stale_after = milliseconds(2000)});
+      Claims mine = board({.heartbeat = milliseconds(20), .stale_after = milliseconds(2000)});
       // Seen once, the dead claims grow old together.
       for (int i = 0; i < items; ++i) EXPECT_FALSE(mine.try_claim(fmt::format("i{}", i)).claim);
       std::vector<Claim> held;  // to the end, so that an item won twice shows
