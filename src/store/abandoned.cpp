@@ -13,15 +13,15 @@
 namespace wan::store {
 namespace {
 
-/// When a file was last written to, by its file system's clock; nothing unless it is a regular file.
+/// The time when a file was last written to, by its file system's clock; nothing unless it is a regular file.
 std::optional<std::chrono::nanoseconds> time_of_change(const std::filesystem::path& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
   return std::chrono::seconds(status.st_mtim.tv_sec) + std::chrono::nanoseconds(status.st_mtim.tv_nsec);
 }
 
-/// An owner that beats writes to its file; one that died before it did so left it empty. After a day of
-/// silence the file goes whatever it says, that of a node that crashed for example.
+/// An owner that beats writes to its file. An owner that died before its first beat left the file empty.
+/// After a day of silence the file is removed whatever it says, for example if its node crashed.
 bool is_abandoned_owner(const std::filesystem::path& path, std::chrono::nanoseconds silence,
                         std::chrono::milliseconds age) {
   constexpr auto longest = std::chrono::hours(24);

@@ -6,10 +6,10 @@
 
 namespace wan::store {
 
-/// Removes what killed processes left under hidden names where no claim tells of it, a run record half
-/// written for example: files named after a token that has no owner file, and older than `age` by the clock
-/// of the file system, which `newest`, a file just written there, shows; and owner files that were never
-/// written to or have been silent for a day. What cannot be removed stays.
+/// Removes the hidden files that killed processes left without a claim, for example a half-written run
+/// record. Such a file is named after a token that has no owner file, and is older than `age`. `newest`, a
+/// file just written in the folder, shows the clock of the file system. Also removes owner files that are
+/// empty or have been silent for a day. Leaves files that it cannot remove.
 void remove_abandoned(const OutputFolder& folder, const std::filesystem::path& newest,
                       std::chrono::milliseconds age);
 

@@ -21,7 +21,7 @@ constexpr std::uint64_t max_record_bytes = std::uint64_t{128} << 20;  // a milli
 constexpr std::string_view prefix = ".batch-";
 constexpr std::size_t hash_digits = 16;
 
-/// Rows of one kind ask for the same work: a manifest has few kinds.
+/// Rows of one kind ask for the same work, and a manifest has few kinds.
 void add_items(json& fields, const std::vector<BatchItem>& items) {
   std::map<std::pair<double, double>, std::size_t> kinds;
   json ids = json::array();
@@ -43,7 +43,7 @@ double work_of(const json& value) {
   return std::isfinite(work) && work >= 0 ? work : 0;
 }
 
-/// None if the record has none. Throws json::exception.
+/// Empty if the record has no items. Throws json::exception.
 std::vector<BatchItem> read_items(const json& fields) {
   std::vector<BatchItem> items;
   if (!fields.contains("ids")) return items;
@@ -59,8 +59,8 @@ std::vector<BatchItem> read_items(const json& fields) {
   return items;
 }
 
-/// The hash of what the manifest holds now; empty for one that is no file, as standard input, or is too
-/// large.
+/// The hash of the manifest's present content. Empty if the manifest is too large or is no file, such as
+/// standard input.
 std::string content_hash(const std::string& manifest) {
   try {
     const auto bytes = plain_file_size(manifest);

@@ -30,7 +30,7 @@ bool is_folder(const std::filesystem::path& path) {
   return std::filesystem::symlink_status(path, error).type() == std::filesystem::file_type::directory;
 }
 
-/// What the records say.
+/// The content of the records.
 struct Records {
   std::map<std::string, FinishedItem> done;
   std::map<std::string, FailureStatus> failed;
@@ -47,13 +47,13 @@ Records read_records(const std::filesystem::path& folder) {
       records.done.emplace(name.substr(0, name.size() - record_suffix.size()), *item);
     }
   }
-  // A record of a failure that was made good later is removed with it; one beside a good video is of another
-  // attempt, and the video counts.
+  // When an item fails and is made good later, the record of the failure is removed. A failure record beside
+  // a good video is of another attempt, and the video counts.
   std::erase_if(records.failed, [&](const auto& entry) { return records.done.contains(entry.first); });
   return records;
 }
 
-/// An owner, what it holds, and the file that tells whether it lives.
+/// An owner, its claims, and the file that shows whether it lives.
 struct Owner {
   OwnerFile file;
   std::filesystem::path path;
@@ -61,7 +61,7 @@ struct Owner {
   enum class Life { unknown, alive, dead } life = Life::unknown;
 };
 
-/// By token. A claim is a link to its owner's file, which may be gone itself.
+/// The owners by token. A claim is a link to its owner's file, which may be gone itself.
 std::map<std::string, Owner> read_owners(const std::filesystem::path& claims) {
   std::map<std::string, Owner> owners;
   std::map<std::string, std::pair<int, std::string>> holder;  // by item: generation and token of the highest
@@ -69,7 +69,7 @@ std::map<std::string, Owner> read_owners(const std::filesystem::path& claims) {
     auto file = read_owner_file(claims / name);
     if (!file) return nullptr;
     Owner& owner = owners[file->token];
-    // The claim may be released while the owner goes on.
+    // The owner file may outlive the claim: the owner goes on after a release.
     if (owner.path.empty() || name.starts_with(owner_prefix)) owner.path = claims / name;
     owner.file = std::move(*file);
     return &owner;
@@ -104,7 +104,8 @@ bool is_fresh(const std::filesystem::path& path, std::chrono::milliseconds span)
   return std::chrono::abs(std::filesystem::file_time_type::clock::now() - written) < span;
 }
 
-/// Decides for every owner whether it lives. Those not seen to beat are watched, all at a time.
+/// Decides for every owner whether it lives. Watches all owners that have not been seen to beat, at the same
+/// time.
 void judge(std::map<std::string, Owner>& owners, const StatusTiming& timing) {
   const std::string this_machine = ClaimOwner::this_process({}, {}).machine;
   const auto is_undecided = [](const auto& entry) { return entry.second.life == Owner::Life::unknown; };
@@ -132,7 +133,7 @@ void judge(std::map<std::string, Owner>& owners, const StatusTiming& timing) {
   }
 }
 
-/// One worker for every item that is held, and one for a living owner that holds none.
+/// One worker for every held item, and one for each living owner that holds none.
 std::vector<WorkerStatus> list_workers(const std::map<std::string, Owner>& owners) {
   std::vector<WorkerStatus> workers;
   for (const auto& [token, owner] : owners) {
@@ -145,10 +146,10 @@ std::vector<WorkerStatus> list_workers(const std::map<std::string, Owner>& owner
     worker.is_alive = owner.life == Owner::Life::alive;
     if (owner.claimed.empty() && worker.is_alive) {
       workers.push_back(worker);
-      if (told.id.empty()) workers.back().phase = told.phase;  // "load", for one
+      if (told.id.empty()) workers.back().phase = told.phase;  // "load", for instance
     }
     for (const std::string& id : owner.claimed) {
-      // Progress of an item that it does not hold is of the past.
+      // The progress names an item that the owner no longer holds.
       workers.push_back(id == told.id ? told : worker);
       workers.back().id = id;
       workers.back().is_alive = worker.is_alive;
@@ -159,14 +160,14 @@ std::vector<WorkerStatus> list_workers(const std::map<std::string, Owner>& owner
   return workers;
 }
 
-/// How a folder's items stand, by id.
+/// The items of a folder, by id.
 struct Items {
   ListedItems listed;
   std::set<std::string> running;
   std::vector<std::string> open;  ///< of the listed ones
 
-  /// Whether an item that no manifest lists is one of the batch's: a single request, or one of a manifest
-  /// whose rows are not known. Else it is of a row that was taken out or changed.
+  /// Whether an item that no manifest lists belongs to the batch: it is a single request, or its manifest's
+  /// rows are unknown. Otherwise its row was removed or changed.
   bool counts(const std::string& id, bool of_manifest) const {
     return listed.contains(id) || !of_manifest || !listed.is_complete();
   }
@@ -183,7 +184,7 @@ Items sort_out(const std::vector<BatchRecord>& batches, const Records& records, 
   return items;
 }
 
-/// Seconds until nothing is open at the rate so far. Single requests that no manifest lists are not in it.
+/// Seconds until nothing is open at the rate so far. Does not count single requests that no manifest lists.
 std::optional<double> time_left_s(const BatchStatus& status, const Records& records, const Items& items,
                                   double now_s) {
   const ItemWeights weights(items.listed, records.done);
@@ -225,7 +226,8 @@ void count_items(const Records& records, const Items& items, BatchStatus& status
   status.rows = std::max(status.rows, status.done + status.failed + status.running);
 }
 
-/// Open items of which some steps are done. A record names the state's file; states without one do not count.
+/// Open items with some steps done. A record names the file of the state; states without a record do not
+/// count.
 std::int64_t count_saved(const std::filesystem::path& states, const Records& records, const Items& items) {
   if (!is_folder(states)) return 0;
   return std::ranges::count_if(names_in(states), [&](const std::string& name) {
@@ -267,7 +269,7 @@ BatchStatus read_status(const std::filesystem::path& folder, const StatusTiming&
   status.saved = std::min(count_saved(folder / ".state", records, items), status.open());
   double last_s = 0;
   for (const auto& [id, item] : records.done) last_s = std::max(last_s, item.time.end_s);
-  // A stopped batch's last hour is the one before it stopped.
+  // For a stopped batch, the last hour is the one before it stopped.
   const double now_s =
       status.is_running() ? std::max(last_s, static_cast<double>(std::time(nullptr))) : last_s;
   const ListedItems nothing_known{std::vector<BatchRecord>()};

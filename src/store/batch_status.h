@@ -10,11 +10,11 @@
 
 namespace wan::store {
 
-// How a batch stands, from the files in its output folder alone. Nothing is opened for writing and no claim
-// is made, so that a running batch is not disturbed. The files may be anything: what does not parse counts as
-// not there.
+// The status of a batch, from the files in its output folder alone. Reading it opens nothing for writing and
+// makes no claim, so that a running batch is not disturbed. The files may hold anything: a file that does not
+// parse counts as missing.
 
-/// A group at work, or one that died at it.
+/// A group at work, or one that died at its work.
 struct WorkerStatus {
   std::string host;
   std::int64_t pid = 0;
@@ -24,8 +24,8 @@ struct WorkerStatus {
   std::string id;     ///< of its item; empty: between items
   std::string phase;  ///< of the item; without an item, "load" while the checkpoint is loaded
   int step = 0;       ///< steps done
-  int steps = 0;      ///< 0: not told
-  double step_s = 0;  ///< seconds per step; 0: not told
+  int steps = 0;      ///< 0: unknown
+  double step_s = 0;  ///< seconds per step; 0: unknown
 };
 
 struct FailureStatus {
@@ -48,29 +48,29 @@ struct BatchStatus {
   std::int64_t done = 0;
   std::int64_t failed = 0;
   std::int64_t running = 0;  ///< items in the hands of a living owner
-  std::int64_t saved = 0;    ///< open items whose state was saved in mid-way
-  std::int64_t former = 0;   ///< more items that are done or failed, but whose manifest lists them no longer
-  std::vector<std::string> changed_manifests;  ///< edited since their last run, whose rows are counted here
+  std::int64_t saved = 0;    ///< open items with a saved state
+  std::int64_t former = 0;   ///< other items that are done or failed, but that their manifest no longer lists
+  std::vector<std::string> changed_manifests;  ///< edited since their last run; their rows are counted here
   std::vector<WorkerStatus> workers;
   std::vector<FailureStatus> failures;  ///< by id
   std::optional<LastRunStatus> last_run;
-  double last_hour_items_per_hour = 0;  ///< 0: none was made
+  double last_hour_items_per_hour = 0;  ///< 0: no item was made
   double overall_items_per_hour = 0;
-  std::optional<double> left_s;  ///< until every row is done or failed at the present rate; empty: not known
+  std::optional<double> left_s;  ///< until every row is done or failed at the present rate; empty: unknown
 
   std::int64_t open() const { return rows - done - failed - running; }
   bool is_running() const;
 };
 
-/// How long owners are watched. Those whose file was written a moment ago are not waited for.
+/// How long owners are watched. An owner whose file was written a moment ago needs no watching.
 struct StatusTiming {
-  std::chrono::milliseconds fresh{7'000};  ///< a heartbeat and a bit
-  std::chrono::milliseconds look{7'000};   ///< for a sign of life of the others
+  std::chrono::milliseconds fresh{7'000};  ///< a little more than a heartbeat
+  std::chrono::milliseconds look{7'000};   ///< how long to wait for a heartbeat of the others
   std::chrono::milliseconds poll{200};
 };
 
-/// Reads the folder. Returns as soon as every owner has shown life or is known to be gone, at the latest
-/// after `timing.look`. Throws UsageError if the folder is not there or nothing in it is of this program.
+/// Reads the folder. Returns as soon as every owner is known to be alive or gone, at the latest after
+/// `timing.look`. Throws UsageError if the folder is missing or holds nothing of this program.
 BatchStatus read_status(const std::filesystem::path& folder, const StatusTiming& timing = {});
 
 }  // namespace wan::store

@@ -69,8 +69,8 @@ void ClaimHeartbeat::run(const std::stop_token& stop) {
   for (std::uint64_t count = 1; !wake.wait_for(lock, stop, period_, [&] { return stop.stop_requested(); });
        ++count) {
     presence_.beat();
-    // A beat that cannot be written is not an error here: if that lasts, the item is taken over, and
-    // Claim::is_held() says so. fsync makes other hosts of a network file system see it.
+    // A beat that cannot be written is not an error here. If that lasts, another owner takes the item over,
+    // and Claim::is_held() says so. fsync makes other hosts of a network file system see the beat.
     const std::string text = counter_text(count);
     if (::pwrite(file_.get(), text.data(), text.size(), 0) > 0) ::fsync(file_.get());
   }

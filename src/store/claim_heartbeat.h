@@ -14,9 +14,9 @@
 
 namespace wan::store {
 
-/// Knows since when this process has been running without a long pause. After one, as when it was suspended
-/// or its disk stalled, it cannot judge the silence of others: they may have been away as long. `beat()` is
-/// for one thread, here_since() for any.
+/// Knows since when this process has been running without a long pause. A pause comes from a suspension or a
+/// stalled disk. After one, this process cannot judge the silence of others: they may have been away as long.
+/// beat() is for one thread, here_since() for any.
 class Presence {
  public:
   using Clock = std::chrono::steady_clock;
@@ -44,7 +44,7 @@ class ClaimHeartbeat {
 
   /// If this fails, readers see an older line.
   void write_progress(std::string_view text) const noexcept;
-  /// Flushes the line, so that whoever sees the link that follows reads it. Throws Error.
+  /// Flushes the line, so that whoever sees the claim that follows can read it. Throws Error.
   void write_request(const std::string& request);
 
   const Presence& presence() const { return presence_; }

@@ -15,7 +15,7 @@ namespace wan::store {
 namespace {
 
 constexpr std::uint64_t max_owner_bytes = 64U << 10;
-/// In place of the heartbeat's counter, which is as long.
+/// Stands in place of the heartbeat's counter, which has the same length.
 constexpr std::string_view copy_mark = "copy of an owner";
 
 ClaimLink make_copy(const std::filesystem::path& owner, const std::filesystem::path& claim) {
@@ -28,7 +28,7 @@ ClaimLink make_copy(const std::filesystem::path& owner, const std::filesystem::p
   const ssize_t written = ::write(file.get(), text.data(), text.size());
   const int error = written < 0 ? errno : ENOSPC;
   if (written == std::ssize(text)) {
-    // As of a beat, other hosts of a network file system see it sooner; that is all.
+    // Other hosts of a network file system see the copy sooner. Failure does no harm.
     ::fsync(file.get());
     return ClaimLink::made;
   }

@@ -5,22 +5,22 @@
 
 namespace wan::store {
 
-/// What became of an attempt to make a claim.
+/// The result of an attempt to make a claim.
 enum class ClaimLink {
   made,
-  taken,  ///< something of that name is there, perhaps from this very call, if its answer was lost
+  taken,  ///< a file of that name is there; this very call may have made it, if its answer was lost
 };
 
-/// Makes `claim` a hard link to `owner`, the owner file beside it. On a file system without hard links (CIFS,
-/// exFAT, many FUSE file systems) `claim` becomes a copy that only one of many processes can create
-/// (O_EXCL); the copy is marked, because a reader has to look at the owner file for the heartbeat. Throws
-/// Error.
+/// Makes `claim` a hard link to `owner`, the owner file beside it. Some file systems have no hard links
+/// (CIFS, exFAT, many FUSE file systems). There `claim` becomes a copy, which only one of many processes can
+/// create (O_EXCL). The copy is marked, because a reader must look for the heartbeat in the owner file.
+/// Throws Error.
 ClaimLink make_claim_link(const std::filesystem::path& owner, const std::filesystem::path& claim);
 
-/// Whether the content of a claim is a copy's.
+/// Whether this is the content of a copied claim.
 bool is_claim_copy(std::string_view content);
 
-/// Whether link() with this errno says that there are no hard links here, or no more of this file.
+/// Whether this errno of link() means that the file system has no hard links, or no more for this file.
 bool means_no_hard_links(int error);
 
 }  // namespace wan::store

@@ -25,7 +25,8 @@ constexpr std::size_t counter_digits = 16;
 constexpr int progress_index = 2;
 constexpr int request_index = 3;
 
-/// The lines of an owner file: counter, owner, progress, request. Empty where there is none.
+/// The lines of an owner file are: counter, owner, progress, request. Returns an empty text if there is no
+/// such line.
 std::string_view line_of(std::string_view content, int index) {
   for (int line = 0; line < index; ++line) {
     const std::size_t end = content.find('\n');
@@ -35,8 +36,8 @@ std::string_view line_of(std::string_view content, int index) {
   return content.substr(0, content.find('\n'));
 }
 
-/// The content of a claim as it lies there; nothing if it is gone. Something that is no file reads as empty,
-/// and so ages like any other silent claim.
+/// The content of the claim file itself; nothing if it is gone. Something that is no file reads as empty, and
+/// so becomes stale like any other silent claim.
 std::optional<std::string> read_claim_file(const std::filesystem::path& path) {
   struct stat status {};
   if (::lstat(path.c_str(), &status) != 0) return std::nullopt;
@@ -45,14 +46,14 @@ std::optional<std::string> read_claim_file(const std::filesystem::path& path) {
     return read_text_file(path, max_claim_bytes);
   } catch (const Error&) {
     if (::lstat(path.c_str(), &status) != 0) return std::nullopt;
-    // Of another user's file that may not be read, the time of its last beat can be seen.
+    // The file belongs to another user and may not be read; only the time of its last beat can be seen.
     if (::access(path.c_str(), R_OK) == 0) return std::string();
     return fmt::format("changed at {}.{:09}", status.st_mtim.tv_sec, status.st_mtim.tv_nsec);
   }
 }
 
-/// A process that has ended and whose parent has not asked for its exit code, which may take for ever: a
-/// container's first process need not be one that asks.
+/// A process that has ended and whose parent has not asked for its exit code. That may last for ever: the
+/// first process of a container may never ask.
 bool is_zombie(std::int64_t pid) {
   std::array<char, 512> text{};
   const UniqueFd file(::open(fmt::format("/proc/{}/stat", pid).c_str(), O_RDONLY | O_CLOEXEC));
@@ -65,7 +66,7 @@ bool is_zombie(std::int64_t pid) {
   return name_end != std::string_view::npos && stat.substr(name_end).starts_with(") Z");
 }
 
-/// The part of a machine's name that changes when it is started anew. Process namespaces may come and go.
+/// The part of a machine's name that changes when it is restarted. Process namespaces may come and go.
 std::string_view boot_of(std::string_view machine) { return machine.substr(0, machine.find(' ')); }
 
 }  // namespace
@@ -160,7 +161,7 @@ DeadOwner describe_dead(const ClaimOwner& owner, std::string_view content, const
 
 std::string this_machine() {
   try {
-    std::array<char, 37> boot{};  // /proc files have no size of their own: read_text_file would see nothing
+    std::array<char, 37> boot{};  // files in /proc have no size, so that read_text_file() would see nothing
     const UniqueFd file(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
     if (!file || ::read(file.get(), boot.data(), 36) != 36) return {};
     return fmt::format("{} {}", boot.data(), std::filesystem::read_symlink("/proc/self/ns/pid").string());

@@ -18,7 +18,7 @@
 namespace wan::store {
 namespace {
 
-constexpr int max_generation = 1000;  // bounds the search when a folder is tampered with
+constexpr int max_generation = 1000;  // bounds the search if somebody tampers with the folder
 constexpr int largest_gap = 4;
 
 }  // namespace
@@ -75,8 +75,8 @@ std::filesystem::path Claims::link_path(const std::string& id, int generation) c
          (generation == 0 ? fmt::format("{}.claim", id) : fmt::format("{}.claim.{}", id, generation));
 }
 
-/// By the inode, or else by the token in it: on sshfs and its like a link has an inode number of its own, and
-/// a copy has one everywhere.
+/// Compares the inode, or else the token in the file: on sshfs and similar file systems a link has an inode
+/// number of its own, and so has a copy everywhere.
 bool Claims::is_ours(const std::filesystem::path& link) const {
   struct stat status {};
   if (::lstat(link.c_str(), &status) != 0) return false;
@@ -92,15 +92,16 @@ bool Claims::make_link(const std::filesystem::path& link) const {
     case ClaimLink::made:
       return true;
     case ClaimLink::taken:
-      // A network file system may have done it and lost the answer: then the repeated call finds our own
-      // file.
+      // A network file system may have made the link and lost the answer. The repeated call then finds our
+      // own file.
       return is_ours(link);
   }
   return false;
 }
 
-/// -1 if nobody has claimed the item. A crash in the middle of a release leaves gaps in the chain, so that
-/// what is far above a link is found from that link only: `known` is the highest that the caller knows of.
+/// Returns -1 if nobody has claimed the item. A crash in the middle of a release leaves gaps in the chain, so
+/// that a link far above a gap is only found from below the gap: `known` is the highest one that the caller
+/// knows.
 int Claims::highest_generation(const std::string& id, int known) const {
   int highest = -1;
   for (int generation = 0;
@@ -110,7 +111,7 @@ int Claims::highest_generation(const std::string& id, int known) const {
   return highest;
 }
 
-/// Before a link is made.
+/// Call it before making a link.
 void Claims::tell(const std::function<std::string()>& request) const {
   const std::string text = request ? request() : std::string();
   WAN_CHECK(text.size() <= request_columns, "a request of {} characters", text.size());
@@ -119,18 +120,18 @@ void Claims::tell(const std::function<std::string()>& request) const {
 
 ClaimAttempt Claims::try_claim(const std::string& id, const std::function<std::string()>& request) {
   using Outcome = ClaimAttempt::Outcome;
-  int known = -1;  // the highest generation that was seen from a link of our own
+  int known = -1;  // the highest generation that was seen from a link of this owner
   for (int tries = 0; tries < 3; ++tries) {
     const int generation = highest_generation(id, known);
     if (generation < 0) {
       tell(request);
-      if (!make_link(link_path(id, 0))) continue;  // somebody was faster: look at them
+      if (!make_link(link_path(id, 0))) continue;  // another process was faster: look at its link
       known = highest_generation(id, 0);
       if (known == 0 && is_ours(link_path(id, 0))) {
         return {.outcome = Outcome::acquired, .claim = Claim(*this, id, 0, {}), .holder = {}, .request = {}};
       }
-      // A taker's link is ahead of a chain whose lower links were just released, or a dead owner's link is
-      // what a crash in the middle of a release left: look at it.
+      // Either another owner took the item over, and the lower links of its chain were just released; or a
+      // crash in the middle of a release left a dead owner's link. Look at it.
       ::unlink(link_path(id, 0).c_str());
       continue;
     }
@@ -145,7 +146,7 @@ ClaimAttempt Claims::try_claim(const std::string& id, const std::function<std::s
       if (attempt.claim || known <= mine) return attempt;
       continue;  // there are links beyond a gap: look at them
     }
-    if (!is_there(link)) continue;  // released meanwhile: what it makes may be another item already
+    if (!is_there(link)) continue;  // released meanwhile: the request line may be about another item already
     return {.outcome = life == OwnerWatch::Life::alive ? Outcome::alive : Outcome::undecided,
             .claim = {},
             .holder = describe(*content),
@@ -154,8 +155,8 @@ ClaimAttempt Claims::try_claim(const std::string& id, const std::function<std::s
   return {.outcome = Outcome::undecided, .claim = {}, .holder = "several at once", .request = {}};
 }
 
-/// `content` is the dead claim's below generation `mine`. If others are found above that, `known` is the
-/// highest of them.
+/// `content` is the content of the dead claim below generation `mine`. If there are links above `mine`,
+/// `known` becomes the highest of them.
 ClaimAttempt Claims::take_over(const std::string& id, int mine, const std::string& content, int& known) {
   using Outcome = ClaimAttempt::Outcome;
   const auto lost = [] {
@@ -166,7 +167,7 @@ ClaimAttempt Claims::take_over(const std::string& id, int mine, const std::strin
             folder_.string());
   if (!make_link(link_path(id, mine))) return lost();
   known = highest_generation(id, mine);
-  // The link counts only while the dead claim below it is the one that was judged.
+  // The link counts only if the dead claim below it is still the one that was judged.
   const auto below = read_claim(link_path(id, mine - 1));
   if (!below || *below != content || known != mine) {
     ::unlink(link_path(id, mine).c_str());
@@ -193,9 +194,10 @@ bool Claims::is_held(const std::string& id, int generation) const {
 }
 
 void Claims::release(const std::string& id, int generation) const noexcept {
-  // A higher link is another owner's who took this for dead; the chain is theirs to clear away.
+  // A higher link belongs to an owner that took this one for dead. That owner clears the chain away.
   if (!is_held(id, generation)) return;
-  // From the bottom: while the own link is there nobody else is owner. What cannot be removed goes stale.
+  // Goes upwards: while the own link is there, nobody else is the owner. A link that cannot be removed
+  // becomes stale.
   for (int link = 0; link <= generation; ++link) {
     const std::filesystem::path path = link_path(id, link);
     if (is_claim_file(path)) ::unlink(path.c_str());
@@ -208,7 +210,7 @@ std::vector<std::string> Claims::claimed_ids() const {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
     const std::string name = entry.path().filename().string();
-    // Generations are digits after the mark; an id may hold the mark, so it is the last that counts.
+    // Digits after the mark are the generation. An id may hold the mark, so the last one counts.
     const std::size_t end = name.rfind(mark);
     if (end != std::string::npos && end > 0) ids.push_back(name.substr(0, end));
   }
@@ -235,7 +237,7 @@ void Claims::remove_orphans() const {
     if (!entry.path().filename().string().starts_with(owner_prefix)) continue;
     const auto content = read_claim(entry.path());
     const auto owner = content ? parse_owner(*content) : std::nullopt;
-    // A copy that somebody made of an owner's file is theirs.
+    // A copy that somebody made of an owner's file belongs to that person.
     if (owner && has_died(*owner, owner_) && entry.path() == owner_file(folder_, owner->token)) {
       ::unlink(entry.path().c_str());
     }

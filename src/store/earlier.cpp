@@ -33,7 +33,7 @@ bool is_folder(const std::filesystem::path& path) {
 }
 
 std::filesystem::path note_path(const OutputFolder& folder, std::string_view id) {
-  // No id begins with a dot: an item's saved state never has this name.
+  // No id begins with a dot, so an item's saved state never has this name.
   return folder.states() / fmt::format(".publishing-{}.json", id);
 }
 
@@ -63,7 +63,7 @@ std::string advice(const std::filesystem::path& path, std::string_view reason) {
                      printable(path.string()), reason);
 }
 
-/// A video or latents without a record: ours only as noted.
+/// Describes a video or latents without a record, unless the note says that they are ours.
 std::optional<std::string> stranger(const std::filesystem::path& path,
                                     const std::optional<OutputFile>& noted) {
   if (!is_there(path)) return std::nullopt;
@@ -71,7 +71,7 @@ std::optional<std::string> stranger(const std::filesystem::path& path,
   return advice(path, "is not of wan_batch, as no record of wan_batch is beside it");
 }
 
-/// Renames to a name that was free a moment ago; where the file system can, never over a file.
+/// Renames to a name that was free a moment ago. Never replaces a file if the file system supports that.
 void move_to_free(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (!is_there(from)) return;
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return;
@@ -110,7 +110,8 @@ void require_free_names(const std::filesystem::path& folder, std::string_view id
                         std::string_view option) {
   if (!is_folder(folder)) return;
   const std::filesystem::path run = folder / "run.json";
-  if (plain_file_size(run) && !is_run_record(run)) {  // what is no file is told of by probe_output_folder()
+  if (plain_file_size(run) &&
+      !is_run_record(run)) {  // probe_output_folder() reports anything that is no file
     fail<UsageError>(
         "{}: {} is not a record of wan_batch, and the run's record would replace it: move it away, or "
         "choose another folder with {}",

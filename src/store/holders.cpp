@@ -30,7 +30,7 @@ bool is_alive(const std::filesystem::path& claims, const OwnerFile& owner,
   if (has_ended(owner)) return false;
   std::error_code error;
   const auto beat = std::filesystem::last_write_time(owner_file(claims, owner.token), error);
-  if (error) return false;  // it has ended in order
+  if (error) return false;  // the run has ended in order
   const auto silence = std::chrono::abs(std::filesystem::file_time_type::clock::now() - beat);
   return silence < std::max<std::chrono::milliseconds>(2 * stale_after, least_silence);
 }
@@ -55,7 +55,7 @@ bool is_run_alive(const std::filesystem::path& claims, const std::string& run,
 std::optional<std::string> find_holder(const std::filesystem::path& claims, const std::string& id,
                                        std::chrono::milliseconds stale_after) {
   constexpr int most_generations = 1000;
-  constexpr int largest_gap = 4;  // what a crash in the middle of a release leaves
+  constexpr int largest_gap = 4;  // a crash in the middle of a release leaves such gaps
   std::optional<OwnerFile> holder;
   for (int generation = 0, seen = 0; generation <= seen + largest_gap && generation < most_generations;
        ++generation) {

@@ -7,10 +7,10 @@
 
 namespace wan::store {
 
-// Who is at work in an output folder, for a look from outside: no claim is made. An owner counts as alive
-// while its file is there, its process, if it is of this machine, has not ended, and its last heartbeat is
-// younger than twice `stale_after` (10 s at least) by this host's clock: a file's time may come late over a
-// network.
+// These functions tell who is at work in an output folder. They make no claim. An owner counts as alive if
+// its file is there, its process has not ended (on this machine), and its last heartbeat is younger than
+// twice `stale_after`, but at least 10 s, by this host's clock: over a network the time of a file may arrive
+// late.
 
 /// Whether a run has a living owner.
 bool is_run_alive(const std::filesystem::path& claims, const std::string& run,

@@ -15,23 +15,23 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t shown_bytes = 60;   // of a value in a message
-constexpr std::size_t before_bytes = 20;  // of it in front of the first difference
+constexpr std::size_t before_bytes = 20;  // of the value, in front of the first difference
 constexpr std::size_t shown_hex_digits = 12;
 constexpr std::size_t most_shown = 3;  // differences in a message
 constexpr std::size_t mark_digits = 24;
 
-/// Fields of a record's parameters that say more than what is compared.
+/// Fields of a record's parameters that are not compared.
 constexpr std::array<const char*, 2> not_compared{"seed_is_automatic", "image"};
-/// Longer texts in them are cut to their first digits.
+/// Fields with long texts that are cut to their first digits.
 constexpr std::array<std::string_view, 2> checksums{"image_sha256", "weights"};
-/// The first to be told, as they concern all items of a run.
+/// The fields that are named first, as they concern all items of a run.
 constexpr std::array<const char*, 3> told_first{"weights", "precision", "task"};
 
 std::string file_name_of(const json& fields) {
   return std::filesystem::path(fields.value("image", std::string())).filename().string();
 }
 
-/// Where two texts begin to differ, as the first byte of a UTF-8 character.
+/// The place where two texts begin to differ, as the first byte of a UTF-8 character.
 std::size_t first_difference(std::string_view a, std::string_view b) {
   const auto [in_a, in_b] = std::ranges::mismatch(a, b);
   auto at = static_cast<std::size_t>(in_a - a.begin());
@@ -40,7 +40,7 @@ std::size_t first_difference(std::string_view a, std::string_view b) {
   return at;
 }
 
-/// A value as a message shows it. Of a long text the part around `at` counts.
+/// A value in the form that a message shows. A long text is cut to the part around `at`.
 std::string shown(std::string_view field, const json& value, std::size_t at) {
   if (value.is_null()) return "none";
   if (!value.is_string()) return printable(value.dump(-1, ' ', false, json::error_handler_t::replace), 200);
@@ -59,7 +59,8 @@ Difference difference_in(const std::string& field, const json& was, const json& 
   return {.field = field, .was = shown(field, was, at), .now = shown(field, now, at)};
 }
 
-/// What is compared of a request, as a record would give it back: a path or text may be altered by that.
+/// The values of a request that are compared, in the form that a record gives back: writing may alter a path
+/// or a text.
 json compared(const Parameters& parameters) {
   json fields = json::parse(dump(to_json(parameters)));
   for (const char* name : not_compared) fields.erase(name);

@@ -8,7 +8,7 @@
 namespace wan::store {
 namespace {
 
-constexpr std::uint64_t max_image_bytes = std::uint64_t{1} << 30;  // longer ones are not worth the reading
+constexpr std::uint64_t max_image_bytes = std::uint64_t{1} << 30;  // longer files are not images
 constexpr std::int64_t ns_per_s = 1'000'000'000;
 
 }  // namespace
@@ -30,7 +30,7 @@ StampedHash ImageHashes::of(const std::filesystem::path& image, const std::optio
   if (found != known_.end() && found->second.stamp == *stamp) return found->second;
   try {
     ++files_read_;
-    // The stamp is from before the reading: should the file change meanwhile, it is read again next time.
+    // The stamp is from before the reading. If the file changes meanwhile, the next call reads it again.
     StampedHash hash{.sha256 = sha256_file_hex(image), .stamp = *stamp};
     known_.insert_or_assign(image, hash);
     return hash;

@@ -8,7 +8,7 @@
 
 namespace wan::store {
 
-/// What tells without reading it that a file is still the same.
+/// Shows without a reading that a file is still the same.
 struct FileStamp {
   std::uint64_t bytes = 0;
   std::int64_t modified_ns = 0;  ///< since 1970
@@ -19,18 +19,18 @@ struct FileStamp {
 /// Nothing unless `path` leads to a regular file.
 std::optional<FileStamp> stamp_of(const std::filesystem::path& path);
 
-/// A file's checksum and the stamp that it had then.
+/// A file's checksum, and the stamp that the file had then.
 struct StampedHash {
   std::string sha256;
   FileStamp stamp;
 };
 
-/// Checksums of images, each computed again only when the file's size, time of change or inode is another.
-/// Used from one thread.
+/// Checksums of images. Computes one again only when the file's size, time of change or inode has changed.
+/// For one thread.
 class ImageHashes {
  public:
-  /// Empty hash if there is no image or it cannot be read. `recorded` is what a record says of that image: it
-  /// is believed if the stamp is still the same.
+  /// Returns an empty hash if there is no image or it cannot be read. `recorded` comes from a record of that
+  /// image, and is believed if the stamp is still the same.
   StampedHash of(const std::filesystem::path& image, const std::optional<StampedHash>& recorded);
 
   /// How often a file was read.

@@ -4,9 +4,9 @@
 
 namespace wan::store {
 
-/// How much there is to do for an item, in two kinds whose seconds a run finds out as it goes: denoising
-/// steps, in units of the plan's expected time, and everything else, in pixels of the video. Only ratios
-/// between items count.
+/// The work of an item, in two kinds: denoising steps, in units of the plan's expected time, and everything
+/// else, in pixels of the video. A run learns the seconds of each kind as it goes. Only ratios between items
+/// count.
 struct ItemWork {
   double steps = 1;
   double rest = 1;
@@ -18,10 +18,10 @@ struct ItemWork {
   }
 };
 
-/// Rows that are still to do.
+/// The work of the rows that are not done yet.
 struct WorkLeft {
   ItemWork sum{.steps = 0, .rest = 0};
-  ItemWork largest{.steps = 0, .rest = 0};  ///< in each kind
+  ItemWork largest{.steps = 0, .rest = 0};  ///< in each kind by itself
 
   void add(const ItemWork& item) {
     sum += item;

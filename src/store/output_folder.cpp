@@ -40,7 +40,7 @@ void create_folder(const std::filesystem::path& path) {
 }  // namespace
 
 std::string hidden_name(std::string_view stem, std::string_view token, std::string_view suffix) {
-  // The suffix stays last: the encoder picks the container format by it.
+  // The suffix stays last: the encoder chooses the container format by it.
   return fmt::format(".{}{}{}.{}", stem, own_mark, token, suffix);
 }
 
@@ -111,7 +111,7 @@ void OutputFolder::remove_temporaries(std::string_view id, std::string_view toke
   for (const std::string_view suffix : {video_suffix, latents_suffix}) {
     remove_file(path_ / hidden_name(id, token, suffix));
   }
-  // publish_text() names its file after the target.
+  // publish_text() names its hidden file after the target.
   for (const std::filesystem::path& target : {sidecar(id), failure(id)}) {
     remove_file(path_ / hidden_name(target.stem().string(), token, text_suffix));
   }

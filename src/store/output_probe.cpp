@@ -21,14 +21,14 @@
 namespace wan::store {
 namespace {
 
-// As much as shows a quota that is used up.
+// Enough to show that a quota is used up.
 constexpr std::size_t probe_bytes = 64U << 10;
 
-// How old what another probe left must be. A probe takes less than a second.
+// Files of another probe are removed if they are older than this. A probe takes less than a second.
 constexpr std::time_t abandoned_after_s = 3600;
 constexpr std::string_view probe_stem = "probe";
 
-/// Hidden files and a folder of this process alone, removed at the end.
+/// Hidden files and a folder of this process alone. The destructor removes them.
 class ProbeFiles {
  public:
   explicit ProbeFiles(const std::filesystem::path& folder)
@@ -65,15 +65,15 @@ void try_lock(const ProbeFiles& files, OutputProbe& probe) {
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) probe.no_locks = std::strerror(errno);
 }
 
-/// A folder that cannot be flushed is no problem, one whose flush fails is.
+/// A folder that cannot be flushed is no problem. A flush that fails is one.
 void try_folder_flush(const std::filesystem::path& folder, OutputProbe& probe) {
   sync_path(folder);
   const UniqueFd opened(::open(folder.c_str(), O_RDONLY | O_CLOEXEC));
   if (opened && ::fsync(opened.get()) != 0) probe.no_folder_flush = std::strerror(errno);
 }
 
-/// Removes what probes that were killed left beside `newest`, a file just written, which shows the file
-/// system's clock. What cannot be removed stays.
+/// Removes files beside `newest` that killed probes left. `newest`, a file just written, shows the clock of
+/// the file system. Leaves files that it cannot remove.
 void remove_abandoned_probes(const std::filesystem::path& newest) {
   struct stat now {};
   if (::lstat(newest.c_str(), &now) != 0) return;
@@ -91,7 +91,7 @@ void remove_abandoned_probes(const std::filesystem::path& newest) {
   }
 }
 
-/// Throws Error for what a run would fail with.
+/// Throws Error if a run would fail here.
 void try_all(OutputProbe& probe) {
   const ProbeFiles files(probe.nearest);
   create_file(files.file, std::string(probe_bytes, ' '));
@@ -106,7 +106,8 @@ void try_all(OutputProbe& probe) {
   try_folder_flush(probe.nearest, probe);
 }
 
-/// The names that a run uses besides those of its items. Empty: none is in the way.
+/// Looks at the names that a run uses besides those of its items. Returns an empty text if none is in the
+/// way.
 std::string find_in_the_way(const std::filesystem::path& folder) {
   for (const char* name : {".claims", ".state"}) {
     const std::filesystem::path inner = folder / name;

@@ -9,7 +9,7 @@
 
 namespace wan::store {
 
-/// Judges whether other owners are alive, from the contents of their files over time. For one thread.
+/// Judges whether other owners are alive, by how the contents of their files change. For one thread.
 class OwnerWatch {
  public:
   enum class Life { dead, alive, undecided };
@@ -18,10 +18,10 @@ class OwnerWatch {
   OwnerWatch(const ClaimOwner& self, const Presence& presence, ClaimTiming timing)
       : self_(self), presence_(presence), stale_after_(timing.stale_after) {}
 
-  /// `content`: of the claim `link`.
+  /// `content`: the content of the claim `link`.
   Life judge(const std::string& link, const std::string& content);
-  /// `content`: of the file of an owner of the same run, which counts as alive while it is not silent for too
-  /// long.
+  /// Whether another owner of the same run has been silent for too long. Until then it counts as alive.
+  /// `content`: the content of its file.
   bool is_silent(const ClaimOwner& partner, const std::string& content);
 
   /// Whether this is another owner of the same run.
@@ -40,7 +40,8 @@ class OwnerWatch {
   const ClaimOwner& self_;
   const Presence& presence_;
   std::chrono::milliseconds stale_after_;
-  std::map<std::string, Sighting> sightings_;  ///< by the owner's token, or by link if its content names none
+  std::map<std::string, Sighting>
+      sightings_;  ///< by the owner's token, or by link if the content names no owner
 };
 
 }  // namespace wan::store

@@ -24,7 +24,7 @@ bool is_number(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-/// Whether `name` is `<id>.<steps>.wan-<token>.safetensors`. Ids may hold dots: what follows one is of fixed
+/// Whether `name` is `<id>.<steps>.wan-<token>.safetensors`. Ids may hold dots, but the rest has a fixed
 /// form.
 bool is_state_file(std::string_view name, std::string_view id) {
   if (!name.starts_with(id) || !name.ends_with(file_suffix)) return false;
@@ -44,7 +44,8 @@ bool is_there(const std::filesystem::path& path) {
   return std::filesystem::symlink_status(path, error).type() != std::filesystem::file_type::not_found;
 }
 
-/// NaN if it is not known: the record says so by null, and one of an earlier version says nothing.
+/// NaN if the energy is unknown: the record holds null then, and a record of an earlier version holds
+/// nothing.
 double read_energy_j(const json& fields) {
   const auto energy_wh = fields.find("energy_wh");
   if (energy_wh == fields.end() || energy_wh->is_null()) return std::numeric_limits<double>::quiet_NaN();

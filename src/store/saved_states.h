@@ -12,21 +12,21 @@
 
 namespace wan::store {
 
-// Unfinished items: what OUT/.state holds so that the next run goes on in mid-item. Per item a record,
-// `<id>.json`, which alone counts, and the engine's state file that it names,
-// `<id>.<steps>.wan-<token>.safetensors`. The file comes first and the record replaces the one before in one
-// step, so that a crash at any moment leaves the last state or the one before it.
+// OUT/.state holds the states of unfinished items, so that the next run goes on in mid-item. An item has a
+// record, `<id>.json`, and the engine's state file that the record names,
+// `<id>.<steps>.wan-<token>.safetensors`. Only the record counts. The file is written first, and the record
+// replaces the one before in one step. So a crash at any moment leaves the last state or the one before it.
 
-/// What an item's work before this run amounts to.
+/// The work on an item before this run.
 struct SavedState {
   int steps_done = 0;
-  double seconds = 0;           ///< that went into them, of all runs
-  double gpu_seconds = 0;       ///< likewise
-  double energy_j = 0;          ///< of its GPUs, likewise; NaN if unknown
-  std::vector<int> resumed_at;  ///< steps at which earlier runs took the item up
+  double seconds = 0;           ///< spent on these steps by all runs
+  double gpu_seconds = 0;       ///< spent on these steps by all runs
+  double energy_j = 0;          ///< of its GPUs, by all runs; NaN if unknown
+  std::vector<int> resumed_at;  ///< steps at which earlier runs resumed the item
   std::uint64_t seed = 0;       ///< drawn or given
-  std::string run;              ///< that saved it
-  std::string differs;          ///< from the request that is wanted; empty: it answers that
+  std::string run;              ///< the run that saved it
+  std::string differs;  ///< how it differs from the request that is wanted; empty: it answers that request
   OutputFile file;
   std::filesystem::path path;  ///< of the engine's state
 };
@@ -48,22 +48,22 @@ class SavedStates {
   /// The folder must exist (OutputFolder makes it).
   explicit SavedStates(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  /// Where the owner of `token` lets an engine write a state of the item.
+  /// The place where the owner of `token` lets an engine write a state of the item.
   std::filesystem::path temporary(std::string_view id, std::string_view token) const;
 
-  /// Makes the state at temporary() the item's, in place of the one before. Throws Error.
+  /// Makes the state at temporary() the item's state, in place of the one before. Throws Error.
   void publish(std::string_view id, std::string_view token, const NewState& state) const;
 
-  /// The item's state and whether it answers `wanted`. Nothing if there is none, or what is there is damaged;
-  /// with `by_content` the file's checksum is compared too.
+  /// The item's state, compared with `wanted`. Returns nothing if there is none, or if it is damaged. With
+  /// `by_content`, compares the checksum of the file too.
   std::optional<SavedState> find(std::string_view id, const Parameters& wanted, bool by_content) const;
 
-  /// Removes all that is there of the item, its record last: what a crash leaves is found by the record. For
-  /// whoever holds the item's claim, and for items that are done.
+  /// Removes all files of the item's state, the record last: after a crash, the record leads to the rest. For
+  /// the holder of the item's claim, and for items that are done.
   void remove(std::string_view id) const;
-  /// A record of this program, whatever it says of the item.
+  /// Whether there is a record of this program, whatever it says of the item.
   bool has_record(std::string_view id) const;
-  /// Removes what the owner of `token` left unpublished.
+  /// Removes the unpublished files of the owner of `token`.
   void remove_temporary(std::string_view id, std::string_view token) const;
 
  private:

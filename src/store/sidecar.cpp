@@ -124,7 +124,7 @@ bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_
   try {
     return !by_content || sha256_file_hex(path) == file.sha256;
   } catch (const Error&) {
-    return false;  // unreadable is as good as gone: it is made again
+    return false;  // an unreadable file counts as missing: it is made again
   }
 }
 

@@ -18,74 +18,73 @@ namespace wan::store {
 
 inline constexpr double joules_per_wh = 3600;
 
-/// A file as it was published.
+/// A published file.
 struct OutputFile {
   std::uint64_t bytes = 0;
   std::string sha256;
 };
 
-/// Whether `path` is a regular file of that size and, with `by_content`, that checksum.
+/// Whether `path` is a regular file of that size and, with `by_content`, of that checksum.
 bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_content);
 
-/// What decides how a video looks, beside the request: the same for all items of a run.
+/// The values that decide how a video looks, beside the request. They are the same for all items of a run.
 struct ModelIdentity {
   std::string weights;    ///< checkpoint::fingerprint()
   std::string precision;  ///< "bf16", "fp32"
   std::map<std::string, std::string> lossy_options =
-      {};  ///< by name: what trades accuracy for speed; none today
+      {};  ///< options that trade accuracy for speed, by name; there are none today
 };
 
-/// What decides how a video looks: two equal ones need not be made twice. Everything of the request but its
-/// name and the image's path; the image counts by content. See batch/identity.h.
+/// The values that decide how a video looks: an item with equal parameters need not be made twice. They hold
+/// the whole request without its name and the image's path; the image counts by content. See
+/// store/identity.h.
 struct Parameters {
   Request request;
   std::string task;             ///< "i2v-A14B"
-  bool automatic_seed = false;  ///< drawn, not given by the user: kept once drawn
+  bool automatic_seed = false;  ///< the seed was drawn, not given by the user; a drawn seed is kept
   std::string image_sha256;     ///< empty: no image, or it could not be read
-  FileStamp image_stamp = {};   ///< of the image when that was computed
+  FileStamp image_stamp = {};   ///< of the image when the checksum was computed
   ModelIdentity model = {};
 };
 
-/// As the records hold them.
+/// The parameters as the records hold them.
 nlohmann::json to_json(const Parameters& parameters);
 
-/// Where a record comes from.
+/// The origin of a record.
 struct Origin {
   std::string run;  ///< run id
   std::string host;
   std::string manifest;  ///< its path; empty for a single request
   std::int64_t line = 0;
-  std::vector<std::string> command;  ///< program and options that are the same for all items
-  /// The options for the values of one request; null: the program has none.
-  std::vector<std::string> (*request_options)(const Request& request) = nullptr;
-  std::string started;  ///< UTC, "2025-11-03T10:00:00Z"
+  std::vector<std::string> command;  ///< program and options, the same for all items
+  std::string started;               ///< UTC, "2025-11-03T10:00:00Z"
   int ranks = 1;
   std::map<std::string, std::string> libraries = {};  ///< their versions by name
-  std::string attention = {};                         ///< whose kernel computes it; empty: not known
+  std::string attention = {};  ///< the library whose kernel computes it; empty: unknown
 };
 
-/// That an item had a result before which was not kept.
+/// An item had a result before that does not count.
 struct MadeAgain {
   std::string
-      because;  ///< describe(differences(...)), or what is wrong with the files; empty: it was asked for
+      because;  ///< describe(differences(...)), or the problem of the files; empty: the user asked for it
   std::string earlier;  ///< the earlier files' names up to the suffix; empty: there are none
 };
 
-/// All that OUT/<id>.json says.
+/// The values of OUT/<id>.json.
 struct Sidecar {
   Parameters parameters;
   RequestReport report;
   OutputFile video;
   std::optional<OutputFile> latents;
-  double seconds = 0;           ///< of all runs that the item was with
-  double gpu_seconds = 0;       ///< likewise
-  double energy_j = 0;          ///< of its GPUs, likewise; 0 or NaN: unknown
+  double seconds = 0;           ///< spent on the item by all runs
+  double gpu_seconds = 0;       ///< spent on the item by all runs
+  double energy_j = 0;          ///< of its GPUs, by all runs; 0 or NaN: unknown
   std::vector<int> resumed_at;  ///< steps at which a run went on from a saved state
   Origin origin;
   std::optional<MadeAgain> made_again = {};
 };
 
-/// All that OUT/<id>.failed.json says. A row that cannot be parsed has no parameters.
+/// The values of OUT/<id>.failed.json. A row that cannot be parsed has no parameters.
 struct FailureRecord {
   std::string id;
   std::string stage;
@@ -97,7 +96,7 @@ struct FailureRecord {
 
 /// Adds version, run, host and times to a record.
 void add_origin(nlohmann::json& fields, const Origin& origin);
-/// A record's text. Paths and messages may hold bytes that are no UTF-8; it is written all the same.
+/// The text of a record. Paths and messages may hold bytes that are no UTF-8: they are replaced.
 std::string dump(const nlohmann::json& fields);
 
 std::string to_json_text(const Sidecar& sidecar);
@@ -106,8 +105,8 @@ std::string to_json_text(const FailureRecord& failure);
 /// The shell command that makes this one item again.
 std::string command_again(const Request& request, const Origin& origin);
 
-/// What resume reads back of a sidecar or a failure record. Files in the output folder may be anything: what
-/// does not parse is nothing.
+/// The values that resume reads from a sidecar or a failure record. Files in the output folder may hold
+/// anything: a value that does not parse counts as missing.
 struct StoredRecord {
   std::string run;
   std::string stage;    ///< failures only
@@ -120,24 +119,25 @@ struct StoredRecord {
   std::optional<std::uint64_t> automatic_seed;  ///< the seed, if it was drawn
   std::optional<std::uint64_t> seed;            ///< drawn or given
   bool answers_request = false;
-  std::string differs;  ///< describe(differences()) from what is wanted, if it does not answer that
+  std::string differs;  ///< describe(differences()) from the wanted parameters; empty: it answers them
   OutputFile video;
   std::optional<OutputFile> latents;
 };
 
-/// What is wanted now; null: a row without parameters. It is told what the record says of the row's image.
+/// Returns the parameters that are wanted now, or null for a row without parameters. The argument is the
+/// record's checksum of the row's image.
 using Wanted = std::function<const Parameters*(const std::optional<StampedHash>& recorded)>;
 
 /// Reads a record back and compares it with what is wanted now.
 std::optional<StoredRecord> read_record(const std::filesystem::path& path, const Wanted& wanted);
 
-/// Whether a file is a record of this program, of a finished or a failed item, whatever the item. What is not
-/// is somebody else's and is never replaced.
+/// Whether a file is a record of this program, of any finished or failed item. Any other file is somebody
+/// else's and is never replaced.
 bool is_record(const std::filesystem::path& path);
-/// Likewise the record of a run (run.json).
+/// The same for the record of a run (run.json).
 bool is_run_record(const std::filesystem::path& path);
 
-/// Now in UTC, "2025-11-03T10:00:00Z".
+/// The current time in UTC, "2025-11-03T10:00:00Z".
 std::string utc_now();
 
 }  // namespace wan::store

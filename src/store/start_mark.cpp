@@ -8,7 +8,7 @@
 namespace wan::store {
 namespace {
 
-/// The folders on the way to `path` that are not there, outermost first.
+/// The missing folders on the way to `path`, outermost first.
 std::vector<std::filesystem::path> missing_folders(std::filesystem::path path) {
   std::vector<std::filesystem::path> missing;
   std::error_code error;

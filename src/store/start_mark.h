@@ -10,19 +10,20 @@
 
 namespace wan::store {
 
-/// Tells whoever looks at the output folder that a run is loading its checkpoint, which may take minutes: an
-/// owner file without an item. Made by one rank of the run before it loads, gone with the mark.
+/// Shows readers of the output folder that a run is loading its checkpoint, which may take minutes. The mark
+/// is an owner file without an item. One rank of the run makes it before it loads, and the destructor removes
+/// it.
 class StartMark {
  public:
-  /// Creates the output folder if need be. Throws Error.
+  /// Creates the output folder if it is missing. Throws Error.
   StartMark(const std::filesystem::path& folder, const std::string& run, const std::string& job,
             const ClaimTiming& timing);
   StartMark(const StartMark&) = delete;
   StartMark& operator=(const StartMark&) = delete;
   StartMark(StartMark&&) = delete;
   StartMark& operator=(StartMark&&) = delete;
-  /// Removes the mark and, unless keep_folder() was called, the folders that it had to create, if they are
-  /// empty: a checkpoint that cannot be used leaves nothing behind.
+  /// Removes the mark. Unless keep_folder() was called, also removes the folders that it had to create, if
+  /// they are empty: a checkpoint that cannot be used leaves nothing behind.
   ~StartMark();
 
   void keep_folder() { created_.clear(); }

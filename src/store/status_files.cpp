@@ -25,7 +25,7 @@ constexpr std::uint64_t max_owner_bytes = 64U << 10;
 constexpr std::size_t token_digits = 32;
 constexpr int most_steps = 1'000'000;
 
-// What a record of this program has is given back, anything else is as good as nothing.
+// These functions return the values of this program's records. A value of another kind counts as missing.
 std::string text_of(const json& fields, const char* name) {
   const auto found = fields.find(name);
   return found != fields.end() && found->is_string() ? found->get<std::string>() : std::string();
@@ -105,7 +105,7 @@ std::optional<double> parse_utc(std::string_view text) {
 std::optional<FinishedItem> read_finished_item(const std::filesystem::path& sidecar) {
   const json fields = read_object(sidecar, max_record_bytes);
   if (!fields.is_object() || text_of(fields, "status") != "done") return std::nullopt;
-  // A record that was kept aside is named after its item no more.
+  // The name of a record that was kept aside no longer matches its item.
   if (const std::string id = text_of(fields, "id"); !id.empty() && id != sidecar.stem().string())
     return std::nullopt;
   const auto end_s = parse_utc(text_of(fields, "ended"));
