@@ -7,21 +7,21 @@
 
 namespace wan::batch {
 
-/// Adds up the energy that a team's GPUs take while it works, from the samples of their power that its leader
-/// hears. What was sampled before the work began, when the GPUs did something else, does not count; the last
-/// fraction of a sample's period is not seen.
+/// Adds up the energy that a team's GPUs take while it works, from the power samples that its leader hears.
+/// Samples from before the work began do not count: the GPUs did something else then. The meter misses the
+/// last fraction of a sample's period.
 class EnergyMeter final : public Observer {
  public:
-  /// Passes all on to `next` and adds to `energy_j`, which becomes NaN if a GPU's power is unknown. Both must
-  /// outlive the meter.
+  /// Passes all events on to `next` and adds to `energy_j`, which becomes NaN if a GPU's power is unknown.
+  /// Both must outlive the meter.
   EnergyMeter(Observer& next, double& energy_j) : next_(next), energy_j_(energy_j) {}
 
   void on_phase(const PhaseEvent& event) override;
   void on_step(const StepEvent& event) override;
   void on_samples(std::span<const DeviceSample> samples) override;
 
-  /// After work of `wall_s` seconds on `ranks` GPUs: the energy is unknown if one of them was never sampled,
-  /// as where there is no management library. Of work too short for samples nothing is asked.
+  /// Call it after work of `wall_s` seconds on `ranks` GPUs. If a GPU was never sampled, as without a
+  /// management library, the energy becomes unknown. Work that is too short for samples is exempt.
   void end(int ranks, double wall_s);
 
  private:
@@ -29,7 +29,7 @@ class EnergyMeter final : public Observer {
 
   Observer& next_;
   double& energy_j_;
-  std::optional<double> begin_s_;      ///< of the work: its first event comes before its first samples
+  std::optional<double> begin_s_;  ///< time of the work's first event, which comes before its first samples
   std::map<int, double> measured_to_;  ///< seconds, by rank
 };
 

@@ -13,7 +13,7 @@ bool counts(const store::StoredRecord& record, const RunContext& context) {
   return context.results.resume || context.is_of_this_job(record.run);
 }
 
-/// Why a sidecar's item has to be made again; empty if it is done.
+/// Why an item with a sidecar has to be made again; empty if it is done.
 std::string why_not_done(const store::StoredRecord& record, const manifest::ManifestRow& row,
                          const RunContext& context, bool by_content) {
   if (!record.answers_request) return record.differs.empty() ? "the row is faulty now" : record.differs;
@@ -33,7 +33,7 @@ bool is_failed(const store::StoredRecord& record, const manifest::ManifestRow& r
   const bool is_of_this_job = context.is_of_this_job(record.run);
   if (context.results.retry_failed && !is_of_this_job) return false;
   if (row.error) return record.stage == "manifest" && record.message == *row.error;
-  // What was in the way may be gone: that is cheap to find out.
+  // The obstacle may be gone, and looking again is cheap.
   if (record.stage == store::obstacle_stage && !is_of_this_job) return false;
   return record.answers_request;
 }
@@ -71,7 +71,7 @@ FoundItem look_up(const manifest::ManifestRow& row, const RunContext& context, c
                   bool by_content) {
   const std::filesystem::path sidecar_path = context.folder.sidecar(row.id);
   const std::filesystem::path failure_path = context.folder.failure(row.id);
-  // Most items of a fresh run have neither: then the image need not be looked at.
+  // Most items of a fresh run have neither record. Then nobody needs to read the image.
   if (!store::plain_file_size(sidecar_path) && !store::plain_file_size(failure_path)) return {};
   std::optional<store::Parameters> parameters;
   const store::Wanted wanted =
@@ -81,7 +81,7 @@ FoundItem look_up(const manifest::ManifestRow& row, const RunContext& context, c
     return &*parameters;
   };
   FoundItem found;
-  // Any seed answers a request that gives none; that of another request is kept only if it was drawn.
+  // Any seed answers a request that gives none. The seed of another request is kept only if it was drawn.
   const auto keep_seed = [&](const store::StoredRecord& record) {
     if (!counts(record, context) || found.kept_seed) return;
     found.kept_seed = record.answers_request ? record.seed : record.automatic_seed;

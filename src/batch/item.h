@@ -13,7 +13,7 @@
 
 namespace wan::batch {
 
-/// The stage of a failure that is in no record: the id is another job's.
+/// The stage of a failure without a record: the id belongs to another job.
 inline constexpr const char* conflict_stage = "claim";
 
 enum class ItemStatus { done, failed, open };
@@ -24,20 +24,20 @@ struct FoundItem {
   ItemStatus status = ItemStatus::open;
   std::optional<store::StoredRecord>
       record;                              ///< the sidecar of a done item, the failure record of a failed one
-  std::optional<std::uint64_t> kept_seed;  ///< for a seed that the user does not give
-  std::string made_again;                  ///< of an open item that has a sidecar: why that does not count
+  std::optional<std::uint64_t> kept_seed;  ///< a seed to keep if the user gives none
+  std::string made_again;                  ///< of an open item with a sidecar: why the sidecar does not count
   std::string earlier_run;                 ///< of such an item: the run that made it
-  bool is_earlier_answer = false;          ///< of such an item: its parameters are those wanted
+  bool is_earlier_answer = false;          ///< of such an item: it has the parameters that are wanted
 };
 
-/// What a good row asks for now. Reads the image for its checksum, unless its stamp is known or is that of
-/// `recorded`.
+/// The parameters that a good row asks for now. Reads the image for its checksum, unless its stamp is known
+/// or equals that of `recorded`.
 store::Parameters wanted_parameters(const manifest::ManifestRow& row, const RunContext& context,
                                     const Task& task, const std::optional<store::StampedHash>& recorded = {});
 
-/// Looks an item up in the output folder. Done: a sidecar that answers the request, with outputs of the
-/// recorded size and, with `by_content`, checksum. Failed: a failure record that answers it. Records of
-/// earlier runs count unless the context says otherwise (resume, retry_failed).
+/// Looks an item up in the output folder. It is done if a sidecar answers the request and the outputs have
+/// the recorded size and, with `by_content`, the recorded checksum. It has failed if a failure record answers
+/// the request. Records of earlier runs count unless the context says otherwise (resume, retry_failed).
 FoundItem look_up(const manifest::ManifestRow& row, const RunContext& context, const Task& task,
                   bool by_content);
 
@@ -56,13 +56,13 @@ struct ItemOutcome {
   double median_step_s = 0;
   std::string stage;        ///< of a failure
   std::string message;      ///< of a failure
-  std::int64_t row = -1;    ///< of a conflict: its place among the rows
-  std::string holder = {};  ///< of an open item: the living job that makes it; empty: none
+  std::int64_t row = -1;    ///< of a conflict: its index among the rows
+  std::string holder = {};  ///< of an open item: the living job that makes it; may be empty
 };
 
 ItemOutcome to_outcome(const manifest::ManifestRow& row, const FoundItem& found, const std::string& run);
 
-/// Every row's outcome, read from the output folder.
+/// The outcome of every row, read from the output folder.
 std::vector<ItemOutcome> survey(std::span<const manifest::ManifestRow> rows, const RunContext& context,
                                 const Task& task);
 

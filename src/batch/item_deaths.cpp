@@ -17,7 +17,7 @@ using nlohmann::json;
 
 constexpr std::uint64_t max_record_bytes = 64U << 10;
 
-/// Tells the values of a row apart.
+/// A text that differs between rows of different values.
 std::string key_of(const store::Parameters& wanted) {
   json fields = store::to_json(wanted);
   if (wanted.automatic_seed) fields.erase("seed");
@@ -25,7 +25,7 @@ std::string key_of(const store::Parameters& wanted) {
   return sha256_hex(store::dump(fields));
 }
 
-/// Whether the attempt of `token` left the newest state of the item.
+/// Whether the attempt of `token` saved the newest state of the item.
 bool has_saved(const store::Parameters& wanted, std::string_view token, const RunContext& context) {
   const auto state = store::SavedStates(context.folder.states()).find(wanted.request.id, wanted, false);
   return state && state->path.filename().string().find(token) != std::string::npos;
@@ -77,11 +77,12 @@ void ItemDeaths::clear(std::string_view id) const {
 bool counts_as_death(const store::DeadOwner& owner, const store::Parameters& wanted,
                      const RunContext& context) {
   if (!owner.was_at_work || owner.was_told_to_stop) return false;
-  // Slurm starts a job again that was preempted or whose node was lost, not one that has failed.
+  // Slurm restarts a job that was preempted or whose node was lost. It does not restart a job that has
+  // failed.
   if (context.is_of_this_job(owner.run)) return false;
   if (!owner.machine_is_up) {
-    // From another node it cannot be seen whether that one went down; where the scheduler has not started the
-    // same job again, it probably did not.
+    // This node cannot see whether another node went down. If the scheduler has not restarted the same job,
+    // the node probably did not.
     const bool is_another_job = !owner.job.empty() && !context.job.id.empty() && owner.job != context.job.id;
     if (!is_another_job || owner.host == context.origin.host) return false;
   }

@@ -10,14 +10,15 @@
 namespace wan::batch {
 namespace {
 
-/// Asked when a file is complete under its hidden name and before it gets its final one. An owner that slept
-/// in between either sees here that it was followed, or finds the hidden file removed by its follower.
+/// For use when a file is complete under its hidden name, before it gets its final one. An owner that was
+/// suspended in between may have a successor: either it sees that here, or its successor has removed the
+/// hidden file.
 void require_claim(const ItemInHand& item) {
   if (item.claim.is_held()) return;
   fail("another process took this item over, as this one was silent for too long");
 }
 
-/// What the engine left under a hidden name.
+/// The file that the engine left under a hidden name.
 store::OutputFile finished_output(const std::filesystem::path& path) {
   const auto size = store::plain_file_size(path);
   if (!size || *size == 0) fail("the engine left no output in {}", path.string());
@@ -30,7 +31,7 @@ void publish_output(const ItemInHand& item, const std::filesystem::path& from,
   publish_file(from, to);
 }
 
-/// Somebody else's file stays, whatever it is.
+/// Somebody else's file stays, whatever it holds.
 bool is_foreign(const std::filesystem::path& record) {
   return std::filesystem::symlink_status(record).type() != std::filesystem::file_type::not_found &&
          !store::is_record(record);
@@ -45,13 +46,13 @@ void ItemPublisher::publish_sidecar(const ItemInHand& item, const store::Sidecar
   try {
     folder.publish_text(path, store::to_json_text(sidecar), token_, [&] { require_claim(item); });
   } catch (const Error&) {
-    // It may have its name and not be safe on disk; an older one would speak of another video.
+    // The sidecar may have its name and not be safe on disk. An older one would describe another video.
     if (item.claim.is_held()) ::unlink(path.c_str());
     throw;
   }
 }
 
-/// Keeps what earlier runs made under the item's names.
+/// Keeps the results of earlier runs that lie under the item's names.
 std::optional<store::MadeAgain> ItemPublisher::make_room(const ItemInHand& item,
                                                          const store::NewOutputs& outputs) const {
   const store::OutputFolder& folder = context_.folder;
@@ -60,7 +61,7 @@ std::optional<store::MadeAgain> ItemPublisher::make_room(const ItemInHand& item,
     fail("{}", *obstacle);
   store::note_outputs(folder, item.row.id, token_, outputs);
   require_claim(
-      item);  // again: the note was flushed, and what is there now may be the result of whoever took over
+      item);  // again: the note was flushed meanwhile, and the files may be a successor's result by now
   const std::string earlier = store::keep_earlier(folder, item.row.id, outputs, item.is_earlier_answer);
   std::optional<store::MadeAgain> made_again = item.made_again;
   if (earlier.empty()) return made_again;
@@ -117,7 +118,7 @@ void ItemPublisher::publish(const ItemInHand& item, const RequestReport& report)
                          .message = {}});
 }
 
-/// The item goes on in a later run.
+/// A later run goes on with the item.
 void ItemPublisher::put_aside(const ItemInHand& item) const {
   ItemOutcome outcome;
   outcome.id = item.row.id;
@@ -128,7 +129,7 @@ void ItemPublisher::put_aside(const ItemInHand& item) const {
 void ItemPublisher::record_failure(const ItemInHand& item, const ItemError& error) const {
   const double seconds = item.seconds();
   const std::filesystem::path path = context_.folder.failure(item.row.id);
-  // Whoever took the item over answers for it now.
+  // If another process took the item over, that process records the result.
   if (item.claim.is_held() && !is_foreign(path)) {
     store::FailureRecord failure{.id = item.row.id,
                                  .stage = error.stage(),

@@ -6,11 +6,11 @@
 
 namespace wan::batch {
 
-/// Puts what became of an item into the output folder, under its final names, and tells the observer. For the
+/// Puts the result of an item into the output folder, under its final names, and tells the observer. For the
 /// leader of the group that made it.
 class ItemPublisher {
  public:
-  /// All must outlive this. `token`: of the leader's temporary files.
+  /// All must outlive this. `token` names the leader's temporary files.
   ItemPublisher(const RunContext& context, ItemObserver& observer, const std::string& token)
       : context_(context),
         observer_(observer),
@@ -18,13 +18,13 @@ class ItemPublisher {
         states_(context.folder.states()),
         deaths_(context.folder.states()) {}
 
-  /// Video, latents and, last, the sidecar: with it the item is done. Throws ItemError (stage "write") or
-  /// StorageError.
+  /// Publishes the video, the latents and, last, the sidecar, which makes the item done. Throws ItemError
+  /// (stage "write") or StorageError.
   void publish(const ItemInHand& item, const RequestReport& report) const;
-  /// The failure record, unless something of somebody else's lies under its name. Throws Error if it cannot
-  /// be written.
+  /// Writes the failure record, unless somebody else's file lies under its name. Throws Error if it cannot be
+  /// written.
   void record_failure(const ItemInHand& item, const ItemError& error) const;
-  /// The item is left to a later run.
+  /// Tells the observer that the item is left to a later run.
   void put_aside(const ItemInHand& item) const;
 
  private:

@@ -12,7 +12,7 @@
 namespace wan::batch {
 namespace {
 
-constexpr std::chrono::milliseconds turn{50};  // in which a group looks for an item and claims it
+constexpr std::chrono::milliseconds turn{50};  // the time in which a group finds an item and claims it
 
 /// Throws the ItemError of an item that the engine need not see.
 void require_makeable(const ItemInHand& item, const RunContext& context) {

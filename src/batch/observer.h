@@ -10,27 +10,26 @@
 
 namespace wan::batch {
 
-/// An item that begins, and how far the run is.
+/// An item that begins, and the run's progress.
 struct ItemStart {
   const Request& request;
   std::int64_t row = 0;      ///< 0-based
-  std::int64_t settled = 0;  ///< rows known to be done or failed, by whomever
+  std::int64_t settled = 0;  ///< rows known to be done or failed, in any run
   std::int64_t rows = 0;
   store::ItemWork work = {};  ///< of this item
   store::WorkLeft left = {};  ///< of the rows not known to be settled, without this one
 };
 
-/// Hears an engine's events and the items they belong to. On the group's leader only.
+/// Hears an engine's events and the items that they belong to. On the group's leader only.
 class ItemObserver : public Observer {
  public:
   virtual void on_item_start(const ItemStart& start) = 0;
   virtual void on_item_end(const ItemOutcome& outcome) = 0;
-  /// Why nothing more can be written where this observer writes, if it is the storage's fault; else empty.
-  /// The run then ends.
+  /// Why this observer can no longer write, if the storage is at fault; else empty. The run then ends.
   virtual std::string storage_problem() const { return {}; }
 };
 
-/// Passes everything on to several observers, in order; does not own them.
+/// Passes all events on to several observers, in order. Does not own them.
 class ObserverList final : public ItemObserver {
  public:
   explicit ObserverList(std::vector<ItemObserver*> observers) : observers_(std::move(observers)) {}

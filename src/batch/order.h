@@ -10,7 +10,8 @@
 
 namespace wan::batch {
 
-/// What a leader tells its group, or the leaders of groups that it invites into a team; sent byte by byte.
+/// An order of a leader to its group, or to the leaders of groups that it invites into a team. It travels byte
+/// by byte.
 struct Order {
   enum class Action : std::int64_t { run, make_leaner, stop, abort };
   Action action = Action::stop;
@@ -26,13 +27,13 @@ struct Order {
   }
 };
 
-/// What a rank that does not lead does for the next order, which may take any time; `meanwhile` is called now
+/// Waits for the next order, on a rank that does not lead. That may take any time; `meanwhile` is called now
 /// and then. Collective.
 inline void await_order(comm::Communicator& group, Order& order, const std::function<void()>& meanwhile) {
   group.broadcast(std::as_writable_bytes(std::span(&order, 1)), 0).wait_without_limit(meanwhile);
 }
 
-/// From rank 0 of the group to all. Collective.
+/// Sends an order from rank 0 of the group to all its ranks. Collective.
 inline void broadcast(comm::Communicator& group, Order& order) {
   group.broadcast(std::as_writable_bytes(std::span(&order, 1)), 0).wait();
 }

@@ -93,8 +93,7 @@ void write_run_record(const RunCounts& counts, const RunContext& context) {
   if (!context.run_record.empty()) write_file_atomically(context.run_record, text);
 }
 
-/// A run that was killed just after it finished an item leaves the item's state behind, and what is known of
-/// attempts that ended the program.
+/// A run that was killed just after it finished an item leaves the item's state and its deaths behind.
 void clear_states(std::span<const ItemOutcome> outcomes, const RunContext& context) {
   const store::SavedStates states(context.folder.states());
   const ItemDeaths deaths(context.folder.states());
@@ -106,7 +105,8 @@ void clear_states(std::span<const ItemOutcome> outcomes, const RunContext& conte
   }
 }
 
-/// Of all groups, on every rank: whether a row's id belongs to another job, by row; empty if none does.
+/// Gathers from all groups, on every rank, whether a row's id belongs to another job. By row; empty if no row
+/// has such an id.
 std::vector<std::int64_t> gather_conflicts(comm::Communicator& world, const GroupCounts& mine,
                                            std::size_t rows) {
   std::array<std::int64_t, 1> count{std::ssize(mine.conflicts)};
@@ -118,8 +118,8 @@ std::vector<std::int64_t> gather_conflicts(comm::Communicator& world, const Grou
   return marked;
 }
 
-/// What the first look at the folder does not tell of open items: that their ids are another job's, that one
-/// makes them, or that it has finished them since.
+/// Adds to open items what the first look at the folder does not show: another job has the id, another job
+/// makes the item, or another job has finished it since.
 void complete(std::vector<ItemOutcome>& outcomes, const std::vector<std::int64_t>& conflicts,
               std::span<const manifest::ManifestRow> rows, const RunContext& context, const Task& task) {
   const auto is_open = [](const ItemOutcome& outcome) { return outcome.status == ItemStatus::open; };

@@ -28,7 +28,7 @@ GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const mani
 
 void follow(Engine& engine, comm::Communicator& group, std::span<const manifest::ManifestRow> rows,
             const RunContext& context, ItemObserver& observer, TeamLetters& teams) {
-  // A signal may come to this rank alone, and when its group has no item only the leader hears of letters.
+  // A signal may come to this rank alone. And if its group has no item, only the leader reads letters.
   const auto pass_on_stop = [&] {
     if (context.stop.is_requested && context.stop.is_requested()) teams.announce_stop();
   };
@@ -66,7 +66,7 @@ RunEnd take_part(Engine& engine, const Order& order, std::span<const manifest::M
         context.folder.temporary_outputs(row.id, order.token_text(), context.results.save_latents);
     return engine.run(request, outputs, observer, control, order.team()).end;
   } catch (const ItemError&) {
-    return RunEnd::finished;  // thrown on every rank alike; the leader records it
+    return RunEnd::finished;  // every rank throws it; the leader records it
   }
 }
 

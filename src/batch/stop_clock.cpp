@@ -5,13 +5,14 @@
 namespace wan::batch {
 namespace {
 
-constexpr double usable_share = 0.985;  // all is over by 99 % of the limit
-// Saving, the run's record, MPI's end, the launcher's: Open MPI's mpirun starts up to half a second before
-// the ranks and waits a second for the others when one has ended with a code that is not 0.
+constexpr double usable_share = 0.985;  // everything ends by 99 % of the limit
+// The time for saving, for the run's record, and for the ends of MPI and the launcher. Open MPI's mpirun
+// starts up to half a second before the ranks. It waits a second for the others if one has ended with another
+// code than 0.
 constexpr double leaving_s = 2.5;
-constexpr double leaving_share = 0.1;  // the same under limits so short that they can only be tests
-constexpr double caution = 1.5;        // a step may take so much longer than the slowest so far
-// A guess, where no item of this run has ended yet: so many steps, or as long as what came before the steps.
+constexpr double leaving_share = 0.1;  // the same for limits so short that they are tests
+constexpr double caution = 1.5;        // a step may take this much longer than the slowest so far
+// A guess while no item of this run has ended: this many steps, or as long as the work before the steps.
 constexpr double ending_in_steps = 3;
 
 }  // namespace

@@ -5,8 +5,8 @@
 
 namespace wan::batch {
 
-/// Says when a run has to stop, because it was asked to or so as to end within its time limit. One per group
-/// leader; what this run took so far tells how long the next thing will take.
+/// Tells when a run has to stop, because it was asked to or to end within its time limit. There is one per
+/// group leader. It learns from this run how long the next piece of work will take.
 class StopClock {
  public:
   struct Options {
@@ -16,19 +16,19 @@ class StopClock {
   };
   explicit StopClock(Options options) : options_(std::move(options)) {}
 
-  /// Somebody else of this run was told to stop.
+  /// Call it when another rank or group of this run was told to stop.
   void ask() { is_asked_ = true; }
   bool is_asked();
 
-  // What was measured, in seconds.
+  // Measured times, in seconds.
   void took_preparation(double seconds) { preparation_s_ = seconds; }
   void took_step(double seconds);
   void took_ending(double seconds) { ending_s_ = seconds; }  ///< of an item: decoding, writing, publishing
-  /// What the end of the run will take: a last look at all rows.
+  /// The seconds that the end of the run will take, for a last look at all rows.
   void expect_closing(double seconds) { closing_s_ = seconds; }
-  void begin_item() { step_s_.reset(); }  ///< the next one may be of another size
+  void begin_item() { step_s_.reset(); }  ///< the next item may have another size
 
-  // Whether that would end too close to the limit. Without a limit, never.
+  // Whether the next piece of work would end too close to the limit. False without a limit.
   bool is_too_late_for_item() const;
   bool is_too_late_for_step() const;
   bool is_too_late_for_ending() const;  ///< decoding and publishing

@@ -9,17 +9,17 @@
 
 namespace wan::batch {
 
-/// A rank of a group, as its leader can look after it.
+/// A rank of a group, with the data that its leader needs to watch it.
 struct GroupMember {
   std::int64_t pid = 0;
-  std::uint64_t machine = 0;  ///< the same for ranks that see each other's processes; 0: unknown
+  std::uint64_t machine = 0;  ///< equal for ranks that see each other's processes; 0: unknown
 };
 
-/// Of all ranks of the group, in order. Collective.
+/// Returns all ranks of the group, in order. Collective.
 std::vector<GroupMember> exchange_members(comm::Communicator& group);
 
-/// Marks in a leader's owner file that it was told to stop, as soon as the signal has come: if it is killed
-/// then, in the middle of a step, that is not its item's fault. No mark is made if a rank of its own group
+/// Marks in a leader's owner file that it was told to stop, as soon as the signal has come. If the process is
+/// killed then, in the middle of a step, its item is not at fault. Makes no mark if a rank of its own group
 /// has died before: launchers end the whole job for that, by the same signal.
 class StopNote {
  public:

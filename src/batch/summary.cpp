@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t max_id_columns = 40;
 
-/// The items to show, in the manifest's order; failures and open ones come first when not all can be shown.
+/// The items to show, in the manifest's order. If not all can be shown, failures and open ones come first.
 std::vector<const ItemOutcome*> choose(std::span<const ItemOutcome> outcomes, std::size_t max_lines) {
   std::vector<const ItemOutcome*> shown;
   for (const ItemOutcome& outcome : outcomes) shown.push_back(&outcome);

@@ -10,8 +10,8 @@
 namespace wan::batch {
 
 /// The table at the end of a run: id, status, size, frames, steps, seconds, s/step, and the reason of each
-/// failure; below it the counts, and what to do next. Of more than `max_lines` items it shows failures first
-/// and says how many it leaves out.
+/// failure. Below it stand the counts and the next thing to do. If there are more than `max_lines` items, it
+/// shows failures first and says how many items it leaves out.
 std::string format_summary(std::span<const ItemOutcome> outcomes, const RunCounts& counts,
                            const std::filesystem::path& output_folder, std::size_t max_lines = 50);
 

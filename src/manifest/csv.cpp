@@ -26,21 +26,21 @@ void CsvReader::take_blanks() {
   while (!at_end() && is_blank(peek())) take();
 }
 
-/// Whether the field's first character that is no blank is a quote.
+/// Whether the field's first character, apart from blanks, is a quote.
 bool CsvReader::begins_with_quote() const {
   std::size_t first = at_;
   while (first < text_.size() && is_blank(text_[first])) ++first;
   return first < text_.size() && text_[first] == '"';
 }
 
-/// Whether the record's first line has a quote that is written as \", as some programs do.
+/// Whether the record's first line has a quote written as \", as some programs write it.
 bool CsvReader::has_backslash_quote() const {
   const std::size_t end = std::min(text_.find_first_of("\r\n", record_begin_), text_.size());
   return text_.substr(record_begin_, end - record_begin_).find("\\\"") != std::string_view::npos;
 }
 
-/// With \" in it, the quotes no longer tell where the record ends: it is taken to end with its first line,
-/// else with the line that is being read.
+/// After a \" the quotes no longer tell where the record ends. The record then ends with its first line, else
+/// with the line that is being read.
 void CsvReader::give_up(CsvRecord& record, Problem problem) {
   if (has_backslash_quote()) {
     problem.message =

@@ -17,7 +17,7 @@ struct Position {
   std::int64_t column = 1;
 };
 
-/// What is wrong with a row, and where.
+/// A problem of a row, and its place.
 struct Problem {
   Position position;
   std::string message;
@@ -32,12 +32,12 @@ struct CsvField {
 struct CsvRecord {
   Position position;
   std::vector<CsvField> fields;     ///< at most the reader's `max_fields`
-  std::size_t field_count = 0;      ///< how many there are in the file
+  std::size_t field_count = 0;      ///< the number of fields in the file
   std::optional<CsvField> surplus;  ///< the first field beyond `max_fields` that is not blank
-  std::optional<Problem> problem;   ///< of the quoting; the fields before it are right
+  std::optional<Problem> problem;   ///< in the quoting; the fields before it are right
 };
 
-/// The quoting is broken in a way that leaves open where records end.
+/// The quoting is broken so that nobody can tell where records end.
 class CsvError : public ValueError {
  public:
   CsvError(Position position, const std::string& message) : ValueError(message), position_(position) {}
@@ -47,14 +47,14 @@ class CsvError : public ValueError {
   Position position_;
 };
 
-/// Reads RFC 4180 records: a delimiter, double quotes doubled inside quoted fields, line breaks inside quoted
-/// fields; LF, CRLF or CR end a record. Blanks around a quoted field are dropped, those around another one
-/// stay. Empty lines are skipped. A record with broken quoting has a problem, and the next one begins on the
-/// next line. Works on bytes: UTF-8 is the caller's to check. Memory stays bounded by the text and
-/// `max_fields` per record.
+/// Reads RFC 4180 records: a delimiter, double quotes doubled inside quoted fields, and line breaks inside
+/// quoted fields. LF, CRLF or CR end a record. Blanks around a quoted field are dropped; blanks around any
+/// other field stay. Empty lines are skipped. A record with broken quoting has a problem, and the next record
+/// begins on the next line. The reader works on bytes: the caller checks that the text is UTF-8. The memory
+/// is bounded by the text and by `max_fields` per record.
 class CsvReader {
  public:
-  /// `text` must outlive the reader and begin after any byte order mark, on line `first_line` of the file.
+  /// `text` must outlive the reader. It begins after any byte order mark, on line `first_line` of the file.
   CsvReader(std::string_view text, std::size_t max_fields, char delimiter = ',', std::int64_t first_line = 1)
       : text_(text),
         max_fields_(max_fields),

@@ -19,8 +19,8 @@ constexpr std::size_t max_hint_bytes = 48;
 
 constexpr std::string_view safe_signs = "._-+=,@()[] ";
 
-/// Letters, digits and signs of any script; of ASCII's signs those that mean nothing to a file system or
-/// shell that matters.
+/// Letters, digits and signs of any script. ASCII signs are safe only if they have no meaning to common file
+/// systems and shells.
 bool is_safe(utf8proc_int32_t code_point) {
   if (code_point < 0) return false;
   if (code_point < 0x80) {
@@ -34,7 +34,7 @@ bool is_blank(utf8proc_int32_t code_point) {
   return code_point == ' ' || (code_point >= 0x80 && utf8proc_category(code_point) == UTF8PROC_CATEGORY_ZS);
 }
 
-/// Letters, marks and digits: what an automatic id takes over beyond ASCII.
+/// Letters, marks and digits: the characters that an automatic id keeps beyond ASCII.
 bool is_word_character(utf8proc_int32_t code_point) {
   switch (utf8proc_category(code_point)) {
     case UTF8PROC_CATEGORY_LU:
@@ -98,7 +98,7 @@ std::string automatic_id(std::string_view hint, std::string_view values) {
     if (c.value >= 0 && is_word_character(c.value) && !(stem.empty() && !may_begin)) {
       stem += rest.substr(0, c.bytes);
     } else if (!stem.empty() && stem.back() != '_') {
-      stem += '_';  // one for a run of other characters
+      stem += '_';  // one for several other characters in a row
     }
   }
   while (!stem.empty() && stem.back() == '_') stem.pop_back();

@@ -16,26 +16,26 @@ namespace {
 
 constexpr std::string_view utf8_mark = "\xEF\xBB\xBF";
 
-/// Whether a name stands for what another program or the shell writes, rather than for a file.
+/// Whether a name stands for the output of another program or of the shell, not for a file.
 bool is_stream(const std::filesystem::path& path) {
   const std::string& name = path.native();
   return name == "-" || name == "/dev/stdin" || name.starts_with("/dev/fd/") ||
          name.starts_with("/proc/self/fd/");
 }
 
-/// Where relative images are: beside the manifest, or in the working directory if it comes from elsewhere.
+/// The folder of relative images: beside the manifest, or the working directory if the manifest is no file.
 std::filesystem::path folder_of_manifest(const std::filesystem::path& manifest) {
   return is_stream(manifest) ? std::filesystem::path() : manifest.parent_path();
 }
 
-/// What pandas takes for a value that is not there.
+/// The words that pandas takes for a missing value.
 bool means_nothing(std::string_view text) {
   constexpr std::array<std::string_view, 13> words{"",     "NaN", "nan", "-NaN", "-nan", "null", "NULL",
                                                    "None", "N/A", "n/a", "NA",   "<NA>", "#N/A"};
   return std::ranges::find(words, text) != words.end();
 }
 
-/// In a table that was made where 3.5 is written 3,5, one value looks like two.
+/// In a table with decimal commas, one value 3,5 looks like two values.
 void require_no_decimal_comma(std::string_view text) {
   const std::size_t comma = text.find(',');
   if (comma == std::string_view::npos || comma == 0 || comma + 1 == text.size()) return;
@@ -48,7 +48,7 @@ void require_no_decimal_comma(std::string_view text) {
       text, whole, rest, whole, rest, whole, rest, whole, rest);
 }
 
-/// A value of a row that cannot be used.
+/// A value of a row is not usable.
 class CellError : public ValueError {
  public:
   CellError(Position position, const std::string& message) : ValueError(message), position_(position) {}
@@ -90,7 +90,7 @@ class RowParser {
     return found == raw_.cells.end() ? nullptr : &found->second;
   }
 
-  /// From the values as they are written, so that an empty column more or a row before changes nothing.
+  /// Made from the values as they are written. So an added empty column or an added row changes nothing.
   std::string automatic() const {
     std::string values;
     for (const auto& [column, cell] : raw_.cells) {
@@ -158,7 +158,7 @@ class RowParser {
     row_.image_place = image->position;
   }
 
-  /// Blanks around a value without quotes belong to the file's name only if there is such a file.
+  /// Blanks around a value without quotes belong to the file's name only if such a file exists.
   std::filesystem::path image_path(const Cell& image) const {
     const std::filesystem::path folder = folder_of_manifest(manifest_);
     const std::string_view trimmed = trim(image.text);
@@ -213,7 +213,7 @@ bool is_json(std::string_view text, const std::filesystem::path& path) {
   return begin != std::string_view::npos && (text[begin] == '{' || text[begin] == '[');
 }
 
-/// Kinds of files that are no text and begin with a mark of their own.
+/// Kinds of files that are no text and begin with a known mark.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 7> other_kinds{
     {{"\xFF\xFE", "UTF-16"},
      {"\xFE\xFF", "UTF-16"},
@@ -239,8 +239,8 @@ void check_encoding(std::string_view text, const std::filesystem::path& path) {
   }
 }
 
-/// Keeps ids unique. Two rows that give the same one are the manifest's error; an automatic one that is taken
-/// gets a number.
+/// Keeps ids unique. Two rows that give the same id are an error of the manifest. An automatic id that is
+/// taken gets a number.
 class IdRegister {
  public:
   explicit IdRegister(const std::filesystem::path& manifest) : manifest_(manifest) {}
@@ -266,7 +266,7 @@ class IdRegister {
  private:
   const std::filesystem::path& manifest_;
   std::unordered_map<std::string, std::int64_t> lines_;
-  std::unordered_map<std::string, int> numbers_;  ///< the last one of each automatic id
+  std::unordered_map<std::string, int> numbers_;  ///< the last number of each automatic id
 };
 
 std::vector<ManifestRow> parse_rows(const std::vector<RawRow>& raw_rows, const std::filesystem::path& path,

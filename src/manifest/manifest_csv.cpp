@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t most_columns = 20'000;  // a spreadsheet has at most 16,384
 
-/// What stands between the values, and where the header line is.
+/// The delimiter between values, and the place of the header line.
 struct CsvLayout {
   char delimiter = ',';
   std::string_view text;  ///< from the header line on
@@ -21,16 +21,16 @@ struct CsvLayout {
 
 struct Header {
   std::vector<std::string_view>
-      columns;  ///< in the file's order up to the last one with a name; "": without one
+      columns;  ///< in the file's order up to the last named one; "": without a name
   std::size_t named = 0;
   std::size_t first_named = 0;
-  std::size_t without_name = 0;  ///< all of them, also behind the last named one
+  std::size_t without_name = 0;  ///< columns without a name, also behind the last named one
 };
 
-/// pandas writes its index under no name, and names it so when it reads that back.
+/// pandas writes its index without a name, and gives it such a name when it reads the file back.
 bool has_no_name(std::string_view name) { return trim(name).empty() || name.starts_with("Unnamed:"); }
 
-/// The line "sep=;" with which spreadsheets name the delimiter; nothing if there is none.
+/// The delimiter in a line "sep=;", which spreadsheets write; nothing if there is none.
 std::optional<char> declared_delimiter(std::string_view line) {
   if (line.size() > 2 && line.front() == '"' && line.back() == '"') line = line.substr(1, line.size() - 2);
   constexpr std::string_view key = "sep=";
@@ -40,7 +40,7 @@ std::optional<char> declared_delimiter(std::string_view line) {
   return line.back();
 }
 
-/// How many columns of the header line have names that are known, if values are divided so.
+/// The number of known column names in the header line, if this delimiter divides it.
 std::size_t known_names(std::string_view text, char delimiter) {
   const std::string_view line = text.substr(0, text.find_first_of("\r\n"));
   try {
@@ -74,7 +74,7 @@ CsvLayout find_layout(std::string_view text) {
   return layout;
 }
 
-/// Marks a column as there, once.
+/// Marks a column as present. It must not be marked before.
 void add_column(Header& header, const CsvField& field) {
   if (has_no_name(field.text)) {
     ++header.without_name;
@@ -93,7 +93,7 @@ void add_column(Header& header, const CsvField& field) {
   header.columns.push_back(column);
 }
 
-/// A first line that names no known column: with another delimiter, or a row.
+/// The first line names no known column: it has another delimiter, or it is a row.
 void require_names(const CsvRecord& record) {
   const bool is_known = std::ranges::any_of(record.fields, [](const CsvField& field) {
     return has_no_name(field.text) || find_column(field.text) || is_misspelt_column(field.text);
@@ -129,7 +129,7 @@ Header read_header(CsvReader& reader, const std::vector<std::string_view>& requi
   return header;
 }
 
-/// Whether a column without a name may hold this: nothing, or a running number in front of all others.
+/// Whether a column without a name may hold this value: nothing, or a running number in front of all others.
 bool may_be_ignored(std::string_view text, std::size_t index, const Header& header) {
   if (trim(text).empty()) return true;
   if (index > header.first_named) return false;

@@ -11,7 +11,7 @@
 namespace wan::manifest {
 namespace {
 
-/// Names of the hub's image folders.
+/// Names in the hub's image folders.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 2> hub_names{
     {{"file_name", "image"}, {"text", "prompt"}}};
 

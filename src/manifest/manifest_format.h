@@ -10,7 +10,7 @@
 
 #include "manifest/csv.h"
 
-// What the two manifest formats, CSV and JSON lines, hand to the parser of rows.
+// The data that the two manifest formats, CSV and JSON lines, give to the parser of rows.
 
 namespace wan::manifest {
 
@@ -22,23 +22,23 @@ inline constexpr std::array<std::string_view, 12> manifest_columns{
 struct Cell {
   std::string text;
   Position position;
-  bool may_be_trimmed = false;  ///< written without quotes: blanks around it may be there for the eye only
+  bool may_be_trimmed = false;  ///< written without quotes: blanks around it may only be there for the eye
 };
 
-/// A row before its values are looked at.
+/// A row before its values are parsed.
 struct RawRow {
   Position position;
-  std::map<std::string_view, Cell> cells;  ///< by column, keys from manifest_columns; only those given
-  std::optional<Problem> problem;          ///< the row's form is wrong already
+  std::map<std::string_view, Cell> cells;  ///< the given cells by column; the keys are from manifest_columns
+  std::optional<Problem> problem;          ///< set if the row's form is already wrong
 };
 
-/// All rows of a manifest, and what its author should know though nothing is wrong.
+/// All rows of a manifest, and remarks for its author about things that are not wrong.
 struct RawManifest {
   std::vector<RawRow> rows;
   std::vector<std::string> notes;
 };
 
-/// Concerns the manifest as a whole.
+/// A problem of the whole manifest.
 class ManifestError : public ValueError {
  public:
   ManifestError(Position position, const std::string& message) : ValueError(message), position_(position) {}
@@ -48,20 +48,20 @@ class ManifestError : public ValueError {
   Position position_;
 };
 
-/// The member of manifest_columns that a header's or an object's name means, in any letter case, and with
-/// `file_name` and `text`, as the hub's image folders have them, for `image` and `prompt`; nothing if there
-/// is none.
+/// The member of manifest_columns that a name in a header or an object means, in any letter case. `file_name`
+/// and `text`, the names in the hub's image folders, mean `image` and `prompt`. Returns nothing if there is
+/// no such column.
 std::optional<std::string_view> find_column(std::string_view name);
-/// Whether a name looks like a column's with a slip in it.
+/// Whether a name looks like a misspelt column.
 bool is_misspelt_column(std::string_view name);
-/// As find_column(); throws ManifestError that suggests the nearest one.
+/// As find_column(), but throws ManifestError that suggests the nearest column.
 std::string_view known_column(std::string_view name, Position position);
 
-/// Adds a row unless it holds no value. Throws ManifestError when there are too many.
+/// Adds a row unless it holds no value. Throws ManifestError if there are too many rows.
 void add_row(RawRow row, RawManifest& manifest);
 
-/// All throw ManifestError. `required` are the columns that must be there. `read_json_rows` takes JSON lines
-/// or an array of objects.
+/// These functions throw ManifestError. `required`: the columns that must be there. read_json_rows() takes
+/// JSON lines or an array of objects.
 RawManifest read_csv_rows(std::string_view text, const std::vector<std::string_view>& required);
 RawManifest read_json_rows(std::string_view text, const std::vector<std::string_view>& required);
 

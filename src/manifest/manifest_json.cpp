@@ -16,7 +16,7 @@ using nlohmann::json;
 
 constexpr std::string_view white_space = " \t\r\n";
 
-/// The place of a byte of `text`, which begins at `begin`.
+/// The place of a byte of `text`. `text` begins at the place `begin`.
 Position place_of(std::string_view text, std::size_t byte, Position begin) {
   Position place = begin;
   for (const char c : text.substr(0, std::min(byte, text.size()))) {
@@ -30,7 +30,8 @@ Position place_of(std::string_view text, std::size_t byte, Position begin) {
   return place;
 }
 
-/// Position of the quote that closes the string whose opening quote is at `at`; the text's size if none does.
+/// Position of the quote that closes the string whose opening quote is at `at`; the text's size if no quote
+/// does.
 std::size_t string_end(std::string_view text, std::size_t at) {
   for (++at; at < text.size() && text[at] != '"'; ++at) {
     if (text[at] == '\\') ++at;
@@ -38,8 +39,8 @@ std::size_t string_end(std::string_view text, std::size_t at) {
   return std::min(at, text.size());
 }
 
-/// Position behind the bracket that closes the one at `at`; nothing if none does. Only looks for strings and
-/// brackets: how deep they are nested does not matter.
+/// Position behind the bracket that closes the one at `at`; nothing if no bracket does. Looks for strings and
+/// brackets only, so that deep nesting does no harm.
 std::optional<std::size_t> bracket_end(std::string_view text, std::size_t at) {
   std::int64_t depth = 0;
   for (; at < text.size(); ++at) {
@@ -55,12 +56,12 @@ std::optional<std::size_t> bracket_end(std::string_view text, std::size_t at) {
   return std::nullopt;
 }
 
-/// Where the values of an object begin, in order. Only looks for strings, colons and brackets: run before the
-/// parser, it keeps deep nesting (which no manifest needs) away from it.
+/// Finds where the values of an object begin, in order. Looks for strings, colons and brackets only. It runs
+/// before the parser and keeps deep nesting, which no manifest needs, away from it.
 class ValueScanner {
  public:
   struct Value {
-    std::string key;  ///< as it is written, escapes and all
+    std::string key;  ///< as it is written, with its escapes
     std::size_t byte = 0;
   };
 
@@ -124,8 +125,8 @@ class JsonRow {
   }
 
  private:
-  /// Python and pandas write NaN for a number that is not there, and Infinity, which are no JSON. "" and a
-  /// text stand in for them, of the same length.
+  /// Python and pandas write NaN for a missing number, and Infinity. Neither is JSON. "" and a text of the
+  /// same length replace them.
   std::string without_nan(const ValueScanner& scanner) const {
     constexpr std::array<std::pair<std::string_view, std::string_view>, 3> words{
         {{"NaN", "\"\" "}, {"Infinity", "\"inf\"   "}, {"-Infinity", "\"-inf\"   "}}};
@@ -180,8 +181,8 @@ class JsonRow {
   Problem describe(const json::exception& error) const {
     const auto* parse_error = dynamic_cast<const json::parse_error*>(&error);
     const std::size_t byte = parse_error != nullptr && parse_error->byte > 0 ? parse_error->byte - 1 : 0;
-    // The library's message begins with its own name and a position in bytes; what follows the last ": " of
-    // that prefix is for people.
+    // The library's message begins with its own name and a position in bytes. The part behind the last ": "
+    // of that prefix is for people.
     std::string_view message = error.what();
     if (const auto at = message.find("syntax error"); at != std::string_view::npos) {
       message = message.substr(at);
@@ -200,7 +201,7 @@ class JsonRow {
   Position begin_;
 };
 
-/// A column that no row has was forgotten; one that some rows lack is those rows' own error.
+/// A column that no row has was forgotten. A column that some rows lack is an error of those rows.
 void check_required(const std::vector<RawRow>& rows, const std::vector<std::string_view>& required) {
   for (const std::string_view column : required) {
     const bool somewhere = std::ranges::any_of(
@@ -211,8 +212,8 @@ void check_required(const std::vector<RawRow>& rows, const std::vector<std::stri
   }
 }
 
-/// A file of one object over several lines, or of one object that holds all rows, as pandas writes it by
-/// itself, would fail line by line: it is refused once.
+/// Refuses once a file of one object over several lines, or of one object that holds all rows, as pandas
+/// writes it by default. Such a file would fail line by line.
 void refuse_other_shapes(std::string_view text) {
   const std::size_t begin = std::min(text.find_first_not_of(white_space), text.size());
   const auto end = bracket_end(text, begin);
@@ -235,7 +236,7 @@ void refuse_other_shapes(std::string_view text) {
   }
 }
 
-/// The lines of a list without its brackets have a comma behind each object; nothing else can be meant by it.
+/// If somebody removes the brackets of a list, each line keeps the comma behind its object.
 std::string_view without_last_comma(std::string_view line) {
   const std::string_view value = trim(line);
   if (!value.starts_with('{') || !value.ends_with(',')) return line;
