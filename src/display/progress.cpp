@@ -4,9 +4,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "core/console.h"
 #include "core/strings.h"
@@ -15,15 +13,12 @@
 namespace wan::display {
 namespace {
 
-/// The first step of a start is slow, and groups that join change the pace.
-constexpr std::size_t steps_in_mean = 10;
-
 struct Line {
   std::string text;
   std::size_t columns = 0;
 };
 
-/// As much of `text`, which is UTF-8, as fits: letters of some scripts are two columns wide.
+/// The part of `text`, which is UTF-8, that fits. Letters of some scripts are two columns wide.
 Line cut_to_columns(const std::string& text, std::size_t columns) {
   Line line;
   const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
@@ -53,133 +48,32 @@ std::optional<ProgressStyle> progress_style_of(std::FILE* stream, ProgressMode m
   return style;
 }
 
-Progress::Progress(std::FILE* stream, ProgressStyle style, int group_count, std::function<double()> now_s)
-    : stream_(stream),
-      style_(style),
-      group_count_(std::max(group_count, 1)),
-      now_s_(std::move(now_s)),
-      last_shown_s_(-std::numeric_limits<double>::infinity()) {}
+ProgressLine::ProgressLine(std::FILE* stream, ProgressStyle style)
+    : stream_(stream), style_(style), last_shown_s_(-std::numeric_limits<double>::infinity()) {}
 
-Progress::~Progress() {
+ProgressLine::~ProgressLine() {
   if (drawn_columns_ == 0) return;
   write(style_.has_escapes ? "\r\x1b[K" : fmt::format("\r{:{}}\r", "", drawn_columns_));
 }
 
-void Progress::on_phase(const PhaseEvent& event) {
-  phase_ = event.phase;
-  show(false);
+bool ProgressLine::is_due(double now_s) const {
+  return now_s - last_shown_s_ >= (style_.is_bar ? style_.redraw_every_s : style_.line_every_s);
 }
 
-void Progress::on_step(const StepEvent& event) {
-  if (event.group_rank != 0) return;  // one event per rank: the leader's speaks for all
-  if (latest_step_s_.empty()) before_steps_s_ = std::max(now_s_() - item_start_s_ - event.wall_s, 0.0);
-  steps_done_ = event.step + 1;
-  step_count_ = event.step_count;
-  steps_s_ += event.wall_s;
-  latest_step_s_.push_back(event.wall_s);
-  if (latest_step_s_.size() > steps_in_mean) latest_step_s_.pop_front();
-  step_rate_.seconds += event.wall_s;
-  step_rate_.work += work_.steps / std::max(step_count_, 1);
-  show(false);
-}
-
-void Progress::on_item_start(const batch::ItemStart& start) {
-  id_ = start.request.id;
-  settled_ = start.settled;
-  rows_ = start.rows;
-  work_ = start.work;
-  left_ = start.left;
-  phase_.clear();
-  steps_done_ = 0;
-  step_count_ = start.request.sample_steps;
-  steps_s_ = 0;
-  before_steps_s_ = 0;
-  latest_step_s_.clear();
-  item_start_s_ = now_s_();
-  show(false);
-}
-
-void Progress::on_item_end(const batch::ItemOutcome& outcome) {
-  if (outcome.status == batch::ItemStatus::open) return;  // put aside for a later run
-  ++settled_;
-  if (outcome.status == batch::ItemStatus::failed) {
-    ++failed_;
-  } else {
-    rest_rate_.seconds += std::max(now_s_() - item_start_s_ - steps_s_, 0.0);
-    rest_rate_.work += work_.rest;
-  }
-  show(settled_ == rows_ && style_.is_bar);
-}
-
-double Progress::step_s() const {
-  if (latest_step_s_.empty()) return 0;
-  return std::accumulate(latest_step_s_.begin(), latest_step_s_.end(), 0.0) /
-         static_cast<double>(latest_step_s_.size());
-}
-
-/// Seconds of everything but steps, per unit of work. Until an item is done only what comes before the steps
-/// is known, so this is on the short side.
-double Progress::rest_rate() const {
-  if (rest_rate_.is_known()) return rest_rate_.s_per_unit();
-  return work_.rest > 0 ? before_steps_s_ / work_.rest : 0;
-}
-
-std::optional<double> Progress::rest_of_item_s() const {
-  const int steps_left = std::max(step_count_ - steps_done_, 0);
-  double steps_left_s = step_s() * steps_left;
-  if (latest_step_s_.empty()) {
-    if (!step_rate_.is_known()) return std::nullopt;
-    steps_left_s = step_rate_.s_per_unit() * work_.steps * steps_left / std::max(step_count_, 1);
-  }
-  const double rest_done_s = now_s_() - item_start_s_ - steps_s_;
-  return steps_left_s + std::max(rest_rate() * work_.rest - rest_done_s, 0.0);
-}
-
-std::optional<double> Progress::time_left_s() const {
-  const auto own_s = rest_of_item_s();
-  if (!own_s || !step_rate_.is_known()) return own_s;
-  const auto seconds_of = [&](const store::ItemWork& work) {
-    return step_rate_.s_per_unit() * work.steps + rest_rate() * work.rest;
-  };
-  // However many groups there are, the largest item takes its time.
-  return *own_s + std::max(seconds_of(left_.sum) / group_count_, seconds_of(left_.largest));
-}
-
-std::string Progress::status() const {
-  std::string text = fmt::format("{}/{} {}", std::min(settled_ + 1, rows_), rows_, id_);
-  if (steps_done_ > 0 && steps_done_ < step_count_) {
-    text += fmt::format("  step {}/{}  {:.2f} s/step", steps_done_, step_count_, step_s());
-  } else if (!phase_.empty()) {
-    text += fmt::format("  after {}", phase_);
-  }
-  if (failed_ > 0) text += fmt::format("  {} failed", failed_);
-  if (settled_ == rows_) return text;
-  if (const auto left_s = time_left_s()) text += fmt::format("  {} left", format_duration(*left_s));
-  return text;
-}
-
-void Progress::show(bool at_once) {
-  const double now_s = now_s_();
-  const double period_s = style_.is_bar ? style_.redraw_every_s : style_.line_every_s;
-  if (!at_once && now_s - last_shown_s_ < period_s) return;
+void ProgressLine::show(const std::string& text, double share, double now_s) {
   last_shown_s_ = now_s;
-  draw();
+  if (style_.is_bar) {
+    draw_bar(text, share);
+  } else {
+    write(text + "\n");
+  }
 }
 
-void Progress::draw() {
-  std::string line = status();
-  if (!style_.is_bar) {
-    write(line + "\n");
-    return;
-  }
+void ProgressLine::draw_bar(const std::string& text, double share) {
   constexpr int bar_cells = 20;
-  const double in_item = step_count_ > 0 ? static_cast<double>(steps_done_) / step_count_ : 0;
-  const double share = rows_ > 0 ? (static_cast<double>(settled_) + (settled_ < rows_ ? in_item : 0)) /
-                                       static_cast<double>(rows_)
-                                 : 0;
   const int filled = std::clamp(static_cast<int>(share * bar_cells), 0, bar_cells);
-  line = fmt::format("[{}{}] {}", std::string(static_cast<std::size_t>(filled), '#'),
-                     std::string(static_cast<std::size_t>(bar_cells - filled), '.'), line);
+  const std::string line = fmt::format("[{}{}] {}", std::string(static_cast<std::size_t>(filled), '#'),
+                                       std::string(static_cast<std::size_t>(bar_cells - filled), '.'), text);
   // A line that wraps could not be drawn over.
   const Line fitting = cut_to_columns(line, static_cast<std::size_t>(std::max(style_.columns - 1, 1)));
   if (style_.has_escapes) {
@@ -191,6 +85,70 @@ void Progress::draw() {
   drawn_columns_ = fitting.columns;
 }
 
-void Progress::write(const std::string& text) { write_console(stream_, text); }
+void ProgressLine::write(const std::string& text) { write_console(stream_, text); }
+
+Progress::Progress(std::FILE* stream, ProgressStyle style, int group_count, std::function<double()> now_s)
+    : line_(stream, style), estimate_(group_count), now_s_(std::move(now_s)) {}
+
+void Progress::on_phase(const PhaseEvent& event) {
+  phase_ = event.phase;
+  show(false);
+}
+
+void Progress::on_step(const StepEvent& event) {
+  if (event.group_rank != 0) return;  // every rank has an event; the leader's speaks for all
+  estimate_.end_step(event, now_s_());
+  show(false);
+}
+
+void Progress::on_item_start(const batch::ItemStart& start) {
+  id_ = start.request.id;
+  settled_ = start.settled;
+  rows_ = start.rows;
+  phase_.clear();
+  estimate_.begin_item(start, now_s_());
+  show(false);
+}
+
+void Progress::on_item_end(const batch::ItemOutcome& outcome) {
+  if (outcome.status == batch::ItemStatus::open) return;  // left to a later run
+  ++settled_;
+  if (outcome.status == batch::ItemStatus::failed) {
+    ++failed_;
+  } else {
+    estimate_.finish_item(now_s_());
+  }
+  show(settled_ == rows_ && line_.is_bar());
+}
+
+std::string Progress::status(double now_s) const {
+  std::string text = fmt::format("{}/{} {}", std::min(settled_ + 1, rows_), rows_, id_);
+  const int steps_done = estimate_.steps_done();
+  if (steps_done > 0 && steps_done < estimate_.step_count()) {
+    text +=
+        fmt::format("  step {}/{}  {:.2f} s/step", steps_done, estimate_.step_count(), estimate_.step_s());
+  } else if (!phase_.empty()) {
+    text += fmt::format("  after {}", phase_);
+  }
+  if (failed_ > 0) text += fmt::format("  {} failed", failed_);
+  if (settled_ == rows_) return text;
+  if (const auto left_s = estimate_.time_left_s(now_s)) {
+    text += fmt::format("  {} left", format_duration(*left_s));
+  }
+  return text;
+}
+
+/// The part of all rows that is settled, the steps of the item in flight included.
+double Progress::share() const {
+  if (rows_ == 0) return 0;
+  const int step_count = estimate_.step_count();
+  const double in_item = step_count > 0 ? static_cast<double>(estimate_.steps_done()) / step_count : 0;
+  return (static_cast<double>(settled_) + (settled_ < rows_ ? in_item : 0)) / static_cast<double>(rows_);
+}
+
+void Progress::show(bool at_once) {
+  const double now_s = now_s_();
+  if (at_once || line_.is_due(now_s)) line_.show(status(now_s), share(), now_s);
+}
 
 }  // namespace wan::display

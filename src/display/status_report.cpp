@@ -89,8 +89,7 @@ std::string status_text(const store::BatchStatus& status, const std::filesystem:
                       status.failed, status.running, status.open());
   text += status.saved > 0 ? fmt::format(" ({} of them saved in mid-way)\n", status.saved) : "\n";
   if (status.former > 0) {
-    text += fmt::format("            {} more here {} of rows that the manifest lists no longer\n",
-                        status.former, status.former == 1 ? "is" : "are");
+    text += fmt::format("            {} more of rows that the manifest no longer lists\n", status.former);
   }
   for (const std::string& manifest : status.changed_manifests) {
     text +=
