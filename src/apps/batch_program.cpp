@@ -161,7 +161,7 @@ batch::RunContext BatchProgram::make_context() {
   launch::agree(*world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
   const std::vector<std::string> earlier = earlier_runs_of_job(*world_, *folder, job_, run_id_);
   if (!earlier.empty() && (!options_.resume || options_.retry_failed)) {
-    log_->info("start {} of job {}: --no-resume and --retry-failed were for its first start",
+    log_->info("start {} of job {}: --no-resume and --retry-failed hold for its first start only",
                earlier.size() + 1, job_);
   }
   batch::RunContext context{
@@ -237,7 +237,7 @@ std::string BatchProgram::stop_reason() {
   if (options_.time_limit_s) {
     return fmt::format("stopped: the time limit of {} is near", format_duration(*options_.time_limit_s));
   }
-  return "stopped: another rank was told to";
+  return "stopped: another rank was told to stop";
 }
 
 void BatchProgram::load_engine() {

@@ -129,13 +129,12 @@ ParsedCommandLine parse_doctor_options(std::span<const std::string> arguments) {
 
 std::string doctor_help_text() {
   const std::vector<OptionEntry> table = doctor_option_table();
-  return "Looks at everything that a run needs: GPUs, driver, NCCL, MPI and its launcher, memory, limits,\n"
+  return "Checks everything that a run needs: GPUs, driver, NCCL, MPI and its launcher, memory, limits,\n"
          "Slurm, environment variables, the checkpoint, disk space.\n\n"
          "  wan_doctor [options]\n"
-         "  mpirun -np N wan_doctor [options]     as a run would be started: what all ranks found, "
-         "merged\n\n" +
+         "  mpirun -np N wan_doctor [options]     started like a run: merges the findings of all ranks\n\n" +
          OptionParser(table, not_built_table(), {}).help() +
-         "Exit codes: 0 nothing failed; 1 something did; 2 usage.\n";
+         "Exit codes: 0 no check failed; 1 a check failed; 2 usage.\n";
 }
 
 ExitCode run_doctor_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {

@@ -183,7 +183,7 @@ constexpr OptionEntry table[] = {
     {sampling, "base-seed", Takes::value, "N",
      "a row without a seed takes N + its 0-based number; -1 draws N (default: -1)",
      [](launch::Options& o, std::string_view text) { o.request.seed = parse_seed(text); }},
-    {sampling, "negative-prompt", Takes::value, "TEXT", "what to stay away from (default: the official text)",
+    {sampling, "negative-prompt", Takes::value, "TEXT", "contents to avoid (default: the official text)",
      [](launch::Options& o, std::string_view text) { o.request.negative_prompt = parse_text(text); }},
     {sampling, "noise-device", Takes::value, "NAME",
      "cpu: the same video everywhere; cuda: the noise generate.py draws on the same GPU (default: cpu)",
@@ -211,15 +211,13 @@ constexpr OptionEntry table[] = {
     {machine, "device", Takes::value, "NAME", "auto, cuda or cpu (default: auto)",
      [](launch::Options& o, std::string_view text) { o.device = parse_word(text, device_words); }},
     {machine, "precision", Takes::value, "NAME",
-     "bf16 (also written exact), fp32 or fast (default: bf16 on a GPU, fp32 on the CPU)",
-     [](launch::Options& o, std::string_view text) {
-       o.precision = parse_word(current_precision_name(text), precision_words);
-     }},
-    {machine, "attention", Takes::value, "NAME", "whose attention kernel (default: automatic): ",
-     [](launch::Options& o, std::string_view text) { o.attention = parse_attention(text); },
-     kernels::describe_attention_backends},
+     "exact (bf16), fp32 or fast (default: exact on a GPU, fp32 on the CPU)",
+     [](launch::Options& o, std::string_view text) { o.precision = parse_word(text, precision_words); }},
+    {machine, "attention", Takes::value, "NAME",
+     "library of the attention kernel: automatic, cudnn, flashinfer, math or reference (default: automatic)",
+     [](launch::Options& o, std::string_view text) { o.attention = parse_attention(text); }},
     {machine, "objective", Takes::value, "NAME",
-     "what the layout is chosen for: latency of each video or throughput of the batch (default: latency)",
+     "aim of the layout: latency of each video or throughput of the batch (default: latency)",
      [](launch::Options& o, std::string_view text) { o.objective = parse_word(text, objective_words); }},
     {machine, "group-size", Takes::value, "N|auto",
      "ranks that make one video; divides the ranks (default: auto)",
@@ -235,8 +233,8 @@ constexpr OptionEntry table[] = {
        o.ulysses_size = parse_count_or_auto(text, largest_rank_count);
      }},
     {machine, "head-chunks", Takes::value, "N|A+B+...|auto",
-     "parts of an exchange between such ranks, each sent while another attends: so many equal ones, or so "
-     "many heads in each, of the passes with guidance if there are any (default: auto)",
+     "parts of an exchange between these ranks; one is sent while another computes: N equal parts, or the "
+     "heads of each part, for the passes with guidance if there are any (default: auto)",
      [](launch::Options& o, std::string_view text) { o.head_chunks = parse_head_chunks(text); }},
     {machine, "dit-fsdp", Takes::optional, "on|off|auto", "shard the transformers' weights (default: auto)",
      [](launch::Options& o, std::string_view text) { o.dit_fsdp = parse_automatic_switch(text); }},
@@ -266,21 +264,21 @@ constexpr OptionEntry table[] = {
     {running, "dry-run", Takes::nothing, "", "check every row, image and the checkpoint; write nothing",
      [](launch::Options& o, std::string_view text) { o.dry_run = parse_switch(text); }},
     {running, "no-resume", Takes::nothing, "",
-     "make again what is already done (a requeued Slurm job: only in its first start)",
+     "make items again that are already done (a requeued Slurm job: only in its first start)",
      [](launch::Options& o, std::string_view text) { o.resume = !parse_switch(text); }},
     {running, "retry-failed", Takes::nothing, "",
-     "try again what an earlier run recorded as failed (likewise)",
+     "try items again that an earlier run recorded as failed (a requeued Slurm job: likewise)",
      [](launch::Options& o, std::string_view text) { o.retry_failed = parse_switch(text); }},
     {running, "time-limit", Takes::value, "HH:MM:SS",
-     "save the item in flight and stop in time, with exit code 85; as sbatch takes it: MM, D-HH:MM too",
+     "stop in time: save the item in flight, exit with code 85; a time as sbatch takes it: MM, D-HH:MM",
      [](launch::Options& o, std::string_view text) { o.time_limit_s = parse_time_limit(text); }},
     {running, "checkpoint-interval", Takes::value, "MIN",
-     "save the item in flight that often; 0: after every step (default: 5)",
+     "time between saved states of the item in flight; 0: save after every step (default: 5)",
      [](launch::Options& o, std::string_view text) {
        o.checkpoint_interval_s = 60 * parse_real(text, 0, longest_timeout_s);
      }},
     {running, "join-groups", Takes::optional, "on|off",
-     "groups without work join their neighbours in what is left (default: on)",
+     "groups without work join their neighbours' items (default: on)",
      [](launch::Options& o, std::string_view text) { o.join_groups = parse_switch(text); }},
     {running, "run-record", Takes::value, "FILE", "write the run's record (OUT/run.json) to FILE as well",
      [](launch::Options& o, std::string_view text) { o.run_record = parse_path(text); }},
@@ -298,7 +296,7 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.progress = parse_word(text, progress_words); }},
 
     {general, "help", Takes::nothing, "", "print this and exit"},
-    {general, "version", Takes::nothing, "", "print the version and what was compiled in, and exit"},
+    {general, "version", Takes::nothing, "", "print the versions of the program and its libraries, and exit"},
 };
 
 constexpr std::string_view measured = "What is measured";
@@ -320,7 +318,7 @@ constexpr OptionEntry bench_entries[] = {
        o.bench.warmup = static_cast<int>(parse_integer(text, 0, most_bench_steps));
      }},
     {measured, "part-times", Takes::optional, "on|off",
-     "seconds by part of a step; off shows what their events cost a GPU (default: on)",
+     "measure the seconds of each part of a step; off shows how much these events cost (default: on)",
      [](launch::Options& o, std::string_view text) { o.bench.part_times = parse_switch(text); }},
     {measured, "trace", Takes::value, "FILE", "HDF5 trace (default: none)",
      [](launch::Options& o, std::string_view text) { o.trace = parse_path(text); }},

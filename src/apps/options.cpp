@@ -35,8 +35,8 @@ void check_consistency(const launch::Options& options) {
     fail<UsageError>("there is nothing to make: give a manifest, or --prompt with --image; see --help");
   if (options.ckpt_dir.empty() && options.plan && !options.task) {
     fail<UsageError>(
-        "--plan needs a model's sizes: those of --ckpt-dir, or without a checkpoint those of --task, for "
-        "example i2v-A14B");
+        "--plan needs a model's sizes: give --ckpt-dir, or without a checkpoint --task, for example "
+        "i2v-A14B");
   }
   if (options.ckpt_dir.empty() && !options.plan)
     fail<UsageError>("--ckpt-dir is missing: the folder of the checkpoint in the official layout");
@@ -65,7 +65,7 @@ ParsedCommandLine parse_options(std::span<const std::string> arguments) {
 double parse_time_limit(std::string_view text) {
   constexpr std::int64_t most = 1'000'000;
   const auto wrong = [&] {
-    fail<ValueError>("'{}' is no time such as 30 (minutes), 01:30:00 or 1-12:00:00", text);
+    fail<ValueError>("'{}' is not a time; write for example 30 (minutes), 01:30:00 or 1-12:00:00", text);
   };
   std::string_view rest = text;
   std::int64_t days = 0;
@@ -100,7 +100,7 @@ std::string help_text() {
           "  wan_batch [options] MANIFEST\n"
           "  wan_batch [options] --image FILE --prompt TEXT --save-file FILE.mp4\n"
           "  wan_batch                      the demo in inputs/demo\n"
-          "  wan_batch status OUT           how a batch stands, from its output folder\n"
+          "  wan_batch status OUT           the status of a batch, from its output folder\n"
           "  mpirun -np N wan_batch ...     the same on N ranks\n\n";
   text << parser().help();
   text << "Names may be shortened, and written with underscores as in generate.py. A value in brackets\n"

@@ -17,7 +17,7 @@ namespace wan::apps {
 namespace {
 
 constexpr const char* help =
-    "Shows how a batch stands, running or stopped, from the files in its output folder alone.\n\n"
+    "Shows the status of a batch, running or stopped, from the files in its output folder alone.\n\n"
     "  wan_batch status [--json] OUT\n\n"
     "It shows the items done, failed, running and open, who makes which item, the items per hour and\n"
     "the time left. --json prints all of it as one JSON object. The command only reads. It may take a\n"

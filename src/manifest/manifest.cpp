@@ -302,7 +302,7 @@ std::string read_manifest(const std::filesystem::path& path) {
     const bool is_lost = path.native().starts_with("/dev/fd/") && !std::filesystem::exists(path);
     fail<UsageError>("cannot use the manifest: {}{}", printable(error.what(), 2000),
                      is_lost
-                         ? "; mpirun does not hand such files on: write the manifest to a file, or give '-' "
+                         ? "; mpirun does not pass such files on: write the manifest to a file, or give '-' "
                            "and send it to standard input"
                          : "");
   }

@@ -102,7 +102,7 @@ void require_names(const CsvRecord& record) {
   const CsvField& first = record.fields.front();
   throw ManifestError(
       first.position,
-      fmt::format("the first line names no column: '{}' is none; it begins with, for example, image,prompt, "
+      fmt::format("the first line names no column: '{}' is not one; it begins with, for example, image,prompt, "
                   "divided by commas, semicolons, tabs or bars",
                   printable(first.text, 80)));
 }

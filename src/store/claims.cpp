@@ -161,7 +161,7 @@ ClaimAttempt Claims::take_over(const std::string& id, int mine, const std::strin
   using Outcome = ClaimAttempt::Outcome;
   const auto lost = [] {
     return ClaimAttempt{
-        .outcome = Outcome::undecided, .claim = {}, .holder = "another one that took it over", .request = {}};
+        .outcome = Outcome::undecided, .claim = {}, .holder = "another process that took it over", .request = {}};
   };
   WAN_CHECK(mine <= max_generation, "{} was taken over {} times; remove its claims from {}", id, mine - 1,
             folder_.string());

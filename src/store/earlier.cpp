@@ -68,7 +68,7 @@ std::optional<std::string> stranger(const std::filesystem::path& path,
                                     const std::optional<OutputFile>& noted) {
   if (!is_there(path)) return std::nullopt;
   if (noted && !noted->sha256.empty() && matches(path, *noted, true)) return std::nullopt;
-  return advice(path, "is not of wan_batch, as no record of wan_batch is beside it");
+  return advice(path, "does not belong to wan_batch: no record of wan_batch lies beside it");
 }
 
 /// Renames to a name that was free a moment ago. Never replaces a file if the file system supports that.

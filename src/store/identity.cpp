@@ -75,7 +75,7 @@ std::vector<Difference> compare(const json& recorded, const Parameters& wanted) 
   }
   if (!theirs.contains("weights")) {
     return {{.field = "weights",
-             .was = "not named, as the record is of an earlier version",
+             .was = "unnamed, because an earlier version wrote the record",
              .now = shown("weights", ours.at("weights"), 0)}};
   }
   const bool image_unknown = wanted.image_sha256.empty() && !wanted.request.image.empty();

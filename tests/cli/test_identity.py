@@ -72,4 +72,4 @@ class Identity(CliCase):
         (self.out / "one.mp4").write_text("mine")
         result = self.run_batch(self.good_manifest(), "--dry-run")
         self.assertEqual(result.code, SOME_FAILED, result)
-        self.assertIn("one.mp4 is not of wan_batch", result.err)
+        self.assertIn("one.mp4 does not belong to wan_batch", result.err)

@@ -199,7 +199,7 @@ TEST_F(Identity, RecordsOfEarlierVersionsDoNotAnswerAndAreKept) {
     record["parameters"].erase("precision");
   });
   EXPECT_THAT(run(cat_, "run-2"), ElementsAre("cat"));
-  EXPECT_THAT(because("a"), HasSubstr("weights: not named, as the record is of an earlier version"));
+  EXPECT_THAT(because("a"), HasSubstr("weights: unnamed, because an earlier version wrote the record"));
   EXPECT_FALSE(read("a.earlier-1.json")["parameters"].contains("weights"));
   EXPECT_THAT(run(cat_, "run-3"), ElementsAre());
 }
@@ -221,7 +221,7 @@ TEST_F(Identity, FilesOfTheUserAreNeverReplaced) {
   EXPECT_EQ(read_text_file(dir_ / "precious", 10), "mine");
   EXPECT_THAT(read("a.failed.json")["message"].get<std::string>(),
               HasSubstr("a.json is not a record of wan_batch"));
-  EXPECT_THAT(read("b.failed.json")["message"].get<std::string>(), HasSubstr("b.mp4 is not of wan_batch"));
+  EXPECT_THAT(read("b.failed.json")["message"].get<std::string>(), HasSubstr("b.mp4 does not belong to wan_batch"));
   EXPECT_NE(exit_code(result_.counts), ExitCode::done);
   for (const char* name : {"a.json", "b.mp4", "c.failed.json", "e.mp4"}) std::filesystem::remove(out_ / name);
   EXPECT_THAT(run(rows, "run-2"), ElementsAre("1", "2", "3", "5")) << "without being asked to retry";
@@ -238,7 +238,7 @@ TEST_F(Identity, ForASingleRequestTheyAreUsageErrorsBeforeItBegins) {
   put("b.json", "{}");
   EXPECT_THAT(message("b"), HasSubstr("b.json is not a record of wan_batch"));
   put("c.mp4", "mine");
-  EXPECT_THAT(message("c"), HasSubstr("c.mp4 is not of wan_batch"));
+  EXPECT_THAT(message("c"), HasSubstr("c.mp4 does not belong to wan_batch"));
   put("run.json", R"({"distance_km": 10})");
   EXPECT_THAT(message(""), HasSubstr("run.json is not a record of wan_batch"));
 }

@@ -200,7 +200,7 @@ TEST(BatchStatus, ARowThatWasTakenOutLeavesTheOthersOpen) {
   EXPECT_EQ(status.former, 1);
   const std::string text = display::status_text(status, folder.path());
   EXPECT_THAT(text, HasSubstr("stopped\nitems       4: 3 done, 0 failed, 0 running, 1 open\n"));
-  EXPECT_THAT(text, HasSubstr("1 more here is of rows that the manifest lists no longer"));
+  EXPECT_THAT(text, HasSubstr("1 more of rows that the manifest no longer lists"));
 }
 
 TEST(BatchStatus, AnEarlierResultThatWasKeptAsideIsNoItem) {
