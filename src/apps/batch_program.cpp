@@ -43,8 +43,8 @@
 namespace wan::apps {
 namespace {
 
-// What an item must gain for other groups to join: as long as that takes, NCCL's connecting on GPUs most of
-// it.
+// Other groups join an item only if it gains this much. Joining takes about as long; on GPUs most of that is
+// NCCL's connecting.
 constexpr double join_worth_gpu_s = 5;
 constexpr double join_worth_cpu_s = 0.5;
 
@@ -148,10 +148,10 @@ ExitCode BatchProgram::dry_run() {
   return failed == "0" ? ExitCode::done : ExitCode::some_failed;
 }
 
-/// What can be known to fail later on is found before anything is loaded or made, on every node.
+/// Finds, on every node, the problems that can be known before anything is loaded or made.
 void BatchProgram::check_environment() {
   launch::agree(*world_, [&] {
-    if (is_rank_0()) require_free_names(options_, input_);  // touches nothing, unlike the probe
+    if (is_rank_0()) require_free_names(options_, input_);  // changes nothing, unlike the probe
     if (mpi_.local_rank() == 0) probe_ = check_run_places(options_);
   });
 }
@@ -212,7 +212,7 @@ void BatchProgram::mark_start() {
   });
 }
 
-/// The log of every group, and what there is to do.
+/// Opens the log of every group, and records the work of the manifest.
 void BatchProgram::open_records(const batch::RunContext& context) {
   launch::agree(*world_, [&] {
     if (control_.orders->rank() == 0) log_->open_file(context.folder.path() / "wan_batch.log");
@@ -267,7 +267,7 @@ void BatchProgram::allow_teams() {
       widest);
 }
 
-/// This rank's part in its group's items, with trace and progress where they belong.
+/// Makes this rank's part of its group's items, with trace and progress on the ranks that have them.
 batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) {
   std::unique_ptr<TraceObserver> trace;
   launch::agree(*world_, [&] {

@@ -9,9 +9,9 @@
 
 namespace wan::apps {
 
-/// wan_batch from its arguments to its exit code, on one rank of the job. Collective over all ranks. Throws
-/// AgreedError, alike on all ranks, for what ends the program in an orderly way, and anything else for what
-/// only this rank knows of. `stop_signals`: asked between steps and items whether to stop.
+/// Runs wan_batch from its arguments to its exit code, on one rank of the job. Collective over all ranks.
+/// Throws AgreedError, alike on all ranks, if the program ends in an orderly way, and any other exception if
+/// only this rank knows of the problem. `stop_signals` is read between steps and items.
 ExitCode run_batch_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments,
                            StopSignals& stop_signals);
 

@@ -37,7 +37,7 @@ namespace {
 constexpr double sample_period_s = 0.1;
 constexpr std::int64_t prompt_tokens = 120;
 
-/// Keeps what the report needs of the steps, and passes everything on to the trace, if there is one.
+/// Keeps the steps for the report, and passes all events on to the trace, if there is one.
 class BenchObserver final : public Observer {
  public:
   explicit BenchObserver(TraceObserver* trace) : trace_(trace) {}
@@ -229,9 +229,9 @@ void BenchProgram::measure_text() {
                               on_host && on_gpu() ? *group_.group : *group_.fsdp);
   std::vector<std::int64_t> ids(prompt_tokens);
   for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i) + 2;
-  inputs_.contexts.push_back(encoder.encode(ids).cpu());
-  // The first text also pays for the libraries' start; the second is what a prompt costs.
-  result_.text_s = phase("text", [&] { inputs_.contexts.push_back(encoder.encode(ids).cpu()); });
+  contexts_.push_back(encoder.encode(ids).cpu());
+  // The first text also pays for the start of the libraries. The second shows the cost of a prompt.
+  result_.text_s = phase("text", [&] { contexts_.push_back(encoder.encode(ids).cpu()); });
 }
 
 std::vector<std::int64_t> BenchProgram::latent_shape(std::int64_t channels) const {
@@ -241,7 +241,7 @@ std::vector<std::int64_t> BenchProgram::latent_shape(std::int64_t channels) cons
 }
 
 void BenchProgram::measure_encode(engine::VaeStage& vae) {
-  constexpr int warmup_frames = 9;  // every shape of chunk occurs in as many
+  constexpr int warmup_frames = 9;  // this many frames have every shape of chunk
   const at::Tensor image =
       at::rand({3, options_.bench.size.height, options_.bench.size.width}, at::kFloat) * 2 - 1;
   vae.encode_image(image, warmup_frames, *group_.vae);
@@ -296,7 +296,7 @@ void BenchProgram::measure_decode(engine::VaeStage& vae) {
   result_.vae_decode_s = phase("decode", [&] { vae.decode(latent, *group_.vae, 0, drop); });
 }
 
-/// The steps that count, of all ranks of rank 0's group.
+/// Collects the steps that count, of all ranks of rank 0's group.
 void BenchProgram::collect_steps() {
   if (!is_rank_0()) return;
   const auto ranks = static_cast<double>(group_.group->size());
@@ -326,7 +326,7 @@ void BenchProgram::collect_memory() {
   result_.peak_allocated_bytes = static_cast<std::uint64_t>(peaks[1]);
 }
 
-/// What follows is one video in the trace.
+/// From here on, everything is one video in the trace.
 void BenchProgram::begin_item() {
   if (!reporting_.trace) return;
   Request request;

@@ -13,7 +13,7 @@
 namespace wan::apps {
 namespace {
 
-/// A number, or null where there is none: JSON has no NaN.
+/// A number, or null for NaN, which JSON does not have.
 nlohmann::json number(double value) {
   return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
 }

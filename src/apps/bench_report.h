@@ -10,24 +10,25 @@
 
 namespace wan::apps {
 
-/// What wan_bench found; on rank 0.
+/// The measurements of wan_bench, on rank 0.
 struct BenchResult {
-  int gpus = 0;  ///< ranks, also on the CPU
+  int gpus = 0;  ///< ranks; on the CPU too
   std::string gpu_model;
   std::string precision;
   std::string layout;
   std::vector<std::int64_t> head_chunks;  ///< heads of a rank in each exchange
   std::string attention;
-  std::vector<double> step_s;             ///< of the steps that count
-  std::map<std::string, double> parts_s;  ///< by part, per step, device time, mean of the ranks; may be empty
+  std::vector<double> step_s;             ///< of the steps that count, without warm-up
+  std::map<std::string, double> parts_s;  ///< by part: device time per step, mean of the ranks; may be empty
   double fill_s = 0;                      ///< making the random weights
   double text_s = 0;
   double vae_encode_s = 0;  ///< NaN for t2v
   double vae_decode_s = 0;
-  std::uint64_t peak_vram_bytes = 0;  ///< in use on a GPU, by all, the most of any rank; 0 on the CPU
+  std::uint64_t peak_vram_bytes =
+      0;  ///< in use on a GPU by all programs, the largest of all ranks; 0 on the CPU
   std::uint64_t peak_allocated_bytes = 0;
-  std::uint64_t weights_bytes_per_gpu = 0;  ///< of both experts, wherever this rank keeps them
-  std::uint64_t wire_bytes_per_step = 0;    ///< handed to other ranks, by the rank with the most
+  std::uint64_t weights_bytes_per_gpu = 0;  ///< of both experts, in GPU or host memory
+  std::uint64_t wire_bytes_per_step = 0;    ///< bytes handed to other ranks, by the rank with the most
 };
 
 /// A table for people.

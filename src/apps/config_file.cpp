@@ -16,7 +16,8 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(blanks) - first + 1);
 }
 
-/// Without quotes around the whole of it. Quotes inside those leave open what is meant.
+/// Removes quotes around the whole value. Throws if there are such quotes inside: the meaning would be
+/// unclear.
 std::string_view unquoted(std::string_view value) {
   if (value.size() < 2) return value;
   const char quote = value.front();

@@ -26,19 +26,19 @@ namespace {
 
 constexpr double timeout_s = 600;
 
-/// What a rank has to say, of itself and of what it found.
+/// The report of a rank: itself, and its findings.
 struct RankReport {
   doctor::RankFacts facts;
   std::vector<doctor::Finding> findings;
 };
 
-/// The GPU that a run would give this rank; nothing if it takes all of them in turn, being alone.
+/// The GPU that a run would give this rank. Nothing if this rank is alone and checks all GPUs in turn.
 std::optional<int> own_gpu(const comm::MpiEnvironment& mpi, int visible) {
   if (mpi.size() == 1) return std::nullopt;
   return visible == 1 ? 0 : mpi.local_rank();
 }
 
-/// The output folder, with what is in the way of the trace.
+/// Checks the output folder, and whether something is in the way of the trace.
 std::vector<doctor::Finding> check_output(const std::filesystem::path& folder) {
   doctor::StorageFacts facts = doctor::gather_storage(folder, "--output-dir");
   if (facts.probe.problem.empty()) facts.probe.problem = trace::in_the_way_of_trace(folder / "trace.h5");
@@ -62,7 +62,7 @@ RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& optio
   const doctor::SystemFacts system = doctor::gather_system(environment, mpi.local_size());
   add(doctor::check_process(system));
   add(doctor::check_environment(environment));
-  // Once on every node: each must see the files.
+  // Once on every node, because each must see the files.
   if (mpi.local_rank() == 0) {
     add(doctor::check_host(system));
     add(check_output(options.output_dir));
@@ -85,11 +85,11 @@ RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& optio
   return report;
 }
 
-/// Every rank's text, in order, on all ranks.
+/// Every rank's text, in rank order, on all ranks.
 std::vector<std::string> gather_texts(comm::Communicator& world, const std::string& text) {
   std::array<std::int64_t, 1> longest{static_cast<std::int64_t>(text.size())};
   world.all_reduce(std::span<std::int64_t>(longest), comm::ReduceOp::max).wait();
-  // The length goes first, as every rank sends as many bytes as the one with the longest text.
+  // The length goes first, because every rank sends as many bytes as the rank with the longest text.
   const std::size_t stride = sizeof(std::int64_t) + static_cast<std::size_t>(longest[0]);
   std::string own(stride, '\0');
   const auto length = static_cast<std::int64_t>(text.size());
@@ -106,7 +106,7 @@ std::vector<std::string> gather_texts(comm::Communicator& world, const std::stri
   return texts;
 }
 
-/// What all ranks found, once each, and what shows only between them.
+/// The findings of all ranks, each once, and the findings that show only between ranks.
 std::vector<doctor::Finding> collect(comm::Communicator& world, const RankReport& own) {
   const std::vector<std::string> facts = gather_texts(world, doctor::to_json(own.facts));
   const std::vector<std::string> findings = gather_texts(world, doctor::to_json(own.findings));

@@ -15,9 +15,9 @@ ParsedCommandLine parse_doctor_options(std::span<const std::string> arguments);
 /// What wan_doctor --help prints.
 std::string doctor_help_text();
 
-/// wan_doctor from its arguments to its exit code, on one rank of the job: looks at everything that a run
-/// needs, and rank 0 prints what all ranks found. Collective over all ranks. Throws as run_batch_program()
-/// does.
+/// Runs wan_doctor from its arguments to its exit code, on one rank of the job. It checks everything that a
+/// run needs, and rank 0 prints the findings of all ranks. Collective over all ranks. Throws as
+/// run_batch_program() does.
 ExitCode run_doctor_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments);
 
 }  // namespace wan::apps

@@ -18,12 +18,13 @@
 namespace wan::apps {
 namespace {
 
-// Trace, log and records.
+// For trace, log and records.
 constexpr double fixed_bytes = 8 << 20;
 constexpr double video_bytes_per_pixel = 0.1;
-// Latent, solver history and more: 16 channels of fp32, four tensors, 256 pixels for a latent position.
+// For latent, solver history and more: four tensors of 16 channels in fp32, with 256 pixels for a latent
+// position.
 constexpr double state_bytes_per_pixel = 1;
-// --save-latents: three bytes of colour, and the latent.
+// For --save-latents: three bytes of colour, and the latent.
 constexpr double latents_bytes_per_pixel = 3.25;
 
 double pixels_of(const Request& request) {
@@ -92,7 +93,7 @@ void check_space_and_lacks(const store::OutputProbe& probe, const launch::RunInp
   for (const manifest::ManifestRow& row : input.rows) {
     if (row.error) continue;
     const Request request = launch::resolve_row(input, row);
-    if (!fits_host(request, kind, use)) continue;  // it fails by itself
+    if (!fits_host(request, kind, use)) continue;  // the item fails by itself
     const double pixels = pixels_of(request);
     all += kept * pixels;
     largest = std::max(largest, pixels);

@@ -7,7 +7,7 @@
 namespace wan::apps {
 namespace {
 
-/// Where a value of a row stands: its place in the manifest, or the option of a single request.
+/// The place of a row's value: in the manifest, or the option of a single request.
 std::string place_of(const launch::RunInput& input, const manifest::ManifestRow& row,
                      const std::string& field) {
   const bool is_negative = field == "negative_prompt";
@@ -21,7 +21,7 @@ std::string place_of(const launch::RunInput& input, const manifest::ManifestRow&
 void warn_of_input(const launch::RunInput& input, Log& log) {
   for (const std::string& note : input.notes) log.warn("{}", note);
   for (const manifest::ManifestRow& row : input.rows) {
-    // Damaged encodings are repaired by the official program and not by this one.
+    // The official program repairs damaged encodings; this program does not.
     if (!row.error && text::looks_like_mojibake(row.prompt)) {
       log.warn(
           "{}: {}: the prompt looks as if UTF-8 had been read as another encoding; it is used as it is: {}",
@@ -43,7 +43,7 @@ void warn_of_lost_texts(const launch::RunInput& input, const text::Tokenizer& to
             printable(lost.first_words));
       }
     } catch (const ItemError&) {
-      continue;  // the item itself will say so
+      continue;  // the item itself will report the problem
     }
   }
 }

@@ -6,11 +6,10 @@
 
 namespace wan::apps {
 
-/// Warns of what is legal in the input and hardly meant: columns that are ignored, prompts in a damaged
-/// encoding.
+/// Warns of input that is legal but hardly meant: ignored columns, and prompts in a damaged encoding.
 void warn_of_input(const launch::RunInput& input, Log& log);
 
-/// Warns of prompts that are longer than the text encoder takes, with the first words that are lost.
+/// Warns of prompts that are longer than the text encoder takes, and quotes the first words that are lost.
 void warn_of_lost_texts(const launch::RunInput& input, const text::Tokenizer& tokenizer, Log& log);
 
 }  // namespace wan::apps

@@ -8,13 +8,13 @@
 namespace wan::apps {
 namespace {
 
-/// Seconds that a step is expected to take on one rank. All that counts is how sizes stand to each other.
+/// The expected seconds of a step on one rank. Only the ratio between sizes counts.
 double step_work(const Request& request, parallel::PlanInput model) {
   model.grid = {};
   model.tokens = model.geometry.token_grid(request.frame_num, request.size);
   model.guided = request.guide_scale.low_noise != 1 || request.guide_scale.high_noise != 1;
   model.placement.transformers = {};
-  model.machine = parallel::reference_machine();  // runs on other machines count alike
+  model.machine = parallel::reference_machine();  // runs on all machines weigh items in the same way
   return parallel::make_plan(model).step_s;
 }
 

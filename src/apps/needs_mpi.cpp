@@ -14,7 +14,7 @@ bool computes(Parse&& parse, std::span<const std::string> arguments) {
     const ParsedCommandLine parsed = parse(arguments);
     return parsed.action == Action::run && !parsed.options.plan && !parsed.options.dry_run;
   } catch (const Error&) {
-    return false;  // the program itself will say what is wrong
+    return false;  // the program itself will report the problem
   }
 }
 

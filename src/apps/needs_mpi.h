@@ -5,10 +5,10 @@
 
 namespace wan::apps {
 
-// Whether a program with these arguments needs MPI. What computes does. What only looks (--help, --version,
-// --plan, --dry-run, wan_doctor) or cannot be understood does so only where a launcher started several ranks,
-// which then speak with one voice: a login node or a step without PMIx need not have an MPI that works. Never
-// throw.
+// Whether a program with these arguments needs MPI. A program that computes needs it. --help, --version,
+// --plan, --dry-run, wan_doctor and arguments that cannot be understood need it only if a launcher started
+// several ranks, which then print once. So a login node, or a step without PMIx, needs no working MPI for
+// them. These functions throw nothing.
 bool batch_needs_mpi(std::span<const std::string> arguments);
 bool bench_needs_mpi(std::span<const std::string> arguments);
 bool doctor_needs_mpi(std::span<const std::string> arguments);

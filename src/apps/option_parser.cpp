@@ -28,7 +28,7 @@ bool is_switch_word(std::string_view text) {
   }
 }
 
-/// The options as Boost knows them: every value is taken as text and parsed by the option's own parser.
+/// The options in Boost's form. Every value is taken as text and parsed by the option's own parser.
 po::options_description boost_options(std::span<const OptionEntry> table) {
   po::options_description options;
   for (const OptionEntry& entry : table) {
@@ -39,7 +39,7 @@ po::options_description boost_options(std::span<const OptionEntry> table) {
   return options;
 }
 
-/// One spelling for all the ways to write on and off, as the table of what is not built has it.
+/// One spelling for all ways to write on and off: the spelling of not_built_table().
 std::string_view canonical_value(const OptionEntry& entry, std::string_view text) {
   if (entry.takes == Takes::value || text == "auto" || !is_switch_word(text)) return text;
   return parse_switch(text) ? "on" : "off";
@@ -73,10 +73,10 @@ const OptionEntry* OptionParser::find_entry(std::string_view name) const {
   return found == table_.end() ? nullptr : &*found;
 }
 
-/// The message for a name that is no option; `dashes` as the user would write it there.
+/// Throws the message for an unknown option name. `dashes` are those that the user would write there.
 void OptionParser::fail_unknown(std::string_view written, std::string_view name, const std::string& where,
                                 std::string_view dashes) const {
-  constexpr std::size_t longest_name = 64;  // of what is worth comparing: the arguments are untrusted
+  constexpr std::size_t longest_name = 64;  // longer names are not compared: the arguments are untrusted
   const std::string_view compared = name.substr(0, longest_name);
   const auto distance_to = [&](const OptionEntry& entry) { return edit_distance(compared, entry.name); };
   const OptionEntry& nearest = *std::ranges::min_element(table_, {}, distance_to);
@@ -117,7 +117,7 @@ std::size_t OptionParser::add_canonical_option(std::span<const std::string> argu
   const std::string name = fmt::format("--{}", entry.name);
   const std::string* next = at + 1 < arguments.size() ? &arguments[at + 1] : nullptr;
   if (equals + 1 == argument.size() && entry.takes == Takes::value) {
-    // "--negative-prompt=" is an empty text; Boost takes one only as an argument of its own.
+    // "--negative-prompt=" is an empty text. Boost takes an empty text only as an argument of its own.
     result.insert(result.end(), {name, ""});
     return at + 1;
   }
@@ -126,7 +126,8 @@ std::size_t OptionParser::add_canonical_option(std::span<const std::string> argu
     return at + 1;
   }
   if (entry.takes == Takes::value) {
-    // A value that begins with two dashes is more likely a forgotten one; '=' takes it all the same.
+    // A value that begins with two dashes is probably the next option, and the value was forgotten. The user
+    // can still give it with '='.
     if (next == nullptr || next->starts_with("--")) fail_without_value(entry.name);
     result.push_back(name);
     result.push_back(*next);
@@ -137,8 +138,8 @@ std::size_t OptionParser::add_canonical_option(std::span<const std::string> argu
   return has_value ? at + 2 : at + 1;
 }
 
-/// Rewrites the arguments to what Boost reads without doubt: full names with dashes, and optional values
-/// joined with '=', since "--dit-fsdp rows.csv" would make the manifest its value.
+/// Rewrites the arguments to a form that Boost reads without doubt: full names with dashes, and optional
+/// values joined with '='. Without that, "--dit-fsdp rows.csv" would take the manifest as its value.
 std::vector<std::string> OptionParser::canonical_arguments(std::span<const std::string> arguments) const {
   std::vector<std::string> result;
   for (std::size_t i = 0; i < arguments.size();) {
@@ -169,7 +170,7 @@ GivenOptions OptionParser::parse_command_line(std::span<const std::string> argum
   constexpr int style = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent |
                         po::command_line_style::long_allow_next;
   GivenOptions given;
-  std::optional<std::string> bare;  // also as the value of its option
+  std::optional<std::string> bare;  // whether bare or as the value of its option
   const auto add_bare = [&](const std::string& text) {
     if (bare) {
       fail<UsageError>("two {}s are given: '{}' and '{}'; give one, and run the program again for the other",
@@ -186,7 +187,7 @@ GivenOptions OptionParser::parse_command_line(std::span<const std::string> argum
     for (const auto& option : parsed.options) {
       const std::string text = option.value.empty() ? "on" : option.value.front();
       if (option.position_key >= 0) {
-        // Boost makes one option of bare arguments that follow each other.
+        // Boost makes one option of consecutive bare arguments.
         for (const std::string& value : option.value) add_bare(value);
         given.insert_or_assign(std::string(positional_), Given{text, fmt::format("the {}", positional_)});
       } else {
@@ -204,7 +205,7 @@ GivenOptions OptionParser::parse_command_line(std::span<const std::string> argum
   return given;
 }
 
-/// Adds what the file says and `given` lacks.
+/// Adds the options of the file that `given` lacks.
 void OptionParser::add_config_file(const std::filesystem::path& path, const std::string& where,
                                    GivenOptions& given) const {
   std::string text;

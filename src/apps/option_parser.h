@@ -11,7 +11,7 @@
 
 namespace wan::apps {
 
-/// What was given for an option, and where: "option --size" or "option size in run.cfg".
+/// The text given for an option, and its place: "option --size" or "option size in run.cfg".
 struct Given {
   std::string text;
   std::string where;
@@ -20,19 +20,19 @@ struct Given {
 using GivenOptions = std::map<std::string, Given, std::less<>>;
 
 /// Reads command lines and configuration files against a table of options. All members throw UsageError,
-/// which names the option and, for a value out of a file, the file.
+/// which names the option and, for a value from a file, the file.
 class OptionParser {
  public:
-  /// `positional`: the option that a bare argument is the value of; empty if there is none.
+  /// `positional`: the option whose value a bare argument is; empty if there is none.
   OptionParser(std::span<const OptionEntry> table, std::span<const NotBuilt> not_built,
                std::string_view positional)
       : table_(table), not_built_(not_built), positional_(positional) {}
 
   GivenOptions parse_command_line(std::span<const std::string> arguments) const;
-  /// Adds what the file says and `given` lacks. `where`: what named the file.
+  /// Adds the options of the file that `given` lacks. `where` names the origin of the path, for messages.
   void add_config_file(const std::filesystem::path& path, const std::string& where,
                        GivenOptions& given) const;
-  /// The file of --config, if that is given.
+  /// Adds the file of --config, if that is given.
   void add_named_config_file(GivenOptions& given) const;
   /// Parses every value into its field.
   launch::Options apply(const GivenOptions& given) const;
@@ -57,8 +57,8 @@ class OptionParser {
   std::string_view positional_;
 };
 
-/// The arguments of a program without a bare one and without rules between its options: --help and --version
-/// win, --config fills in. Throws UsageError.
+/// Parses the arguments of a program without a bare argument and without rules between its options. --help
+/// and --version win; a file of --config fills in the rest. Throws UsageError.
 ParsedCommandLine parse_plain_options(std::span<const OptionEntry> table,
                                       std::span<const std::string> arguments);
 

@@ -18,7 +18,7 @@ constexpr int largest_rank_count = 65536;
 constexpr double longest_timeout_s = 86400;
 constexpr int most_bench_steps = 10000;
 
-/// One of a few words; the message lists them.
+/// Parses one of a few words. The message lists them.
 template <typename Words>
 auto parse_word(std::string_view text, const Words& words) {
   std::string known;
@@ -66,7 +66,7 @@ kernels::AttentionBackend parse_attention(std::string_view text) {
   }
 }
 
-/// A text for the model.
+/// Parses a text for the model.
 std::string parse_text(std::string_view text) {
   if (const auto bad = first_invalid_utf8(text)) {
     fail<ValueError>("the text is not UTF-8: byte {:#04x} at byte {}; use a terminal or an editor in UTF-8",
@@ -90,7 +90,7 @@ std::string parse_task(std::string_view text) {
   return std::string(parse_word(text, tasks));
 }
 
-/// "I/N": shard I, from 0, of N.
+/// Parses "I/N": shard I, from 0, of N.
 manifest::Shard parse_shard(std::string_view text) {
   const std::size_t slash = text.find('/');
   if (slash == std::string_view::npos)
@@ -105,7 +105,7 @@ manifest::Shard parse_shard(std::string_view text) {
   return shard;
 }
 
-/// FFmpeg's name of an encoder; whether it is there is for the encoder to say.
+/// Parses FFmpeg's name of an encoder. The encoder itself reports whether it exists.
 std::string parse_codec(std::string_view text) {
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';

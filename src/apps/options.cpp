@@ -12,7 +12,7 @@ namespace {
 
 OptionParser parser() { return {option_table(), not_built_table(), "manifest"}; }
 
-/// What no single option can tell.
+/// Checks the rules between several options.
 void check_consistency(const launch::Options& options) {
   const bool single = options.image || options.prompt || options.save_file;
   if (options.manifest && single) {
@@ -86,7 +86,8 @@ double parse_time_limit(std::string_view text) {
     wrong();
   }
   if (numbers.size() > 3) wrong();
-  // With days the first number is hours; without, one number is minutes, two are minutes and seconds.
+  // With days, the first number is hours. Without days, one number is minutes, and two are minutes and
+  // seconds.
   if (!has_days && numbers.size() < 3) numbers.insert(numbers.begin(), 0);
   numbers.resize(3);
   const std::int64_t seconds = ((days * 24 + numbers[0]) * 60 + numbers[1]) * 60 + numbers[2];

@@ -13,27 +13,27 @@ enum class Action { run, help, version };
 struct ParsedCommandLine {
   Action action = Action::run;
   launch::Options options;  ///< meaningful for Action::run only
-  bool demo = false;        ///< started without any argument: the options are those of demo_config_file
+  bool demo = false;        ///< started without any argument; the options come from demo_config_file
 };
 
-/// What runs when no argument is given; relative to the working directory.
+/// The configuration file for a start without arguments, relative to the working directory.
 inline constexpr const char* demo_config_file = "inputs/demo/demo.cfg";
 
-/// Parses the arguments after the program's name. Option names may be written with underscores, as
-/// generate.py has them, and shortened as long as they stay unambiguous; of an option given twice the last
-/// counts. A file named by --config gives values for what the arguments leave out. --help and --version win
-/// over everything else. Reads the configuration file, touches nothing else. Throws UsageError naming the
-/// option and, for a value out of a file, the file.
+/// Parses the arguments after the program's name. Option names may be written with underscores, as in
+/// generate.py, and shortened while they stay unambiguous. If an option is given twice, the last one counts.
+/// A file named by --config gives values for the options that the arguments leave out. --help and --version
+/// win over everything else. Reads the configuration file and no other file. Throws UsageError, which names
+/// the option and, for a value from a file, the file.
 ParsedCommandLine parse_options(std::span<const std::string> arguments);
 
-/// What --help prints: usage, options by group with their defaults, exit codes.
+/// The text of --help: usage, options by group with their defaults, exit codes.
 std::string help_text();
 
 /// A number of bytes with its unit: "48GiB", "141 GB", "512M" (K, M, G and T alone are binary). Throws
 /// ValueError.
 std::uint64_t parse_bytes(std::string_view text);
 
-/// Seconds of a time as sbatch takes it: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS. Throws ValueError.
+/// The seconds of a time in sbatch's form: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS. Throws ValueError.
 double parse_time_limit(std::string_view text);
 
 }  // namespace wan::apps

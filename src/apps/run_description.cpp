@@ -18,7 +18,7 @@ std::vector<std::string> command_again(const launch::Options& options, const lau
     words.insert(words.end(), {option, fmt::format("{}", value)});
   };
   if (options.device == launch::Device::cpu) add("--device", "cpu");
-  // All that decides the bytes, beside the request and the GPU itself.
+  // Everything that decides the bytes, apart from the request and the GPU itself.
   add("--precision", model_identity({}, compute).precision);
   add("--attention", kernels::to_string(options.attention));
   if (options.t5_cpu) words.emplace_back("--t5-cpu");

@@ -10,8 +10,8 @@
 
 namespace wan::apps {
 
-/// The words before an item's own options, of a command that makes it again: all that decides the bytes
-/// beside the request and the GPU itself. One item needs one group only.
+/// The words of a command that makes an item again, before the item's own options. They hold everything that
+/// decides the bytes, apart from the request and the GPU itself. The command needs one group only.
 std::vector<std::string> command_again(const launch::Options& options, const launch::RunLayout& layout,
                                        const kernels::Compute& compute);
 

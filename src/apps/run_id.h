@@ -8,12 +8,12 @@
 
 namespace wan::apps {
 
-/// A new id for one start of a program, "20261128T192030Z-1a2b3c4d": it names the start in its records and
-/// its trace files. Made on one rank and sent to the others.
+/// A new id for one start of a program, "20261128T192030Z-1a2b3c4d". It names the start in its records and
+/// its trace files. One rank makes it and sends it to the others.
 std::string new_run_id();
 
-/// The runs of this scheduler's job before this one, on every rank: Slurm starts a job again that has stopped
-/// in time, and --no-resume and --retry-failed leave alone what its earlier starts made. Notes this start.
+/// The earlier runs of this scheduler's job, on every rank. Slurm restarts a job that has stopped in time.
+/// --no-resume and --retry-failed do not touch the results of its earlier starts. Also notes this start.
 std::vector<std::string> earlier_runs_of_job(comm::Communicator& world, const store::OutputFolder& folder,
                                              const std::string& job, const std::string& run);
 

@@ -10,18 +10,21 @@
 
 namespace wan::apps {
 
-/// What a record names and a later run is compared with. `weights`: the checkpoint's fingerprint.
+/// The values that a record holds and that a later run is compared with. `weights`: the checkpoint's
+/// fingerprint.
 store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute);
 
-/// For the record: "cudnn", or "flashinfer (automatic)", where the choice is that for a video's many tokens.
+/// The record's name of the attention: "cudnn", or "flashinfer (automatic)" if that is the choice for the
+/// many tokens of a video.
 std::string attention_name(const launch::Options& options, const kernels::Compute& compute,
                            const checkpoint::TransformerConfig& transformer);
 
-/// Throws UsageError if somebody else's file lies where the run's record or a single request's files go; a
-/// manifest's row fails alone. Touches nothing. For one rank.
+/// Throws UsageError if somebody else's file lies under the name of the run's record or of a single request's
+/// files. (A manifest's row fails by itself.) Changes nothing. For one rank.
 void require_free_names(const launch::Options& options, const launch::RunInput& input);
 
-/// What of somebody else's lies where a row's files would go, and what to do; empty if nothing does.
+/// Describes somebody else's file under one of the names of a row's files, with the remedy; empty if there is
+/// none.
 std::string obstacle_to(const launch::Options& options, const manifest::ManifestRow& row);
 
 }  // namespace wan::apps

@@ -10,7 +10,7 @@
 namespace wan::apps {
 namespace {
 
-/// The record's folder is not made by a run.
+/// A run does not make the record's folder.
 void check_run_record(const std::filesystem::path& record) {
   const std::filesystem::path folder = std::filesystem::absolute(record).parent_path();
   std::error_code unreachable;

@@ -45,7 +45,7 @@ TraceObserver::TraceObserver(const TraceRun& run) : log_(run.log), kind_(*run.ki
           no_lock);
     }
   } catch (const std::exception& error) {
-    // No item has begun: where the trace goes is a matter of configuration.
+    // No item has begun, so a wrong place for the trace is a matter of configuration.
     fail<UsageError>("the trace cannot be written: {}; choose another place with --trace", error.what());
   }
 }
@@ -82,7 +82,7 @@ void TraceObserver::on_item_start(const batch::ItemStart& start) {
   try {
     size = engine::video_size(start.request, kind_);
   } catch (const ItemError&) {
-    // The engine finds the same and reports it; the trace keeps what was asked for.
+    // The engine finds the same problem and reports it. The trace keeps the size that was asked for.
     size = start.request.size;
   }
   guarded([&](trace::TraceWriter& writer) {

@@ -13,7 +13,7 @@
 
 namespace wan::apps {
 
-/// What the trace says of the run it belongs to.
+/// The description of a run in its trace.
 struct TraceRun {
   std::string run;  ///< its id; names the file
   std::string started;
@@ -32,8 +32,8 @@ struct TraceRun {
   std::filesystem::path index;  ///< OUT/trace.h5
 };
 
-/// Writes what an engine reports to the group's trace file, OUT/trace/<run>-gNN.h5, and links that from the
-/// index.
+/// Writes the engine's reports to the group's trace file, OUT/trace/<run>-gNN.h5, and links that file from
+/// the index.
 class TraceObserver final : public batch::ItemObserver {
  public:
   /// Creates the file and its link. Throws UsageError.
@@ -47,7 +47,7 @@ class TraceObserver final : public batch::ItemObserver {
   std::string storage_problem() const override { return storage_problem_; }
 
  private:
-  /// Runs `write` on the writer, or nothing once the trace has ended.
+  /// Runs `write` on the writer. Does nothing once the trace has ended.
   template <typename Write>
   void guarded(Write&& write);
 

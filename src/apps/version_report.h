@@ -5,10 +5,11 @@
 
 namespace wan::apps {
 
-/// What --version prints: the program's version and what it was built with and runs on.
+/// The text of --version: the program's version, the libraries that it was built with, and those that it runs
+/// on.
 std::string version_report();
 
-/// Of the libraries that decide numbers and files, by name: for records.
+/// The versions of the libraries that decide numbers and files, by name, for records.
 std::map<std::string, std::string> library_versions();
 
 }  // namespace wan::apps

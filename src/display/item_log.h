@@ -5,7 +5,7 @@
 
 namespace wan::display {
 
-/// Writes into the log when a group begins an item and when it is done. Of failures the leader tells itself.
+/// Writes into the log when a group begins an item and when it is done. The leader itself reports failures.
 class ItemLog final : public batch::ItemObserver {
  public:
   /// The log must outlive the observer.

@@ -36,7 +36,7 @@ std::string left_line(const store::BatchStatus& status) {
   return fmt::format("time left   about {}{}\n", format_duration(*status.left_s), condition);
 }
 
-/// What a worker without an item does.
+/// The work of a worker without an item.
 std::string idle_word(const store::WorkerStatus& worker) {
   return worker.phase == "load" ? "loads the checkpoint" : "between items";
 }

@@ -7,11 +7,12 @@
 
 namespace wan::display {
 
-/// For people: counts, rates, time left, who works on what, what died, and the first `max_lines` failures.
+/// The status for people: counts, rates, time left, the workers and their items, dead workers, and the first
+/// `max_lines` failures.
 std::string status_text(const store::BatchStatus& status, const std::filesystem::path& folder,
                         std::size_t max_lines = 20);
 
-/// The same for machines, complete: one JSON object.
+/// The complete status for machines: one JSON object.
 std::string status_json(const store::BatchStatus& status, const std::filesystem::path& folder);
 
 }  // namespace wan::display

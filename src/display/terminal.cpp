@@ -32,7 +32,7 @@ std::optional<Terminal> own_terminal(int file) {
   return terminal;
 }
 
-/// "pipe:[12345]"; empty if the descriptor is no pipe or not ours to see.
+/// "pipe:[12345]"; empty if the descriptor is no pipe, or may not be read.
 std::string pipe_name(const fs::path& descriptor) {
   std::error_code error;
   std::string name = fs::read_symlink(descriptor, error).string();
@@ -47,7 +47,7 @@ bool is_launcher(std::int64_t process) {
   return std::ranges::any_of(names, [&](std::string_view known) { return name.starts_with(known); });
 }
 
-/// 0 if it cannot be told.
+/// 0 if the parent is unknown.
 std::int64_t parent_of(std::int64_t process) {
   std::ifstream file(fmt::format("/proc/{}/status", process));
   for (std::string line; std::getline(file, line);) {
@@ -95,7 +95,7 @@ std::optional<Terminal> terminal_behind(std::FILE* stream) {
   for (int i = 0; i < most_launchers && !pipe.empty(); ++i) {
     process = reader_above(process, pipe);
     if (process == 0) return std::nullopt;
-    // What the launcher reads from its ranks' standard error it writes to its own.
+    // The launcher copies its ranks' standard error to its own.
     const std::string error_stream = fmt::format("/proc/{}/fd/2", process);
     const UniqueFd opened(::open(error_stream.c_str(), O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC));
     if (opened) {
