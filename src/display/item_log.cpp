@@ -1,5 +1,7 @@
 #include "display/item_log.h"
 
+#include "core/strings.h"
+
 #include "display/progress.h"
 
 namespace wan::display {
