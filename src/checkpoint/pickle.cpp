@@ -208,8 +208,7 @@ class Unpickler : private PickleMachine {
     if (is_other_tensor(module, name)) {
       error(
           "it holds a tensor of a kind that is not read ({}: complex, sparse or quantized). The file need "
-          "not "
-          "be damaged: use the official file, or convert this tensor to a dense one in BF16, F16 or F32",
+          "not be damaged: use the official file, or convert this tensor to a dense one in BF16, F16 or F32",
           in_quotes(fmt::format("{}.{}", module, name)));
     }
     if (!is_allowed(global)) {

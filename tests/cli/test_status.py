@@ -64,7 +64,7 @@ class Status(CliCase):
 
     def test_usage(self):
         for arguments, fragments in (((), ("status OUT",)), (("absent",), ("absent", "not a folder")), (("a", "b"), ("'a' and 'b'",)),
-                                     (("--jsn", "a"), ("--jsn", "--json")), ((self.folder,), ("nothing in",))):
+                                     (("--jsn", "a"), ("--jsn", "--json")), ((self.folder,), ("holds nothing of wan_batch",))):
             with self.subTest(arguments=arguments):
                 self.assert_usage_error(self.run_program("status", *arguments), *fragments)
         result = self.run_program("status", "--help")

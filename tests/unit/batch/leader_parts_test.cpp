@@ -197,8 +197,14 @@ TEST_F(Rows, TellWhyTheyCannotBeClaimed) {
     const auto held = others.try_claim("a", [] { return "another request"; });
     ASSERT_TRUE(held.claim);
     EXPECT_EQ(claimer.try_row(rows_[0], false).outcome, Outcome::undecided);
-    std::this_thread::sleep_for(2 * context_.timing.heartbeat);
-    const RowAttempt attempt = claimer.try_row(rows_[0], false);
+    const auto try_until_known = [&] {
+      while (true) {
+        std::this_thread::sleep_for(context_.timing.heartbeat / 4);
+        RowAttempt attempt = claimer.try_row(rows_[0], false);
+        if (attempt.outcome != Outcome::undecided) return attempt;
+      }
+    };
+    const RowAttempt attempt = try_until_known();
     EXPECT_EQ(attempt.outcome, Outcome::conflict);
     EXPECT_THAT(attempt.conflict.message, HasSubstr("is making it with other values"));
   }

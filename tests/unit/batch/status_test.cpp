@@ -390,9 +390,9 @@ TEST(BatchStatus, WhatIsNoOutputFolderIsRefused) {
     return test::message_of<UsageError>([&] { store::read_status(path, quick); });
   };
   EXPECT_THAT(message(folder / "absent"), HasSubstr("is not a folder"));
-  EXPECT_THAT(message(folder.path()), HasSubstr("nothing in"));
+  EXPECT_THAT(message(folder.path()), HasSubstr("holds nothing of wan_batch"));
   write(folder / "notes.json", "{}");
-  EXPECT_THAT(message(folder.path()), HasSubstr("nothing in"));
+  EXPECT_THAT(message(folder.path()), HasSubstr("holds nothing of wan_batch"));
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ using std::chrono::milliseconds;
 
 constexpr ClaimTiming quick{.heartbeat = milliseconds(20), .stale_after = milliseconds(300)};
 
-class Claims : public ::testing::Test {
+class ClaimsTest : public ::testing::Test {
  protected:
   /// Owners of one run count on each other's being alive; these do not.
   std::string new_run() { return fmt::format("run {}", ++runs_); }
@@ -51,7 +51,7 @@ class Claims : public ::testing::Test {
 };
 
 /// All processes of a run are suspended for longer than it takes to be dead, and go on one after the other.
-TEST_F(Claims, AnObserverThatWasAwayItselfStartsCountingAgain) {
+TEST_F(ClaimsTest, AnObserverThatWasAwayItselfStartsCountingAgain) {
   const auto in_child = [&](int looks, const std::function<bool(Claims&)>& has_ended) {
     const pid_t child = ::fork();
     if (child != 0) return child;
@@ -77,7 +77,7 @@ TEST_F(Claims, AnObserverThatWasAwayItselfStartsCountingAgain) {
   ::waitpid(partner, &status, 0);
 }
 
-TEST_F(Claims, OneHoldsOthersSeeItAliveUntilReleased) {
+TEST_F(ClaimsTest, OneHoldsOthersSeeItAliveUntilReleased) {
   {
     Claims first = board();
     Claims second = board();
@@ -94,7 +94,7 @@ TEST_F(Claims, OneHoldsOthersSeeItAliveUntilReleased) {
   EXPECT_EQ(entries(), 0U);
 }
 
-TEST_F(Claims, AClaimTellsWhatItsOwnerMakes) {
+TEST_F(ClaimsTest, AClaimTellsWhatItsOwnerMakes) {
   Claims first = board();
   Claims second = board();
   {
@@ -109,7 +109,7 @@ TEST_F(Claims, AClaimTellsWhatItsOwnerMakes) {
   EXPECT_EQ(settle(second, "a").outcome, Outcome::acquired);
 }
 
-TEST_F(Claims, OwnersOfEarlierVersionsTellNothing) {
+TEST_F(ClaimsTest, OwnersOfEarlierVersionsTellNothing) {
   std::ofstream(folder_.claims() / "a.claim")
       << "0000000000000007\n"
       << R"({"host":"far","pid":1,"job":"","run":"r","machine":"other","token":")" << std::string(32, 'd')
@@ -117,7 +117,7 @@ TEST_F(Claims, OwnersOfEarlierVersionsTellNothing) {
   EXPECT_EQ(board().try_claim("a").request, "");
 }
 
-TEST_F(Claims, FilesOfTheUserAmongTheClaimsStay) {
+TEST_F(ClaimsTest, FilesOfTheUserAmongTheClaimsStay) {
   for (const char* name : {"a.claim", ".owner-notes"}) std::ofstream(folder_.claims() / name) << "mine";
   const std::filesystem::path copy = folder_.claims() / ".owner-copy";
   std::ofstream(copy) << "0000000000000007\n"
@@ -135,7 +135,7 @@ TEST_F(Claims, FilesOfTheUserAmongTheClaimsStay) {
   EXPECT_EQ(entries(), 3U) << "the claim of its own is gone, what was there stays";
 }
 
-TEST_F(Claims, SilentOwnerOfAnotherMachineIsTakenOverOnce) {
+TEST_F(ClaimsTest, SilentOwnerOfAnotherMachineIsTakenOverOnce) {
   const std::string token(32, 'd');
   std::ofstream(folder_.claims() / "a.claim")
       << "0000000000000007\n"
@@ -150,7 +150,7 @@ TEST_F(Claims, SilentOwnerOfAnotherMachineIsTakenOverOnce) {
   EXPECT_TRUE(taken.claim->is_held());
 }
 
-TEST_F(Claims, GarbageAndForeignObjectsAgeLikeAnySilentClaim) {
+TEST_F(ClaimsTest, GarbageAndForeignObjectsAgeLikeAnySilentClaim) {
   std::ofstream(folder_.claims() / "text.claim") << "not a claim";
   std::ofstream(folder_.claims() / "empty.claim").flush();
   std::filesystem::create_directory(folder_.claims() / "folder.claim");
@@ -161,7 +161,7 @@ TEST_F(Claims, GarbageAndForeignObjectsAgeLikeAnySilentClaim) {
   }
 }
 
-TEST_F(Claims, OwnersOfOneRunDoNotWaitToSeeEachOtherBeat) {
+TEST_F(ClaimsTest, OwnersOfOneRunDoNotWaitToSeeEachOtherBeat) {
   const ClaimTiming slow{.heartbeat = std::chrono::hours(1), .stale_after = std::chrono::hours(2)};
   Claims first(folder_.claims(), ClaimOwner::this_process("run", "job"), slow);
   Claims second(folder_.claims(), ClaimOwner::this_process("run", "job"), slow);
@@ -169,7 +169,7 @@ TEST_F(Claims, OwnersOfOneRunDoNotWaitToSeeEachOtherBeat) {
   EXPECT_EQ(second.try_claim("a").outcome, Outcome::alive);
 }
 
-TEST_F(Claims, ASilentOwnerOfTheSameRunIsNamed) {
+TEST_F(ClaimsTest, ASilentOwnerOfTheSameRunIsNamed) {
   Claims first(folder_.claims(), ClaimOwner::this_process("run", "4711"), quick);
   EXPECT_EQ(first.find_silent_partner(), std::nullopt) << "alone";
   const ClaimTiming silent{.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)};
@@ -182,7 +182,7 @@ TEST_F(Claims, ASilentOwnerOfTheSameRunIsNamed) {
   EXPECT_NE(found->find("job 4711"), std::string::npos) << *found;
 }
 
-TEST_F(Claims, ProgressStandsInTheOwnersFileOnALineOfItsOwn) {
+TEST_F(ClaimsTest, ProgressStandsInTheOwnersFileOnALineOfItsOwn) {
   Claims mine = board();
   const auto line = [&] {
     for (const auto& entry : std::filesystem::directory_iterator(folder_.claims())) {
@@ -204,7 +204,7 @@ TEST_F(Claims, ProgressStandsInTheOwnersFileOnALineOfItsOwn) {
   EXPECT_TRUE(attempt.claim->is_held()) << "and the file is still an owner's";
 }
 
-TEST_F(Claims, SuspendedOwnerLearnsThatItLost) {
+TEST_F(ClaimsTest, SuspendedOwnerLearnsThatItLost) {
   Claims sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
   const ClaimAttempt early = sleeper.try_claim("a");
   ASSERT_EQ(early.outcome, Outcome::acquired);
@@ -215,7 +215,7 @@ TEST_F(Claims, SuspendedOwnerLearnsThatItLost) {
   EXPECT_TRUE(late.claim->is_held());
 }
 
-TEST_F(Claims, SuspendedOwnersReleaseLeavesTheTakersClaimAlone) {
+TEST_F(ClaimsTest, SuspendedOwnersReleaseLeavesTheTakersClaimAlone) {
   Claims sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
   auto early = std::make_unique<ClaimAttempt>(sleeper.try_claim("a"));
   Claims taker = board();
@@ -227,7 +227,7 @@ TEST_F(Claims, SuspendedOwnersReleaseLeavesTheTakersClaimAlone) {
   EXPECT_EQ(settle(third, "a").outcome, Outcome::alive);
 }
 
-TEST_F(Claims, ProcessKilledOnThisMachineIsTakenOverAtOnce) {
+TEST_F(ClaimsTest, ProcessKilledOnThisMachineIsTakenOverAtOnce) {
   const pid_t child = ::fork();
   if (child == 0) {
     Claims theirs(folder_.claims(), ClaimOwner::this_process(new_run(), "job"), quick);
@@ -244,7 +244,7 @@ TEST_F(Claims, ProcessKilledOnThisMachineIsTakenOverAtOnce) {
 }
 
 /// A release begins at the bottom, so a process that is killed in one leaves a chain without its lower links.
-TEST_F(Claims, WhatACrashInTheMiddleOfAReleaseLeftIsTakenOver) {
+TEST_F(ClaimsTest, WhatACrashInTheMiddleOfAReleaseLeftIsTakenOver) {
   for (const std::vector<int>& left :
        {std::vector{4}, std::vector{5}, std::vector{3, 4}, std::vector{0, 5, 6},
         std::vector{0, 1, 6, 7, 8, 9, 10, 11}, std::vector{9}}) {
@@ -275,7 +275,7 @@ TEST_F(Claims, WhatACrashInTheMiddleOfAReleaseLeftIsTakenOver) {
   }
 }
 
-TEST_F(Claims, ZombieIsDead) {
+TEST_F(ClaimsTest, ZombieIsDead) {
   const pid_t child = ::fork();
   if (child == 0) {
     Claims theirs(folder_.claims(), ClaimOwner::this_process("run", "job"), quick);
@@ -293,7 +293,7 @@ TEST_F(Claims, ZombieIsDead) {
   EXPECT_EQ(::waitpid(child, nullptr, 0), child);
 }
 
-TEST_F(Claims, SilenceOfAnOwnerCountsForAllOfItsItems) {
+TEST_F(ClaimsTest, SilenceOfAnOwnerCountsForAllOfItsItems) {
   const std::string token(32, 'd');
   for (const char* id : {"a", "b"}) {
     std::ofstream(folder_.claims() / fmt::format("{}.claim", id))
@@ -306,7 +306,7 @@ TEST_F(Claims, SilenceOfAnOwnerCountsForAllOfItsItems) {
   EXPECT_EQ(mine.try_claim("b").outcome, Outcome::acquired) << "waited for a second time";
 }
 
-TEST_F(Claims, ItemsPassedByTakeNoMemory) {
+TEST_F(ClaimsTest, ItemsPassedByTakeNoMemory) {
   Claims first = board();
   Claims second = board();
   const auto pass_by = [&](int begin, int end) {
@@ -322,7 +322,7 @@ TEST_F(Claims, ItemsPassedByTakeNoMemory) {
   EXPECT_LT(::mallinfo2().uordblks, before + 10'000) << "bytes for 500 items";
 }
 
-TEST_F(Claims, ManyThreadsRaceForDeadClaimsAndOneWinsEach) {
+TEST_F(ClaimsTest, ManyThreadsRaceForDeadClaimsAndOneWinsEach) {
   constexpr int items = 20;
   constexpr int threads = 8;
   for (int i = 0; i < items; ++i) std::ofstream(folder_.claims() / fmt::format("i{}.claim", i)) << "dead";
