@@ -229,9 +229,9 @@ void BenchProgram::measure_text() {
                               on_host && on_gpu() ? *group_.group : *group_.fsdp);
   std::vector<std::int64_t> ids(prompt_tokens);
   for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i) + 2;
-  contexts_.push_back(encoder.encode(ids).cpu());
+  inputs_.contexts.push_back(encoder.encode(ids).cpu());
   // The first text also pays for the start of the libraries. The second shows the cost of a prompt.
-  result_.text_s = phase("text", [&] { contexts_.push_back(encoder.encode(ids).cpu()); });
+  result_.text_s = phase("text", [&] { inputs_.contexts.push_back(encoder.encode(ids).cpu()); });
 }
 
 std::vector<std::int64_t> BenchProgram::latent_shape(std::int64_t channels) const {

@@ -211,11 +211,13 @@ constexpr OptionEntry table[] = {
     {machine, "device", Takes::value, "NAME", "auto, cuda or cpu (default: auto)",
      [](launch::Options& o, std::string_view text) { o.device = parse_word(text, device_words); }},
     {machine, "precision", Takes::value, "NAME",
-     "exact (bf16), fp32 or fast (default: exact on a GPU, fp32 on the CPU)",
-     [](launch::Options& o, std::string_view text) { o.precision = parse_word(text, precision_words); }},
-    {machine, "attention", Takes::value, "NAME",
-     "library of the attention kernel: automatic, cudnn, flashinfer, math or reference (default: automatic)",
-     [](launch::Options& o, std::string_view text) { o.attention = parse_attention(text); }},
+     "bf16 (also written exact), fp32 or fast (default: bf16 on a GPU, fp32 on the CPU)",
+     [](launch::Options& o, std::string_view text) {
+       o.precision = parse_word(current_precision_name(text), precision_words);
+     }},
+    {machine, "attention", Takes::value, "NAME", "library of the attention kernel (default: automatic): ",
+     [](launch::Options& o, std::string_view text) { o.attention = parse_attention(text); },
+     kernels::describe_attention_backends},
     {machine, "objective", Takes::value, "NAME",
      "aim of the layout: latency of each video or throughput of the batch (default: latency)",
      [](launch::Options& o, std::string_view text) { o.objective = parse_word(text, objective_words); }},

@@ -257,7 +257,7 @@ BatchStatus read_status(const std::filesystem::path& folder, const StatusTiming&
   const Records records = read_records(folder);
   status.last_run = read_last_run(folder / "run.json");
   if (!is_folder(claims) && !status.last_run && records.done.empty() && records.failed.empty()) {
-    fail<UsageError>("{} holds nothing of wan_batch: give the output folder of a batch (--output-dir)",
+    fail<UsageError>("{} holds nothing of wan_batch: give the output folder of a batch",
                      printable(folder.string()));
   }
   status.workers = list_workers(owners);

@@ -12,12 +12,15 @@
 
 namespace wan::store {
 
+/// The subject of this room's SettingErrors.
+inline constexpr std::string_view folder_setting = "output folder";
+
 /// The folder that a run writes to, and the names in it. Final names appear by a rename only, which replaces
 /// a link or a pipe of that name instead of following it. The caller checks ids (check_id()) and tokens
 /// (random_token()).
 class OutputFolder {
  public:
-  /// Creates the folder, its parents, and .claims and .state in it, where they are missing. Throws UsageError
+  /// Creates the folder, its parents, and .claims and .state in it, where they are missing. Throws SettingError
   /// with the folder and the reason if it cannot be created or written to. The folder itself may be a link;
   /// the folders in it may not.
   explicit OutputFolder(std::filesystem::path path);

@@ -57,7 +57,9 @@ struct Origin {
   std::string manifest;  ///< its path; empty for a single request
   std::int64_t line = 0;
   std::vector<std::string> command;  ///< program and options, the same for all items
-  std::string started;               ///< UTC, "2025-11-03T10:00:00Z"
+  /// The options for the values of one request; null: the program has none.
+  std::vector<std::string> (*request_options)(const Request& request) = nullptr;
+  std::string started;  ///< UTC, "2025-11-03T10:00:00Z"
   int ranks = 1;
   std::map<std::string, std::string> libraries = {};  ///< their versions by name
   std::string attention = {};  ///< the library whose kernel computes it; empty: unknown

@@ -60,14 +60,14 @@ TEST_F(Identity, OtherWeightsOrPrecisionAreAnotherResult) {
   EXPECT_THAT(run(cat_, "run-3",
                   [](RunContext& c) {
                     c.requests.model.weights = "fedcba9876543210";
-                    c.requests.model.precision = "exact";
+                    c.requests.model.precision = "bf16";
                   }),
               ElementsAre("cat"));
   EXPECT_EQ(because("a"), "precision: 'fp32', now 'bf16'");
   EXPECT_THAT(run(cat_, "run-4",
                   [](RunContext& c) {
                     c.requests.model = {.weights = "fedcba9876543210",
-                                        .precision = "exact",
+                                        .precision = "bf16",
                                         .lossy_options = {{"linear", "fp8"}}};
                   }),
               ElementsAre("cat"));

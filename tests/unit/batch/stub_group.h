@@ -157,6 +157,9 @@ inline RunContext context_for(const std::filesystem::path& folder, const std::st
   context.origin.host = "here";
   context.origin.manifest = "manifest.csv";
   context.origin.command = {"wan_batch", "--ckpt-dir", "my models"};
+  context.origin.request_options = [](const Request& request) {
+    return std::vector<std::string>{"--prompt=" + request.prompt};
+  };
   context.requests.model = {.weights = "0123456789abcdef", .precision = "fp32"};
   return context;
 }
