@@ -47,8 +47,8 @@ std::string signs_of_gpus(const Environment& environment, const std::filesystem:
 }
 
 std::string remedy_of_hidden_gpus() {
-  return "look at CUDA_VISIBLE_DEVICES and `srun nvidia-smi`, give srun the job's own --gpus options, and "
-         "see `wan_batch --version` for a build without CUDA";
+  return "look at CUDA_VISIBLE_DEVICES and `srun nvidia-smi`, give srun the job's own GPU options, and see "
+         "in the program's version text whether it was built without CUDA";
 }
 
 }  // namespace wan::gpu
