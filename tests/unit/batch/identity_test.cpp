@@ -79,7 +79,7 @@ TEST_F(Identity, OtherWeightsOrPrecisionAreAnotherResult) {
 
 /// Up to version 0.2.0 records and states say "exact" for bf16.
 TEST_F(Identity, TheEarlierWordForBf16IsTheSamePrecision) {
-  const Change bf16 = [](RunContext& c) { c.model.precision = "bf16"; };
+  const Change bf16 = [](RunContext& c) { c.requests.model.precision = "bf16"; };
   run(cat_, "run-1", bf16);
   EXPECT_EQ(read("a.json")["parameters"]["precision"], "bf16");
   rewrite("a.json", [](json& record) { record["parameters"]["precision"] = record["precision"] = "exact"; });
@@ -92,9 +92,9 @@ TEST_F(Identity, AStateWithTheEarlierWordForBf16IsUsed) {
   bool stop = false;
   on_step_ = [&](const Request&, int step) { stop = stop || step == 2; };
   const Change bf16 = [&](RunContext& c) {
-    c.command_line.sample_steps = 10;
-    c.model.precision = "bf16";
-    c.stop_requested = [&] { return stop; };
+    c.requests.command_line.sample_steps = 10;
+    c.requests.model.precision = "bf16";
+    c.stop.is_requested = [&] { return stop; };
   };
   run(cat_, "run-1", bf16);
   rewrite(".state/a.json", [](json& record) { record["parameters"]["precision"] = "exact"; });
@@ -221,7 +221,8 @@ TEST_F(Identity, FilesOfTheUserAreNeverReplaced) {
   EXPECT_EQ(read_text_file(dir_ / "precious", 10), "mine");
   EXPECT_THAT(read("a.failed.json")["message"].get<std::string>(),
               HasSubstr("a.json is not a record of wan_batch"));
-  EXPECT_THAT(read("b.failed.json")["message"].get<std::string>(), HasSubstr("b.mp4 does not belong to wan_batch"));
+  EXPECT_THAT(read("b.failed.json")["message"].get<std::string>(),
+              HasSubstr("b.mp4 does not belong to wan_batch"));
   EXPECT_NE(exit_code(result_.counts), ExitCode::done);
   for (const char* name : {"a.json", "b.mp4", "c.failed.json", "e.mp4"}) std::filesystem::remove(out_ / name);
   EXPECT_THAT(run(rows, "run-2"), ElementsAre("1", "2", "3", "5")) << "without being asked to retry";
