@@ -101,7 +101,7 @@ TEST_F(Identity, AStateWithTheEarlierWordForBf16IsUsed) {
   stop = false;
   on_step_ = {};
   run(cat_, "run-2", bf16);
-  EXPECT_THAT(first_steps_, ElementsAre(2));
+  EXPECT_THAT(first_steps_, ElementsAre(3));
 }
 
 TEST_F(Identity, WhereItWasMadeIsNotCompared) {
