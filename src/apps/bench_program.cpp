@@ -66,7 +66,7 @@ struct Reporting {
   std::unique_ptr<engine::StepReporter> steps;
 };
 
-/// What the denoiser takes, made by the phases before it.
+/// The input of the denoiser, made by the phases before it.
 struct Inputs {
   std::vector<at::Tensor> contexts;  ///< of prompt and negative prompt, [tokens, text_dim] each
   at::Tensor condition;              ///< fp32 [20, frames, height, width]; undefined without an image

@@ -12,7 +12,7 @@ namespace wan::apps {
 /// Parses wan_doctor's arguments, as parse_options() does wan_batch's.
 ParsedCommandLine parse_doctor_options(std::span<const std::string> arguments);
 
-/// What wan_doctor --help prints.
+/// The text of wan_doctor --help.
 std::string doctor_help_text();
 
 /// Runs wan_doctor from its arguments to its exit code, on one rank of the job. It checks everything that a

@@ -19,7 +19,7 @@ inline constexpr const char* conflict_stage = "claim";
 enum class ItemStatus { done, failed, open };
 std::string_view to_string(ItemStatus status);
 
-/// What the output folder tells of an item.
+/// The content of the output folder about an item.
 struct FoundItem {
   ItemStatus status = ItemStatus::open;
   std::optional<store::StoredRecord>

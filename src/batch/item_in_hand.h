@@ -14,8 +14,8 @@
 
 namespace wan::batch {
 
-/// What this run has spent on an item. The work comes in parts: each team that makes some of the steps is
-/// one.
+/// The seconds and the energy that this run has spent on an item. The work comes in parts: each team that
+/// makes some of the steps is one.
 class ItemCost {
  public:
   void begin_part(int ranks);

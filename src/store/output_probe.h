@@ -7,7 +7,7 @@
 
 namespace wan::store {
 
-/// What a run can and cannot do in its output folder.
+/// The abilities of a run in its output folder.
 struct OutputProbe {
   std::filesystem::path nearest;  ///< the folder, or the nearest existing one above it
   std::string problem;            ///< why a run would fail in it, with the remedy; empty: it would not fail
