@@ -18,10 +18,10 @@
 #include "core/console.h"
 #include "core/log.h"
 #include "core/strings.h"
-#include "engine/denoise_stage.h"
+#include "engine/autoencoder.h"
+#include "engine/denoiser.h"
 #include "engine/step_reporter.h"
 #include "engine/text_encoder.h"
-#include "engine/vae_stage.h"
 #include "gpu/memory.h"
 #include "gpu/monitor.h"
 #include "launch/agreement.h"
@@ -95,9 +95,9 @@ class BenchProgram {
   void measure();
   void begin_item();
   void measure_text();
-  void measure_encode(engine::VaeStage& vae);
-  void measure_steps(engine::DenoiseStage& denoise);
-  void measure_decode(engine::VaeStage& vae);
+  void measure_encode(engine::Autoencoder& vae);
+  void measure_steps(engine::Denoiser& denoise);
+  void measure_decode(engine::Autoencoder& vae);
   void collect_steps();
   void collect_memory();
   std::vector<std::int64_t> latent_shape(std::int64_t channels) const;
@@ -240,7 +240,7 @@ std::vector<std::int64_t> BenchProgram::latent_shape(std::int64_t channels) cons
   return {shape.begin(), shape.end()};
 }
 
-void BenchProgram::measure_encode(engine::VaeStage& vae) {
+void BenchProgram::measure_encode(engine::Autoencoder& vae) {
   constexpr int warmup_frames = 9;  // this many frames have every shape of chunk
   const at::Tensor image =
       at::rand({3, options_.bench.size.height, options_.bench.size.width}, at::kFloat) * 2 - 1;
@@ -252,7 +252,7 @@ void BenchProgram::measure_encode(engine::VaeStage& vae) {
   inputs_.condition = at::cat({at::zeros(mask_shape, latent.options()), latent}, 0);
 }
 
-void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
+void BenchProgram::measure_steps(engine::Denoiser& denoise) {
   const int steps = options_.bench.warmup + options_.bench.steps;
   const engine::DenoiseInput input{
       .start = {.steps_done = 0,
@@ -287,7 +287,7 @@ void BenchProgram::measure_steps(engine::DenoiseStage& denoise) {
   }
 }
 
-void BenchProgram::measure_decode(engine::VaeStage& vae) {
+void BenchProgram::measure_decode(engine::Autoencoder& vae) {
   std::vector<std::int64_t> warmup_shape = latent_shape(model_.kind->geometry.latent_channels);
   warmup_shape[1] = std::min<std::int64_t>(warmup_shape[1], 3);
   const auto drop = [](const at::Tensor& /*frames*/) {};
@@ -340,21 +340,21 @@ void BenchProgram::begin_item() {
 void BenchProgram::measure() {
   measure_text();
   result_.vae_encode_s = std::numeric_limits<double>::quiet_NaN();
-  std::unique_ptr<engine::DenoiseStage> denoise;
-  std::unique_ptr<engine::VaeStage> vae;
+  std::unique_ptr<engine::Denoiser> denoise;
+  std::unique_ptr<engine::Autoencoder> vae;
   result_.fill_s = phase("load", [&] {
     std::vector<engine::ExpertModel> experts;
     for (const model::ExpertKind& expert : model_.kind->experts)
       experts.push_back(engine::synthetic_expert(expert.expert, model_.transformer));
-    denoise = std::make_unique<engine::DenoiseStage>(
-        experts,
-        engine::DenoiseOptions{.placement = layout_.placement.transformers,
-                               .head_chunks = layout_.head_chunks,
-                               .compute = device_.compute,
-                               .attention = options_.attention,
-                               .part_times = options_.bench.part_times},
-        group_);
-    vae = std::make_unique<engine::VaeStage>(engine::synthetic_vae(model_.vae), device_.compute.device);
+    denoise =
+        std::make_unique<engine::Denoiser>(experts,
+                                           engine::DenoiseOptions{.placement = layout_.placement.transformers,
+                                                                  .head_chunks = layout_.head_chunks,
+                                                                  .compute = device_.compute,
+                                                                  .attention = options_.attention,
+                                                                  .part_times = options_.bench.part_times},
+                                           group_);
+    vae = std::make_unique<engine::Autoencoder>(engine::synthetic_vae(model_.vae), device_.compute.device);
   });
   result_.weights_bytes_per_gpu = static_cast<std::uint64_t>(denoise->weight_bytes());
   begin_item();

@@ -143,8 +143,8 @@ fs::path locate_checkpoint(const fs::path& given) {
   if (has_parts(given)) return given;
   if (is_cache_entry(given)) return only_snapshot(given, given);
   if (const fs::path above = checkpoint_above(given); !above.empty()) {
-    // Of the cache's own folders (snapshots, blobs, refs) the entry is meant; a snapshot may be another
-    // model's.
+    // A user who names one of the cache's own folders (snapshots, blobs, refs) means its entry. A snapshot
+    // may be another model's.
     const bool is_snapshot =
         is_cache_entry(above) && fs::absolute(given).lexically_normal().parent_path() != above;
     if (is_snapshot) return given;

@@ -5,7 +5,7 @@
 
 namespace wan::checkpoint {
 
-/// What a SettingError of this room is about.
+/// The setting that a SettingError of this room names.
 inline constexpr std::string_view folder_setting = "checkpoint folder";
 
 /// Finds the checkpoint folder that the user means: `given` itself, or the only snapshot of a folder of the

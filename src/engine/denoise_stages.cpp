@@ -40,7 +40,7 @@ class Denoise final : public Stage {
 
   void run(RequestRun& run) override {
     const DenoiseInput input = input_of(run);
-    DenoiseStage& denoiser = *tools_.networks.denoise;
+    Denoiser& denoiser = *tools_.networks.denoise;
     TeamMeeting& meeting = run.meeting();
     RunGate gate(run);
     run.begin_steps();

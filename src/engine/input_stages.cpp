@@ -117,7 +117,7 @@ class EncodeTexts final : public Stage {
 
   void run(RequestRun& run) override {
     TeamMeeting& meeting = run.meeting();
-    TextStage& encoder = *tools_.networks.text;
+    PromptEncoder& encoder = *tools_.networks.text;
     const Request& request = run.setup().request;
     const std::vector<std::string> texts = cleaned_texts(request);
     std::vector<std::string> ahead;

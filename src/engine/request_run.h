@@ -6,7 +6,7 @@
 #include <string>
 
 #include "core/clock.h"
-#include "engine/denoise_stage.h"
+#include "engine/denoiser.h"
 #include "engine/stage.h"
 #include "engine/stage_values.h"
 #include "engine/step_reporter.h"

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "engine/denoise_stage.h"
+#include "engine/denoiser.h"
 #include "engine/stage_values.h"
 
 namespace wan::engine {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/clock.h"
-#include "engine/denoise_stage.h"
+#include "engine/denoiser.h"
 #include "gpu/monitor.h"
 #include "parallel/layout.h"
 #include "wan/engine.h"

@@ -6,7 +6,7 @@
 #include <set>
 #include <span>
 
-#include "engine/text_stage.h"
+#include "engine/prompt_encoder.h"
 #include "sample/sampler.h"
 #include "wan/error.h"
 
@@ -22,9 +22,9 @@ std::size_t texts_ahead(int groups) {
 }
 
 std::vector<std::string> cleaned_texts(const Request& request) {
-  std::vector<std::string> texts{TextStage::cleaned_prompt(request.prompt)};
+  std::vector<std::string> texts{PromptEncoder::cleaned_prompt(request.prompt)};
   if (sample::is_guided(request.guide_scale))
-    texts.push_back(TextStage::cleaned_negative_prompt(request.negative_prompt));
+    texts.push_back(PromptEncoder::cleaned_negative_prompt(request.negative_prompt));
   return texts;
 }
 

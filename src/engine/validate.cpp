@@ -3,7 +3,7 @@
 #include "core/check.h"
 #include "core/printable.h"
 #include "engine/image_condition.h"
-#include "engine/text_stage.h"
+#include "engine/prompt_encoder.h"
 #include "media/image.h"
 #include "sample/sampler.h"
 #include "text/cut_text.h"
@@ -12,8 +12,8 @@ namespace wan::engine {
 
 std::vector<std::string> validate_request(const Request& request, const model::ModelKind& kind,
                                           const HostUse& use) {
-  TextStage::cleaned_prompt(request.prompt);
-  TextStage::cleaned_negative_prompt(request.negative_prompt);
+  PromptEncoder::cleaned_prompt(request.prompt);
+  PromptEncoder::cleaned_negative_prompt(request.negative_prompt);
   PixelSize size = request.size;
   std::vector<std::string> notes;
   if (kind.conditioning == model::Conditioning::image_channels) {
@@ -42,9 +42,9 @@ std::vector<LostText> lost_texts(const text::Tokenizer& tokenizer, const Request
                     .used_tokens = static_cast<std::int64_t>(text::most_tokens),
                     .first_words = text::first_words(cut->lost)});
   };
-  look_at("prompt", TextStage::cleaned_prompt(request.prompt));
+  look_at("prompt", PromptEncoder::cleaned_prompt(request.prompt));
   if (sample::is_guided(request.guide_scale))
-    look_at("negative_prompt", TextStage::cleaned_negative_prompt(request.negative_prompt));
+    look_at("negative_prompt", PromptEncoder::cleaned_negative_prompt(request.negative_prompt));
   return lost;
 }
 
@@ -55,7 +55,7 @@ PixelSize video_size(const Request& request, const model::ModelKind& kind) {
 
 void require_prompt(const char* option, const std::string& prompt) {
   try {
-    TextStage::cleaned_prompt(prompt);
+    PromptEncoder::cleaned_prompt(prompt);
   } catch (const ItemError& error) {
     fail<UsageError>("{}: {}", option, error.what());
   }

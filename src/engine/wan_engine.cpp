@@ -57,7 +57,7 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
   }
   load_models();
   host_use_ = {.computes = !options.compute.on_gpu(), .vae_width = vae.config.width(0)};
-  tools_.networks.vae = std::make_unique<VaeStage>(vae, options.compute.device);
+  tools_.networks.vae = std::make_unique<Autoencoder>(vae, options.compute.device);
   if (options.compute.on_gpu()) gpu::release_unused();
 }
 
@@ -78,15 +78,15 @@ void WanEngine::load_models() {
                                      transformer.head_dim());
   const TextEncoderOptions text = text_options(options_);
   const bool together = text.compute.on_gpu() == options_.compute.on_gpu();
-  tools_.networks.text = std::make_unique<TextStage>(folder_.tokenizer, text_encoder, text,
-                                                     together ? *groups_.own().fsdp : *groups_.own().group);
+  tools_.networks.text = std::make_unique<PromptEncoder>(
+      folder_.tokenizer, text_encoder, text, together ? *groups_.own().fsdp : *groups_.own().group);
   tools_.networks.denoise =
-      std::make_unique<DenoiseStage>(experts,
-                                     DenoiseOptions{.placement = options_.placement.transformers,
-                                                    .head_chunks = options_.head_chunks,
-                                                    .compute = options_.compute,
-                                                    .attention = options_.attention},
-                                     groups_.own());
+      std::make_unique<Denoiser>(experts,
+                                 DenoiseOptions{.placement = options_.placement.transformers,
+                                                .head_chunks = options_.head_chunks,
+                                                .compute = options_.compute,
+                                                .attention = options_.attention},
+                                 groups_.own());
 }
 
 WanEngine::~WanEngine() = default;

@@ -37,7 +37,7 @@ struct EngineOptions {
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
   gpu::DeviceInfo gpu = {};  ///< of this rank, if it computes on one
   LeanerOptions leaner = {};
-  /// What a user can do where memory runs out; a program names its options here.
+  /// The remedy that a user is told where memory runs out; a program names its options here.
   std::string memory_remedy =
       "use more ranks per group, a smaller size, fewer frames, sharded weights or one expert on the host";
   std::string weights =

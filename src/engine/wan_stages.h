@@ -2,11 +2,11 @@
 
 #include <memory>
 
-#include "engine/denoise_stage.h"
+#include "engine/autoencoder.h"
+#include "engine/denoiser.h"
+#include "engine/prompt_encoder.h"
 #include "engine/stage.h"
 #include "engine/text_look_ahead.h"
-#include "engine/text_stage.h"
-#include "engine/vae_stage.h"
 #include "gpu/device.h"
 #include "kernels/compute.h"
 #include "model/model_kind.h"
@@ -16,9 +16,9 @@ namespace wan::engine {
 
 /// The networks of an engine, on this rank. They are replaced when weights are placed anew.
 struct Networks {
-  std::unique_ptr<TextStage> text;
-  std::unique_ptr<DenoiseStage> denoise;
-  std::unique_ptr<VaeStage> vae;
+  std::unique_ptr<PromptEncoder> text;
+  std::unique_ptr<Denoiser> denoise;
+  std::unique_ptr<Autoencoder> vae;
 };
 
 /// Objects that the stages of the Wan pipelines use. The engine owns them; they outlive the stages.

@@ -11,7 +11,7 @@ namespace wan::gpu {
 /// file of the driver, or "SLURM_JOB_GPUS=0,1", a variable of Slurm. Empty if there is none.
 std::string signs_of_gpus(const Environment& environment, const std::filesystem::path& devices = "/dev");
 
-/// What to do if there are signs of GPUs and none is visible.
+/// The remedy where there are signs of GPUs and none is visible.
 std::string remedy_of_hidden_gpus();
 
 }  // namespace wan::gpu

@@ -8,7 +8,7 @@
 namespace wan::launch {
 namespace {
 
-/// What libraries call a setting, and what a user of the programs sets it by.
+/// The name of a setting in libraries, and the option by which a user of the programs sets it.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 2> options{
     {{"checkpoint folder", "--ckpt-dir"}, {"output folder", "--output-dir"}}};
 

@@ -25,7 +25,7 @@ enum class Precision {
 };  ///< bf16: rounded where the official code rounds; fp32: parity mode
 using parallel::Objective;
 
-/// What wan_bench measures.
+/// The measurements of wan_bench.
 struct BenchSettings {
   std::string model = "i2v-A14B";  ///< a known name, or the path of a config.json
   PixelSize size{832, 480};        ///< of the video, exactly

@@ -17,7 +17,7 @@
 namespace wan::launch {
 namespace {
 
-/// What ranks tell each other of their GPUs, byte by byte.
+/// The description of a GPU that ranks send each other, byte by byte.
 struct GpuCard {
   std::array<char, 64> host{};
   std::array<char, 32> bus_id{};

@@ -33,15 +33,15 @@ bool is_guided(const Request& request) {
   return request.guide_scale.low_noise != 1 || request.guide_scale.high_noise != 1;
 }
 
-/// What differs between the items of a manifest, as far as time and memory go.
+/// The differences between the items of a manifest that matter for time and memory.
 struct ItemShape {
   kernels::TokenGrid tokens;
   bool guided = true;
   int steps = 0;
 };
 
-/// Of each good row; of the command line's values if there is none. An i2v image is taken to have the size's
-/// own aspect, and a request with guidance in one expert only to have it in both.
+/// The shape of each good row; that of the command line's values if there is no row. Takes an image to have
+/// the aspect of the size, and a request with guidance in one expert to have it in both.
 std::vector<ItemShape> item_shapes(const RunInput& input) {
   std::vector<ItemShape> shapes;
   const auto add = [&](const manifest::ManifestRow& row) {
@@ -89,8 +89,8 @@ std::string describe_what_fits(const Options& options, MachineSize machine,
       format_bytes(needed - missing), what_fits);
 }
 
-/// Requests without guidance may split the sequence over more ranks, each with fewer heads. What the user
-/// says is of those with guidance, if there are any; the others follow where it fits them, too.
+/// Requests without guidance may split the sequence over more ranks, each with fewer heads. The
+/// user's wish is for requests with guidance, if there are any; the others follow it where it fits them, too.
 void check_head_chunks(const parallel::HeadChunkWish& wish, const parallel::PlanInput& plan,
                        const RunLayout& layout) {
   const int ulysses = plan.guided ? layout.guided.ulysses : layout.unguided.ulysses;

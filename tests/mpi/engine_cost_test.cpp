@@ -47,7 +47,7 @@ TEST(Traffic, IsThatOfThePlanForEveryLayout) {
           .transformers = {.division = sharded ? parallel::Division::sharded : parallel::Division::whole},
           .text_encoder = {}};
       parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, model.heads);
-      engine::DenoiseStage stage(model.experts(), {.placement = placement.transformers}, group);
+      engine::Denoiser stage(model.experts(), {.placement = placement.transformers}, group);
       stage.run(model.input(), group, nullptr);
       const parallel::PlanInput input{.transformer = model.high_noise.config,
                                       .text_encoder = {},
@@ -72,7 +72,7 @@ TEST(Allocations, NoRankHoldsTheWholeSequence) {
   const Toy model(ranks.size());
   const engine::DenoiseInput input = model.input();
   const auto largest_in_run = [&](parallel::GroupCommunicators group) {
-    engine::DenoiseStage stage(model.experts(), {}, group);
+    engine::Denoiser stage(model.experts(), {}, group);
     const test::AllocationCounter counter;
     stage.run(input, group, nullptr);
     return std::pair(counter.largest_bytes(), counter.peak_bytes());
@@ -101,8 +101,8 @@ TEST(Allocations, NoRankHoldsAWholeExpertWhenWeightsAreSharded) {
   parallel::GroupCommunicators group = ranks.communicators(shape, Backend::mpi, ranks.size());
   const std::uint64_t read_before = model.high_noise.weights.bytes_read();
   const test::AllocationCounter counter;
-  const engine::DenoiseStage stage(model.experts(), {.placement = {.division = parallel::Division::sharded}},
-                                   group);
+  const engine::Denoiser stage(model.experts(), {.placement = {.division = parallel::Division::sharded}},
+                               group);
   const auto read = static_cast<std::int64_t>(model.high_noise.weights.bytes_read() - read_before);
   const std::int64_t padding = std::int64_t{64} * 4 * ranks.size();
   // The shards of two experts, and two buffers of the largest unit, which both experts share.
@@ -117,7 +117,7 @@ TEST(Allocations, NoRankHoldsTheWholeVideo) {
   const auto vae_files = checkpoint::Checkpoint::open_torch_archive(model.folder.vae);
   const at::Tensor latent = at::randn({16, 2, 24, 16});
   const auto largest_in_run = [&](comm::Communicator& group) {
-    engine::VaeStage stage(engine::vae_model(vae_files), at::kCPU);
+    engine::Autoencoder stage(engine::vae_model(vae_files), at::kCPU);
     const test::AllocationCounter counter;
     std::int64_t frames = 0;
     stage.decode(latent, group, 0, [&](const at::Tensor& chunk) { frames += chunk.size(0); });

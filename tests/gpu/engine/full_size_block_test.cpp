@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include "comm/local.h"
-#include "engine/denoise_stage.h"
+#include "engine/denoiser.h"
 #include "gpu/device.h"
 #include "gpu/engine/full_size_model.h"
 #include "gpu/gpu_test.h"
@@ -19,7 +19,7 @@ class FullSizeBlock : public kernels::GpuTest {
           return comm::make_local(to_string(role));
         });
     const ExpertModel model = test::full_width_expert(/*blocks=*/1);
-    DenoiseStage stage({model}, {.compute = {.device = at::Device(at::kCUDA, 0), .type = type}}, group);
+    Denoiser stage({model}, {.compute = {.device = at::Device(at::kCUDA, 0), .type = type}}, group);
     const DenoiseInput input{
         .start = {.steps_done = 0, .latent = test::drawn({16, 17, 60, 104}, 1), .history = {}},
         .condition = {},

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "engine/denoise_stage.h"
+#include "engine/denoiser.h"
 #include "gpu/engine/full_size_model.h"
 #include "gpu/engine/gpu_ranks.h"
 #include "gpu/gpu_test.h"
@@ -48,7 +48,7 @@ class UlyssesGpu : public kernels::GpuTest {
   static at::Tensor alone(const launch::RunDevice& device, kernels::AttentionBackend attention) {
     parallel::GroupCommunicators group = test::lone_communicators();
     const engine::ExpertModel model = test::full_width_expert(blocks, device.gpu.index);
-    engine::DenoiseStage stage({model}, options(device, attention), group);
+    engine::Denoiser stage({model}, options(device, attention), group);
     stage.reserve();
     return stage.run(input(device.gpu.index), group, nullptr);
   }
@@ -62,7 +62,7 @@ class UlyssesGpu : public kernels::GpuTest {
     parallel::GroupCommunicators group = communicators->make_group(layout, 60);
     options.head_chunks.sizes = chunk_heads;
     const engine::ExpertModel model = test::full_width_expert(blocks, device.gpu.index);
-    engine::DenoiseStage stage({model}, options, group);
+    engine::Denoiser stage({model}, options, group);
     stage.reserve();
     return stage.run(input(device.gpu.index), group, nullptr);
   }

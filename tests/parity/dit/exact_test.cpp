@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "engine/denoise_stage.h"
+#include "engine/denoiser.h"
 #include "mpi/engine_fixture.h"
 #include "parity/dit/transformer_fixture.h"
 #include "sample/solver.h"
@@ -38,7 +38,7 @@ TEST(Exact, FirstSelfAttentionRoundsWhereTheOfficialCodeDoes) {
   EXPECT_GT(share, 0.75);
 }
 
-/// DenoiseStage's results for the case, on this rank alone.
+/// Denoiser's results for the case, on this rank alone.
 struct Denoised {
   std::vector<at::Tensor> first_predictions;  ///< of step 0, [16, frames, height, width]
   at::Tensor latent;                          ///< after the last step
@@ -48,9 +48,9 @@ Denoised denoise(const test::ParityCase& parity) {
   const auto high_noise = engine::open_expert(parity.folder / "ckpt/high_noise_model");
   const auto low_noise = engine::open_expert(parity.folder / "ckpt/low_noise_model");
   auto alone = test::lone_communicators();
-  engine::DenoiseStage stage({engine::expert_model(Expert::high_noise, high_noise),
-                              engine::expert_model(Expert::low_noise, low_noise)},
-                             {.compute = bf16()}, alone);
+  engine::Denoiser stage({engine::expert_model(Expert::high_noise, high_noise),
+                          engine::expert_model(Expert::low_noise, low_noise)},
+                         {.compute = bf16()}, alone);
   const at::Tensor noise = parity.tensor("noise");
   at::Tensor mask = at::zeros({4, noise.size(1), noise.size(2), noise.size(3)});
   mask.select(1, 0).fill_(1);

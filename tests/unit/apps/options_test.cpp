@@ -293,7 +293,7 @@ TEST(Options, WhatARunNeeds) {
   EXPECT_EQ(message_of({"rows.csv"}),
             "--ckpt-dir is missing: the folder of the checkpoint in the official layout");
   EXPECT_EQ(parse({"--plan", "--task", "i2v-A14B", "--gpus", "2"}).task, "i2v-A14B");
-  EXPECT_THAT(message_of({"--plan", "--gpus", "2"}), HasSubstr("or without a checkpoint those of --task"));
+  EXPECT_THAT(message_of({"--plan", "--gpus", "2"}), HasSubstr("or without a checkpoint --task"));
   EXPECT_EQ(message_of({"--task", "i2v-A14B", "rows.csv"}),
             "--ckpt-dir is missing: the folder of the checkpoint in the official layout");
   EXPECT_EQ(message_of({"--ckpt-dir", "c"}),

@@ -6,8 +6,8 @@
 #include <new>
 
 #include "comm/local.h"
+#include "engine/autoencoder.h"
 #include "engine/host_size.h"
-#include "engine/vae_stage.h"
 #include "parallel/agree.h"
 #include "parallel/host_memory.h"
 #include "unit/vae/random_weights.h"
@@ -77,7 +77,7 @@ TEST(AgreeOnRoot, PassesTheKindOfErrorOn) {
   }
 }
 
-TEST(VaeStage, SaysWhetherTheFramesAreFinite) {
+TEST(Autoencoder, SaysWhetherTheFramesAreFinite) {
   const vae::VaeConfig config{.base_width = 8};
   const auto group = comm::make_local("vae");
   const at::Tensor latent = at::zeros({16, 1, 2, 2});
@@ -86,7 +86,7 @@ TEST(VaeStage, SaysWhetherTheFramesAreFinite) {
     test::Weights weights = test::random_vae_weights(config, 3);
     for (auto& [name, tensor] : weights) tensor = tensor.to(at::kFloat);
     weights.at("decoder.head.2.bias").fill_(poison);
-    VaeStage stage({.config = config, .read = test::lookup(weights)}, at::kCPU);
+    Autoencoder stage({.config = config, .read = test::lookup(weights)}, at::kCPU);
     int chunks = 0;
     const bool is_finite = stage.decode(latent, *group, 0, [&](const at::Tensor&) { ++chunks; });
     EXPECT_EQ(is_finite, poison == 1.0F);

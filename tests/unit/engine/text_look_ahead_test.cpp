@@ -9,7 +9,7 @@
 #include "checkpoint/checkpoint.h"
 #include "comm/local.h"
 #include "engine/model_parts.h"
-#include "engine/text_stage.h"
+#include "engine/prompt_encoder.h"
 #include "support/parity_case.h"
 
 namespace wan::engine {
@@ -24,7 +24,7 @@ class Batch {
   explicit Batch(std::vector<Request> requests, int groups = 1)
       : requests_(std::move(requests)), is_settled_(requests_.size(), false) {
     for (int group = 0; group < groups; ++group) {
-      stages_.push_back(std::make_unique<TextStage>(
+      stages_.push_back(std::make_unique<PromptEncoder>(
           folder_.tokenizer, text_encoder_model(files_),
           TextEncoderOptions{.placement = {.residence = parallel::Residence::read_when_needed}}, *local_));
     }
@@ -55,7 +55,7 @@ class Batch {
  private:
   void make(std::size_t row, std::size_t group) {
     is_settled_[row] = true;
-    TextStage& stage = *stages_[group];
+    PromptEncoder& stage = *stages_[group];
     const Request& request = requests_[row];
     const std::vector<std::string> texts = cleaned_texts(request);
     std::vector<std::string> ahead;
@@ -77,7 +77,7 @@ class Batch {
       checkpoint::inspect_checkpoint(test::load_parity_case("i2v_landscape").folder / "ckpt");
   checkpoint::Checkpoint files_ = checkpoint::Checkpoint::open_torch_archive(folder_.text_encoder);
   std::unique_ptr<comm::Communicator> local_ = comm::make_local("group");
-  std::vector<std::unique_ptr<TextStage>> stages_;
+  std::vector<std::unique_ptr<PromptEncoder>> stages_;
   std::vector<Request> requests_;
   std::vector<bool> is_settled_;
   std::vector<std::set<std::string>> made_;  ///< texts, by group

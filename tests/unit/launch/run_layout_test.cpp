@@ -96,7 +96,8 @@ TEST(Residency, WishesAreObeyedOrRefused) {
 TEST(Residency, ALayoutThatCannotBeIsRefusedWithTheOptionsName) {
   Options options;
   options.group_size = 3;
-  EXPECT_THAT(refusal_for(4, 140 * gib, options), HasSubstr("--group-size 3 does not divide the 4 ranks"));
+  EXPECT_THAT(refusal_for(4, 140 * gib, options),
+              HasSubstr("--group-size 3 does not divide the number of ranks, 4"));
 }
 
 TEST(Residency, SaysByHowMuchNothingFits) {

@@ -17,11 +17,11 @@ namespace wan::engine {
 
 /// Prompts to embeddings: cleaning, tokens, umT5 encoder, and a cache so that each distinct text is encoded
 /// once.
-class TextStage {
+class PromptEncoder {
  public:
   /// Throws UsageError if tokenizer and encoder do not belong together.
-  TextStage(const std::filesystem::path& tokenizer_folder, TextEncoderModel model,
-            const TextEncoderOptions& options, comm::Communicator& group);
+  PromptEncoder(const std::filesystem::path& tokenizer_folder, TextEncoderModel model,
+                const TextEncoderOptions& options, comm::Communicator& group);
 
   std::int64_t dim() const { return encoder_.config().dim; }  ///< width of an embedding
 
@@ -41,7 +41,7 @@ class TextStage {
     return !keeps_weights_ && !all_known(cleaned);
   }
 
-  // The three stages of encoding. Each is to be called once the one before has succeeded on all ranks. Where
+  // Encoding in three calls. Call each once the one before has succeeded on all ranks. Where
   // one runs out of memory on a rank (c10::OutOfMemoryError), that rank has still taken part in the group's
   // collectives; then release() is to be called on all ranks.
   /// Reads the encoder's weights if one of the cleaned texts is not known yet. No collective.

@@ -14,10 +14,10 @@ namespace wan::engine {
 
 /// The VAE over any group of ranks: every rank works on its rows. Whole weights on each rank. A rank whose
 /// memory runs out (c10::OutOfMemoryError) has still taken part in all of a call's collectives.
-class VaeStage {
+class Autoencoder {
  public:
   /// Reads the weights. `device`: where it computes, in fp32.
-  VaeStage(const VaeModel& model, at::Device device);
+  Autoencoder(const VaeModel& model, at::Device device);
 
   /// Collective over `group`. `image`: fp32 [3, height, width], the same on every rank; the clip is the image
   /// and zero frames. Returns the normalised latent [16, frames, height / 8, width / 8], whole on every rank,

@@ -1,4 +1,4 @@
-#include "engine/denoise_stage.h"
+#include "engine/denoiser.h"
 
 #include <ATen/ATen.h>
 
@@ -57,7 +57,7 @@ std::vector<at::Tensor> gather_latents(const std::vector<at::Tensor>& local_toke
 }  // namespace
 
 /// Data that live as long as one request.
-struct DenoiseStage::Request {
+struct Denoiser::Request {
   const DenoiseInput& input;
   const parallel::PassCommunicators& passes;
   kernels::Compute compute;
@@ -85,8 +85,8 @@ struct DenoiseStage::Request {
   }
 };
 
-DenoiseStage::DenoiseStage(const std::vector<ExpertModel>& experts, const DenoiseOptions& options,
-                           parallel::GroupCommunicators& group)
+Denoiser::Denoiser(const std::vector<ExpertModel>& experts, const DenoiseOptions& options,
+                   parallel::GroupCommunicators& group)
     : group_(group),
       options_(options),
       timer_(options.compute.on_gpu() ? std::make_unique<gpu::PartTimer>() : nullptr),
@@ -96,19 +96,19 @@ DenoiseStage::DenoiseStage(const std::vector<ExpertModel>& experts, const Denois
   for (const ExpertModel& model : experts) experts_.push_back(load(model));
 }
 
-std::int64_t DenoiseStage::weight_bytes() const {
+std::int64_t Denoiser::weight_bytes() const {
   std::int64_t bytes = 0;
   for (const ExpertState& state : experts_) bytes += state.shards->bytes();
   return bytes;
 }
 
-DenoiseStage::ExpertState& DenoiseStage::expert(Expert which) {
+Denoiser::ExpertState& Denoiser::expert(Expert which) {
   const auto found = std::ranges::find(experts_, which, &ExpertState::expert);
   WAN_CHECK(found != experts_.end(), "the model has no {} expert", to_string(which));
   return *found;
 }
 
-void DenoiseStage::make_shared_memory(const checkpoint::TransformerConfig& config) {
+void Denoiser::make_shared_memory(const checkpoint::TransformerConfig& config) {
   const std::vector<checkpoint::UnitLayout> units = checkpoint::transformer_units(config);
   const int parts = options_.placement.is_sharded() ? group_.fsdp->size() : 1;
   if (options_.placement.is_sharded())
@@ -117,7 +117,7 @@ void DenoiseStage::make_shared_memory(const checkpoint::TransformerConfig& confi
     arena_ = std::make_shared<parallel::WeightArena>(units, parts, options_.compute);
 }
 
-DenoiseStage::ExpertState DenoiseStage::load(const ExpertModel& model) {
+Denoiser::ExpertState Denoiser::load(const ExpertModel& model) {
   const int parts = options_.placement.is_sharded() ? group_.fsdp->size() : 1;
   const int part = options_.placement.is_sharded() ? group_.fsdp->rank() : 0;
   ExpertState state{.expert = model.expert, .shards = {}, .weights = {}, .transformer = {}};
@@ -132,8 +132,8 @@ DenoiseStage::ExpertState DenoiseStage::load(const ExpertModel& model) {
   return state;
 }
 
-DenoiseStage::Request DenoiseStage::make_request(const DenoiseInput& input,
-                                                 const parallel::GroupCommunicators& team) const {
+Denoiser::Request Denoiser::make_request(const DenoiseInput& input,
+                                         const parallel::GroupCommunicators& team) const {
   const at::Tensor& latent = input.start.latent;
   const kernels::TokenGrid grid = dit::token_grid(latent.size(1), latent.size(2), latent.size(3));
   const parallel::PassCommunicators& passes = team.passes(sample::is_guided(input.settings.guide_scale));
@@ -163,16 +163,16 @@ DenoiseStage::Request DenoiseStage::make_request(const DenoiseInput& input,
   return request;
 }
 
-void DenoiseStage::reserve() {
+void Denoiser::reserve() {
   if (gather_buffers_) gather_buffers_->reserve();
 }
 
-void DenoiseStage::release() {
+void Denoiser::release() {
   if (gather_buffers_) gather_buffers_->release();
 }
 
-at::Tensor DenoiseStage::run(const DenoiseInput& input, const parallel::GroupCommunicators& team,
-                             const DenoiseListener& on_step, DenoiseGate* gate) {
+at::Tensor Denoiser::run(const DenoiseInput& input, const parallel::GroupCommunicators& team,
+                         const DenoiseListener& on_step, DenoiseGate* gate) {
   std::optional<Request> request;  // alive until the ranks have met: its memory goes on all of them alike
   std::optional<c10::OutOfMemoryError> shortage;
   at::Tensor tokens;  // [local_tokens, 64]
@@ -190,9 +190,9 @@ at::Tensor DenoiseStage::run(const DenoiseInput& input, const parallel::GroupCom
   return gather_latents({tokens}, options_.compute.device, *request->passes.ulysses, request->grid).front();
 }
 
-at::Tensor DenoiseStage::run_steps(std::optional<Request>& request, const DenoiseInput& input,
-                                   const parallel::GroupCommunicators& team, const DenoiseListener& on_step,
-                                   DenoiseGate* gate) {
+at::Tensor Denoiser::run_steps(std::optional<Request>& request, const DenoiseInput& input,
+                               const parallel::GroupCommunicators& team, const DenoiseListener& on_step,
+                               DenoiseGate* gate) {
   request.emplace(make_request(input, team));
   const dit::SequenceShape& shape = request->exchange.shape();
   Stopwatch watch;
@@ -227,7 +227,7 @@ at::Tensor DenoiseStage::run_steps(std::optional<Request>& request, const Denois
   return has_left ? at::Tensor() : end.x;
 }
 
-DenoiseState DenoiseStage::gather_state(const Request& request, const sample::SamplerState& state) {
+DenoiseState Denoiser::gather_state(const Request& request, const sample::SamplerState& state) {
   std::vector<at::Tensor> own{state.x};  // [local_tokens, 64] each
   for (const auto& [name, tokens] : state.history) own.push_back(tokens);
   std::vector<at::Tensor> whole = gather_latents(own, at::kCPU, *request.passes.ulysses, request.grid);
@@ -238,7 +238,7 @@ DenoiseState DenoiseStage::gather_state(const Request& request, const sample::Sa
 }
 
 /// On a GPU this is where the host waits for the step.
-StepTimes DenoiseStage::end_step() {
+StepTimes Denoiser::end_step() {
   StepTimes times{.wall_s = 0, .part_s = clock_.part_s(), .gpu_part_s = {}, .memory = {}};
   if (!options_.compute.on_gpu()) {
     times.gpu_part_s.fill(std::numeric_limits<double>::quiet_NaN());
@@ -251,8 +251,7 @@ StepTimes DenoiseStage::end_step() {
   return times;
 }
 
-sample::Prediction DenoiseStage::predict(Request& request, const at::Tensor& x,
-                                         const sample::StepRequest& step) {
+sample::Prediction Denoiser::predict(Request& request, const at::Tensor& x, const sample::StepRequest& step) {
   // Each half of the group makes one of the two predictions, or all ranks make both.
   const bool shares = step.guided && request.passes.shape.cfg > 1;
   const bool is_prompt = !shares || request.passes.position.cfg == 0;
@@ -285,7 +284,7 @@ sample::Prediction DenoiseStage::predict(Request& request, const at::Tensor& x,
 }
 
 /// Both halves of the group get both predictions. `own`: [local_tokens, 64].
-sample::Prediction DenoiseStage::share_passes(Request& request, const at::Tensor& own) {
+sample::Prediction Denoiser::share_passes(Request& request, const at::Tensor& own) {
   const at::Tensor dense = own.contiguous();
   const at::Tensor both = at::empty({2, own.size(0), own.size(1)}, own.options());
   const auto scope = clock_.measure(Part::wait);
@@ -295,7 +294,7 @@ sample::Prediction DenoiseStage::share_passes(Request& request, const at::Tensor
 
 /// After a prediction that broke off on this rank: walks it again as an outline, for the sake of the
 /// collectives that the others wait for.
-void DenoiseStage::finish_collectives(Request& request) {
+void Denoiser::finish_collectives(Request& request) {
   if (!request.open) return;
   const Request::OpenPrediction open = *std::exchange(request.open, std::nullopt);
   const ExpertState& state = expert(open.step.expert);

@@ -1,4 +1,4 @@
-#include "engine/text_stage.h"
+#include "engine/prompt_encoder.h"
 
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
@@ -24,19 +24,19 @@ TextEncoderModel fitting(TextEncoderModel model, const text::Tokenizer& tokenize
 
 }  // namespace
 
-TextStage::TextStage(const std::filesystem::path& tokenizer_folder, TextEncoderModel model,
-                     const TextEncoderOptions& options, comm::Communicator& group)
+PromptEncoder::PromptEncoder(const std::filesystem::path& tokenizer_folder, TextEncoderModel model,
+                             const TextEncoderOptions& options, comm::Communicator& group)
     : tokenizer_(tokenizer_folder),
       encoder_(fitting(std::move(model), tokenizer_, tokenizer_folder), options, group),
       keeps_weights_(options.keeps_weights()) {}
 
-std::string TextStage::cleaned_prompt(const std::string& prompt) {
+std::string PromptEncoder::cleaned_prompt(const std::string& prompt) {
   std::string cleaned = text::clean_prompt(prompt);
   if (cleaned.empty()) fail_item("text", "the prompt is empty after cleaning; write what the video shows");
   return cleaned;
 }
 
-std::string TextStage::cleaned_negative_prompt(const std::string& prompt) {
+std::string PromptEncoder::cleaned_negative_prompt(const std::string& prompt) {
   if (prompt.size() > text::longest_prompt_bytes) {
     fail_item("negative_prompt", "the negative prompt is {} bytes long; at most {} are taken: shorten it",
               prompt.size(), text::longest_prompt_bytes);
@@ -45,30 +45,30 @@ std::string TextStage::cleaned_negative_prompt(const std::string& prompt) {
   return cleaned.empty() ? text::clean_prompt(default_negative_prompt()) : cleaned;
 }
 
-std::vector<LostText> TextStage::lost_texts(const Request& request) const {
+std::vector<LostText> PromptEncoder::lost_texts(const Request& request) const {
   return engine::lost_texts(tokenizer_, request);
 }
 
-bool TextStage::all_known(const std::vector<std::string>& cleaned) const {
+bool PromptEncoder::all_known(const std::vector<std::string>& cleaned) const {
   return std::ranges::all_of(cleaned, [this](const std::string& text) { return is_known(text); });
 }
 
-void TextStage::load_for(const std::vector<std::string>& cleaned) {
+void PromptEncoder::load_for(const std::vector<std::string>& cleaned) {
   if (!all_known(cleaned)) encoder_.load();
 }
 
-void TextStage::reserve_for(const std::vector<std::string>& cleaned) {
+void PromptEncoder::reserve_for(const std::vector<std::string>& cleaned) {
   if (!all_known(cleaned)) encoder_.reserve();
 }
 
-void TextStage::release() {
+void PromptEncoder::release() {
   cache_.clear();
   cache_bytes_ = 0;
   encoder_.release();
 }
 
-std::vector<at::Tensor> TextStage::encode(const std::vector<std::string>& cleaned,
-                                          const std::vector<std::string>& ahead) {
+std::vector<at::Tensor> PromptEncoder::encode(const std::vector<std::string>& cleaned,
+                                              const std::vector<std::string>& ahead) {
   const bool loads = has_to_load(cleaned);
   const std::int64_t uses_before = uses_;
   std::vector<at::Tensor> embeddings;
@@ -88,7 +88,7 @@ std::vector<at::Tensor> TextStage::encode(const std::vector<std::string>& cleane
   return embeddings;
 }
 
-void TextStage::encode_ahead(const std::vector<std::string>& ahead, std::int64_t kept_since) {
+void PromptEncoder::encode_ahead(const std::vector<std::string>& ahead, std::int64_t kept_since) {
   for (const std::string& text : ahead)  // first, so that none of them makes room for another
     if (const auto known = cache_.find(text); known != cache_.end()) known->second.last_use = ++uses_;
   for (const std::string& text : ahead) {
@@ -102,7 +102,7 @@ void TextStage::encode_ahead(const std::vector<std::string>& ahead, std::int64_t
   }
 }
 
-bool TextStage::make_room(std::int64_t bytes, std::int64_t kept_since) {
+bool PromptEncoder::make_room(std::int64_t bytes, std::int64_t kept_since) {
   while (cache_bytes_ + bytes > cache_limit_bytes) {
     const auto oldest =
         std::ranges::min_element(cache_, {}, [](const auto& entry) { return entry.second.last_use; });
@@ -113,7 +113,7 @@ bool TextStage::make_room(std::int64_t bytes, std::int64_t kept_since) {
   return true;
 }
 
-void TextStage::encode_one(const std::string& cleaned, const std::vector<std::int64_t>& ids) {
+void PromptEncoder::encode_one(const std::string& cleaned, const std::vector<std::int64_t>& ids) {
   CachedText text{.embedding = {}, .bytes = encoder_.embedding_bytes(ids.size()), .last_use = ++uses_};
   bool has_begun = false;
   if (!shortage_) {

@@ -1,4 +1,4 @@
-#include "engine/vae_stage.h"
+#include "engine/autoencoder.h"
 
 #include <ATen/ATen.h>
 
@@ -47,7 +47,7 @@ std::unique_ptr<vae::RowExchange> split_rows(std::int64_t latent_rows, comm::Com
 
 }  // namespace
 
-VaeStage::VaeStage(const VaeModel& model, at::Device device)
+Autoencoder::Autoencoder(const VaeModel& model, at::Device device)
     : config_(model.config),
       device_(device),
       vae_(std::make_unique<vae::Vae>(
@@ -56,7 +56,7 @@ VaeStage::VaeStage(const VaeModel& model, at::Device device)
 /// `work` takes an autoencoder, the exchange of its rows, where to compute, and which of the calls to make.
 /// Where memory runs out it is done again as an outline, for the sake of the calls that are owed.
 template <typename Work>
-auto VaeStage::run(comm::Communicator& group, vae::RowExchange& rows, Work&& work) const {
+auto Autoencoder::run(comm::Communicator& group, vae::RowExchange& rows, Work&& work) const {
   const parallel::CallsSince calls(group, comm::Operation::exchange);
   const auto compute = [&] {
     OwedCalls all(0);
@@ -70,7 +70,7 @@ auto VaeStage::run(comm::Communicator& group, vae::RowExchange& rows, Work&& wor
   });
 }
 
-at::Tensor VaeStage::encode_image(const at::Tensor& image, int frame_num, comm::Communicator& group) {
+at::Tensor Autoencoder::encode_image(const at::Tensor& image, int frame_num, comm::Communicator& group) {
   const auto rows = split_rows(image.size(1) / vae::spatial_factor, group);
   return run(group, *rows,
              [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& /*calls*/) {
@@ -82,8 +82,8 @@ at::Tensor VaeStage::encode_image(const at::Tensor& image, int frame_num, comm::
              });
 }
 
-bool VaeStage::decode(const at::Tensor& latent, comm::Communicator& group, int root,
-                      const std::function<void(const at::Tensor& frames)>& sink) {
+bool Autoencoder::decode(const at::Tensor& latent, comm::Communicator& group, int root,
+                         const std::function<void(const at::Tensor& frames)>& sink) {
   const auto rows = split_rows(latent.size(2), group);
   const auto give = [&](const at::Tensor& own /* uint8 [frames, own rows, width, 3] */, OwedCalls& calls) {
     if (rows->alone()) return own.cpu();

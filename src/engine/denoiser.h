@@ -74,12 +74,12 @@ struct DenoiseOptions {
 };
 
 /// The experts of a group of ranks and their weights.
-class DenoiseStage {
+class Denoiser {
  public:
   /// Reads this rank's part of the experts' weights: one expert or more, of the same sizes. `group` must
-  /// outlive the stage.
-  DenoiseStage(const std::vector<ExpertModel>& experts, const DenoiseOptions& options,
-               parallel::GroupCommunicators& group);
+  /// outlive the denoiser.
+  Denoiser(const std::vector<ExpertModel>& experts, const DenoiseOptions& options,
+           parallel::GroupCommunicators& group);
 
   const checkpoint::TransformerConfig& config() const { return experts_.front().transformer->config(); }
   /// Bytes of all experts' weights on this rank, on the GPU or the host.
@@ -90,7 +90,7 @@ class DenoiseStage {
   /// Gives it back. Alike on all ranks of the group.
   void release();
 
-  /// Collective over `team`: this stage's group or a larger one that it is part of; after reserve(). Returns
+  /// Collective over `team`: this denoiser's group or a larger one that it is part of; after reserve(). Returns
   /// the denoised latent [16, frames, height, width], whole on every rank, on the compute device; undefined
   /// if `gate` left. If memory runs out on a rank, that rank still takes part in the collectives up to the
   /// next meeting of the ranks, and there gives up; after the last pass of the gate, or without one, run()
