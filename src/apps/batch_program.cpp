@@ -48,6 +48,15 @@ namespace {
 constexpr double join_worth_gpu_s = 5;
 constexpr double join_worth_cpu_s = 0.5;
 
+/// This start of the program: its name, and the time since it began.
+struct Start {
+  double age_s = process_age_s();  ///< of the process, when the clock began
+  Stopwatch clock;
+  std::string run_id;
+  std::string job;                         ///< the scheduler's; may be empty
+  std::unique_ptr<store::StartMark> mark;  ///< on rank 0, while the checkpoint is loaded
+};
+
 /// One run of the program on one rank.
 class BatchProgram {
  public:
@@ -78,8 +87,7 @@ class BatchProgram {
   const comm::MpiEnvironment& mpi_;
   StopSignals& stop_signals_;
   std::vector<std::string> arguments_;
-  double age_at_start_s_ = process_age_s();  ///< of the process, when clock_ began
-  Stopwatch clock_;
+  Start start_;
   std::unique_ptr<comm::Communicator> world_;
   launch::Options options_;
   launch::RunDevice device_;
@@ -87,9 +95,6 @@ class BatchProgram {
   store::OutputProbe probe_;  ///< on the first rank of each node
   launch::RunPlan plan_;
   std::shared_ptr<Log> log_;
-  std::string run_id_;
-  std::string job_;                               ///< the scheduler's; may be empty
-  std::unique_ptr<store::StartMark> start_mark_;  ///< on rank 0, while the checkpoint is loaded
   launch::ControlGroups control_;
   std::unique_ptr<launch::EngineHost> host_;
   PhaseEvent load_;
@@ -159,10 +164,10 @@ void BatchProgram::check_environment() {
 batch::RunContext BatchProgram::make_context() {
   std::unique_ptr<store::OutputFolder> folder;
   launch::agree(*world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
-  const std::vector<std::string> earlier = earlier_runs_of_job(*world_, *folder, job_, run_id_);
+  const std::vector<std::string> earlier = earlier_runs_of_job(*world_, *folder, start_.job, start_.run_id);
   if (!earlier.empty() && (!options_.resume || options_.retry_failed)) {
     log_->info("start {} of job {}: --no-resume and --retry-failed hold for its first start only",
-               earlier.size() + 1, job_);
+               earlier.size() + 1, start_.job);
   }
   batch::RunContext context{
       .folder = *folder,
@@ -172,7 +177,7 @@ batch::RunContext BatchProgram::make_context() {
       .results = {.resume = options_.resume,
                   .retry_failed = options_.retry_failed,
                   .save_latents = options_.save_latents},
-      .origin = {.run = run_id_,
+      .origin = {.run = start_.run_id,
                  .host = mpi_.host_name(),
                  .manifest = input_.manifest_name,
                  .line = 0,
@@ -182,14 +187,14 @@ batch::RunContext BatchProgram::make_context() {
                  .ranks = plan_.layout.guided.group_size,
                  .libraries = library_versions(),
                  .attention = attention_name(options_, device_.compute, plan_.model.transformer)},
-      .job = {.id = job_, .earlier_runs = earlier},
+      .job = {.id = start_.job, .earlier_runs = earlier},
       .place = {.group_index = mpi_.rank() / plan_.layout.guided.group_size,
                 .group_count = mpi_.size() / plan_.layout.guided.group_size,
                 .world_rank = mpi_.rank(),
                 .on_gpu = device_.compute.on_gpu()},
       .stop = {.is_requested = [this] { return stop_signals_.have_come(); },
                .is_pending = [this] { return stop_signals_.are_pending(); },
-               .elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); },
+               .elapsed_s = [this] { return start_.age_s + start_.clock.elapsed_s(); },
                .time_limit_s = options_.time_limit_s},
       .timing = {},
       .checkpoint_interval_s = options_.checkpoint_interval_s,
@@ -203,12 +208,12 @@ batch::RunContext BatchProgram::make_context() {
 /// From now on `wan_batch status` shows this run.
 void BatchProgram::mark_start() {
   const char* job = std::getenv("SLURM_JOB_ID");  // NOLINT(concurrency-mt-unsafe)
-  if (job != nullptr) job_ = job;
-  run_id_ = launch::on_rank_0(*world_, [] { return new_run_id(); });
+  if (job != nullptr) start_.job = job;
+  start_.run_id = launch::on_rank_0(*world_, [] { return new_run_id(); });
   launch::agree(*world_, [&] {
     if (!is_rank_0()) return;
-    start_mark_ =
-        std::make_unique<store::StartMark>(options_.output_dir, run_id_, job_, store::ClaimTiming());
+    start_.mark = std::make_unique<store::StartMark>(options_.output_dir, start_.run_id, start_.job,
+                                                     store::ClaimTiming());
   });
 }
 
@@ -217,11 +222,12 @@ void BatchProgram::open_records(const batch::RunContext& context) {
   launch::agree(*world_, [&] {
     if (control_.orders->rank() == 0) log_->open_file(context.folder.path() / "wan_batch.log");
     if (!is_rank_0()) return;
-    start_mark_->keep_folder();
+    start_.mark->keep_folder();
     if (options_.manifest) write_manifest_record(input_, plan_.model, context);
   });
   if (!is_rank_0()) return;
-  log_->detail("run {}: {}", run_id_, headline(options_, input_, plan_.layout, mpi_.size(), device_.name()));
+  log_->detail("run {}: {}", start_.run_id,
+               headline(options_, input_, plan_.layout, mpi_.size(), device_.name()));
   log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);
 }
 
@@ -248,10 +254,10 @@ void BatchProgram::load_engine() {
   control_ = launch::make_control_groups(*world_, plan_.layout.guided);
   host_->connect(input_.checkpoint, options_, plan_);
   load_.phase = "load";
-  load_.start_s = clock_.elapsed_s();
-  host_->load(input_.checkpoint, options_, plan_, clock_);
+  load_.start_s = start_.clock.elapsed_s();
+  host_->load(input_.checkpoint, options_, plan_, start_.clock);
   allow_teams();
-  load_.wall_s = clock_.elapsed_s() - load_.start_s;
+  load_.wall_s = start_.clock.elapsed_s() - load_.start_s;
 }
 
 /// Lets groups without work join others, unless the user wants groups of a certain shape.
@@ -292,7 +298,8 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   });
   std::unique_ptr<display::Progress> progress;
   if (is_rank_0())
-    progress = make_progress(options_, context.place.group_count, [this] { return clock_.elapsed_s(); });
+    progress =
+        make_progress(options_, context.place.group_count, [this] { return start_.clock.elapsed_s(); });
   display::ItemLog item_log(*log_);
   std::vector<batch::ItemObserver*> listening{&item_log};
   if (trace) listening.push_back(trace.get());
@@ -303,7 +310,7 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
     teams = batch::TeamLetters(*control_.mailbox, context.place.group_index, context.place.group_count,
                                context.origin.ranks);
   }
-  start_mark_.reset();
+  start_.mark.reset();
   return batch::run_group(host_->engine(), *control_.orders, input_.rows, context, observers, teams);
 }
 
@@ -335,7 +342,7 @@ ExitCode BatchProgram::run_batch() {
   }
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
     write_console(stdout, batch::format_summary(result.outcomes, result.counts, context.folder.path()) +
-                              places_text(options_, clock_.elapsed_s()));
+                              places_text(options_, start_.clock.elapsed_s()));
   }
   return exit_code;
 }
