@@ -109,7 +109,7 @@ def benchmark_key(result: dict[str, Any]) -> str:
            f"{precision_name(result.get('precision', ''))}, {result.get('layout', '')}"
 
 
-def _current_keys(stored: Any) -> Any:
+def _current_keys(stored: object) -> object:
     """References by benchmark_key() of today, whichever word for bf16 their keys have."""
     if not isinstance(stored, dict):
         return stored
