@@ -176,7 +176,10 @@ batch::RunContext BatchProgram::make_context() {
                    .model = model_identity(host_->weights(), device_.compute)},
       .results = {.resume = options_.resume,
                   .retry_failed = options_.retry_failed,
-                  .save_latents = options_.save_latents},
+                  .save_latents = options_.save_latents,
+                  .names = {.no_resume = "--no-resume",
+                            .retry_failed = "--retry-failed",
+                            .output_folder = "--output-dir"}},
       .origin = {.run = start_.run_id,
                  .host = mpi_.host_name(),
                  .manifest = input_.manifest_name,
@@ -341,7 +344,8 @@ ExitCode BatchProgram::run_batch() {
     log_->error("nothing can be written any more: {}", printable(result.counts.problem));
   }
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
-    write_console(stdout, batch::format_summary(result.outcomes, result.counts, context.folder.path()) +
+    write_console(stdout, batch::format_summary(result.outcomes, result.counts, context.folder.path(),
+                                                context.results.names) +
                               places_text(options_, start_.clock.elapsed_s()));
   }
   return exit_code;

@@ -17,7 +17,7 @@ bool counts(const store::StoredRecord& record, const RunContext& context) {
 std::string why_not_done(const store::StoredRecord& record, const manifest::ManifestRow& row,
                          const RunContext& context, bool by_content) {
   if (!record.answers_request) return record.differs.empty() ? "the row is faulty now" : record.differs;
-  if (!counts(record, context)) return "--no-resume";
+  if (!counts(record, context)) return context.results.names.no_resume;
   if (context.results.save_latents && !record.latents) return "no latents were saved";
   const auto problem = [&](const std::filesystem::path& path, const store::OutputFile& file) -> std::string {
     if (store::matches(path, file, by_content)) return {};

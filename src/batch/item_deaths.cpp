@@ -104,12 +104,12 @@ void note_end_of_run(const manifest::ManifestRow& row, std::string_view token, s
   }
 }
 
-std::string describe_deaths(const std::vector<Death>& deaths) {
+std::string describe_deaths(const std::vector<Death>& deaths, const SettingNames& names) {
   return fmt::format(
       "the program ended {} times while it made this item and had saved no new step, the last time on {} "
       "(noted {}); the host's memory may be too small for it, or a library crashes on it: look at the jobs' "
-      "output; --retry-failed tries it again",
-      deaths.size(), printable(deaths.back().who), deaths.back().when);
+      "output; {} tries it again",
+      deaths.size(), printable(deaths.back().who), deaths.back().when, names.retry_failed);
 }
 
 }  // namespace wan::batch

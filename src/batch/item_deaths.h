@@ -55,6 +55,6 @@ void note_end_of_run(const manifest::ManifestRow& row, std::string_view token, s
                      const RunContext& context, const Task& task) noexcept;
 
 /// The message of the failure record of an item with too many deaths.
-std::string describe_deaths(const std::vector<Death>& deaths);
+std::string describe_deaths(const std::vector<Death>& deaths, const SettingNames& names);
 
 }  // namespace wan::batch

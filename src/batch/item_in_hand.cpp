@@ -35,8 +35,8 @@ std::optional<store::SavedState> usable_state(const ItemInHand& item, const RunC
   auto saved = store::SavedStates(context.folder.states()).find(item.row.id, item.parameters, true);
   if (!saved || (!context.results.resume && !context.is_of_this_job(saved->run))) return std::nullopt;
   if (!saved->differs.empty()) {
-    context.log->warn("{}: the state after step {} is not used, because it belongs to another request: {}", item.row.id,
-                      saved->steps_done, saved->differs);
+    context.log->warn("{}: the state after step {} is not used, because it belongs to another request: {}",
+                      item.row.id, saved->steps_done, saved->differs);
     return std::nullopt;
   }
   return saved;

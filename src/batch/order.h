@@ -10,8 +10,8 @@
 
 namespace wan::batch {
 
-/// An order of a leader to its group, or to the leaders of groups that it invites into a team. It travels byte
-/// by byte.
+/// An order of a leader to its group, or to the leaders of groups that it invites into a team. It travels
+/// byte by byte.
 struct Order {
   enum class Action : std::int64_t { run, make_leaner, stop, abort };
   Action action = Action::stop;

@@ -85,7 +85,8 @@ RowAttempt RowClaimer::give_up(const manifest::ManifestRow& row, const std::stri
   attempt.conflict.status = ItemStatus::failed;
   attempt.conflict.of_this_run = true;
   attempt.conflict.stage = conflict_stage;
-  attempt.conflict.message = fmt::format("{}; give the row another id, or use another --output-dir", reason);
+  attempt.conflict.message = fmt::format("{}; give the row another id, or use another {}", reason,
+                                         context_.results.names.output_folder);
   context_.log->error("{}: {}", row.id, attempt.conflict.message);
   return attempt;
 }

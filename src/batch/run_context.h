@@ -26,11 +26,19 @@ struct RequestSource {
   std::shared_ptr<store::ImageHashes> image_hashes = std::make_shared<store::ImageHashes>();
 };
 
+/// The names of settings in messages and records. A program puts its options here.
+struct SettingNames {
+  std::string no_resume = "earlier results do not count";
+  std::string retry_failed = "a retry of failed items";
+  std::string output_folder = "output folder";
+};
+
 /// Which earlier results count, and which files an item gets.
 struct ResultPolicy {
   bool resume = true;  ///< false: results from before this job do not count, and their items are made again
   bool retry_failed = false;  ///< failures from before this job do not count
   bool save_latents = false;
+  SettingNames names = {};
 };
 
 /// The scheduler's job that a run belongs to.

@@ -53,7 +53,7 @@ std::string count_line(const RunCounts& counts) {
 }
 
 std::string hints(std::span<const ItemOutcome> outcomes, const RunCounts& counts,
-                  const std::filesystem::path& output_folder) {
+                  const std::filesystem::path& output_folder, const SettingNames& names) {
   std::string text;
   if (const auto failed = counts.failed + counts.failed_before; failed > 0) {
     const auto has_record = [](const ItemOutcome& o) {
@@ -62,9 +62,9 @@ std::string hints(std::span<const ItemOutcome> outcomes, const RunCounts& counts
     const auto first = std::ranges::find_if(outcomes, has_record);
     if (first != outcomes.end()) {
       const std::string path = (output_folder / fmt::format("{}.failed.json", first->id)).string();
-      text += fmt::format("{} failed: see {}{}; run again with --retry-failed\n",
-                          std::ranges::count_if(outcomes, has_record), printable(path),
-                          failed > 1 ? " and the like" : "");
+      text +=
+          fmt::format("{} failed: see {}{}; run again with {}\n", std::ranges::count_if(outcomes, has_record),
+                      printable(path), failed > 1 ? " and the like" : "", names.retry_failed);
     }
   }
   const auto held = std::ranges::find_if(outcomes, [](const ItemOutcome& o) { return !o.holder.empty(); });
@@ -90,7 +90,8 @@ std::string hints(std::span<const ItemOutcome> outcomes, const RunCounts& counts
 }  // namespace
 
 std::string format_summary(std::span<const ItemOutcome> outcomes, const RunCounts& counts,
-                           const std::filesystem::path& output_folder, std::size_t max_lines) {
+                           const std::filesystem::path& output_folder, const SettingNames& names,
+                           std::size_t max_lines) {
   const std::vector<const ItemOutcome*> shown = choose(outcomes, max_lines);
   std::size_t id_columns = 2;
   for (const ItemOutcome* outcome : shown) {
@@ -101,7 +102,7 @@ std::string format_summary(std::span<const ItemOutcome> outcomes, const RunCount
   for (const ItemOutcome* outcome : shown) text += item_line(*outcome, id_columns);
   if (shown.size() < outcomes.size())
     text += fmt::format("... and {} more\n", outcomes.size() - shown.size());
-  return text + count_line(counts) + hints(outcomes, counts, output_folder);
+  return text + count_line(counts) + hints(outcomes, counts, output_folder, names);
 }
 
 }  // namespace wan::batch

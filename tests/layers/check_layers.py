@@ -33,8 +33,6 @@ OPTIONS_OF_OTHERS = {
         "gres", "ipc", "map-by", "mem", "mpi", "ntasks-per-node", "preset", "shm-size", "version",
     },
 }  # fmt: skip
-# Options in hints of the batch that no caller hands in yet.
-OPTIONS_OF_OTHERS["batch"] = {"no-resume", "output-dir", "retry-failed"}
 
 
 class Rooms:

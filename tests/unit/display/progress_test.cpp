@@ -242,13 +242,14 @@ TEST(Summary, ShowsItemsCountsAndWhatToDo) {
        .message = "bad\x1b[2J"},
       {.id = "c", .status = batch::ItemStatus::open, .stage = {}, .message = {}}};
   const batch::RunCounts counts = count(outcomes, true);
-  const std::string text = batch::format_summary(outcomes, counts, "out");
+  const batch::SettingNames names{.retry_failed = "--retry-failed"};
+  const std::string text = batch::format_summary(outcomes, counts, "out", names);
   EXPECT_THAT(text, HasSubstr("a   done             832*464      81     40      123.4      3.05\n"));
   EXPECT_THAT(text, HasSubstr("b   failed         image: bad\\x1b[2J\n"));
   EXPECT_THAT(text, HasSubstr("1 of 3 done, 1 failed, 1 open\n"));
   EXPECT_THAT(text, HasSubstr("1 failed: see out/b.failed.json; run again with --retry-failed\n"));
   EXPECT_THAT(text, HasSubstr("stopped early with 1 open: run the same command again to go on\n"));
-  const std::string cut = batch::format_summary(outcomes, counts, "out", 2);
+  const std::string cut = batch::format_summary(outcomes, counts, "out", names, 2);
   EXPECT_THAT(cut, HasSubstr("... and 1 more\n"));
   EXPECT_THAT(cut, HasSubstr("image: bad")) << "failures come first";
 }
