@@ -59,7 +59,7 @@ NewOutputs read_note(const OutputFolder& folder, std::string_view id) {
 }
 
 std::string advice(const std::filesystem::path& path, std::string_view reason) {
-  return fmt::format("{} {}, and would be replaced: move it away, or give the item another name",
+  return fmt::format("{} {}. A run would replace it: move it away, or give the item another name",
                      printable(path.string()), reason);
 }
 

@@ -56,7 +56,7 @@ class Identity(CliCase):
     def test_files_of_the_user_are_refused_before_loading(self):
         folder = self.folder / "d"
         folder.mkdir()
-        for name, reason in (("cat.json", "is not a record of wan_batch"), ("cat.mp4", "no record of wan_batch is beside it"),
+        for name, reason in (("cat.json", "is not a record of wan_batch"), ("cat.mp4", "no record of wan_batch lies beside it"),
                              ("run.json", "is not a record of wan_batch")):
             with self.subTest(name=name):
                 (folder / name).write_text("mine")
