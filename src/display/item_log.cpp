@@ -1,7 +1,6 @@
 #include "display/item_log.h"
 
 #include "core/strings.h"
-
 #include "display/progress.h"
 
 namespace wan::display {

@@ -90,11 +90,11 @@ class Denoiser {
   /// Gives it back. Alike on all ranks of the group.
   void release();
 
-  /// Collective over `team`: this denoiser's group or a larger one that it is part of; after reserve(). Returns
-  /// the denoised latent [16, frames, height, width], whole on every rank, on the compute device; undefined
-  /// if `gate` left. If memory runs out on a rank, that rank still takes part in the collectives up to the
-  /// next meeting of the ranks, and there gives up; after the last pass of the gate, or without one, run()
-  /// throws c10::OutOfMemoryError there.
+  /// Collective over `team`: this denoiser's group or a larger one that it is part of; after reserve().
+  /// Returns the denoised latent [16, frames, height, width], whole on every rank, on the compute device;
+  /// undefined if `gate` left. If memory runs out on a rank, that rank still takes part in the collectives up
+  /// to the next meeting of the ranks, and there gives up; after the last pass of the gate, or without one,
+  /// run() throws c10::OutOfMemoryError there.
   at::Tensor run(const DenoiseInput& input, const parallel::GroupCommunicators& team,
                  const DenoiseListener& on_step, DenoiseGate* gate = nullptr);
 

@@ -102,9 +102,10 @@ void require_names(const CsvRecord& record) {
   const CsvField& first = record.fields.front();
   throw ManifestError(
       first.position,
-      fmt::format("the first line names no column: '{}' is not one; it begins with, for example, image,prompt, "
-                  "divided by commas, semicolons, tabs or bars",
-                  printable(first.text, 80)));
+      fmt::format(
+          "the first line names no column: '{}' is not one; it begins with, for example, image,prompt, "
+          "divided by commas, semicolons, tabs or bars",
+          printable(first.text, 80)));
 }
 
 Header read_header(CsvReader& reader, const std::vector<std::string_view>& required) {

@@ -160,8 +160,10 @@ ClaimAttempt Claims::try_claim(const std::string& id, const std::function<std::s
 ClaimAttempt Claims::take_over(const std::string& id, int mine, const std::string& content, int& known) {
   using Outcome = ClaimAttempt::Outcome;
   const auto lost = [] {
-    return ClaimAttempt{
-        .outcome = Outcome::undecided, .claim = {}, .holder = "another process that took it over", .request = {}};
+    return ClaimAttempt{.outcome = Outcome::undecided,
+                        .claim = {},
+                        .holder = "another process that took it over",
+                        .request = {}};
   };
   WAN_CHECK(mine <= max_generation, "{} was taken over {} times; remove its claims from {}", id, mine - 1,
             folder_.string());

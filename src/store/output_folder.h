@@ -20,9 +20,9 @@ inline constexpr std::string_view folder_setting = "output folder";
 /// (random_token()).
 class OutputFolder {
  public:
-  /// Creates the folder, its parents, and .claims and .state in it, where they are missing. Throws SettingError
-  /// with the folder and the reason if it cannot be created or written to. The folder itself may be a link;
-  /// the folders in it may not.
+  /// Creates the folder, its parents, and .claims and .state in it, where they are missing. Throws
+  /// SettingError with the folder and the reason if it cannot be created or written to. The folder itself may
+  /// be a link; the folders in it may not.
   explicit OutputFolder(std::filesystem::path path);
   /// The names in a folder that is only read: creates nothing.
   static OutputFolder view(std::filesystem::path path);
