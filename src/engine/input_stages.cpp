@@ -210,7 +210,7 @@ class EncodeImage final : public Stage {
   }
 
  private:
-  at::Tensor encode(RequestRun& run) {
+  at::Tensor encode(RequestRun& run) const {
     const at::Tensor latent =
         tools_.networks.vae->encode_image(run.values().get("image"), run.setup().request.frame_num,
                                           *run.setup().team.vae);  // [16, frames, height, width]

@@ -41,6 +41,7 @@ void StageValues::add(StageValues others) {
 
 void StageValues::broadcast(comm::Communicator& group, int root) {
   std::vector<std::string> names;
+  names.reserve(shared_.size());
   for (const auto& [name, tensor] : shared_) names.push_back(name);
   for (const std::string& name : broadcast_texts(group, root, names))
     broadcast_tensor(group, root, shared_[name]);

@@ -144,7 +144,7 @@ std::string WanEngine::identity_of(const Request& request) const {
                      request.sample_steps, to_string(request.solver), options_.weights);
 }
 
-void WanEngine::release_buffers() {
+void WanEngine::release_buffers() const {
   tools_.networks.text->release();
   tools_.networks.denoise->release();
   if (options_.compute.on_gpu()) gpu::release_unused();

@@ -98,7 +98,7 @@ class WanEngine final : public Engine {
   /// Whether all ranks of the group have host memory for all experts. Collective.
   bool can_offload() const;
   /// Releases the buffers that a failed request may have left. Call it alike on all ranks.
-  void release_buffers();
+  void release_buffers() const;
   /// Reads the weights of text encoder and experts. No collectives.
   void load_models();
   void reload();

@@ -92,8 +92,9 @@ double parse_boundary(std::string_view text) { return parse_real(text, 0, 1); }
 std::optional<std::uint64_t> parse_seed(std::string_view text) {
   if (!text.starts_with('-')) return parse_unsigned(text);
   double value = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  const char* begin = text.data();
+  const char* end = begin + text.size();
+  const auto [stop, error] = std::from_chars(begin, end, value);
   if (error == std::errc::result_out_of_range)
     fail<ValueError>("'{}' is out of range for a whole number", text);
   if (error != std::errc{} || stop != end) fail<ValueError>("'{}' is not a whole number", text);
