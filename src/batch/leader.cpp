@@ -18,7 +18,7 @@ constexpr std::chrono::milliseconds turn{50};  // the time in which a group find
 void require_makeable(const ItemInHand& item, const RunContext& context) {
   if (item.row.error) throw ItemError("manifest", *item.row.error);
   if (item.deaths.size() >= deaths_before_failed)
-    throw ItemError("crash", describe_deaths(item.deaths, context_.results.names));
+    throw ItemError("crash", describe_deaths(item.deaths, context.results.names));
   if (const auto obstacle = store::find_obstacle(context.folder, item.row.id, context.results.save_latents)) {
     throw ItemError(std::string(store::obstacle_stage), *obstacle);
   }
