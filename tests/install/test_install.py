@@ -33,6 +33,8 @@ PUBLIC_FUNCTIONS = (
     "wan::version[abi:cxx11]()",
     "wan::default_negative_prompt()",
     "wan::parse_solver(",
+    "wan::solver_rows()",
+    "wan::describe_solvers[abi:cxx11]()",
     *(f"wan::to_string(wan::{name})" for name in ("TaskKind", "Solver", "NoiseDevice", "Part", "Expert")),
 )
 
