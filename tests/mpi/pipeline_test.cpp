@@ -1,6 +1,6 @@
 // Pipelines of stub stages for kinds of models that the program does not have yet: a loop over clips, in
-// which a clip needs the one before it, and one expert whose tokens have different timesteps. They run, stop,
-// continue and are handed over like the existing ones.
+// which a clip needs the one before it, and one expert whose tokens have different timesteps. They run, stop
+// and continue like the existing ones.
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
@@ -194,7 +194,6 @@ class StubEngine final : public Engine {
     handed_over_ = run.handed_over();
     return report;
   }
-  void allow_teams(engine::TeamFactory make_team, int width) { groups_.allow(std::move(make_team), width); }
 
  private:
   Task task_;
