@@ -1,6 +1,6 @@
 // Pipelines of stub stages for kinds of models that the program does not have yet: a loop over clips, in
-// which a clip needs the one before it, and one expert whose tokens have different timesteps. They run, stop
-// and continue like the existing ones.
+// which a clip needs the one before it, and one expert whose tokens have different timesteps. They run, stop,
+// continue and are handed over to a team like the existing ones.
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
@@ -194,6 +194,7 @@ class StubEngine final : public Engine {
     handed_over_ = run.handed_over();
     return report;
   }
+  void allow_teams(engine::TeamFactory make_team, int width) { groups_.allow(std::move(make_team), width); }
 
  private:
   Task task_;
@@ -269,6 +270,39 @@ TEST_P(Pipelines, StoppedAfterAnyStepTheyGoOn) {
     EXPECT_EQ(end.first_step, stop);
     if (ranks.rank() == 0) {
       EXPECT_EQ(read_text_file(out / "2", 1 << 20), whole);
+    }
+  }
+}
+
+/// Groups of one rank. The first begins, and all together go on.
+TEST_P(Pipelines, HandedOverAfterAnyStepATeamGoesOn) {
+  test::RankWorld ranks;
+  if (ranks.size() == 1) GTEST_SKIP() << "a team has two groups or more";
+  const test::SharedFolder out(ranks);
+  const std::string whole = made_alone(pipeline());
+  const Request request = stub_request();
+  const OutputPaths outputs{.video = out / "video"};
+  test::SilentObserver observer;
+  for (int last = 1; last <= all_steps(); ++last) {
+    SCOPED_TRACE(last);
+    StubEngine engine(pipeline(), test::lone_communicators());
+    engine.allow_teams(
+        [&](int width) {
+          return ranks.communicators({.group_size = width, .ulysses = width}, test::Backend::mpi, width);
+        },
+        ranks.size());
+    if (ranks.rank() == 0) {
+      ScriptedControl control({{last, StepAction::hand_over}});
+      const RequestReport begun = engine.run(request, outputs, observer, control, {});
+      EXPECT_EQ(begun.end, RunEnd::handed_over);
+      EXPECT_EQ(begun.steps_done, last);
+    }
+    test::NoControl control;
+    const RequestReport end = engine.run(request, outputs, observer, control, {.width = ranks.size()});
+    EXPECT_EQ(end.end, RunEnd::finished);
+    EXPECT_EQ(end.first_step, last);
+    if (ranks.rank() == 0) {
+      EXPECT_EQ(read_text_file(out / "video", 1 << 20), whole);
     }
   }
 }
