@@ -1,0 +1,106 @@
+"""The rows of one rank and step, in the one shape that the factors, the stragglers and the drifts are computed from.
+
+All functions take a table as `Run.rank_steps` gives it. Columns that an old trace lacks are made here: which steps are
+warm-up, which ranks made a step together, and the seconds of each part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from wan_analysis.trace_format import COMMUNICATION_PARTS, PARTS
+
+#: Parts in which a rank computes.
+COMPUTING_PARTS = ("attention", "linear", "elementwise")
+
+#: Columns that name one step of one team, as far as a table has them.
+STEP_KEY = ("start", "group", "item", "stretch", "step")
+#: Columns that two steps must share so that their times can be compared, as far as a table has them.
+SERIES_KEY = ("task", "device", "precision", "width", "height", "frames", "passes", "layout", "placement", "attention_backend",
+              "head_chunks")
+
+
+def prepared(rank_steps: pd.DataFrame) -> pd.DataFrame:
+    """The rows with these columns more, in the order of time.
+
+    `part_*` are seconds of each part: GPU seconds where they were measured, else seconds of the host. `computing_s`,
+    `exposed_s` (communication that computing does not hide) and `host_s` add up to `wall_s`. `end_s` is the step's end,
+    `is_warm_up` is true or false, `team` names the world ranks that made the step together ("0,1"), and `series` is a
+    number that steps share if their times can be compared.
+    """
+    rows = rank_steps.copy()
+    for part in PARTS:
+        rows[f"part_{part}"] = part_seconds(rank_steps, part)
+    rows["computing_s"] = rows[[f"part_{part}" for part in COMPUTING_PARTS]].sum(axis=1)
+    communication = rows[[f"part_{part}" for part in COMMUNICATION_PARTS]].sum(axis=1)
+    rows["exposed_s"] = np.minimum(communication, (rows["wall_s"] - rows["computing_s"]).clip(lower=0.0))
+    rows["host_s"] = rows["wall_s"] - rows["computing_s"] - rows["exposed_s"]
+    rows["end_s"] = rows["start_s"] + rows["wall_s"]
+    rows["team"] = _teams(rows)
+    rows["series"] = _series(rows)
+    rows = rows.sort_values([*present(rows, ("start",)), "start_s"], kind="stable", ignore_index=True)
+    rows["is_warm_up"] = _warm_up(rows)
+    return rows
+
+
+def present(rows: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """The names in `columns` that the table has."""
+    return [column for column in columns if column in rows]
+
+
+def part_seconds(rank_steps: pd.DataFrame, part: str) -> pd.Series:
+    """Seconds of a part in every row: 0 where it did not happen or was not measured."""
+    measured = pd.Series(np.nan, index=rank_steps.index, dtype=float)
+    for prefix in ("gpu", "wall"):
+        columns = [f"{prefix}_{name}_s" for name in PARTS if f"{prefix}_{name}_s" in rank_steps]
+        if f"{prefix}_{part}_s" not in columns:
+            continue
+        # A row is one of GPU seconds if any part of it has GPU seconds.
+        has_any = np.isfinite(rank_steps[columns].to_numpy(float)).any(axis=1)
+        take = measured.isna().to_numpy() & has_any
+        values = rank_steps[f"{prefix}_{part}_s"].fillna(0.0)
+        measured = measured.where(~take, values)
+    return measured.fillna(0.0)
+
+
+def _teams(rows: pd.DataFrame) -> pd.Series:
+    """World ranks of the team that made each row's step. The trace's own text counts, if it has one."""
+    key = present(rows, STEP_KEY)
+    seen = rows[[*key, "world_rank"]].drop_duplicates().sort_values("world_rank")
+    text = seen.assign(text=seen["world_rank"].astype(int).astype(str)).groupby(key, sort=False)["text"].agg(",".join)
+    found = pd.MultiIndex.from_frame(rows[key])
+    made = pd.Series(text.reindex(found).to_numpy(), index=rows.index, dtype=object)
+    if "ranks" not in rows:
+        return made
+    own = rows["ranks"].astype(str)
+    return made.where(~own.str.fullmatch(r"\d+(,\d+)*"), own)
+
+
+def _series(rows: pd.DataFrame) -> pd.Series:
+    columns = present(rows, SERIES_KEY)
+    # `attention` is the backend's name in a trace, and would be a part's seconds in another table.
+    if "attention" in rows and rows["attention"].dtype == object:
+        columns.append("attention")
+    if not columns:
+        return pd.Series(0, index=rows.index)
+    return rows.groupby(columns, dropna=False, sort=False).ngroup()
+
+
+def _warm_up(rows: pd.DataFrame) -> pd.Series:
+    """Whether the trace calls a step warm-up. Where it does not say: the first step of a group, and the first of another size."""
+    said = rows["warm_up"] if "warm_up" in rows else pd.Series(-1, index=rows.index)
+    said = said.fillna(-1).astype(int)
+    if (said >= 0).all():
+        return said == 1
+    group = present(rows, ("start", "group"))
+    key = present(rows, STEP_KEY)
+    steps = rows.drop_duplicates(key)
+    before = steps.groupby(group, sort=False)["series"].shift() if group else steps["series"].shift()
+    before_team = steps.groupby(group, sort=False)["team"].shift() if group else steps["team"].shift()
+    first = (before != steps["series"]) | (before_team != steps["team"])
+    index = pd.MultiIndex.from_frame(steps[key])
+    guessed = pd.Series(first.to_numpy(), index=index).reindex(pd.MultiIndex.from_frame(rows[key]))
+    return (said == 1) | ((said < 0) & pd.Series(guessed.to_numpy(bool), index=rows.index))
