@@ -101,7 +101,9 @@ def items_per_hour(run: Run) -> float:
 
 def phase_means_s(run: Run) -> dict[str, float]:
     """Mean seconds of every phase, over the items that had the phase."""
-    of_item = run.phases.groupby(["phase", "group", "item"])["wall_s"].sum()
+    phases = run.phases[(run.phases["item"] >= 0) & ~run.phases["assumed"]]
+    by_rank = phases.groupby(["phase", "group", "item", "world_rank"])["wall_s"].sum()
+    of_item = by_rank.groupby(["phase", "group", "item"]).mean()
     means = of_item.groupby("phase").mean()
     return {phase: float(means[phase]) for phase in run.phase_names()}
 

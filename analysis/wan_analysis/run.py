@@ -1,4 +1,7 @@
-"""A run: all groups of ranks of one start of the program, with their steps and items in common tables."""
+"""A run: all groups of ranks of one start of the program, with their steps and items in common tables.
+
+All times are seconds of one clock, that of world rank 0, whose zero is the end of MPI_Init there.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,32 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from wan_analysis.clocks import Clocks
 from wan_analysis.starts import find_starts
 from wan_analysis.trace_file import GroupTrace, Problem
-from wan_analysis.trace_format import COMMUNICATION_PARTS, ITEM_PHASES, LAST_PHASE, PARTS, REMAINDER, precision_name
+from wan_analysis.trace_format import (
+    ATTENTION_BACKEND,
+    COMMUNICATION_PARTS,
+    ITEM_PHASES,
+    PARTS,
+    REMAINDER,
+    STRETCH_COLUMNS,
+    UNKNOWN,
+    precision_name,
+)
 
 #: The values that two steps must share so that their times can be compared.
 SHAPE = ["width", "height", "frames"]
+#: So many cut-off items are named.
+MOST_NAMED = 3
 
 
 @dataclass(eq=False)
 class Run:
-    """One run. `label` is unique within a report: the GPU count, with a letter where two runs share it."""
+    """One run. `label` is unique within a report: the GPU count, with a letter where two runs share it.
+
+    `group` in its tables is the place of a group in `groups`; `item` and `stretch` are rows of that group's tables.
+    """
 
     name: str
     groups: list[GroupTrace]
@@ -28,8 +46,8 @@ class Run:
 
     @property
     def gpus(self) -> int:
-        """Number of ranks of all groups: GPUs, or CPU ranks if there are no GPUs."""
-        return self.ranks or sum(group.ranks for group in self.groups)
+        """Ranks of all groups of the start, also of those without a trace: GPUs, or CPU ranks if there are no GPUs."""
+        return self.ranks or self.groups[0].world_ranks
 
     @property
     def group_size(self) -> int:
@@ -47,8 +65,8 @@ class Run:
 
     @property
     def precision(self) -> str:
-        """"bf16" or "fp32"; empty when the trace does not say."""
-        return precision_name(self.attribute("precision"))
+        """"bf16" or "fp32"; empty when the trace does not say. Several are separated by semicolons."""
+        return self._of_stretches("precision") or precision_name(self.attribute("precision"))
 
     @property
     def unit(self) -> str:
@@ -58,21 +76,47 @@ class Run:
     @property
     def layout(self) -> str:
         """The layout of its items ("cfg2 x ulysses2, fsdp4"). Several layouts are separated by semicolons."""
-        layouts = list(dict.fromkeys(self.items["layout"])) if "layout" in self.items else []
-        return "; ".join(layouts) or self.attribute("layout")
+        layouts = [layout for layout in dict.fromkeys(self.items["layout"]) if layout not in ("", UNKNOWN["text"])]
+        return "; ".join(layouts) or self._of_stretches("layout") or self.attribute("layout")
 
-    @property
+    def _of_stretches(self, column: str) -> str:
+        return "; ".join(text for text in dict.fromkeys(self.stretches[column]) if text not in ("", UNKNOWN["text"]))
+
+    @cached_property
     def has_gpu_times(self) -> bool:
         """Whether the parts' times were measured on the GPU. Otherwise they are seconds of the host."""
         columns = [f"gpu_{part}_s" for part in PARTS]
-        steps = self.rank_steps
-        return all(column in steps for column in columns) and bool(np.isfinite(steps[columns]).to_numpy().any())
+        return any(bool(np.isfinite(group.steps[columns].to_numpy()).any()) for group in self.groups)
+
+    @cached_property
+    def clocks(self) -> Clocks:
+        """The ranks' clocks. A run of several starts has none."""
+        return Clocks([] if self.ranks else [group.clocks for group in self.groups])
 
     @cached_property
     def rank_steps(self) -> pd.DataFrame:
-        """/steps of all groups, one row per rank and step, with the item's shape."""
-        frames = [_with_items(group.steps, group, index) for index, group in enumerate(self.groups)]
-        return pd.concat(frames, ignore_index=True)
+        """One row per rank and step: /steps, the item's size, PARTS in seconds, and what the stretch says (STRETCH_COLUMNS).
+
+        The stretch's `attention` is called `attention_backend` here. PARTS are gpu_* on GPUs and wall_* on CPUs; `wall_s` is the
+        host's. `warm_up` is a bool.
+        """
+        table = _together([_with_items(group.steps, group, index) for index, group in enumerate(self.groups)])
+        prefix = "gpu" if self.has_gpu_times else "wall"
+        extra = {part: table[f"{prefix}_{part}_s"].fillna(0.0) for part in PARTS}
+        table["warm_up"] = table["warm_up"] == 1
+        table["start_s"] = self.clocks.common_s(table["world_rank"].to_numpy(), table["start_s"].to_numpy())
+        return pd.concat([table, pd.DataFrame(extra, index=table.index), self._stretch_of(table)], axis=1)
+
+    def _stretch_of(self, steps: pd.DataFrame) -> pd.DataFrame:
+        """STRETCH_COLUMNS for each row of /steps; unknown where it belongs to no stretch."""
+        sizes = [len(group.stretches) for group in self.groups]
+        first = np.concatenate([[0], np.cumsum(sizes)])
+        unknown = {c: ("unknown" if self.stretches[c].dtype == object else -1 if self.stretches[c].dtype == np.int64 else np.nan)
+                   for c in STRETCH_COLUMNS}
+        stretch = steps["stretch"].to_numpy(np.int64)
+        place = np.where(stretch >= 0, first[steps["group"].to_numpy(np.int64)] + stretch, first[-1])
+        known = pd.concat([self.stretches[list(STRETCH_COLUMNS)], pd.DataFrame([unknown])], ignore_index=True)
+        return known.iloc[place].reset_index(drop=True).rename(columns={"attention": ATTENTION_BACKEND})
 
     @cached_property
     def steps(self) -> pd.DataFrame:
@@ -81,13 +125,10 @@ class Run:
         `wall_s` is the slowest rank's time. The parts are means over the ranks. `other` is the rest of `wall_s`,
         so parts and `other` add up to it. `communication_s` is the sum of the communication parts.
         """
-        prefix = "gpu" if self.has_gpu_times else "wall"
-        rank_steps = self.rank_steps
-        table = rank_steps[["group", "item", "step", "expert", "start_s", "wall_s", *SHAPE]].copy()
-        for part in PARTS:
-            table[part] = rank_steps[f"{prefix}_{part}_s"].fillna(0.0)
-        table["sent_bytes"] = rank_steps["sent_bytes"].astype(float)
-        how = {"expert": "first", "start_s": "min", "wall_s": "max", "sent_bytes": "mean"}
+        table = self.rank_steps[["group", "item", "step", "expert", "start_s", "wall_s", "sent_bytes", "warm_up", "stretch",
+                                 *SHAPE, *PARTS]]
+        table = table.astype({"sent_bytes": float})
+        how = {"expert": "first", "start_s": "min", "wall_s": "max", "sent_bytes": "mean", "warm_up": "max", "stretch": "first"}
         how |= dict.fromkeys(SHAPE, "first") | dict.fromkeys(PARTS, "mean")
         steps = table.groupby(["group", "item", "step"], as_index=False, sort=True).agg(how)
         steps[REMAINDER] = (steps["wall_s"] - steps[list(PARTS)].sum(axis=1)).clip(lower=0.0)
@@ -96,47 +137,121 @@ class Run:
 
     @cached_property
     def items(self) -> pd.DataFrame:
-        """/items of all groups with `steps_done`, `done` (its video was written), `start_s` and `end_s`."""
-        frames = [_finished_items(group, index) for index, group in enumerate(self.groups)]
-        return pd.concat(frames, ignore_index=True)
+        """/items of all groups with `steps_done` (made here), `first_step`, `outcome`, `done`, `start_s` and `end_s`.
+
+        `outcome` is "done", "failed", "stopped", "handed over", or "cut off" where the trace ends before the item. An item that a team
+        goes on with has a row for each stretch of other ranks; at most one of them is done.
+        """
+        return _together([self._items_of(group, index) for index, group in enumerate(self.groups)])
+
+    def _items_of(self, group: GroupTrace, index: int) -> pd.DataFrame:
+        items = group.items.copy()
+        items.insert(0, "group", index)
+        items.insert(1, "item", np.arange(len(items)))
+        phases = self.phases[self.phases["group"] == index]
+        starts = phases.groupby("item")["start_s"].min()
+        ends = phases.assign(end_s=phases["start_s"] + phases["wall_s"]).groupby("item")["end_s"].max()
+        made = group.steps.drop_duplicates(["item", "step"]).groupby("item").size()
+        items["steps_done"] = made.reindex(items["item"]).fillna(0).to_numpy(int)
+        of_stretch = group.stretches[group.stretches["item"] >= 0]
+        items["first_step"] = of_stretch.groupby("item")["first_step"].min().reindex(items["item"]).fillna(0).to_numpy(int)
+        last = group.item_ends.drop_duplicates("item", keep="last").set_index("item")
+        items["outcome"] = last["outcome"].reindex(items["item"]).fillna("cut off").to_numpy(object)
+        items["done"] = items["outcome"] == "done"
+        begun = pd.Series(self.clocks.common_s(group.leader, of_stretch["start_s"].to_numpy()), index=of_stretch["item"])
+        ended = pd.Series(self.clocks.common_s(group.leader, last["time_s"].to_numpy()), index=last.index)
+        first = begun.groupby(level=0).min().reindex(items["item"]).to_numpy(float)
+        items["start_s"] = np.fmin(starts.reindex(items["item"]).to_numpy(float), first)
+        items["end_s"] = np.fmax(ends.reindex(items["item"]).to_numpy(float), ended.reindex(items["item"]).to_numpy(float))
+        return items
 
     @cached_property
     def phases(self) -> pd.DataFrame:
-        """/phases of all groups that belong to an item, in the order in which phases happen."""
-        frames = [_with_items(group.phases, group, index) for index, group in enumerate(self.groups)]
-        phases = pd.concat(frames, ignore_index=True)
-        return phases[phases["item"] >= 0]
+        """/phases of all groups, one row per rank, with the item's size. Phases of the run have item -1.
+
+        `background` (bool): a thread beside the rank's work, listed but never summed. `assumed` (bool): not written by the program.
+        """
+        phases = _together([_with_items(group.phases, group, index) for index, group in enumerate(self.groups)])
+        phases["background"] = phases["background"] == 1
+        phases["start_s"] = self.clocks.common_s(phases["world_rank"].to_numpy(), phases["start_s"].to_numpy())
+        return phases
+
+    @cached_property
+    def stretches(self) -> pd.DataFrame:
+        """/stretches of all groups, with `group` and `stretch` (its row)."""
+        frames = []
+        for index, group in enumerate(self.groups):
+            table = group.stretches.copy()
+            table.insert(0, "group", index)
+            table.insert(1, "stretch", np.arange(len(table)))
+            table["start_s"] = self.clocks.common_s(group.leader, table["start_s"].to_numpy())
+            frames.append(table)
+        return _together(frames)
+
+    @cached_property
+    def rank_info(self) -> pd.DataFrame:
+        """/ranks of all groups: one row per rank whose group left a trace, with `group`."""
+        frames = [group.rank_table.assign(group=index) for index, group in enumerate(self.groups)]
+        return _together(frames).sort_values(["world_rank", "group"], ignore_index=True)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
         """/samples of all groups."""
-        return pd.concat([group.samples for group in self.groups], ignore_index=True)
+        samples = _together([group.samples for group in self.groups])
+        samples["time_s"] = self.clocks.common_s(samples["rank"].to_numpy(), samples["time_s"].to_numpy())
+        return samples
+
+    @cached_property
+    def rank_spans(self) -> pd.DataFrame:
+        """For each rank whose group left a trace: `start_s` (its MPI_Init ended) and `end_s` (the run's end). Index: world rank.
+
+        A start that was killed has no end; its ranks end with the last thing that the group's file tells of them.
+        """
+        frames = [self._spans_of(group) for group in self.groups]
+        return pd.concat(frames).groupby(level=0).agg({"start_s": "min", "end_s": "max"})
+
+    def _spans_of(self, group: GroupTrace) -> pd.DataFrame:
+        own = group.rank_table["world_rank"].to_numpy(np.int64)
+        ends = [pd.Series(np.nan, index=pd.Index(own, name="world_rank"))]
+        for table in (group.steps, group.phases):
+            done = self.clocks.common_s(table["world_rank"].to_numpy(), (table["start_s"] + table["wall_s"]).to_numpy())
+            ends.append(pd.Series(done, index=table["world_rank"]).groupby(level=0).max())
+        last = pd.concat(ends).groupby(level=0).max()
+        said = group.attributes.get("ended_s")
+        if isinstance(said, (int, float)) and np.isfinite(said):
+            whole = float(self.clocks.common_s(group.leader, np.array([said]))[0])
+        else:
+            seen = group.samples["time_s"].to_numpy()
+            seen = self.clocks.common_s(group.samples["rank"].to_numpy(), seen)
+            whole = max([*seen[-1:], *last.dropna().to_numpy()], default=0.0)
+        last.loc[last.index.isin(own)] = last[last.index.isin(own)].clip(lower=whole).fillna(whole)
+        ranks = last.index.to_numpy(np.int64)
+        return pd.DataFrame({"start_s": self.clocks.common_s(ranks, np.zeros(len(ranks))), "end_s": last})
+
+    def rank_walls(self) -> pd.Series:
+        """Seconds from the end of MPI_Init to the end of the run, by world rank."""
+        spans = self.rank_spans
+        return (spans["end_s"] - spans["start_s"]).rename("wall_s")
 
     def phase_names(self) -> list[str]:
-        """Phases that happened, known ones in their order."""
-        there = list(dict.fromkeys(self.phases["phase"]))
+        """Phases of items that happened, known ones in their order."""
+        there = list(dict.fromkeys(self.phases.loc[self.phases["item"] >= 0, "phase"]))
         return [phase for phase in ITEM_PHASES if phase in there] + [p for p in there if p not in ITEM_PHASES]
 
 
+def _together(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """The tables of all groups in one. Empty ones count only if all are empty, because they would change types."""
+    full = [frame for frame in frames if len(frame)]
+    return pd.concat(full or frames[:1], ignore_index=True)
+
+
 def _with_items(table: pd.DataFrame, group: GroupTrace, index: int) -> pd.DataFrame:
-    """Adds the group's number and the item's shape."""
-    result = table.copy()
+    """Adds the group's place and the item's size; NaN for rows of no item."""
+    result = table.reset_index(drop=True)
     result.insert(0, "group", index)
-    shapes = group.items[SHAPE].reindex(result["item"].astype(int)).reset_index(drop=True)
-    return pd.concat([result.reset_index(drop=True), shapes], axis=1)
-
-
-def _finished_items(group: GroupTrace, index: int) -> pd.DataFrame:
-    items = group.items.copy()
-    items.insert(0, "group", index)
-    items.insert(1, "item", np.arange(len(items)))
-    phases = group.phases.assign(end_s=group.phases["start_s"] + group.phases["wall_s"])
-    of_item = phases.groupby("item")
-    items["steps_done"] = group.steps.groupby("item")["step"].nunique().reindex(items["item"]).fillna(0).to_numpy(int)
-    items["done"] = items["item"].isin(phases.loc[phases["phase"] == LAST_PHASE, "item"])
-    items["start_s"] = of_item["start_s"].min().reindex(items["item"]).to_numpy(float)
-    items["end_s"] = of_item["end_s"].max().reindex(items["item"]).to_numpy(float)
-    return items
+    sizes = group.items[SHAPE].astype(float)
+    sizes.loc[-1] = np.nan
+    return pd.concat([result, sizes.loc[result["item"]].reset_index(drop=True)], axis=1)
 
 
 def gather_runs(groups: list[GroupTrace]) -> list[Run]:
@@ -169,18 +284,21 @@ def _problems_of(run: Run) -> list[Problem]:
     groups = int(run.groups[0].attributes["groups"])
     if len(run.groups) < groups:
         problems.append(Problem(where, f"only {len(run.groups)} of its {groups} groups left a trace; the figures describe only these"))
+    made = set(run.rank_steps["world_rank"])
     for group in run.groups:
-        ranks = group.steps["world_rank"].nunique()
-        if 0 < ranks < group.ranks:
-            problems.append(
-                Problem(str(group.path), f"steps of {ranks} of {group.ranks} ranks only; means are over these ranks")
-            )
+        missing = [rank for rank in group.rank_table["world_rank"] if rank not in made]
+        if 0 < len(missing) < group.ranks and len(group.steps):
+            there = group.ranks - len(missing)
+            problems.append(Problem(str(group.path), f"steps of {there} of {group.ranks} ranks only; means are over these ranks"))
     if run.rank_steps.empty:
         problems.append(Problem(where, "has no steps (all items were already done, or it was killed before the first step)"))
-    cut = run.items[~run.items["done"]]
-    for item in cut.itertuples():
-        problems.append(
-            Problem(where, f"item '{item.id}' stopped after {item.steps_done} of {item.steps} steps "
-                    "(killed, failed, or still running); its steps count, the item does not")
-        )
+    cut = run.items[~run.items["outcome"].isin(["done", "handed over"])]
+    if len(cut):
+        named = ", ".join(f"item '{item.id}' stopped after {item.steps_done} of {item.steps} steps"
+                          for item in cut.head(MOST_NAMED).itertuples())
+        more = f", and {len(cut) - MOST_NAMED} more items stopped" if len(cut) > MOST_NAMED else ""
+        problems.append(Problem(where, f"{named}{more} (killed, failed, or still running); their steps count, the items do not"))
+    dropped = sum(int(group.drops["rows"].clip(lower=0).sum()) for group in run.groups)
+    if dropped:
+        problems.append(Problem(where, f"{dropped} rows of its trace were dropped, because the disk was too slow"))
     return problems

@@ -1,7 +1,7 @@
 """Reading trace files: one HDF5 file per group of ranks, and indices of them.
 
-Each error in a file or table becomes a `Problem` that names it, and the rest is still read. A trace is needed most
-after a run that failed.
+What is wrong with a file becomes one `Problem` that names it, and the rest is still read. A trace is needed most after a run
+that failed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 
-from wan_analysis.trace_format import OPTIONAL_TABLES, REQUIRED_ATTRIBUTES, REQUIRED_COLUMNS
+from wan_analysis.clean import clean_attributes, clean_tables, clean_text, wrong_attributes
+from wan_analysis.raw_file import RawFile, missing_columns, not_a_file, read_raw
+from wan_analysis.trace_format import REQUIRED_TABLES, TABLES
+from wan_analysis.upgrade import complete, upgrade
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,16 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return clean_text(f"{self.where}: {self.what}", 2000)
 
 
 @dataclass
 class GroupTrace:
-    """One group's file. Tables are data frames with the trace's column names; `expert` holds names."""
+    """One group's file in the shape of format 1, whatever its own format was. `expert` holds names.
+
+    Times are those of each rank's own clock, as the file has them; run.py corrects them. /phases has a column `assumed` more: its
+    row was not written by the program, but follows from others.
+    """
 
     path: Path
     attributes: dict[str, Any]
@@ -39,16 +45,32 @@ class GroupTrace:
     steps: pd.DataFrame
     phases: pd.DataFrame
     samples: pd.DataFrame
+    stretches: pd.DataFrame
+    item_ends: pd.DataFrame
+    rank_table: pd.DataFrame  #: /ranks
+    clocks: pd.DataFrame
+    drops: pd.DataFrame
 
     @property
     def run(self) -> str:
-        """Name of the run that wrote it."""
+        """Id of the start that wrote it."""
         return str(self.attributes["run"])
 
     @property
     def ranks(self) -> int:
         """Ranks of the group, one per GPU."""
         return int(self.attributes["ranks"])
+
+    @property
+    def world_ranks(self) -> int:
+        """Ranks of all groups of the start."""
+        return self.ranks * int(self.attributes["groups"])
+
+    @property
+    def leader(self) -> int:
+        """World rank of the group's first rank, whose clock /items, /stretches and /item_ends go by."""
+        first = self.rank_table.loc[self.rank_table["group_rank"] == 0, "world_rank"]
+        return int(first.iloc[0]) if len(first) else int(self.attributes["group"]) * self.ranks
 
 
 @dataclass
@@ -64,111 +86,88 @@ def read_traces(paths: Iterable[Path]) -> Traces:
     result = Traces()
     seen: set[Path] = set()
     for path in paths:
-        for file in _group_files(Path(path), result.problems):
-            if file.resolve() in seen:
-                continue
-            seen.add(file.resolve())
-            group = _read_group(file, result.problems)
-            if group is not None:
-                result.groups.append(group)
+        _read_path(Path(path), result, seen, is_named=True)
     return result
 
 
-def _group_files(path: Path, problems: list[Problem]) -> list[Path]:
-    if path.is_dir():
+def _read_path(path: Path, result: Traces, seen: set[Path], *, is_named: bool) -> None:
+    if path.is_dir() and is_named:
         index = path / "trace.h5"
-        if index.is_file():
-            return _group_files(index, problems)
-        files = sorted(path.glob("trace/*.h5")) or sorted(path.glob("*.h5"))
+        files = [index] if index.is_file() else sorted(path.glob("trace/*.h5")) or sorted(path.glob("*.h5"))
         if not files:
-            problems.append(Problem(str(path), "contains neither trace.h5 nor trace/*.h5; did --trace name another place?"))
-        return files
-    if not path.exists():
-        problems.append(Problem(str(path), "does not exist"))
-        return []
-    targets = _index_targets(path)
-    if targets is None:
-        return [path]
-    for target in targets:
-        if not target.exists():
-            problems.append(Problem(str(path), f"links to {target}, which does not exist"))
-    return [target for target in targets if target.exists()]
+            result.problems.append(Problem(str(path), "contains neither trace.h5 nor trace/*.h5; did --trace name another place?"))
+        for file in files:
+            _read_path(file, result, seen, is_named=False)
+        return
+    wrong = not_a_file(path)
+    if wrong:
+        result.problems.append(Problem(str(path), wrong))
+        return
+    real = path.resolve()
+    if real in seen:
+        return
+    seen.add(real)
+    raw = read_raw(path)
+    if raw.links is not None:
+        _read_index(path, raw.links, result, seen)
+        return
+    group, problems = make_group(path, raw)
+    if problems:
+        result.problems.append(Problem(str(path), "; ".join(problems)))
+    if group is not None:
+        result.groups.append(group)
 
 
-def _index_targets(path: Path) -> list[Path] | None:
-    """The files that an index links to. None if `path` is not an index (a group's file, or an unreadable file)."""
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            links = [file.get(name, getlink=True) for name in file]
-            if not links or not all(isinstance(link, h5py.ExternalLink) for link in links):
-                return None
-            return [path.parent / link.filename for link in links]
-    except OSError:
-        return None
-
-
-def _read_group(path: Path, problems: list[Problem]) -> GroupTrace | None:
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            attributes = {name: _plain(value) for name, value in file.attrs.items()}
-            missing = [name for name in REQUIRED_ATTRIBUTES if name not in attributes]
-            if missing:
-                problems.append(Problem(str(path), f"is not a trace of wan_batch: it lacks the attributes {_list(missing)}"))
-                return None
-            tables = {name: _read_table(file, name, path, attributes, problems) for name in REQUIRED_COLUMNS}
-    except OSError as error:
-        reason = "is truncated" if "truncated" in str(error) else "cannot be read as an HDF5 file"
-        problems.append(Problem(str(path), f"{reason} ({error}); left out"))
-        return None
-    return GroupTrace(path=path, attributes=attributes, **tables)
-
-
-def _read_table(
-    file: h5py.File, name: str, path: Path, attributes: dict[str, Any], problems: list[Problem]
-) -> pd.DataFrame:
-    """One group of columns, cut to the shortest one, because a killed run may have written a part of a row."""
-    where = f"{path}:/{name}"
-    empty = pd.DataFrame({column: [] for column in REQUIRED_COLUMNS[name]})
-    if name not in file:
-        if name not in OPTIONAL_TABLES:
-            problems.append(Problem(where, f"is missing; {_written_by(attributes)}"))
-        return empty
-    columns: dict[str, np.ndarray] = {}
-    for column, dataset in file[name].items():
-        try:
-            columns[column] = _read_column(dataset)
-        except (OSError, RuntimeError) as error:
-            problems.append(Problem(where, f"column '{column}' is damaged ({error})"))
-    missing = [column for column in REQUIRED_COLUMNS[name] if column not in columns]
+def _read_index(path: Path, links: Iterable[str], result: Traces, seen: set[Path]) -> None:
+    """Reads the files that an index links to, if they lie in its folder."""
+    away, missing = [], []
+    for link in dict.fromkeys(links):
+        if Path(link).is_absolute() or ".." in Path(link).parts or "\0" in link:
+            away.append(link)
+        elif not (path.parent / link).exists():
+            missing.append(link)
+        else:
+            _read_path(path.parent / link, result, seen, is_named=False)
+    if away:
+        result.problems.append(Problem(str(path), f"links to {_names(away)}, outside its folder; not followed"))
     if missing:
-        problems.append(Problem(where, f"lacks the columns {_list(missing)}; {_written_by(attributes)}; left out"))
-        return empty
-    lengths = {len(values) for values in columns.values()}
-    rows = min(lengths)
-    if len(lengths) > 1:
-        problems.append(
-            Problem(where, f"columns end after {rows} to {max(lengths)} rows: the run was killed while writing; "
-                    f"the first {rows} are read")
-        )
-    return pd.DataFrame({column: values[:rows] for column, values in columns.items()})
+        result.problems.append(Problem(str(path), f"links to {_names(missing)}, which does not exist"))
 
 
-def _read_column(dataset: h5py.Dataset) -> np.ndarray:
-    if h5py.check_string_dtype(dataset.dtype) is not None:
-        return np.array(dataset.asstr(errors="replace")[:], dtype=object)
-    names = h5py.check_enum_dtype(dataset.dtype)
-    if names is None:
-        return dataset[:]
-    by_value = {value: name for name, value in names.items()}
-    return np.array([by_value.get(int(value), f"unknown {value}") for value in dataset[:]], dtype=object)
+def _names(links: list[str]) -> str:
+    return ", ".join(f"'{clean_text(link, 100)}'" for link in links[:3]) + (f" and {len(links) - 3} more" if len(links) > 3 else "")
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  (an attribute is text, an integer or a float)
-    return value.item() if isinstance(value, np.generic) else value
+def make_group(path: Path, raw: RawFile) -> tuple[GroupTrace | None, list[str]]:
+    """The trace that a file holds, None if it holds none, and what is wrong with it."""
+    refusal = raw.refusal or wrong_attributes(raw.attributes)
+    if refusal:
+        return None, [refusal]
+    attributes = clean_attributes(raw.attributes)
+    problems = list(raw.problems)
+    tables: dict[str, pd.DataFrame] = {}
+    for table in TABLES:
+        columns = raw.tables.get(table)
+        if columns is None:
+            if table in REQUIRED_TABLES[attributes["format"]]:
+                problems.append(f"/{table} is missing; {_written_by(attributes)}")
+            continue
+        missing = missing_columns(table, columns)
+        if missing:
+            lacks = ", ".join(f"'{column}'" for column in missing)
+            problems.append(f"/{table} lacks the columns {lacks}; {_written_by(attributes)}; left out")
+            continue
+        rows = min(map(len, columns.values()))
+        tables[table] = pd.DataFrame({column: _series(values[:rows]) for column, values in columns.items()})
+    complete(tables)
+    problems += clean_tables(tables, attributes)
+    upgrade(tables, attributes)
+    tables["rank_table"] = tables.pop("ranks")
+    return GroupTrace(path=path, attributes=attributes, **tables), problems
 
 
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
+def _series(values: np.ndarray) -> pd.Series:
+    return pd.Series(values, dtype=object if values.dtype == object else values.dtype)
 
 
 def _written_by(attributes: dict[str, Any]) -> str:

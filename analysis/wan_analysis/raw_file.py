@@ -1,0 +1,215 @@
+"""Reads the bare columns of one HDF5 file that nobody vouches for.
+
+Only what a trace may have is read: known columns of known tables, one-dimensional, of numbers or texts, that lie in the file
+itself. Links to other objects and files are not followed, except those of an index, which are returned as names.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from wan_analysis.trace_format import REQUIRED_COLUMNS, TABLES
+
+#: A column longer than this is no column of a trace: 500,000 steps of 100 ranks have so many rows.
+MOST_ROWS = 50_000_000
+#: Columns that claim more bytes than this must fill a part of the file that fits.
+MOST_UNCHECKED_BYTES = 1 << 26
+#: Best compression that is believed: bytes of all columns over bytes of the file.
+MOST_COMPRESSION = 50
+#: Names of links and attributes beyond these numbers are not looked at.
+MOST_LINKS, MOST_ATTRIBUTES = 100_000, 1000
+#: A text is cut after so many characters.
+LONGEST_TEXT = 2000
+
+
+@dataclass
+class RawFile:
+    """What a file holds. `refusal` says why nothing was read; `links` are the files of an index."""
+
+    attributes: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    links: list[str] | None = None
+    refusal: str = ""
+
+
+def not_a_file(path: Path) -> str:
+    """Why `path` cannot be a trace ("is a FIFO"), or empty for a regular file. Opens nothing."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "is a link to nothing" if path.is_symlink() else "does not exist"
+    except (OSError, ValueError) as error:
+        return f"cannot be looked at ({getattr(error, 'strerror', None) or error})"
+    if stat.S_ISREG(mode):
+        return ""
+    kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFDIR: "a folder", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+             stat.S_IFBLK: "a device"}
+    return f"is {kinds.get(stat.S_IFMT(mode), 'no file')}, not a trace"
+
+
+def read_raw(path: Path) -> RawFile:
+    """The columns of a group's file, or the links of an index. A damaged file may crash HDF5: see reader_process.py."""
+    result = RawFile()
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            result.links = _links(file)
+            if result.links is None:
+                result.attributes = _attributes(file, result.problems)
+                if "version" in result.attributes or "steps" in file:
+                    _read_tables(file, path.stat().st_size, result)
+    except MemoryError:
+        return RawFile(refusal="asks for more memory than a trace of its size needs; left out")
+    except Exception as error:  # h5py turns damage into errors of a dozen types
+        reason = "is truncated" if "truncated" in str(error) else "cannot be read as an HDF5 file"
+        return RawFile(refusal=f"{reason} ({brief(error)}); left out")
+    return result
+
+
+def brief(error: object) -> str:
+    """An error's text in one line of at most 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _links(file: h5py.File) -> list[str] | None:
+    """The files that an index links to. None for another file. An index holds links to files and nothing else."""
+    names = [name for name, _ in zip(file, range(MOST_LINKS), strict=False)]
+    links = [file.get(name, getlink=True) for name in names]
+    if not links or not all(isinstance(link, h5py.ExternalLink) for link in links):
+        return None
+    return [link.filename for link in links]
+
+
+def _attributes(file: h5py.File, problems: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, _ in zip(list(file.attrs), range(MOST_ATTRIBUTES), strict=False):
+        try:
+            kind = file.attrs.get_id(name)
+            if kind.shape not in ((), (1,)) or kind.get_storage_size() > 1 << 20:
+                problems.append(f"attribute '{name}' is not one value")
+                continue
+            value = file.attrs[name]
+            if isinstance(value, np.ndarray):
+                value = value.item()
+            value = value.item() if isinstance(value, np.generic) else value
+            value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        except MemoryError:
+            raise
+        except Exception as error:
+            problems.append(f"attribute '{name}' is damaged ({brief(error)})")
+            continue
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            found[name] = value[:LONGEST_TEXT] if isinstance(value, str) else value
+        else:
+            problems.append(f"attribute '{name}' is neither a text nor a number")
+    return found
+
+
+def _read_tables(file: h5py.File, file_bytes: int, result: RawFile) -> None:
+    left_bytes = max(MOST_UNCHECKED_BYTES, MOST_COMPRESSION * file_bytes)
+    for table in TABLES:
+        if table not in file:
+            continue
+        if not isinstance(file.get(table, getlink=True), h5py.HardLink) or not isinstance(file[table], h5py.Group):
+            result.problems.append(f"/{table} is not a table of columns")
+            continue
+        datasets = _datasets(file[table], table, result.problems)
+        columns: dict[str, np.ndarray] = {}
+        rows = min((len(dataset) for dataset in datasets.values()), default=0)
+        for column, dataset in datasets.items():
+            needed_bytes = min(len(dataset), rows) * max(dataset.dtype.itemsize, 1)
+            if needed_bytes > left_bytes or rows > MOST_ROWS:
+                result.problems.append(f"/{table}: column '{column}' says that it has {rows} rows, more than fit into the file")
+                continue
+            left_bytes -= needed_bytes
+            try:
+                columns[column] = _read_column(dataset, rows, TABLES[table][column][0])
+            except MemoryError:
+                raise
+            except Exception as error:
+                result.problems.append(f"/{table}: column '{column}' is damaged ({brief(error)})")
+        result.tables[table] = columns
+        _name_lengths(table, datasets.values(), rows, result.problems)
+
+
+def _datasets(group: h5py.Group, table: str, problems: list[str]) -> dict[str, h5py.Dataset]:
+    """The table's known columns that are what a trace writes."""
+    found: dict[str, h5py.Dataset] = {}
+    for column, (kind, _) in TABLES[table].items():
+        try:
+            if column not in group:
+                continue
+            wrong = _wrong_with(group, column, kind)
+            if wrong:
+                problems.append(f"/{table}: column '{column}' {wrong}")
+            else:
+                found[column] = group[column]
+        except MemoryError:
+            raise
+        except Exception as error:
+            problems.append(f"/{table}: column '{column}' is damaged ({brief(error)})")
+    return found
+
+
+def _wrong_with(group: h5py.Group, column: str, kind: str) -> str:
+    """What keeps a column from being read; empty if nothing does."""
+    if not isinstance(group.get(column, getlink=True), h5py.HardLink):
+        return "is a link, which no trace has"
+    dataset = group[column]
+    if not isinstance(dataset, h5py.Dataset):
+        return "is not a column"
+    if dataset.external or dataset.is_virtual:
+        return "lies in another file, which no trace has"
+    if dataset.shape is None or dataset.ndim != 1:
+        return f"has {0 if dataset.shape is None else dataset.ndim} dimensions, not one"
+    return "" if _fits(dataset.dtype, kind) else f"holds {brief(dataset.dtype)}, not {_described(kind)}"
+
+
+def _fits(dtype: np.dtype, kind: str) -> bool:
+    if kind == "text":
+        return h5py.check_string_dtype(dtype) is not None or h5py.check_enum_dtype(dtype) is not None
+    return dtype.kind in ("iu" if kind == "int" else "fiu") and h5py.check_enum_dtype(dtype) is None and dtype.itemsize <= 8
+
+
+def _described(kind: str) -> str:
+    return {"text": "texts", "int": "whole numbers", "float": "numbers"}[kind]
+
+
+def _read_column(dataset: h5py.Dataset, rows: int, kind: str) -> np.ndarray:
+    names = h5py.check_enum_dtype(dataset.dtype)
+    if names is not None:
+        by_value = {value: name for name, value in names.items()}
+        values = dataset[:rows]
+        distinct, place = np.unique(values, return_inverse=True)
+        texts = [by_value.get(int(value), f"unknown {value}") for value in distinct]
+        return np.array([*texts, ""], dtype=object)[:-1][place] if texts else np.empty(0, dtype=object)
+    if kind == "text":
+        texts = dataset.asstr(errors="replace")[:rows]
+        return np.array([text[:LONGEST_TEXT] for text in texts] + [""], dtype=object)[:-1]
+    values = dataset[:rows]
+    if kind == "float":
+        return values.astype(np.float64)
+    if values.dtype == np.uint64:
+        values = np.minimum(values, np.uint64(np.iinfo(np.int64).max))
+    return values.astype(np.int64)
+
+
+def _name_lengths(table: str, datasets: Iterable[h5py.Dataset], rows: int, problems: list[str]) -> None:
+    longest = max((len(dataset) for dataset in datasets), default=0)
+    if longest > rows:
+        problems.append(f"/{table}: columns end after {rows} to {longest} rows: the run was killed while writing; "
+                        f"the first {rows} are read")
+
+
+def missing_columns(table: str, columns: Iterable[str]) -> list[str]:
+    """The columns without which a table cannot be used."""
+    there = set(columns)
+    return [column for column in REQUIRED_COLUMNS[table] if column not in there]
