@@ -35,6 +35,7 @@
 #include "launch/run_device.h"
 #include "launch/run_input.h"
 #include "launch/run_layout.h"
+#include "manifest/row_list.h"
 #include "model/model_kind.h"
 #include "store/batch_record.h"
 #include "store/job_starts.h"
@@ -73,6 +74,7 @@ class BatchProgram {
   bool is_rank_0() const { return mpi_.rank() == 0; }
   ExitCode show_plan();
   ExitCode dry_run();
+  ExitCode list_rows();
   ExitCode run_batch();
   void load_engine();
   batch::GroupCounts work_through(const batch::RunContext& context);
@@ -114,6 +116,7 @@ ExitCode BatchProgram::run() {
   if (options_.save_file) {
     options_.output_dir = options_.save_file->has_parent_path() ? options_.save_file->parent_path() : ".";
   }
+  if (options_.list_rows) return list_rows();
   device_ = launch::choose_device(*world_, mpi_, options_);
   input_ = launch::read_run_input(*world_, options_, device_.compute.on_gpu());
   if (options_.shard && input_.rows.empty()) {
@@ -138,6 +141,17 @@ ExitCode BatchProgram::show_plan() {
          .manifest = launch::expected_manifest_time(input_, plan_.model, plan_.layout, plan_.machine.ranks),
          .objective = options_.objective}));
   }
+  return ExitCode::done;
+}
+
+ExitCode BatchProgram::list_rows() {
+  launch::agree(*world_, [&] {
+    if (!is_rank_0()) return;
+    std::optional<TaskKind> task;
+    if (options_.task) task = model::model_kind(*options_.task).kind;
+    manifest::list_rows(manifest::read_manifest(*options_.manifest), *options_.manifest, task,
+                        options_.shard.value_or(manifest::Shard()), print_result);
+  });
   return ExitCode::done;
 }
 

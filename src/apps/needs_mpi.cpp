@@ -12,7 +12,8 @@ template <typename Parse>
 bool computes(Parse&& parse, std::span<const std::string> arguments) {
   try {
     const ParsedCommandLine parsed = parse(arguments);
-    return parsed.action == Action::run && !parsed.options.plan && !parsed.options.dry_run;
+    const launch::Options& options = parsed.options;
+    return parsed.action == Action::run && !options.plan && !options.dry_run && !options.list_rows;
   } catch (const Error&) {
     return false;  // the program itself will report the problem
   }

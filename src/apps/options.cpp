@@ -27,6 +27,10 @@ void check_consistency(const launch::Options& options) {
                      options.image ? "--image" : "--save-file");
   }
   if (options.plan && options.dry_run) fail<UsageError>("--plan and --dry-run exclude each other");
+  if (options.list_rows && (options.plan || options.dry_run))
+    fail<UsageError>("--list-rows and {} exclude each other", options.plan ? "--plan" : "--dry-run");
+  if (options.list_rows && !options.manifest)
+    fail<UsageError>("--list-rows prints the rows of a manifest, and no manifest is given");
   if (!options.plan && !options.dry_run && options.gpus)
     fail<UsageError>("--gpus goes with --plan or --dry-run only; mpirun sets the ranks of a run");
   if (!options.plan && !options.dry_run && options.gpu_memory_bytes)
@@ -38,7 +42,7 @@ void check_consistency(const launch::Options& options) {
         "--plan needs a model's sizes: give --ckpt-dir, or without a checkpoint --task, for example "
         "i2v-A14B");
   }
-  if (options.ckpt_dir.empty() && !options.plan)
+  if (options.ckpt_dir.empty() && !options.plan && !options.list_rows)
     fail<UsageError>("--ckpt-dir is missing: the folder of the checkpoint in the official layout");
 }
 

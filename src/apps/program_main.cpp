@@ -36,7 +36,8 @@ int run_program(int argc, char** argv, const Program& program, const NeedsMpi& n
     const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
     const bool with_mpi = !needs_mpi || needs_mpi(arguments);
     const auto mpi = launch::hinting_at(
-        "without MPI work --help, --version, --plan, --dry-run, `wan_batch status` and wan_doctor",
+        "without MPI work --help, --version, --plan, --dry-run, --list-rows, `wan_batch status` and "
+        "wan_doctor",
         [&] { return comm::MpiEnvironment(with_mpi ? comm::MpiUse::full : comm::MpiUse::none); });
     const comm::Launch launch = comm::read_launch();
     const std::string problem = with_mpi ? comm::describe_lonely_rank(launch, mpi.size()) : std::string();

@@ -91,6 +91,7 @@ void ItemPublisher::publish(const ItemInHand& item, const RequestReport& report)
     sidecar.energy_j = item.energy_j();
     sidecar.resumed_at = item.resumed_at();
     sidecar.origin = item.origin;
+    sidecar.extension = item.row.extension;
     store::remove_file(
         folder.failure(id));  // first: a run killed in between leaves no item both done and failed
     publish_sidecar(item, sidecar);
@@ -136,7 +137,8 @@ void ItemPublisher::record_failure(const ItemInHand& item, const ItemError& erro
                                  .message = error.what(),
                                  .parameters = {},
                                  .rank = context_.place.world_rank,
-                                 .origin = item.origin};
+                                 .origin = item.origin,
+                                 .extension = item.row.extension};
     if (!item.row.error) failure.parameters = item.parameters;
     try {
       context_.folder.publish_text(path, store::to_json_text(failure), token_, [&] { require_claim(item); });

@@ -80,6 +80,7 @@ struct Options {
   std::optional<int> gpus;                        ///< of the machine to plan for
   std::optional<std::uint64_t> gpu_memory_bytes;  ///< of each of its GPUs
   bool dry_run = false;
+  bool list_rows = false;
   bool resume = true;
   bool retry_failed = false;
   std::optional<double> time_limit_s;  ///< of the job, from the program's start

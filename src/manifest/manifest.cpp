@@ -75,6 +75,7 @@ class RowParser {
       parse_prompt();
       parse_image();
       parse_overrides();
+      copy_extension();
     } catch (const CellError& error) {
       row_.error = fmt::format("{}:{}:{}: {}", printable(manifest_.string()), error.position().line,
                                error.position().column, printable(error.what()));
@@ -94,7 +95,8 @@ class RowParser {
   std::string automatic() const {
     std::string values;
     for (const auto& [column, cell] : raw_.cells) {
-      if (column != "id") values += fmt::format("{}={}:{}\n", column, cell.text.size(), cell.text);
+      if (column != "id" && !is_extension_column(column))
+        values += fmt::format("{}={}:{}\n", column, cell.text.size(), cell.text);
     }
     if (raw_.problem) values += raw_.problem->message;
     const Cell* image = find("image");
@@ -188,6 +190,12 @@ class RowParser {
     parse_into("boundary", [&](auto text) { to.boundary = parse_boundary(text); });
   }
 
+  void copy_extension() {
+    for (const std::string_view column : extension_columns) {
+      if (const Cell* cell = find(column)) row_.extension.emplace(column, cell->text);
+    }
+  }
+
   void parse_into(std::string_view column, const std::function<void(std::string_view)>& parse) {
     const Cell* cell = find(column);
     if (cell == nullptr || means_nothing(trim(cell->text))) return;
@@ -269,6 +277,8 @@ class IdRegister {
   std::unordered_map<std::string, int> numbers_;  ///< the last number of each automatic id
 };
 
+}  // namespace
+
 std::vector<ManifestRow> parse_rows(const std::vector<RawRow>& raw_rows, const std::filesystem::path& path,
                                     TaskKind task) {
   std::vector<ManifestRow> rows;
@@ -288,8 +298,6 @@ std::vector<ManifestRow> parse_rows(const std::vector<RawRow>& raw_rows, const s
   return rows;
 }
 
-}  // namespace
-
 std::string read_manifest(const std::filesystem::path& path) {
   try {
     std::string text = is_stream(path) ? read_stream(path == "-" ? "/dev/stdin" : path, max_manifest_bytes)
@@ -308,15 +316,13 @@ std::string read_manifest(const std::filesystem::path& path) {
   }
 }
 
-std::vector<ManifestRow> parse_manifest(std::string_view text, const std::filesystem::path& path,
-                                        TaskKind task, std::vector<std::string>* notes) {
+RawManifest read_raw_manifest(std::string_view text, const std::filesystem::path& path,
+                              const std::vector<std::string_view>& required, KeepFields keep) {
   check_encoding(text, path);
   if (text.starts_with(utf8_mark)) text.remove_prefix(utf8_mark.size());
-  std::vector<std::string_view> required{"prompt"};
-  if (task == TaskKind::i2v) required.insert(required.begin(), "image");
   RawManifest raw;
   try {
-    raw = is_json(text, path) ? read_json_rows(text, required) : read_csv_rows(text, required);
+    raw = is_json(text, path) ? read_json_rows(text, required) : read_csv_rows(text, required, keep);
   } catch (const ManifestError& error) {
     fail<UsageError>("{}:{}:{}: {}", printable(path.string()), error.position().line, error.position().column,
                      error.what());
@@ -325,6 +331,14 @@ std::vector<ManifestRow> parse_manifest(std::string_view text, const std::filesy
     fail<UsageError>("{}: the manifest {}", printable(path.string()),
                      is_json(text, path) ? "holds no row with values" : "has a header but no rows");
   }
+  return raw;
+}
+
+std::vector<ManifestRow> parse_manifest(std::string_view text, const std::filesystem::path& path,
+                                        TaskKind task, std::vector<std::string>* notes) {
+  std::vector<std::string_view> required{"prompt"};
+  if (task == TaskKind::i2v) required.insert(required.begin(), "image");
+  const RawManifest raw = read_raw_manifest(text, path, required);
   if (notes != nullptr) {
     for (const std::string& note : raw.notes)
       notes->push_back(fmt::format("{}: {}", printable(path.string()), note));

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,6 +26,9 @@ struct ManifestRow {
   std::optional<Position> prompt_place;           ///< of the prompt's value
   std::optional<Position> negative_prompt_place;  ///< of the negative prompt's value
   RequestOverrides overrides;
+  /// Where the prompt comes from, by the columns of jobs/extend_prompts.py that the row has. For the records
+  /// only.
+  std::map<std::string, std::string> extension;
   std::optional<std::string> error;  ///< set for a bad row: the complete message, with file, line and column
 };
 
@@ -42,7 +46,9 @@ std::string read_manifest(const std::filesystem::path& path);
 /// .json-lines or .json, or if the text begins with '{' or '['. Otherwise it is CSV with a header line (RFC
 /// 4180, UTF-8). A byte order mark, CRLF, and semicolons, tabs or bars instead of commas are accepted. The
 /// columns are image (required for i2v, empty for t2v) and prompt, and optionally id, negative_prompt, seed,
-/// size, frame_num, sample_steps, sample_shift, sample_guide_scale, sample_solver and boundary. An empty
+/// size, frame_num, sample_steps, sample_shift, sample_guide_scale, sample_solver and boundary.
+/// The columns of jobs/extend_prompts.py (original_prompt, extend_model, ...) are copied into the records and
+/// name no item. An empty
 /// value counts as missing, and so do NaN and null for a number. Rows without any value are skipped. Rows
 /// without an id get one from their values, with a number if the id is taken. Remarks for the author go to
 /// `notes`, if that is given.

@@ -25,6 +25,7 @@ struct Header {
   std::size_t named = 0;
   std::size_t first_named = 0;
   std::size_t without_name = 0;  ///< columns without a name, also behind the last named one
+  std::vector<CsvField> fields;  ///< as written, up to the last named one
 };
 
 /// pandas writes its index without a name, and gives it such a name when it reads the file back.
@@ -117,6 +118,7 @@ Header read_header(CsvReader& reader, const std::vector<std::string_view>& requi
   Header header;
   for (const CsvField& field : record->fields) add_column(header, field);
   while (!header.columns.empty() && header.columns.back().empty()) header.columns.pop_back();
+  header.fields.assign(record->fields.begin(), record->fields.begin() + std::ssize(header.columns));
   for (const std::string_view column : required) {
     if (std::ranges::find(header.columns, column) != header.columns.end()) continue;
     std::vector<std::string_view> names = header.columns;
@@ -153,7 +155,7 @@ std::string too_many(const CsvRecord& record, const Header& header, char delimit
 }
 
 RawRow to_raw_row(CsvRecord&& record, const Header& header, char delimiter) {
-  RawRow row{.position = record.position, .cells = {}, .problem = std::move(record.problem)};
+  RawRow row{.position = record.position, .cells = {}, .problem = std::move(record.problem), .fields = {}};
   bool is_blank = true;
   std::optional<Problem> unnamed;
   for (std::size_t i = 0; i < record.fields.size(); ++i) {
@@ -189,19 +191,27 @@ RawRow to_raw_row(CsvRecord&& record, const Header& header, char delimiter) {
 
 }  // namespace
 
-RawManifest read_csv_rows(std::string_view text, const std::vector<std::string_view>& required) try {
+RawManifest read_csv_rows(std::string_view text, const std::vector<std::string_view>& required,
+                          KeepFields keep) try {
   const CsvLayout layout = find_layout(text);
   CsvReader reader(layout.text, most_columns, layout.delimiter, layout.first_line);
   const Header header = read_header(reader, required);
   reader.set_max_fields(header.columns.size());
   RawManifest manifest;
+  manifest.delimiter = layout.delimiter;
+  manifest.header = header.fields;
   if (header.without_name > 0) {
     manifest.notes.push_back(fmt::format("{} column{} without a name {} ignored", header.without_name,
                                          header.without_name == 1 ? "" : "s",
                                          header.without_name == 1 ? "is" : "are"));
   }
-  while (auto record = reader.next())
-    add_row(to_raw_row(std::move(*record), header, layout.delimiter), manifest);
+  while (auto record = reader.next()) {
+    std::vector<CsvField> fields;
+    if (keep == KeepFields::yes) fields = record->fields;
+    RawRow row = to_raw_row(std::move(*record), header, layout.delimiter);
+    row.fields = std::move(fields);
+    add_row(std::move(row), manifest);
+  }
   return manifest;
 } catch (const CsvError& error) {
   throw ManifestError(error.position(), error.what());

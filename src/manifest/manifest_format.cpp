@@ -37,6 +37,10 @@ std::optional<std::string_view> find_column(std::string_view name) {
   return *found;
 }
 
+bool is_extension_column(std::string_view column) {
+  return std::ranges::find(extension_columns, column) != extension_columns.end();
+}
+
 bool is_misspelt_column(std::string_view name) {
   constexpr std::string_view letters = "abcdefghijklmnopqrstuvwxyz0123456789_";
   return usual_spelling(name).find_first_not_of(letters) == std::string::npos &&

@@ -103,7 +103,7 @@ class JsonRow {
   JsonRow(std::string_view text, Position begin) : text_(text), begin_(begin) {}
 
   RawRow read() {
-    RawRow row{.position = begin_, .cells = {}, .problem = {}};
+    RawRow row{.position = begin_, .cells = {}, .problem = {}, .fields = {}};
     if (text_.size() > max_value_bytes) {
       row.problem = problem_at(
           0, fmt::format("the row is {} bytes long; at most {} are read", text_.size(), max_value_bytes));

@@ -158,6 +158,7 @@ std::string to_json_text(const Sidecar& sidecar) {
     fields["made_again"] = {{"because", sidecar.made_again->because},
                             {"earlier", sidecar.made_again->earlier}};
   }
+  if (!sidecar.extension.empty()) fields["prompt_extension"] = sidecar.extension;
   if (!sidecar.origin.attention.empty()) fields["attention"] = sidecar.origin.attention;
   add_image_stamp(fields, sidecar.parameters);
   add_origin(fields, sidecar.origin);
@@ -175,6 +176,7 @@ std::string to_json_text(const FailureRecord& failure) {
     fields["command"] = command_again(failure.parameters->request, failure.origin);
     add_image_stamp(fields, *failure.parameters);
   }
+  if (!failure.extension.empty()) fields["prompt_extension"] = failure.extension;
   add_origin(fields, failure.origin);
   return dump(fields);
 }

@@ -84,6 +84,7 @@ struct Sidecar {
   std::vector<int> resumed_at;  ///< steps at which a run went on from a saved state
   Origin origin;
   std::optional<MadeAgain> made_again = {};
+  std::map<std::string, std::string> extension = {};  ///< ManifestRow::extension
 };
 
 /// The values of OUT/<id>.failed.json. A row that cannot be parsed has no parameters.
@@ -94,6 +95,7 @@ struct FailureRecord {
   std::optional<Parameters> parameters;
   int rank = 0;  ///< in the world, of the leader that reports
   Origin origin;
+  std::map<std::string, std::string> extension = {};  ///< ManifestRow::extension
 };
 
 /// Adds version, run, host and times to a record.

@@ -53,6 +53,25 @@ class Identity(CliCase):
             self.assertEqual(result.code, DONE, result)
         self.assertEqual(len(self.videos()), 4)
 
+    def test_the_origin_of_a_prompt_is_recorded_and_counts_for_nothing(self):
+        """The columns of jobs/extend_prompts.py."""
+        names = ["original_prompt", "extend_model", "extend_model_sha256", "extend_settings", "extend_seed", "extend_status"]
+        plain = self.manifest("image,prompt", "good.png,A white cat walks", name="plain.csv")
+        longer = self.manifest("image,prompt," + ",".join(names), "good.png,A white cat walks,cat,Qwen,abc,lang=en,7,extended",
+                               "gone.png,A dog runs,dog,Qwen,abc,lang=en,7,kept: x")
+        result = self.run_batch(longer)
+        self.assertEqual(result.code, SOME_FAILED, result)
+        wanted = dict(zip(names, ["cat", "Qwen", "abc", "lang=en", "7", "extended"], strict=True))
+        (name, record), = self.records().items()
+        self.assertEqual(record["prompt_extension"], wanted)
+        self.assertEqual(record["parameters"]["prompt"], "A white cat walks")
+        self.assertNotIn("original_prompt", record["parameters"])
+        failure, = self.out.glob("*.failed.json")
+        self.assertEqual(json.loads(failure.read_text())["prompt_extension"]["original_prompt"], "dog")
+        result = self.run_batch(plain)
+        self.assertIn("1 from before", result.out, "the same name and the same request")
+        self.assertEqual(list(self.records()), [name])
+
     def test_files_of_the_user_are_refused_before_loading(self):
         folder = self.folder / "d"
         folder.mkdir()

@@ -40,6 +40,7 @@ class Starts(StartCase):
         (self.out / "run.json").write_text('{"run": "r", "version": "0", "exit_reason": "done", "counts": {}}')
         return {"help": [PROGRAM, "--help"], "version": [PROGRAM, "--version"], "status": [PROGRAM, "status", self.out],
                 "plan": self.run_words("--plan"), "dry-run": self.run_words("--dry-run"), "unknown option": [PROGRAM, "--bogus"],
+                "list-rows": [PROGRAM, "--list-rows", self.good_manifest()],
                 "doctor": [DOCTOR, "--json", "--ckpt-dir", CHECKPOINT, "--output-dir", self.out]}
 
     def test_what_only_looks_needs_no_mpi(self):

@@ -125,6 +125,7 @@ TEST(Options, PlanForAnotherMachine) {
   EXPECT_EQ(message_with({"--gpu-memory", "8GB"}),
             "--gpu-memory goes with --plan or --dry-run only; a run asks the GPUs themselves");
   EXPECT_EQ(message_with({"--plan", "--dry-run"}), "--plan and --dry-run exclude each other");
+  EXPECT_EQ(message_with({"--plan", "--list-rows"}), "--list-rows and --plan exclude each other");
 }
 
 TEST(Options, SpellingsOfTheOfficialScript) {
