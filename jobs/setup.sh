@@ -4,6 +4,7 @@
 # packages stays inside the checkout. You may run it again: a second run takes well under a second and changes nothing.
 #
 #   jobs/setup.sh
+#   jobs/setup.sh --with prompts    also what jobs/extend_prompts.py needs (transformers)
 #
 # PIP_CACHE_DIR=FOLDER keeps pip's downloads for the next .venv.
 # A smaller torch without CUDA libraries:  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu jobs/setup.sh
@@ -22,9 +23,16 @@ pip_requirements=("torch==2.11.0" "cmake>=4" numpy safetensors h5py==3.16.0 sent
   pandas==3.1.1 matplotlib==3.11.2 pytest==9.2.0 ruff==0.17.6 codespell==2.4.3 huggingface_hub==0.36.0)
 # The build uses only its CUDA headers (attention for Hopper GPUs), so its Python dependencies are not installed. Needs nvcc.
 header_requirements=("flashinfer-python==0.6.0")
+# For jobs/extend_prompts.py alone. transformers and tokenizers decide its texts, so they are pinned. They work with the torch above.
+prompt_requirements=(transformers==4.57.6 tokenizers==0.22.2 regex==2026.11.19 "pillow>=11")
 
 venv=$project/.venv
 unfinished=$venv/.wan_unfinished  # exists while pip works, so that a .venv of an interrupted run is made again
+
+usage() {
+  printf 'setup.sh: error: %s\n' "$*" >&2
+  exit 2
+}
 
 missing_apt_packages() {
   local installed
@@ -107,6 +115,7 @@ install_python_packages() {
   local added=0
   pip_install "(torch and its CUDA libraries take 5 GB of disk)" "" "${pip_requirements[@]}"
   if has_nvcc; then pip_install "(45 MB of headers)" --no-deps "${header_requirements[@]}"; fi
+  if [ "$with_prompts" = yes ]; then pip_install "(for jobs/extend_prompts.py, 130 MB)" "" "${prompt_requirements[@]}"; fi
   [ "$added" -ne 0 ] || say "Python environment: .venv has ${pip_requirements[*]}"
 }
 
@@ -128,5 +137,11 @@ pip_install() {
   rm -f -- "$unfinished"
 }
 
+with_prompts=no
+while [ $# -gt 0 ]; do
+  [[ $1 == --with && ${2-} == prompts ]] || usage "there is only --with prompts, not '$*'; see the head of the script"
+  with_prompts=yes
+  shift 2
+done
 install_apt_packages
 install_python_packages

@@ -6,6 +6,7 @@ set -euo pipefail
 # shellcheck source=jobs/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
 
+"$project/jobs/setup.sh" --with prompts  # for the tests of jobs/extend_prompts.py
 "$project/jobs/build.sh"
 mpi_environment
 exec "$project/.venv/bin/ctest" --test-dir "$project/build" --output-on-failure --no-tests=error -LE "nightly|gpu" -j "$(nproc)" "$@"
