@@ -1,6 +1,7 @@
 """Tiny models with random weights in the format of transformers, made here: nothing is downloaded. They answer in English words."""
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -10,7 +11,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 PROJECT = Path(__file__).resolve().parents[2]
 #: The toy checkpoint of the demo has a umT5 tokenizer in the official layout.
 CHECKPOINT = PROJECT / "inputs" / "demo" / "checkpoint"
-WORDS = ["cat", "dog", "boat", "lake", "wave", "light", "sun", "moon", "river", "stone", "tree", "leaf", "cloud", "road", "bridge", "house", "window", "door", "garden", "flower", "field", "hill", "snow", "rain", "wind", "fire", "smoke", "glass", "table", "chair", "lamp", "street", "city", "tower", "train", "horse", "bird", "fish", "sand", "beach", "forest", "mountain", "valley", "bright", "dark", "soft", "warm", "cold", "slow", "quick", "small", "large", "red", "blue", "green", "golden", "silver", "gentle", "quiet", "moves", "turns", "runs", "walks", "drifts", "shines", "falls", "rises"]
+WORDS = re.findall(r"\w+", """
+    cat dog boat lake wave light sun moon river stone tree leaf cloud road bridge house window door garden flower field hill snow rain
+    wind fire smoke glass table chair lamp street city tower train horse bird fish sand beach forest mountain valley bright dark
+    soft warm cold slow quick small large red blue green golden silver gentle quiet moves turns runs walks drifts shines falls rises""")
 MARKERS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
          "max_position_embeddings": 4096}
