@@ -18,14 +18,14 @@ import pandas as pd
 
 from wan_analysis.command_line import given_options, switch
 from wan_analysis.run import SHAPE, Run
-from wan_analysis.trace_format import precision_name
+from wan_analysis.trace_format import ATTENTION_BACKEND, precision_name
 
 NOT_RECORDED = "not recorded"
 _LAYOUT = re.compile(r"cfg(\d{1,6}) x ulysses(\d{1,6})(?: x (\d{1,6}) copies)?(?:, fsdp(\d{1,6}))?\Z")
 #: A placement that a synthetic trace of format 0 has in its layout's text.
 _SHARDED = "sharded over {}"
 #: Columns of a step that name its series, beside the run's own values.
-_KEYS = ("layout", "placement", "precision", "passes", "solver", "attention", "head_chunks", "ranks")
+_KEYS = ("layout", "placement", "precision", "passes", "solver", ATTENTION_BACKEND, "head_chunks", "ranks")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def described_steps(run: Run) -> pd.DataFrame:
     _add_ranks(steps)
     _add_layout(run, steps)
     _fill(steps, "precision", run.precision or precision_name(given.get("precision", "")) or None)
-    _fill(steps, "attention", None if given.get("attention") in (None, "", "automatic") else given["attention"])
+    _fill(steps, ATTENTION_BACKEND, None if given.get("attention") in (None, "", "automatic") else given["attention"])
     _fill(steps, "solver", given.get("sample-solver"))
     _fill(steps, "head_chunks", None)
     _add_placement(steps, given)
@@ -283,4 +283,4 @@ def _work_of(run: Run, row: pd.Series) -> Work:
 def _layout_of(row: pd.Series, ranks: int) -> Layout:
     matched = _LAYOUT.match(str(row["layout"]))
     cfg, ulysses = (int(matched[1]), int(matched[2])) if matched else (None, None)
-    return Layout(ranks, cfg, ulysses, _text(row["placement"]), _text(row["attention"]), _number(row["head_chunks"]))
+    return Layout(ranks, cfg, ulysses, _text(row["placement"]), _text(row[ATTENTION_BACKEND]), _number(row["head_chunks"]))

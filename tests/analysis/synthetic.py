@@ -135,6 +135,18 @@ def add(table: dict[str, list], **values: object) -> None:
         table[column].append(value)
 
 
+def add_ranks(file: Path, ranks: list[int], *, from_step: int) -> None:
+    """Gives `ranks` the same steps as the rank of a group of one, as in a team of several groups."""
+    with h5py.File(file, "a") as trace:
+        steps = trace["steps"]
+        chosen = steps["step"][:] >= from_step
+        for name in list(steps):
+            values, kind = steps[name][:], steps[name].dtype
+            more = [np.full(chosen.sum(), rank) if name == "world_rank" else values[chosen] for rank in ranks]
+            del steps[name]
+            steps.create_dataset(name, data=np.concatenate([values, *more]).astype(kind), dtype=kind)
+
+
 def write_tables(path: Path, attributes: dict, rows: dict, *, gpu_samples: bool = True) -> None:
     """One group's file."""
     columns = {"items": ITEM_COLUMNS, "steps": STEP_COLUMNS, "phases": PHASE_COLUMNS}

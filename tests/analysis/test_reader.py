@@ -125,26 +125,12 @@ def test_joined_steps_of_format_0_do_not_take_the_groups_layout(tmp_path):
     run = synthetic.Synthetic(group_size=1, groups=2, steps=6)
     run.write(tmp_path)
     file = tmp_path / "trace" / f"{run.name}-g00.h5"
-    add_second_rank(file, from_step=3)
+    synthetic.add_ranks(file, [1], from_step=3)
     steps = only_run(tmp_path).rank_steps
     group = steps[steps["group"] == 0]
     assert set(group.loc[group["step"] < 3, "layout"]) == {"cfg1 x ulysses1"}
     joined = group[group["step"] >= 3]
     assert (set(joined["layout"]), set(joined["ranks"]), set(joined["team_width"])) == ({"unknown"}, {"0,1"}, {2})
-
-
-def add_second_rank(file: Path, *, from_step: int) -> None:
-    """Gives rank 1 the same steps as rank 0, as in a team of two groups."""
-    import h5py
-    with h5py.File(file, "a") as trace:
-        steps = trace["steps"]
-        chosen = steps["step"][:] >= from_step
-        for name in list(steps):
-            values = steps[name][:]
-            more = values[chosen] + (1 if name == "world_rank" else 0)
-            kind = steps[name].dtype
-            del steps[name]
-            steps.create_dataset(name, data=np.concatenate([values, more]).astype(kind), dtype=kind)
 
 
 @pytest.mark.parametrize(("attributes", "said"), [

@@ -48,10 +48,11 @@ def test_options_that_change_the_way_of_computing_are_layouts_of_their_own(tmp_p
 
 
 def test_steps_of_a_joined_team_have_the_layout_of_the_team(tmp_path):
-    (group,) = read_traces([synthetic.Synthetic(steps=4, samples=False).write(tmp_path)]).groups
-    steps = group.steps
-    joined = [steps[steps["step"] >= 2].assign(world_rank=rank) for rank in (1, 2, 3)]
-    group.steps = pd.concat([steps, *joined], ignore_index=True)
+    run = synthetic.Synthetic(groups=4, steps=4, samples=False)
+    run.write(tmp_path)
+    file = tmp_path / "trace" / f"{run.name}-g00.h5"
+    synthetic.add_ranks(file, [1, 2, 3], from_step=2)
+    (group,) = read_traces([file]).groups
     team, alone = sorted(step_series(Run("a", [group])), key=lambda series: -len(series.ranks))
     assert (team.ranks, str(team.layout), len(team.steps), len(team.measured)) == ((0, 1, 2, 3), "cfg2 x ulysses2", 8, 4)
     assert (alone.ranks, str(alone.layout), len(alone.steps), len(alone.measured)) == ((0,), "cfg1 x ulysses1", 2, 1)
@@ -63,7 +64,7 @@ class Told(Run):
     @property
     def rank_steps(self):
         told = {"layout": "cfg1 x ulysses1", "placement": "unknown", "precision": "bf16", "passes": -1, "solver": "euler",
-                "attention": "cudnn", "head_chunks": 1, "ranks": "0", "warm_up": 0}
+                "attention_backend": "cudnn", "head_chunks": 1, "ranks": "0", "warm_up": 0}
         return pd.DataFrame({**{name: self.groups[0].steps[name] for name in self.groups[0].steps}, "group": 0, "width": 832,
                              "height": 480, "frames": 81} | told)
 
