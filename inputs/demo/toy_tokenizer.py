@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import sentencepiece
@@ -25,11 +26,11 @@ def sentences(count: int) -> list[str]:
     return [f"{choose(SUBJECTS).capitalize()} {choose(VERBS)} {choose(PLACES)}, {choose(STYLES)}." for _ in range(count)]
 
 
-def train() -> bytes:
+def train(corpus: Iterable[str]) -> bytes:
     """A serialized model. Ids as T5 has them: <pad> 0, </s> 1, <unk> 2, the byte pieces, then what was learned."""
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences(600)), model_writer=model, model_type="unigram", vocab_size=PIECES, pad_id=0, eos_id=1,
+        sentence_iterator=iter(corpus), model_writer=model, model_type="unigram", vocab_size=PIECES, pad_id=0, eos_id=1,
         unk_id=2, bos_id=-1, pad_piece="<pad>", byte_fallback=True, hard_vocab_limit=False, normalization_rule_name="nmt_nfkc",
         num_threads=1, minloglevel=2)
     return model.getvalue()
@@ -97,10 +98,10 @@ def tokenizer_json(model: bytes, vocabulary: list, special: dict[int, str]) -> d
     }
 
 
-def write_tokenizer(folder: Path) -> int:
-    """Writes the four files; returns the number of ids."""
+def write_tokenizer(folder: Path, corpus: Iterable[str] | None = None) -> int:
+    """Trains on the sentences of `corpus` (those of this module) and writes the four files; returns the number of ids."""
     folder.mkdir(parents=True)
-    model = train()
+    model = train(sentences(600) if corpus is None else corpus)
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     pieces = processor.get_piece_size()
     vocabulary = [[processor.id_to_piece(index), processor.get_score(index)] for index in range(pieces)]

@@ -1,0 +1,85 @@
+"""Stage 1: the autoencoder learns to keep clips of the world in few numbers. Then it is frozen."""
+
+import torch
+from torch import nn
+
+from plan import Plan, VaePlan
+from trainer import Clock, Log, Trainer, round_weights, save_atomically, step_generator
+from vae import Vae
+from world import draw, draw_motions, draw_scenes
+
+SMALLEST_DEVIATION = 0.25  # of a latent channel, as a share of the largest one, when channels are brought to deviation 1
+
+
+def by_channels(vae: nn.Module) -> None:
+    """Keeps the weights of convolutions in the order in which a GPU reads them fastest."""
+    for parameter in vae.parameters():
+        if parameter.ndim in (4, 5):
+            layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+
+
+def clips_for(plan: VaePlan, seed: int, step: int, device) -> torch.Tensor:
+    """The clips of one step: objects anywhere in a small frame, in any phase of a motion."""
+    generator = step_generator(seed, "clips", step)
+    scenes = draw_scenes(plan.clips, generator, plan.side, spread=0.5 * plan.side).to(device)
+    motion, speed = (part.to(device) for part in draw_motions(plan.clips, generator))
+    begin = int(torch.randint(0, 33 - plan.frames + 1, (), generator=generator))
+    return draw(scenes, motion, speed, begin + plan.frames, plan.side)[:, :, begin:]
+
+
+def train(plan: Plan, device, folder, log: Log, clock: Clock) -> Vae:
+    sizes = plan.vae
+    torch.manual_seed(plan.seed)
+    vae = Vae(sizes.width)
+    vae.prepare_training()
+    vae.to(device)
+    by_channels(vae)
+    finished = folder / "vae.pt"
+    if finished.exists():
+        vae.load_state_dict(torch.load(finished, map_location=device, weights_only=True))
+        return vae.requires_grad_(False)
+    trainer = Trainer("vae", vae, sizes.steps, sizes.rate, folder, log)
+
+    def loss_of(step: int) -> torch.Tensor:
+        pixels = clips_for(sizes, plan.seed, step, device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            latents = vae.encode(pixels)
+            noise = torch.randn(latents.shape, generator=step_generator(plan.seed, "noise", step, device), device=device)
+            decoded = vae.decode(latents + sizes.latent_noise * noise).float()
+        error = decoded - pixels
+        return error.square().mean() + 0.05 * error.abs().mean() + sizes.latent_size * latents.square().mean()
+
+    trainer.run(loss_of, clock)
+    trainer.finish()
+    vae.requires_grad_(False)
+    normalise(vae, plan, device)
+    round_weights(vae)
+    log.write(stage="vae", event="done", psnr_db=psnr(vae, plan, device))
+    save_atomically(vae.state_dict(), finished)
+    return vae
+
+
+def whole_clips(plan: Plan, seed: int, count: int, device) -> torch.Tensor:
+    generator = step_generator(plan.seed, "whole", seed)
+    scenes = draw_scenes(count, generator, plan.side).to(device)
+    motion, speed = (part.to(device) for part in draw_motions(count, generator))
+    return draw(scenes, motion, speed, plan.frames, plan.side)
+
+
+@torch.no_grad()
+def normalise(vae: Vae, plan: Plan, device) -> None:
+    """Brings the latents to mean 0 and about deviation 1, as the experts expect them."""
+    latents = torch.cat([vae.encode(whole_clips(plan, part, plan.encoded_at_once, device)) for part in range(4)])
+    latents = latents.transpose(0, 1).flatten(1)
+    deviation = latents.std(dim=1)
+    vae.rescale_latents(latents.mean(dim=1), deviation.clamp(min=SMALLEST_DEVIATION * deviation.max().item()))
+
+
+@torch.no_grad()
+def psnr(vae: Vae, plan: Plan, device) -> float:
+    """Mean over unseen clips, in dB, of pixels that went through the autoencoder."""
+    pixels = whole_clips(plan, 1000, plan.encoded_at_once, device)
+    decoded = torch.cat([vae.decode(vae.encode(part)).clamp(-1, 1) for part in pixels.split(16)])
+    error = ((decoded - pixels) / 2).square().mean(dim=(1, 2, 3, 4))
+    return (-10 * error.log10()).mean().item()

@@ -1,0 +1,67 @@
+"""Sizes and lengths of the training: the demo's, and a very small one that a CPU finishes in seconds."""
+
+from dataclasses import dataclass
+
+from dit import DitSize
+
+
+@dataclass(frozen=True)
+class VaePlan:
+    width: int = 12
+    steps: int = 3000
+    rate: float = 2e-3
+    clips: int = 32  # per step
+    side: int = 48  # pixels of the part of the world that it is trained on
+    frames: int = 13
+    latent_noise: float = 0.1  # added to the latents, so that the decoder forgives the transformer's errors
+    latent_size: float = 2e-4  # weight of the latents' mean square
+
+
+@dataclass(frozen=True)
+class TextPlan:
+    width: int = 64
+    heads: int = 8
+    inner: int = 128
+    layers: int = 2
+    steps: int = 600
+    rate: float = 2e-3
+    captions: int = 512  # per step
+
+
+@dataclass(frozen=True)
+class ExpertPlan:
+    dim: int = 128
+    heads: int = 8
+    layers: int = 6
+    ffn: int = 384
+    steps: int = 3000
+    rate: float = 1.5e-3
+    clips: int = 256  # per step
+    negative: float = 0.1  # share of the clips whose prompt is replaced by the negative prompt
+    shift: float = 5.0  # of the noise schedule, as the program samples i2v
+    boundary: float = 0.9  # share of the timesteps from which the high-noise expert works
+
+    def size(self, text_width: int) -> DitSize:
+        return DitSize(self.dim, self.heads, self.layers, self.ffn, text_width)
+
+
+@dataclass(frozen=True)
+class Plan:
+    seed: int = 17
+    side: int = 96
+    frames: int = 33
+    scenes: int = 4096  # first frames among the experts' clips
+    clips_per_scene: int = 5
+    encoded_at_once: int = 64
+    vae: VaePlan = VaePlan()
+    text: TextPlan = TextPlan()
+    expert: ExpertPlan = ExpertPlan()
+
+
+DEMO = Plan()
+SMOKE = Plan(
+    side=32, frames=5, scenes=6, clips_per_scene=2, encoded_at_once=4,
+    vae=VaePlan(width=4, steps=6, clips=2, side=32, frames=5),
+    text=TextPlan(width=32, inner=32, layers=1, steps=6, captions=16),
+    expert=ExpertPlan(dim=48, layers=2, ffn=48, steps=6, clips=4),
+)
