@@ -104,3 +104,8 @@ def _warm_up(rows: pd.DataFrame) -> pd.Series:
     index = pd.MultiIndex.from_frame(steps[key])
     guessed = pd.Series(first.to_numpy(), index=index).reindex(pd.MultiIndex.from_frame(rows[key]))
     return (said == 1) | ((said < 0) & pd.Series(guessed.to_numpy(bool), index=rows.index))
+
+
+def part_columns(rows: pd.DataFrame) -> list[str]:
+    """The columns of seconds by part that `prepared` makes."""
+    return [f"part_{part}" for part in PARTS if f"part_{part}" in rows]

@@ -1,0 +1,172 @@
+"""Runs whose speed changes: slower from some moment on, a slow spell, or steps of two speeds; with the time.
+
+Only steps of equal work on the same ranks are compared: their computing over both experts, the whole step for each expert. The first step of an item and the first
+of an expert pay for other things than the rest (weights that are fetched), so they are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+
+from wan_analysis.run import Run
+from wan_analysis.segments import levels, two_modes
+from wan_analysis.series import described_steps
+from wan_analysis.step_rows import STEP_KEY, part_columns, prepared, present
+from wan_analysis.times import moment_of, time_text
+
+SLOWER, FASTER, SPELL, FAST_SPELL = "slower from here on", "faster from here on", "slow spell", "fast spell"
+TWO_SPEEDS, LITTLE_BY_LITTLE = "two speeds", "slower little by little"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A change of speed within a run. It concerns the steps of one team of ranks."""
+
+    kind: str  #: one of the constants above
+    ranks: str  #: world ranks of the team, "0,1"
+    since_s: float  #: on the run's clock: where the slow (or fast) steps begin
+    until_s: float  #: end of the last of them
+    at: str  #: `since_s` as a time of day in UTC; "unknown" if the trace has no start time
+    steps: int  #: steps of that speed
+    of_steps: int  #: steps that were compared
+    excess: float  #: by how much the slow steps are slower than the fast ones, as a fraction
+    part: str  #: the part that accounts for the most of it; "computing", if only their sum changed
+    cost_s: float  #: seconds that the slow steps took longer
+    cost_gpu_s: float  #: the same times the ranks of the team
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        percent = f"{100 * self.excess:.1f} %"
+        where = f"ranks {self.ranks}" if "," in self.ranks else f"rank {self.ranks}"
+        cost = f"cost {time_text(self.cost_s)} ({self.cost_gpu_s:.3g} GPU-seconds); most of it is {self.part.replace('_', ' ')}"
+        moment = f"{self.at} ({time_text(self.since_s)} after the start)"
+        if self.kind == TWO_SPEEDS:
+            return (f"{where}: steps have two speeds, {percent} apart; {self.steps} of {self.of_steps} steps are slow, the first at "
+                    f"{moment}; they {cost}")
+        if self.kind in (SLOWER, LITTLE_BY_LITTLE):
+            return f"{where}: steps are {percent} {self.kind}: {moment}; the slow steps {cost}"
+        if self.kind == FASTER:
+            return f"{where}: steps are slower by {percent} until {moment}; the slow steps {cost}"
+        if self.kind == FAST_SPELL:
+            return f"{where}: all steps but {self.steps} from {moment} on are slower by {percent}; the slow steps {cost}"
+        return f"{where}: {self.steps} steps are slower by {percent} from {moment} on; they {cost}"
+
+
+def drifts(run: Run) -> list[Drift]:
+    """Changes of speed within a run, the costliest first. Empty: none was found."""
+    return drifts_of(described_steps(run), run.attribute("started"))
+
+
+def drifts_of(rank_steps: pd.DataFrame, started: str = "") -> list[Drift]:
+    """The same for a table of rows of rank and step; `started` is the start's time, as the trace has it."""
+    if rank_steps.empty:
+        return []
+    rows = prepared(rank_steps)
+    found: list[Drift] = []
+    for _, of_team in rows[~rows["is_warm_up"]].groupby(["series", "team"], sort=False):
+        steps = _usual(_team_steps(of_team))
+        # Experts have equal computing: a change of it shows over the whole run. The rest of a step may differ between them.
+        computing = _in_series(steps, "computing_s", started)
+        of_experts = [drift for _, of_expert in steps.groupby("expert", sort=False) for drift in _in_series(of_expert, "span_s", started)]
+        found += computing + [drift for drift in of_experts if not any(_overlap(drift, other) for other in computing)]
+    return sorted(_joined(found), key=lambda drift: -drift.cost_gpu_s)
+
+
+def _team_steps(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each step of a team in the order of time. Parts are means over the ranks, `computing_s` is the slowest rank's."""
+    parts = part_columns(rows)
+    how = {"first_s": ("start_s", "min"), "end_s": ("end_s", "max"), "computing_s": ("computing_s", "max"),
+           "ranks": ("world_rank", "nunique"), "team": ("team", "first"), **{column: (column, "mean") for column in parts}}
+    if "expert" in rows:
+        how["expert"] = ("expert", "first")
+    steps = rows.groupby(present(rows, STEP_KEY), sort=False, as_index=False).agg(**how).sort_values("first_s", ignore_index=True)
+    if "expert" not in steps:
+        steps["expert"] = ""
+    steps["span_s"] = steps["end_s"] - steps["first_s"]
+    return steps
+
+
+def _usual(steps: pd.DataFrame) -> pd.DataFrame:
+    """The steps that are neither the first of an item nor the first of an expert. All steps, if those are half of them."""
+    item = present(steps, ("start", "group", "item", "stretch"))
+    key = [*item, "expert"]
+    is_first = (steps[key] != steps[key].shift()).any(axis=1)
+    return steps[~is_first] if is_first.sum() <= len(steps) / 2 else steps
+
+
+def _in_series(steps: pd.DataFrame, column: str, started: str) -> list[Drift]:
+    values = steps[column].to_numpy(float)
+    if len(values) < 2 or not np.isfinite(values).all() or np.median(values) <= 0.0:
+        return []
+    return [_drift(steps, column, kind, slow, marked, started) for kind, slow, marked in _changes(values)]
+
+
+def _changes(values: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(kind, which values are slow, which values the kind speaks of) of each change."""
+    found = levels(values)
+    if len(found) == 1:
+        modes = two_modes(values)
+        if modes is not None:
+            yield TWO_SPEEDS, modes, modes
+        return
+    place = np.repeat(np.arange(len(found)), [level.count for level in found])
+    medians = np.array([level.median for level in found])
+    last = place == len(found) - 1
+    if len(found) == 2:
+        slower = medians[1] > medians[0]
+        yield (SLOWER if slower else FASTER), (last if slower else ~last), last
+        return
+    if (np.diff(medians) > 0.0).all():
+        yield LITTLE_BY_LITTLE, place > 0, place > 0
+        return
+    middle = (medians.min() + medians.max()) / 2.0
+    slow_levels = medians > middle
+    changes = int(np.abs(np.diff(slow_levels.astype(int))).sum())
+    slow = slow_levels[place]
+    if changes == 1:
+        yield (SLOWER, slow, slow) if slow_levels[-1] else (FASTER, slow, ~slow)
+    elif changes == 2:
+        yield (FAST_SPELL, slow, ~slow) if slow_levels[0] else (SPELL, slow, slow)
+    else:
+        yield TWO_SPEEDS, slow, slow
+
+
+def _drift(steps: pd.DataFrame, column: str, kind: str, slow: np.ndarray, marked: np.ndarray, started: str) -> Drift:
+    values = steps[column].to_numpy(float)
+    usual_s = float(np.median(values[~slow]))
+    cost_s = float((values[slow] - usual_s).sum())
+    since_s, until_s = float(steps["first_s"][marked].min()), float(steps["end_s"][marked].max())
+    parts = part_columns(steps)
+    growth = steps.loc[slow, parts].median() - steps.loc[~slow, parts].median()
+    return Drift(kind, str(steps["team"].iloc[0]), since_s, until_s, moment_of(started, timedelta(seconds=since_s)), int(marked.sum()),
+                 len(steps), float(np.median(values[slow])) / usual_s - 1.0,
+                 str(growth.idxmax()).removeprefix("part_") if growth.max() > 0.0 else "computing", cost_s,
+                 cost_s * float(steps["ranks"].iloc[0]))
+
+
+def _overlap(one: Drift, other: Drift) -> bool:
+    return one.ranks == other.ranks and one.since_s < other.until_s and other.since_s < one.until_s
+
+
+def _joined(found: list[Drift]) -> list[Drift]:
+    """One for several of the same kind, team and part that overlap: those of both experts of one run."""
+    kept: list[Drift] = []
+    for drift in sorted(found, key=lambda drift: drift.since_s):
+        place = next((index for index, other in enumerate(kept)
+                      if other.kind == drift.kind and other.ranks == drift.ranks
+                      and (drift.kind == TWO_SPEEDS or _overlap(other, drift))), None)
+        if place is None:
+            kept.append(drift)
+            continue
+        other = kept[place]
+        larger = max(other, drift, key=lambda one: one.cost_s)
+        kept[place] = Drift(drift.kind, drift.ranks, other.since_s, max(drift.until_s, other.until_s), other.at, drift.steps + other.steps,
+                            drift.of_steps + other.of_steps, larger.excess, larger.part, drift.cost_s + other.cost_s,
+                            drift.cost_gpu_s + other.cost_gpu_s)
+    return kept
