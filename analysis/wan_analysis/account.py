@@ -48,15 +48,14 @@ def account(run: Run) -> pd.DataFrame:
 
     Only ranks whose trace is there have a row.
     """
-    phases = rank_phases(run)
-    return account_of(phases, run.rank_steps, rank_walls(run, phases), is_old=trace_format_of(run) == 0)
+    return account_of(run.phases, run.rank_steps, run.rank_spans, is_old=trace_format_of(run) == 0)
 
 
-def account_of(phases: pd.DataFrame, rank_steps: pd.DataFrame, walls: pd.Series, *, is_old: bool = False) -> pd.DataFrame:
+def account_of(phases: pd.DataFrame, rank_steps: pd.DataFrame, spans: pd.DataFrame, *, is_old: bool = False) -> pd.DataFrame:
     """The account of phases (`world_rank`, `group`, `item`, `phase`, `start_s`, `wall_s`, `background`) and steps.
 
-    `walls` has the wall time of each rank by world rank. A trace of format 0 (`is_old`) does not name start-up, finish and
-    idle times. There they are what lies before the load, and after a rank's last row.
+    `spans` has `start_s` and `end_s` of each rank's run by world rank. A trace of format 0 (`is_old`) does not name start-up,
+    finish and idle times. There they are the time before the load, and the time after a rank's last row.
     """
     foreground = phases[phases["background"] != 1] if "background" in phases else phases
     item_names = _item_names(foreground)
@@ -67,11 +66,11 @@ def account_of(phases: pd.DataFrame, rank_steps: pd.DataFrame, walls: pd.Series,
     phases_of = dict(tuple(foreground.groupby("world_rank", sort=False)))
     steps_of = dict(tuple(rank_steps.groupby("world_rank", sort=False)))
     rows = {}
-    for rank, wall_s in walls.items():
+    for rank, start_s, end_s in spans[["start_s", "end_s"]].itertuples():
         timeline = _Timeline(phases_of.get(rank, foreground.iloc[:0]), steps_of.get(rank, rank_steps.iloc[:0]), item_names)
-        rows[rank] = timeline.seconds(float(wall_s), tail if is_old else "")
+        rows[rank] = timeline.seconds(float(start_s), max(float(start_s), float(end_s)), tail if is_old else "")
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=names).fillna(0.0)
-    table["unnamed"] = walls.reindex(table.index) - table.drop(columns="unnamed").sum(axis=1)
+    table["unnamed"] = (spans["end_s"] - spans["start_s"]).clip(lower=0.0) - table.drop(columns="unnamed").sum(axis=1)
     table.index.name = "world_rank"
     return table
 
@@ -100,7 +99,7 @@ def campaign_account(runs: Iterable[Run]) -> pd.DataFrame:
 
 def background(run: Run) -> pd.DataFrame:
     """Phases that background threads made: `world_rank`, `phase`, `seconds`, `rows`. They are in no sum."""
-    return background_of(rank_phases(run))
+    return background_of(run.phases)
 
 
 def background_of(phases: pd.DataFrame) -> pd.DataFrame:
@@ -113,28 +112,6 @@ def trace_format_of(run: Run) -> int:
     """The number of the trace's format; 0 if the trace has none."""
     text = run.attribute("format")
     return int(text) if text.isdigit() else 0
-
-
-def rank_phases(run: Run) -> pd.DataFrame:
-    """Phases of the run and of its items, a row for each rank. The leader's phases count for its group in format 0."""
-    tables = []
-    for index, group in enumerate(run.groups):
-        table = group.phases.assign(group=index)
-        if "world_rank" not in table:
-            ranks = sorted(group.steps["world_rank"].unique())
-            table = table.merge(pd.DataFrame({"world_rank": ranks}), how="cross")
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
-
-
-def rank_walls(run: Run, phases: pd.DataFrame) -> pd.Series:
-    """Wall time of each rank in seconds: to the end that the trace names, else to the last row of the whole run."""
-    if hasattr(run, "rank_walls"):
-        return run.rank_walls()
-    steps = run.rank_steps
-    ends = [(phases["start_s"] + phases["wall_s"]).max(), (steps["start_s"] + steps["wall_s"]).max()]
-    ranks = sorted(set(phases["world_rank"]) | set(steps["world_rank"]))
-    return pd.Series(float(np.nanmax(ends)), index=pd.Index(ranks, name="world_rank"))
 
 
 def _item_names(phases: pd.DataFrame) -> list[str]:
@@ -165,10 +142,10 @@ class _Timeline:
                        if name in item_names or name in ("steps", "between_steps", "between_phases")]
         self._load = next(index for index, (name, _) in enumerate(self._layers) if name == "load")
 
-    def seconds(self, wall_s: float, tail: str) -> dict[str, float]:
-        """Seconds by name from 0 to `wall_s`. `tail` is the name of the time after the last row; empty: none is known."""
-        spans = [np.clip(spans, 0.0, wall_s) for _, spans in self._layers]
-        edges = np.unique(np.concatenate([[0.0, wall_s], *(part.ravel() for part in spans)]))
+    def seconds(self, start_s: float, end_s: float, tail: str) -> dict[str, float]:
+        """Seconds by name from `start_s` to `end_s`. `tail` is the name of the time after the last row; empty: none is known."""
+        spans = [np.clip(spans, start_s, end_s) for _, spans in self._layers]
+        edges = np.unique(np.concatenate([[start_s, end_s], *(part.ravel() for part in spans)]))
         lengths = np.diff(edges)
         owner = np.full(len(lengths), -1)
         for index in reversed(range(len(spans))):

@@ -1,7 +1,8 @@
 """Runs whose speed changes: slower from some moment on, a slow spell, or steps of two speeds; with the time.
 
-Only steps of equal work on the same ranks are compared: their computing over both experts, the whole step for each expert. The first step of an item and the first
-of an expert pay for other things than the rest (weights that are fetched), so they are left out.
+Only steps of equal work on the same ranks are compared: their computing over both experts, the whole step for each expert.
+The first step of an item and the first of an expert pay for other things than the rest (weights that are fetched), so they
+are left out.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from wan_analysis.times import moment_of, time_text
 
 SLOWER, FASTER, SPELL, FAST_SPELL = "slower from here on", "faster from here on", "slow spell", "fast spell"
 TWO_SPEEDS, LITTLE_BY_LITTLE = "two speeds", "slower little by little"
+#: Steps of two modes have two speeds if the speed turns so often, and after this share of the steps. Else it changed once or twice.
+LEAST_TURNS, LEAST_TURN_SHARE = 4, 0.12
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,12 @@ def _in_series(steps: pd.DataFrame, column: str, started: str) -> list[Drift]:
 
 def _changes(values: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """(kind, which values are slow, which values the kind speaks of) of each change."""
+    modes = two_modes(values)
+    if modes is not None and np.count_nonzero(np.diff(modes)) >= max(LEAST_TURNS, LEAST_TURN_SHARE * len(values)):
+        yield TWO_SPEEDS, modes, modes
+        return
     found = levels(values)
     if len(found) == 1:
-        modes = two_modes(values)
-        if modes is not None:
-            yield TWO_SPEEDS, modes, modes
         return
     place = np.repeat(np.arange(len(found)), [level.count for level in found])
     medians = np.array([level.median for level in found])

@@ -205,10 +205,14 @@ class Run:
     def rank_spans(self) -> pd.DataFrame:
         """For each rank whose group left a trace: `start_s` (its MPI_Init ended) and `end_s` (the run's end). Index: world rank.
 
-        A start that was killed has no end; its ranks end with the last thing that the group's file tells of them.
+        A start that was killed has no end; its ranks end with the last thing that the group's file tells of them. Format 0 tells no
+        end. There all groups of a start end with the last one, because they leave MPI together.
         """
         frames = [self._spans_of(group) for group in self.groups]
-        return pd.concat(frames).groupby(level=0).agg({"start_s": "min", "end_s": "max"})
+        spans = pd.concat(frames).groupby(level=0).agg({"start_s": "min", "end_s": "max"})
+        if not self.ranks and not self.groups[0].attributes["format"]:
+            spans["end_s"] = spans["end_s"].max()
+        return spans
 
     def _spans_of(self, group: GroupTrace) -> pd.DataFrame:
         own = group.rank_table["world_rank"].to_numpy(np.int64)

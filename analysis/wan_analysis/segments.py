@@ -7,6 +7,7 @@ are no change of level.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def levels(values: np.ndarray, *, least_shift: float = LEAST_SHIFT, least_deviat
         if weak[weakest] <= 1.0:
             break
         del edges[weakest + 1]
-    return [Level(first, end - 1, float(np.median(values[first:end]))) for first, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [Level(first, end - 1, float(np.median(values[first:end]))) for first, end in pairwise(edges)]
 
 
 def two_modes(values: np.ndarray, *, least_shift: float = LEAST_SHIFT) -> np.ndarray | None:

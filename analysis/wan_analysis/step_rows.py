@@ -53,6 +53,8 @@ def present(rows: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 
 def part_seconds(rank_steps: pd.DataFrame, part: str) -> pd.Series:
     """Seconds of a part in every row: 0 where it did not happen or was not measured."""
+    if part in rank_steps and rank_steps[part].dtype != object:
+        return rank_steps[part].fillna(0.0)
     measured = pd.Series(np.nan, index=rank_steps.index, dtype=float)
     for prefix in ("gpu", "wall"):
         columns = [f"{prefix}_{name}_s" for name in PARTS if f"{prefix}_{name}_s" in rank_steps]
@@ -81,9 +83,6 @@ def _teams(rows: pd.DataFrame) -> pd.Series:
 
 def _series(rows: pd.DataFrame) -> pd.Series:
     columns = present(rows, SERIES_KEY)
-    # `attention` is the backend's name in a trace, and would be a part's seconds in another table.
-    if "attention" in rows and rows["attention"].dtype == object:
-        columns.append("attention")
     if not columns:
         return pd.Series(0, index=rows.index)
     return rows.groupby(columns, dropna=False, sort=False).ngroup()

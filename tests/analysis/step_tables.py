@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,11 @@ PARTS = ("attention", "linear", "elementwise", "all_to_all", "weight_gather", "h
 #: Seconds of the computing parts of a step of about 1.38 s on one of four H200s.
 COMPUTING_S = {"attention": 0.715, "linear": 0.56, "elementwise": 0.057}
 HOST_S, TRANSFER_S = 0.005, 0.02
+
+PROJECT = Path(__file__).resolve().parents[2]
+H200 = PROJECT / "analysis" / "results" / "wan_batch_4xh200.h5"
+#: Traces of format 0 of wan_batch on H200s.
+REAL_TRACES = [H200, *sorted((PROJECT / "tests" / "data" / "traces").glob("*xh200*.h5"))]
 
 
 def step_table(
@@ -61,3 +68,13 @@ def step_table(
 def phase_table(rows: list[tuple[int, int, int, str, float, float, int]]) -> pd.DataFrame:
     """Rows of (world_rank, group, item, phase, start_s, wall_s, background)."""
     return pd.DataFrame(rows, columns=["world_rank", "group", "item", "phase", "start_s", "wall_s", "background"])
+
+
+def joined(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Several tables in one."""
+    return pd.concat(tables, ignore_index=True)
+
+
+def seconds(value: float) -> timedelta:
+    """A duration."""
+    return timedelta(seconds=value)

@@ -1,7 +1,6 @@
 """The factors of a step series and of a run, against sums made by hand from the bare columns."""
 
 from itertools import permutations
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -21,9 +20,7 @@ from wan_analysis.factors import (
 from wan_analysis.run import gather_runs
 from wan_analysis.trace_file import read_traces
 
-PROJECT = Path(__file__).resolve().parents[2]
-H200 = PROJECT / "analysis" / "results" / "wan_batch_4xh200.h5"
-TRACES = sorted((PROJECT / "tests" / "data" / "traces").glob("*.h5"))
+H200, *TRACES = step_tables.REAL_TRACES
 
 
 def real_run(path):
