@@ -20,7 +20,8 @@ apt_packages=(
 # torch is pinned, because the program links its libraries, and its kernels decide the last bits of a video. huggingface_hub is pinned,
 # because a killed download continues with 0.36.0 but starts again with 2.4.0.
 pip_requirements=("torch==2.11.0" "cmake>=4" numpy safetensors h5py==3.16.0 sentencepiece
-  pandas==3.1.1 matplotlib==3.11.2 pytest==9.2.0 ruff==0.17.6 codespell==2.4.3 huggingface_hub==0.36.0)
+  pandas==3.1.1 matplotlib==3.11.2 pytest==9.2.0 ruff==0.17.6 codespell==2.4.3 huggingface_hub==0.36.0
+  av==16.0.1 scikit-image==0.26.0)
 # The build uses only its CUDA headers (attention for Hopper GPUs), so its Python dependencies are not installed. Needs nvcc.
 header_requirements=("flashinfer-python==0.6.0")
 # For jobs/extend_prompts.py alone. transformers and tokenizers decide its texts, so they are pinned. They work with the torch above.

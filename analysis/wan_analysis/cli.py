@@ -1,4 +1,4 @@
-"""The command line: ``wan_analysis report TRACE...``, ``compare BASE NEW``, ``model TRACE...`` and ``nightly``."""
+"""The command line: ``wan_analysis report TRACE...``, ``compare BASE NEW``, ``model TRACE...``, ``nightly``, ``quality``."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from wan_analysis.nightly import (
     write_references,
 )
 from wan_analysis.plan import read_plans
+from wan_analysis.quality_command import add_quality
 from wan_analysis.report import Report
 from wan_analysis.run import Run, gather_runs, join_starts
 from wan_analysis.study import make_study
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     nightly.add_argument("--manifest-command", metavar="COMMAND", help="a run of wan_batch on a fixed manifest, to be timed as a whole")
     nightly.add_argument("--update", action="store_true", help="store the result as the new references")
     nightly.add_argument("command", nargs="+", help="the benchmark; the last line that it prints is a JSON object")
+    add_quality(commands)
     return parser
 
 

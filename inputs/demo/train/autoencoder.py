@@ -39,6 +39,8 @@ def train(plan: Plan, device, folder, log: Log, clock: Clock) -> Vae:
     if finished.exists():
         vae.load_state_dict(torch.load(finished, map_location=device, weights_only=True))
         return vae.requires_grad_(False)
+    # Latents of deviation 1 from the start: smaller ones would drown in the noise that is added to them.
+    normalise(vae, [clips_for(sizes, plan.seed, -1 - part, device) for part in range(4)])
     trainer = Trainer("vae", vae, sizes.steps, sizes.rate, folder, log)
 
     def loss_of(step: int) -> torch.Tensor:
@@ -53,7 +55,7 @@ def train(plan: Plan, device, folder, log: Log, clock: Clock) -> Vae:
     trainer.run(loss_of, clock)
     trainer.finish()
     vae.requires_grad_(False)
-    normalise(vae, plan, device)
+    normalise(vae, [whole_clips(plan, part, plan.encoded_at_once, device) for part in range(4)])
     round_weights(vae)
     log.write(stage="vae", event="done", psnr_db=psnr(vae, plan, device))
     save_atomically(vae.state_dict(), finished)
@@ -68,9 +70,9 @@ def whole_clips(plan: Plan, seed: int, count: int, device) -> torch.Tensor:
 
 
 @torch.no_grad()
-def normalise(vae: Vae, plan: Plan, device) -> None:
-    """Brings the latents to mean 0 and about deviation 1, as the experts expect them."""
-    latents = torch.cat([vae.encode(whole_clips(plan, part, plan.encoded_at_once, device)) for part in range(4)])
+def normalise(vae: Vae, clips: list[torch.Tensor]) -> None:
+    """Brings the latents of the given clips to mean 0 and about deviation 1, as the experts expect them."""
+    latents = torch.cat([vae.encode(part) for part in clips])
     latents = latents.transpose(0, 1).flatten(1)
     deviation = latents.std(dim=1)
     vae.rescale_latents(latents.mean(dim=1), deviation.clamp(min=SMALLEST_DEVIATION * deviation.max().item()))

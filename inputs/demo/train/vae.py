@@ -179,14 +179,15 @@ class Vae(nn.Module):
         return self.decoder(self.conv2(latents * self.deviation + self.mean))
 
     def prepare_training(self) -> None:
-        """Starts every residual block as the identity, so that a gradient reaches all of them at once."""
+        """Starting weights: every layer keeps the size of its input, and every residual block is the identity."""
         for module in self.modules():
-            if isinstance(module, Residual):
-                nn.init.zeros_(module.residual[6].weight)
-                nn.init.zeros_(module.residual[6].bias)
-            if isinstance(module, Attention):
-                nn.init.zeros_(module.proj.weight)
-                nn.init.zeros_(module.proj.bias)
+            if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+                nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+        for module in self.modules():
+            last = module.residual[6] if isinstance(module, Residual) else module.proj if isinstance(module, Attention) else None
+            if last is not None:
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
 
     @torch.no_grad()
     def rescale_latents(self, mean: torch.Tensor, deviation: torch.Tensor) -> None:

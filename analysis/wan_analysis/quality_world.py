@@ -1,0 +1,37 @@
+"""For videos of the demo's world: does a clip do what its prompt says? The judge itself lies with the world, in inputs/demo/train."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+WORLD = Path(__file__).resolve().parents[2] / "inputs" / "demo" / "train"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The demo's verdict on one clip."""
+
+    asked: str  # the motion that the prompt asks for
+    seen: str  # the motion that the pixels show, "still" or "lost"
+    follows: bool
+    colour: str  # of the object in the first frame
+    colour_kept: bool  # through all frames, and it is the colour that the prompt names
+
+
+def judge_frames(frames: np.ndarray, prompt: str) -> Judged | None:
+    """Judges uint8 frames [frames, height, width, 3]; None if the prompt is no sentence of the demo's grammar."""
+    if str(WORLD) not in sys.path:
+        sys.path.append(str(WORLD))
+    from grammar import parse
+    from judge import judge
+
+    caption = parse(prompt)
+    if caption is None:
+        return None
+    verdict = judge(frames)
+    kept = verdict.colour_kept and verdict.colour == caption.colour
+    return Judged(caption.motion, verdict.motion, verdict.motion == caption.motion, verdict.colour, kept)
