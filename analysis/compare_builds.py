@@ -1,28 +1,20 @@
-"""Compares the bytes that two builds make: videos and latents of the demo and of the parity cases, on 1 to 4 CPU ranks.
+"""Compares the bytes that two builds make: videos and latents of the demo and of the parity cases.
 
     .venv/bin/python analysis/compare_builds.py OLD_BUILD NEW_BUILD
+    .venv/bin/python analysis/compare_builds.py OLD_BUILD NEW_BUILD --device cuda --ranks 1,2 --precision fp32,bf16 --jobs 4
 
 Use it for a change that must not change a result, such as a move of code. Each argument is a build folder. Prints one line per run.
-Exits with 1 if a file differs or is missing. The demo runs on 1, 2 and 4 ranks, each parity case on every layout of
-analysis/parity_sweep.py.
+Exits with 1 if a file differs or is missing. The demo runs on each number of ranks, each parity case on every layout of
+analysis/parity_sweep.py. The default is fp32 on 1 to 4 CPU ranks. A build of version 0.1 knows bf16 as "exact", which all versions take.
 """
 
-import os
+import argparse
 import pathlib
-import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
-from parity_sweep import HEADS, ROOT, layouts, run
-
-
-def demo(program: pathlib.Path, ranks: int, out: str) -> None:
-    """The demo's four videos, with latents."""
-    environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                       OMPI_MCA_mpi_yield_when_idle="1")
-    command = ["mpirun", "-np", str(ranks), "--oversubscribe", program, "--config", "inputs/demo/demo.cfg", "--output-dir", out,
-               "--save-latents", "--log-level", "quiet"]
-    subprocess.run([str(part) for part in command], check=True, env=environment, cwd=ROOT)
+from parity_runs import HEADS, layouts, make_case, start
 
 
 def contents(folder: str) -> dict[str, bytes]:
@@ -30,30 +22,47 @@ def contents(folder: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in pathlib.Path(folder).iterdir() if path.suffix in (".mp4", ".safetensors")}
 
 
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("builds", nargs=2, type=pathlib.Path, metavar="BUILD", help="build folder: the old one, then the new one")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
+    parser.add_argument("--ranks", default="1,2,3,4", metavar="N[,N...]", help="numbers of ranks (default: %(default)s)")
+    parser.add_argument("--precision", default="fp32", metavar="P[,P...]", help="precisions (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (default: %(default)s)")
+    return parser.parse_args()
+
+
 def main() -> int:
     """Prints the comparison; 0 if everything is the same."""
-    if len(sys.argv) != 3:
-        print(__doc__, file=sys.stderr)
-        return 2
-    programs = [pathlib.Path(build).resolve() / "bin/wan_batch" for build in sys.argv[1:]]
-    jobs = [(f"demo on {ranks} ranks", lambda program, out, ranks=ranks: demo(program, ranks, out)) for ranks in (1, 2, 4)]
-    for case, heads in HEADS.items():
-        for ranks in (1, 2, 3, 4):
-            jobs += [
-                (f"{case} on {ranks} ranks, groups of {layout[0]}, cfg {layout[1]}, ulysses {layout[2]}, FSDP {layout[3]}",
-                 lambda program, out, case=case, ranks=ranks, layout=layout: run(program, case, ranks, layout, out))
-                for layout in layouts(ranks, heads)
-            ]  # fmt: skip
-    different = 0
-    for name, job in jobs:
+    options = parse()
+    programs = [build.resolve() / "bin/wan_batch" for build in options.builds]
+    counts = [int(count) for count in options.ranks.split(",")]
+    jobs = []
+    for precision in options.precision.split(","):
+        chosen = ["--device", options.device, "--precision", precision]
+        jobs += [(f"demo in {precision} on {ranks} ranks",
+                  lambda program, out, ranks=ranks, chosen=chosen:
+                  start(program, ranks, ["--config", "inputs/demo/demo.cfg", *chosen], out))
+                 for ranks in counts if ranks != 3]  # fmt: skip
+        jobs += [(f"{case} in {precision} on {ranks} ranks, groups of {layout[0]}, cfg {layout[1]}, ulysses {layout[2]}, FSDP {layout[3]}",
+                  lambda program, out, case=case, ranks=ranks, layout=layout, precision=precision:
+                  make_case(program, case, ranks, layout, out, options.device, precision))
+                 for case, heads in HEADS.items() for ranks in counts for layout in layouts(ranks, heads)]  # fmt: skip
+
+    def compare(job: tuple) -> bool:
+        name, make = job
         made = []
         for program in programs:
             with tempfile.TemporaryDirectory() as out:
-                job(program, out)
+                make(program, out)
                 made.append(contents(out))
         same = bool(made[0]) and made[0] == made[1]
-        different += not same
         print(f"{'the same' if same else 'DIFFERENT'}: {name} ({len(made[0])} files)", flush=True)
+        return same
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        different = [*pool.map(compare, jobs)].count(False)
     print(f"{len(jobs)} runs, {different} different")
     return 1 if different else 0
 

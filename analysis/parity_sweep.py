@@ -7,49 +7,22 @@ frame's value in levels. It takes about a minute and a quarter on two idle cores
 """
 
 import argparse
-import json
-import os
 import pathlib
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 
 import numpy
 from safetensors.numpy import load_file
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-HEADS = {"i2v_landscape": 4, "i2v_portrait_ragged": 3, "t2v_square": 4}
+from parity_runs import HEADS, ROOT, Layout, case_values, layouts, make_case
 
 
-def layouts(ranks: int, heads: int) -> Iterator[tuple[int, int, int, str]]:
-    """(group size, cfg, ulysses, sharded) that fit the ranks and the heads."""
-    for group in (size for size in range(1, ranks + 1) if ranks % size == 0):
-        for cfg in (1, 2):
-            if group % cfg == 0 and heads % (group // cfg) == 0:
-                for sharded in ("off", "on") if group > 1 else ("off",):
-                    yield group, cfg, group // cfg, sharded
-
-
-def run(program: pathlib.Path, case: str, ranks: int, layout: tuple[int, int, int, str], out: str) -> tuple[float, int]:
+def run(program: pathlib.Path, case: str, ranks: int, layout: Layout, out: str) -> tuple[float, int]:
     """Makes one run. Returns (latent error, largest frame difference in levels)."""
-    folder = ROOT / "tests/data/parity" / case
-    parameters = json.loads((folder / "case.json").read_text())
-    group, cfg, ulysses, sharded = layout
-    command = ["mpirun", "-np", str(ranks), "--oversubscribe", program, "--ckpt-dir", folder / "ckpt",
-               "--size", parameters["size"], "--frame-num", parameters["frames"], "--sample-steps", parameters["steps"],
-               "--sample-shift", parameters["shift"], "--sample-solver", parameters["solver"],
-               "--sample-guide-scale", f"{parameters['guide_low']},{parameters['guide_high']}",
-               "--boundary", parameters["boundary"], "--base-seed", parameters["noise_seed"],
-               "--device", "cpu", "--precision", "fp32", "--save-latents", "--output-dir", out,
-               "--group-size", group, "--cfg-size", cfg, "--ulysses-size", ulysses,
-               "--dit-fsdp", sharded, "--t5-fsdp", sharded, "--log-level", "quiet", folder / "manifest.csv"]
-    environment = dict(os.environ, OMP_NUM_THREADS="1", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                       OMPI_MCA_mpi_yield_when_idle="1")
-    subprocess.run([str(part) for part in command], check=True, env=environment)
+    make_case(program, case, ranks, layout, out)
     made = load_file(pathlib.Path(out) / "case.latent.safetensors")
-    expected = load_file(folder / "expected.safetensors")
-    latent = expected[f"step.{parameters['steps'] - 1}.latent"]
+    expected = load_file(ROOT / "tests/data/parity" / case / "expected.safetensors")
+    latent = expected[f"step.{case_values(case)['steps'] - 1}.latent"]
     error = numpy.linalg.norm(made["latent"] - latent) / numpy.linalg.norm(latent)
     levels = numpy.abs(made["frames"].astype(int) - expected["frames"]).max()
     return error, levels

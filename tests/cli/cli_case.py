@@ -64,6 +64,17 @@ def png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def nightly(case):
+    """Marks a case that takes long: run_cli_tests.py runs it with --nightly only."""
+    case.is_nightly = True
+    return case
+
+
+def is_nightly(case) -> bool:
+    """Whether a case has that mark."""
+    return getattr(case, "is_nightly", False)
+
+
 class CliCase(unittest.TestCase):
     maxDiff = None
     prefix: list[str] = []  # words before the program on every rank, such as env NAME=VALUE

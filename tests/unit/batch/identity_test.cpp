@@ -357,45 +357,5 @@ TEST_F(Identity, OnlyNamesWithTheMarkOfTheProgramAreRemoved) {
   }
 }
 
-TEST(IdentityTexts, TheDifferenceOfLongTextsIsShown) {
-  store::Parameters wanted;
-  wanted.request.prompt = std::string(300, 'x') + " at night";
-  json recorded = json::parse(store::dump(store::to_json(wanted)));
-  recorded["prompt"] = std::string(300, 'x') + " by day";
-  EXPECT_EQ(describe(store::differences(recorded, wanted)),
-            "prompt: ...'xxxxxxxxxxxxxxxxxxx by day', now ...'xxxxxxxxxxxxxxxxxxx at night'");
-  recorded = json::parse(store::dump(store::to_json(wanted)));
-  for (const char* name : {"crf", "fps", "frame_num", "sample_steps"}) recorded[name] = 999;
-  EXPECT_EQ(describe(store::differences(recorded, wanted)),
-            "crf: 999, now 10; fps: 999, now 16; frame_num: 999, now 0; and 1 more");
-  for (const json& odd : {json(5), json::array(), json{{"weights", 1}, {"prompt", json::array()}}})
-    EXPECT_FALSE(store::differences(odd, wanted).empty());
-}
-
-TEST(IdentityTexts, MarksTellRequestsApart) {
-  store::Parameters one;
-  one.request.id = "a";
-  one.request.seed = 5;
-  store::Parameters other = one;
-  EXPECT_TRUE(store::is_same_request(store::request_mark(one), store::request_mark(other)));
-  other.request.image = "/elsewhere/x.png";
-  one.request.image = "here/x.png";
-  EXPECT_TRUE(store::is_same_request(store::request_mark(one), store::request_mark(other)));
-  other.request.seed = 6;
-  EXPECT_FALSE(store::is_same_request(store::request_mark(one), store::request_mark(other)));
-  other.automatic_seed = true;
-  EXPECT_TRUE(store::is_same_request(store::request_mark(one), store::request_mark(other)))
-      << "takes any seed";
-  EXPECT_FALSE(store::is_same_request(store::request_mark(other), store::request_mark(one)));
-  other.model.weights = "w";
-  EXPECT_FALSE(store::is_same_request(store::request_mark(one), store::request_mark(other)));
-  EXPECT_TRUE(store::is_same_request("", store::request_mark(one)));
-  EXPECT_LE(store::request_mark(one).size(), 48U);
-  one.model.precision = "bf16";
-  other = one;
-  other.model.precision = "exact";
-  EXPECT_EQ(store::request_mark(one), store::request_mark(other)) << "a claim of version 0.2.0";
-}
-
 }  // namespace
 }  // namespace wan::batch

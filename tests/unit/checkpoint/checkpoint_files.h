@@ -47,6 +47,14 @@ inline std::string safetensors(const std::string& header, std::size_t data_bytes
 /// Processor seconds of this process so far. A time limit must use them on a machine that others use, too.
 inline double cpu_s() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
+/// The most processor seconds that one hostile file may cost. AddressSanitizer checks each access, so it
+/// costs a few times as much.
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr double time_limit_s = 5.0;
+#else
+inline constexpr double time_limit_s = 1.0;
+#endif
+
 /// The error's message. Fails the test if there is no error or it is not a UsageError.
 template <typename Action>
 std::string usage_error_of(Action action) {
