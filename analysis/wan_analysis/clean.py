@@ -6,13 +6,12 @@ A row that others refer to by its number (/items, /stretches) stays, with unknow
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from wan_analysis.trace_format import FORMAT, PARTS, PRECISION, REQUIRED_ATTRIBUTES, UNKNOWN, WHOLE_NUMBERS, precision_name
+from wan_analysis.trace_format import FORMAT, PARTS, REQUIRED_ATTRIBUTES, UNKNOWN, WHOLE_NUMBERS, precision_name
 
 #: Bounds beyond which a value is damage.
 MOST_RANKS, MOST_STEPS, MOST_PIXELS, MOST_SECONDS = 100_000, 1_000_000, 1_000_000, 1e9
@@ -21,7 +20,8 @@ LONGEST_NAME = 300
 #: Control characters, separators of lines, characters that change the direction of writing, and halves of characters.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
-Tables = dict[str, pd.DataFrame]
+#: Columns by name for each table; shape of each: [rows].
+Columns = dict[str, np.ndarray]
 
 
 def clean_text(text: object, longest: int = LONGEST_NAME) -> str:
@@ -57,104 +57,118 @@ def clean_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
     result.setdefault("format", 0)
     for name in ("version", "run"):
         result[name] = clean_text(result[name], 100)
-    if precision_name(str(result.get("precision", ""))) == PRECISION:
-        result["precision"] = PRECISION
+    if "precision" in result:
+        result["precision"] = precision_name(str(result["precision"]))
     return result
 
 
-def clean_tables(tables: Tables, attributes: dict[str, Any]) -> list[str]:
-    """Replaces the tables by what can be true in them; returns what was wrong."""
+def clean_columns(tables: dict[str, Columns], attributes: dict[str, Any]) -> list[str]:
+    """Replaces the columns of all tables (complete ones) by what can be true in them; returns what was wrong."""
     problems: list[str] = []
-    for frame in tables.values():
-        for column in frame.columns:
-            if frame[column].dtype == object:
-                frame[column] = _clean_names(frame[column])
-            elif frame[column].dtype == np.float64 and not column.endswith("offset_s"):
-                frame[column] = frame[column].where(frame[column].between(-MOST_SECONDS, MOST_SECONDS))
+    for columns in tables.values():
+        for name, values in columns.items():
+            if values.dtype == object:
+                columns[name] = _clean_names(values)
+            elif values.dtype == np.float64:
+                outside = ~(np.abs(values) <= MOST_SECONDS) & ~np.isnan(values)
+                if outside.any():
+                    columns[name] = np.where(outside, np.nan, values)
     world = attributes["ranks"] * attributes["groups"]
     items = tables["items"]
-    sizes = [items[name].between(1, MOST_PIXELS) for name in ("width", "height", "frames")]
-    sized = np.logical_and.reduce([*sizes, items["steps"].between(0, MOST_STEPS)]) if len(items) else np.empty(0, bool)
+    sized = _within(items["steps"], 0, MOST_STEPS)
+    for name in ("width", "height", "frames"):
+        sized &= _within(items[name], 1, MOST_PIXELS)
     if not sized.all():
         problems.append(f"/items: {_rows(int((~sized).sum()))} of an impossible size")
-        items.loc[~sized, ["width", "height", "frames", "steps"]] = UNKNOWN["int"]
-    of_item = _within(len(items))
-    checks: dict[str, dict[str, Callable[[pd.Series], Any]]] = {
-        "steps": {"item": lambda values: of_item(values) & np.append(sized, False)[values.clip(-1, len(items))],
-                  "world_rank": _within(world), "step": _within(MOST_STEPS), "start_s": _is_time, "wall_s": _is_duration},
-        "phases": {"item": lambda values: of_item(values) | (values == -1), "world_rank": _within(world, unknown=True),
-                   "start_s": _is_time, "wall_s": _is_duration},
-        "samples": {"time_s": _is_time, "rank": _within(world)},
-        "item_ends": {"item": of_item, "time_s": _is_time},
-        "ranks": {"world_rank": _within(world)},
-        "clocks": {"world_rank": _within(world), "time_s": _is_time, "offset_s": _is_time},
-    }
-    for table, of_column in checks.items():
-        tables[table] = _keep(tables[table], table, of_column, problems)
-    _clean_values(tables, attributes, of_item, problems)
+        for name in ("width", "height", "frames", "steps"):
+            items[name] = np.where(sized, items[name], UNKNOWN["int"])
+    count = len(sized)
+    steps, phases, samples, ends, clocks = (tables[name] for name in ("steps", "phases", "samples", "item_ends", "clocks"))
+    good_item = _within(steps["item"], 0, count - 1)
+    good_item[good_item] = sized[steps["item"][good_item]]
+    _keep(steps, "steps", problems, {
+        "item": good_item, "world_rank": _within(steps["world_rank"], 0, world - 1), "step": _within(steps["step"], 0, MOST_STEPS),
+        "start_s": np.isfinite(steps["start_s"]), "wall_s": steps["wall_s"] >= 0})
+    _keep(phases, "phases", problems, {
+        "item": _within(phases["item"], -1, count - 1), "world_rank": _within(phases["world_rank"], -1, world - 1),
+        "start_s": np.isfinite(phases["start_s"]), "wall_s": phases["wall_s"] >= 0})
+    _keep(samples, "samples", problems, {"time_s": np.isfinite(samples["time_s"]), "rank": _within(samples["rank"], 0, world - 1)})
+    _keep(ends, "item_ends", problems, {"item": _within(ends["item"], 0, count - 1), "time_s": np.isfinite(ends["time_s"])})
+    _keep(tables["ranks"], "ranks", problems, {"world_rank": _within(tables["ranks"]["world_rank"], 0, world - 1)})
+    _keep(clocks, "clocks", problems, {"world_rank": _within(clocks["world_rank"], 0, world - 1),
+                                       "time_s": np.isfinite(clocks["time_s"]), "offset_s": np.isfinite(clocks["offset_s"])})
+    _clean_values(tables, attributes, count, problems)
     return problems
 
 
-def _clean_values(tables: Tables, attributes: dict[str, Any], of_item: Callable, problems: list[str]) -> None:
+def _clean_values(tables: dict[str, Columns], attributes: dict[str, Any], items: int, problems: list[str]) -> None:
     """Values that do not decide about their row."""
     steps, phases, stretches, samples = (tables[name] for name in ("steps", "phases", "stretches", "samples"))
     for prefix in ("wall", "gpu"):
         for part in PARTS:
-            column = f"{prefix}_{part}_s"
-            steps[column] = steps[column].where(steps[column] >= 0)
-    for frame in (steps, phases):
-        frame["sent_bytes"] = frame["sent_bytes"].clip(lower=0)
-    for column in ("vram_allocated_bytes", "vram_reserved_bytes", "vram_peak_bytes"):
-        steps[column] = steps[column].clip(lower=-1)
-    samples["vram_used_bytes"] = samples["vram_used_bytes"].clip(lower=-1)
-    wrong = ~of_item(stretches["item"]) | ~stretches["first_step"].between(0, MOST_STEPS)
+            values = steps[f"{prefix}_{part}_s"]
+            if (values < 0).any():
+                steps[f"{prefix}_{part}_s"] = np.where(values < 0, np.nan, values)
+    for columns, name, least in ((steps, "sent_bytes", 0), (phases, "sent_bytes", 0), (steps, "vram_allocated_bytes", -1),
+                                 (steps, "vram_reserved_bytes", -1), (steps, "vram_peak_bytes", -1), (samples, "vram_used_bytes", -1)):
+        columns[name] = np.maximum(columns[name], least)
+    wrong = ~_within(stretches["item"], 0, items - 1) | ~_within(stretches["first_step"], 0, MOST_STEPS)
     if wrong.any():
-        problems.append(f"/stretches: {_rows(int(wrong.sum()))} that belong to no item")
-        stretches.loc[wrong, "item"] = -1
-    unknown = ~_within(len(stretches))(steps["stretch"]) & (steps["stretch"] != -1)
+        problems.append(f"/stretches: {_rows(int(wrong.sum()))} of no item")
+        stretches["item"] = np.where(wrong, -1, stretches["item"])
+        stretches["first_step"] = np.where(wrong, 0, stretches["first_step"])
+    unknown = ~_within(steps["stretch"], -1, len(wrong) - 1)
     if unknown.any():
         problems.append(f"/steps: {_rows(int(unknown.sum()))} of a stretch that is not there")
-    steps["stretch"] = steps["stretch"].where(_within(len(stretches))(steps["stretch"]), -1)
-    stretches["precision"] = stretches["precision"].map(precision_name)
-    tables["ranks"] = tables["ranks"].drop_duplicates("world_rank", ignore_index=True)
-    doubled = steps.duplicated(["item", "world_rank", "step"], keep="last") if len(steps) else np.empty(0, bool)
-    if attributes["format"] == 0 and doubled.any():
-        problems.append(f"/steps: {_rows(int(doubled.sum()))} that are there twice")
-        tables["steps"] = steps[~doubled].reset_index(drop=True)
+        steps["stretch"] = np.where(unknown, -1, steps["stretch"])
+    for place, text in enumerate(stretches["ranks"]):
+        if not re.fullmatch(r"\d{1,6}(,\d{1,6})*", text):
+            stretches["ranks"][place] = UNKNOWN["text"]
+    stretches["precision"] = _objects([precision_name(text) for text in stretches["precision"]])
+    _keep_first(tables["ranks"], ["world_rank"], "ranks", problems)
+    _keep_first(steps, ["item", "world_rank", "step"], "steps", problems)
 
 
-def _keep(frame: pd.DataFrame, table: str, of_column: dict[str, Callable[[pd.Series], Any]], problems: list[str]) -> pd.DataFrame:
-    if frame.empty:
-        return frame
-    good = np.ones(len(frame), dtype=bool)
-    first = ""
-    for column, is_good in of_column.items():
-        now = good & np.asarray(is_good(frame[column]))
-        if not first and now.sum() < good.sum():
-            first = column
-        good = now
+def _keep_first(columns: Columns, names: list[str], table: str, problems: list[str]) -> None:
+    """Leaves out rows that repeat the values of an earlier row."""
+    if len(columns[names[0]]) == 0:
+        return
+    key = np.zeros(len(columns[names[0]]), dtype=np.int64)
+    for name in names:
+        key = key * (int(columns[name].max()) + 1) + columns[name]  # below 2**63: items and steps are below 2**20 and 2**26
+    distinct, first = np.unique(key, return_index=True)
+    if len(distinct) < len(key):
+        problems.append(f"/{table}: {_rows(len(key) - len(distinct))} that repeat another one, left out")
+        first.sort()
+        for name, values in columns.items():
+            columns[name] = values[first]
+
+
+def _keep(columns: Columns, table: str, problems: list[str], checks: dict[str, np.ndarray]) -> None:
+    good = np.logical_and.reduce(list(checks.values()))
     if good.all():
-        return frame
+        return
+    first = next(name for name, is_good in checks.items() if not is_good.all())
     problems.append(f"/{table}: {_rows(int((~good).sum()))} with an impossible '{first}', left out")
-    return frame[good].reset_index(drop=True)
+    for name, values in columns.items():
+        columns[name] = values[good]
 
 
-def _within(count: int, *, unknown: bool = False) -> Callable[[pd.Series], Any]:
-    return lambda values: values.between(-1 if unknown else 0, count - 1)
+def _within(values: np.ndarray, low: int, high: int) -> np.ndarray:
+    return (values >= low) & (values <= high)
 
 
-def _is_time(values: pd.Series) -> pd.Series:
-    return values.between(-MOST_SECONDS, MOST_SECONDS)
+def _clean_names(values: np.ndarray) -> np.ndarray:
+    if len(values) == 0:
+        return values
+    codes, distinct = pd.factorize(values)
+    return _objects([clean_text(text) for text in distinct])[codes]
 
 
-def _is_duration(values: pd.Series) -> pd.Series:
-    return values.between(0, MOST_SECONDS)
-
-
-def _clean_names(values: pd.Series) -> pd.Series:
-    codes, distinct = pd.factorize(values.to_numpy(object))
-    cleaned = np.array([*(clean_text(text) for text in distinct), ""], dtype=object)
-    return pd.Series(cleaned[codes], index=values.index, dtype=object)
+def _objects(texts: list[str]) -> np.ndarray:
+    result = np.empty(len(texts), dtype=object)
+    result[:] = texts
+    return result
 
 
 def _rows(count: int) -> str:

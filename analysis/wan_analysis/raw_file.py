@@ -14,13 +14,14 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5g, h5l, h5o, h5s
 
 from wan_analysis.trace_format import REQUIRED_COLUMNS, TABLES
 
 #: A column longer than this is no column of a trace: 500,000 steps of 100 ranks have so many rows.
 MOST_ROWS = 50_000_000
 #: Columns that claim more bytes than this must fill a part of the file that fits.
-MOST_UNCHECKED_BYTES = 1 << 26
+MOST_UNCHECKED_BYTES = 1 << 24
 #: Best compression that is believed: bytes of all columns over bytes of the file.
 MOST_COMPRESSION = 50
 #: Names of links and attributes beyond these numbers are not looked at.
@@ -116,42 +117,54 @@ def _attributes(file: h5py.File, problems: list[str]) -> dict[str, Any]:
 def _read_tables(file: h5py.File, file_bytes: int, result: RawFile) -> None:
     left_bytes = max(MOST_UNCHECKED_BYTES, MOST_COMPRESSION * file_bytes)
     for table in TABLES:
-        if table not in file:
+        if table.encode() not in file.id:
             continue
-        if not isinstance(file.get(table, getlink=True), h5py.HardLink) or not isinstance(file[table], h5py.Group):
+        group = _open(file.id, table)
+        if not isinstance(group, h5g.GroupID):
             result.problems.append(f"/{table} is not a table of columns")
             continue
-        datasets = _datasets(file[table], table, result.problems)
+        datasets = _datasets(group, table, result.problems)
         columns: dict[str, np.ndarray] = {}
-        rows = min((len(dataset) for dataset in datasets.values()), default=0)
-        for column, dataset in datasets.items():
-            needed_bytes = min(len(dataset), rows) * max(dataset.dtype.itemsize, 1)
+        lengths = [length for _, length, _ in datasets.values()]
+        rows = min(lengths, default=0)
+        for column, (dataset, length, dtype) in datasets.items():
+            needed_bytes = rows * max(dtype.itemsize, 1)
             if needed_bytes > left_bytes or rows > MOST_ROWS:
                 result.problems.append(f"/{table}: column '{column}' says that it has {rows} rows, more than fit into the file")
                 continue
             left_bytes -= needed_bytes
             try:
-                columns[column] = _read_column(dataset, rows, TABLES[table][column][0])
+                columns[column] = _read_column(dataset, rows, length, dtype, TABLES[table][column][0])
             except MemoryError:
                 raise
             except Exception as error:
                 result.problems.append(f"/{table}: column '{column}' is damaged ({brief(error)})")
         result.tables[table] = columns
-        _name_lengths(table, datasets.values(), rows, result.problems)
+        _name_lengths(table, lengths, result.problems)
 
 
-def _datasets(group: h5py.Group, table: str, problems: list[str]) -> dict[str, h5py.Dataset]:
-    """The table's known columns that are what a trace writes."""
-    found: dict[str, h5py.Dataset] = {}
+def _open(group: h5g.GroupID, name: str) -> object | None:
+    """The object of that name in the file itself; None if the name is a link to another place."""
+    return h5o.open(group, name.encode()) if group.links.get_info(name.encode()).type == h5l.TYPE_HARD else None
+
+
+def _datasets(group: h5g.GroupID, table: str, problems: list[str]) -> dict[str, tuple[h5d.DatasetID, int, np.dtype]]:
+    """The table's known columns that are what a trace writes, with their rows and types."""
+    found: dict[str, tuple[h5d.DatasetID, int, np.dtype]] = {}
     for column, (kind, _) in TABLES[table].items():
         try:
-            if column not in group:
+            if column.encode() not in group:
                 continue
-            wrong = _wrong_with(group, column, kind)
+            dataset = _open(group, column)
+            wrong = _wrong_with(dataset)
+            if not wrong:
+                assert isinstance(dataset, h5d.DatasetID)
+                dtype = dataset.dtype
+                wrong = "" if _fits(dtype, kind) else f"holds {brief(dtype)}, not {_described(kind)}"
             if wrong:
                 problems.append(f"/{table}: column '{column}' {wrong}")
             else:
-                found[column] = group[column]
+                found[column] = (dataset, int(dataset.shape[0]), dtype)
         except MemoryError:
             raise
         except Exception as error:
@@ -159,18 +172,17 @@ def _datasets(group: h5py.Group, table: str, problems: list[str]) -> dict[str, h
     return found
 
 
-def _wrong_with(group: h5py.Group, column: str, kind: str) -> str:
+def _wrong_with(dataset: object | None) -> str:
     """What keeps a column from being read; empty if nothing does."""
-    if not isinstance(group.get(column, getlink=True), h5py.HardLink):
+    if dataset is None:
         return "is a link, which no trace has"
-    dataset = group[column]
-    if not isinstance(dataset, h5py.Dataset):
+    if not isinstance(dataset, h5d.DatasetID):
         return "is not a column"
-    if dataset.external or dataset.is_virtual:
+    space, properties = dataset.get_space(), dataset.get_create_plist()
+    if properties.get_layout() == h5d.VIRTUAL or (properties.get_layout() == h5d.CONTIGUOUS and properties.get_external_count()):
         return "lies in another file, which no trace has"
-    if dataset.shape is None or dataset.ndim != 1:
-        return f"has {0 if dataset.shape is None else dataset.ndim} dimensions, not one"
-    return "" if _fits(dataset.dtype, kind) else f"holds {brief(dataset.dtype)}, not {_described(kind)}"
+    dimensions = space.get_simple_extent_ndims() if space.get_simple_extent_type() == h5s.SIMPLE else 0
+    return "" if dimensions == 1 else f"has {dimensions} dimensions, not one"
 
 
 def _fits(dtype: np.dtype, kind: str) -> bool:
@@ -183,27 +195,37 @@ def _described(kind: str) -> str:
     return {"text": "texts", "int": "whole numbers", "float": "numbers"}[kind]
 
 
-def _read_column(dataset: h5py.Dataset, rows: int, kind: str) -> np.ndarray:
-    names = h5py.check_enum_dtype(dataset.dtype)
+def _read_column(dataset: h5d.DatasetID, rows: int, length: int, dtype: np.dtype, kind: str) -> np.ndarray:
+    if h5py.check_string_dtype(dtype) is not None:
+        texts = h5py.Dataset(dataset).asstr(errors="replace")[:rows] if rows else []
+        return _objects([text[:LONGEST_TEXT] for text in texts])
+    values = np.empty(rows, dtype=dtype)
+    if rows == length and rows:
+        dataset.read(h5s.ALL, h5s.ALL, values)
+    elif rows:
+        chosen = dataset.get_space()
+        chosen.select_hyperslab((0,), (rows,))
+        dataset.read(h5s.create_simple((rows,)), chosen, values)
+    names = h5py.check_enum_dtype(dtype)
     if names is not None:
         by_value = {value: name for name, value in names.items()}
-        values = dataset[:rows]
         distinct, place = np.unique(values, return_inverse=True)
-        texts = [by_value.get(int(value), f"unknown {value}") for value in distinct]
-        return np.array([*texts, ""], dtype=object)[:-1][place] if texts else np.empty(0, dtype=object)
-    if kind == "text":
-        texts = dataset.asstr(errors="replace")[:rows]
-        return np.array([text[:LONGEST_TEXT] for text in texts] + [""], dtype=object)[:-1]
-    values = dataset[:rows]
+        return _objects([by_value.get(int(value), f"unknown {value}") for value in distinct])[place]
     if kind == "float":
-        return values.astype(np.float64)
+        return values.astype(np.float64, copy=False)
     if values.dtype == np.uint64:
         values = np.minimum(values, np.uint64(np.iinfo(np.int64).max))
-    return values.astype(np.int64)
+    return values.astype(np.int64, copy=False)
 
 
-def _name_lengths(table: str, datasets: Iterable[h5py.Dataset], rows: int, problems: list[str]) -> None:
-    longest = max((len(dataset) for dataset in datasets), default=0)
+def _objects(texts: list[str]) -> np.ndarray:
+    result = np.empty(len(texts), dtype=object)
+    result[:] = texts
+    return result
+
+
+def _name_lengths(table: str, lengths: list[int], problems: list[str]) -> None:
+    rows, longest = min(lengths, default=0), max(lengths, default=0)
     if longest > rows:
         problems.append(f"/{table}: columns end after {rows} to {longest} rows: the run was killed while writing; "
                         f"the first {rows} are read")

@@ -14,10 +14,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wan_analysis.clean import clean_attributes, clean_tables, clean_text, wrong_attributes
-from wan_analysis.raw_file import RawFile, missing_columns, not_a_file, read_raw
+from wan_analysis.clean import clean_attributes, clean_columns, clean_text, wrong_attributes
+from wan_analysis.raw_file import RawFile, missing_columns, not_a_file
+from wan_analysis.reader_process import FileReader
 from wan_analysis.trace_format import REQUIRED_TABLES, TABLES
-from wan_analysis.upgrade import complete, upgrade
+from wan_analysis.upgrade import complete, to_frame, upgrade
+
+#: So many of the things that are wrong with a file are said.
+MOST_SAID = 4
+#: A path is cut after so many characters.
+LONGEST_PATH = 500
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        return clean_text(f"{self.where}: {self.what}", 2000)
+        return clean_text(f"{clean_text(self.where, LONGEST_PATH)}: {self.what}", 2000)
 
 
 @dataclass
@@ -83,55 +89,79 @@ class Traces:
 
 def read_traces(paths: Iterable[Path]) -> Traces:
     """Reads traces from output folders, indices (``trace.h5``) and group files, each file once. Never throws."""
-    result = Traces()
-    seen: set[Path] = set()
-    for path in paths:
-        _read_path(Path(path), result, seen, is_named=True)
-    return result
+    with FileReader() as reader:
+        reading = _Reading(reader)
+        for path in paths:
+            reading.named(Path(path))
+    return reading.result
 
 
-def _read_path(path: Path, result: Traces, seen: set[Path], *, is_named: bool) -> None:
-    if path.is_dir() and is_named:
-        index = path / "trace.h5"
-        files = [index] if index.is_file() else sorted(path.glob("trace/*.h5")) or sorted(path.glob("*.h5"))
+class _Reading:
+    """Goes through folders, indices and files."""
+
+    def __init__(self, reader: FileReader) -> None:
+        self._reader = reader
+        self._seen: set[Path] = set()
+        self.result = Traces()
+
+    def named(self, path: Path) -> None:
+        """A path that the user named: a folder or a file."""
+        try:
+            if not path.is_dir():
+                self._file(path)
+                return
+            index = path / "trace.h5"
+            files = [index] if index.is_file() else sorted(path.glob("trace/*.h5")) or sorted(path.glob("*.h5"))
+        except (OSError, ValueError) as error:
+            self._problem(path, f"cannot be looked at ({getattr(error, 'strerror', None) or error})")
+            return
         if not files:
-            result.problems.append(Problem(str(path), "contains neither trace.h5 nor trace/*.h5; did --trace name another place?"))
+            self._problem(path, "contains neither trace.h5 nor trace/*.h5; did --trace name another place?")
         for file in files:
-            _read_path(file, result, seen, is_named=False)
-        return
-    wrong = not_a_file(path)
-    if wrong:
-        result.problems.append(Problem(str(path), wrong))
-        return
-    real = path.resolve()
-    if real in seen:
-        return
-    seen.add(real)
-    raw = read_raw(path)
-    if raw.links is not None:
-        _read_index(path, raw.links, result, seen)
-        return
-    group, problems = make_group(path, raw)
-    if problems:
-        result.problems.append(Problem(str(path), "; ".join(problems)))
-    if group is not None:
-        result.groups.append(group)
+            self._file(file)
+
+    def _problem(self, path: Path, what: str) -> None:
+        self.result.problems.append(Problem(str(path), what))
+
+    def _file(self, path: Path) -> None:
+        wrong = not_a_file(path)
+        if wrong:
+            self._problem(path, wrong)
+            return
+        real = path.resolve()
+        if real in self._seen:
+            return
+        self._seen.add(real)
+        raw = self._reader.read(path)
+        if raw.links is not None:
+            self._index(path, raw.links)
+            return
+        group, problems = make_group(path, raw)
+        if problems:
+            self._problem(path, _in_short(problems))
+        if group is not None:
+            self.result.groups.append(group)
+
+    def _index(self, path: Path, links: Iterable[str]) -> None:
+        """Reads the files that an index links to, if they lie in its folder."""
+        away, missing = [], []
+        for link in dict.fromkeys(links):
+            if Path(link).is_absolute() or ".." in Path(link).parts or "\0" in link:
+                away.append(link)
+            elif not_a_file(path.parent / link) in ("does not exist", "is a link to nothing"):
+                missing.append(link)
+            else:
+                self._file(path.parent / link)
+        said = [f"links to {_names(away)} outside its folder; not followed"] if away else []
+        said += [f"links to {_names(missing)}, which does not exist"] if missing else []
+        if said:
+            self._problem(path, "; ".join(said))
 
 
-def _read_index(path: Path, links: Iterable[str], result: Traces, seen: set[Path]) -> None:
-    """Reads the files that an index links to, if they lie in its folder."""
-    away, missing = [], []
-    for link in dict.fromkeys(links):
-        if Path(link).is_absolute() or ".." in Path(link).parts or "\0" in link:
-            away.append(link)
-        elif not (path.parent / link).exists():
-            missing.append(link)
-        else:
-            _read_path(path.parent / link, result, seen, is_named=False)
-    if away:
-        result.problems.append(Problem(str(path), f"links to {_names(away)}, outside its folder; not followed"))
-    if missing:
-        result.problems.append(Problem(str(path), f"links to {_names(missing)}, which does not exist"))
+def _in_short(problems: list[str]) -> str:
+    """What is wrong with a file, in one line."""
+    more = len(problems) - MOST_SAID
+    return "; ".join(problems[:MOST_SAID]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _names(links: list[str]) -> str:
@@ -145,29 +175,25 @@ def make_group(path: Path, raw: RawFile) -> tuple[GroupTrace | None, list[str]]:
         return None, [refusal]
     attributes = clean_attributes(raw.attributes)
     problems = list(raw.problems)
-    tables: dict[str, pd.DataFrame] = {}
+    columns: dict[str, dict[str, np.ndarray]] = {}
     for table in TABLES:
-        columns = raw.tables.get(table)
-        if columns is None:
+        found = raw.tables.get(table)
+        if found is None:
             if table in REQUIRED_TABLES[attributes["format"]]:
                 problems.append(f"/{table} is missing; {_written_by(attributes)}")
             continue
-        missing = missing_columns(table, columns)
+        missing = missing_columns(table, found)
         if missing:
             lacks = ", ".join(f"'{column}'" for column in missing)
             problems.append(f"/{table} lacks the columns {lacks}; {_written_by(attributes)}; left out")
             continue
-        rows = min(map(len, columns.values()))
-        tables[table] = pd.DataFrame({column: _series(values[:rows]) for column, values in columns.items()})
-    complete(tables)
-    problems += clean_tables(tables, attributes)
+        columns[table] = found
+    columns = complete(columns)
+    problems += clean_columns(columns, attributes)
+    tables = {table: to_frame(found) for table, found in columns.items()}
     upgrade(tables, attributes)
     tables["rank_table"] = tables.pop("ranks")
     return GroupTrace(path=path, attributes=attributes, **tables), problems
-
-
-def _series(values: np.ndarray) -> pd.Series:
-    return pd.Series(values, dtype=object if values.dtype == object else values.dtype)
 
 
 def _written_by(attributes: dict[str, Any]) -> str:

@@ -23,21 +23,27 @@ Tables = dict[str, pd.DataFrame]
 _DTYPES: dict[str, type] = {"text": object, "int": np.int64, "float": np.float64}
 
 
-def complete(tables: Tables) -> None:
-    """Adds the tables and columns that a trace lacks, with unknown values."""
-    for table in TABLES:
-        frame = tables.get(table)
-        tables[table] = with_all_columns(frame if frame is not None else pd.DataFrame(), table)
+def complete(tables: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
+    """All tables with all columns, in the format's order. What a trace lacks is unknown."""
+    return {table: _complete_table(tables.get(table, {}), table) for table in TABLES}
+
+
+def _complete_table(columns: dict[str, np.ndarray], table: str) -> dict[str, np.ndarray]:
+    rows = min((len(values) for values in columns.values()), default=0)
+    return {column: columns[column][:rows] if column in columns else np.full(rows, UNKNOWN[kind], dtype=_DTYPES[kind])
+            for column, (kind, _) in TABLES[table].items()}
 
 
 def with_all_columns(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     """The table with all columns of the format, in their order; those that it lacks are unknown."""
-    rows = len(frame)
-    columns = {}
-    for column, (kind, _) in TABLES[table].items():
-        dtype = _DTYPES[kind]
-        columns[column] = frame[column].astype(dtype) if column in frame else pd.Series(np.full(rows, UNKNOWN[kind], dtype=dtype))
-    return pd.DataFrame(columns)
+    types = {column: _DTYPES[kind] for column, (kind, _) in TABLES[table].items()}
+    there = {column: frame[column].to_numpy(types[column]) for column in frame.columns}
+    return to_frame(_complete_table(there, table))
+
+
+def to_frame(columns: dict[str, np.ndarray]) -> pd.DataFrame:
+    """A table of columns; texts stay objects."""
+    return pd.DataFrame({name: pd.Series(values, dtype=object) if values.dtype == object else values for name, values in columns.items()})
 
 
 def upgrade(tables: Tables, attributes: dict[str, Any]) -> None:
