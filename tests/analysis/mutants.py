@@ -16,7 +16,8 @@ import synthetic1
 Random = np.random.Generator
 #: Texts that are markup, formulas, escapes or control characters, or that are too long.
 TEXTS = ("<script>alert(1)</script>", r"$\frac{1$", "$x^{", "\x1b[31mred\x1b[0m", "a\nb\r\nc", "\x00\x01",
-         "\N{RIGHT-TO-LEFT OVERRIDE}abc", "%s %d {0}", "x" * 100_000, "", "\N{GRINNING FACE}", "../../etc/passwd", "'\"&<>`", "nan", "-1", "\N{COMBINING ACUTE ACCENT}" * 50,
+         "\N{RIGHT-TO-LEFT OVERRIDE}abc", "%s %d {0}", "x" * 100_000,
+         "", "\N{GRINNING FACE}", "../../etc/passwd", "'\"&<>`", "nan", "-1", "\N{COMBINING ACUTE ACCENT}" * 50,
          "cfg0 x ulysses0", "cfg9999999 x ulysses1")
 NUMBERS = (0, -1, 1, 2**31 - 1, -2**31, 2**63 - 1, 10**12)
 FLOATS = (float("nan"), float("inf"), -float("inf"), 1e300, -1e300, 1e-300, -1.0, 0.0)
