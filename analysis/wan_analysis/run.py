@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,7 @@ class Run:
     label: str = ""
     problems: list[Problem] = field(default_factory=list)
     ranks: int = 0  #: ranks of one start, if the groups belong to several starts; 0 if they belong to one
+    folders: frozenset[Path] = frozenset()  #: output folders in which its files were met, those of copies included
 
     @property
     def gpus(self) -> int:
@@ -260,7 +262,7 @@ def _with_items(table: pd.DataFrame, group: GroupTrace, index: int) -> pd.DataFr
 
 def gather_runs(groups: list[GroupTrace]) -> list[Run]:
     """One run for each start, labelled by GPU count, with notes on what is incomplete."""
-    runs = [Run(start.name, start.groups, problems=start.problems) for start in find_starts(groups)]
+    runs = [Run(start.name, start.groups, problems=start.problems, folders=frozenset(start.folders)) for start in find_starts(groups)]
     runs.sort(key=lambda run: (run.gpus, run.attribute("started"), run.name))
     for run in runs:
         same = [other for other in runs if other.gpus == run.gpus]

@@ -30,6 +30,7 @@ class Start:
     name: str
     groups: list[GroupTrace]
     problems: list[Problem] = field(default_factory=list)
+    folders: set[Path] = field(default_factory=set)  #: output folders in which its files were met, those of copies included
 
 
 def find_starts(traces: Sequence[GroupTrace]) -> list[Start]:
@@ -45,7 +46,8 @@ def find_starts(traces: Sequence[GroupTrace]) -> list[Start]:
             of_id.append(start)
             starts.append(start)
         start.groups.append(trace)
-        start.problems += copies.get(trace.path, [])
+        start.problems += [copy.problem for copy in copies.get(trace.path, [])]
+        start.folders |= {folder_of(trace), *(copy.folder for copy in copies.get(trace.path, []))}
     for of_id in by_id.values():
         if len(of_id) > 1:
             _name_apart(of_id)
@@ -72,23 +74,32 @@ def _belongs(trace: GroupTrace, start: Start) -> bool:
         return False
     if trace.run not in SHARED_IDS:
         return True
-    begun, others = _started_s(trace), _started_s(other)
+    begun, others = started_s(trace), started_s(other)
     is_together = begun is None or others is None or abs(begun - others) <= LONGEST_SPREAD_S
     return is_together and folder_of(trace) == folder_of(other)
 
 
-def _started_s(trace: GroupTrace) -> float | None:
-    try:
-        moment = datetime.strptime(str(trace.attributes.get("started")), "%Y-%m-%dT%H:%M:%SZ")
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=timezone.utc).timestamp()
+def started_s(trace: GroupTrace) -> float | None:
+    """When the start began, in seconds since 1970; None if its trace does not tell. Format 0 tells whole seconds."""
+    for form in ("%Y-%m-%dT%H:%M:%S.%fZ", "%Y-%m-%dT%H:%M:%SZ"):
+        try:
+            moment = datetime.strptime(str(trace.attributes.get("started")), form)
+            return moment.replace(tzinfo=timezone.utc).timestamp()
+        except (ValueError, OverflowError):
+            continue
+    return None
 
 
-def _without_copies(traces: Sequence[GroupTrace]) -> tuple[list[GroupTrace], dict[Path, list[Problem]]]:
-    """The traces without copies, and for each file a note about its copies."""
+@dataclass(frozen=True)
+class _Copy:
+    folder: Path
+    problem: Problem
+
+
+def _without_copies(traces: Sequence[GroupTrace]) -> tuple[list[GroupTrace], dict[Path, list[_Copy]]]:
+    """The traces without copies, and the copies of each file."""
     kept: list[GroupTrace] = []
-    copies: dict[Path, list[Problem]] = {}
+    copies: dict[Path, list[_Copy]] = {}
     places: dict[tuple[str, ...], list[int]] = {}  # indices of traces in `kept` that may be the same one
     for trace in traces:
         names = ("run", "group", "groups", "ranks", "started", "host")
@@ -100,7 +111,8 @@ def _without_copies(traces: Sequence[GroupTrace]) -> tuple[list[GroupTrace], dic
             continue
         longer, shorter = sorted((kept[place], trace), key=lambda t: (len(t.steps), len(t.phases)), reverse=True)
         said = copies.pop(kept[place].path, [])
-        said.append(Problem(str(shorter.path), f"is a copy of {longer.path}; its steps and items count once"))
+        problem = Problem(str(shorter.path), f"is a copy of {longer.path}; its steps and items count once")
+        said.append(_Copy(folder_of(shorter), problem))
         kept[place] = longer
         copies[longer.path] = said
     return kept, copies
