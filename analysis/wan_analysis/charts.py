@@ -1,230 +1,231 @@
-"""The report's charts. Each function draws numbers that measures.py and study.py computed, and returns the figure."""
+"""Charts of scaling and of steps. Each function draws figures that other modules computed, and returns what it drew."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import NullLocator
 
 from wan_analysis import palette
-from wan_analysis.measures import outliers, phase_means_s, vram_peaks_bytes
-from wan_analysis.plan import Plans, planned_bytes
+from wan_analysis.blocks import Chart
+from wan_analysis.chart_style import (
+    MOST_BARS,
+    MOST_PANELS,
+    MOST_POINTS,
+    colours_of,
+    new_figure,
+    set_bar_labels,
+    spread,
+    stacked_bars,
+    thinned,
+)
 from wan_analysis.run import Run
-from wan_analysis.study import ScalingRow
-from wan_analysis.trace_format import PARTS, REMAINDER
+from wan_analysis.step_table import SHARES, StepRow, row_keys, step_times
+from wan_analysis.texts import chart_text
+from wan_analysis.trace_format import COMMUNICATION_PARTS
 
-GIB = 2**30
 GB = 1e9
 PERCENT = 100.0
 
-#: Above this many points a chart keeps them as pixels, so that the page stays small.
-MOST_VECTOR_POINTS = 4000
+_MOST_SERIES = 10
+PART_COLOURS = palette.PART_COLOURS | {"between_steps": palette.BLACK}
+PART_HATCHES = {part: "////" if part in COMMUNICATION_PARTS else "" for part in SHARES}
 
-STYLE: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "hatch.linewidth": 0.6,
-    "svg.fonttype": "path",
-    "figure.constrained_layout.use": True,
-}
+#: (series, label, GPUs, speed-up, efficiency from 0 to 1)
+Point = tuple[str, str, int, float, float]
 
 
-def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height))
-        axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, axes
+def scaling_chart(name: str, points: Sequence[Point], unit: str, what: str) -> Chart:
+    """Speed-up beside efficiency against the GPU count. Lines join the points of one series; every point has a label.
 
-
-def unit_of(rows: Sequence[ScalingRow] | Sequence[Run]) -> str:
-    """"GPUs" or "CPU ranks": the unit of the horizontal axis."""
-    first = rows[0]
-    run = first.run if isinstance(first, ScalingRow) else first
-    return f"{run.unit}s"
-
-
-def speedup_chart(rows: Sequence[ScalingRow]) -> Figure:
-    """Speed-up beside efficiency, each against the GPU count."""
-    figure, axes = _figure(1, 2, 9.5, 3.6)
-    gpus = [row.run.gpus for row in rows]
-    span = np.array([min(gpus), max(gpus)], dtype=float)
+    Points of one series on equally many GPUs are drawn as their median, with a bar from the lowest to the highest.
+    """
+    figure, axes = new_figure(1, 2, 9.6, 4.2)
+    base = min(point[2] for point in points)
+    merged = _merged(points)
+    counts = sorted({point[2] for point in points})
     left, right = axes[0]
-    left.plot(span, span / gpus[0], "--", color=palette.GREY, label="ideal")
-    left.plot(gpus, [row.speedup for row in rows], "o-", color=palette.BLUE, label="measured")
-    left.set(ylabel=f"speed-up [× {gpus[0]} {_singular(rows, gpus[0])}]", title="Speed-up of a step")
-    left.set_ylim(bottom=0)
-    left.legend(loc="upper left")
-    right.axhline(PERCENT, linestyle="--", color=palette.GREY)
-    right.plot(gpus, [PERCENT * row.efficiency for row in rows], "o-", color=palette.VERMILION)
-    right.set(ylabel="parallel efficiency [%]", title="Efficiency")
-    right.set_ylim(bottom=0)
-    for axis in (left, right):
-        axis.set_xlabel(f"{unit_of(rows)} [count]")
-        axis.set_xticks(sorted(set(gpus)))
-    return figure
+    span = np.array([counts[0], counts[-1]], dtype=float)
+    left.plot(span, span / base, "--", color=palette.GREY, linewidth=1, label="ideal")
+    right.axhline(PERCENT, linestyle="--", color=palette.GREY, linewidth=1)
+    colours = colours_of([series for series, _ in merged])
+    for axis, place, factor in ((left, 0, 1.0), (right, 1, PERCENT)):
+        labels: list[tuple[float, float, str]] = []
+        for number, (series, rows) in enumerate(merged):
+            middle = np.array([row[2][place] for row in rows]) * factor
+            low, high = (np.array([row[2 + side][place] for row in rows]) * factor for side in (1, 2))
+            gpus = [row[1] for row in rows]
+            axis.errorbar(
+                gpus,
+                middle,
+                yerr=[middle - low, high - middle],
+                fmt="os^Dvp*"[number % 7] + "-",
+                color=colours[series],
+                markersize=5,
+                linewidth=1.3,
+                capsize=2,
+                label=chart_text(series, 40) if number < _MOST_SERIES else None,
+            )
+            labels += [(float(count), float(value), row[0]) for count, value, row in zip(gpus, middle, rows, strict=True)]
+        _set_scale(axis, counts, is_log=place == 0)
+        _label_points(axis, labels)
+        axis.set_xlabel(f"{unit}s [count]")
+    left.set(ylabel=f"speed-up [× {base} {unit}{'' if base == 1 else 's'}]", title=f"Speed-up of {what}")
+    right.set(ylabel="efficiency [%]", title="Efficiency, all ranks counted")
+    handles, names = left.get_legend_handles_labels()
+    if len(merged) > _MOST_SERIES:
+        names[-1] += f" and {len(merged) - _MOST_SERIES} more"
+    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)), fontsize=9)
+    columns = ("label", "gpus", "speedup", "efficiency")
+    drawn = {
+        series: {column: [point[1 + place] for point in points if point[0] == series] for place, column in enumerate(columns)}
+        for series in dict.fromkeys(point[0] for point in points)
+    }
+    return Chart(name, figure, f"Speed-up and efficiency of {what}", drawn)
 
 
-def _singular(rows: Sequence[ScalingRow], count: int) -> str:
-    return rows[0].run.unit if count == 1 else unit_of(rows)
+def _merged(points: Sequence[Point]) -> list[tuple[str, list[tuple]]]:
+    """Series with a row for each GPU count: label, count, median, lowest and highest (speed-up, efficiency)."""
+    result = []
+    for series in dict.fromkeys(point[0] for point in points):
+        rows = []
+        for gpus in sorted({point[2] for point in points if point[0] == series}):
+            alike = [point for point in points if point[0] == series and point[2] == gpus]
+            values = np.array([point[3:] for point in alike], dtype=float)
+            label = alike[0][1] if len(alike) == 1 else f"{gpus} ({len(alike)} runs)"
+            rows.append((label, gpus, np.median(values, axis=0), values.min(axis=0), values.max(axis=0)))
+        result.append((series, rows))
+    return result
 
 
-def parts_chart(rows: Sequence[ScalingRow]) -> Figure:
-    """The typical step by part, stacked, with one bar for each run."""
-    figure, axes = _figure(1, 1, 9.5, 4.0)
+def _set_scale(axis: Axes, counts: Sequence[int], *, is_log: bool) -> None:
+    if counts[-1] > counts[0]:
+        axis.set_xscale("log", base=2)
+        axis.set_xlim(counts[0] / 1.25, counts[-1] * 1.6)
+        if is_log:
+            axis.set_yscale("log", base=2)
+            axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.yaxis.set_minor_locator(NullLocator())
+    else:
+        axis.set_xlim(counts[0] * 0.6, counts[0] * 1.6)
+    if not is_log or counts[-1] == counts[0]:
+        axis.set_ylim(0, max(axis.get_ylim()[1], 1.0) * 1.08)
+    axis.set_xticks(counts, [str(count) for count in counts])
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _label_points(axis: Axes, labels: Sequence[tuple[float, float, str]]) -> None:
+    """Writes each label beside its point. Labels of one GPU count stand below each other."""
+    to_axis = axis.transScale + axis.transLimits
+    for gpus in sorted({label[0] for label in labels}):
+        alike = [label for label in labels if label[0] == gpus]
+        heights = [float(to_axis.transform((gpus, label[1]))[1]) for label in alike]
+        for (_, value, text), height, own in zip(alike, spread(heights, 0.045), heights, strict=True):
+            axis.annotate(
+                chart_text(text, 24),
+                (gpus, value),
+                xytext=(8, (height - own) * 230),
+                textcoords="offset points",
+                fontsize=8,
+                va="center",
+                color="#333333",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.75},
+            )
+
+
+def layout_series(row: StepRow, rows: Sequence[StepRow]) -> str:
+    """The series of layouts of a step row. One rank alone begins the series that splits the passes, if there is one of its kind."""
+    kind = f", {row.kind}" if row.kind else ""
+    if row.gpus > 1:
+        return f"cfg{row.layout.cfg} x ulysses{kind}" if row.layout.cfg else f"layout not recorded{kind}"
+    alike = [other for other in rows if other.gpus > 1 and other.kind == row.kind]
+    return layout_series(max(alike, key=lambda other: other.layout.cfg or 0), ()) if alike else f"one alone{kind}"
+
+
+def parts_chart(rows: Sequence[StepRow], unit: str) -> Chart:
+    """The GPU-seconds of a step by part, stacked: one bar for each row, or for each layout if there are many rows."""
+    bars = _bars(rows)
+    figure, axes = new_figure(1, 1, 9.6, 4.4)
     axis: Axes = axes[0][0]
-    labels = [row.run.label for row in rows]
-    bottom = np.zeros(len(rows))
-    for part in (*PARTS, REMAINDER):
-        heights = np.array([row.step.parts_s[part] for row in rows])
-        axis.bar(labels, heights, bottom=bottom, width=0.6, color=palette.PART_COLOURS[part],
-                 hatch=palette.PART_HATCHES[part], edgecolor="white", linewidth=0.6, label=part.replace("_", " "))
-        bottom += heights
-    axis.set(xlabel=f"{unit_of(rows)} [count]", ylabel="time of a step [s]", title="Where a step's time goes")
-    axis.grid(visible=False, axis="x")
-    handles, names = axis.get_legend_handles_labels()
-    axis.legend(handles[::-1], names[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
+    heights = {part: [values[part] for _, values in bars] for part in SHARES}
+    stacked_bars(axis, [label for label, _ in bars], heights, colours=PART_COLOURS, hatches=PART_HATCHES)
+    axis.set(ylabel=f"{unit}-seconds of a step [s]", title=f"Where the {unit}-seconds of a step go")
+    axis.set_xlabel(f"run (its {unit}s) and layout")
+    data = {"bar": {"label": [label for label, _ in bars]}, "gpu_seconds": dict(heights)}
+    return Chart("parts", figure, f"{unit}-seconds of a step by part, stacked", data)
 
 
-def steps_chart(runs: Sequence[Run]) -> Figure:
-    """Every step's time, with one panel for each run. Colours show experts; marks show their switch; rings show outliers."""
-    figure, axes = _figure(len(runs), 1, 9.5, 0.7 + 2.1 * len(runs))
-    for axis, run in zip(axes[:, 0], runs, strict=True):
-        steps = run.steps.reset_index(drop=True)
-        for expert, colour in palette.EXPERT_COLOURS.items():
-            of_expert = steps[steps["expert"] == expert]
-            axis.plot(of_expert["start_s"], of_expert["wall_s"], ".", markersize=4, color=colour,
-                      label=expert.replace("_", " "), rasterized=len(steps) > MOST_VECTOR_POINTS)
-        switches = _switch_times_s(run)
-        for number, time_s in enumerate(switches):
-            axis.axvline(time_s, color=palette.BLACK, linewidth=0.8, linestyle=":",
-                         label="expert switch" if number == 0 else None)
-        slow = steps[_is_outlier(run)]
-        axis.plot(slow["start_s"], slow["wall_s"], "o", markersize=9, markerfacecolor="none",
-                  color=palette.VERMILION, label="outlier" if len(slow) else None)
-        axis.set_ylim(0, 1.12 * steps["wall_s"].max())
-        axis.set(ylabel="time of a step [s]", title=f"{run.label} {run.unit}{'s' if run.gpus > 1 else ''}: {run.layout}")
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    axes[-1, 0].set_xlabel("time since the run began [s]")
-    return figure
+def _bars(rows: Sequence[StepRow]) -> list[tuple[str, dict[str, float]]]:
+    if len(rows) <= MOST_BARS:
+        return [(f"{row.run.label}\n{row.name}", row.shares_gpu_s) for row in rows]
+    layouts = list(dict.fromkeys(row.layout for row in rows))[:MOST_BARS]
+    bars = []
+    for layout in layouts:
+        alike = [row for row in rows if row.layout == layout]
+        weight = sum(row.steps for row in alike)
+        means = {part: sum(row.shares_gpu_s[part] * row.steps for row in alike) / weight for part in SHARES}
+        bars.append((f"{len(alike)} runs\n{alike[0].name}", means))
+    return bars
 
 
-def _switch_times_s(run: Run) -> list[float]:
-    """Start times of each item's first step of the low-noise expert, if the other expert made the step before."""
-    times = []
-    for _, steps in run.steps.groupby(["group", "item"]):
-        ordered = steps.sort_values("step")
-        changed = ordered["expert"] != ordered["expert"].shift(fill_value=ordered["expert"].iloc[0])
-        times += [float(time_s) for time_s in ordered.loc[changed, "start_s"]]
-    return times
-
-
-def _is_outlier(run: Run) -> list[bool]:
-    found = outliers(run)
-    keys = set(zip(found["item"], found["step"], strict=True))
-    ids = run.items.set_index(["group", "item"])["id"]
-    return [(ids.get((row.group, row.item)), row.step) in keys for row in run.steps.itertuples()]
-
-
-def vram_timeline_chart(runs: Sequence[Run]) -> Figure:
-    """Memory of every GPU over time: samples of the device if there are any, otherwise the steps' allocations."""
-    figure, axes = _figure(len(runs), 1, 9.5, 0.7 + 2.1 * len(runs))
-    for axis, run in zip(axes[:, 0], runs, strict=True):
-        table, time, value, rank, what = _vram_source(run)
-        for number, (world_rank, rows) in enumerate(table.groupby(rank)):
-            ordered = rows.sort_values(time)
-            axis.plot(ordered[time], ordered[value] / GIB, color=palette.SERIES[number % len(palette.SERIES)],
-                      linestyle=("-", "--")[number // len(palette.SERIES) % 2], label=f"rank {world_rank}",
-                      linewidth=1.2, rasterized=len(table) > MOST_VECTOR_POINTS)
-        axis.set(ylabel=f"{what} [GiB]", title=f"{run.label} {run.unit}{'s' if run.gpus > 1 else ''}")
-        axis.set_ylim(bottom=0)
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    axes[-1, 0].set_xlabel("time since the run began [s]")
-    return figure
-
-
-def _vram_source(run: Run) -> tuple[Any, str, str, str, str]:
-    if not run.samples.empty:
-        return run.samples, "time_s", "vram_used_bytes", "rank", "VRAM used"
-    return run.rank_steps, "start_s", "vram_allocated_bytes", "world_rank", "VRAM allocated"
-
-
-def has_vram(run: Run) -> bool:
-    """Whether its trace records memory. A trace of CPU ranks does not."""
-    return bool(vram_peaks_bytes(run).notna().to_numpy().any())
-
-
-def vram_peak_chart(runs: Sequence[Run], plans: Plans) -> Figure:
-    """Peak memory of every GPU beside the plan's."""
-    figure, axes = _figure(1, 1, 9.5, 3.6)
-    axis: Axes = axes[0][0]
-    ticks, names, position = [], [], 0
-    for number, run in enumerate(runs):
-        peaks = vram_peaks_bytes(run).max(axis=1)
-        places = np.arange(position, position + len(peaks))
-        axis.bar(places, peaks / GIB, width=0.7, color=palette.SKY_BLUE, label="peak" if number == 0 else None)
-        planned = planned_bytes(run, plans)
-        if np.isfinite(planned):
-            axis.hlines(planned / GIB, places[0] - 0.45, places[-1] + 0.45, color=palette.VERMILION, linewidth=2,
-                        label="plan" if number == 0 else None)
-        ticks += list(places)
-        names += [f"{rank}\n({run.label})" for rank in peaks.index]
-        position += len(peaks) + 1
-    axis.set_xticks(ticks, names)
-    axis.set(xlabel=f"rank (of the run on ... {unit_of(runs)})", ylabel="peak VRAM [GiB]", title="Peak memory")
-    axis.grid(visible=False, axis="x")
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
-
-
-def communication_chart(rows: Sequence[ScalingRow]) -> Figure:
-    """A step's share of communication, and the rate during communication."""
-    figure, axes = _figure(1, 2, 9.5, 3.3)
+def communication_chart(rows: Sequence[StepRow], unit: str) -> Chart:
+    """A step's share of communication and waiting, and the rate of sending during it. At most MOST_BARS rows."""
+    figure, axes = new_figure(1, 2, 9.6, 3.9)
     left, right = axes[0]
-    labels = [row.run.label for row in rows]
-    left.bar(labels, [PERCENT * row.step.communication_share for row in rows], width=0.6, color=palette.ORANGE)
-    left.set(ylabel="share of a step [%]", title="Communication")
-    rates = [row.step.achieved_bytes_per_s / GB for row in rows]
-    right.bar(labels, np.nan_to_num(rates), width=0.6, color=palette.GREEN)
+    drawn = list(rows)[:MOST_BARS]
+    labels = [f"{row.run.label}\n{row.name}" if len(drawn) <= 6 else row.run.label for row in drawn]
+    shares = [PERCENT * row.communication_s / row.step_s for row in drawn]
+    rates = [row.sent_bytes_per_s / GB for row in drawn]
+    places = np.arange(len(drawn))
+    left.bar(places, shares, width=0.6, color=palette.ORANGE)
+    left.set(ylabel="share of a step [%]", title="Communication and waiting")
+    right.bar(places, np.nan_to_num(rates), width=0.6, color=palette.GREEN)
     right.set(ylabel="sent by a rank [GB/s]", title="Rate while communicating")
     for axis in (left, right):
-        axis.set_xlabel(f"{unit_of(rows)} [count]")
-        axis.grid(visible=False, axis="x")
-    return figure
+        set_bar_labels(axis, labels)
+        axis.set_xlabel(f"run (its {unit}s)")
+    data = {"bar": {"label": [row.run.label for row in drawn], "share_percent": shares, "gb_per_s": rates}}
+    return Chart("communication", figure, "Communication share and rate", data)
 
 
-def items_chart(rows: Sequence[ScalingRow]) -> Figure:
-    """Items per hour beside the phases of a mean item."""
-    figure, axes = _figure(1, 2, 9.5, 3.6)
-    left, right = axes[0]
-    labels = [row.run.label for row in rows]
-    left.bar(labels, np.nan_to_num([row.items_per_hour for row in rows]), width=0.6, color=palette.BLUE)
-    left.set(ylabel="finished items [1/h]", title="Throughput")
-    phases = [phase_means_s(row.run) for row in rows]
-    names = list(dict.fromkeys(name for of_run in phases for name in of_run))
-    bottom = np.zeros(len(rows))
-    for number, name in enumerate(names):
-        heights = np.array([of_run.get(name, 0.0) for of_run in phases])
-        right.bar(labels, heights, bottom=bottom, width=0.6, label=name, edgecolor="white", linewidth=0.6,
-                  color=palette.SERIES[number % len(palette.SERIES)])
-        bottom += heights
-    right.set(ylabel="time of an item [s]", title="Phases of a mean item")
-    handles, texts = right.get_legend_handles_labels()
-    right.legend(handles[::-1], texts[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5))
-    for axis in (left, right):
-        axis.set_xlabel(f"{unit_of(rows)} [count]")
-        axis.grid(visible=False, axis="x")
-    left.yaxis.set_major_locator(MaxNLocator(6))
-    return figure
+def steps_chart(rows: Sequence[StepRow]) -> Chart:
+    """Every step's time, with a panel for each run, for the runs with the most steps. Colours show experts; warm-up is left out."""
+    runs = _most_steps(rows)
+    figure, axes = new_figure(len(runs), 1, 9.6, 0.8 + 2.0 * len(runs))
+    data: dict[str, dict[str, list]] = {}
+    for axis, (run, of_run) in zip(axes[:, 0], runs, strict=True):
+        highest = 0.0
+        for key, row in zip(row_keys(of_run), of_run, strict=True):
+            times = step_times(row.rank_steps)
+            highest = max(highest, float(times["wall_s"].max()))
+            for expert, colour in palette.EXPERT_COLOURS.items():
+                of_expert = times[times["expert"] == expert]
+                if of_expert.empty:
+                    continue
+                start_s, wall_s = thinned(of_expert["start_s"].to_numpy(float), of_expert["wall_s"].to_numpy(float))
+                axis.plot(
+                    start_s,
+                    wall_s,
+                    ".",
+                    markersize=4,
+                    color=colour,
+                    rasterized=len(start_s) > MOST_POINTS // 2,
+                    label=expert.replace("_", " "),
+                )
+                data[f"{key}/{expert}"] = {"start_s": start_s.tolist(), "wall_s": wall_s.tolist()}
+        axis.set_ylim(0, 1.12 * highest)
+        axis.set(ylabel="time of a step [s]")
+        axis.set_title(f"run {chart_text(run.label)}: " + chart_text("; ".join(dict.fromkeys(row.name for row in of_run)), 90))
+        unique = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+        axis.legend(unique.values(), unique.keys(), loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes[-1, 0].set_xlabel("time since the run began [s]")
+    return Chart("steps", figure, "Time of every step, by expert", data)
+
+
+def _most_steps(rows: Sequence[StepRow]) -> list[tuple[Run, list[StepRow]]]:
+    runs = list(dict.fromkeys(row.run for row in rows))
+    of_run = [(run, [row for row in rows if row.run is run]) for run in runs]
+    chosen = sorted(of_run, key=lambda entry: -sum(row.steps for row in entry[1]))[:MOST_PANELS]
+    return [entry for entry in of_run if entry in chosen]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wan_analysis.compare import changes_text, choose_comparable, compare_runs, culprits
 from wan_analysis.cost_model import TRUSTED_ERROR, predict, predictions_text
+from wan_analysis.efficiency import ANY_FRAMES, SAME_KINDS
 from wan_analysis.nightly import (
     NightlyError,
     append_history,
@@ -24,6 +25,7 @@ from wan_analysis.nightly import (
     trend_html,
     write_references,
 )
+from wan_analysis.operations import A14B
 from wan_analysis.plan import read_plans
 from wan_analysis.quality_command import add_quality
 from wan_analysis.report import Report
@@ -32,6 +34,7 @@ from wan_analysis.study import make_study
 from wan_analysis.trace_file import Problem, read_traces
 
 DONE, FAILURE, REGRESSION = 0, 1, 3
+WEAK = {"frames": ANY_FRAMES, "items": SAME_KINDS}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="FILE",
                         help="the page (default: %(default)s)")
     report.add_argument("--png", type=Path, metavar="DIR", help="also write every chart as a PNG")
+    report.add_argument("--json", type=Path, metavar="FILE", help="also write every number and chart of the page, under the page's keys")
+    report.add_argument("--weak", choices=sorted(WEAK), help="weak scaling: what grows with the GPUs, frames (work in the plan's "
+                        "floating-point operations) or items")
     report.add_argument("--plan", type=Path, action="append", default=[], metavar="FILE",
                         help="output of wan_batch --plan, to compare with peaks; may be given several times")
     report.add_argument("--title", default="Scaling study", help="heading of the page (default: %(default)s)")
@@ -62,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     model.set_defaults(run=_model)
     model.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="as for report; at least two GPU counts")
     model.add_argument("--gpus", type=_gpu_counts, default=[8], metavar="N[,N...]", help="counts to predict (default: 8)")
+    model.add_argument("--heads", type=int, default=A14B.heads, metavar="N", help="attention heads of the model, over which a group's "
+                       "ranks must divide (default: %(default)s, those of the 14B models)")
     nightly = commands.add_parser("nightly", help="run a benchmark and compare it with references; see jobs/nightly.sh")
     nightly.set_defaults(run=_nightly)
     nightly.add_argument("--project", type=Path, default=Path(), help="the checkout (default: here)")
@@ -116,7 +124,7 @@ def _model(options: argparse.Namespace) -> int:
     for problem in study.problems:
         print(f"wan_analysis: {problem}", file=sys.stderr)
     try:
-        model, predictions = predict(study.scaling, options.gpus)
+        model, predictions, refused = predict(study.steps, options.gpus, options.heads)
     except ValueError as error:
         print(f"wan_analysis: error: {error}", file=sys.stderr)
         return FAILURE
@@ -124,7 +132,9 @@ def _model(options: argparse.Namespace) -> int:
     if any(abs(entry.error) > TRUSTED_ERROR for entry in predictions):
         print(f"wan_analysis: the model misses a measured step by more than {100 * TRUSTED_ERROR:.0f} %: do not trust its predictions",
               file=sys.stderr)
-    return DONE
+    for reason in refused:
+        print(f"wan_analysis: error: {reason}", file=sys.stderr)
+    return FAILURE if refused else DONE
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -175,7 +185,7 @@ def _say_which(path: Path, runs: list[Run], chosen: list[Run]) -> None:
 def _report(options: argparse.Namespace) -> int:
     plan_problems: list[Problem] = []
     plans = read_plans(options.plan, plan_problems)
-    study = make_study(read_traces(options.traces))
+    study = make_study(read_traces(options.traces), WEAK[options.weak] if options.weak else None)
     page = Report(study, plans, options.title, plan_problems)
     for problem in page.problems:
         print(f"wan_analysis: {problem}", file=sys.stderr)
@@ -183,9 +193,9 @@ def _report(options: argparse.Namespace) -> int:
         print("wan_analysis: error: none of the traces holds a step; nothing was written", file=sys.stderr)
         return FAILURE
     try:
-        page.write(options.output, options.png)
+        page.write(options.output, options.png, options.json)
     except OSError as error:
         print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)
         return FAILURE
-    print(f"{options.output}: {len(study.runs)} run{'s' if len(study.runs) != 1 else ''}, {len(page.figures)} charts")
+    print(f"{options.output}: {len(study.runs)} run{'s' if len(study.runs) != 1 else ''}, {len(page.charts)} charts")
     return DONE

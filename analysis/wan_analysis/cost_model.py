@@ -7,20 +7,18 @@ fetches (n - 1) / n of the weights. The exchange between the two passes happens 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from wan_analysis.run import Run
-from wan_analysis.study import ScalingRow
+from wan_analysis.operations import A14B
+from wan_analysis.step_table import StepRow
+from wan_analysis.texts import listed
 from wan_analysis.trace_format import PARTS, REMAINDER
 
 #: If a model misses its own input by more than this fraction, its predictions are not reliable.
 TRUSTED_ERROR = 0.03
-
-_LAYOUT = re.compile(r"cfg(\d+) x ulysses(\d+)")
 
 
 @dataclass(frozen=True)
@@ -37,24 +35,38 @@ class Layout:
         return self.cfg * self.ulysses
 
     def __str__(self) -> str:
-        return f"cfg{self.cfg} x ulysses{self.ulysses}" + (f", fsdp{self.gpus}" if self.sharded else "")
+        return f"cfg{self.cfg} x ulysses{self.ulysses}" + (f", sharded over {self.gpus}" if self.sharded else "")
 
 
-def layout_of(run: Run) -> Layout:
-    """The layout of the run's items. Throws ValueError if its trace has none, or the items had several."""
-    if not run.layout:
-        raise ValueError(f"run {run.name}: its trace does not name its layout (older versions of wan_bench did not write it); run it again")
-    found = set(_LAYOUT.findall(run.layout))
-    if len(found) != 1:
-        raise ValueError(f"run {run.name}: the layout '{run.layout}' is not one that the model knows")
-    cfg, ulysses = next(iter(found))
-    return Layout(int(cfg), int(ulysses), "fsdp" in run.layout)
+def layout_of(row: StepRow) -> Layout:
+    """The layout of measured steps. Throws ValueError if their trace has none."""
+    layout = row.layout
+    if layout.cfg is None or layout.ulysses is None:
+        raise ValueError(f"run {row.run.name}: the layout of its steps is not recorded; run it again with today's programs")
+    return Layout(layout.cfg, layout.ulysses, "sharded" in (layout.placement or ""))
 
 
-def layout_for(gpus: int, like: Layout) -> Layout:
-    """The program's choice for this number of GPUs: it splits guidance first, then the sequence. Weights lie as in `like`."""
-    cfg = 2 if gpus % 2 == 0 else 1
-    return Layout(cfg, gpus // cfg, like.sharded and gpus > 1)
+def group_layouts(gpus: int, heads: int, *, guided: bool) -> list[tuple[int, int]]:
+    """(cfg, ulysses) of every way in which wan_batch divides a step over a group of so many GPUs, its choice first.
+
+    As possible_grids() in src/parallel/layout.cpp: the passes of guidance are split or not, and the heads divide.
+    """
+    ways = [(cfg, gpus // cfg) for cfg in ((2, 1) if guided else (1,)) if gpus % cfg == 0]
+    return [(cfg, ulysses) for cfg, ulysses in ways if heads % ulysses == 0]
+
+
+def layout_for(gpus: int, like: Layout, *, heads: int = A14B.heads, guided: bool = True) -> Layout:
+    """The program's choice for one group of this number of GPUs. Weights lie as in `like`.
+
+    Throws ValueError if wan_batch takes no such group; the message names the groups that it takes on so many GPUs.
+    """
+    ways = group_layouts(gpus, heads, guided=guided)
+    if ways:
+        return Layout(*ways[0], like.sharded and gpus > 1)
+    sizes = [str(size) for size in range(1, gpus) if gpus % size == 0 and group_layouts(size, heads, guided=guided)]
+    tried = " or ".join(f"cfg{cfg} x ulysses{gpus // cfg}" for cfg in ((2, 1) if guided else (1,)) if gpus % cfg == 0)
+    raise ValueError(f"--gpus {gpus}: wan_batch takes no group of {gpus} GPUs ({tried}: {heads} heads do not divide over it). "
+                     f"On {gpus} GPUs it takes groups of {listed(sizes, 20)}; give one of them, as each group makes its own videos")
 
 
 def _features(part: str, layout: Layout) -> list[float]:
@@ -83,15 +95,15 @@ class CostModel:
         return sum(self.parts_s(layout).values())
 
 
-def fit(rows: Sequence[ScalingRow]) -> CostModel:
+def fit(rows: Sequence[StepRow]) -> CostModel:
     """Fits each part by least squares, without negative coefficients. Throws ValueError for fewer than two GPU counts."""
-    layouts = [layout_of(row.run) for row in rows]
+    layouts = [layout_of(row) for row in rows]
     if len({layout.gpus for layout in layouts}) < 2:
         raise ValueError("a cost model needs runs on at least two GPU counts")
     coefficients = {}
     for part in (*PARTS, REMAINDER):
         matrix = np.array([_features(part, layout) for layout in layouts])
-        seconds = np.array([row.step.parts_s[part] for row in rows])
+        seconds = np.array([row.parts_s[part] for row in rows])
         coefficients[part] = _non_negative_least_squares(matrix, seconds)
     return CostModel(coefficients)
 
@@ -124,13 +136,20 @@ class Prediction:
         return self.predicted_s / self.measured_s - 1.0
 
 
-def predict(rows: Sequence[ScalingRow], gpus: Sequence[int]) -> tuple[CostModel, list[Prediction]]:
-    """The model, and its times for the measured and the requested GPU counts. Throws ValueError as fit() does."""
+def predict(rows: Sequence[StepRow], gpus: Sequence[int], heads: int = A14B.heads) -> tuple[CostModel, list[Prediction], list[str]]:
+    """The model, its times for the measured and the requested GPU counts, and why some counts have none.
+
+    Throws ValueError as fit() does.
+    """
     model = fit(rows)
-    known = [Prediction(layout_of(row.run), model.step_s(layout_of(row.run)), row.step.wall_s) for row in rows]
-    like = layout_of(rows[-1].run)
-    asked = [layout_for(count, like) for count in gpus]
-    return model, known + [Prediction(layout, model.step_s(layout), float("nan")) for layout in asked]
+    known = [Prediction(layout_of(row), model.step_s(layout_of(row)), row.step_s) for row in rows]
+    asked, refused = [], []
+    for number in gpus:
+        try:
+            asked.append(layout_for(number, layout_of(rows[-1]), heads=heads, guided=rows[-1].work.passes != 1))
+        except ValueError as error:
+            refused.append(str(error))
+    return model, known + [Prediction(layout, model.step_s(layout), float("nan")) for layout in asked], refused
 
 
 def predictions_text(model: CostModel, predictions: Sequence[Prediction]) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ _KEYS = ("layout", "placement", "precision", "passes", "solver", ATTENTION_BACKE
 
 @dataclass(frozen=True)
 class Work:
-    """What one step computes. None: not recorded."""
+    """The work of one step. None: not recorded."""
 
     task: str | None
     device: str
@@ -88,22 +89,33 @@ class Layout:
         copies = self.ranks // (self.cfg * self.ulysses)
         return f"cfg{self.cfg} x ulysses{self.ulysses}" + (f" x {copies} copies" if copies > 1 else "")
 
-    @property
-    def kind(self) -> str:
-        """The way of computing, without the number of ranks: where the weights lie, and whose attention kernel it is."""
-        placement = re.sub(r" over \d+", "", self.placement) if self.placement is not None else None
-        parts = [placement if placement != "whole" else None, f"attention {self.attention}" if self.attention else None]
-        return ", ".join(part for part in parts if part)
-
     def __str__(self) -> str:
-        parts = [self.grid]
-        if self.placement not in (None, "whole"):
-            parts.append(str(self.placement))
-        if self.attention is not None:
-            parts.append(f"attention {self.attention}")
-        if self.head_chunks is not None and self.head_chunks > 1:
-            parts.append(f"{self.head_chunks} head chunks")
+        return self.grid if self.placement in (None, "whole") else f"{self.grid}, {self.placement}"
+
+
+class LayoutNames:
+    """Names of layouts that are read together. They hold what differs: the attention kernel and the head chunks only if needed."""
+
+    def __init__(self, layouts: Iterable[Layout]) -> None:
+        every = set(layouts)
+        self._shows_attention = len({layout.attention for layout in every}) > 1
+        without = Counter(replace(layout, head_chunks=None) for layout in every)
+        self._shows_chunks = {layout for layout in every if without[replace(layout, head_chunks=None)] > 1}
+
+    def name(self, layout: Layout) -> str:
+        """"cfg2 x ulysses2, sharded over 4, attention reference"."""
+        parts = [str(layout)]
+        if self._shows_attention and layout.attention is not None:
+            parts.append(f"attention {layout.attention}")
+        if layout in self._shows_chunks and layout.head_chunks is not None:
+            parts.append(f"{layout.head_chunks} head chunk{'' if layout.head_chunks == 1 else 's'}")
         return ", ".join(parts)
+
+    def kind(self, layout: Layout) -> str:
+        """The way of computing, without the number of ranks: "sharded, attention reference". Empty for whole weights."""
+        placement = re.sub(r" over \d+", "", layout.placement) if layout.placement not in (None, "whole") else ""
+        attention = f"attention {layout.attention}" if self._shows_attention and layout.attention is not None else ""
+        return ", ".join(part for part in (placement, attention) if part)
 
 
 @dataclass(eq=False)

@@ -1,6 +1,8 @@
 """Every number of the report against the trace it came from, computed here from the bare HDF5 columns."""
 
+import json
 import re
+from html import unescape
 from pathlib import Path
 
 import h5py
@@ -16,13 +18,21 @@ DATA = re.compile(r'<data value="([^"]+)" data-key="([^"]+)">([^<]*)</data>')
 
 
 def report(tmp_path: Path, *arguments: object) -> dict[str, float]:
-    """The page's numbers by their names."""
-    page = tmp_path / "report.html"
-    assert main(["report", *map(str, arguments), "-o", str(page)]) == 0
-    found = {key: (float(value), text) for value, key, text in DATA.findall(page.read_text(encoding="utf-8"))}
+    """The page's numbers by their names. The JSON file must have the same ones, and every chart."""
+    page, numbers = tmp_path / "report.html", tmp_path / "report.json"
+    assert main(["report", *map(str, arguments), "-o", str(page), "--json", str(numbers)]) == 0
+    html = page.read_text(encoding="utf-8")
+    found: dict[str, tuple[float, str]] = {}
+    for value, key, text in DATA.findall(html):
+        assert found.setdefault(unescape(key), (float(value), text))[0] == float(value), key  # a key names one value
     for key, (value, text) in found.items():
         assert float(text) == pytest.approx(value, rel=6e-3, abs=1e-9), key  # what is shown is the value, rounded
-    return {key: value for key, (value, _) in found.items()}
+    stored = json.loads(numbers.read_text(encoding="utf-8"))
+    assert stored["values"] == {key: value for key, (value, _) in found.items()}
+    assert set(stored["charts"]) == {unescape(key) for key in re.findall(r'<figure data-key="([^"]+)">', html)}
+    assert len(re.findall(r"<figure", html)) == len(stored["charts"])
+    assert all(chart["series"] for chart in stored["charts"].values())
+    return stored["values"]
 
 
 def columns(path: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -31,39 +41,36 @@ def columns(path: Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def expected_of_run(name: str, ranks: int, trace: dict[str, dict[str, np.ndarray]]) -> dict[str, float]:
-    """The figures of a run of one group and one size, by other means than the package's."""
+    """The figures of a run of one group and one size without a first step that counts, by other means than the package's."""
     raw = trace["steps"]
-    steps = sorted({(int(item), int(step)) for item, step in zip(raw["item"], raw["step"], strict=True)})
+    steps = sorted({(int(item), int(step)) for item, step in zip(raw["item"], raw["step"], strict=True)})[1:]
     rows = [np.flatnonzero((raw["item"] == item) & (raw["step"] == step)) for item, step in steps]
-    wall = np.array([raw["wall_s"][row].max() for row in rows])
-    parts = {part: np.array([raw[f"gpu_{part}_s"][row].mean() for row in rows]) for part in synthetic.PARTS}
-    parts["other"] = np.maximum(wall - sum(parts.values()), 0)
-    sent = np.array([raw["sent_bytes"][row].astype(float).mean() for row in rows])
-    low, high = np.quantile(wall, [0.25, 0.75])
-    middle = (wall >= low) & (wall <= high)
-    typical_s = wall[middle].mean()
-    items, phases = trace["items"], trace["phases"]
-    shape = f"{items['width'][0]}x{items['height'][0]}x{items['frames'][0]}"
+    end = raw["start_s"] + raw["wall_s"]
+    wall = np.array([end[row].max() - raw["start_s"][row].min() for row in rows])
+    parts = {part: np.array([raw[f"gpu_{part}_s"][row].sum() for row in rows]).mean() for part in synthetic.PARTS}
+    parts["other"] = ranks * wall.mean() - sum(parts.values())
+    gaps = [raw["start_s"][after].min() - end[before].max() for (item, _), before, (next_item, _), after
+            in zip(steps, rows, steps[1:], rows[1:], strict=False) if item == next_item]
+    parts["between_steps"] = ranks * np.maximum(gaps, 0).mean()
+    sent = np.array([raw["sent_bytes"][row].astype(float).mean() for row in rows]).mean()
+    phases = trace["phases"]
     of_item = phases["item"] >= 0
-    first_s = phases["start_s"][of_item].min()
     decoded = [i for i in np.flatnonzero(of_item) if phases["phase"][i] == b"decode"]
-    last_s = max(phases["start_s"][i] + phases["wall_s"][i] for i in decoded)
-    per_hour = len(decoded) / (last_s - first_s) * 3600
-    seconds = sum(parts[part][middle].mean() for part in COMMUNICATION)
-    result = {f"scaling/{name}/gpus": ranks, f"scaling/{name}/groups": 1, f"scaling/{name}/step_s": typical_s,
-              f"scaling/{name}/median_step_s": np.median(wall), f"scaling/{name}/items_per_hour": per_hour,
-              f"communication/{name}/seconds": seconds, f"communication/{name}/share_percent": 100 * seconds / typical_s,
-              f"communication/{name}/sent_gb": sent[middle].mean() / 1e9,
-              f"steps/{name}/{shape}/count": len(steps), f"steps/{name}/{shape}/step_s": typical_s,
-              f"steps/{name}/{shape}/median_s": np.median(wall), f"steps/{name}/{shape}/fastest_s": wall.min(),
-              f"steps/{name}/{shape}/slowest_s": wall.max(),
-              f"items/{name}/done": len(decoded), f"items/{name}/per_hour": per_hour}
-    result |= {f"parts/{name}/{part}": values[middle].mean() for part, values in parts.items()}
-    result[f"parts/{name}/sum"] = sum(values[middle].mean() for values in parts.values())
-    if sent.any() and seconds > 0:
-        result[f"communication/{name}/achieved_gb_per_s"] = sent[middle].mean() / seconds / 1e9
+    seconds = max(phases["start_s"][i] + phases["wall_s"][i] for i in decoded) - phases["start_s"][of_item].min()
+    communication_s = sum(parts[part] for part in COMMUNICATION) / ranks
+    result = {f"scaling/{name}/gpus": ranks, f"scaling/{name}/groups": 1, f"scaling/{name}/seconds": seconds,
+              f"scaling/{name}/seconds_with_load": seconds + phases["start_s"][of_item].min(), f"scaling/{name}/items": len(decoded),
+              f"communication/{name}/seconds": communication_s,
+              f"communication/{name}/share_percent": 100 * communication_s / wall.mean(), f"communication/{name}/sent_gb": sent / 1e9,
+              f"steps/{name}/count": len(steps), f"steps/{name}/step_s": wall.mean(), f"steps/{name}/gpus": ranks, f"steps/{name}/teams": 1,
+              f"steps/{name}/median_s": np.median(wall), f"steps/{name}/fastest_s": wall.min(), f"steps/{name}/slowest_s": wall.max(),
+              f"steps/{name}/gpu_s": ranks * wall.mean(), f"items/{name}/done": len(decoded), f"items/{name}/begun": len(decoded)}
+    result |= {f"parts/{name}/{part}": value for part, value in parts.items()}
+    result[f"parts/{name}/sum"] = sum(parts.values())
+    if sent and communication_s > 0:
+        result[f"communication/{name}/achieved_gb_per_s"] = sent / communication_s / 1e9
     for phase in {p.decode() for p in phases["phase"][of_item]}:
-        chosen = of_item & (phases["phase"] == phase.encode())
+        chosen = (phases["item"] >= 1) & (phases["phase"] == phase.encode())
         result[f"items/{name}/{phase}_s"] = phases["wall_s"][chosen].mean()
     for rank in sorted(set(raw["world_rank"].tolist())):
         result[f"memory/{name}/{rank}/rank"] = rank
@@ -74,16 +81,25 @@ def expected_of_run(name: str, ranks: int, trace: dict[str, dict[str, np.ndarray
 
 
 def with_scaling(expected: dict[str, float], runs: list[tuple[str, int]]) -> dict[str, float]:
-    base_name, base_ranks = runs[0]
+    base, base_ranks = runs[0]
     for name, ranks in runs:
-        speedup = expected[f"scaling/{base_name}/step_s"] / expected[f"scaling/{name}/step_s"]
-        expected[f"scaling/{name}/speedup"] = speedup
-        expected[f"scaling/{name}/efficiency_percent"] = 100 * speedup * base_ranks / ranks
+        more_items = expected[f"scaling/{name}/items"] / expected[f"scaling/{base}/items"]
+        for key, of_load in (("", ""), ("_with_load", "_with_load")):
+            speedup = more_items * expected[f"scaling/{base}/seconds{of_load}"] / expected[f"scaling/{name}/seconds{of_load}"]
+            expected[f"scaling/{name}/efficiency{key}_percent"] = 100 * speedup * base_ranks / ranks
+        expected[f"scaling/{name}/speedup"] = expected[f"scaling/{name}/efficiency_percent"] / 100 / base_ranks * ranks
+        expected[f"steps/{name}/speedup"] = expected[f"steps/{base}/step_s"] / expected[f"steps/{name}/step_s"]
+        expected[f"steps/{name}/efficiency_percent"] = 100 * expected[f"steps/{base}/gpu_s"] / expected[f"steps/{name}/gpu_s"]
+    expected |= {"base/scaling/gpus": base_ranks, "base/scaling/seconds": expected[f"scaling/{base}/seconds"],
+                 "base/scaling/amount": expected[f"scaling/{base}/items"], "base/steps/0/gpus": base_ranks,
+                 "base/steps/0/step_s": expected[f"steps/{base}/step_s"]}
     return expected
 
 
 def assert_same(found: dict[str, float], expected: dict[str, float]) -> None:
-    assert found.keys() == expected.keys()
+    """The same keys in every table that `expected` has, with the same values."""
+    tables = {key.split("/")[0] for key in expected}
+    assert {key for key in found if key.split("/")[0] in tables} == expected.keys()
     for key, value in expected.items():
         assert found[key] == pytest.approx(value, rel=1e-9, abs=1e-12), key
 
@@ -103,11 +119,9 @@ def test_a_real_trace_of_four_h200s(tmp_path):
     file = PROJECT / "analysis" / "results" / "wan_batch_4xh200.h5"
     with h5py.File(file) as trace:
         name = trace.attrs["run"]
-    expected = with_scaling(expected_of_run(name, 4, columns(file)), [(name, 4)])
     found = report(tmp_path, file)
-    of_outliers = {key: value for key, value in found.items() if key.startswith("outliers/")}
-    assert_same({key: value for key, value in found.items() if key not in of_outliers}, expected)
-    assert of_outliers[f"outliers/{name}/0/step"] == 0  # the first step pays for the libraries' start
+    assert_same(found, with_scaling(expected_of_run(name, 4, columns(file)), [(name, 4)]))
+    assert found[f"outliers/{name}/0/step"] == 0  # the first step pays for the libraries' start
 
 
 def test_an_outlier_names_its_part(tmp_path):
@@ -151,23 +165,21 @@ def test_the_page_loads_nothing_and_names_its_units(tmp_path):
     assert all(source.startswith("data:") for source in sources)
     assert not re.search(r"https?://", re.sub(r'src="data:[^"]*"', "", page))
     assert {path.name for path in (tmp_path / "png").iterdir()} == {
-        f"{name}.png" for name in ("scaling", "parts", "communication", "steps", "vram_peaks", "vram_timeline", "items")}
+        f"{name}.png" for name in ("scaling", "step_scaling", "account", "parts", "communication", "items", "steps", "vram_peaks",
+                                  "vram_timeline")}
 
 
 def test_every_axis_has_a_unit():
-    from wan_analysis import charts
+    from wan_analysis.report import Report
     from wan_analysis.study import make_study
     from wan_analysis.trace_file import read_traces
 
-    study = make_study(read_traces([PROJECT / "analysis" / "results" / "wan_batch_4xh200.h5"]))
-    rows, runs = study.scaling, study.runs
-    figures = [charts.speedup_chart(rows), charts.parts_chart(rows), charts.communication_chart(rows),
-               charts.steps_chart(runs), charts.vram_peak_chart(runs, {}), charts.vram_timeline_chart(runs),
-               charts.items_chart(rows)]
-    for figure in figures:
-        for axis in figure.axes:
+    charts = Report(make_study(read_traces([PROJECT / "analysis" / "results" / "wan_batch_4xh200.h5"])), {}, "title").charts
+    assert len(charts) == 7
+    for chart in charts:
+        for axis in chart.figure.axes:
             assert re.search(r"\[.+\]", axis.get_ylabel()), axis.get_title()
-        assert re.search(r"\[.+\]|rank", figure.axes[-1].get_xlabel())
+        assert re.search(r"\[.+\]|rank|run", chart.figure.axes[-1].get_xlabel())
 
 
 @pytest.mark.parametrize(("precisions", "compared"), [(("exact", "bf16"), 2), (("fp32", "bf16"), 1)])

@@ -5,7 +5,7 @@ import pytest
 import synthetic
 from wan_analysis.command_line import given_options, switch
 from wan_analysis.run import Run, gather_runs
-from wan_analysis.series import Layout, Work, differences, not_recorded, step_series
+from wan_analysis.series import Layout, LayoutNames, Work, differences, not_recorded, step_series
 from wan_analysis.trace_file import GroupTrace, read_traces
 
 COMMAND = "--ckpt-dir ckpt {} manifest.csv"
@@ -44,7 +44,8 @@ def test_the_work_of_format_0_is_what_follows_from_it(tmp_path, command, layout,
     ("--attention reference", None, "reference", "cfg2 x ulysses1, attention reference")])
 def test_options_that_change_the_way_of_computing_are_layouts_of_their_own(tmp_path, command, placement, attention, name):
     (found,) = series_of(tmp_path, command, layout="cfg2 x ulysses1", group_size=2)
-    assert (found.layout, str(found.layout)) == (Layout(2, 2, 1, placement, attention), name)
+    assert found.layout == Layout(2, 2, 1, placement, attention)
+    assert LayoutNames([found.layout, Layout(2, 2, 1)]).name(found.layout) == name
 
 
 def test_steps_of_a_joined_team_have_the_layout_of_the_team(tmp_path):
@@ -91,3 +92,15 @@ def test_work_is_compared_by_what_both_know():
 def test_a_layout_that_no_program_writes_is_a_name_and_no_error(tmp_path):
     (found,) = series_of(tmp_path, layout="$\\frac{1$ cfg999999999 x")
     assert str(found.layout) == "1 ranks, layout not recorded"
+
+
+def test_names_of_layouts_hold_what_differs():
+    plain, other = Layout(4, 2, 2, "whole", "cudnn", 2), Layout(1, 1, 1, "whole", "cudnn", 1)
+    names = LayoutNames([plain, other])
+    assert (names.name(plain), names.name(other), names.kind(plain)) == ("cfg2 x ulysses2", "cfg1 x ulysses1", "")
+    chunked, math = Layout(4, 2, 2, "whole", "cudnn", 5), Layout(4, 2, 2, "sharded over 4, offloaded", "math", 2)
+    names = LayoutNames([plain, chunked, math])
+    assert names.name(plain) == "cfg2 x ulysses2, attention cudnn, 2 head chunks"
+    assert names.name(chunked) == "cfg2 x ulysses2, attention cudnn, 5 head chunks"
+    assert names.name(math) == "cfg2 x ulysses2, sharded over 4, offloaded, attention math"
+    assert names.kind(math) == "sharded, offloaded, attention math"

@@ -1,0 +1,168 @@
+"""The page's tables about single runs: phases, outliers, memory, and what was run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wan_analysis.blocks import Block, Cell, Heading, Table, count, note, number, sentence
+from wan_analysis.charts_run import MOST_GPUS
+from wan_analysis.figures import RunFigures
+from wan_analysis.measures import outliers, vram_peaks_bytes
+from wan_analysis.plan import Plans, planned_bytes
+from wan_analysis.run import Run
+from wan_analysis.sections import limited
+
+GIB = 2**30
+#: The page lists this many outliers and counts the rest.
+MOST_OUTLIERS = 20
+#: Steps of more runs than this are not searched for outliers one by one.
+_MOST_PROVENANCE = 40
+
+
+def items_section(figures: Sequence[RunFigures], unit: str) -> list[Block]:
+    """Items and their phases."""
+    shown, more = limited("items", figures)
+    phases = list(dict.fromkeys(phase for one in shown for phase in one.phase_seconds))
+    rows: list[list[Cell]] = []
+    for one in shown:
+        key = f"items/{one.run.name}"
+        rows.append(
+            [
+                one.run.label,
+                count(f"{key}/begun", len(one.items)),
+                count(f"{key}/done", int(one.items["done"].sum())),
+                *(number(f"{key}/{phase}_s", one.phase_seconds.get(phase, float("nan"))) for phase in phases),
+            ]
+        )
+    header = [("run", unit + "s"), ("items", "begun"), ("items", "finished"), *((phase.replace("_", " "), "s") for phase in phases)]
+    return [
+        Heading("Items"),
+        Table(header, rows),
+        *more,
+        note("Phases: seconds of the slowest rank, means over finished items, without a group's first item if it made more."),
+    ]
+
+
+def outliers_section(runs: Sequence[Run], unit: str) -> list[Block]:
+    """Single steps far slower than others of their size."""
+    found = [(run, row) for run in runs for row in outliers(run).itertuples()]
+    if not found:
+        return [Heading("Outliers"), sentence("None: no step stands out from its size's median.")]
+    if len(runs) > 1:
+        found.sort(key=lambda entry: entry[1].median_s - entry[1].wall_s)
+    places: dict[str, int] = {}
+    rows: list[list[Cell]] = []
+    for run, row in found[:MOST_OUTLIERS]:
+        place = places[run.name] = places.get(run.name, -1) + 1
+        key = f"outliers/{run.name}/{place}"
+        rows.append(
+            [
+                run.label,
+                row.item,
+                count(f"{key}/step", row.step),
+                number(f"{key}/wall_s", row.wall_s),
+                number(f"{key}/median_s", row.median_s),
+                row.part.replace("_", " "),
+                number(f"{key}/part_growth_s", row.part_growth_s),
+                row.cause,
+            ]
+        )
+    header = [
+        ("run", unit + "s"),
+        ("item", ""),
+        ("step", "from 0"),
+        ("time", "s"),
+        ("median of its size", "s"),
+        ("part that grew most", ""),
+        ("growth", "s"),
+        ("coincides with", ""),
+    ]
+    hidden = len(found) - len(rows)
+    more: list[Block] = [note(count("outliers/hidden", hidden), " more are not listed.")] if hidden else []
+    return [Heading("Outliers"), Table(header, rows), *more]
+
+
+def memory_section(runs: Sequence[Run], plans: Plans, unit: str) -> list[Block]:
+    """Peak memory: of every GPU, or of each run's smallest, middle and largest GPU if there are many."""
+    if not runs:
+        return [Heading("Memory"), sentence("The traces record no GPU memory.")]
+    peaks_of = {run.name: vram_peaks_bytes(run) for run in runs}
+    if sum(len(peaks) for peaks in peaks_of.values()) > 2 * MOST_GPUS:
+        return _memory_summary(runs, plans, unit)
+    rows: list[list[Cell]] = []
+    for run in runs:
+        planned = planned_bytes(run, plans)
+        for rank, peak in peaks_of[run.name].iterrows():
+            key = f"memory/{run.name}/{rank}"
+            rows.append(
+                [
+                    run.label,
+                    count(f"{key}/rank", int(str(rank))),
+                    number(f"{key}/allocator_gib", peak["allocator"] / GIB),
+                    number(f"{key}/device_gib", peak["device"] / GIB),
+                    number(f"{key}/plan_gib", planned / GIB),
+                    number(f"{key}/over_plan_gib", (peak.max() - planned) / GIB),
+                ]
+            )
+    header = [
+        ("run", unit + "s"),
+        ("rank", "from 0"),
+        ("peak, allocator", "GiB"),
+        ("peak, device", "GiB"),
+        ("plan", "GiB"),
+        ("peak over plan", "GiB"),
+    ]
+    return [Heading("Memory"), Table(header, rows)]
+
+
+def _memory_summary(runs: Sequence[Run], plans: Plans, unit: str) -> list[Block]:
+    tables = [(run, vram_peaks_bytes(run).max(axis=1).dropna()) for run in runs]
+    tables.sort(key=lambda entry: -float(entry[1].max()))
+    shown, more = limited("memory", tables)
+    rows: list[list[Cell]] = []
+    for run, peaks in shown:
+        key, planned = f"memory/{run.name}", planned_bytes(run, plans)
+        rows.append(
+            [
+                run.label,
+                count(f"{key}/gpus", len(peaks)),
+                number(f"{key}/smallest_gib", peaks.min() / GIB),
+                number(f"{key}/median_gib", peaks.median() / GIB),
+                number(f"{key}/largest_gib", peaks.max() / GIB),
+                count(f"{key}/largest_rank", int(str(peaks.idxmax()))),
+                number(f"{key}/plan_gib", planned / GIB),
+                number(f"{key}/over_plan_gib", (peaks.max() - planned) / GIB),
+            ]
+        )
+    header = [
+        ("run", unit + "s"),
+        (unit + "s", "count"),
+        ("smallest peak", "GiB"),
+        ("median peak", "GiB"),
+        ("largest peak", "GiB"),
+        ("by rank", ""),
+        ("plan", "GiB"),
+        ("largest over plan", "GiB"),
+    ]
+    return [Heading("Memory"), Table(header, rows), *more]
+
+
+def runs_section(figures: Sequence[RunFigures], unit: str) -> list[Block]:
+    """Version, host, job and command of each run."""
+    shown, more = limited("runs", figures, _MOST_PROVENANCE)
+    named = [
+        ("run", ""),
+        ("version", ""),
+        ("revision", ""),
+        ("started", ""),
+        ("exit_reason", "ended"),
+        ("host", ""),
+        ("job", ""),
+        ("command", ""),
+    ]
+    told = [entry for entry in named[1:] if any(one.run.attribute(entry[0]) not in ("", "unknown") for one in shown)]
+    rows: list[list[Cell]] = [
+        [one.run.label, one.run.name, one.run.device, *(one.run.attribute(name) for name, _ in told)] for one in shown
+    ]
+    header = [("run", unit + "s"), ("id", ""), ("device", ""), *((word or name, "") for name, word in told)]
+    return [Heading("Runs"), Table(header, rows), *more]
