@@ -32,6 +32,7 @@ MEANINGS = {
     "encode": "encoding the image",
     "decode": "decoding the video; up to version 0.1.0 with the writing of the video",
     "write": "writing the video",
+    "publish": "putting the finished files in place",
     "steps": "steps of denoising",
     "between_steps": "in the denoising, but in no step",
     "between_phases": "between two phases of an item",
