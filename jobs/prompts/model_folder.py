@@ -150,7 +150,7 @@ def checksum(model: ModelFolder, notes: Path) -> str:
     known = {}
     with contextlib.suppress(CacheError):
         known = {file.name: (list(file.checked or ()), file.sha256) for file in read_record(model.path).files if file.sha256}
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, RecursionError):
         known |= {name: tuple(pair) for name, pair in json.loads(notes.read_text(encoding="utf-8")).get(str(model.path), {}).items()}
     sums = {}
     for name in sorted(model.files):

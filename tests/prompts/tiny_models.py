@@ -20,14 +20,15 @@ SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "nu
          "max_position_embeddings": 4096}
 
 
-def make_tokenizer() -> Tokenizer:
-    """Byte-level pairs with NFC, as Qwen's, over a few words. <tool_call> is an added token that is not special."""
+def make_tokenizer(extra: int = 0) -> Tokenizer:
+    """Byte-level pairs with NFC, as Qwen's, over a few words and `extra` others. <tool_call> is an added token that is not special."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=900, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     tokenizer.train_from_iterator([f" {word}" for word in WORDS for _ in range(50)], trainer)
+    tokenizer.add_tokens([f"<x{number}>" for number in range(extra)])
     tokenizer.add_special_tokens([AddedToken(marker, special=True, normalized=False) for marker in MARKERS])
     tokenizer.add_tokens([AddedToken("<tool_call>", special=False, normalized=False)])
     return tokenizer
@@ -69,14 +70,15 @@ def make_vision_model(folder: Path, model_type: str) -> Path:
     """A Qwen2-VL or a Qwen2.5-VL."""
     tokenizer = make_tokenizer()
     torch.manual_seed(2)
-    text = {"vocab_size": tokenizer.get_vocab_size(), "rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 2]}, **SIZES}
+    text = {"vocab_size": tokenizer.get_vocab_size(), "rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 2]},
+            "initializer_range": 0.4, **SIZES}
     if model_type == "qwen2_vl":
-        vision = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2}
+        vision = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2, "initializer_range": 0.4}
         config = transformers.Qwen2VLConfig(text_config=text, vision_config=vision, **marker_ids(tokenizer))
         model = transformers.Qwen2VLForConditionalGeneration(config)
     else:
         vision = {"depth": 1, "hidden_size": 16, "out_hidden_size": 32, "num_heads": 2, "intermediate_size": 24,
-                  "fullatt_block_indexes": [0]}
+                  "fullatt_block_indexes": [0], "initializer_range": 0.4}
         config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **marker_ids(tokenizer))
         model = transformers.Qwen2_5_VLForConditionalGeneration(config)
     save(folder, model, tokenizer, {"do_sample": True, "temperature": 1e-6, "repetition_penalty": 1.05})
