@@ -107,8 +107,8 @@ class Campaign:
                 f"start-up and load took {share['start_up'] + share['load']:.1f} % of the rank-hours, idle ranks {share['idle']:.1f} %"]
         lost, repeated = int(table["steps_lost"].sum()), int(table["steps_repeated"].sum())
         if lost or repeated:
-            said.append(f"{lost} steps were made and never used ({share['lost']:.1f} % of the rank-hours); {repeated} steps were made again "
-                        f"({share['repeated']:.1f} %)")
+            said.append(f"{lost} steps were made and never used ({share['lost']:.1f} % of the rank-hours); "
+                        f"{repeated} steps were made again ({share['repeated']:.1f} %)")
         return [*said, MISSING_TIME]
 
 
