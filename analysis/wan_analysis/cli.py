@@ -11,6 +11,7 @@ from pathlib import Path
 from wan_analysis.compare import changes_text, choose_comparable, compare_runs, culprits
 from wan_analysis.cost_model import TRUSTED_ERROR, predict, predictions_text
 from wan_analysis.efficiency import ANY_FRAMES, SAME_KINDS
+from wan_analysis.export_command import add_export
 from wan_analysis.nightly import (
     NightlyError,
     append_history,
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     nightly.add_argument("--manifest-command", metavar="COMMAND", help="a run of wan_batch on a fixed manifest, to be timed as a whole")
     nightly.add_argument("--update", action="store_true", help="store the result as the new references")
     nightly.add_argument("command", nargs="+", help="the benchmark; the last line that it prints is a JSON object")
+    add_export(commands)
     add_quality(commands)
     return parser
 
