@@ -17,7 +17,7 @@ from wan_analysis.run import Run
 from wan_analysis.starts import SHARED_IDS, started_s
 
 SECONDS_PER_HOUR = 3600.0
-#: What every campaign's readers must know.
+#: A fact that every campaign's readers must know.
 MISSING_TIME = ("the time before the end of MPI_Init (queue, start of the processes) is in no trace: it is missing in wall time and "
                 "rank-hours")
 #: Starts that overlap by less than this many seconds ran one after the other: format 0 tells its start in whole seconds.
@@ -96,7 +96,7 @@ class Campaign:
         return spans[np.isfinite(spans).all(axis=1)]
 
     def lines(self) -> list[str]:
-        """What is to be said about the campaign, in sentences. The last one names what no trace holds."""
+        """The campaign in sentences. The last one names what no trace holds."""
         table, total = self.starts, float(self.starts["rank_s"].sum())
         share = {name: 100 * float(table[f"{name}_rank_s"].sum()) / total if total > 0 else float("nan")
                  for name in ("load", "start_up", "idle", "lost", "repeated")}

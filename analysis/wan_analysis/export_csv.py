@@ -16,7 +16,7 @@ from wan_analysis.campaign import find_campaigns
 from wan_analysis.run import Run
 from wan_analysis.trace_format import PARTS, STRETCH_COLUMNS, TABLES, UNKNOWN
 
-#: What a column is, where its name does not say it.
+#: The meanings of columns whose names do not say it.
 MEANINGS = {
     "run": "id of the start", "group": "number of the group of ranks", "item": "row of the group's items, from 0",
     "item_id": "name of the item",

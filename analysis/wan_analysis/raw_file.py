@@ -32,7 +32,7 @@ LONGEST_TEXT = 2000
 
 @dataclass
 class RawFile:
-    """What a file holds. `refusal` says why nothing was read; `links` are the files of an index."""
+    """The content of a file. `refusal` says why nothing was read; `links` are the files of an index."""
 
     attributes: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
@@ -173,7 +173,7 @@ def _datasets(group: h5g.GroupID, table: str, problems: list[str]) -> dict[str, 
 
 
 def _wrong_with(dataset: object | None) -> str:
-    """What keeps a column from being read; empty if nothing does."""
+    """The reason why a column cannot be read; empty if there is none."""
     if dataset is None:
         return "is a link, which no trace has"
     if not isinstance(dataset, h5d.DatasetID):

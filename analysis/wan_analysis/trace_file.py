@@ -1,6 +1,6 @@
 """Reading trace files: one HDF5 file per group of ranks, and indices of them.
 
-What is wrong with a file becomes one `Problem` that names it, and the rest is still read. A trace is needed most after a run
+All faults of a file become one `Problem` that names it, and the rest is still read. A trace is needed most after a run
 that failed.
 """
 
@@ -159,7 +159,7 @@ class _Reading:
 
 
 def _in_short(problems: list[str]) -> str:
-    """What is wrong with a file, in one line."""
+    """The faults of a file in one line."""
     more = len(problems) - MOST_SAID
     return "; ".join(problems[:MOST_SAID]) + (f"; and {more} more" if more > 0 else "")
 

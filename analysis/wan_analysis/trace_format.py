@@ -70,7 +70,7 @@ REQUIRED_TABLES: dict[int, tuple[str, ...]] = {
     1: ("items", "steps", "phases", "stretches", "item_ends", "ranks", "clocks"),
 }
 
-#: What a stretch says about its steps; each of these is a column of Run.rank_steps. There "attention" is the name of a part, so the
+#: The columns of /stretches that describe its steps; each of these is a column of Run.rank_steps. There "attention" is the name of a part, so the
 #: name of the kernel is in the column "attention_backend".
 STRETCH_COLUMNS = ("layout", "placement", "precision", "passes", "guidance", "solver", "shift", "attention", "head_chunks",
                    "ranks", "team_width")

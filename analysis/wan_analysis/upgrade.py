@@ -1,6 +1,6 @@
 """Gives a trace of format 0 the shape of format 1, so that the rest of the package sees one shape.
 
-What format 0 does not say is unknown: the text "unknown", NaN, or -1. What follows from its rows is filled in: the ranks of a
+A value that format 0 does not hold is unknown: the text "unknown", NaN, or -1. Values that follow from its rows are filled in: the ranks of a
 stretch from the steps, the end of an item from its last phase, and the phases of the ranks that do not lead, because all
 ranks of a group make an item's phases together. Rows of that kind have `assumed` set.
 """
@@ -24,7 +24,7 @@ _DTYPES: dict[str, type] = {"text": object, "int": np.int64, "float": np.float64
 
 
 def complete(tables: dict[str, dict[str, np.ndarray]]) -> dict[str, dict[str, np.ndarray]]:
-    """All tables with all columns, in the format's order. What a trace lacks is unknown."""
+    """All tables with all columns, in the format's order. Missing values are unknown."""
     return {table: _complete_table(tables.get(table, {}), table) for table in TABLES}
 
 

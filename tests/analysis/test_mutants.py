@@ -82,7 +82,7 @@ def test_texts_of_a_trace_are_only_texts_on_the_page(tmp_path):
 
 
 def read_one(path: Path) -> str:
-    """What is said of a file of which nothing can be read."""
+    """The line about a file of which nothing can be read."""
     traces = read_traces([path])
     assert traces.groups == []
     (problem,) = traces.problems

@@ -1,4 +1,4 @@
-"""What a Run says, against the truth of traces of format 1, and of what format 0 leaves unknown."""
+"""The tables of a Run against the truth of traces of format 1; values that format 0 leaves unknown."""
 
 from pathlib import Path
 
