@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 
-from cli_case import CHECKPOINT, DONE, SMALL, SOME_FAILED, CliCase
+from cli_case import CHECKPOINT, DONE, SMALL, SOME_FAILED, CliCase, nightly
 
 
 class Identity(CliCase):
@@ -14,6 +14,7 @@ class Identity(CliCase):
     def videos(self, folder=None) -> list[str]:
         return sorted(path.name for path in (folder or self.out).glob("*.mp4"))
 
+    @nightly
     def test_another_checkpoint_and_another_seed_are_made_again(self):
         manifest = self.good_manifest()
         self.assertEqual(self.run_batch(manifest).code, DONE)
@@ -47,6 +48,7 @@ class Identity(CliCase):
         self.assertIn("cat is made again: seed: 7, now 99\n", edited.err)
         self.assertEqual(self.videos(self.folder), ["cat.earlier-1.mp4", "cat.mp4"])
 
+    @nightly
     def test_other_values_get_another_automatic_name(self):
         for arguments in ([], ["--sample-steps", "3"], ["--size", "96*64"], ["--base-seed", "8"], []):
             result = self.request("--output-dir", self.out, *arguments)

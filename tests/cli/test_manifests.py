@@ -92,8 +92,16 @@ class Names(CliCase):
             with self.subTest(name=name):
                 self.assert_usage_error(self.request(f"--save-file=out/{name}"), "--save-file")
 
-    def test_paths_that_cannot_be_used(self):
-        for option in ("--image", "--save-file", "--ckpt-dir", "--output-dir", "--config", "--trace", "--run-record"):
+    def test_inputs_that_cannot_be_used(self):
+        self.check_too_long("--image", "--ckpt-dir", "--config")
+        result = self.run_program("--dry-run", "--ckpt-dir", CHECKPOINT, "y" * 5000 + ".csv")
+        self.assert_usage_error(result, "too long")
+
+    def test_outputs_that_cannot_be_used(self):
+        self.check_too_long("--save-file", "--output-dir", "--trace", "--run-record")
+
+    def check_too_long(self, *options):
+        for option in options:
             with self.subTest(option=option):
                 end = ".mp4" if option == "--save-file" else ""
                 result = self.request("--dry-run", option, "x" * 5000 + end)
@@ -101,8 +109,6 @@ class Names(CliCase):
                 self.assertEqual(len(result.errors()), 1, result)
                 self.assertNotIn("filesystem", result.err)
                 self.assertRegex(result.err, "too long|bytes long|does not exist")
-        result = self.run_program("--dry-run", "--ckpt-dir", CHECKPOINT, "y" * 5000 + ".csv")
-        self.assert_usage_error(result, "too long")
 
     def test_texts_that_are_not_utf8(self):
         command = [*self.command("--ckpt-dir", CHECKPOINT, *SMALL, "--image", "good.png", "--dry-run", "--prompt"), b"caf\xe9"]

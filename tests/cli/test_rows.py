@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from cli_case import DONE, PROJECT, SOME_FAILED, CliCase
+from cli_case import DONE, PROJECT, SOME_FAILED, CliCase, nightly
 
 
 class Rows(CliCase):
@@ -50,6 +50,7 @@ class Rows(CliCase):
                     self.assert_failed(name, f"{name}.png", stage="image")
                 self.assertEqual(len(self.failures()), 5)
 
+    @nightly
     def test_dropped_transparency_is_said_once_per_item(self):
         shutil.copy(PROJECT / "tests" / "data" / "images" / "rgba.png", self.folder / "rgba.png")
         manifest = self.manifest("id,image,prompt", "clear,rgba.png,A white cat", "solid,good.png,A white cat")

@@ -7,7 +7,7 @@ import subprocess
 import unittest
 from pathlib import Path
 
-from cli_case import CHECKPOINT, DONE, FAILURE, MPIEXEC, PROGRAM, SMALL, USAGE, CliCase, environment
+from cli_case import CHECKPOINT, DONE, FAILURE, MPIEXEC, PROGRAM, SMALL, USAGE, CliCase, environment, nightly
 
 DOCTOR = Path(os.environ.get("WAN_DOCTOR", PROGRAM.parent / "wan_doctor"))
 SHIM = os.environ.get("WAN_FILE_SYSTEM_SHIM", "")
@@ -43,10 +43,12 @@ class Starts(StartCase):
                 "list-rows": [PROGRAM, "--list-rows", self.good_manifest()],
                 "doctor": [DOCTOR, "--json", "--ckpt-dir", CHECKPOINT, "--output-dir", self.out]}
 
-    def test_what_only_looks_needs_no_mpi(self):
-        for name, words in self.looks().items():
+    def check_needs_no_mpi(self, *names):
+        """Each start that only looks, in a Slurm step in which MPI_Init would fail."""
+        looks = self.looks()
+        for name in names or looks:
             with self.subTest(name):
-                done = self.start(*words, variables=INTERACTIVE)
+                done = self.start(*looks[name], variables=INTERACTIVE)
                 self.assertNotIn("MPI_Init", done.stderr)
                 self.assertNotIn("orte", done.stderr.lower())
                 if name == "unknown option":
@@ -57,6 +59,19 @@ class Starts(StartCase):
                     self.assertIn("srun --mpi=pmix", launch["remedy"])
                 elif name != "status":
                     self.assertEqual(done.returncode, DONE, done)
+
+    def test_the_doctor_needs_no_mpi(self):
+        self.check_needs_no_mpi("doctor")
+
+    def test_a_dry_run_needs_no_mpi(self):
+        self.check_needs_no_mpi("dry-run")
+
+    def test_a_status_needs_no_mpi(self):
+        self.check_needs_no_mpi("status")
+
+    @nightly
+    def test_what_only_looks_needs_no_mpi(self):
+        self.check_needs_no_mpi()
 
     def test_a_run_in_a_step_without_pmix_says_how_to_start(self):
         done = self.start(*self.run_words(), variables=INTERACTIVE)
@@ -75,13 +90,14 @@ class Starts(StartCase):
 
     def test_gpus_that_are_there_and_not_seen_are_not_replaced_by_the_cpu(self):
         words = [word for word in self.run_words() if word not in ("--device", "cpu")]
-        for variables in ({"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "0,1"}, {"SLURM_STEP_GPUS": "0"}, {"SLURM_GPUS_ON_NODE": "2"}):
-            for more in ([], ["--dry-run"]):
-                with self.subTest(variables=variables, more=more):
-                    done = self.start(*words, *more, variables=variables)
-                    self.assertEqual((done.returncode, done.stderr.count("error:")), (USAGE, 1), done)
-                    self.assertIn("--device cpu", done.stderr)
-                    self.assertFalse(self.out.exists())
+        played = [({"SLURM_JOB_ID": "7", "SLURM_JOB_GPUS": "0,1"}, []), ({"SLURM_STEP_GPUS": "0"}, ["--dry-run"]),
+                  ({"SLURM_GPUS_ON_NODE": "2"}, [])]
+        for variables, more in played:
+            with self.subTest(variables=variables, more=more):
+                done = self.start(*words, *more, variables=variables)
+                self.assertEqual((done.returncode, done.stderr.count("error:")), (USAGE, 1), done)
+                self.assertIn("--device cpu", done.stderr)
+                self.assertFalse(self.out.exists())
         self.assertEqual(self.start(*self.run_words("--dry-run"), variables={"SLURM_JOB_GPUS": "0,1"}).returncode, DONE)
 
     def test_a_console_that_takes_nothing(self):
