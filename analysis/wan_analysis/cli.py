@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wan_analysis.compare import changes_text, choose_comparable, compare_runs, culprits
+from wan_analysis.compare import changes_text, choose_comparable, compare_runs, culprits, late_ranks
 from wan_analysis.cost_model import TRUSTED_ERROR, predict, predictions_text
 from wan_analysis.efficiency import ANY_FRAMES, SAME_KINDS
 from wan_analysis.export_command import add_export
@@ -30,7 +30,7 @@ from wan_analysis.operations import A14B
 from wan_analysis.plan import read_plans
 from wan_analysis.quality_command import add_quality
 from wan_analysis.report import Report
-from wan_analysis.run import Run, gather_runs, join_starts
+from wan_analysis.run import Run, gather_runs
 from wan_analysis.study import make_study
 from wan_analysis.trace_file import Problem, read_traces
 
@@ -147,7 +147,7 @@ def _compare(options: argparse.Namespace) -> int:
         base, new = choose_comparable(*found)
         for path, runs, chosen in zip((options.base, options.new), found, (base, new), strict=True):
             _say_which(path, runs, chosen)
-        changes = compare_runs(join_starts(base), join_starts(new))
+        changes = compare_runs(base, new)
     except ValueError as error:
         print(f"wan_analysis: error: {error}", file=sys.stderr)
         return FAILURE
@@ -156,6 +156,8 @@ def _compare(options: argparse.Namespace) -> int:
         return DONE
     parts = culprits(changes)
     print(f"regression: {', '.join(change.metric for change in changes if change.is_regression)}")
+    for rank in late_ranks(changes):
+        print(f"late: {rank}")
     if parts:
         print(f"a step's time grew in: {', '.join(parts)}")
     return REGRESSION

@@ -1,15 +1,22 @@
-"""Compares two runs of the same work: which metrics became slower, and which part of a step is the cause."""
+"""Compares two runs of the same work: which metrics became slower, which part of a step is the cause, and which rank is late.
+
+A step is split so that the ranks that wait are not blamed: transfer is the communication of the rank that communicates least,
+and what the others communicate longer is `waiting`. A rank that became late is named by `stragglers`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from wan_analysis.measures import DEVIATION_PER_MAD, Shape, phase_means_s, shapes_of, steps_of_shape, vram_peaks_bytes
-from wan_analysis.run import Run
+from wan_analysis.compare_tables import WAITING, gaps_s, phase_seconds, step_parts
+from wan_analysis.measures import DEVIATION_PER_MAD, Shape, shape_text, shapes_of, vram_peaks_bytes
+from wan_analysis.run import Run, join_starts
+from wan_analysis.stragglers import LEAST_EXCESS, CardExcess, excesses, stragglers
 from wan_analysis.trace_format import PARTS, REMAINDER
 
 #: A step or a part has changed when its median moved by more than this fraction of itself ...
@@ -18,8 +25,12 @@ STEP_TOLERANCE = 0.025
 STANDARD_ERRORS = 5.0
 #: ... and, for a part, by more than this fraction of the whole step. A smaller change has no effect for the user.
 LEAST_SHARE = 0.001
+#: ... and the time between steps by more than this fraction of it: it holds the host's own noise.
+LEAST_GAP_SHARE = 0.005
 #: Phases happen once per item, so few values are there to estimate the noise.
 PHASE_TOLERANCE = 0.12
+#: ... and for phases of an item and gaps by this many seconds, for start-up and load by more, because they depend on the disk.
+LEAST_PHASE_S, LEAST_LOAD_S = 0.05, 1.0
 #: Memory is the amount that the program requests; it hardly varies.
 MEMORY_TOLERANCE = 0.02
 #: A size with fewer steps than this gets no verdict.
@@ -37,6 +48,7 @@ class Change:
     base: float
     new: float
     verdict: str
+    who: str = ""  #: the rank, host and GPU that are late; empty if the metric is not of one rank
 
     @property
     def percent(self) -> float:
@@ -76,34 +88,82 @@ def _ranks_text(runs: list[Run]) -> str:
     return ", ".join(f"{gpus} ranks in groups of {size}" for gpus, size in sorted({_ranks(run) for run in runs}))
 
 
-def compare_runs(base: Run, new: Run) -> list[Change]:
-    """Compares steps by size with their parts, phases and memory. Throws ValueError if the runs did not do the same work."""
-    shapes = [shape for shape in shapes_of(base) if shape in shapes_of(new)]
+def compare_runs(base: Run | Sequence[Run], new: Run | Sequence[Run]) -> list[Change]:
+    """Compares ranks that became late, steps by size with their parts, phases and memory. Several starts are taken together.
+
+    Throws ValueError if the runs did not do the same work.
+    """
+    bases, news = ([runs] if isinstance(runs, Run) else list(runs) for runs in (base, new))
+    before, after = join_starts(bases), join_starts(news)
+    shapes = [shape for shape in shapes_of(before) if shape in shapes_of(after)]
     if not shapes:
         raise ValueError("the two runs have no size in common")
-    if base.gpus != new.gpus:
-        raise ValueError(f"the runs are on {base.gpus} and {new.gpus} ranks; for those make a report, which shows how it scales")
-    changes = [change for shape in shapes for change in _step_changes(base, new, shape)]
-    return changes + _phase_changes(base, new) + _memory_change(base, new)
+    if before.gpus != after.gpus:
+        raise ValueError(f"the runs are on {before.gpus} and {after.gpus} ranks; for those make a report, which shows how it scales")
+    changes = [change for shape in shapes for change in _step_changes(before, after, shape)]
+    return changes + _late_ranks(bases, news) + _phase_changes(before, after) + _memory_change(before, after)
+
+
+def late_ranks(changes: list[Change]) -> list[str]:
+    """The ranks that became late, one text for each part: "rank 3 on host n2, GPU-1, part linear, +8.0 %"."""
+    return [f"{change.who}, part {_part_of(change)}, {change.percent:+.1f} %" for change in changes if change.is_regression and change.who]
 
 
 def culprits(changes: list[Change]) -> list[str]:
-    """Parts that became slower. The part that costs a step most comes first."""
+    """Parts that became slower on all ranks. The part that costs a step most comes first.
+
+    A part in which a rank is late is left out, and so is the waiting for that rank: `late_ranks` names it.
+    """
+    late = [change for change in changes if change.is_regression and change.who]
     parts = [change for change in changes if change.is_regression and change.metric.startswith("part ")]
     parts.sort(key=lambda change: change.base - change.new)
-    return [change.metric.removeprefix("part ").split(",")[0] for change in parts]
+    explained = {_part_of(change) for change in late} | ({WAITING} if late else set())
+    return [_part_of(change) for change in parts if _part_of(change) not in explained]
+
+
+def _part_of(change: Change) -> str:
+    return change.metric.split("part ", 1)[1].split(",")[0]
 
 
 def _step_changes(base: Run, new: Run, shape: Shape) -> list[Change]:
-    before, after = steps_of_shape(base, shape), steps_of_shape(new, shape)
-    where = f"{shape[0]}×{shape[1]}, {shape[2]} frames"
+    before, after = step_parts(base, shape), step_parts(new, shape)
+    where = shape_text(shape)
     if min(len(before), len(after)) < LEAST_STEPS:
         return [Change(f"step, {where}", "s", _median(before["wall_s"]), _median(after["wall_s"]), "too few steps")]
     changes = [_time_change(f"step, {where}", before["wall_s"], after["wall_s"], 0.0)]
     floor_s = LEAST_SHARE * _median(before["wall_s"])
-    for part in (*PARTS, REMAINDER):
+    for part in (*PARTS, WAITING, REMAINDER):
         changes.append(_time_change(f"part {part.replace('_', ' ')}, {where}", before[part], after[part], floor_s))
+    gaps = gaps_s(base, shape), gaps_s(new, shape)
+    if all(len(gap) for gap in gaps):
+        changes.append(_time_change(f"time between steps, {where}", *gaps, LEAST_GAP_SHARE * _median(before["wall_s"])))
     return changes
+
+
+def _late_ranks(bases: list[Run], news: list[Run]) -> list[Change]:
+    """Parts of ranks that are late in the new runs and were not as late in the base."""
+    late = stragglers(news)
+    if not late:
+        return []
+    earlier, now = excesses(bases), excesses(news)
+    found = []
+    for one in late:
+        for part, excess in one.parts.items():
+            was = _same_card(earlier, now[one.key, one.size, part], part)
+            if was is not None and excess - was.excess < LEAST_EXCESS:
+                continue
+            here = now[one.key, one.size, part]
+            base_s = was.median_s if was is not None else here.usual_s
+            metric = f"rank {one.rank}, part {part}, {shape_text(one.size)}"
+            found.append(Change(metric, "s", base_s, here.median_s, "slower", str(one.device)))
+    return found
+
+
+def _same_card(earlier: dict[tuple[str, Shape, str], CardExcess], card: CardExcess, part: str) -> CardExcess | None:
+    """The same GPU in the base; if it did not run there, the same rank."""
+    there = [one for (_, size, name), one in earlier.items() if (size, name) == (card.size, part)]
+    own = [one for one in there if one.key == card.key and not one.key[0].isdigit()]
+    return next(iter(own or [one for one in there if one.rank == card.rank]), None)
 
 
 def _time_change(metric: str, before: pd.Series, after: pd.Series, floor_s: float) -> Change:
@@ -114,14 +174,15 @@ def _time_change(metric: str, before: pd.Series, after: pd.Series, floor_s: floa
 
 
 def _phase_changes(base: Run, new: Run) -> list[Change]:
-    before, after = phase_means_s(base), phase_means_s(new)
+    before, after = phase_seconds(base), phase_seconds(new)
     changes = []
-    for phase in before:
-        if phase not in after or phase == "denoise":  # the steps show this
+    for name in before:
+        if name not in after:
             continue
-        threshold = max(PHASE_TOLERANCE * before[phase], 0.05)
-        verdict = _verdict(after[phase] - before[phase], threshold, "slower", "faster")
-        changes.append(Change(f"phase {phase}", "s", before[phase], after[phase], verdict))
+        least_s = LEAST_LOAD_S if name in ("phase load", "phase start_up") else LEAST_PHASE_S
+        threshold = max(PHASE_TOLERANCE * before[name], least_s)
+        verdict = _verdict(after[name] - before[name], threshold, "slower", "faster")
+        changes.append(Change(name.replace("_", " "), "s", before[name], after[name], verdict))
     return changes
 
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
+from wan_analysis.measures import Shape
 from wan_analysis.rank_excess import add_references
 from wan_analysis.run import Run
 from wan_analysis.segments import levels
@@ -59,7 +60,9 @@ class Straggler:
     """A rank that is late, and the part that makes it late."""
 
     device: Device
+    key: str  #: the card: its UUID, else the number of the start and the world rank
     run: str  #: name of the start
+    size: Shape
     team: str  #: world ranks of its team, "0,1,2,3"
     part: str  #: the slow part that takes the most seconds more
     excess: float  #: the part's seconds over the median of all ranks, less 1: the median over the window's steps
@@ -97,7 +100,20 @@ class Straggler:
         since = "in all its steps" if self.steps == self.of_steps else f"in {self.steps} of {self.of_steps} steps since {self.at}"
         cost = (f"holds up its group by {time_text(self.cost_s)} ({self.cost_gpu_s:.3g} GPU-seconds)" if "," in self.team
                 else f"takes {time_text(self.cost_s)} longer than the median")
-        return f"{self.device}, part {self.part}, {100 * self.excess:+.1f} %{more} over the median of {self.ranks} ranks {since}: it {cost}"
+        over = f"{100 * self.excess:+.1f} %{more} over the median of {self.ranks} ranks"
+        return f"{self.device}, part {self.part}, {over} {since}: it {cost}"
+
+
+@dataclass(frozen=True)
+class CardExcess:
+    """How long a card takes for one part of the steps of one size."""
+
+    key: str  #: as `Straggler.key`
+    rank: int
+    size: Shape
+    excess: float  #: over the median of all ranks, less 1: the median over its steps
+    median_s: float  #: its own seconds
+    usual_s: float  #: the median of all ranks
 
 
 @dataclass(frozen=True)
@@ -137,6 +153,23 @@ def slowest(runs: Run | Iterable[Run]) -> Slowest | None:
     return slowest_of(rows, devices, starts)
 
 
+def excesses(runs: Iterable[Run]) -> dict[tuple[str, Shape, str], CardExcess]:
+    """The excess of every card in every computing part, by (key, size, part). Medians over the card's measured steps."""
+    rows, _, _ = comparable_rows(list(runs))
+    found = {}
+    for (_, key), own in rows.groupby(["series", "card"], sort=False) if len(rows) else ():
+        for part in COMPUTING_PARTS:
+            found.setdefault((str(key), _size(own), part), CardExcess(
+                str(key), int(own["world_rank"].iloc[0]), _size(own), float(np.median(_excess(own, part))),
+                float(own[f"part_{part}"].median()), float(own[f"usual_{part}"].median())))
+    return found
+
+
+def _size(rows: pd.DataFrame) -> Shape:
+    width, height, frames = rows[["width", "height", "frames"]].iloc[0]
+    return int(width), int(height), int(frames)
+
+
 def comparable_rows(runs: list[Run]) -> tuple[pd.DataFrame, dict[str, Device], list[tuple[str, str, bool]]]:
     """Measured rows of all starts with references, the devices by their key, and (name, start time, is a CPU run) of each start."""
     tables, devices, moments = [], {}, {}
@@ -171,7 +204,8 @@ def stragglers_of(rows: pd.DataFrame, devices: dict[str, Device], starts: list[t
             least = LEAST_EXCESS_CPU if starts[int(own["start"].iloc[0])][2] else LEAST_EXCESS
             slow = {part: window for part in COMPUTING_PARTS for window in _window(_excess(own, part), least, scatter[part])}
             if slow:
-                found.append(_straggler(own, slow, devices.get(str(key), Device(int(own["world_rank"].iloc[0]))), starts, count))
+                device = devices.get(str(key), Device(int(own["world_rank"].iloc[0])))
+                found.append(_straggler(own, slow, device, str(key), starts, count))
     return sorted(found, key=lambda one: -one.cost_gpu_s)
 
 
@@ -228,8 +262,8 @@ def _is_late(excess: np.ndarray, least: float, scatter: float) -> bool:
     return median >= least and float(np.mean(excess >= least)) > LEAST_SHARE and median >= LEAST_ERRORS * error
 
 
-def _straggler(own: pd.DataFrame, slow: dict[str, np.ndarray], device: Device, starts: list[tuple[str, str, bool]],
-               count: int) -> Straggler:
+def _straggler(own: pd.DataFrame, slow: dict[str, np.ndarray], device: Device, key: str,
+               starts: list[tuple[str, str, bool]], count: int) -> Straggler:
     more = {part: (own[f"part_{part}"] - own[f"usual_{part}"]).iloc[places] for part, places in slow.items()}
     part = max(more, key=lambda name: float(more[name].sum()))
     places = slow[part]
@@ -237,7 +271,8 @@ def _straggler(own: pd.DataFrame, slow: dict[str, np.ndarray], device: Device, s
     first = own.iloc[places[0]]
     name, started, _ = starts[int(first["start"])]
     return Straggler(
-        device=device, run=name, team=str(first["team"]), part=part, excess=float(np.median(_excess(own, part)[places])),
+        device=device, key=key, run=name, size=_size(own), team=str(first["team"]), part=part,
+        excess=float(np.median(_excess(own, part)[places])),
         parts={name: float(np.median(_excess(own, name)[window])) for name, window in slow.items()}, ranks=count,
         since_s=float(first["start_s"]), until_s=float(own.iloc[places[-1]]["end_s"]),
         at=moment_of(started, timedelta(seconds=float(first["start_s"]))), steps=len(places), of_steps=len(own),
