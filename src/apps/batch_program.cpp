@@ -314,9 +314,10 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
     trace->on_phase(load_);
   });
   std::unique_ptr<display::Progress> progress;
-  if (is_rank_0())
+  if (is_rank_0()) {
     progress =
         make_progress(options_, context.place.group_count, [this] { return start_.clock.elapsed_s(); });
+  }
   display::ItemLog item_log(*log_);
   std::vector<batch::ItemObserver*> listening{&item_log};
   if (trace) listening.push_back(trace.get());

@@ -40,9 +40,10 @@ std::string kind_without_weights(std::string_view text) {
   constexpr std::size_t shown_bytes = 60;
   if (text.size() < shortest_bytes) return {};
   if (text.starts_with("\x1F\x8B")) return "is compressed with gzip; unpack it";
-  if (text.find_first_not_of('\0') == std::string_view::npos)
+  if (text.find_first_not_of('\0') == std::string_view::npos) {
     return "begins with zeros only: its download did not finish, or the disk lost its content. Fetch it "
            "again";
+  }
   if (!is_text(text)) return {};
   return fmt::format("is a text ({}): the download received a message instead of the file. Fetch it again",
                      in_quotes(text.substr(0, std::min(text.find_first_of("\r\n"), shown_bytes))));

@@ -84,6 +84,7 @@ std::vector<std::string> lines_of(const std::vector<Sample>& samples) {
 std::string fingerprint(const CheckpointFolder& folder) {
   const std::vector<std::pair<std::string_view, Checkpoint>> files = [&] {
     std::vector<std::pair<std::string_view, Checkpoint>> opened;
+    opened.reserve(folder.experts.size() + 2);
     for (const ExpertFolder& expert : folder.experts)
       opened.emplace_back(to_string(expert.expert), Checkpoint::open_safetensors_folder(expert.path));
     opened.emplace_back("text_encoder", Checkpoint::open_torch_archive(folder.text_encoder));
@@ -97,6 +98,7 @@ std::string fingerprint(const CheckpointFolder& folder) {
   }
   std::string text = "fingerprint 1\n";
   std::vector<std::filesystem::path> whole_files;
+  whole_files.reserve(folder.experts.size() + 1);
   for (const ExpertFolder& expert : folder.experts) whole_files.push_back(expert.path / "config.json");
   whole_files.push_back(folder.tokenizer / "tokenizer.json");
   for (const std::filesystem::path& file : whole_files) {
