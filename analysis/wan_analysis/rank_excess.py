@@ -28,7 +28,7 @@ def add_references(rows: pd.DataFrame, moments: dict[int, float]) -> pd.DataFram
     rows["step_number"] = rows.groupby(present(rows, STEP_KEY), sort=False, dropna=False).ngroup()
     rows["others_s"] = _slowest_other(rows)
     starts = rows["start"] if "start" in rows else pd.Series(0, index=rows.index)
-    rows["moment_s"] = rows["start_s"] + starts.map(lambda start: moments.get(start, _FAR_S * (1 + start)))
+    rows["moment_s"] = rows["start_s"] + starts.map({start: moments.get(start, _FAR_S * (1 + start)) for start in starts.unique()})
     done = [_with_reference(series) for _, series in rows.groupby("series", sort=False) if len(series["card"].unique()) > 1]
     return pd.concat(done) if done else rows.iloc[:0].assign(**{f"usual_{part}": 0.0 for part in COMPUTING_PARTS})
 

@@ -6,6 +6,7 @@ warm-up, which ranks made a step together, and the seconds of each part.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,22 +17,25 @@ from wan_analysis.trace_format import COMMUNICATION_PARTS, PARTS
 #: Parts in which a rank computes.
 COMPUTING_PARTS = ("attention", "linear", "elementwise")
 
+_RANKS = re.compile(r"\d+(,\d+)*")
 #: Columns that name one step of one team, as far as a table has them.
 STEP_KEY = ("start", "group", "item", "stretch", "step")
 #: Columns that two steps must share so that their times can be compared, as far as a table has them.
 SERIES_KEY = ("task", "device", "precision", "width", "height", "frames", "passes", "layout", "placement", "attention_backend",
               "head_chunks")
+#: The other columns that `prepared` keeps.
+_OTHER_KEPT = ("world_rank", "start_s", "wall_s", "expert", "warm_up", "ranks", "card")
 
 
 def prepared(rank_steps: pd.DataFrame) -> pd.DataFrame:
-    """The rows with these columns more, in the order of time.
+    """The rows in the order of time, with the columns that name a step and its series, and with these columns more.
 
     `part_*` are seconds of each part: GPU seconds where they were measured, else seconds of the host. `computing_s`,
     `exposed_s` (communication that computing does not hide) and `host_s` add up to `wall_s`. `end_s` is the step's end,
     `is_warm_up` is true or false, `team` names the world ranks that made the step together ("0,1"), and `series` is a
     number that steps share if their times can be compared.
     """
-    rows = rank_steps.copy()
+    rows = rank_steps[present(rank_steps, (*STEP_KEY, *SERIES_KEY, *_OTHER_KEPT))].copy()
     for part in PARTS:
         rows[f"part_{part}"] = part_seconds(rank_steps, part)
     rows["computing_s"] = rows[[f"part_{part}" for part in COMPUTING_PARTS]].sum(axis=1)
@@ -70,15 +74,18 @@ def part_seconds(rank_steps: pd.DataFrame, part: str) -> pd.Series:
 
 def _teams(rows: pd.DataFrame) -> pd.Series:
     """World ranks of the team that made each row's step. The trace's own text counts, if it has one."""
+    if "ranks" in rows:
+        codes, texts = pd.factorize(rows["ranks"].astype(object))
+        if (codes >= 0).all() and all(_RANKS.fullmatch(str(text)) for text in texts):
+            return rows["ranks"].astype(object)
     key = present(rows, STEP_KEY)
     seen = rows[[*key, "world_rank"]].drop_duplicates().sort_values("world_rank")
     text = seen.assign(text=seen["world_rank"].astype(int).astype(str)).groupby(key, sort=False)["text"].agg(",".join)
-    found = pd.MultiIndex.from_frame(rows[key])
-    made = pd.Series(text.reindex(found).to_numpy(), index=rows.index, dtype=object)
+    made = pd.Series(text.reindex(pd.MultiIndex.from_frame(rows[key])).to_numpy(), index=rows.index, dtype=object)
     if "ranks" not in rows:
         return made
     own = rows["ranks"].astype(str)
-    return made.where(~own.str.fullmatch(r"\d+(,\d+)*"), own)
+    return made.where(~own.str.fullmatch(_RANKS.pattern), own)
 
 
 def _series(rows: pd.DataFrame) -> pd.Series:

@@ -143,14 +143,12 @@ class Slowest:
 
 def stragglers(runs: Run | Iterable[Run]) -> list[Straggler]:
     """The stragglers of a run or of all starts of a campaign, the costliest first."""
-    rows, devices, starts = comparable_rows([runs] if isinstance(runs, Run) else list(runs))
-    return stragglers_of(rows, devices, starts)
+    return stragglers_of(*comparable_rows([runs] if isinstance(runs, Run) else list(runs)))
 
 
 def slowest(runs: Run | Iterable[Run]) -> Slowest | None:
     """The rank whose slow computing costs the most. None if no two ranks did the same work."""
-    rows, devices, starts = comparable_rows([runs] if isinstance(runs, Run) else list(runs))
-    return slowest_of(rows, devices, starts)
+    return slowest_of(*comparable_rows([runs] if isinstance(runs, Run) else list(runs)))
 
 
 def excesses(runs: Iterable[Run]) -> dict[tuple[str, Shape, str], CardExcess]:
