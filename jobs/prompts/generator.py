@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import time
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,49 +72,52 @@ def choose_device(name: str) -> str:
 
 
 def processors_of(sampling: Sampling, seed: int, deadline_s: float) -> Any:  # noqa: ANN401  (a class of transformers)
-    """Penalty over prompt and answer, temperature, top-k, top-p, then a draw from a generator of this row's own."""
-    import torch
-    from transformers import (
-        LogitsProcessor,
-        LogitsProcessorList,
-        RepetitionPenaltyLogitsProcessor,
-        TemperatureLogitsWarper,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-    )
+    """Penalty over prompt and answer, temperature, top-k, top-p, then a draw from a generator of this row's own.
 
-    class Draw(LogitsProcessor):
-        """Leaves one token. Drawn on the CPU, from probabilities in double precision."""
+    All of it runs on the CPU, where each sum has one order. `deadline_s`: of time.monotonic().
+    """
+    import torch
+    import transformers
+
+    steps: list[transformers.LogitsProcessor] = []
+    if sampling.repetition_penalty != 1:
+        steps.append(transformers.RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+    if sampling.temperature > 0:
+        steps.append(transformers.TemperatureLogitsWarper(sampling.temperature))
+        if sampling.top_k:
+            steps.append(transformers.TopKLogitsWarper(sampling.top_k))
+
+    class Draw(transformers.LogitsProcessor):
+        """Leaves one token."""
 
         def __init__(self) -> None:
             self.generator = torch.Generator("cpu").manual_seed(seed)
 
-        def __call__(self, _input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            """`input_ids`: [1, tokens]; `scores`: [1, vocabulary]."""
             if time.monotonic() > deadline_s:
                 raise TimeUp("the time is over", final=False)
-            weights = torch.softmax(scores[0].double().cpu(), dim=-1)  # [vocabulary]
-            if not bool(torch.isfinite(weights).all()):
+            row, ids = scores.float().cpu(), input_ids.cpu()
+            for step in steps:
+                row = step(ids, row)
+            if bool(torch.isnan(row).any()) or not bool(torch.isfinite(row.max())):
                 raise RowProblem("the model computes values that are no numbers")
-            if sampling.temperature > 0:
-                sums = torch.cumsum(weights, dim=0)
-                at = torch.rand((), generator=self.generator, dtype=torch.float64) * sums[-1]
-                token = int(torch.searchsorted(sums, at, right=True).clamp(max=len(sums) - 1))
-            else:
-                token = int(weights.argmax())
             only = torch.full_like(scores, -float("inf"))
-            only[0, token] = 0
+            only[0, self.token(ids, row)] = 0
             return only
 
-    steps: list[LogitsProcessor] = []
-    if sampling.repetition_penalty != 1:
-        steps.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
-    if sampling.temperature > 0:
-        steps.append(TemperatureLogitsWarper(sampling.temperature))
-        if sampling.top_k:
-            steps.append(TopKLogitsWarper(sampling.top_k))
-        if sampling.top_p < 1:
-            steps.append(TopPLogitsWarper(sampling.top_p))
-    return LogitsProcessorList([*steps, Draw()])
+        def token(self, ids: torch.Tensor, row: torch.Tensor) -> int:
+            if sampling.temperature == 0:
+                return int(row.argmax())
+            kept = torch.isfinite(row[0]).nonzero()[:, 0]  # [candidates]: what top-k has left
+            values = row[:, kept]
+            if sampling.top_p < 1:
+                values = transformers.TopPLogitsWarper(sampling.top_p)(ids, values)
+            sums = torch.cumsum(torch.softmax(values[0].double(), dim=0), dim=0)
+            at = torch.rand((), generator=self.generator, dtype=torch.float64) * sums[-1]
+            return int(kept[torch.searchsorted(sums, at, right=True).clamp(max=len(sums) - 1)])
+
+    return transformers.LogitsProcessorList([Draw()])
 
 
 class Generator:
@@ -127,8 +130,8 @@ class Generator:
 
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
-        with contextlib.suppress(RuntimeError):
-            torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
         self.folder, self.device, self.most_tokens = model, device, most_tokens
         self.sampling = Sampling.of(model)
         self.chat = Chat(model.path, sees_images=model.sees_images)
