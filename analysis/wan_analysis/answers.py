@@ -86,17 +86,17 @@ def _division_parts(row: Throughput, key: str) -> list[Cell]:
             number(f"{key}/denoise_s", denoise_s),
             " s of it denoising)",
         ]
-        traced = len(figures.run.groups)
+        untraced = round(figures.groups * (1 - figures.traced_share))
         together = number(f"{key}/together_s", 3600.0 / row.all_groups_per_hour)
-        if traced == figures.groups:
+        if not untraced:
             parts += [", together one every ", together, " s"]
         else:
             parts += [
                 ", together one every ",
                 number(f"{key}/together_s", figures.item_interval_s / figures.groups),
                 " s if the ",
-                count(f"{key}/untraced", figures.groups - traced),
-                " group without a trace does as well" if figures.groups - traced == 1 else " groups without a trace do as well",
+                count(f"{key}/untraced", untraced),
+                " group without a trace does as well" if untraced == 1 else " groups without a trace do as well",
             ]
     return parts
 
@@ -133,7 +133,7 @@ def _limit(study: Study, causes: Sequence[RunCauses]) -> Sentence | None:
     unit = study.unit
     first, seconds = ordered[0]
     parts: list[Cell] = [
-        f"Run {one.figures.run.label} is limited by {_words(first)}: ",
+        f"Run {one.figures.label} is limited by {_words(first)}: ",
         number("answer/limit/percent", PERCENT * seconds / total),
         " % of its ",
         number("answer/limit/total_gpu_s", total, 4),
@@ -152,7 +152,7 @@ def _words(name: str) -> str:
 
 def _step_loss(study: Study, one: RunCauses, unit: str) -> list[Cell]:
     """Which factor of its steps loses most."""
-    rows = [row for table in study.step_tables for row in table.rows if row.figures is one.figures and row.gpus > 1]
+    rows = [row for table in study.step_tables for row in table.rows if row.run in one.figures.runs and row.gpus > 1]
     if not rows:
         return []
     row = max(rows, key=lambda row: row.steps * row.gpu_s)

@@ -56,7 +56,7 @@ def items_chart(rows: Sequence[Throughput], unit: str) -> Chart:
     chosen = sorted(sorted(rows, key=lambda row: -row.figures.work.count)[:MOST_BARS], key=rows.index)
     figure, axes = new_figure(1, 2, 9.6, 4.2)
     left, right = axes[0]
-    labels = [row.figures.run.label for row in chosen]
+    labels = [row.figures.label for row in chosen]
     places = np.arange(len(chosen))
     rates = [row.items_per_hour for row in chosen]
     missing = [row.all_groups_per_hour - row.items_per_hour for row in chosen]

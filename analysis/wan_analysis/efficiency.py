@@ -78,15 +78,15 @@ def scaling_table(figures: Sequence[RunFigures], equal: str = SAME_ITEMS) -> Sca
             kept.append(one)
             continue
         said = "; ".join(f"{name}: {here}; the study: {there}" for name, here, there in different)
-        problems.append(Problem(f"run {one.run.name}", f"did other work: {said}. It is reported separately and left out of the scaling"))
+        problems.append(Problem(f"run {one.name}", f"did other work: {said}. It is reported separately and left out of the scaling"))
     unknown = work_not_recorded([one.work for one in kept])
     if unknown:
-        silent = [one.run.name for one in kept if any(getattr(one.work, _FIELDS[name]) is None for name in unknown)]
+        silent = [one.name for one in kept if any(getattr(one.work, _FIELDS[name]) is None for name in unknown)]
         problems.append(
             Problem("study", f"{listed(unknown)}: {NOT_RECORDED} by {listed(silent, 3)}; the runs are compared as if equal in it")
         )
     rows = [_scaled(one, kept, equal) for one in kept]
-    rows.sort(key=lambda row: (row.figures.gpus, row.figures.run.attribute("started"), row.figures.run.name))
+    rows.sort(key=lambda row: (row.figures.gpus, row.figures.run.attribute("started"), row.figures.name))
     return ScalingTable(equal, _against_base(rows), problems)
 
 
@@ -95,7 +95,7 @@ _FIELDS = {"precision": "precision", "passes of a step": "passes", "solver": "so
 
 def _can_scale(figures: RunFigures, problems: list[Problem]) -> bool:
     """Whether a run has a time for its work. Says why, if it has not."""
-    where = f"run {figures.run.name}"
+    where = f"run {figures.name}"
     if not figures.work.count:
         return False
     if not figures.is_complete:
@@ -166,11 +166,10 @@ def throughput(figures: Sequence[RunFigures]) -> list[Throughput]:
     for one in figures:
         if not one.work.count or not one.seconds > 0 or one.is_benchmark:
             continue
-        traced = len(one.run.groups)
         per_hour = one.work.count / one.seconds * SECONDS_PER_HOUR
-        gpus = sum(group.ranks for group in one.run.groups)
-        rows.append(Throughput(one, per_hour, per_hour * one.groups / traced, gpus * one.seconds / one.work.count))
-    return sorted(rows, key=lambda row: (row.figures.gpus, row.figures.groups, row.figures.run.name))
+        gpus = one.gpus * one.traced_share
+        rows.append(Throughput(one, per_hour, per_hour / one.traced_share, gpus * one.seconds / one.work.count))
+    return sorted(rows, key=lambda row: (row.figures.gpus, row.figures.groups, row.figures.name))
 
 
 __all__ = ["ANY_FRAMES", "SAME_ITEMS", "SAME_KINDS", "Scaled", "ScalingTable", "Throughput", "scaling_table", "series_name", "throughput"]

@@ -143,6 +143,26 @@ class RunFigures:
         return described_steps(self.run)
 
     @property
+    def runs(self) -> list[Run]:
+        """The starts that the figures are about."""
+        return [self.run]
+
+    @property
+    def name(self) -> str:
+        """Its name on the page and in keys."""
+        return self.run.name
+
+    @property
+    def label(self) -> str:
+        """Its short name on the page."""
+        return self.run.label
+
+    @property
+    def traced_share(self) -> float:
+        """Share of its groups that left a trace."""
+        return len(self.run.groups) / self.groups
+
+    @property
     def groups(self) -> int:
         """Groups of the start, those without a trace too."""
         return max(int(self.run.groups[0].attributes["groups"]), len(self.run.groups))

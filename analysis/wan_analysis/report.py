@@ -10,7 +10,7 @@ from wan_analysis import charts, charts_run, sections, sections_causes, sections
 from wan_analysis.answers import answers
 from wan_analysis.blocks import Block, Chart, Heading, Listing, charts_of, count, sentence
 from wan_analysis.chart_style import MOST_BARS
-from wan_analysis.efficiency import ANY_FRAMES
+from wan_analysis.efficiency import ANY_FRAMES, Scaled
 from wan_analysis.html_page import blocks_html, figure_bytes, page
 from wan_analysis.json_page import json_page
 from wan_analysis.plan import Plans
@@ -41,7 +41,7 @@ class Report:
     @cached_property
     def causes(self) -> list[RunCauses]:
         """Where the GPU-seconds of each run went."""
-        return [RunCauses(one) for one in self.study.figures]
+        return [RunCauses(one) for one in self.study.units]
 
     @property
     def charts(self) -> list[Chart]:
@@ -82,13 +82,14 @@ class Report:
             what = "work that grows with the frames" if study.weak.equal == ANY_FRAMES else "more items of the same kinds"
             blocks += sections.scaling_section(study.weak, "weak", f"Weak scaling: {what}", unit)
         blocks += sections.throughput_section(study.throughput, unit)
+        blocks += sections_runs.campaign_section(study.campaigns, unit)
         blocks += sections.step_sections(study.step_tables, unit)
         blocks += sections_causes.run_factors_section(self.causes, unit)
         blocks += sections_causes.account_section(self.causes, unit)
         blocks += sections_causes.rank_section(self.causes, unit)
         blocks += sections_causes.factors_section([table.rows for table in study.step_tables], unit)
         blocks += sections.parts_section([row for table in study.step_tables for row in table.rows], unit)
-        blocks += sections_runs.items_section(study.figures, unit)
+        blocks += sections_runs.items_section(study.units, unit)
         blocks += sections_runs.outliers_section(runs, unit)
         blocks += sections_runs.memory_section([run for run in runs if charts_run.has_vram(run)], self.plans, unit)
         return blocks + sections_runs.runs_section(study.figures, unit)
@@ -99,7 +100,7 @@ class Report:
         blocks: list[Block] = []
         for name, table, what in (("scaling", study.strong, "the same items"), ("weak", study.weak, "growing work")):
             if table is not None and len(table.rows) > 1:
-                points = [(row.series, row.figures.run.label, row.figures.gpus, row.speedup, row.efficiency) for row in table.rows]
+                points = scaling_points(table.rows)
                 blocks.append(charts.scaling_chart(name, points, unit, what))
         if len(rows) > 1:
             points = [(charts.layout_series(row, rows), row.run.label, row.gpus, row.speedup, row.efficiency) for row in rows]
@@ -127,9 +128,14 @@ class Report:
         for one in chosen:
             share = one.figures.work.count if per_item else 1
             bars.append(
-                (f"{one.figures.run.label}\n{one.figures.division}", {name: seconds / share for name, seconds in one.gpu_s.items()})
+                (f"{one.figures.label}\n{one.figures.division}", {name: seconds / share for name, seconds in one.gpu_s.items()})
             )
         return bars, "finished item" if per_item else "run"
+
+
+def scaling_points(rows: Sequence[Scaled]) -> list[charts.Point]:
+    """The points of a chart of these rows."""
+    return [(row.series, row.figures.label, row.figures.gpus, row.speedup, row.efficiency) for row in rows]
 
 
 def _write(path: Path, text: str) -> None:

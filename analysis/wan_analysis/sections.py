@@ -50,7 +50,7 @@ def scaling_section(table: ScalingTable, name: str, title: str, unit: str) -> li
     base = table.base
     lead = sentence(
         "Base: run ",
-        base.figures.run.label,
+        base.figures.label,
         " on ",
         count(f"base/{name}/gpus", base.figures.gpus),
         f" {unit}{'' if base.figures.gpus == 1 else 's'} (",
@@ -76,7 +76,7 @@ def scaling_section(table: ScalingTable, name: str, title: str, unit: str) -> li
             ("time", "s, with start and load"),
             ("efficiency", "%, with start and load"),
         ]
-        rows = [_scaling_row(row, f"{name}/{row.figures.run.name}", scale) for row in table.rows]
+        rows = [_scaling_row(row, f"{name}/{row.figures.name}", scale) for row in table.rows]
         body = Table(header, rows)
     return [
         Heading(title),
@@ -96,7 +96,7 @@ def _scaling_row(row: Scaled, key: str, scale: float) -> list[Cell]:
     figures = row.figures
     amount = number(f"{key}/work_pflop", row.amount / scale, 4) if scale != 1.0 else count(f"{key}/items", int(row.amount))
     return [
-        figures.run.label,
+        figures.label,
         count(f"{key}/gpus", figures.gpus),
         count(f"{key}/groups", figures.groups),
         _layouts(figures.division, figures.groups),
@@ -152,12 +152,12 @@ def throughput_section(rows: Sequence[Throughput], unit: str) -> list[Block]:
     shown, more = limited("throughput", sorted(rows, key=lambda row: -row.figures.work.count) if len(rows) > MOST_ROWS else rows)
     cells: list[list[Cell]] = []
     for row in shown:
-        key, figures = f"throughput/{row.figures.run.name}", row.figures
+        key, figures = f"throughput/{row.figures.name}", row.figures
         cells.append(
             [
-                figures.run.label,
+                figures.label,
                 count(f"{key}/groups", figures.groups),
-                count(f"{key}/traced_groups", len(figures.run.groups)),
+                number(f"{key}/traced_percent", PERCENT * figures.traced_share),
                 _layouts(figures.division, figures.groups),
                 count(f"{key}/items", figures.work.count),
                 number(f"{key}/interval_s", figures.item_interval_s),
@@ -170,7 +170,7 @@ def throughput_section(rows: Sequence[Throughput], unit: str) -> list[Block]:
     header = [
         ("run", unit + "s"),
         ("groups", "count"),
-        ("groups", "with a trace"),
+        ("groups with a trace", "%"),
         ("layout", ""),
         ("items", "finished"),
         ("an item every", "s, in a group"),

@@ -10,7 +10,16 @@ import pandas as pd
 
 from wan_analysis.account import MEANINGS, account, unnamed_share
 from wan_analysis.blocks import Block, Cell, Heading, Table, count, note, number
-from wan_analysis.factors import FACTOR_NAMES, Factors, RunFactors, computation_scaling, factors, losses_against, run_factors
+from wan_analysis.factors import (
+    FACTOR_NAMES,
+    Factors,
+    RunFactors,
+    campaign_factors,
+    computation_scaling,
+    factors,
+    losses_against,
+    run_factors,
+)
 from wan_analysis.figures import RunFigures
 from wan_analysis.sections import MOST_ROWS, PERCENT, limited
 from wan_analysis.step_table import StepRow, row_keys
@@ -18,14 +27,16 @@ from wan_analysis.step_table import StepRow, row_keys
 
 @dataclass(eq=False)
 class RunCauses:
-    """Where the GPU-seconds of one run went."""
+    """Where the GPU-seconds of one run, or of all starts of a campaign, went."""
 
     figures: RunFigures
 
     @cached_property
     def account(self) -> pd.DataFrame:
-        """Seconds of each rank by name."""
-        return account(self.figures.run)
+        """Seconds of each rank by name; a row for each start and rank."""
+        tables = [account(run) for run in self.figures.runs]
+        table = pd.concat(tables).fillna(0.0) if len(tables) > 1 else tables[0]
+        return table[[*(name for name in table if name != "unnamed"), "unnamed"]]
 
     @cached_property
     def gpu_s(self) -> dict[str, float]:
@@ -40,7 +51,8 @@ class RunCauses:
     @cached_property
     def factors(self) -> RunFactors:
         """The factors of the whole run."""
-        return run_factors(self.figures.run)
+        of_runs = [run_factors(run) for run in self.figures.runs]
+        return campaign_factors(of_runs) if len(of_runs) > 1 else of_runs[0]
 
     @property
     def unnamed_share(self) -> float:
@@ -63,10 +75,10 @@ def account_section(causes: Sequence[RunCauses], unit: str) -> list[Block]:
     ]
     rows: list[list[Cell]] = []
     for one in shown:
-        key = f"account/{one.figures.run.name}"
+        key = f"account/{one.figures.name}"
         rows.append(
             [
-                one.figures.run.label,
+                one.figures.label,
                 *(number(f"{key}/{name}", one.gpu_s.get(name, 0.0)) for name in names),
                 number(f"{key}/sum", one.total_gpu_s, 4),
                 number(f"{key}/unnamed_percent", PERCENT * one.unnamed_share),
@@ -86,12 +98,12 @@ def rank_section(causes: Sequence[RunCauses], unit: str) -> list[Block]:
     if not causes:
         return []
     largest = max(causes, key=lambda one: (len(one.account), one.total_gpu_s))
-    table, run = largest.account, largest.figures.run
+    table, figures = largest.account.groupby(level=0).sum(), largest.figures
     if len(table) < 2:
         return []
     rows: list[list[Cell]] = []
     for name in largest.gpu_s:
-        seconds, key = table[name], f"ranks/{run.name}/{name}"
+        seconds, key = table[name], f"ranks/{figures.name}/{name}"
         rows.append(
             [
                 name.replace("_", " "),
@@ -103,7 +115,7 @@ def rank_section(causes: Sequence[RunCauses], unit: str) -> list[Block]:
             ]
         )
     return [
-        Heading(f"The ranks of run {run.label}"),
+        Heading(f"The ranks of run {figures.label}"),
         Table([("time", ""), ("mean of the ranks", "s"), ("least", "s"), ("by rank", ""), ("most", "s"), ("by rank", "")], rows),
     ]
 
@@ -204,9 +216,9 @@ def run_factors_section(causes: Sequence[RunCauses], unit: str) -> list[Block]:
     rows: list[list[Cell]] = []
     names: list[str] = []
     for one in shown:
-        key, found = f"run_factors/{one.figures.run.name}", one.factors
+        key, found = f"run_factors/{one.figures.name}", one.factors
         names = [loss.name for loss in found.losses]
-        cells: list[Cell] = [one.figures.run.label, number(f"{key}/total_gpu_s", found.total_gpu_s, 4)]
+        cells: list[Cell] = [one.figures.label, number(f"{key}/total_gpu_s", found.total_gpu_s, 4)]
         cells += [_lost(f"{key}/{loss.name}", loss.share, loss.gpu_s) for loss in found.losses]
         rows.append([*cells, number(f"{key}/computing_percent", PERCENT * found.efficiency)])
     header = [("run", unit + "s"), ("in all", f"{unit}-s"), *((name, f"% ({unit}-s)") for name in names), ("steps' computing", "%")]

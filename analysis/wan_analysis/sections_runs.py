@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wan_analysis.blocks import Block, Cell, Heading, Table, count, note, number, sentence
+from wan_analysis.campaign import MISSING_TIME, Campaign
 from wan_analysis.charts_run import MOST_GPUS
 from wan_analysis.figures import RunFigures
 from wan_analysis.measures import outliers, vram_peaks_bytes
 from wan_analysis.plan import Plans, planned_bytes
 from wan_analysis.run import Run
-from wan_analysis.sections import limited
+from wan_analysis.sections import PERCENT, limited
 
 GIB = 2**30
 #: The page lists this many outliers and counts the rest.
@@ -25,10 +26,10 @@ def items_section(figures: Sequence[RunFigures], unit: str) -> list[Block]:
     phases = list(dict.fromkeys(phase for one in shown for phase in one.phase_seconds))
     rows: list[list[Cell]] = []
     for one in shown:
-        key = f"items/{one.run.name}"
+        key = f"items/{one.name}"
         rows.append(
             [
-                one.run.label,
+                one.label,
                 count(f"{key}/begun", len(one.items)),
                 count(f"{key}/done", int(one.items["done"].sum())),
                 *(number(f"{key}/{phase}_s", one.phase_seconds.get(phase, float("nan"))) for phase in phases),
@@ -41,6 +42,50 @@ def items_section(figures: Sequence[RunFigures], unit: str) -> list[Block]:
         *more,
         note("Phases: seconds of the slowest rank, means over finished items, without a group's first item if it made more."),
     ]
+
+
+def campaign_section(campaigns: Sequence[Campaign], unit: str) -> list[Block]:
+    """Batches that were made in several starts: each step and item counts for the start that made it."""
+    several = [campaign for campaign in campaigns if len(campaign.runs) > 1]
+    if not several:
+        return []
+    header = [("batch", ""), ("starts", "count"), (unit + "s", "at most at a time"), ("items", "finished"), ("items", "in all"),
+              ("running", "s"), ("rate", "items/h of running"), ("rate", "items/h of working"), (f"{unit}-hours", "h"),
+              ("start-up, load", "%"), ("idle", "%"), ("lost steps", "count (%)"), ("repeated steps", "count (%)")]
+    shown, more = limited("campaign", several)
+    rows: list[list[Cell]] = []
+    for campaign in shown:
+        key, table = f"campaign/{campaign.name}", campaign.starts
+        total = float(table["rank_s"].sum())
+        share = {name: PERCENT * float(table[f"{name}_rank_s"].sum()) / total for name in ("start_up", "load", "idle", "lost", "repeated")}
+        rows.append([
+            campaign.name, count(f"{key}/starts", len(campaign.runs)), count(f"{key}/gpus", campaign.gpus),
+            count(f"{key}/done", campaign.items_done), count(f"{key}/items", len(campaign.items)),
+            number(f"{key}/running_s", campaign.running_s, 4), number(f"{key}/items_per_hour", campaign.items_per_hour),
+            number(f"{key}/items_per_working_hour", campaign.items_per_working_hour), number(f"{key}/rank_hours", campaign.rank_hours),
+            number(f"{key}/load_percent", share["start_up"] + share["load"]), number(f"{key}/idle_percent", share["idle"]),
+            *((count(f"{key}/steps_{name}", int(table[f"steps_{name}"].sum())), " (", number(f"{key}/{name}_percent", share[name]), ")")
+              for name in ("lost", "repeated"))])
+    largest = max(several, key=lambda campaign: len(campaign.runs))
+    blocks: list[Block] = [Heading("Batches in several starts"), Table(header, rows), *more, note(
+        f"Running: at least one start ran. Working: from a start's first item to its last one. Percent are of the {unit}-hours. Note: "
+        f"{MISSING_TIME}.")]
+    return blocks + _starts(largest, unit)
+
+
+def _starts(campaign: Campaign, unit: str) -> list[Block]:
+    """The starts of one campaign."""
+    shown, more = limited(f"campaign/{campaign.name}/starts", list(zip(campaign.runs, campaign.starts.itertuples(), strict=True)))
+    rows: list[list[Cell]] = []
+    for place, (run, row) in enumerate(shown):
+        key = f"campaign/{campaign.name}/{place}"
+        rows.append([run.label, run.name, count(f"{key}/gpus", row.gpus), count(f"{key}/items", row.items_done),
+                     count(f"{key}/steps", row.steps), count(f"{key}/lost", row.steps_lost), count(f"{key}/repeated", row.steps_repeated),
+                     number(f"{key}/wall_s", row.wall_s, 4),
+                     number(f"{key}/load_gpu_s", row.load_rank_s), number(f"{key}/idle_gpu_s", row.idle_rank_s)])
+    header = [("run", unit + "s"), ("id", ""), (unit + "s", "count"), ("items", "finished here"), ("steps", "made"), ("lost", "steps"),
+              ("repeated", "steps"), ("wall time", "s"), ("load", f"{unit}-s"), ("idle", f"{unit}-s")]
+    return [Heading(f"The starts of {campaign.name}"), Table(header, rows), *more]
 
 
 def outliers_section(runs: Sequence[Run], unit: str) -> list[Block]:
@@ -162,7 +207,7 @@ def runs_section(figures: Sequence[RunFigures], unit: str) -> list[Block]:
     ]
     told = [entry for entry in named[1:] if any(one.run.attribute(entry[0]) not in ("", "unknown") for one in shown)]
     rows: list[list[Cell]] = [
-        [one.run.label, one.run.name, one.run.device, *(one.run.attribute(name) for name, _ in told)] for one in shown
+        [one.label, one.name, one.run.device, *(one.run.attribute(name) for name, _ in told)] for one in shown
     ]
     header = [("run", unit + "s"), ("id", ""), ("device", ""), *((word or name, "") for name, word in told)]
     return [Heading("Runs"), Table(header, rows), *more]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from wan_analysis.campaign import Campaign, find_campaigns
+from wan_analysis.campaign_figures import CampaignFigures
 from wan_analysis.efficiency import SAME_ITEMS, Scaled, ScalingTable, Throughput, scaling_table, throughput
 from wan_analysis.figures import RunFigures
 from wan_analysis.run import Run, gather_runs
@@ -20,6 +22,8 @@ class Study:
 
     runs: list[Run]
     figures: list[RunFigures]  #: of each run with a step
+    campaigns: list[Campaign]
+    units: list[RunFigures]  #: of each campaign of several starts, and of each other run with a step
     strong: ScalingTable  #: the same items
     weak: ScalingTable | None  #: work that grows with the GPUs, if the user asked for it
     throughput: list[Throughput]
@@ -51,12 +55,24 @@ def make_study(traces: Traces, weak: str | None = None) -> Study:
         one.names = names
     problems: list[Problem] = []
     steps = step_tables(figures, problems)
-    strong = scaling_table(figures, SAME_ITEMS)
-    grown = scaling_table(figures, weak) if weak else None
+    campaigns = find_campaigns([one.run for one in figures])
+    units = _units(campaigns, figures)
+    strong = scaling_table(units, SAME_ITEMS)
+    grown = scaling_table(units, weak) if weak else None
     differ = (grown or strong).problems
     _name_versions([one.run for one in figures], problems)
     problems = [*differ, *problems, *traces.problems, *(problem for run in runs for problem in run.problems)]
-    return Study(runs, figures, strong, grown, throughput(figures), steps, problems)
+    return Study(runs, figures, campaigns, units, strong, grown, throughput(units), steps, problems)
+
+
+def _units(campaigns: Sequence[Campaign], figures: Sequence[RunFigures]) -> list[RunFigures]:
+    of_run = {one.run.name: one for one in figures}
+    units = []
+    for campaign in campaigns:
+        members = [of_run[run.name] for run in campaign.runs]
+        units.append(members[0] if len(members) == 1 else CampaignFigures(campaign, members))
+        units[-1].names = members[0].names
+    return sorted(units, key=lambda one: (one.gpus, one.run.attribute("started"), one.name))
 
 
 def _name_versions(runs: Sequence[Run], problems: list[Problem]) -> None:

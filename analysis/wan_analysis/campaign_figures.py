@@ -1,0 +1,126 @@
+"""The figures of a campaign of several starts, in the form of those of one run.
+
+Its time is the GPU-seconds of its starts, from the first item's start to the last item's end of each, over the most GPUs that
+ran at one time. Each item counts once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import pandas as pd
+
+from wan_analysis.campaign import Campaign
+from wan_analysis.figures import RunFigures, RunWork
+from wan_analysis.run import Run
+
+
+class CampaignFigures(RunFigures):
+    """The figures of all starts of a campaign."""
+
+    def __init__(self, campaign: Campaign, members: Sequence[RunFigures]) -> None:
+        largest = max(members, key=lambda one: one.work.count)
+        super().__init__(largest.run)
+        self.campaign = campaign
+        self.members = list(members)
+
+    @property
+    def runs(self) -> list[Run]:
+        """The starts."""
+        return [one.run for one in self.members]
+
+    @property
+    def name(self) -> str:
+        """The campaign's name, which no run has."""
+        return f"{self.campaign.name} ({len(self.members)} starts)"
+
+    @property
+    def label(self) -> str:
+        """GPUs, and how many starts they were."""
+        return f"{self.gpus} ({len(self.members)} starts)"
+
+    @property
+    def gpus(self) -> int:
+        """The most ranks that ran at one time."""
+        return self.campaign.gpus
+
+    @property
+    def groups(self) -> int:
+        """Groups that ran at one time, if all had the size of the largest start's groups."""
+        return max(1, self.gpus // self.run.group_size)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every group of every start left a trace."""
+        return all(one.is_complete for one in self.members)
+
+    @cached_property
+    def traced_share(self) -> float:
+        """Share of the starts' groups that left a trace."""
+        return sum(len(one.run.groups) for one in self.members) / sum(one.groups for one in self.members)
+
+    @cached_property
+    def layouts(self) -> list[str]:
+        """The layouts of all starts' steps."""
+        return list(dict.fromkeys(layout for one in self.members for layout in one.layouts))
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """The campaign's items, each once: `id`, `done`."""
+        return self.campaign.items
+
+    @cached_property
+    def work(self) -> RunWork:
+        """The items that were finished, each once."""
+        done = set(self.campaign.items.loc[self.campaign.items["done"], "id"])
+        items: Counter = Counter()
+        for one in self.members:
+            for name, kind, number in one.work.items:
+                if name in done:
+                    items[name, kind] = max(items[name, kind], number)
+        works = [one.work for one in self.members if one.work.count] or [self.members[0].work]
+        passes, solvers, precisions = ({getattr(work, field) for work in works} for field in ("passes", "solver", "precision"))
+        return replace(works[0], items=frozenset((name, kind, number) for (name, kind), number in items.items()),
+                       passes=_one(passes), solver=_one(solvers), precision=_one(precisions))
+
+    @property
+    def seconds(self) -> float:
+        """GPU-seconds of the starts from their first item's start to their last item's end, over the GPUs."""
+        return self._gpu_seconds(with_load=False) / self.gpus
+
+    @property
+    def seconds_with_load(self) -> float:
+        """The same from the end of MPI_Init of each start."""
+        return self._gpu_seconds(with_load=True) / self.gpus
+
+    def _gpu_seconds(self, *, with_load: bool) -> float:
+        begun = [one for one in self.members if one.window[1] == one.window[1]]  # NaN: no item was begun
+        return sum(one.gpus * (one.seconds_with_load if with_load else one.seconds) for one in begun)
+
+    @cached_property
+    def item_interval_s(self) -> float:
+        """Mean seconds from one item's end to the next one's in a group, over the starts that finished several; else of one item."""
+        counted = [one for one in self.members if one.work.count]
+        several = [one for one in counted if one.work.count > len(one.run.groups)] or counted
+        weight = sum(one.work.count for one in several)
+        return sum(one.item_interval_s * one.work.count for one in several) / weight if weight else float("nan")
+
+    @cached_property
+    def phase_seconds(self) -> dict[str, float]:
+        """Mean seconds of each phase of a finished item, over the starts. Largest first."""
+        counted = [one for one in self.members if one.work.count]
+        sums: Counter = Counter()
+        weights: Counter = Counter()
+        for one in counted:
+            for phase, seconds in one.phase_seconds.items():
+                sums[phase] += seconds * one.work.count
+                weights[phase] += one.work.count
+        return dict(sorted(((phase, sums[phase] / weights[phase]) for phase in sums), key=lambda entry: -entry[1]))
+
+
+def _one(values: set[str | None]) -> str | None:
+    """The values as one text. None if one is unknown."""
+    return None if None in values else ", ".join(sorted(str(value) for value in values))
