@@ -10,9 +10,11 @@ from wan_analysis.efficiency import Throughput
 from wan_analysis.factors import factors, losses_against
 from wan_analysis.step_table import StepRow, StepTable
 from wan_analysis.texts import plural
+from wan_analysis.times import UNKNOWN
 
 if TYPE_CHECKING:
     from wan_analysis.sections_causes import RunCauses
+    from wan_analysis.stragglers import Slowest, Straggler
     from wan_analysis.study import Study
 
 PERCENT = 100.0
@@ -142,7 +144,7 @@ def _limit(study: Study, causes: Sequence[RunCauses]) -> Sentence | None:
     if len(ordered) > 1:
         second, less = ordered[1]
         parts += [", ", number("answer/limit/next_percent", PERCENT * less / total), f" % are {_words(second)}"]
-    parts += _step_loss(study, one, unit)
+    parts += _step_loss(study, one, unit) + _late_rank(one, unit)
     return sentence(*parts, ".")
 
 
@@ -164,6 +166,23 @@ def _step_loss(study: Study, one: RunCauses, unit: str) -> list[Cell]:
         f" % of their {unit}-seconds, most to {name} (",
         number("answer/limit/factor_gpu_s", lost / found.steps),
         f" {unit}-s a step)",
+    ]
+
+
+def _late_rank(one: RunCauses, unit: str) -> list[Cell]:
+    """The rank that costs most, if it is late or costs at least a two-hundredth of the steps."""
+    late: Straggler | Slowest | None = one.stragglers[0] if one.stragglers else one.slowest
+    steps_gpu_s = one.gpu_s.get("steps", 0.0)
+    if late is None or (not one.stragglers and late.cost_gpu_s < 0.005 * steps_gpu_s):
+        return []
+    return [
+        "; rank ",
+        count("answer/rank/number", late.rank),
+        ("" if late.device.host == UNKNOWN else f" ({late.device.host})") + f" is slow in {late.part}, ",
+        number("answer/rank/excess_percent", PERCENT * late.excess),
+        " % over the median, which costs ",
+        number("answer/rank/cost_gpu_s", late.cost_gpu_s),
+        f" {unit}-s",
     ]
 
 

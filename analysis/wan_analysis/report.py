@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from wan_analysis import charts, charts_run, sections, sections_causes, sections_runs
+from wan_analysis import charts, charts_run, sections, sections_causes, sections_ranks, sections_runs
 from wan_analysis.answers import answers
 from wan_analysis.blocks import Block, Chart, Heading, Listing, charts_of, count, sentence
 from wan_analysis.chart_style import MOST_BARS
@@ -85,6 +85,8 @@ class Report:
         blocks += sections_runs.campaign_section(study.campaigns, unit)
         blocks += sections.step_sections(study.step_tables, unit)
         blocks += sections_causes.run_factors_section(self.causes, unit)
+        blocks += sections_ranks.straggler_section(self.causes, unit)
+        blocks += sections_ranks.drift_section(self.causes, unit)
         blocks += sections_causes.account_section(self.causes, unit)
         blocks += sections_causes.rank_section(self.causes, unit)
         blocks += sections_causes.factors_section([table.rows for table in study.step_tables], unit)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from wan_analysis.account import MEANINGS, account, unnamed_share
 from wan_analysis.blocks import Block, Cell, Heading, Table, count, note, number
+from wan_analysis.drift import Drift, drifts
 from wan_analysis.factors import (
     FACTOR_NAMES,
     Factors,
@@ -23,6 +24,7 @@ from wan_analysis.factors import (
 from wan_analysis.figures import RunFigures
 from wan_analysis.sections import MOST_ROWS, PERCENT, limited
 from wan_analysis.step_table import StepRow, row_keys
+from wan_analysis.stragglers import Slowest, Straggler, comparable_rows, slowest_of, stragglers_of
 
 
 @dataclass(eq=False)
@@ -53,6 +55,25 @@ class RunCauses:
         """The factors of the whole run."""
         of_runs = [run_factors(run) for run in self.figures.runs]
         return campaign_factors(of_runs) if len(of_runs) > 1 else of_runs[0]
+
+    @cached_property
+    def _ranks(self) -> tuple:
+        return comparable_rows(self.figures.runs)
+
+    @cached_property
+    def stragglers(self) -> list[Straggler]:
+        """Ranks that compute slowly, the costliest first."""
+        return stragglers_of(*self._ranks)
+
+    @cached_property
+    def slowest(self) -> Slowest | None:
+        """The rank that costs most. None if no two ranks did the same work."""
+        return slowest_of(*self._ranks)
+
+    @cached_property
+    def drifts(self) -> list[Drift]:
+        """Changes of speed within its starts."""
+        return [drift for run in self.figures.runs for drift in drifts(run)]
 
     @property
     def unnamed_share(self) -> float:

@@ -55,7 +55,7 @@ def make_study(traces: Traces, weak: str | None = None) -> Study:
         one.names = names
     problems: list[Problem] = []
     steps = step_tables(figures, problems)
-    campaigns = find_campaigns([one.run for one in figures])
+    campaigns = _campaigns([one.run for one in figures])
     units = _units(campaigns, figures)
     strong = scaling_table(units, SAME_ITEMS)
     grown = scaling_table(units, weak) if weak else None
@@ -63,6 +63,13 @@ def make_study(traces: Traces, weak: str | None = None) -> Study:
     _name_versions([one.run for one in figures], problems)
     problems = [*differ, *problems, *traces.problems, *(problem for run in runs for problem in run.problems)]
     return Study(runs, figures, campaigns, units, strong, grown, throughput(units), steps, problems)
+
+
+def _campaigns(runs: Sequence[Run]) -> list[Campaign]:
+    """The campaigns. Only an output folder (OUT/trace/*.h5) tells that starts belong together; loose files beside each other do not."""
+    in_folders = [run for run in runs if all(group.path.resolve().parent.name == "trace" for group in run.groups)]
+    loose = [campaign for run in runs if run not in in_folders for campaign in find_campaigns([run])]
+    return [*find_campaigns(in_folders), *loose]
 
 
 def _units(campaigns: Sequence[Campaign], figures: Sequence[RunFigures]) -> list[RunFigures]:
