@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <span>
 #include <string>
@@ -39,21 +40,45 @@ struct StepEvent {
   std::uint64_t vram_peak_bytes = 0;
 };
 
-/// Readings of one GPU at one moment.
+/// Readings of one GPU at one moment. NaN and -1 mean that the driver does not tell.
 struct DeviceSample {
   double time_s = 0;  ///< seconds since the run began
   std::int32_t rank = 0;
-  std::uint64_t vram_used_bytes = 0;  ///< by all processes, contexts included
-  double power_w = 0;                 ///< NaN where unknown
-  double temperature_c = 0;           ///< NaN where unknown
+  std::int64_t vram_used_bytes = -1;  ///< by all processes, contexts included
+  double power_w = std::numeric_limits<double>::quiet_NaN();
+  double temperature_c = std::numeric_limits<double>::quiet_NaN();
+  double sm_clock_mhz = std::numeric_limits<double>::quiet_NaN();
+  std::int64_t throttle_reasons = -1;  ///< bits of NVML's nvmlClocksThrottleReasons; 0: none
 };
 
-/// One phase of a request (text, image, encode, denoise, decode, write) or of the run (load, join).
+/// One phase of a request (text, image, encode, denoise, decode, write) or of the run (load, join, idle), as
+/// one rank saw it.
 struct PhaseEvent {
   std::string phase;
-  double start_s = 0;  ///< seconds since the run began
+  double start_s = 0;  ///< seconds since the run began, on that rank's clock
   double wall_s = 0;
   std::uint64_t sent_bytes = 0;
+  std::int32_t world_rank = 0;
+  bool is_background = false;  ///< made by another thread while the rank did something else
+};
+
+/// Steps of a request that are made in one go by the same ranks: what computes them, and how. Texts and
+/// numbers are as the trace holds them (docs/trace.md).
+struct StretchEvent {
+  std::int32_t first_step = 0;  ///< steps that were done before
+  std::int32_t team_width = 1;  ///< groups of the team
+  std::int32_t first_rank = 0;  ///< in the world; the team's ranks follow each other
+  std::int32_t ranks = 1;       ///< of the team
+  std::string layout;           ///< "cfg2 x ulysses2"
+  std::string placement;        ///< "whole", "sharded over 4", "offloaded", "sharded over 4, offloaded"
+  std::string precision;        ///< "bf16", "fp32"
+  std::int32_t passes = 1;      ///< of the transformer in a guided step
+  std::string guidance;         ///< scales of the low-noise and the high-noise expert: "3.5:3.5"
+  std::string solver;
+  double shift = 0;
+  std::string attention;         ///< the backend that computes self-attention
+  std::int32_t head_chunks = 1;  ///< exchanges of heads in a block
+  double start_s = 0;            ///< seconds since the run began
 };
 
 /// Receives events on the leader only: each phase when it ends, and for each step one event of every rank of
@@ -61,8 +86,14 @@ struct PhaseEvent {
 class Observer {
  public:
   virtual ~Observer() = default;
+  /// A phase of the leader that has ended in order.
   virtual void on_phase(const PhaseEvent& event) = 0;
   virtual void on_step(const StepEvent& event) = 0;
+  /// Phases that on_phase() does not tell of: those of the other ranks of the team, those that an error
+  /// ended, and the time of any rank since its last request ("idle", "load").
+  virtual void on_rank_phases(std::span<const PhaseEvent> /*events*/) {}
+  /// The steps that follow belong to this stretch.
+  virtual void on_stretch(const StretchEvent& /*stretch*/) {}
   /// Readings of the team's GPUs since the last call. Never called on CPU ranks.
   virtual void on_samples(std::span<const DeviceSample> /*samples*/) {}
 };
@@ -157,6 +188,16 @@ class Engine {
   /// ("weights sharded"), the same on every rank; empty if nothing is left to change. Throws Error if the
   /// engine can no longer be used.
   virtual std::string make_leaner() { return {}; }
+
+  /// From now on this rank waits for its next request. The observer of that request hears of the time as the
+  /// phase "idle". It also begins when run() ends; call this once after work of one's own.
+  virtual void begin_idle() {}
+  /// Tells `observer` what this rank has waited and what its GPU reads, so that neither is lost if the
+  /// program is killed. For the leader of a group without requests. Not collective.
+  virtual void report_idle(Observer& /*observer*/) {}
+  /// After the last request: tells the leader's observer what the ranks have waited since then and what their
+  /// GPUs read. Collective over the group.
+  virtual void finish(Observer& /*observer*/) {}
 };
 
 }  // namespace wan

@@ -1,5 +1,6 @@
 #include "apps/batch_program.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <memory>
 
@@ -12,7 +13,7 @@
 #include "apps/run_identity.h"
 #include "apps/run_output.h"
 #include "apps/run_places.h"
-#include "apps/trace_observer.h"
+#include "apps/run_trace.h"
 #include "apps/upcoming_rows.h"
 #include "apps/version_report.h"
 #include "batch/run_record.h"
@@ -26,6 +27,7 @@
 #include "core/console.h"
 #include "core/log.h"
 #include "core/strings.h"
+#include "core/utc_time.h"
 #include "display/item_log.h"
 #include "display/progress.h"
 #include "launch/agreement.h"
@@ -52,6 +54,7 @@ constexpr double join_worth_cpu_s = 0.5;
 /// This start of the program: its name, and the time since it began.
 struct Start {
   double age_s = process_age_s();  ///< of the process, when the clock began
+  std::string began = utc_text_us(std::chrono::system_clock::now());
   Stopwatch clock;
   std::string run_id;
   std::string job;                         ///< the scheduler's; may be empty
@@ -77,7 +80,10 @@ class BatchProgram {
   ExitCode list_rows();
   ExitCode run_batch();
   void load_engine();
+  ExitCode finish(const batch::GroupCounts& mine, const batch::RunContext& context);
   batch::GroupCounts work_through(const batch::RunContext& context);
+  TraceRun trace_run(const batch::RunContext& context) const;
+  std::string exit_reason(const batch::RunCounts& counts);
   void mark_start();
   void open_records(const batch::RunContext& context);
   void allow_teams();
@@ -100,6 +106,7 @@ class BatchProgram {
   launch::ControlGroups control_;
   std::unique_ptr<launch::EngineHost> host_;
   PhaseEvent load_;
+  RunTrace trace_{mpi_, start_.clock};
 };
 
 ExitCode BatchProgram::run() {
@@ -290,29 +297,28 @@ void BatchProgram::allow_teams() {
       widest);
 }
 
+TraceRun BatchProgram::trace_run(const batch::RunContext& context) const {
+  return {.program = "wan_batch",
+          .run = context.origin.run,
+          .started = start_.began,
+          .host = context.origin.host,
+          .group_index = context.place.group_index,
+          .group_count = context.place.group_count,
+          .ranks = context.origin.ranks,
+          .world_ranks = mpi_.size(),
+          .world_rank = mpi_.rank(),
+          .log = context.log,
+          .layout = describe(plan_.layout),
+          .arguments = arguments_,
+          .task = input_.checkpoint.task.name,
+          .kind = &model::model_kind(input_.checkpoint.task.name),
+          .device = device_,
+          .index = trace_index(options_)};
+}
+
 /// Makes this rank's part of its group's items, with trace and progress on the ranks that have them.
 batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) {
-  std::unique_ptr<TraceObserver> trace;
-  launch::agree(*world_, [&] {
-    if (control_.orders->rank() != 0) return;
-    const TraceRun run{.run = context.origin.run,
-                       .started = context.origin.started,
-                       .host = context.origin.host,
-                       .job = context.job.id,
-                       .group_index = context.place.group_index,
-                       .group_count = context.place.group_count,
-                       .ranks = context.origin.ranks,
-                       .log = context.log,
-                       .layout = describe(plan_.layout),
-                       .arguments = arguments_,
-                       .task = input_.checkpoint.task.name,
-                       .kind = &model::model_kind(input_.checkpoint.task.name),
-                       .device = device_.compute.on_gpu() ? "cuda" : "cpu",
-                       .gpu_model = device_.gpu.name,
-                       .index = trace_index(options_)};
-    trace = std::make_unique<TraceObserver>(run);
-    trace->on_phase(load_);
-  });
+  host_->engine().begin_idle_at(trace_.open(*world_, *control_.orders, trace_run(context), load_));
   std::unique_ptr<display::Progress> progress;
   if (is_rank_0()) {
     progress =
@@ -320,7 +326,7 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   }
   display::ItemLog item_log(*log_);
   std::vector<batch::ItemObserver*> listening{&item_log};
-  if (trace) listening.push_back(trace.get());
+  if (trace_.observer() != nullptr) listening.push_back(trace_.observer());
   if (progress) listening.push_back(progress.get());
   batch::ObserverList observers(listening);
   batch::TeamLetters teams;
@@ -347,10 +353,28 @@ ExitCode BatchProgram::run_batch() {
   host_->engine().look_ahead({.upcoming = upcoming_requests(input_.rows, context, input_.checkpoint.task),
                               .groups = context.place.group_count});
   open_records(context);
-  const batch::GroupCounts mine = work_through(context);
+  try {
+    return finish(work_through(context), context);
+  } catch (const std::exception& error) {
+    trace_.close_after(error);
+    throw;
+  }
+}
+
+/// How the run ended, as its trace says it.
+std::string BatchProgram::exit_reason(const batch::RunCounts& counts) {
+  const ExitCode code = batch::exit_code(counts);
+  if (code == ExitCode::done) return "done";
+  if (code == ExitCode::stopped_early) return stop_reason();
+  return fmt::format("failed: {}", batch::exit_reason(counts));
+}
+
+ExitCode BatchProgram::finish(const batch::GroupCounts& mine, const batch::RunContext& context) {
+  const double finish_start_s = host_->engine().idle_since_s();
   if (mine.stopped && mine.problem.empty()) log_->info("{}", stop_reason());
   const batch::RunResult result =
       batch::finish_run(*control_.meeting, mine, input_.rows, context, input_.checkpoint.task);
+  trace_.close(*control_.orders, finish_start_s, exit_reason(result.counts));
   const ExitCode exit_code = batch::exit_code(result.counts);
   if (is_rank_0() && exit_code != ExitCode::stopped_early && result.counts.problem.empty()) {
     store::forget_starts(context.folder, context.job.id);

@@ -3,13 +3,14 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 #include <memory>
 
+#include "apps/bench_observer.h"
 #include "apps/bench_options.h"
 #include "apps/bench_report.h"
 #include "apps/run_id.h"
-#include "apps/trace_observer.h"
 #include "apps/version_report.h"
 #include "comm/mpi/mpi.h"
 #include "comm/watch/watchdog.h"
@@ -18,12 +19,11 @@
 #include "core/console.h"
 #include "core/log.h"
 #include "core/strings.h"
+#include "core/utc_time.h"
 #include "engine/autoencoder.h"
 #include "engine/denoiser.h"
-#include "engine/step_reporter.h"
 #include "engine/text_encoder.h"
 #include "gpu/memory.h"
-#include "gpu/monitor.h"
 #include "launch/agreement.h"
 #include "launch/engine_host.h"
 #include "launch/plan_report.h"
@@ -36,35 +36,7 @@ namespace {
 
 constexpr double sample_period_s = 0.1;
 constexpr std::int64_t prompt_tokens = 120;
-
-/// Keeps the steps for the report, and passes all events on to the trace, if there is one.
-class BenchObserver final : public Observer {
- public:
-  explicit BenchObserver(TraceObserver* trace) : trace_(trace) {}
-  void on_phase(const PhaseEvent& event) override {
-    if (trace_ != nullptr) trace_->on_phase(event);
-  }
-  void on_step(const StepEvent& event) override {
-    events_.push_back(event);
-    if (trace_ != nullptr) trace_->on_step(event);
-  }
-  void on_samples(std::span<const DeviceSample> samples) override {
-    if (trace_ != nullptr) trace_->on_samples(samples);
-  }
-  const std::vector<StepEvent>& events() const { return events_; }
-
- private:
-  TraceObserver* trace_;
-  std::vector<StepEvent> events_;
-};
-
-/// Who hears of the measured phases and steps.
-struct Reporting {
-  std::unique_ptr<gpu::Monitor> monitor;  ///< of this rank's GPU; null on the CPU
-  std::unique_ptr<TraceObserver> trace;   ///< null without --trace
-  std::unique_ptr<BenchObserver> observer;
-  std::unique_ptr<engine::StepReporter> steps;
-};
+constexpr const char* item_id = "bench";  // of everything that is measured
 
 /// The input of the denoiser, made by the phases before it.
 struct Inputs {
@@ -86,7 +58,9 @@ class BenchProgram {
   bool has_image() const { return model_.kind->conditioning == model::Conditioning::image_channels; }
   parallel::PlanInput plan_input() const;
   void set_up(std::span<const std::string> arguments);
-  std::unique_ptr<TraceObserver> make_trace(const std::string& run, std::span<const std::string> arguments);
+  TraceRun trace_run(const std::string& run, std::span<const std::string> arguments) const;
+  void open_trace(std::span<const std::string> arguments);
+  void close_trace();
   /// Runs a phase on all ranks, reports it, and returns its seconds.
   template <typename Work>
   double phase(const char* name, Work&& work);
@@ -104,8 +78,9 @@ class BenchProgram {
 
   const comm::MpiEnvironment& mpi_;
   std::unique_ptr<comm::Communicator> world_;
-  std::string started_ = store::utc_now();
+  std::string began_ = utc_text_us(std::chrono::system_clock::now());
   Stopwatch clock_;
+  double last_phase_end_s_ = 0;  ///< the time until the next phase is "warm_up" in the trace
   launch::Options options_;
   std::unique_ptr<Log> log_;
   engine::ModelDescription model_;
@@ -147,9 +122,9 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
                                                         [this] { return clock_.elapsed_s(); });
   }
   result_.layout = describe(layout_);
-  const std::string run = launch::on_rank_0(*world_, [] { return new_run_id(); });
-  launch::agree(*world_, [&] { reporting_.trace = make_trace(run, arguments); });
-  reporting_.observer = std::make_unique<BenchObserver>(reporting_.trace.get());
+  reporting_.trace = std::make_unique<RunTrace>(mpi_, clock_);
+  if (options_.trace) open_trace(arguments);
+  reporting_.observer = std::make_unique<BenchObserver>(reporting_.trace->observer());
   reporting_.steps = std::make_unique<engine::StepReporter>(group_, 0, reporting_.monitor.get(), clock_,
                                                             *reporting_.observer);
   result_.gpus = mpi_.size();
@@ -166,24 +141,39 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
   result_.attention = kernels::to_string(backend);
 }
 
-std::unique_ptr<TraceObserver> BenchProgram::make_trace(const std::string& run,
-                                                        std::span<const std::string> arguments) {
-  if (!options_.trace || group_.group->rank() != 0) return nullptr;
-  return std::make_unique<TraceObserver>(TraceRun{.run = run,
-                                                  .started = started_,
-                                                  .host = mpi_.host_name(),
-                                                  .job = "",
-                                                  .group_index = mpi_.rank() / layout_.guided.group_size,
-                                                  .group_count = mpi_.size() / layout_.guided.group_size,
-                                                  .ranks = layout_.guided.group_size,
-                                                  .log = batch::silent_log(),
-                                                  .layout = result_.layout,
-                                                  .arguments = {arguments.begin(), arguments.end()},
-                                                  .task = options_.bench.model,
-                                                  .kind = model_.kind,
-                                                  .device = on_gpu() ? "cuda" : "cpu",
-                                                  .gpu_model = device_.gpu.name,
-                                                  .index = std::filesystem::absolute(*options_.trace)});
+TraceRun BenchProgram::trace_run(const std::string& run, std::span<const std::string> arguments) const {
+  return {.program = "wan_bench",
+          .run = run,
+          .started = began_,
+          .host = mpi_.host_name(),
+          .group_index = mpi_.rank() / layout_.guided.group_size,
+          .group_count = mpi_.size() / layout_.guided.group_size,
+          .ranks = layout_.guided.group_size,
+          .world_ranks = mpi_.size(),
+          .world_rank = mpi_.rank(),
+          .layout = result_.layout,
+          .arguments = {arguments.begin(), arguments.end()},
+          .task = options_.bench.model,
+          .kind = model_.kind,
+          .device = device_,
+          .index = std::filesystem::absolute(*options_.trace),
+          .warm_up_steps = options_.bench.warmup};
+}
+
+void BenchProgram::open_trace(std::span<const std::string> arguments) {
+  const std::string run = launch::on_rank_0(*world_, [] { return new_run_id(); });
+  last_phase_end_s_ = reporting_.trace->open(*world_, *group_.group, trace_run(run, arguments),
+                                             {.phase = "load", .start_s = clock_.elapsed_s()});
+}
+
+void BenchProgram::close_trace() {
+  if (TraceObserver* trace = reporting_.trace->observer()) {
+    batch::ItemOutcome outcome;
+    outcome.id = item_id;
+    outcome.status = batch::ItemStatus::done;
+    trace->on_item_end(outcome);
+  }
+  reporting_.trace->close(*group_.group, last_phase_end_s_, "done");
 }
 
 void BenchProgram::note_memory(const char* when) {
@@ -203,21 +193,30 @@ void BenchProgram::note_memory(const char* when) {
 template <typename Work>
 double BenchProgram::phase(const char* name, Work&& work) {
   world_->barrier().wait();
+  engine::StepReporter& reporter = *reporting_.steps;
   const double start_s = clock_.elapsed_s();
+  reporter.add_phase(
+      {.phase = "warm_up", .start_s = last_phase_end_s_, .wall_s = start_s - last_phase_end_s_});
   const std::uint64_t sent_before = group_.sent_bytes();
   work();
   if (on_gpu()) gpu::synchronize();
   note_memory(name);
   if (on_gpu()) gpu::release_unused();
   world_->barrier().wait();
-  const double wall_s = clock_.elapsed_s() - start_s;
+  last_phase_end_s_ = clock_.elapsed_s();
+  const double wall_s = last_phase_end_s_ - start_s;
+  const std::uint64_t sent_bytes = group_.sent_bytes() - sent_before;
+  reporter.add_phase(
+      {.phase = name, .start_s = start_s, .wall_s = wall_s, .sent_bytes = sent_bytes, .is_told = true});
   if (group_.group->rank() == 0) {
     reporting_.observer->on_phase({.phase = name,
                                    .start_s = start_s,
                                    .wall_s = wall_s,
-                                   .sent_bytes = group_.sent_bytes() - sent_before});
+                                   .sent_bytes = sent_bytes,
+                                   .world_rank = group_.world_rank});
   }
-  reporting_.steps->report_samples();
+  reporter.report_phases();
+  reporter.report_samples();
   return wall_s;
 }
 
@@ -269,6 +268,9 @@ void BenchProgram::measure_steps(engine::Denoiser& denoise) {
                    .bf16_terms = device_.compute.type == at::kBFloat16}};
   at::Tensor latent;
   phase("denoise", [&] {
+    StretchEvent stretch = denoise.describe(input, group_);
+    stretch.start_s = clock_.elapsed_s();
+    reporting_.observer->on_stretch(stretch);
     reporting_.steps->begin_steps(steps);
     latent = denoise.run(input, group_,
                          [&](const sample::StepRequest& step, const sample::Prediction& /*prediction*/,
@@ -326,18 +328,20 @@ void BenchProgram::collect_memory() {
   result_.peak_allocated_bytes = static_cast<std::uint64_t>(peaks[1]);
 }
 
-/// From here on, everything is one video in the trace.
+/// Everything that is measured is one video in the trace.
 void BenchProgram::begin_item() {
-  if (!reporting_.trace) return;
+  TraceObserver* trace = reporting_.trace->observer();
+  if (trace == nullptr) return;
   Request request;
-  request.id = "bench";
+  request.id = item_id;
   request.size = options_.bench.size;
   request.frame_num = options_.bench.frame_num;
   request.sample_steps = options_.bench.warmup + options_.bench.steps;
-  reporting_.trace->on_item_start({.request = request});
+  trace->on_item_start({.request = request});
 }
 
 void BenchProgram::measure() {
+  begin_item();
   measure_text();
   result_.vae_encode_s = std::numeric_limits<double>::quiet_NaN();
   std::unique_ptr<engine::Denoiser> denoise;
@@ -357,7 +361,6 @@ void BenchProgram::measure() {
     vae = std::make_unique<engine::Autoencoder>(engine::synthetic_vae(model_.vae), device_.compute.device);
   });
   result_.weights_bytes_per_gpu = static_cast<std::uint64_t>(denoise->weight_bytes());
-  begin_item();
   if (has_image()) measure_encode(*vae);
   measure_steps(*denoise);
   measure_decode(*vae);
@@ -376,6 +379,7 @@ ExitCode BenchProgram::run(std::span<const std::string> arguments) {
   measure();
   collect_steps();
   collect_memory();
+  close_trace();
   if (is_rank_0()) {
     print_result(bench_table(options_.bench, result_) + bench_json(options_.bench, result_) + "\n");
   }

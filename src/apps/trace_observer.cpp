@@ -2,41 +2,88 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <exception>
+
 #include "core/check.h"
+#include "core/utc_time.h"
 #include "engine/validate.h"
 #include "trace/trace_index.h"
 #include "wan/storage_error.h"
-#include "wan/version.h"
 
 namespace wan::apps {
 namespace {
 
 trace::RunAttributes run_attributes(const TraceRun& run) {
-  return {{"version", version()},
-          {"run", run.run},
-          {"started", run.started},
-          {"host", run.host},
-          {"job", run.job},
-          {"task", run.task},
-          {"layout", run.layout},
-          {"group", std::int64_t{run.group_index}},
-          {"groups", std::int64_t{run.group_count}},
-          {"ranks", std::int64_t{run.ranks}},
-          {"device", run.device},
-          {"gpu_model", run.gpu_model},
-          {"command", fmt::format("{}", fmt::join(run.arguments, " "))}};
+  trace::RunAttributes attributes = program_attributes(run.device);
+  attributes.insert({{"format", trace::format_number},
+                     {"program", run.program},
+                     {"run", run.run},
+                     {"started", run.started},
+                     {"host", run.host},
+                     {"task", run.task},
+                     {"layout", run.layout},
+                     {"group", std::int64_t{run.group_index}},
+                     {"groups", std::int64_t{run.group_count}},
+                     {"ranks", std::int64_t{run.ranks}},
+                     {"world_ranks", std::int64_t{run.world_ranks}},
+                     {"command", fmt::format("{}", fmt::join(run.arguments, " "))}});
+  return attributes;
+}
+
+bool is_of_run(const std::string& phase) {
+  constexpr std::array<std::string_view, 5> of_run{"start_up", "load", "join", "idle", "finish"};
+  return std::ranges::find(of_run, phase) != of_run.end();
+}
+
+/// The layout as a group's own is written: "cfg2 x ulysses2, fsdp4, one expert on the host".
+std::string item_layout(const StretchEvent& stretch) {
+  std::string text = stretch.layout;
+  constexpr std::string_view sharded = "sharded over ";
+  if (stretch.placement.starts_with(sharded)) {
+    const std::string parts = stretch.placement.substr(sharded.size());
+    text += ", fsdp" + parts.substr(0, parts.find(','));
+  }
+  if (stretch.placement.ends_with("offloaded")) text += ", one expert on the host";
+  return text;
+}
+
+std::string outcome_text(batch::ItemStatus status) {
+  return status == batch::ItemStatus::open ? "stopped" : std::string(batch::to_string(status));
+}
+
+/// The message of `problem`, and whether the storage is at fault.
+std::pair<std::string, bool> describe(const std::exception_ptr& problem) {
+  try {
+    std::rethrow_exception(problem);
+  } catch (const StorageError& error) {
+    return {error.what(), true};
+  } catch (const std::exception& error) {
+    return {error.what(), false};
+  }
 }
 
 }  // namespace
 
-TraceObserver::TraceObserver(const TraceRun& run) : log_(run.log), kind_(*run.kind), layout_(run.layout) {
+TraceObserver::TraceObserver(const TraceRun& run, const Stopwatch& clock)
+    : log_(run.log),
+      clock_(clock),
+      kind_(*run.kind),
+      layout_(run.layout),
+      world_rank_(run.world_rank),
+      warm_up_steps_(run.warm_up_steps),
+      publishes_(run.program == "wan_batch") {
   const std::filesystem::path folder = run.index.parent_path() / run.index.stem();
   const std::filesystem::path file = folder / fmt::format("{}-g{:02}.h5", run.run, run.group_index);
   try {
     if (const std::string problem = trace::in_the_way_of_trace(run.index); !problem.empty())
       fail("{}", problem);
     std::filesystem::create_directories(folder);
-    writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run));
+    writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run),
+                                                   trace::TraceWriter::Options{.clock = &clock_});
+    // Before the first row: from then on only the writer's thread uses HDF5.
     const std::string no_lock = trace::add_to_index(run.index, file);
     if (!no_lock.empty() && run.group_index == 0) {
       log_->warn(
@@ -53,24 +100,119 @@ TraceObserver::TraceObserver(const TraceRun& run) : log_(run.log), kind_(*run.ki
 template <typename Write>
 void TraceObserver::guarded(Write&& write) {
   if (!writer_) return;
-  try {
-    write(*writer_);
-  } catch (const Error& error) {
-    log_->warn("the trace ends here: {}", error.what());
-    if (dynamic_cast<const StorageError*>(&error) != nullptr) storage_problem_ = error.what();
-    writer_.reset();
+  write(*writer_);
+  warn_once();
+}
+
+void TraceObserver::warn_once() {
+  if (const std::exception_ptr problem = writer_->problem(); problem && !has_warned_of_end_) {
+    has_warned_of_end_ = true;
+    log_->warn("the trace ends here: {}", describe(problem).first);
+  }
+  if (writer_->dropped_rows() > 0 && !has_warned_of_drops_) {
+    has_warned_of_drops_ = true;
+    log_->warn(
+        "the trace's disk is too slow: rows of the trace are dropped, and counted in its table /drops; "
+        "choose "
+        "a faster place with --trace");
   }
 }
 
+std::string TraceObserver::storage_problem() const {
+  const std::exception_ptr problem = writer_ ? writer_->problem() : nullptr;
+  if (!problem) return {};
+  const auto [message, is_of_storage] = describe(problem);
+  return is_of_storage ? message : std::string();
+}
+
+void TraceObserver::begin(std::span<const RankReport> reports) {
+  guarded([&](trace::TraceWriter& writer) {
+    for (const RankReport& report : reports) {
+      const trace::RankRecord rank = report.rank_record();
+      const trace::ClockRecord clock = report.clock_record();
+      writer.add_ranks(std::span(&rank, 1));
+      writer.add_clocks(std::span(&clock, 1));
+      writer.add_phases(report.phase_records());
+    }
+  });
+}
+
+void TraceObserver::end(std::span<const RankReport> reports, const std::string& exit_reason) {
+  guarded([&](trace::TraceWriter& writer) {
+    for (const RankReport& report : reports) {
+      const trace::ClockRecord clock = report.clock_record();
+      writer.add_clocks(std::span(&clock, 1));
+      writer.add_phases(report.phase_records());
+    }
+    writer.add_attributes({{"ended", utc_text_us(std::chrono::system_clock::now())},
+                           {"ended_s", clock_.elapsed_s()},
+                           {"exit_reason", exit_reason},
+                           {"dropped_rows", writer.dropped_rows()}});
+    writer.close();
+  });
+  writer_.reset();
+}
+
+trace::PhaseRecord TraceObserver::record_of(const PhaseEvent& event) {
+  if (is_of_run(event.phase)) return {.item = -1, .event = event};
+  if (event.world_rank == world_rank_)
+    current_.last_phase_end_s = std::max(current_.last_phase_end_s, event.start_s + event.wall_s);
+  return {.item = current_.item, .event = event};
+}
+
 void TraceObserver::on_phase(const PhaseEvent& event) {
-  guarded([&](trace::TraceWriter& writer) { writer.add_phase(event); });
+  const trace::PhaseRecord record = record_of(event);
+  guarded([&](trace::TraceWriter& writer) { writer.add_phases(std::span(&record, 1)); });
+}
+
+void TraceObserver::on_rank_phases(std::span<const PhaseEvent> events) {
+  std::vector<trace::PhaseRecord> records;
+  for (const PhaseEvent& event : events) {
+    if (event.wall_s > 0) records.push_back(record_of(event));
+  }
+  guarded([&](trace::TraceWriter& writer) { writer.add_phases(records); });
+}
+
+std::string TraceObserver::conditions_of(const StretchEvent& stretch) const {
+  return fmt::format("{}x{}x{} by ranks {}+{}, {}", current_.record.size.width, current_.record.size.height,
+                     current_.record.frames, stretch.first_rank, stretch.ranks, stretch.placement);
+}
+
+void TraceObserver::on_stretch(const StretchEvent& stretch) {
+  if (stretch.team_width != current_.team_width) begin_team_row(stretch);
+  guarded([&](trace::TraceWriter& writer) {
+    current_.stretch = writer.begin_stretch({.item = current_.item, .event = stretch});
+  });
+  current_.steps_done = stretch.first_step;
+  std::string conditions = conditions_of(stretch);
+  current_.next_is_warm_up = conditions != conditions_;
+  conditions_ = std::move(conditions);
+}
+
+/// A stretch of the item made by a team of another width has a row of its own.
+void TraceObserver::begin_team_row(const StretchEvent& stretch) {
+  guarded([&](trace::TraceWriter& writer) {
+    writer.end_item({.item = current_.item,
+                     .time_s = current_.last_phase_end_s >= 0 ? current_.last_phase_end_s : stretch.start_s,
+                     .outcome = "handed over",
+                     .steps_done = stretch.first_step});
+    current_.team_width = stretch.team_width;
+    current_.record.layout = item_layout(stretch);
+    current_.item = writer.begin_item(current_.record);
+  });
 }
 
 void TraceObserver::on_step(const StepEvent& event) {
-  step_.push_back(event);
+  const bool is_warm_up = warm_up_steps_ ? event.step < *warm_up_steps_ : current_.next_is_warm_up;
+  step_.push_back({.item = current_.item,
+                   .stretch = current_.stretch,
+                   .warm_up = static_cast<std::int8_t>(is_warm_up ? 1 : 0),
+                   .event = event});
   if (step_.size() < static_cast<std::size_t>(event.group_ranks)) return;
   guarded([&](trace::TraceWriter& writer) { writer.add_steps(step_); });
   step_.clear();
+  current_.next_is_warm_up = false;
+  current_.steps_done = std::max(current_.steps_done, event.step + 1);
 }
 
 void TraceObserver::on_samples(std::span<const DeviceSample> samples) {
@@ -85,16 +227,36 @@ void TraceObserver::on_item_start(const batch::ItemStart& start) {
     // The engine finds the same problem and reports it. The trace keeps the size that was asked for.
     size = start.request.size;
   }
-  guarded([&](trace::TraceWriter& writer) {
-    writer.begin_item({.id = start.request.id,
-                       .seed = start.request.seed,
-                       .size = size,
-                       .frames = start.request.frame_num,
-                       .steps = start.request.sample_steps,
-                       .layout = layout_});
-  });
+  step_.clear();
+  current_ = {.record = {.id = start.request.id,
+                         .seed = start.request.seed,
+                         .size = size,
+                         .frames = start.request.frame_num,
+                         .steps = start.request.sample_steps,
+                         .layout = layout_}};
+  guarded([&](trace::TraceWriter& writer) { current_.item = writer.begin_item(current_.record); });
 }
 
-void TraceObserver::on_item_end(const batch::ItemOutcome& /*outcome*/) { step_.clear(); }
+void TraceObserver::on_item_end(const batch::ItemOutcome& outcome) {
+  step_.clear();
+  if (current_.record.id != outcome.id) return;  // a row that was never begun
+  const double now_s = clock_.elapsed_s();
+  guarded([&](trace::TraceWriter& writer) {
+    if (current_.last_phase_end_s >= 0 && publishes_) {
+      const trace::PhaseRecord publish{.item = current_.item,
+                                       .event = {.phase = "publish",
+                                                 .start_s = current_.last_phase_end_s,
+                                                 .wall_s = now_s - current_.last_phase_end_s,
+                                                 .world_rank = world_rank_}};
+      writer.add_phases(std::span(&publish, 1));
+    }
+    writer.end_item({.item = current_.item,
+                     .time_s = now_s,
+                     .outcome = outcome_text(outcome.status),
+                     .steps_done = outcome.status == batch::ItemStatus::done ? current_.record.steps
+                                                                             : current_.steps_done});
+  });
+  current_ = {};
+}
 
 }  // namespace wan::apps

@@ -2,11 +2,14 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "apps/trace_facts.h"
 #include "batch/observer.h"
 #include "batch/run_context.h"
+#include "core/clock.h"
 #include "core/log.h"
 #include "model/model_kind.h"
 #include "trace/trace_writer.h"
@@ -15,48 +18,81 @@ namespace wan::apps {
 
 /// The description of a run in its trace.
 struct TraceRun {
-  std::string run;  ///< its id; names the file
-  std::string started;
+  std::string program;  ///< "wan_batch", "wan_bench"
+  std::string run;      ///< its id; names the file
+  std::string started;  ///< when the run's clock began, as utc_text_us() writes it
   std::string host;
-  std::string job;  ///< the scheduler's; may be empty
   int group_index = 0;
   int group_count = 1;
-  int ranks = 1;                                   ///< of the group
+  int ranks = 1;  ///< of the group
+  int world_ranks = 1;
+  int world_rank = 0;                              ///< of the group's leader
   std::shared_ptr<Log> log = batch::silent_log();  ///< never null
   std::string layout;
   std::vector<std::string> arguments;
   std::string task;  ///< its name
   const model::ModelKind* kind = nullptr;
-  std::string device;           ///< "cpu" or "cuda"
-  std::string gpu_model;        ///< empty on the CPU
-  std::filesystem::path index;  ///< OUT/trace.h5
+  launch::RunDevice device;
+  std::filesystem::path index;            ///< OUT/trace.h5
+  std::optional<int> warm_up_steps = {};  ///< of an item; empty: see docs/trace.md, "Warm-up"
 };
 
 /// Writes the engine's reports to the group's trace file, OUT/trace/<run>-gNN.h5, and links that file from
-/// the index.
+/// the index. docs/trace.md lists the file's tables.
 class TraceObserver final : public batch::ItemObserver {
  public:
-  /// Creates the file and its link. Throws UsageError.
-  explicit TraceObserver(const TraceRun& run);
+  /// Creates the file and its link. `clock`: of the run; it must outlive the observer. Throws UsageError.
+  TraceObserver(const TraceRun& run, const Stopwatch& clock);
+
+  /// The group's ranks, and what they did before they came here.
+  void begin(std::span<const RankReport> reports);
+  /// The orderly end. `reports`: what the ranks did since their last item; empty: unknown. Waits until
+  /// everything is written.
+  void end(std::span<const RankReport> reports, const std::string& exit_reason);
 
   void on_phase(const PhaseEvent& event) override;
+  void on_rank_phases(std::span<const PhaseEvent> events) override;
+  void on_stretch(const StretchEvent& stretch) override;
   void on_step(const StepEvent& event) override;
   void on_samples(std::span<const DeviceSample> samples) override;
   void on_item_start(const batch::ItemStart& start) override;
   void on_item_end(const batch::ItemOutcome& outcome) override;
-  std::string storage_problem() const override { return storage_problem_; }
+  std::string storage_problem() const override;
 
  private:
+  /// The item under way.
+  struct Current {
+    trace::ItemRecord record;
+    std::int32_t item = -1;     ///< row of /items; -1: none is under way
+    std::int32_t stretch = -1;  ///< row of /stretches
+    int team_width = 1;
+    int steps_done = 0;
+    bool next_is_warm_up = false;
+    double last_phase_end_s = -1;  ///< on this rank; -1: none has ended
+  };
+
   /// Runs `write` on the writer. Does nothing once the trace has ended.
   template <typename Write>
   void guarded(Write&& write);
+  void warn_once();
+  void begin_team_row(const StretchEvent& stretch);
+  /// Ranks that have made a step under these conditions are warm.
+  std::string conditions_of(const StretchEvent& stretch) const;
+  trace::PhaseRecord record_of(const PhaseEvent& event);
 
   std::shared_ptr<Log> log_;
+  const Stopwatch& clock_;
   const model::ModelKind& kind_;
   std::string layout_;
-  std::string storage_problem_;
+  int world_rank_;
+  std::optional<int> warm_up_steps_;
+  bool publishes_;  ///< items have results, which get their names after the last phase
   std::unique_ptr<trace::TraceWriter> writer_;
-  std::vector<StepEvent> step_;  ///< the ranks' rows of the step that is being reported
+  bool has_warned_of_end_ = false;
+  bool has_warned_of_drops_ = false;
+  std::vector<trace::StepRecord> step_;  ///< the ranks' rows of the step that is being reported
+  std::string conditions_;               ///< of the last stretch
+  Current current_;
 };
 
 }  // namespace wan::apps

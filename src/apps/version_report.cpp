@@ -17,24 +17,32 @@ std::map<std::string, std::string> library_versions() {
   return {{"LibTorch", WAN_TORCH_VERSION}, {"FFmpeg", media::ffmpeg_version()}};
 }
 
-std::string version_report() {
+std::string mpi_version() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> mpi{};
   int length = 0;
   if (MPI_Get_library_version(mpi.data(), &length) != MPI_SUCCESS) length = 0;
-  const std::string mpi_text(mpi.data(), static_cast<std::size_t>(length));
+  const std::string text(mpi.data(), static_cast<std::size_t>(length));
+  return text.substr(0, text.find(','));
+}
+
+std::string hdf5_version() {
   unsigned int major = 0;
   unsigned int minor = 0;
   unsigned int release = 0;
   if (H5get_libversion(&major, &minor, &release) < 0) major = minor = release = 0;
+  return fmt::format("{}.{}.{}", major, minor, release);
+}
+
+std::string version_report() {
   return fmt::format(
       "wan_batch {}\n"
       "LibTorch   {}\n"
       "MPI        {}\n"
-      "HDF5       {}.{}.{}\n"
+      "HDF5       {}\n"
       "FFmpeg     {}\n"
       "devices    {}\n",
-      version(), WAN_TORCH_VERSION, mpi_text.substr(0, mpi_text.find(',')), major, minor, release,
-      media::ffmpeg_version(), gpu::is_built_in() ? "cpu, cuda (sm_80, sm_86, sm_89, sm_90a)" : "cpu");
+      version(), WAN_TORCH_VERSION, mpi_version(), hdf5_version(), media::ffmpeg_version(),
+      gpu::is_built_in() ? "cpu, cuda (sm_80, sm_86, sm_89, sm_90a)" : "cpu");
 }
 
 }  // namespace wan::apps

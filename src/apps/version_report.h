@@ -12,4 +12,7 @@ std::string version_report();
 /// The versions of the libraries that decide numbers and files, by name, for records.
 std::map<std::string, std::string> library_versions();
 
+std::string mpi_version();   ///< "Open MPI v4.1.4"
+std::string hdf5_version();  ///< "1.10.8"
+
 }  // namespace wan::apps

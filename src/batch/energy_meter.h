@@ -18,6 +18,8 @@ class EnergyMeter final : public Observer {
 
   void on_phase(const PhaseEvent& event) override;
   void on_step(const StepEvent& event) override;
+  void on_rank_phases(std::span<const PhaseEvent> events) override { next_.on_rank_phases(events); }
+  void on_stretch(const StretchEvent& stretch) override { next_.on_stretch(stretch); }
   void on_samples(std::span<const DeviceSample> samples) override;
 
   /// Call it after work of `wall_s` seconds on `ranks` GPUs. If a GPU was never sampled, as without a

@@ -28,7 +28,8 @@ void require_makeable(const ItemInHand& item, const RunContext& context) {
 
 Leader::Leader(Engine& engine, GroupOrders& orders, std::span<const manifest::ManifestRow> rows,
                const RunContext& context, ItemObserver& observer, TeamLetters& teams)
-    : task_(engine.task()),
+    : engine_(engine),
+      task_(engine.task()),
       rows_(rows),
       context_(context),
       observer_(observer),
@@ -65,6 +66,7 @@ void Leader::make_items() {
     ItemInHand item = take_in_hand(std::move(*claimed), context_, task_, orders_.ranks());
     announce(item);
     make(item);
+    engine_.begin_idle();
     claims_.show_progress(std::nullopt);
   }
 }

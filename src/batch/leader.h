@@ -40,6 +40,7 @@ class Leader {
   void end_for_storage(const std::string& problem);
   const std::string& token() const { return claims_.owner().token; }
 
+  Engine& engine_;
   const Task& task_;
   std::span<const manifest::ManifestRow> rows_;
   const RunContext& context_;

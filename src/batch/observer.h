@@ -39,6 +39,12 @@ class ObserverList final : public ItemObserver {
   void on_step(const StepEvent& event) override {
     for (ItemObserver* observer : observers_) observer->on_step(event);
   }
+  void on_rank_phases(std::span<const PhaseEvent> events) override {
+    for (ItemObserver* observer : observers_) observer->on_rank_phases(events);
+  }
+  void on_stretch(const StretchEvent& stretch) override {
+    for (ItemObserver* observer : observers_) observer->on_stretch(stretch);
+  }
   void on_samples(std::span<const DeviceSample> samples) override {
     for (ItemObserver* observer : observers_) observer->on_samples(samples);
   }

@@ -17,6 +17,7 @@ GroupCounts lead(Engine& engine, comm::Communicator& group, std::span<const mani
     const StopNote note(context, leader.claims(), members);
     GroupCounts counts = leader.run();
     orders.send({.action = Order::Action::stop});
+    engine.finish(observer);
     return counts;
   } catch (...) {
     // Nobody may be left waiting for an order. Ranks that are inside the engine wait in its collectives,
@@ -35,7 +36,10 @@ void follow(Engine& engine, comm::Communicator& group, std::span<const manifest:
   while (true) {
     Order order;
     await_order(group, order, pass_on_stop);
-    if (order.action == Order::Action::stop) return;
+    if (order.action == Order::Action::stop) {
+      engine.finish(observer);
+      return;
+    }
     if (order.action == Order::Action::abort) fail("rank 0 of the group gave up; its message says why");
     if (order.action == Order::Action::make_leaner) {
       engine.make_leaner();

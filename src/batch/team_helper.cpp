@@ -13,6 +13,7 @@ namespace {
 using Seconds = std::chrono::duration<double>;
 
 constexpr std::chrono::milliseconds idle_nap{5};
+constexpr double report_period_s = 10;
 
 }  // namespace
 
@@ -20,6 +21,7 @@ bool TeamHelper::help_until_all_are_idle() {
   bool has_stopped = false;
   tools_.teams.announce_idle();
   Stopwatch since_look;
+  Stopwatch since_report;
   while (true) {
     tools_.stop.is_told();  // reads the letters
     if (const auto order = tools_.teams.take_invitation()) {
@@ -30,6 +32,10 @@ bool TeamHelper::help_until_all_are_idle() {
     if (since_look.elapsed_s() > Seconds(context_.timing.heartbeat).count()) {
       since_look = Stopwatch();
       require_living_leaders();
+    }
+    if (since_report.elapsed_s() > report_period_s) {
+      since_report = Stopwatch();
+      engine_.report_idle(tools_.observer);
     }
     std::this_thread::sleep_for(idle_nap);
   }

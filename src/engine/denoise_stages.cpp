@@ -43,7 +43,7 @@ class Denoise final : public Stage {
     Denoiser& denoiser = *tools_.networks.denoise;
     TeamMeeting& meeting = run.meeting();
     RunGate gate(run);
-    run.begin_steps();
+    run.begin_steps(denoiser.describe(input, run.setup().team));
     meeting.with_memory([&] { denoiser.reserve(); });
     std::optional<bool> finite;
     meeting.with_memory([&] {

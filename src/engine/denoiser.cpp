@@ -138,19 +138,17 @@ Denoiser::Request Denoiser::make_request(const DenoiseInput& input,
   const kernels::TokenGrid grid = dit::token_grid(latent.size(1), latent.size(2), latent.size(3));
   const parallel::PassCommunicators& passes = team.passes(sample::is_guided(input.settings.guide_scale));
   const checkpoint::TransformerConfig& model = config();
-  const bool is_own_group = team.group->size() == group_.group->size();
-  const parallel::HeadChunkWish wish = is_own_group ? options_.head_chunks : parallel::HeadChunkWish();
-  Request request{.input = input,
-                  .passes = passes,
-                  .compute = options_.compute,
-                  .grid = grid,
-                  .exchange = parallel::UlyssesExchange(
-                      *passes.ulysses, grid.tokens(), model.num_heads, model.head_dim(), options_.compute,
-                      parallel::divide_heads(wish, model.num_heads, passes.shape.ulysses, grid.tokens())),
-                  .rotary = {},
-                  .condition = {},
-                  .texts = {},
-                  .open = {}};
+  Request request{
+      .input = input,
+      .passes = passes,
+      .compute = options_.compute,
+      .grid = grid,
+      .exchange = parallel::UlyssesExchange(*passes.ulysses, grid.tokens(), model.num_heads, model.head_dim(),
+                                            options_.compute, head_chunks(team, passes, grid.tokens())),
+      .rotary = {},
+      .condition = {},
+      .texts = {},
+      .open = {}};
   const dit::SequenceShape& shape = request.exchange.shape();
   request.rotary =
       kernels::make_rotary_table(grid, model.head_dim(), shape.first_token(), shape.local_tokens);

@@ -82,6 +82,9 @@ class Denoiser {
            parallel::GroupCommunicators& group);
 
   const checkpoint::TransformerConfig& config() const { return experts_.front().transformer->config(); }
+  /// The stretch of steps that run() of such an input makes, without its start. `first_step` counts from the
+  /// input's.
+  StretchEvent describe(const DenoiseInput& input, const parallel::GroupCommunicators& team) const;
   /// Bytes of all experts' weights on this rank, on the GPU or the host.
   std::int64_t weight_bytes() const;
 
@@ -109,6 +112,9 @@ class Denoiser {
   ExpertState load(const ExpertModel& model);
   void make_shared_memory(const checkpoint::TransformerConfig& config);
   Request make_request(const DenoiseInput& input, const parallel::GroupCommunicators& team) const;
+  /// Heads in each exchange of `team`.
+  std::vector<std::int64_t> head_chunks(const parallel::GroupCommunicators& team,
+                                        const parallel::PassCommunicators& passes, std::int64_t tokens) const;
   /// Undefined if the gate left.
   at::Tensor run_steps(std::optional<Request>& request, const DenoiseInput& input,
                        const parallel::GroupCommunicators& team, const DenoiseListener& on_step,

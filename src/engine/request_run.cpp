@@ -16,16 +16,30 @@ RequestRun::RequestRun(const RunSetup& setup)
       meeting_(*setup.team.group, setup.leader_rank,
                {.describe = [this](const c10::OutOfMemoryError& shortage) { return describe(shortage); },
                 .release = setup.release}),
-      reporter_(setup.team, setup.leader_rank, setup.monitor, setup.clock, setup.observer) {}
+      reporter_(setup.team, setup.leader_rank, setup.monitor, setup.clock, setup.observer),
+      last_phase_end_s_(setup.begun_s) {}
 
 RequestReport RequestRun::execute() {
-  run_stages();
-  return report_;
+  return report_to_end([&] { run_stages(); });
 }
 
 RequestReport RequestRun::join(std::unique_ptr<HandOver> taken_over) {
-  phase("join", [&] { take_over(std::move(taken_over)); });
-  run_stages();
+  return report_to_end([&] {
+    // The phase began when this rank was called: the team's ranks may have been connected since.
+    phase("join", setup_.begun_s, [&] { take_over(std::move(taken_over)); });
+    run_stages();
+  });
+}
+
+/// All ranks throw the same ItemError, so that the phases up to it can still be gathered.
+RequestReport RequestRun::report_to_end(const std::function<void()>& work) {
+  for (const RankPhase& before : setup_.before) reporter_.add_phase(before);
+  try {
+    work();
+  } catch (const ItemError&) {
+    reporter_.report_phases();
+    throw;
+  }
   return report_;
 }
 
@@ -58,7 +72,7 @@ void RequestRun::run_stage(Stage& stage) {
     if (stage.phase().empty()) {
       work();
     } else {
-      phase(stage.phase(), work);
+      phase(stage.phase(), setup_.clock.elapsed_s(), work);
     }
   } catch (const MemoryError&) {
     keep_steps();
@@ -69,30 +83,49 @@ void RequestRun::run_stage(Stage& stage) {
   }
 }
 
-void RequestRun::phase(std::string_view name, const std::function<void()>& work) {
-  const double start_s = setup_.clock.elapsed_s();
+void RequestRun::phase(std::string_view name, double start_s, const std::function<void()>& work) {
   const std::uint64_t sent_before = setup_.team.sent_bytes();
   const std::string phase(name);
   meeting_.set_phase(phase);
   if (setup_.on_phase) setup_.on_phase(phase);
-  {
+  RankPhase own{.phase = phase, .start_s = start_s};
+  const auto end = [&] {
+    last_phase_end_s_ = setup_.clock.elapsed_s();
+    own.wall_s = last_phase_end_s_ - start_s;
+    own.sent_bytes = setup_.team.sent_bytes() - sent_before;
+    reporter_.add_phase(own);
+  };
+  try {
     const gpu::Range range(phase.c_str());
     work();
     if (setup_.gpu != nullptr) {
       gpu::synchronize();
       gpu::release_unused();
     }
+  } catch (const ItemError&) {
+    end();
+    throw;
   }
-  const double wall_s = setup_.clock.elapsed_s() - start_s;
-  report_.phase_s[phase] += wall_s;
+  own.is_told = meeting_.leads();
+  end();
+  report_.phase_s[phase] += own.wall_s;
   if (meeting_.leads()) {
     setup_.observer.on_phase({.phase = phase,
-                              .start_s = start_s,
-                              .wall_s = wall_s,
-                              .sent_bytes = setup_.team.sent_bytes() - sent_before});
+                              .start_s = own.start_s,
+                              .wall_s = own.wall_s,
+                              .sent_bytes = own.sent_bytes,
+                              .world_rank = setup_.team.world_rank});
   }
-  meeting_.await_leader();  // which has written to its trace
+  meeting_.await_leader();  // whose observer may take its time
+  reporter_.report_phases();
   reporter_.report_samples();
+}
+
+void RequestRun::begin_steps(StretchEvent stretch) {
+  stretch.first_step += steps_before();
+  stretch.start_s = setup_.clock.elapsed_s();
+  if (meeting_.leads()) setup_.observer.on_stretch(stretch);
+  reporter_.begin_steps(clips_ * setup_.request.sample_steps, steps_before());
 }
 
 std::string RequestRun::describe(const c10::OutOfMemoryError& shortage) const {

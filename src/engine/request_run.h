@@ -46,6 +46,8 @@ struct RunSetup {
   std::function<void(const std::string& note)> on_note;    ///< of the leader, for the user; may be empty
   std::function<void(const std::string& phase)> on_phase;  ///< on every rank, as a phase begins; may be empty
   std::string memory_remedy = {};                          ///< what a user can do where memory runs out
+  double begun_s = 0;                                      ///< on `clock`, when this rank was called
+  std::vector<RankPhase> before = {};  ///< what this rank did since its last request, for the observer
 };
 
 /// One request on its way through its pipeline, on one rank. State lives here and nowhere else.
@@ -60,6 +62,9 @@ class RequestRun {
   RequestReport join(std::unique_ptr<HandOver> taken_over);
   /// The request, on the leader, after a run that ended with RunEnd::handed_over; else null.
   std::unique_ptr<HandOver> handed_over() { return std::move(handed_over_); }
+
+  /// When this rank's last phase ended, on the run's clock; the beginning of the run if none has.
+  double last_phase_end_s() const { return last_phase_end_s_; }
 
   // For the stages.
   const RunSetup& setup() const { return setup_; }
@@ -79,17 +84,19 @@ class RequestRun {
   /// Takes up a saved state of [channels, frames, height, width] = `latent_shape`, if the leader has one that
   /// can be used. Collective.
   void restore(at::IntArrayRef latent_shape);
-  /// Begins to count time and traffic for the steps. Call it just before the first step of a clip.
-  void begin_steps() { reporter_.begin_steps(clips_ * setup_.request.sample_steps, steps_before()); }
+  /// Tells the observer of the stretch, and begins to count time and traffic for its steps. Call it just
+  /// before the first step of a clip. `stretch`: of the clip, without its start.
+  void begin_steps(StretchEvent stretch);
   /// DenoiseGate::pass() of a clip: call it on every rank before each step of a clip and once after the last.
   bool pass(int steps_done, const std::function<DenoiseState()>& gather);
 
  private:
+  RequestReport report_to_end(const std::function<void()>& work);
   void run_stages();
   void run_stage(Stage& stage);
   void next_clip();
   void take_over(std::unique_ptr<HandOver> taken_over);
-  void phase(std::string_view name, const std::function<void()>& work);
+  void phase(std::string_view name, double start_s, const std::function<void()>& work);
   void save_state(DenoiseState state);
   void begin_at(int steps_done);
   /// Saves the finished steps after a later stage failed, so that they are not done again.
@@ -107,6 +114,7 @@ class RequestRun {
   std::size_t stage_ = 0;  ///< index in the pipeline of the stage under way
   int clip_ = 0;           ///< index of the clip under way
   int clips_ = 1;
+  double last_phase_end_s_ = 0;
   int steps_saved_ = 0;  ///< steps of the last state that was saved or resumed
   std::unique_ptr<HandOver> handed_over_;
 };

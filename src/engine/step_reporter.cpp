@@ -48,25 +48,59 @@ void StepReporter::report_step() {
   report_samples();
 }
 
+void StepReporter::add_phase(const RankPhase& phase) {
+  PhaseRow row{.world_rank = group_.world_rank,
+               .is_told = phase.is_told ? 1 : 0,
+               .start_s = phase.start_s,
+               .wall_s = phase.wall_s,
+               .sent_bytes = phase.sent_bytes};
+  phase.phase.copy(row.phase.data(), row.phase.size() - 1);
+  phases_.push_back(row);
+}
+
+void StepReporter::report_phases() {
+  const std::vector<PhaseRow> rows = gather(std::exchange(phases_, {}), PhaseRow());
+  if (group_.group->rank() != leader_rank_) return;
+  std::vector<PhaseEvent> events;
+  for (const PhaseRow& row : rows) {
+    if (row.world_rank < 0 || (row.is_told != 0 && row.world_rank == group_.world_rank)) continue;
+    events.push_back({.phase = row.phase.data(),
+                      .start_s = row.start_s,
+                      .wall_s = row.wall_s,
+                      .sent_bytes = row.sent_bytes,
+                      .world_rank = row.world_rank});
+  }
+  if (!events.empty()) observer_.on_rank_phases(events);
+}
+
 void StepReporter::report_samples() {
   if (monitor_ == nullptr) return;
-  comm::Communicator& group = *group_.group;
   std::vector<DeviceSample> own;
-  for (const gpu::Sample& sample : monitor_->take()) {
-    own.push_back({.time_s = sample.time_s,
-                   .rank = group_.world_rank,
-                   .vram_used_bytes = sample.used_bytes,
-                   .power_w = sample.power_w,
-                   .temperature_c = sample.temperature_c});
-  }
+  for (const gpu::Sample& sample : monitor_->take()) own.push_back(device_sample(sample, group_.world_rank));
+  std::vector<DeviceSample> all = gather(std::move(own), DeviceSample{.rank = -1});
+  std::erase_if(all, [](const DeviceSample& sample) { return sample.rank < 0; });
+  if (group_.group->rank() == leader_rank_ && !all.empty()) observer_.on_samples(all);
+}
+
+template <typename Row>
+std::vector<Row> StepReporter::gather(std::vector<Row> own, const Row& none) {
+  comm::Communicator& group = *group_.group;
   auto most = static_cast<std::int64_t>(own.size());
   group.all_reduce(std::span(&most, 1), comm::ReduceOp::max).wait();
-  // Shorter lists end in samples of no rank.
-  own.resize(static_cast<std::size_t>(most), DeviceSample{.rank = -1});
-  std::vector<DeviceSample> all(static_cast<std::size_t>(group.size()) * own.size());
+  own.resize(static_cast<std::size_t>(most), none);
+  std::vector<Row> all(static_cast<std::size_t>(group.size()) * own.size());
   group.all_gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all))).wait();
-  std::erase_if(all, [](const DeviceSample& sample) { return sample.rank < 0; });
-  if (group.rank() == leader_rank_ && !all.empty()) observer_.on_samples(all);
+  return all;
+}
+
+DeviceSample device_sample(const gpu::Sample& sample, int world_rank) {
+  return {.time_s = sample.time_s,
+          .rank = world_rank,
+          .vram_used_bytes = sample.used_bytes,
+          .power_w = sample.power_w,
+          .temperature_c = sample.temperature_c,
+          .sm_clock_mhz = sample.sm_clock_mhz,
+          .throttle_reasons = sample.throttle_reasons};
 }
 
 double median(std::vector<double> values) {

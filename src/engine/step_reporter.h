@@ -1,6 +1,8 @@
 #pragma once
 
+#include <array>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "core/clock.h"
@@ -11,7 +13,19 @@
 
 namespace wan::engine {
 
-/// Sends the step events and GPU samples of all ranks of a team to the observer of its leader.
+/// A phase of this rank on its way to the leader.
+struct RankPhase {
+  std::string_view phase;  ///< at most 15 characters
+  double start_s = 0;
+  double wall_s = 0;
+  std::uint64_t sent_bytes = 0;
+  bool is_told = false;  ///< the observer has heard of it by on_phase()
+};
+
+/// A reading of this rank's GPU as the observer hears it.
+DeviceSample device_sample(const gpu::Sample& sample, int world_rank);
+
+/// Sends the step events, phases and GPU samples of all ranks of a team to the observer of its leader.
 class StepReporter {
  public:
   /// Everything must outlive the reporter; `monitor` is null on the CPU, `observer` is used on the leader
@@ -33,6 +47,10 @@ class StepReporter {
   void end_step(const sample::StepRequest& step, const StepTimes& times);
   /// Reports the step that ended since the last call, if one did. Collective over the team.
   void report_step();
+  /// Keeps a phase of this rank for report_phases().
+  void add_phase(const RankPhase& phase);
+  /// Reports the phases of all ranks since the last call. Collective over the team; never call it in a step.
+  void report_phases();
   /// Reports the samples of all GPUs since the last call. Collective over the team.
   void report_samples();
 
@@ -40,6 +58,19 @@ class StepReporter {
   const std::vector<double>& own_seconds() const { return step_s_; }
 
  private:
+  /// The form in which a phase travels.
+  struct PhaseRow {
+    std::array<char, 16> phase{};
+    std::int32_t world_rank = -1;  ///< -1: no phase
+    std::int32_t is_told = 0;
+    double start_s = 0;
+    double wall_s = 0;
+    std::uint64_t sent_bytes = 0;
+  };
+  /// The lists of all ranks, one after the other, on every rank. `none` fills the shorter ones up.
+  template <typename Row>
+  std::vector<Row> gather(std::vector<Row> own, const Row& none);
+
   parallel::GroupCommunicators& group_;
   int leader_rank_;  ///< in the team
   gpu::Monitor* monitor_;
@@ -51,6 +82,7 @@ class StepReporter {
   std::uint64_t sent_before_step_ = 0;
   std::vector<double> step_s_;
   std::optional<StepEvent> ended_;  ///< not reported yet
+  std::vector<PhaseRow> phases_;    ///< not reported yet
 };
 
 /// The median in seconds, the upper of the two middle values; 0 of an empty list.

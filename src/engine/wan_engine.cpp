@@ -20,6 +20,19 @@ namespace {
 
 constexpr double sample_period_s = 0.2;
 
+/// Calls a function that does not throw when the scope ends.
+template <typename Function>
+class ScopeExit {
+ public:
+  explicit ScopeExit(Function function) : function_(std::move(function)) {}
+  ScopeExit(const ScopeExit&) = delete;
+  ScopeExit& operator=(const ScopeExit&) = delete;
+  ~ScopeExit() { function_(); }
+
+ private:
+  Function function_;
+};
+
 /// As the engine takes them for a group of so many ranks: a rank alone divides nothing, and without a GPU
 /// nothing can wait on the host.
 EngineOptions for_group(EngineOptions options, int ranks) {
@@ -124,8 +137,15 @@ RunSetup WanEngine::setup_of(const Request& request, const OutputPaths& outputs,
 
 RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer,
                              RunControl& control, const Team& team) {
-  const RunSetup setup = setup_of(request, outputs, observer, control, team);
+  const double begun_s = run_clock_.elapsed_s();
+  RunSetup setup = setup_of(request, outputs, observer, control, team);
+  setup.begun_s = begun_s;
+  setup.before = take_since_request(begun_s);
   RequestRun run(setup);
+  const ScopeExit ended([&] {
+    idle_since_s_ = run.last_phase_end_s();
+    has_idled_ = false;
+  });
   RequestReport report = team.width > 1 ? run.join(std::move(handed_over_)) : run.execute();
   handed_over_ = run.handed_over();
   const bool is_guided = sample::is_guided(request.guide_scale);
@@ -150,7 +170,50 @@ void WanEngine::release_buffers() const {
   if (options_.compute.on_gpu()) gpu::release_unused();
 }
 
+std::vector<RankPhase> WanEngine::take_since_request(double now_s) {
+  std::vector<RankPhase> phases = std::exchange(since_request_, {});
+  phases.push_back({.phase = "idle", .start_s = idle_since_s_, .wall_s = now_s - idle_since_s_});
+  idle_since_s_ = now_s;
+  return phases;
+}
+
+/// A second call changes nothing: an item that never came to the engine is a part of the waiting.
+void WanEngine::begin_idle() { begin_idle_at(run_clock_.elapsed_s()); }
+
+void WanEngine::begin_idle_at(double time_s) {
+  if (!std::exchange(has_idled_, true)) idle_since_s_ = time_s;
+}
+
+void WanEngine::report_idle(Observer& observer) {
+  const int rank = groups_.own().world_rank;
+  std::vector<PhaseEvent> events;
+  for (const RankPhase& phase : take_since_request(run_clock_.elapsed_s())) {
+    events.push_back({.phase = std::string(phase.phase),
+                      .start_s = phase.start_s,
+                      .wall_s = phase.wall_s,
+                      .world_rank = rank});
+  }
+  observer.on_rank_phases(events);
+  if (!monitor_) return;
+  std::vector<DeviceSample> samples;
+  for (const gpu::Sample& sample : monitor_->take()) samples.push_back(device_sample(sample, rank));
+  if (!samples.empty()) observer.on_samples(samples);
+}
+
+void WanEngine::finish(Observer& observer) {
+  StepReporter reporter(groups_.own(), 0, monitor_.get(), run_clock_, observer);
+  for (const RankPhase& phase : take_since_request(run_clock_.elapsed_s())) reporter.add_phase(phase);
+  reporter.report_phases();
+  reporter.report_samples();
+}
+
 std::string WanEngine::make_leaner() {
+  const ScopeExit ended([this, begun_s = run_clock_.elapsed_s()] {
+    const double now_s = run_clock_.elapsed_s();
+    since_request_.push_back({.phase = "idle", .start_s = idle_since_s_, .wall_s = begun_s - idle_since_s_});
+    since_request_.push_back({.phase = "load", .start_s = begun_s, .wall_s = now_s - begun_s});
+    idle_since_s_ = now_s;
+  });
   const parallel::WeightPlacement leaner =
       parallel::leaner_placement(options_.placement, options_.leaner.leanest);
   if (leaner == options_.placement) return {};

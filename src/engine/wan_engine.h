@@ -68,6 +68,14 @@ class WanEngine final : public Engine {
   /// expert not in use to the host. Goes no further than LeanerOptions.
   std::string make_leaner() override;
 
+  void begin_idle() override;
+  void report_idle(Observer& observer) override;
+  void finish(Observer& observer) override;
+  /// From when on no observer has heard of this rank's time, on the run's clock.
+  double idle_since_s() const { return idle_since_s_; }
+  /// The same as begin_idle(), at an earlier time.
+  void begin_idle_at(double time_s);
+
   /// Allows teams of 2, 4, ... groups, up to `largest_width`. Without this call each request is made by one
   /// group.
   void allow_teams(TeamFactory make_team, int largest_width) {
@@ -91,6 +99,8 @@ class WanEngine final : public Engine {
  private:
   RunSetup setup_of(const Request& request, const OutputPaths& outputs, Observer& observer,
                     RunControl& control, const Team& team);
+  /// Takes what this rank has done from its last request until `now_s` on the run's clock.
+  std::vector<RankPhase> take_since_request(double now_s);
   std::string precision_name() const;
   /// The values that a saved state must have been made with, beside those of the request, which the batch
   /// compares. The layout is free.
@@ -115,6 +125,9 @@ class WanEngine final : public Engine {
   Pipeline pipeline_;
   std::function<void(const std::string& phase)> phase_listener_;
   std::unique_ptr<HandOver> handed_over_;  ///< on the rank that led the request
+  double idle_since_s_ = 0;                ///< on the run's clock
+  bool has_idled_ = false;                 ///< begin_idle() was called since the last request
+  std::vector<RankPhase> since_request_;   ///< of this rank, for the next request's observer
 };
 
 }  // namespace wan::engine

@@ -6,18 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "gpu/management_library.h"
+
 namespace wan::gpu {
 
-/// Readings of one GPU at one moment.
-struct Sample {
-  double time_s = 0;
-  std::uint64_t used_bytes = 0;
-  double power_w = 0;        ///< NaN if the driver does not tell
-  double temperature_c = 0;  ///< NaN if the driver does not tell
-};
-
-/// Samples a GPU's memory, power and temperature from its own thread. It uses the driver's management library
-/// (NVML), loaded at run time. Without that library there are no samples.
+/// Samples a GPU's memory, power, temperature and clock from its own thread. It uses the driver's management
+/// library (NVML), loaded at run time. Without that library there are no samples.
 class Monitor {
  public:
   /// `bus_id`: the GPU's (see DeviceInfo). `now_s`: the clock of the samples' times; the thread calls it.

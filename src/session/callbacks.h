@@ -23,6 +23,12 @@ class Callbacks final : public Observer, public RunControl {
   void on_step(const StepEvent& event) override {
     guarded([&] { observer_->on_step(event); });
   }
+  void on_rank_phases(std::span<const PhaseEvent> events) override {
+    guarded([&] { observer_->on_rank_phases(events); });
+  }
+  void on_stretch(const StretchEvent& stretch) override {
+    guarded([&] { observer_->on_stretch(stretch); });
+  }
   void on_samples(std::span<const DeviceSample> samples) override {
     guarded([&] { observer_->on_samples(samples); });
   }

@@ -92,10 +92,8 @@ void fail_with_stack(std::string_view doing, const std::filesystem::path& path) 
 
 void prepare_hdf5() {
   static std::once_flag once;
-  std::call_once(once, [] {
-    H5dont_atexit();
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-  });
+  std::call_once(once, [] { H5dont_atexit(); });
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);  // each thread has its own stack of errors
 }
 
 Handle create_file(const std::filesystem::path& path) {

@@ -35,9 +35,9 @@ class Handle {
 /// library's error stack.
 std::string error_stack_text();
 
-/// Stops the library from printing its errors to stderr and from cleaning up at the program's end. Owners
-/// close every handle, and HDF5 1.10 crashes in that clean-up after the disk was full. Applies to the
-/// process. Only the first call has an effect; it must come before any other use of HDF5.
+/// Stops the library from printing its errors to stderr, on this thread, and from cleaning up at the
+/// program's end. Owners close every handle, and HDF5 1.10 crashes in that clean-up after the disk was full.
+/// It must come before any other use of HDF5 on this thread.
 void prepare_hdf5();
 
 /// Throws Error, or StorageError if the disk is at fault, with the error stack: "cannot <doing> PATH: ...".

@@ -36,9 +36,11 @@ Handle hdf5_type(const std::filesystem::path& path) {
   if constexpr (std::is_same_v<Value, const char*>) {
     return utf8_string_type(path);
   } else {
-    static_assert(std::is_same_v<Value, std::int32_t> || std::is_same_v<Value, std::int64_t> ||
-                  std::is_same_v<Value, std::uint64_t> || std::is_same_v<Value, double>);
+    static_assert(std::is_same_v<Value, std::int8_t> || std::is_same_v<Value, std::int32_t> ||
+                  std::is_same_v<Value, std::int64_t> || std::is_same_v<Value, std::uint64_t> ||
+                  std::is_same_v<Value, double>);
     hid_t native = H5T_NATIVE_DOUBLE;
+    if constexpr (std::is_same_v<Value, std::int8_t>) native = H5T_NATIVE_INT8;
     if constexpr (std::is_same_v<Value, std::int32_t>) native = H5T_NATIVE_INT32;
     if constexpr (std::is_same_v<Value, std::int64_t>) native = H5T_NATIVE_INT64;
     if constexpr (std::is_same_v<Value, std::uint64_t>) native = H5T_NATIVE_UINT64;

@@ -1,47 +1,38 @@
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <filesystem>
-#include <map>
 #include <memory>
+#include <mutex>
 #include <span>
-#include <string>
-#include <variant>
+#include <thread>
 
-#include "wan/engine.h"
+#include "core/clock.h"
+#include "trace/trace_rows.h"
 
 namespace wan::trace {
 
-/// Attributes of a whole run: version, layout, host, GPU model, Slurm job, command line, start time.
-using RunAttributes = std::map<std::string, std::variant<std::int64_t, double, std::string>>;
+class TraceTables;
 
-/// One row of /items.
-struct ItemRecord {
-  std::string id;
-  std::uint64_t seed = 0;
-  PixelSize size;  ///< size of the video
-  int frames = 0;
-  int steps = 0;
-  std::string layout;  ///< "cfg2 x ulysses2, fsdp4"
-};
-
-/// Writes the HDF5 trace of one group of ranks, on its leader. Every add_ and begin_ call ends with flush(),
-/// so a process that is killed between two calls leaves a file that any HDF5 reader opens. Only one thread at
-/// a time may use it, and no other user of HDF5 in the process meanwhile: the library may be built without
-/// locks.
+/// Writes the HDF5 trace of one group of ranks, on its leader. The calls only put rows into a queue, and wait
+/// for nothing. A thread of the writer appends them to the file and flushes it, several times a second.
 ///
-/// The root has the given attributes. Each group has one dataset for each column; each column has `units`:
-/// /items    id, seed, width, height, frames, steps, layout
-/// /steps    item (row of /items, -1: none), world_rank, group_rank, step, timestep, expert (enumeration),
-/// start_s, wall_s, wall_<part>_s and gpu_<part>_s for every Part, sent_bytes, vram_allocated_bytes,
-/// vram_reserved_bytes, vram_peak_bytes
-/// /phases   item, phase, start_s, wall_s, sent_bytes
-/// /samples  time_s, rank, vram_used_bytes, power_w, temperature_c
+/// The queue is bounded: if the disk is too slow for the rows that come, new ones are dropped and counted
+/// (/drops, attribute dropped_rows).
 ///
-/// All members throw Error with HDF5's reason. Do not use a trace after it failed once.
+/// Until the writer is closed, only its thread uses HDF5 while there are rows, and nobody else in the process
+/// may: the library may be built without locks. The constructor makes the file on the caller's thread.
 class TraceWriter {
  public:
-  /// Creates the file and replaces a file of that name. Its folder must exist.
+  struct Options {
+    std::size_t most_rows = 1U << 16U;  ///< that wait in memory
+    const Stopwatch* clock = nullptr;   ///< of the times in /drops; null: they count from the writer's start
+  };
+  /// Creates the file; its folder must exist. Throws Error with HDF5's reason, also if something has the
+  /// name.
+  TraceWriter(const std::filesystem::path& path, const RunAttributes& attributes, Options options);
   TraceWriter(const std::filesystem::path& path, const RunAttributes& attributes);
   TraceWriter(const TraceWriter&) = delete;
   TraceWriter& operator=(const TraceWriter&) = delete;
@@ -49,17 +40,49 @@ class TraceWriter {
   TraceWriter& operator=(TraceWriter&&) = delete;
   ~TraceWriter();
 
-  /// Rows that are added from now on belong to this item.
-  void begin_item(const ItemRecord& item);
-  void add_steps(std::span<const StepEvent> events);
-  void add_phase(const PhaseEvent& event);
+  /// These return the new row's number, to refer to; -1 if it was dropped.
+  std::int32_t begin_item(ItemRecord item);
+  std::int32_t begin_stretch(StretchRecord stretch);
+  void end_item(ItemEndRecord end);
+  void add_steps(std::span<const StepRecord> steps);
+  void add_phases(std::span<const PhaseRecord> phases);
   void add_samples(std::span<const DeviceSample> samples);
-  /// Passes all rows to the operating system.
-  void flush();
+  void add_ranks(std::span<const RankRecord> ranks);
+  void add_clocks(std::span<const ClockRecord> clocks);
+  /// Adds attributes to the root. None of them may be there yet.
+  void add_attributes(const RunAttributes& attributes);
+
+  /// Waits until all rows are in the file, and closes it. Later rows are ignored.
+  void close();
+  /// The error that ended the trace; null if none did. It is an Error, or a StorageError if the disk is at
+  /// fault.
+  std::exception_ptr problem() const;
+  /// Rows that were dropped so far.
+  std::int64_t dropped_rows() const;
 
  private:
-  struct Tables;
-  std::unique_ptr<Tables> tables_;
+  /// Queues rows of one table if there is room. False if they were dropped, or if the trace has ended.
+  template <typename Row>
+  bool add(std::span<const Row> rows, std::vector<Row> TraceRows::*table, const char* name);
+  void run();
+  void write_until_closed();
+  bool take(TraceRows& rows);
+
+  const Options options_;
+  const Stopwatch own_clock_;
+  std::unique_ptr<TraceTables> tables_;  ///< after the constructor, for the thread
+
+  mutable std::mutex mutex_;  ///< guards the members below
+  std::condition_variable wake_;
+  TraceRows pending_;
+  bool closing_ = false;
+  std::exception_ptr problem_;
+  std::int32_t items_ = 0;
+  std::int32_t stretches_ = 0;
+  std::int64_t dropped_rows_ = 0;
+  std::vector<DropRecord> drops_;  ///< of each table at most one, not yet in the file
+
+  std::thread thread_;  ///< last member: the thread uses all members above
 };
 
 }  // namespace wan::trace

@@ -76,7 +76,7 @@ at::Tensor own_rows(const at::Tensor& whole, const comm::Communicator& group) {
 void stub_denoise(RequestRun& run, const std::function<at::Tensor(const at::Tensor& own, int step)>& update) {
   comm::Communicator& group = run.meeting().group();
   at::Tensor own = own_rows(run.state().latent, group);
-  run.begin_steps();
+  run.begin_steps({});
   for (int step = run.state().steps_done;; ++step) {
     const bool goes_on = run.pass(step, [&] {
       return DenoiseState{.steps_done = step, .latent = gather_rows(own, group), .history = {}};

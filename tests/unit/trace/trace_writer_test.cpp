@@ -14,6 +14,7 @@
 namespace wan::trace {
 namespace {
 
+using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -26,35 +27,114 @@ std::vector<double> read_column(const std::filesystem::path& path, const char* n
   return values;
 }
 
-TEST(TraceWriter, RowsBelongToTheItemBegunLast) {
+std::vector<std::string> read_texts(const std::filesystem::path& path, const char* name) {
+  const Handle file = open_file(path);
+  const Handle column(checked(H5Dopen2(file.get(), name, H5P_DEFAULT), name, path), H5Dclose);
+  const Handle space(H5Dget_space(column.get()), H5Sclose);
+  std::vector<char*> read(static_cast<std::size_t>(H5Sget_simple_extent_npoints(space.get())));
+  const Handle type = utf8_string_type(path);
+  checked(H5Dread(column.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, static_cast<void*>(read.data())),
+          name, path);
+  std::vector<std::string> texts(read.begin(), read.end());
+  H5Dvlen_reclaim(type.get(), space.get(), H5P_DEFAULT, static_cast<void*>(read.data()));
+  return texts;
+}
+
+TEST(TraceWriter, RowsReferToTheirItems) {
   const test::TempDir dir;
   {
     TraceWriter writer(dir / "t.h5", {});
-    writer.add_phase({.phase = "load", .start_s = 0, .wall_s = 2, .sent_bytes = 9});
-    writer.begin_item(test::sample_item("a"));
+    const PhaseRecord load{.event = test::sample_phase("load", 2)};
+    writer.add_phases(std::span(&load, 1));
+    EXPECT_EQ(writer.begin_item(test::sample_item("a")), 0);
+    EXPECT_EQ(writer.begin_stretch({.item = 0, .event = test::sample_stretch()}), 0);
     writer.add_steps(test::sample_steps(0));
-    writer.begin_item(test::sample_item("b"));
-    writer.add_steps(test::sample_steps(5));
-    writer.add_phase({.phase = "decode", .start_s = 20, .wall_s = 4, .sent_bytes = 0});
+    EXPECT_EQ(writer.begin_item(test::sample_item("b")), 1);
+    writer.add_steps(test::sample_steps(5, 1));
+    const PhaseRecord decode{.item = 1, .event = test::sample_phase("decode", 4)};
+    writer.add_phases(std::span(&decode, 1));
+    writer.end_item({.item = 1, .time_s = 24, .outcome = "done", .steps_done = 10});
     writer.add_steps({});
   }
   EXPECT_THAT(read_column(dir / "t.h5", "steps/item"), ElementsAre(0, 0, 1, 1));
+  EXPECT_THAT(read_column(dir / "t.h5", "steps/stretch"), ElementsAre(0, 0, 1, 1));
+  EXPECT_THAT(read_column(dir / "t.h5", "steps/warm_up"), ElementsAre(1, 1, 0, 0));
   EXPECT_THAT(read_column(dir / "t.h5", "steps/step"), ElementsAre(0, 0, 5, 5));
   EXPECT_THAT(read_column(dir / "t.h5", "steps/wall_wait_s"), ElementsAre(6, 6, 8.5, 8.5));
   EXPECT_THAT(read_column(dir / "t.h5", "phases/item"), ElementsAre(-1, 1));
   EXPECT_THAT(read_column(dir / "t.h5", "phases/wall_s"), ElementsAre(2, 4));
+  EXPECT_THAT(read_column(dir / "t.h5", "phases/world_rank"), ElementsAre(4, 4));
   EXPECT_THAT(read_column(dir / "t.h5", "items/width"), ElementsAre(832, 832));
+  EXPECT_THAT(read_texts(dir / "t.h5", "item_ends/outcome"), ElementsAre("done"));
 }
 
-TEST(TraceWriter, SamplesKeepUnknownValuesAsNaN) {
+TEST(TraceWriter, AStretchSaysWhatComputedItsSteps) {
   const test::TempDir dir;
-  const double unknown = std::numeric_limits<double>::quiet_NaN();
+  TraceWriter(dir / "t.h5", {}).begin_stretch({.item = 2, .event = test::sample_stretch()});
+  for (const auto& [column, value] : std::map<std::string, double>{{"item", 2},
+                                                                   {"first_step", 3},
+                                                                   {"team_width", 2},
+                                                                   {"passes", 2},
+                                                                   {"shift", 5.5},
+                                                                   {"head_chunks", 3},
+                                                                   {"start_s", 12.25}}) {
+    EXPECT_THAT(read_column(dir / "t.h5", ("stretches/" + column).c_str()), ElementsAre(value)) << column;
+  }
+  for (const auto& [column, text] :
+       std::map<std::string, std::string>{{"ranks", "4,5,6,7"},
+                                          {"layout", "cfg2 x ulysses2"},
+                                          {"placement", "sharded over 2, offloaded"},
+                                          {"precision", "bf16"},
+                                          {"guidance", "3.5:4"},
+                                          {"solver", "unipc"},
+                                          {"attention", "cudnn"}}) {
+    EXPECT_THAT(read_texts(dir / "t.h5", ("stretches/" + column).c_str()), ElementsAre(text)) << column;
+  }
+}
+
+TEST(TraceWriter, SamplesKeepUnknownValues) {
+  const test::TempDir dir;
   const std::vector<DeviceSample> samples{
-      {.time_s = 0.5, .rank = 3, .vram_used_bytes = 1ULL << 36U, .power_w = 301.5, .temperature_c = unknown}};
+      {.time_s = 0.5, .rank = 3, .vram_used_bytes = 1LL << 36U, .power_w = 301.5, .sm_clock_mhz = 1980},
+      {.time_s = 0.7, .rank = 3, .throttle_reasons = 0x20}};
   TraceWriter(dir / "t.h5", {}).add_samples(samples);
-  EXPECT_THAT(read_column(dir / "t.h5", "samples/vram_used_bytes"), ElementsAre(68719476736.0));
-  EXPECT_THAT(read_column(dir / "t.h5", "samples/power_w"), ElementsAre(301.5));
-  EXPECT_TRUE(std::isnan(read_column(dir / "t.h5", "samples/temperature_c").at(0)));
+  EXPECT_THAT(read_column(dir / "t.h5", "samples/vram_used_bytes"), ElementsAre(68719476736.0, -1));
+  EXPECT_THAT(read_column(dir / "t.h5", "samples/throttle_reasons"), ElementsAre(-1, 32));
+  EXPECT_THAT(read_column(dir / "t.h5", "samples/power_w"), ElementsAre(301.5, testing::IsNan()));
+  EXPECT_THAT(read_column(dir / "t.h5", "samples/sm_clock_mhz"), ElementsAre(1980, testing::IsNan()));
+  EXPECT_THAT(read_column(dir / "t.h5", "samples/temperature_c"), Each(testing::IsNan()));
+}
+
+TEST(TraceWriter, DropsRowsThatHaveNoRoomAndCountsThem) {
+  const test::TempDir dir;
+  const Stopwatch clock;
+  TraceWriter writer(dir / "t.h5", {}, {.most_rows = 3, .clock = &clock});
+  writer.add_steps(test::sample_steps(0));
+  writer.add_steps(test::sample_steps(1));  // 4 rows
+  writer.add_steps(test::sample_steps(2));
+  EXPECT_EQ(writer.begin_item(test::sample_item("a")), 0);
+  EXPECT_EQ(writer.begin_item(test::sample_item("b")), -1);
+  EXPECT_EQ(writer.dropped_rows(), 5);
+  writer.close();
+  EXPECT_THAT(read_column(dir / "t.h5", "steps/step"), ElementsAre(0, 0));
+  EXPECT_THAT(read_texts(dir / "t.h5", "items/id"), ElementsAre("a"));
+  EXPECT_THAT(read_texts(dir / "t.h5", "drops/table"), ElementsAre("steps", "items"));
+  EXPECT_THAT(read_column(dir / "t.h5", "drops/rows"), ElementsAre(4, 1));
+  EXPECT_THAT(read_column(dir / "t.h5", "drops/time_s"), Each(testing::Gt(0)));
+}
+
+TEST(TraceWriter, AttributesOfTheEndComeWithTheRows) {
+  const test::TempDir dir;
+  {
+    TraceWriter writer(dir / "t.h5", {{"run", std::string("r")}});
+    writer.add_attributes({{"exit_reason", std::string("done")}});
+    writer.close();
+    writer.add_steps(test::sample_steps(0));  // comes too late
+  }
+  const Handle file = open_file(dir / "t.h5");
+  EXPECT_GT(H5Aexists(file.get(), "run"), 0);
+  EXPECT_GT(H5Aexists(file.get(), "exit_reason"), 0);
+  EXPECT_THAT(read_column(dir / "t.h5", "steps/step"), ElementsAre());
 }
 
 TEST(TraceWriter, TakesAttributesOfEachKind) {
@@ -74,9 +154,11 @@ TEST(TraceWriter, TakesAttributesOfEachKind) {
 
 TEST(TraceWriter, ASmallRunMakesASmallFile) {
   const test::TempDir dir;
-  TraceWriter writer(dir / "t.h5", {});
-  writer.begin_item(test::sample_item("a"));
-  for (int step = 0; step < 40; ++step) writer.add_steps(test::sample_steps(step));
+  {
+    TraceWriter writer(dir / "t.h5", {});
+    writer.begin_item(test::sample_item("a"));
+    for (int step = 0; step < 40; ++step) writer.add_steps(test::sample_steps(step));
+  }
   EXPECT_LT(std::filesystem::file_size(dir / "t.h5"), 256U << 10U);
 }
 
@@ -99,6 +181,8 @@ TEST(TraceWriter, SaysWhyAFileCannotBeMade) {
   try {
     TraceWriter writer(path, {});
     for (int step = 0; step < 10000; ++step) writer.add_steps(test::sample_steps(step));
+    writer.close();
+    if (writer.problem()) std::rethrow_exception(writer.problem());
   } catch (const Error& error) {
     fmt::print(stderr, "{}\n", error.what());
     std::exit(0);
@@ -135,6 +219,7 @@ TEST(TraceWriter, AKilledRunLeavesAReadableFile) {
     }
     EXPECT_EQ(read_column(file, "steps/vram_peak_bytes").size(), read.size());
     EXPECT_THAT(read_column(file, "items/frames"), ElementsAre(81));
+    EXPECT_EQ(read_column(file, "samples/sm_clock_mhz").size(), 1U);
   }
 }
 

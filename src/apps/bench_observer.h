@@ -1,0 +1,47 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "apps/run_trace.h"
+#include "engine/step_reporter.h"
+#include "gpu/monitor.h"
+
+namespace wan::apps {
+
+/// Keeps the steps for the report, and passes all events on to the trace, if there is one.
+class BenchObserver final : public Observer {
+ public:
+  explicit BenchObserver(TraceObserver* trace) : trace_(trace) {}
+  void on_phase(const PhaseEvent& event) override {
+    if (trace_ != nullptr) trace_->on_phase(event);
+  }
+  void on_step(const StepEvent& event) override {
+    events_.push_back(event);
+    if (trace_ != nullptr) trace_->on_step(event);
+  }
+  void on_rank_phases(std::span<const PhaseEvent> events) override {
+    if (trace_ != nullptr) trace_->on_rank_phases(events);
+  }
+  void on_stretch(const StretchEvent& stretch) override {
+    if (trace_ != nullptr) trace_->on_stretch(stretch);
+  }
+  void on_samples(std::span<const DeviceSample> samples) override {
+    if (trace_ != nullptr) trace_->on_samples(samples);
+  }
+  const std::vector<StepEvent>& events() const { return events_; }
+
+ private:
+  TraceObserver* trace_;
+  std::vector<StepEvent> events_;
+};
+
+/// Who hears of the measured phases and steps.
+struct Reporting {
+  std::unique_ptr<gpu::Monitor> monitor;  ///< of this rank's GPU; null on the CPU
+  std::unique_ptr<RunTrace> trace;        ///< open with --trace
+  std::unique_ptr<BenchObserver> observer;
+  std::unique_ptr<engine::StepReporter> steps;
+};
+
+}  // namespace wan::apps
