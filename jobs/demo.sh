@@ -4,6 +4,7 @@
 #
 #   jobs/demo.sh [wan_batch options]        for example: jobs/demo.sh --no-resume
 #
+# In the end demo.png in the output folder shows frames of each video, and index.html there plays them.
 # RANKS=N changes the number of ranks (2), OUTPUT_DIR the folder (outputs/demo).
 set -euo pipefail
 # shellcheck source=jobs/common.sh
@@ -19,4 +20,10 @@ OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(mpi_threads "$ranks")}
 export OMP_NUM_THREADS
 
 cd "$project"
-exec mpirun -np "$ranks" "${mpi_options[@]}" build/bin/wan_batch --config inputs/demo/demo.cfg --output-dir "$output_dir" "$@"
+status=0
+mpirun -np "$ranks" "${mpi_options[@]}" build/bin/wan_batch --config inputs/demo/demo.cfg --output-dir "$output_dir" "$@" || status=$?
+# Some rows may have failed (3); --plan and the like leave no videos.
+if compgen -G "$output_dir/*.mp4" >/dev/null && { [ "$status" -eq 0 ] || [ "$status" -eq 3 ]; }; then
+  .venv/bin/python jobs/contact_sheet.py "$output_dir" --name demo
+fi
+exit "$status"

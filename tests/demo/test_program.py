@@ -102,7 +102,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(trained, tmp_path):
 
 def test_a_state_of_another_length_is_refused(tmp_path):
     start_training(tmp_path, "--steps-per-piece", "2", expected=85)
-    result = subprocess.run([sys.executable, "-B", str(TRAIN), str(tmp_path), "--smoke", "--vae-steps", "9"], capture_output=True,
+    result = subprocess.run([sys.executable, "-B", str(TRAIN), str(tmp_path), "--smoke", "--set", "vae.steps=9"], capture_output=True,
                             text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
     assert result.returncode == 1
     assert "is a training of 6 steps, and this one has 9" in result.stderr

@@ -6,6 +6,7 @@ import torch
 
 from grammar import MOTION_NAMES, SPEEDS, Caption, every_caption, parse
 from judge import judge
+from plan import DEMO, changed
 from world import FRAMES, SIDE, captions, draw, draw_motions, draw_scenes, paths
 
 
@@ -105,3 +106,12 @@ def test_the_judge_sees_a_lost_object_a_wrong_colour_and_noise():
 def test_a_prompt_that_is_no_sentence_is_refused_by_name():
     with pytest.raises(ValueError, match="'a cat sits' is no sentence"):
         judge(one_clip("up")).follows("a cat sits")
+
+
+def test_the_plan_takes_settings_and_names_wrong_ones():
+    plan = changed(DEMO, ["expert.steps=7", "vae.half=false", "seed=3", "vae.rate=0.5"])
+    assert (plan.expert.steps, plan.vae.half, plan.seed, plan.vae.rate) == (7, False, 3, 0.5)
+    assert plan.text == DEMO.text
+    for setting in ("steps=7", "expert=7", "expert.speed=7", "expert.steps=many", "vae.half=1"):
+        with pytest.raises(ValueError, match=f"'{setting}'"):
+            changed(DEMO, [setting])

@@ -19,6 +19,10 @@ def by_channels(vae: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=layout)
 
 
+def half_precision(plan: VaePlan, device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=plan.half and device.type == "cuda")
+
+
 def clips_for(plan: VaePlan, seed: int, step: int, device) -> torch.Tensor:
     """The clips of one step: objects anywhere in a small frame, in any phase of a motion."""
     generator = step_generator(seed, "clips", step)
@@ -34,7 +38,8 @@ def train(plan: Plan, device, folder, log: Log, clock: Clock) -> Vae:
     vae = Vae(sizes.width)
     vae.prepare_training()
     vae.to(device)
-    by_channels(vae)
+    if sizes.by_channels:
+        by_channels(vae)
     finished = folder / "vae.pt"
     if finished.exists():
         vae.load_state_dict(torch.load(finished, map_location=device, weights_only=True))
@@ -45,7 +50,7 @@ def train(plan: Plan, device, folder, log: Log, clock: Clock) -> Vae:
 
     def loss_of(step: int) -> torch.Tensor:
         pixels = clips_for(sizes, plan.seed, step, device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        with half_precision(sizes, device):
             latents = vae.encode(pixels)
             noise = torch.randn(latents.shape, generator=step_generator(plan.seed, "noise", step, device), device=device)
             decoded = vae.decode(latents + sizes.latent_noise * noise).float()

@@ -1,5 +1,7 @@
 """Stage 3: each expert learns to predict velocities on its own side of the boundary (flow matching)."""
 
+from pathlib import Path
+
 import torch
 
 from dit import Dit
@@ -33,14 +35,13 @@ def with_condition(latent: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
 def train(plan: Plan, expert: str, material: Material, device, folder, log: Log, clock: Clock, compiled: bool = False) -> Dit:
     """Trains the expert "high" or "low"."""
     sizes = plan.expert
+    finished = folder / f"{expert}.pt"
+    if finished.exists():
+        return load(plan, finished, device)
     torch.manual_seed(plan.seed)
     model = Dit(sizes.size(plan.text.width))
     model.prepare_training()
     model.to(device)
-    finished = folder / f"{expert}.pt"
-    if finished.exists():
-        model.load_state_dict(torch.load(finished, map_location=device, weights_only=True))
-        return model.requires_grad_(False)
     if compiled:
         for block in model.blocks:
             block.compile()
@@ -63,7 +64,13 @@ def train(plan: Plan, expert: str, material: Material, device, folder, log: Log,
 
     trainer.run(loss_of, clock)
     trainer.finish()
-    model.requires_grad_(False)
     save_atomically(model.state_dict(), finished)
     log.write(stage=expert, event="done")
-    return model
+    return load(plan, finished, device)
+
+
+def load(plan: Plan, file: Path, device) -> Dit:
+    """A finished expert."""
+    model = Dit(plan.expert.size(plan.text.width)).to(device)
+    model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+    return model.requires_grad_(False)

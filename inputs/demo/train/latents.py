@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from autoencoder import half_precision
 from plan import Plan
 from trainer import step_generator
 from umt5 import Umt5
@@ -63,7 +64,7 @@ def make(plan: Plan, vae: Vae, encoder: Umt5, words: Words, device) -> Material:
     scenes, motion, speed = drawn.scenes.to(device), drawn.motion.to(device), drawn.speed.to(device)
     scene = index.to(device)
     clips, images = [], []
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+    with half_precision(plan.vae, device):
         for part in torch.arange(len(index), device=device).split(plan.encoded_at_once):
             pixels = draw(scenes[scene[part]], motion[part], speed[part], plan.frames, plan.side)
             clips.append(vae.encode(pixels).to(STORED))

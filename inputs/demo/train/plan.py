@@ -1,5 +1,6 @@
 """Sizes and lengths of the training: the demo's, and a very small one that a CPU finishes in seconds."""
 
+import dataclasses
 from dataclasses import dataclass
 
 from dit import DitSize
@@ -9,12 +10,14 @@ from dit import DitSize
 class VaePlan:
     width: int = 12
     steps: int = 3000
-    rate: float = 2e-3
+    rate: float = 1e-3
     clips: int = 32  # per step
     side: int = 48  # pixels of the part of the world that it is trained on
     frames: int = 13
     latent_noise: float = 0.1  # added to the latents, so that the decoder forgives the transformer's errors
     latent_size: float = 2e-4  # weight of the latents' mean square
+    half: bool = True  # on a GPU: convolutions in bf16, else in TF32
+    by_channels: bool = True  # a pixel's channels lie side by side in memory
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class ExpertPlan:
     layers: int = 6
     ffn: int = 384
     steps: int = 3000
-    rate: float = 1.5e-3
+    rate: float = 1.2e-3
     clips: int = 256  # per step
     negative: float = 0.1  # share of the clips whose prompt is replaced by the negative prompt
     shift: float = 5.0  # of the noise schedule, as the program samples i2v
@@ -58,10 +61,28 @@ class Plan:
     expert: ExpertPlan = ExpertPlan()
 
 
+def changed(plan: Plan, settings: list[str]) -> Plan:
+    """The plan with settings such as "expert.steps=4000". Raises ValueError for one that does not exist."""
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        *section, field = name.split(".")
+        owner = getattr(plan, section[0], None) if len(section) == 1 else plan
+        if not dataclasses.is_dataclass(owner) or not hasattr(owner, field) or dataclasses.is_dataclass(getattr(owner, field)):
+            raise ValueError(f"'{setting}': the plan has no '{name}'; write NAME=VALUE with a name of plan.py, such as expert.steps=4000")
+        kind = type(getattr(owner, field))
+        try:
+            number = {"true": True, "false": False}[value] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            raise ValueError(f"'{setting}': '{value}' is no {kind.__name__}") from None
+        owner = dataclasses.replace(owner, **{field: number})
+        plan = dataclasses.replace(plan, **{section[0]: owner}) if section else owner
+    return plan
+
+
 DEMO = Plan()
 SMOKE = Plan(
-    side=32, frames=5, scenes=6, clips_per_scene=2, encoded_at_once=4,
-    vae=VaePlan(width=4, steps=6, clips=2, side=32, frames=5),
+    side=32, frames=5, scenes=4, clips_per_scene=2, encoded_at_once=2,
+    vae=VaePlan(width=8, steps=6, clips=1, side=16, frames=5),
     text=TextPlan(width=32, inner=32, layers=1, steps=6, captions=16),
     expert=ExpertPlan(dim=48, layers=2, ffn=48, steps=6, clips=4),
 )

@@ -9,7 +9,6 @@ goes on.
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -21,7 +20,7 @@ import experts
 import language
 import latents
 from layout import write_checkpoint
-from plan import DEMO, SMOKE, Plan
+from plan import DEMO, SMOKE, Plan, changed
 from sample import score
 from trainer import Clock, Log, OutOfTime
 from words import Words, make_tokenizer
@@ -35,20 +34,15 @@ def parse_options(arguments) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after about so long (default: %(default)s)")
     parser.add_argument("--steps-per-piece", type=int, default=1_000_000_000, metavar="N", help="stop after N steps (default: none)")
     parser.add_argument("--smoke", action="store_true", help="a tiny training that shows that all stages work")
-    parser.add_argument("--vae-steps", type=int, help="steps of the autoencoder, in place of the plan's")
-    parser.add_argument("--expert-steps", type=int, help="steps of each expert, in place of the plan's")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change the plan, such as expert.steps=4000")
     parser.add_argument("--clips-judged", type=int, default=288, metavar="N", help="unseen clips for the score in the log; 0: none")
     parser.add_argument("--compile", action="store_true", help="compile the experts' blocks: faster after half a minute")
-    return parser.parse_args(arguments)
-
-
-def plan_of(options: argparse.Namespace) -> Plan:
-    plan = SMOKE if options.smoke else DEMO
-    if options.vae_steps is not None:
-        plan = dataclasses.replace(plan, vae=dataclasses.replace(plan.vae, steps=options.vae_steps))
-    if options.expert_steps is not None:
-        plan = dataclasses.replace(plan, expert=dataclasses.replace(plan.expert, steps=options.expert_steps))
-    return plan
+    options = parser.parse_args(arguments)
+    try:
+        options.plan = changed(SMOKE if options.smoke else DEMO, options.set)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
 
 
 def repeatable(device: torch.device) -> None:
@@ -88,7 +82,7 @@ def main(arguments=None) -> int:
     repeatable(device)
     clock = Clock(60 * options.minutes, options.steps_per_piece)
     try:
-        train(plan_of(options), options.folder, device, clock, options.clips_judged, options.compile)
+        train(options.plan, options.folder, device, clock, options.clips_judged, options.compile)
     except OutOfTime:
         print(f"The time is over; the same command goes on from {options.folder}/state.")
         return OUT_OF_TIME

@@ -1,0 +1,53 @@
+"""The contact sheet and the page of an output folder's videos."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import PROJECT
+from PIL import Image
+
+pytest.importorskip("av", reason="jobs/setup.sh installs PyAV")
+from test_quality import write_video
+
+
+def write_items(folder):
+    for line, name in ((3, "second"), (2, "first")):
+        image = Image.new("RGB", (48, 32), (200, 0, 0) if name == "first" else (0, 0, 200))
+        image.save(folder / f"{name}.png")
+        frames = np.stack([np.full((32, 48, 3), 20 * index, dtype=np.uint8) for index in range(9)])
+        write_video(folder / f"{name}.mp4", frames)
+        record = {"id": name, "status": "done", "manifest": {"line": line}, "outputs": {"video": {"file": f"{name}.mp4"}},
+                  "parameters": {"prompt": f"the <{name}>", "image": str(folder / f"{name}.png")}}
+        (folder / f"{name}.json").write_text(json.dumps(record))
+    (folder / "failed.json").write_text('{"status": "failed"}')
+    (folder / "run.json").write_text("[]")
+
+
+def start(folder):
+    return subprocess.run([sys.executable, "-B", str(PROJECT / "jobs" / "contact_sheet.py"), str(folder), "--name", "demo"],
+                          capture_output=True, text=True, check=False)
+
+
+def test_image_frames_and_prompts_are_shown_in_the_manifests_order(tmp_path):
+    write_items(tmp_path)
+    result = start(tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"2 videos: {tmp_path}/demo.png shows frames of each, {tmp_path}/index.html plays them\n"
+    sheet = np.asarray(Image.open(tmp_path / "demo.png")).astype(int)
+    row, width = 154, 192  # 128 pixels of picture, a line of text, a gap; 48x32 scaled to that height
+    assert np.abs(sheet[70, 50] - (200, 0, 0)).max() < 3
+    assert np.abs(sheet[70 + row, 50] - (0, 0, 200)).max() < 3
+    frames = [sheet[70, 6 + width + 18 + index * (width + 6) + 90] for index in range(6)]
+    assert [round(frame.mean() / 20) for frame in frames] == [0, 2, 3, 5, 6, 8]
+    page = (tmp_path / "index.html").read_text()
+    assert page.index("first.mp4") < page.index("second.mp4")
+    assert "the &lt;first&gt;" in page
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    result = start(tmp_path)
+    assert result.returncode == 1
+    assert f"{tmp_path} has no finished video" in result.stderr
