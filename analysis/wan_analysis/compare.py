@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from wan_analysis.compare_tables import WAITING, gaps_s, phase_seconds, step_parts
+from wan_analysis.late_windows import LEAST_EXCESS
 from wan_analysis.measures import DEVIATION_PER_MAD, Shape, shape_text, shapes_of, vram_peaks_bytes
 from wan_analysis.run import Run, join_starts
-from wan_analysis.stragglers import LEAST_EXCESS, CardExcess, excesses, stragglers
+from wan_analysis.stragglers import CardExcess, excesses, stragglers
 from wan_analysis.trace_format import PARTS, REMAINDER
 
 #: A step or a part has changed when its median moved by more than this fraction of itself ...

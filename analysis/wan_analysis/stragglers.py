@@ -1,39 +1,26 @@
 """Stragglers: ranks that are late because they compute slowly. They are named; the ranks that wait for them are not.
 
 A straggler's seconds in one computing part (attention, linear, elementwise) exceed the median of all ranks that do the same
-work by `LEAST_EXCESS` or more in most steps of a window. Ranks of all groups are compared, and those of all starts of a
+work by 1 % or more in most steps of a window (`late_windows`). Ranks of all groups are compared, and those of all starts of a
 campaign, where a GPU is known by its UUID.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 
+from wan_analysis.late_windows import LatePart, excess_of_part, late_on_cpus, late_on_gpus
 from wan_analysis.measures import Shape
 from wan_analysis.rank_excess import add_references
 from wan_analysis.run import Run
-from wan_analysis.segments import levels
 from wan_analysis.series import described_steps, is_unknown
 from wan_analysis.step_rows import COMPUTING_PARTS, prepared
 from wan_analysis.times import UNKNOWN, moment_of, start_moment, time_text
-
-#: A straggler's part takes longer than the median by this fraction ...
-LEAST_EXCESS = 0.01
-#: ... on CPU ranks by this one, because cores are shared with other programs ...
-LEAST_EXCESS_CPU = 0.10
-#: ... in more than this share of the steps of a window ...
-LEAST_SHARE = 0.5
-#: ... and by this many standard errors of a median, from the scatter of all ranks or of its own, whichever is larger.
-LEAST_ERRORS = 5.0
-#: Fewest steps of a window.
-LEAST_STEPS = 5
-#: Standard error of a median over that of a mean, and standard deviation over the median absolute deviation, for normal noise.
-_MEDIAN_ERROR, _DEVIATION_PER_MAD = 1.2533, 1.4826
 
 
 @dataclass(frozen=True)
@@ -158,7 +145,7 @@ def excesses(runs: Iterable[Run]) -> dict[tuple[str, Shape, str], CardExcess]:
     for (_, key), own in rows.groupby(["series", "card"], sort=False) if len(rows) else ():
         for part in COMPUTING_PARTS:
             found.setdefault((str(key), _size(own), part), CardExcess(
-                str(key), int(own["world_rank"].iloc[0]), _size(own), float(np.median(_excess(own, part))),
+                str(key), int(own["world_rank"].iloc[0]), _size(own), float(np.median(excess_of_part(own, part))),
                 float(own[f"part_{part}"].median()), float(own[f"usual_{part}"].median())))
     return found
 
@@ -197,13 +184,10 @@ def stragglers_of(rows: pd.DataFrame, devices: dict[str, Device], starts: list[t
     found = []
     for _, of_series in rows.groupby("series", sort=False) if len(rows) else ():
         count = of_series["card"].nunique()
-        scatter = {part: _scatter(of_series, part) for part in COMPUTING_PARTS}
-        for key, own in of_series.groupby("card", sort=False):
-            least = LEAST_EXCESS_CPU if starts[int(own["start"].iloc[0])][2] else LEAST_EXCESS
-            slow = {part: window for part in COMPUTING_PARTS for window in _window(_excess(own, part), least, scatter[part])}
-            if slow:
-                device = devices.get(str(key), Device(int(own["world_rank"].iloc[0])))
-                found.append(_straggler(own, slow, device, str(key), starts, count))
+        find = late_on_cpus if starts[int(of_series["start"].iloc[0])][2] else late_on_gpus
+        for key, (own, slow) in find(of_series).items():
+            device = devices.get(key, Device(int(own["world_rank"].iloc[0])))
+            found.append(_straggler(own, slow, device, key, starts, count))
     return sorted(found, key=lambda one: -one.cost_gpu_s)
 
 
@@ -227,51 +211,18 @@ def _device(row: object) -> Device:
     return Device(int(row.world_rank), **{name: UNKNOWN if is_unknown(text) else str(text) for name, text in texts.items()})
 
 
-def _excess(own: pd.DataFrame, part: str) -> np.ndarray:
-    """[steps]: a part's seconds over the usual ones, less 1; 0 where the part does not happen."""
-    usual_s = own[f"usual_{part}"].to_numpy(float)
-    return np.divide(own[f"part_{part}"].to_numpy(float), usual_s, out=np.ones(len(own)), where=usual_s > 0.0) - 1.0
-
-
-def _scatter(rows: pd.DataFrame, part: str) -> float:
-    """Standard deviation of a step's excess around its rank's median, over all ranks of a series."""
-    excess = pd.Series(_excess(rows, part), index=rows.index)
-    of_card = excess.groupby(rows["card"])
-    counts = of_card.transform("size")
-    # A median of few values lies near them.
-    apart = (excess - of_card.transform("median")).abs() * np.sqrt(counts / (counts - 1).clip(lower=1))
-    return _DEVIATION_PER_MAD * float(apart.median())
-
-
-def _window(excess: np.ndarray, least: float, scatter: float) -> Iterator[np.ndarray]:
-    """Places of the steps in which the rank is late; nothing if it is none of the late ones."""
-    places = [np.arange(level.first, level.last + 1) for level in levels(1.0 + excess, least_shift=least, least_deviations=1.0)]
-    late = [window for window in places if _is_late(excess[window], least, scatter)]
-    if late:
-        yield np.concatenate(late)
-
-
-def _is_late(excess: np.ndarray, least: float, scatter: float) -> bool:
-    if len(excess) < LEAST_STEPS:
-        return False
-    median = float(np.median(excess))
-    own_scatter = _DEVIATION_PER_MAD * float(np.median(np.abs(excess - median)))
-    error = _MEDIAN_ERROR * max(own_scatter, scatter) / np.sqrt(len(excess))
-    return median >= least and float(np.mean(excess >= least)) > LEAST_SHARE and median >= LEAST_ERRORS * error
-
-
-def _straggler(own: pd.DataFrame, slow: dict[str, np.ndarray], device: Device, key: str,
+def _straggler(own: pd.DataFrame, slow: dict[str, LatePart], device: Device, key: str,
                starts: list[tuple[str, str, bool]], count: int) -> Straggler:
-    more = {part: (own[f"part_{part}"] - own[f"usual_{part}"]).iloc[places] for part, places in slow.items()}
+    more = {part: (own[f"part_{part}"] - own[f"usual_{part}"]).iloc[late.places] for part, late in slow.items()}
     part = max(more, key=lambda name: float(more[name].sum()))
-    places = slow[part]
+    places = slow[part].places
     held_s = _held_up_s(own, pd.DataFrame(more).sum(axis=1).reindex(own.index).fillna(0.0).clip(lower=0.0))
     first = own.iloc[places[0]]
     name, started, _ = starts[int(first["start"])]
     return Straggler(
         device=device, key=key, run=name, size=_size(own), team=str(first["team"]), part=part,
-        excess=float(np.median(_excess(own, part)[places])),
-        parts={name: float(np.median(_excess(own, name)[window])) for name, window in slow.items()}, ranks=count,
+        excess=slow[part].excess,
+        parts={name: late.excess for name, late in slow.items()}, ranks=count,
         since_s=float(first["start_s"]), until_s=float(own.iloc[places[-1]]["end_s"]),
         at=moment_of(started, timedelta(seconds=float(first["start_s"]))), steps=len(places), of_steps=len(own),
         more_s=float(sum(values.sum() for values in more.values())), cost_s=float(held_s.sum()),
