@@ -19,8 +19,8 @@ LEAST_ERRORS = 5.0
 #: Fewest steps of a window.
 LEAST_STEPS = 5
 #: On CPU ranks the whole computing counts, and this fraction, because cores are shared with other programs. These come in
-#: bursts, so up to `CPU_STEPS` steps are taken together.
-LEAST_EXCESS_CPU, CPU_STEPS = 0.10, 5
+#: bursts, so up to `CPU_STEPS` steps are taken together, and fewer standard errors are asked for.
+LEAST_EXCESS_CPU, LEAST_ERRORS_CPU, CPU_STEPS = 0.10, 3.0, 5
 #: A part of a late CPU rank is named if it takes this share of the seconds more that its worst part takes.
 LEAST_PART_SHARE = 0.2
 #: Standard error of a median over that of a mean, and standard deviation over the median absolute deviation, for normal noise.
@@ -43,7 +43,7 @@ def late_on_gpus(rows: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, dict[str, 
         late = {}
         for part in COMPUTING_PARTS:
             excess = excess_of_part(own, part)
-            places = _window(excess, LEAST_EXCESS, scatter[part])
+            places = _window(excess, scatter[part], LEAST_EXCESS, LEAST_ERRORS)
             if places.size:
                 late[part] = LatePart(places, float(np.median(excess[places])))
         if late:
@@ -59,7 +59,7 @@ def late_on_cpus(rows: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, dict[str, 
     scatter = _scatter(np.concatenate([np.abs(values - np.median(values)) for values in excess.values()]))
     found = {}
     for key, own in of_cards.items():
-        places = np.flatnonzero(np.isin(np.arange(len(own)) // together, _window(excess[key], LEAST_EXCESS_CPU, scatter)))
+        places = np.flatnonzero(np.isin(np.arange(len(own)) // together, _window(excess[key], scatter, LEAST_EXCESS_CPU, LEAST_ERRORS_CPU)))
         if not places.size:
             continue
         sums = own[[f"{kind}_{part}" for part in COMPUTING_PARTS for kind in ("part", "usual")]].iloc[places].sum()
@@ -96,17 +96,17 @@ def _scatter(apart: np.ndarray) -> float:
     return _DEVIATION_PER_MAD * float(np.median(apart))
 
 
-def _window(excess: np.ndarray, least: float, scatter: float) -> np.ndarray:
+def _window(excess: np.ndarray, scatter: float, least: float, least_errors: float) -> np.ndarray:
     """Places of the steps in which the rank is late; empty if it is late in none."""
     places = [np.arange(level.first, level.last + 1) for level in levels(1.0 + excess, least_shift=least, least_deviations=1.0)]
-    late = [window for window in places if _is_late(excess[window], least, scatter)]
+    late = [window for window in places if _is_late(excess[window], scatter, least, least_errors)]
     return np.concatenate(late) if late else np.empty(0, dtype=int)
 
 
-def _is_late(excess: np.ndarray, least: float, scatter: float) -> bool:
+def _is_late(excess: np.ndarray, scatter: float, least: float, least_errors: float) -> bool:
     if len(excess) < LEAST_STEPS:
         return False
     median = float(np.median(excess))
     own_scatter = _DEVIATION_PER_MAD * float(np.median(np.abs(excess - median)))
     error = _MEDIAN_ERROR * max(own_scatter, scatter) / np.sqrt(len(excess))
-    return median >= least and float(np.mean(excess >= least)) > LEAST_SHARE and median >= LEAST_ERRORS * error
+    return median >= least and float(np.mean(excess >= least)) > LEAST_SHARE and median >= least_errors * error
