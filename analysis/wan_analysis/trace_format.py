@@ -70,8 +70,8 @@ REQUIRED_TABLES: dict[int, tuple[str, ...]] = {
     1: ("items", "steps", "phases", "stretches", "item_ends", "ranks", "clocks"),
 }
 
-#: The columns of /stretches that describe its steps; each of these is a column of Run.rank_steps. There "attention" is the name of a part, so the
-#: name of the kernel is in the column "attention_backend".
+#: The columns of /stretches that describe its steps; each of these is a column of Run.rank_steps. There "attention" is the name of a
+#: part, so the name of the kernel is in the column "attention_backend".
 STRETCH_COLUMNS = ("layout", "placement", "precision", "passes", "guidance", "solver", "shift", "attention", "head_chunks",
                    "ranks", "team_width")
 ATTENTION_BACKEND = "attention_backend"

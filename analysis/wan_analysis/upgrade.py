@@ -1,8 +1,8 @@
 """Gives a trace of format 0 the shape of format 1, so that the rest of the package sees one shape.
 
-A value that format 0 does not hold is unknown: the text "unknown", NaN, or -1. Values that follow from its rows are filled in: the ranks of a
-stretch from the steps, the end of an item from its last phase, and the phases of the ranks that do not lead, because all
-ranks of a group make an item's phases together. Rows of that kind have `assumed` set.
+A value that format 0 does not hold is unknown: the text "unknown", NaN, or -1. Values that follow from its rows are filled in:
+the ranks of a stretch from the steps, the end of an item from its last phase, and the phases of the ranks that do not lead,
+because all ranks of a group make an item's phases together. Rows of that kind have `assumed` set.
 """
 
 from __future__ import annotations
