@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from wan_analysis.once import once_per_run
 from wan_analysis.run import Run
 from wan_analysis.trace_format import ITEM_PHASES
 
@@ -44,6 +45,7 @@ MEANINGS = {
 }
 
 
+@once_per_run
 def account(run: Run) -> pd.DataFrame:
     """Seconds of every rank (index `world_rank`) by name (columns). A row adds up to the rank's wall time.
 

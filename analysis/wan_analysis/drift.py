@@ -14,6 +14,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
+from wan_analysis.once import once_per_run
 from wan_analysis.run import Run
 from wan_analysis.segments import levels, two_modes
 from wan_analysis.series import described_steps
@@ -61,6 +62,7 @@ class Drift:
         return f"{where}: {self.steps} steps are slower by {percent} from {moment} on; they {cost}"
 
 
+@once_per_run
 def drifts(run: Run) -> list[Drift]:
     """Changes of speed within a run, the costliest first. Empty: none was found."""
     return drifts_of(described_steps(run), run.attribute("started"))

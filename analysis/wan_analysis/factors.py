@@ -25,6 +25,7 @@ from dataclasses import dataclass, fields
 import pandas as pd
 
 from wan_analysis.account import LOAD_NAMES, account
+from wan_analysis.once import once_per_run
 from wan_analysis.run import Run
 from wan_analysis.series import described_steps
 from wan_analysis.step_rows import STEP_KEY, prepared, present
@@ -187,6 +188,7 @@ def all_factors(rank_steps: pd.DataFrame) -> Factors:
     return added([_factors(rows) for _, rows in _measured(prepared(rank_steps)).groupby("series", sort=False)])
 
 
+@once_per_run
 def run_factors(run: Run) -> RunFactors:
     """The factors of one run, over the ranks whose trace is there."""
     table = account(run)

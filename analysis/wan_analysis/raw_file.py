@@ -119,7 +119,8 @@ def _read_tables(file: h5py.File, file_bytes: int, result: RawFile) -> None:
     for table in TABLES:
         if table.encode() not in file.id:
             continue
-        group = _open(file.id, table)
+        is_there = file.id.links.get_info(table.encode()).type == h5l.TYPE_HARD
+        group = h5o.open(file.id, table.encode()) if is_there else None
         if not isinstance(group, h5g.GroupID):
             result.problems.append(f"/{table} is not a table of columns")
             continue
@@ -143,19 +144,16 @@ def _read_tables(file: h5py.File, file_bytes: int, result: RawFile) -> None:
         _name_lengths(table, lengths, result.problems)
 
 
-def _open(group: h5g.GroupID, name: str) -> object | None:
-    """The object of that name in the file itself; None if the name is a link to another place."""
-    return h5o.open(group, name.encode()) if group.links.get_info(name.encode()).type == h5l.TYPE_HARD else None
-
-
 def _datasets(group: h5g.GroupID, table: str, problems: list[str]) -> dict[str, tuple[h5d.DatasetID, int, np.dtype]]:
     """The table's known columns that are what a trace writes, with their rows and types."""
     found: dict[str, tuple[h5d.DatasetID, int, np.dtype]] = {}
+    links = group.links
     for column, (kind, _) in TABLES[table].items():
+        name = column.encode()
         try:
-            if column.encode() not in group:
+            if not links.exists(name):
                 continue
-            dataset = _open(group, column)
+            dataset = h5o.open(group, name) if links.get_info(name).type == h5l.TYPE_HARD else None
             wrong = _wrong_with(dataset)
             if not wrong:
                 assert isinstance(dataset, h5d.DatasetID)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from wan_analysis.command_line import given_options, switch
+from wan_analysis.once import once_per_run
 from wan_analysis.run import SHAPE, Run
 from wan_analysis.trace_format import ATTENTION_BACKEND, precision_name
 
@@ -158,10 +159,12 @@ def step_series(run: Run) -> list[StepSeries]:
     return sorted(found, key=lambda series: (-len(series.steps), series.ranks))
 
 
+@once_per_run
 def described_steps(run: Run) -> pd.DataFrame:
     """Run.rank_steps with every column that names a series. Values of no trace are None, NaN in columns of numbers."""
-    steps = run.rank_steps.copy()
-    steps = steps[steps[SHAPE].notna().all(axis=1)]  # rows of an item that the trace does not have
+    steps = run.rank_steps.copy(deep=False)
+    there = steps[SHAPE].notna().all(axis=1)
+    steps = steps if there.all() else steps[there]  # rows of an item that the trace does not have
     if steps.empty:
         return steps
     given = given_options(run.attribute("command"))
