@@ -38,6 +38,7 @@ json cell_of(std::string_view column, std::string_view text, const Position& pos
 /// The column of each place in a CSV header; "" for a place without a name.
 std::vector<std::string_view> columns_of(const RawManifest& manifest) {
   std::vector<std::string_view> columns;
+  columns.reserve(manifest.header.size());
   for (const CsvField& field : manifest.header) columns.push_back(find_column(field.text).value_or(""));
   return columns;
 }
@@ -100,9 +101,10 @@ std::string line_of(const json& fields) {
 
 json manifest_line(const RawManifest& manifest, const std::filesystem::path& path) {
   json header = json::array();
-  for (const CsvField& field : manifest.header)
+  for (const CsvField& field : manifest.header) {
     header.push_back(
         cell_of(find_column(field.text).value_or(""), field.text, field.position, field.is_quoted));
+  }
   return {{"manifest", path.string()},
           {"format", manifest.delimiter ? "csv" : "json"},
           {"delimiter", manifest.delimiter ? json(std::string(1, *manifest.delimiter)) : json()},

@@ -14,10 +14,10 @@ from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 import tiny_models
 from prompts.chat import Chat
 from prompts.generator import Generator, Sampling, processors_of
-from prompts.images import FIRST_PIXELS, rounded_size
+from prompts.images import FIRST_PIXELS, Images, rounded_size
 from prompts.model_folder import inspect
 from prompts.problems import RowProblem, TimeUp, UsageProblem
-from prompts_case import DONE, SOME_KEPT, Case
+from prompts_case import DONE, PROJECT, SOME_KEPT, Case
 
 TOKENS = ("--max-new-tokens", "10")
 
@@ -208,6 +208,23 @@ def test_the_answer_is_the_tokens_up_to_the_end_marker(models, monkeypatch):
     assert original is processors_of
 
 
+def test_images_arrive_in_colour_and_upright(models, tmp_path):
+    images = Images(inspect(models["qwen2_vl"], "m"))
+    picture = Image.new("RGB", (448, 896), (255, 0, 51))
+    picture.save(tmp_path / "red.png")
+    inputs, tokens = images.read(tmp_path / "red.png")
+    assert inputs["image_grid_thw"].tolist() == [[1, 64, 32]] and tokens == 512
+    patch = inputs["pixel_values"][0].reshape(3, 2, 14, 14)
+    wanted = [(1 - 0.48) / 0.27, (0 - 0.46) / 0.26, (0.2 - 0.41) / 0.28]
+    assert torch.allclose(patch.mean(dim=(1, 2, 3)), torch.tensor(wanted), atol=1e-5)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    assert images.read(tmp_path / "turned.jpg")[0]["image_grid_thw"].tolist() == [[1, 32, 64]]
+    with pytest.raises(RowProblem, match="bomb.png cannot be read"):
+        images.read(PROJECT / "tests" / "data" / "images" / "bomb.png")
+
+
 def test_images_are_rounded_as_the_library_rounds():
     source = random.Random(9)
     for _ in range(500):
@@ -222,7 +239,7 @@ def test_the_real_program_from_the_command_line(text):
     """As a user starts it, in a process of its own."""
     import sys
 
-    from prompts_case import CHECKPOINT, PROGRAM, PROJECT
+    from prompts_case import CHECKPOINT, PROGRAM
 
     manifest = text.write("prompt\na cat\n")
     done = subprocess.run([sys.executable, "-B", PROJECT / "jobs" / "extend_prompts.py", manifest, "-o", text.output, "--model", text.model,

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 import killed_run
+from prompts.problems import UsageProblem
 from prompts_case import CHECKPOINT, DONE, PROGRAM, SOME_KEPT, STOPPED, StandIn, extend_prompts, journal
 
 KILLED = -9
@@ -148,6 +149,15 @@ def test_a_file_that_appears_while_the_model_works_stays(case, monkeypatch):
     monkeypatch.setattr(StandIn, "answer", meanwhile)
     case.refused(case.run(rows), "did not write it")
     assert case.output.read_text() == "mine"
+
+
+def test_a_file_that_appears_at_the_last_moment_stays(tmp_path):
+    output = tmp_path / "longer.csv"
+    book = journal.Journal(output)
+    with pytest.raises(UsageProblem, match="did not write it"):
+        book.publish(b"ours", lambda _temporary: output.write_text("mine"))
+    assert output.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_damaged_journal_counts_only_its_whole_lines(tmp_path):
