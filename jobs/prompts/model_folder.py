@@ -81,7 +81,8 @@ def find_folder(given: str, cache: Path | None) -> tuple[Path, str]:
                 return folder, repository
         download(folder, repository, update=False)
     except CacheError as error:
-        raise UsageProblem(f"--model {repository}: {error}") from error
+        reason = str(error).removeprefix(f"{repository}: ").replace("run download again", "run the same command again")
+        raise UsageProblem(f"--model {repository}: {reason}") from error
     return folder, repository
 
 

@@ -153,6 +153,7 @@ def test_a_name_of_the_hub_is_downloaded_once(case, monkeypatch):
         assert not (cache / "Qwen2.5-3B-Instruct" / "modeling.py").exists()
     finally:
         hub.close()
+    case.refused(case.run(rows, "--model", "Qwen2.5_7B", "--cache", cache), "--model Qwen/Qwen2.5-7B-Instruct: the hub ")
     assert case.run(rows, "--model", "Qwen2.5_3B", "--cache", cache).code == DONE, "without the hub"
     row, = case.rows()
     assert row["extend_model"] == "Qwen/Qwen2.5-3B-Instruct"
