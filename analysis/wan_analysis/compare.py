@@ -17,6 +17,7 @@ from wan_analysis.compare_tables import WAITING, gaps_s, phase_seconds, step_par
 from wan_analysis.late_windows import LEAST_EXCESS
 from wan_analysis.measures import DEVIATION_PER_MAD, Shape, shape_text, shapes_of, vram_peaks_bytes
 from wan_analysis.run import Run, join_starts
+from wan_analysis.series import differences, step_series
 from wan_analysis.stragglers import CardExcess, excesses, stragglers
 from wan_analysis.trace_format import PARTS, REMAINDER
 
@@ -101,8 +102,18 @@ def compare_runs(base: Run | Sequence[Run], new: Run | Sequence[Run]) -> list[Ch
         raise ValueError("the two runs have no size in common")
     if before.gpus != after.gpus:
         raise ValueError(f"the runs are on {before.gpus} and {after.gpus} ranks; for those make a report, which shows how it scales")
+    _refuse_other_work(bases[0], news[0])
     changes = [change for shape in shapes for change in _step_changes(before, after, shape)]
     return changes + _late_ranks(bases, news) + _phase_changes(before, after) + _memory_change(before, after)
+
+
+def _refuse_other_work(base: Run, new: Run) -> None:
+    """Throws ValueError if no steps of the runs computed the same: "passes of a step 2 and 1"."""
+    works, others = ({series.work for series in step_series(run)} for run in (base, new))
+    found = [differences(work, other) for work in works for other in others]
+    if found and all(found):
+        named = "; ".join(f"{name} {one} and {other}" for name, one, other in min(found, key=len))
+        raise ValueError(f"the two runs did other work: {named}")
 
 
 def late_ranks(changes: list[Change]) -> list[str]:

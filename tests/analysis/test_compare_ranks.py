@@ -126,3 +126,19 @@ def test_a_step_is_split_without_a_rest(tmp_path):
     assert parts["waiting"].to_numpy() == pytest.approx(np.full(20, 7 / 8 * more_s))
     assert parts["all_to_all"].to_numpy() == pytest.approx(np.full(20, EIGHT_S["all_to_all"]))
     assert parts["attention"].to_numpy() == pytest.approx(np.full(20, EIGHT_S["attention"] + more_s / 8))
+
+
+@pytest.mark.parametrize(("stretch", "said"), [({"passes": 1, "guidance": "1:1"}, "passes of a step 2 and 1"),
+                                               ({"precision": "fp32"}, "precision bf16 and fp32")])
+def test_other_work_is_refused_with_its_values(tmp_path, capsys, stretch, said):
+    eight(1, steps=6).write(tmp_path / "base")
+    eight(2, steps=6, stretch=stretch).write(tmp_path / "new")
+    assert main(["compare", str(tmp_path / "base"), str(tmp_path / "new")]) == 1
+    assert f"the two runs did other work: {said}" in capsys.readouterr().err
+
+
+def test_another_kernel_is_compared(tmp_path):
+    """The kernel belongs to the way of computing, not to the work: its effect is what compare is asked for."""
+    changes = changes_between(tmp_path, eight(1), eight(2, stretch={"attention": "reference"}, parts_s=EIGHT_S | {
+        "attention": 1.5 * EIGHT_S["attention"]}))
+    assert culprits(changes) == ["attention"]
