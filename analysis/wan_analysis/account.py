@@ -132,15 +132,15 @@ class _Timeline:
     """The rows of one rank as intervals. Each moment belongs to the first kind of row that covers it."""
 
     def __init__(self, phases: pd.DataFrame, steps: pd.DataFrame, item_names: list[str]) -> None:
-        of_item = phases[phases["item"] >= 0]
-        of_run = phases[phases["item"] < 0]
-        self._layers: list[tuple[str, np.ndarray]] = [("steps", _intervals(steps))]
-        self._layers += [(name, _intervals(of_item[of_item["phase"] == name])) for name in item_names]
-        denoising = np.concatenate([_intervals(of_item[of_item["phase"] == "denoise"]), _spans(steps)])
+        rows, made = _Rows(phases), _Rows(steps)
+        of_item, of_run = rows.items >= 0, rows.items < 0
+        self._layers: list[tuple[str, np.ndarray]] = [("steps", made.intervals(made.all))]
+        self._layers += [(name, rows.intervals(of_item & rows.called(name))) for name in item_names]
+        denoising = np.concatenate([rows.intervals(of_item & rows.called("denoise")), _spans(made)])
         self._layers.append(("between_steps", denoising))
-        known = [*RUN_NAMES, *sorted(set(of_run["phase"]) - set(RUN_NAMES))]
-        self._layers += [(name, _intervals(of_run[of_run["phase"] == name])) for name in known]
-        self._layers.append(("between_phases", _spans(pd.concat([of_item, steps]))))
+        known = [*RUN_NAMES, *sorted(set(rows.phases[of_run]) - set(RUN_NAMES))]
+        self._layers += [(name, rows.intervals(of_run & rows.called(name))) for name in known]
+        self._layers.append(("between_phases", _spans(rows, made)))
         self._items = [index for index, (name, _) in enumerate(self._layers)
                        if name in item_names or name in ("steps", "between_steps", "between_phases")]
         self._load = next(index for index, (name, _) in enumerate(self._layers) if name == "load")
@@ -176,19 +176,40 @@ class _Timeline:
         return result
 
 
-def _intervals(rows: pd.DataFrame) -> np.ndarray:
-    """[rows, 2]: start and end in seconds. Rows without a time, or with a negative one, are left out."""
-    starts, walls = rows["start_s"].to_numpy(float), rows["wall_s"].to_numpy(float)
-    good = np.isfinite(starts) & np.isfinite(walls) & (walls > 0.0)
-    return np.column_stack([starts[good], starts[good] + walls[good]])
+class _Rows:
+    """Phases or steps of one rank as arrays [rows]: items, start and end in seconds. Rows without a time are left out."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        starts, walls = table["start_s"].to_numpy(float), table["wall_s"].to_numpy(float)
+        there = np.isfinite(starts) & np.isfinite(walls)
+        self.starts, self.ends = starts[there], (starts + walls)[there]
+        self.items = table["item"].to_numpy(np.int64)[there]
+        groups = table["group"].to_numpy(np.int64)[there] if "group" in table else np.zeros(len(self.items), dtype=np.int64)
+        self.keys = groups * 2**32 + self.items  #: a number for each item of each group
+        self.phases = table["phase"].to_numpy(object)[there] if "phase" in table else np.full(len(self.items), "")
+        self.all = np.ones(len(self.items), dtype=bool)
+
+    def called(self, phase: str) -> np.ndarray:
+        """Which rows are of this phase."""
+        return self.phases == phase
+
+    def intervals(self, chosen: np.ndarray) -> np.ndarray:
+        """[rows, 2]: start and end of the chosen rows. Rows without a length, or with a negative one, are left out."""
+        chosen = chosen & (self.ends > self.starts)
+        return np.column_stack([self.starts[chosen], self.ends[chosen]])
 
 
-def _spans(rows: pd.DataFrame) -> np.ndarray:
+def _spans(*tables: _Rows) -> np.ndarray:
     """[items, 2]: from the first row's start to the last row's end of every item."""
-    rows = rows[rows["item"] >= 0]
-    key = [column for column in ("group", "item") if column in rows]
-    ends = rows.assign(end_s=rows["start_s"] + rows["wall_s"]).groupby(key, sort=False).agg(first=("start_s", "min"), last=("end_s", "max"))
-    return ends.to_numpy(float)
+    chosen = [rows.items >= 0 for rows in tables]
+    keys = np.concatenate([rows.keys[of_item] for rows, of_item in zip(tables, chosen, strict=True)])
+    if len(keys) == 0:
+        return np.empty((0, 2))
+    order = np.argsort(keys, kind="stable")
+    begins = np.flatnonzero(np.diff(keys[order], prepend=keys[order][0] - 1))
+    starts = np.concatenate([rows.starts[of_item] for rows, of_item in zip(tables, chosen, strict=True)])[order]
+    ends = np.concatenate([rows.ends[of_item] for rows, of_item in zip(tables, chosen, strict=True)])[order]
+    return np.column_stack([np.minimum.reduceat(starts, begins), np.maximum.reduceat(ends, begins)])
 
 
 def _covered(spans: np.ndarray, edges: np.ndarray) -> np.ndarray:

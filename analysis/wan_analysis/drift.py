@@ -87,7 +87,7 @@ def _team_steps(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each step of a team in the order of time. Parts are means over the ranks, `computing_s` is the slowest rank's."""
     parts = part_columns(rows)
     how = {"first_s": ("start_s", "min"), "end_s": ("end_s", "max"), "computing_s": ("computing_s", "max"),
-           "ranks": ("world_rank", "nunique"), "team": ("team", "first"), **{column: (column, "mean") for column in parts}}
+           "ranks": ("world_rank", "size"), "team": ("team", "first"), **{column: (column, "mean") for column in parts}}
     if "expert" in rows:
         how["expert"] = ("expert", "first")
     steps = rows.groupby(present(rows, STEP_KEY), sort=False, as_index=False).agg(**how).sort_values("first_s", ignore_index=True)

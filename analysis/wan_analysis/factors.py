@@ -249,7 +249,7 @@ def _measured(rows: pd.DataFrame) -> pd.DataFrame:
 def _step_times(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each step of a team: `span_s` from the first rank's start to the last rank's end, `ranks`, `team`."""
     grouped = rows.groupby(present(rows, STEP_KEY), sort=False, dropna=False)
-    times = grouped.agg(first_s=("start_s", "min"), last_s=("end_s", "max"), ranks=("world_rank", "nunique"), team=("team", "first"))
+    times = grouped.agg(first_s=("start_s", "min"), last_s=("end_s", "max"), ranks=("world_rank", "size"), team=("team", "first"))
     times["span_s"] = times["last_s"] - times["first_s"]
     return times
 

@@ -1,6 +1,7 @@
 """Batches of the real program in several starts, and as array tasks, on CPU ranks: campaigns against the seconds of run.json.
 
-A short form by default: two starts that go on for a second after their first videos. With WAN_NIGHTLY=1 five starts of 20 s and three array tasks, within 3 %.
+By default two starts that go on for a second after their first videos. With WAN_NIGHTLY=1 five starts of 20 s and three array
+tasks, within 3 %.
 """
 
 import json
