@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from wan_analysis.blocks import Block, Cell, Listing, Sentence, count, number, sentence
+from wan_analysis.blocks import Block, Listing, Number, Sentence, count, number, sentence
 from wan_analysis.efficiency import Throughput
 from wan_analysis.factors import factors, losses_against
 from wan_analysis.step_table import StepRow, StepTable
@@ -42,7 +42,14 @@ _WORDS = {
 
 def answers(study: Study, causes: Sequence[RunCauses]) -> list[Block]:
     """Three sentences. The study must have a run with a step."""
-    entries = (_speed(study), _limit(study, causes), _scaling(study, causes))
+    scaling = _scaling(study, causes)
+    one = main_cause(causes)
+    loss = [*_step_loss(study, one, study.unit), *_late_rank(one, study.unit)]
+    entries: list[Sentence | None] = [_speed(study)]
+    if scaling is None and loss:  # the losses are a sentence of their own
+        entries += [_limit(one, study.unit, []), sentence("Run ", one.figures.label, ": ", *loss[1:] if loss[0] == "; " else loss, ".")]
+    else:
+        entries += [_limit(one, study.unit, loss), scaling]
     return [Listing(tuple(entry for entry in entries if entry is not None), "answers")]
 
 
@@ -58,7 +65,7 @@ def _speed(study: Study) -> Sentence | None:
         if row.figures.gpus == most and (key not in best or row.figures.work.count > best[key].figures.work.count):
             best[key] = row
     chosen = [best[key] for key in sorted(best)][:_MOST_DIVISIONS]
-    parts: list[Cell] = ["On ", count("answer/gpus", most), f" {plural(most, unit).split(' ', 1)[1]}, "]
+    parts: list[Number | str] = ["On ", count("answer/gpus", most), f" {plural(most, unit).split(' ', 1)[1]}, "]
     for place, row in enumerate(chosen):
         parts += ["; " if place else "", *_division_parts(row, f"answer/speed/{place}")]
     if len(best) > len(chosen):
@@ -66,11 +73,11 @@ def _speed(study: Study) -> Sentence | None:
     return sentence(*parts, ".")
 
 
-def _division_parts(row: Throughput, key: str) -> list[Cell]:
+def _division_parts(row: Throughput, key: str) -> list[Number | str]:
     figures = row.figures
     denoise_s = figures.phase_seconds.get("denoise", float("nan"))
     interval = number(f"{key}/interval_s", figures.item_interval_s)
-    parts: list[Cell]
+    parts: list[Number | str]
     if figures.groups == 1:
         parts = [
             f"one group ({figures.layouts[0]}) makes an item every ",
@@ -104,7 +111,7 @@ def _division_parts(row: Throughput, key: str) -> list[Cell]:
 
 
 def _step_speed(rows: Sequence[StepRow], unit: str) -> Sentence:
-    parts: list[Cell] = ["A step takes "]
+    parts: list[Number | str] = ["A step takes "]
     widest = sorted({row.gpus for row in rows}, reverse=True)
     chosen = [min((row for row in rows if row.gpus == gpus), key=lambda row: row.step_s) for gpus in (*widest[:3], widest[-1])]
     chosen = list(dict.fromkeys(chosen))
@@ -125,16 +132,14 @@ def main_cause(causes: Sequence[RunCauses]) -> RunCauses:
     return max(causes, key=lambda one: (one.figures.gpus, one.figures.work.count, one.total_gpu_s))
 
 
-def _limit(study: Study, causes: Sequence[RunCauses]) -> Sentence | None:
+def _limit(one: RunCauses, unit: str, loss: Sequence[Number | str]) -> Sentence | None:
     """The names on which the largest run spends most of its GPU-seconds, and the factor that costs its steps most."""
-    one = main_cause(causes)
     total = one.total_gpu_s
     if not total:
         return None
     ordered = sorted(one.gpu_s.items(), key=lambda entry: -entry[1])
-    unit = study.unit
     first, seconds = ordered[0]
-    parts: list[Cell] = [
+    parts: list[Number | str] = [
         f"Run {one.figures.label} is limited by {_words(first)}: ",
         number("answer/limit/percent", PERCENT * seconds / total),
         " % of its ",
@@ -144,7 +149,7 @@ def _limit(study: Study, causes: Sequence[RunCauses]) -> Sentence | None:
     if len(ordered) > 1:
         second, less = ordered[1]
         parts += [", ", number("answer/limit/next_percent", PERCENT * less / total), f" % are {_words(second)}"]
-    parts += _step_loss(study, one, unit) + _late_rank(one, unit)
+    parts += loss
     return sentence(*parts, ".")
 
 
@@ -152,7 +157,7 @@ def _words(name: str) -> str:
     return _WORDS.get(name, f"the phase '{name}'")
 
 
-def _step_loss(study: Study, one: RunCauses, unit: str) -> list[Cell]:
+def _step_loss(study: Study, one: RunCauses, unit: str) -> list[Number | str]:
     """Which factor of its steps loses most."""
     rows = [row for table in study.step_tables for row in table.rows if row.run in one.figures.runs and row.gpus > 1]
     if not rows:
@@ -161,7 +166,8 @@ def _step_loss(study: Study, one: RunCauses, unit: str) -> list[Cell]:
     found = factors(row.rank_steps)
     name, lost = max(found.losses_gpu_s.items(), key=lambda entry: entry[1])
     return [
-        "; its steps lose ",
+        "; ",
+        "its steps lose ",
         number("answer/limit/steps_lost_percent", PERCENT * (1 - found.parallel_efficiency)),
         f" % of their {unit}-seconds, most to {name} (",
         number("answer/limit/factor_gpu_s", lost / found.steps),
@@ -169,14 +175,15 @@ def _step_loss(study: Study, one: RunCauses, unit: str) -> list[Cell]:
     ]
 
 
-def _late_rank(one: RunCauses, unit: str) -> list[Cell]:
+def _late_rank(one: RunCauses, unit: str) -> list[Number | str]:
     """The rank that costs most, if it is late or costs at least a two-hundredth of the steps."""
     late: Straggler | Slowest | None = one.stragglers[0] if one.stragglers else one.slowest
     steps_gpu_s = one.gpu_s.get("steps", 0.0)
     if late is None or (not one.stragglers and late.cost_gpu_s < 0.005 * steps_gpu_s):
         return []
     return [
-        "; rank ",
+        "; ",
+        "rank ",
         count("answer/rank/number", late.rank),
         ("" if late.device.host == UNKNOWN else f" ({late.device.host})") + f" is slow in {late.part}, ",
         number("answer/rank/excess_percent", PERCENT * late.excess),
@@ -191,11 +198,11 @@ def _scaling(study: Study, causes: Sequence[RunCauses]) -> Sentence | None:
     unit, rows = study.unit, study.scaling
     if len(rows) > 1 and rows[-1].figures.gpus > rows[0].figures.gpus:
         last = max(rows, key=lambda row: (row.figures.gpus, row.speedup))
-        cause = next(one for one in causes if one.figures is last.figures)
+        cause = next(one for one in causes if last.figures.run in one.figures.runs)
         name, seconds = max(
             ((name, part) for name, part in cause.gpu_s.items() if name != "steps"), key=lambda entry: entry[1], default=("", 0.0)
         )
-        parts: list[Cell] = [
+        parts: list[Number | str] = [
             "The same items on ",
             count("answer/scaling/gpus", last.figures.gpus),
             f" instead of {plural(rows[0].figures.gpus, unit)}: ",
@@ -220,7 +227,7 @@ def _step_scaling(table: StepTable, unit: str) -> Sentence:
     last = max((row for row in table.rows if row.gpus == widest), key=lambda row: row.efficiency)
     base, here = factors(table.base.rank_steps), factors(last.rank_steps)
     more = sorted(losses_against(base, here).items(), key=lambda entry: -entry[1])
-    parts: list[Cell] = [
+    parts: list[Number | str] = [
         "A step on ",
         count("answer/scaling/gpus", last.gpus),
         f" instead of {plural(table.base.gpus, unit)} is ",

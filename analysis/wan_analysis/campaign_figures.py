@@ -1,7 +1,6 @@
-"""The figures of a campaign of several starts, in the form of those of one run.
+"""The figures of several starts together, in the form of those of one run: the starts of a campaign, or runs that are alike.
 
-Its time is the GPU-seconds of its starts, from the first item's start to the last item's end of each, over the most GPUs that
-ran at one time. Each item counts once.
+Their time is the GPU-seconds of all starts, from the first item's start to the last item's end of each, over the GPUs.
 """
 
 from __future__ import annotations
@@ -18,34 +17,35 @@ from wan_analysis.figures import RunFigures, RunWork
 from wan_analysis.run import Run
 
 
-class CampaignFigures(RunFigures):
-    """The figures of all starts of a campaign."""
+class SeveralFigures(RunFigures):
+    """The figures of several starts. Items of one name count once for each start that finished them."""
 
-    def __init__(self, campaign: Campaign, members: Sequence[RunFigures]) -> None:
-        largest = max(members, key=lambda one: one.work.count)
-        super().__init__(largest.run)
-        self.campaign = campaign
+    def __init__(self, members: Sequence[RunFigures], name: str, label: str) -> None:
+        super().__init__(max(members, key=lambda one: one.work.count).run)
         self.members = list(members)
+        self._name = name
+        self._label = label
+        self.names = members[0].names
 
-    @property
+    @cached_property
     def runs(self) -> list[Run]:
         """The starts."""
-        return [one.run for one in self.members]
+        return [run for one in self.members for run in one.runs]
 
     @property
     def name(self) -> str:
-        """The campaign's name, which no run has."""
-        return f"{self.campaign.name} ({len(self.members)} starts)"
+        """A name that no run has."""
+        return self._name
 
     @property
     def label(self) -> str:
         """GPUs, and how many starts they were."""
-        return f"{self.gpus} ({len(self.members)} starts)"
+        return self._label
 
     @property
     def gpus(self) -> int:
-        """The most ranks that ran at one time."""
-        return self.campaign.gpus
+        """The GPUs of one start."""
+        return self.members[0].gpus
 
     @property
     def groups(self) -> int:
@@ -60,31 +60,32 @@ class CampaignFigures(RunFigures):
     @cached_property
     def traced_share(self) -> float:
         """Share of the starts' groups that left a trace."""
-        return sum(len(one.run.groups) for one in self.members) / sum(one.groups for one in self.members)
+        return sum(one.traced_share * one.groups for one in self.members) / sum(one.groups for one in self.members)
 
     @cached_property
     def layouts(self) -> list[str]:
         """The layouts of all starts' steps."""
         return list(dict.fromkeys(layout for one in self.members for layout in one.layouts))
 
-    @property
+    @cached_property
     def items(self) -> pd.DataFrame:
-        """The campaign's items, each once: `id`, `done`."""
-        return self.campaign.items
+        """The items of all starts: `id`, `done`."""
+        return pd.concat([one.items[["id", "done"]] for one in self.members], ignore_index=True)
 
     @cached_property
     def work(self) -> RunWork:
-        """The items that were finished, each once."""
-        done = set(self.campaign.items.loc[self.campaign.items["done"], "id"])
+        """The items that were finished."""
         items: Counter = Counter()
         for one in self.members:
             for name, kind, number in one.work.items:
-                if name in done:
-                    items[name, kind] = max(items[name, kind], number)
+                self._credit(items, (name, kind), number)
         works = [one.work for one in self.members if one.work.count] or [self.members[0].work]
         passes, solvers, precisions = ({getattr(work, field) for work in works} for field in ("passes", "solver", "precision"))
         return replace(works[0], items=frozenset((name, kind, number) for (name, kind), number in items.items()),
                        passes=_one(passes), solver=_one(solvers), precision=_one(precisions))
+
+    def _credit(self, items: Counter, item: tuple, number: int) -> None:
+        items[item] += number
 
     @property
     def seconds(self) -> float:
@@ -97,7 +98,7 @@ class CampaignFigures(RunFigures):
         return self._gpu_seconds(with_load=True) / self.gpus
 
     def _gpu_seconds(self, *, with_load: bool) -> float:
-        begun = [one for one in self.members if one.window[1] == one.window[1]]  # NaN: no item was begun
+        begun = [one for one in self.members if one.seconds == one.seconds]  # NaN: no item was begun
         return sum(one.gpus * (one.seconds_with_load if with_load else one.seconds) for one in begun)
 
     @cached_property
@@ -111,16 +112,48 @@ class CampaignFigures(RunFigures):
     @cached_property
     def phase_seconds(self) -> dict[str, float]:
         """Mean seconds of each phase of a finished item, over the starts. Largest first."""
-        counted = [one for one in self.members if one.work.count]
         sums: Counter = Counter()
         weights: Counter = Counter()
-        for one in counted:
+        for one in self.members:
             for phase, seconds in one.phase_seconds.items():
                 sums[phase] += seconds * one.work.count
                 weights[phase] += one.work.count
-        return dict(sorted(((phase, sums[phase] / weights[phase]) for phase in sums), key=lambda entry: -entry[1]))
+        means = ((phase, sums[phase] / weights[phase]) for phase in sums if weights[phase])
+        return dict(sorted(means, key=lambda entry: -entry[1]))
+
+
+class CampaignFigures(SeveralFigures):
+    """The figures of all starts of a campaign. Each item counts once."""
+
+    def __init__(self, campaign: Campaign, members: Sequence[RunFigures]) -> None:
+        self.campaign = campaign
+        super().__init__(members, f"{campaign.name} ({len(members)} starts)", f"{campaign.gpus} ({len(members)} starts)")
+
+    @property
+    def gpus(self) -> int:
+        """The most ranks that ran at one time."""
+        return self.campaign.gpus
+
+    @cached_property
+    def items(self) -> pd.DataFrame:
+        """The campaign's items, each once: `id`, `done`."""
+        return self.campaign.items
+
+    def _credit(self, items: Counter, item: tuple, number: int) -> None:
+        items[item] = max(items[item], number)
 
 
 def _one(values: set[str | None]) -> str | None:
     """The values as one text. None if one is unknown."""
     return None if None in values else ", ".join(sorted(str(value) for value in values))
+
+
+def together(units: Sequence[RunFigures], most: int) -> list[RunFigures]:
+    """The same units; if they are more than `most`, those with equal GPUs and layouts are one."""
+    if len(units) <= most:
+        return list(units)
+    alike: dict[tuple, list[RunFigures]] = {}
+    for one in units:
+        alike.setdefault((one.gpus, one.groups, one.division), []).append(one)
+    return [found[0] if len(found) == 1 else SeveralFigures(
+        found, f"{len(found)} runs on {gpus}: {division}", f"{gpus} ({len(found)} runs)") for (gpus, _, division), found in alike.items()]

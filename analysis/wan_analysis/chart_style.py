@@ -68,9 +68,16 @@ def stacked_bars(
         )
         bottom += drawn
     set_bar_labels(axis, labels)
+    narrow_bars(axis, len(labels))
     handles, names = axis.get_legend_handles_labels()
     if handles:
         axis.legend(handles[::-1], names[::-1], loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def narrow_bars(axis: Axes, count: int) -> None:
+    """Leaves room beside few bars, so that one bar does not fill the chart."""
+    room = max(4 - count, 0) * 0.6
+    axis.set_xlim(-0.6 - room, count - 0.4 + room)
 
 
 def set_bar_labels(axis: Axes, labels: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from wan_analysis.chart_style import (
     MOST_PANELS,
     MOST_POINTS,
     colours_of,
+    narrow_bars,
     new_figure,
     set_bar_labels,
     spread,
@@ -145,8 +146,8 @@ def layout_series(row: StepRow, rows: Sequence[StepRow]) -> str:
 
 
 def parts_chart(rows: Sequence[StepRow], unit: str) -> Chart:
-    """The GPU-seconds of a step by part, stacked: one bar for each row, or for each layout if there are many rows."""
-    bars = _bars(rows)
+    """The GPU-seconds of a step by part, stacked: one bar for each row, MOST_BARS at most."""
+    bars = [(f"{row.label}\n{row.name}", row.shares_gpu_s) for row in list(rows)[:MOST_BARS]]
     figure, axes = new_figure(1, 1, 9.6, 4.4)
     axis: Axes = axes[0][0]
     heights = {part: [values[part] for _, values in bars] for part in SHARES}
@@ -157,25 +158,12 @@ def parts_chart(rows: Sequence[StepRow], unit: str) -> Chart:
     return Chart("parts", figure, f"{unit}-seconds of a step by part, stacked", data)
 
 
-def _bars(rows: Sequence[StepRow]) -> list[tuple[str, dict[str, float]]]:
-    if len(rows) <= MOST_BARS:
-        return [(f"{row.run.label}\n{row.name}", row.shares_gpu_s) for row in rows]
-    layouts = list(dict.fromkeys(row.layout for row in rows))[:MOST_BARS]
-    bars = []
-    for layout in layouts:
-        alike = [row for row in rows if row.layout == layout]
-        weight = sum(row.steps for row in alike)
-        means = {part: sum(row.shares_gpu_s[part] * row.steps for row in alike) / weight for part in SHARES}
-        bars.append((f"{len(alike)} runs\n{alike[0].name}", means))
-    return bars
-
-
 def communication_chart(rows: Sequence[StepRow], unit: str) -> Chart:
     """A step's share of communication and waiting, and the rate of sending during it. At most MOST_BARS rows."""
     figure, axes = new_figure(1, 2, 9.6, 3.9)
     left, right = axes[0]
     drawn = list(rows)[:MOST_BARS]
-    labels = [f"{row.run.label}\n{row.name}" if len(drawn) <= 6 else row.run.label for row in drawn]
+    labels = [f"{row.label}\n{row.name}" if len(drawn) <= 6 else row.label for row in drawn]
     shares = [PERCENT * row.communication_s / row.step_s for row in drawn]
     rates = [row.sent_bytes_per_s / GB for row in drawn]
     places = np.arange(len(drawn))
@@ -185,8 +173,9 @@ def communication_chart(rows: Sequence[StepRow], unit: str) -> Chart:
     right.set(ylabel="sent by a rank [GB/s]", title="Rate while communicating")
     for axis in (left, right):
         set_bar_labels(axis, labels)
+        narrow_bars(axis, len(labels))
         axis.set_xlabel(f"run (its {unit}s)")
-    data = {"bar": {"label": [row.run.label for row in drawn], "share_percent": shares, "gb_per_s": rates}}
+    data = {"bar": {"label": [row.label for row in drawn], "share_percent": shares, "gb_per_s": rates}}
     return Chart("communication", figure, "Communication share and rate", data)
 
 

@@ -15,6 +15,7 @@ from wan_analysis.chart_style import (
     MOST_BARS,
     MOST_PANELS,
     colours_of,
+    narrow_bars,
     new_figure,
     set_bar_labels,
     stacked_bars,
@@ -38,7 +39,9 @@ def account_chart(tables: Sequence[tuple[str, dict[str, float]]], per: str, unit
     axis: Axes = axes[0][0]
     heights = {name: [table.get(name, 0.0) for _, table in tables] for name in names}
     dark = {"idle": "#d9d9d9", "unnamed": palette.BLACK, "steps": palette.BLUE, "start_up": "#bbbbbb", "load": palette.GREY}
-    colours = colours_of([name for name in names if name not in dark]) | dark
+    others = [colour for colour in palette.SERIES if colour not in dark.values()] + ["#8c6d31", "#637939", "#ad494a"]
+    free = [name for name in names if name not in dark]
+    colours = {name: others[place % len(others)] for place, name in enumerate(free)} | dark
     stacked_bars(
         axis,
         [label for label, _ in tables],
@@ -76,6 +79,7 @@ def items_chart(rows: Sequence[Throughput], unit: str) -> Chart:
         left.set_ylim(top=1.35 * max(row.all_groups_per_hour for row in chosen))
     left.set(ylabel="finished items [1/h]", title="Throughput", xlabel=f"run (its {unit}s)")
     set_bar_labels(left, labels)
+    narrow_bars(left, len(labels))
     phases = [row.figures.phase_seconds for row in chosen]
     names = list(dict.fromkeys(name for of_run in phases for name in of_run))
     heights = {name: [of_run.get(name, 0.0) for of_run in phases] for name in names}

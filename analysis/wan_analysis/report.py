@@ -15,7 +15,8 @@ from wan_analysis.html_page import blocks_html, figure_bytes, page
 from wan_analysis.json_page import json_page
 from wan_analysis.plan import Plans
 from wan_analysis.sections_causes import RunCauses
-from wan_analysis.study import Study
+from wan_analysis.step_table import StepTable, merged_table
+from wan_analysis.study import MOST_UNITS, Study
 from wan_analysis.trace_file import Problem
 
 #: The page shows this many problems and counts the rest; stderr has them all.
@@ -40,8 +41,13 @@ class Report:
 
     @cached_property
     def causes(self) -> list[RunCauses]:
-        """Where the GPU-seconds of each run went."""
-        return [RunCauses(one) for one in self.study.units]
+        """Where the GPU-seconds of each run or batch went."""
+        return [RunCauses(one) for one in self.study.shown]
+
+    @cached_property
+    def step_tables(self) -> list[StepTable]:
+        """The study's tables of steps; many rows that are alike are one."""
+        return [merged_table(table, MOST_UNITS) for table in self.study.step_tables]
 
     @property
     def charts(self) -> list[Chart]:
@@ -83,22 +89,22 @@ class Report:
             blocks += sections.scaling_section(study.weak, "weak", f"Weak scaling: {what}", unit)
         blocks += sections.throughput_section(study.throughput, unit)
         blocks += sections_runs.campaign_section(study.campaigns, unit)
-        blocks += sections.step_sections(study.step_tables, unit)
+        blocks += sections.step_sections(self.step_tables, unit)
         blocks += sections_causes.run_factors_section(self.causes, unit)
         blocks += sections_ranks.straggler_section(self.causes, unit)
         blocks += sections_ranks.drift_section(self.causes, unit)
         blocks += sections_causes.account_section(self.causes, unit)
         blocks += sections_causes.rank_section(self.causes, unit)
-        blocks += sections_causes.factors_section([table.rows for table in study.step_tables], unit)
-        blocks += sections.parts_section([row for table in study.step_tables for row in table.rows], unit)
-        blocks += sections_runs.items_section(study.units, unit)
+        blocks += sections_causes.factors_section([table.rows for table in self.step_tables], unit)
+        blocks += sections.parts_section([row for table in self.step_tables for row in table.rows], unit)
+        blocks += sections_runs.items_section(study.shown, unit)
         blocks += sections_runs.outliers_section(runs, unit)
         blocks += sections_runs.memory_section([run for run in runs if charts_run.has_vram(run)], self.plans, unit)
         return blocks + sections_runs.runs_section(study.figures, unit)
 
     def _charts(self) -> list[Block]:
         study, unit = self.study, self.study.unit
-        rows = study.steps
+        rows, shown = study.steps, self.step_tables[0].rows
         blocks: list[Block] = []
         for name, table, what in (("scaling", study.strong, "the same items"), ("weak", study.weak, "growing work")):
             if table is not None and len(table.rows) > 1:
@@ -108,9 +114,9 @@ class Report:
             points = [(charts.layout_series(row, rows), row.run.label, row.gpus, row.speedup, row.efficiency) for row in rows]
             blocks.append(charts.scaling_chart("step_scaling", points, unit, "a step"))
         blocks.append(charts_run.account_chart(*self._account_bars(), unit))
-        blocks.append(charts.parts_chart(rows, unit))
+        blocks.append(charts.parts_chart(shown, unit))
         if any(row.gpus > 1 for row in rows):
-            blocks.append(charts.communication_chart(rows, unit))
+            blocks.append(charts.communication_chart(shown, unit))
         if study.throughput:
             blocks.append(charts_run.items_chart(study.throughput, unit))
         blocks.append(charts.steps_chart([row for table in study.step_tables for row in table.rows]))

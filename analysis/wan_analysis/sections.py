@@ -223,14 +223,8 @@ def step_sections(tables: Sequence[StepTable], unit: str) -> list[Block]:
             count(f"{name}/gpus", base.gpus),
             f" {plural(base.gpus, unit).split(' ', 1)[1]}.",
         )
-        groups = [[row] for row in table.rows] if len(table.rows) <= MOST_ROWS else alike(table.rows, lambda row: (row.layout,))
-        shown, more = limited(f"steps/{tables.index(table)}", groups)
-        keys = (
-            iter(row_keys(table.rows))
-            if len(table.rows) <= MOST_ROWS
-            else iter(f"summary/{tables.index(table)}/{n}" for n in range(len(shown)))
-        )
-        rows = [_step_row(f"steps/{key}", group) for key, group in zip(keys, shown, strict=False)]
+        shown, more = limited(f"steps/{tables.index(table)}", table.rows)
+        rows = [_step_row(f"steps/{key}", row) for key, row in zip(row_keys(table.rows), shown, strict=False)]
         blocks += [lead, Table(header, rows), *more]
     if not blocks:
         return []
@@ -245,26 +239,20 @@ def step_sections(tables: Sequence[StepTable], unit: str) -> list[Block]:
     ]
 
 
-def _step_row(key: str, rows: Sequence[StepRow]) -> list[Cell]:
-    first, steps = rows[0], sum(row.steps for row in rows)
-    label = first.run.label if len(rows) == 1 else plural(len(rows), "run")
-
-    def mean(values: Sequence[float]) -> float:
-        return sum(value * row.steps for value, row in zip(values, rows, strict=True)) / steps
-
+def _step_row(key: str, row: StepRow) -> list[Cell]:
     return [
-        label,
-        first.name,
-        count(f"{key}/gpus", first.gpus),
-        count(f"{key}/teams", sum(row.teams for row in rows)),
-        count(f"{key}/count", steps),
-        number(f"{key}/step_s", mean([row.step_s for row in rows]), 4),
-        number(f"{key}/median_s", _median([row.median_s for row in rows]), 4),
-        number(f"{key}/fastest_s", min(row.fastest_s for row in rows), 4),
-        number(f"{key}/slowest_s", max(row.slowest_s for row in rows), 4),
-        number(f"{key}/gpu_s", mean([row.gpu_s for row in rows]), 4),
-        number(f"{key}/speedup", mean([row.speedup for row in rows])),
-        number(f"{key}/efficiency_percent", PERCENT * mean([row.efficiency for row in rows])),
+        row.label,
+        row.name,
+        count(f"{key}/gpus", row.gpus),
+        count(f"{key}/teams", row.teams),
+        count(f"{key}/count", row.steps),
+        number(f"{key}/step_s", row.step_s, 4),
+        number(f"{key}/median_s", row.median_s, 4),
+        number(f"{key}/fastest_s", row.fastest_s, 4),
+        number(f"{key}/slowest_s", row.slowest_s, 4),
+        number(f"{key}/gpu_s", row.gpu_s, 4),
+        number(f"{key}/speedup", row.speedup),
+        number(f"{key}/efficiency_percent", PERCENT * row.efficiency),
     ]
 
 
@@ -279,7 +267,7 @@ def parts_section(rows: Sequence[StepRow], unit: str) -> list[Block]:
         shares = row.shares_gpu_s
         parts.append(
             [
-                row.run.label,
+                row.label,
                 row.name,
                 *(number(f"parts/{key}/{part}", shares[part]) for part in SHARES),
                 number(f"parts/{key}/sum", sum(shares.values()), 4),
@@ -287,7 +275,7 @@ def parts_section(rows: Sequence[StepRow], unit: str) -> list[Block]:
         )
         links.append(
             [
-                row.run.label,
+                row.label,
                 row.name,
                 number(f"communication/{key}/seconds", row.communication_s),
                 number(f"communication/{key}/share_percent", PERCENT * row.communication_s / row.step_s),

@@ -34,10 +34,13 @@ class RunCauses:
     figures: RunFigures
 
     @cached_property
+    def _accounts(self) -> list[pd.DataFrame]:
+        return [account(run) for run in self.figures.runs]
+
+    @cached_property
     def account(self) -> pd.DataFrame:
         """Seconds of each rank by name; a row for each start and rank."""
-        tables = [account(run) for run in self.figures.runs]
-        table = pd.concat(tables).fillna(0.0) if len(tables) > 1 else tables[0]
+        table = pd.concat(self._accounts).fillna(0.0) if len(self._accounts) > 1 else self._accounts[0]
         return table[[*(name for name in table if name != "unnamed"), "unnamed"]]
 
     @cached_property
@@ -208,7 +211,7 @@ def factors_section(tables: Sequence[Sequence[StepRow]], unit: str) -> list[Bloc
 def _factor_row(row: StepRow, key: str, base: Factors, here: Factors) -> list[Cell]:
     scaling = computation_scaling(base, here)
     return [
-        row.run.label,
+        row.label,
         row.name,
         *(number(f"{key}/{name.replace(' ', '_')}_percent", PERCENT * value, 4) for name, value in here.by_name.items()),
         number(f"{key}/parallel_efficiency_percent", PERCENT * here.parallel_efficiency, 4),
@@ -219,7 +222,7 @@ def _factor_row(row: StepRow, key: str, base: Factors, here: Factors) -> list[Ce
 
 def _loss_row(row: StepRow, key: str, base: Factors, here: Factors) -> list[Cell]:
     return [
-        row.run.label,
+        row.label,
         row.name,
         *(_lost(f"{key}/{name}", lost / here.gpu_s, lost / here.steps) for name, lost in here.losses_gpu_s.items()),
         number(f"{key}/more_computing_gpu_s", losses_against(base, here)["computing"] / here.steps),

@@ -20,12 +20,14 @@ import pandas as pd
 from wan_analysis.command_line import given_options, switch
 from wan_analysis.once import once_per_run
 from wan_analysis.run import SHAPE, Run
-from wan_analysis.trace_format import ATTENTION_BACKEND, precision_name
+from wan_analysis.trace_format import ATTENTION_BACKEND, PARTS, precision_name
 
 NOT_RECORDED = "not recorded"
 _LAYOUT = re.compile(r"cfg(\d{1,6}) x ulysses(\d{1,6})(?: x (\d{1,6}) copies)?(?:, fsdp(\d{1,6}))?\Z")
 #: A placement that a synthetic trace of format 0 has in its layout's text.
 _SHARDED = "sharded over {}"
+#: Columns that no figure of a series needs.
+_UNNEEDED = ("group_rank", "timestep", "vram_allocated_bytes", "vram_reserved_bytes", "vram_peak_bytes", "shift", "first_step")
 #: Columns of a step that name its series, beside the run's own values.
 _KEYS = ("layout", "placement", "precision", "passes", "solver", ATTENTION_BACKEND, "head_chunks", "ranks")
 
@@ -161,8 +163,10 @@ def step_series(run: Run) -> list[StepSeries]:
 
 @once_per_run
 def described_steps(run: Run) -> pd.DataFrame:
-    """Run.rank_steps with every column that names a series. Values of no trace are None, NaN in columns of numbers."""
-    steps = run.rank_steps.copy(deep=False)
+    """Run.rank_steps with every column that names a series. Values of no trace are None. Callers must not change the table."""
+    rows = run.rank_steps
+    unneeded = {f"{prefix}_{part}_s" for prefix in ("gpu", "wall") for part in PARTS if part in rows} | set(_UNNEEDED)
+    steps = rows[[column for column in rows if column not in unneeded]].copy(deep=False)
     there = steps[SHAPE].notna().all(axis=1)
     steps = steps if there.all() else steps[there]  # rows of an item that the trace does not have
     if steps.empty:

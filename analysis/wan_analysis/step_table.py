@@ -45,6 +45,12 @@ class StepRow:
     rank_steps: pd.DataFrame  #: the rows from which all this was computed
     speedup: float = float("nan")
     efficiency: float = float("nan")  #: 0 to 1
+    runs: int = 1  #: runs that the row stands for; more than one in a merged table
+
+    @property
+    def label(self) -> str:
+        """The run's short name, or how many runs the row stands for."""
+        return self.figures.run.label if self.runs == 1 else f"{self.runs} runs"
 
     @property
     def run(self) -> Run:
@@ -141,14 +147,13 @@ def _rows_of(figures: RunFigures) -> list[StepRow]:
     alike: dict[tuple[Work, Layout], list[StepSeries]] = {}
     for series in figures.series:
         alike.setdefault((series.work, series.layout), []).append(series)
-    prefix = "gpu" if figures.run.has_gpu_times else "wall"
-    return [_row(figures, work, layout, found, prefix) for (work, layout), found in alike.items()]
+    return [_row(figures, work, layout, found) for (work, layout), found in alike.items()]
 
 
-def _row(figures: RunFigures, work: Work, layout: Layout, found: list[StepSeries], prefix: str) -> StepRow:
+def _row(figures: RunFigures, work: Work, layout: Layout, found: list[StepSeries]) -> StepRow:
     rows = pd.concat([series.counted for series in found], ignore_index=True)
     times = step_times(rows)
-    seconds = {part: float(rows[f"{prefix}_{part}_s"].fillna(0.0).mean()) for part in PARTS}
+    seconds = {part: float(rows[part].mean()) for part in PARTS}
     step_s = float(times["wall_s"].mean())
     seconds[REMAINDER] = step_s - sum(seconds.values())
     return StepRow(
@@ -180,6 +185,41 @@ def _against_base(rows: Sequence[StepRow]) -> list[StepRow]:
     return [replace(row, speedup=base.step_s / row.step_s, efficiency=base.gpu_s / row.gpu_s) for row in rows]
 
 
+def merged_table(table: StepTable, most: int) -> StepTable:
+    """The same table; if it has more rows than `most`, those of one layout are one row with the means over all their steps."""
+    if len(table.rows) <= most:
+        return table
+    alike: dict[Layout, list[StepRow]] = {}
+    for row in table.rows:
+        alike.setdefault(row.layout, []).append(row)
+    return StepTable(table.work, [found[0] if len(found) == 1 else _merged(found) for found in alike.values()])
+
+
+def _merged(rows: Sequence[StepRow]) -> StepRow:
+    weights = np.array([row.steps for row in rows], dtype=float)
+
+    def mean(values: Sequence[float]) -> float:
+        return float(np.average(values, weights=weights))
+
+    every = pd.concat([row.rank_steps.assign(start=place) for place, row in enumerate(rows)], ignore_index=True)
+    return replace(
+        rows[0],
+        teams=sum(row.teams for row in rows),
+        steps=int(weights.sum()),
+        step_s=mean([row.step_s for row in rows]),
+        median_s=float(np.median([row.median_s for row in rows])),
+        fastest_s=min(row.fastest_s for row in rows),
+        slowest_s=max(row.slowest_s for row in rows),
+        parts_s={part: mean([row.parts_s[part] for row in rows]) for part in rows[0].parts_s},
+        between_s=mean([row.between_s for row in rows]),
+        sent_bytes=mean([row.sent_bytes for row in rows]),
+        rank_steps=every,
+        speedup=mean([row.speedup for row in rows]),
+        efficiency=mean([row.efficiency for row in rows]),
+        runs=len(rows),
+    )
+
+
 def row_keys(rows: Sequence[StepRow]) -> list[str]:
     """A key of a page for each row: the run's name, with size and layout if the run has several rows."""
     count = Counter(row.figures.run.name for row in rows)
@@ -187,7 +227,7 @@ def row_keys(rows: Sequence[StepRow]) -> list[str]:
     for row in rows:
         width, height, frames = row.work.size
         several = f"/{width}x{height}x{frames}/{row.name}" if count[row.figures.run.name] > 1 else ""
-        keys.append(f"{row.figures.run.name}{several}")
+        keys.append(f"{row.runs} runs/{row.name}" if row.runs > 1 else f"{row.figures.run.name}{several}")
     seen: Counter[str] = Counter()
     for place, key in enumerate(keys):
         seen[key] += 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wan_analysis.campaign import Campaign, find_campaigns
-from wan_analysis.campaign_figures import CampaignFigures
+from wan_analysis.campaign_figures import CampaignFigures, together
 from wan_analysis.efficiency import SAME_ITEMS, Scaled, ScalingTable, Throughput, scaling_table, throughput
 from wan_analysis.figures import RunFigures
 from wan_analysis.run import Run, gather_runs
@@ -14,6 +14,9 @@ from wan_analysis.series import LayoutNames
 from wan_analysis.step_table import StepRow, StepTable, step_tables
 from wan_analysis.texts import listed
 from wan_analysis.trace_file import Problem, Traces
+
+#: A page shows so many runs and batches one by one.
+MOST_UNITS = 24
 
 
 @dataclass
@@ -24,6 +27,7 @@ class Study:
     figures: list[RunFigures]  #: of each run with a step
     campaigns: list[Campaign]
     units: list[RunFigures]  #: of each campaign of several starts, and of each other run with a step
+    shown: list[RunFigures]  #: the units; many that are alike are one
     strong: ScalingTable  #: the same items
     weak: ScalingTable | None  #: work that grows with the GPUs, if the user asked for it
     throughput: list[Throughput]
@@ -57,12 +61,13 @@ def make_study(traces: Traces, weak: str | None = None) -> Study:
     steps = step_tables(figures, problems)
     campaigns = _campaigns([one.run for one in figures])
     units = _units(campaigns, figures)
+    shown = together(units, MOST_UNITS)
     strong = scaling_table(units, SAME_ITEMS)
     grown = scaling_table(units, weak) if weak else None
     differ = (grown or strong).problems
     _name_versions([one.run for one in figures], problems)
     problems = [*differ, *problems, *traces.problems, *(problem for run in runs for problem in run.problems)]
-    return Study(runs, figures, campaigns, units, strong, grown, throughput(units), steps, problems)
+    return Study(runs, figures, campaigns, units, shown, strong, grown, throughput(shown), steps, problems)
 
 
 def _campaigns(runs: Sequence[Run]) -> list[Campaign]:
