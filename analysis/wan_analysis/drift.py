@@ -1,8 +1,8 @@
 """Runs whose speed changes: slower from some moment on, a slow spell, or steps of two speeds; with the time.
 
 Only steps of equal work on the same ranks are compared: their computing over both experts, the whole step for each expert.
-The first step of an item and the first of an expert pay for other things than the rest (weights that are fetched), so they
-are left out.
+The first step of an item and the first of an expert pay for other things than computing (weights that are fetched), so the
+comparison of whole steps leaves them out.
 """
 
 from __future__ import annotations
@@ -53,31 +53,33 @@ class Drift:
         if self.kind == TWO_SPEEDS:
             return (f"{where}: steps have two speeds, {percent} apart; {self.steps} of {self.of_steps} steps are slow, the first at "
                     f"{moment}; they {cost}")
-        if self.kind in (SLOWER, LITTLE_BY_LITTLE):
-            return f"{where}: steps are {percent} {self.kind}: {moment}; the slow steps {cost}"
+        if self.kind == SLOWER:
+            return f"{where}: from {moment} on, steps are {percent} slower; they {cost}"
+        if self.kind == LITTLE_BY_LITTLE:
+            return f"{where}: from {moment} on, steps become slower little by little, by {percent} in the end; the slow steps {cost}"
         if self.kind == FASTER:
-            return f"{where}: steps are slower by {percent} until {moment}; the slow steps {cost}"
+            return f"{where}: until {moment}, steps are {percent} slower; they {cost}"
         if self.kind == FAST_SPELL:
-            return f"{where}: all steps but {self.steps} from {moment} on are slower by {percent}; the slow steps {cost}"
-        return f"{where}: {self.steps} steps are slower by {percent} from {moment} on; they {cost}"
+            return f"{where}: {self.steps} steps from {moment} on are fast, and all others {percent} slower; the slow steps {cost}"
+        return f"{where}: {self.steps} steps from {moment} on are {percent} slower; they {cost}"
 
 
-@once_per_run
 def drifts(run: Run) -> list[Drift]:
     """Changes of speed within a run, the costliest first. Empty: none was found."""
-    return drifts_of(described_steps(run), run.attribute("started"))
+    return drifts_of(described_steps(run), run.attribute("started"), is_cpu=run.unit != "GPU")
 
 
-def drifts_of(rank_steps: pd.DataFrame, started: str = "") -> list[Drift]:
+def drifts_of(rank_steps: pd.DataFrame, started: str = "", *, is_cpu: bool = False) -> list[Drift]:
     """The same for a table of rows of rank and step; `started` is the start's time, as the trace has it."""
     if rank_steps.empty:
         return []
     rows = prepared(rank_steps)
     found: list[Drift] = []
     for _, of_team in rows[~rows["is_warm_up"]].groupby(["series", "team"], sort=False):
-        steps = _usual(_team_steps(of_team))
-        # Experts have equal computing: a change of it shows over the whole run. The rest of a step may differ between them.
-        computing = _in_series(steps, "computing_s", started)
+        every = _team_steps(of_team)
+        steps = _usual(every)
+        # Experts and first steps have equal computing on a GPU: a change of it shows over the whole run.
+        computing = _in_series(steps if is_cpu else every, "computing_s", started)
         of_experts = [drift for _, of_expert in steps.groupby("expert", sort=False) for drift in _in_series(of_expert, "span_s", started)]
         found += computing + [drift for drift in of_experts if not any(_overlap(drift, other) for other in computing)]
     return sorted(_joined(found), key=lambda drift: -drift.cost_gpu_s)

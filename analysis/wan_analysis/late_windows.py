@@ -17,10 +17,12 @@ LEAST_SHARE = 0.5
 #: ... and by this many standard errors of a median, from the scatter of all ranks or of its own, whichever is larger.
 LEAST_ERRORS = 5.0
 #: Fewest steps of a window.
-LEAST_STEPS = 5
+LEAST_STEPS = 3
 #: On CPU ranks the whole computing counts, and this fraction, because cores are shared with other programs. These come in
 #: bursts, so up to `CPU_STEPS` steps are taken together, and fewer standard errors are asked for.
 LEAST_EXCESS_CPU, LEAST_ERRORS_CPU, CPU_STEPS = 0.10, 3.0, 5
+#: Fewest times that steps are taken together on CPU ranks.
+LEAST_TIMES_CPU = 5
 #: A part of a late CPU rank is named if it takes this share of the seconds more that its worst part takes.
 LEAST_PART_SHARE = 0.2
 #: Standard error of a median over that of a mean, and standard deviation over the median absolute deviation, for normal noise.
@@ -54,8 +56,10 @@ def late_on_gpus(rows: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, dict[str, 
 def late_on_cpus(rows: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, dict[str, LatePart]]]:
     """The same for CPU ranks. The excess of a part is that of its sum over the steps."""
     of_cards = {str(key): own for key, own in rows.groupby("card", sort=False)}
-    together = int(np.clip(min(map(len, of_cards.values())) // (LEAST_STEPS + 1), 1, CPU_STEPS))
+    together = int(np.clip(min(map(len, of_cards.values())) // (LEAST_TIMES_CPU + 1), 1, CPU_STEPS))
     excess = {key: _excess_together(own, together) for key, own in of_cards.items()}
+    if min(map(len, excess.values())) < LEAST_TIMES_CPU:
+        return {}
     scatter = _scatter(np.concatenate([np.abs(values - np.median(values)) for values in excess.values()]))
     found = {}
     for key, own in of_cards.items():

@@ -39,7 +39,8 @@ class Device:
         return self.gpu_model if self.gpu_uuid == UNKNOWN else self.gpu_uuid
 
     def __str__(self) -> str:
-        return ", ".join([f"rank {self.rank} on host {self.host}", *([] if self.gpu == UNKNOWN else [self.gpu])])
+        where = "(its host is not recorded)" if self.host == UNKNOWN else f"on host {self.host}"
+        return f"rank {self.rank} {where}" + ("" if self.gpu == UNKNOWN else f", {self.gpu}")
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,13 @@ def test_steps_that_alternate_between_two_speeds(seed, block):
     assert abs(found[0].since_s - start_of_step(rows, block)) < 4.5
 
 
+@pytest.mark.parametrize("slow", [0, 1])
+def test_alternation_in_step_with_the_items(slow):
+    """Items of four steps, so that all slow ones are an item's first steps and an expert's first, or none of them is."""
+    rows = table(steps=4, items=10, switch=2, factor=slow_when(lambda step: step % 2 == slow))
+    assert [drift.kind for drift in drifts_of(rows)] == [TWO_SPEEDS]
+
+
 @pytest.mark.parametrize("seed", range(REPEATS))
 def test_a_slow_spell_has_a_begin_and_an_end(seed):
     rows = table(seed, factor=slow_when(lambda step: 22 <= step < 30))

@@ -60,6 +60,15 @@ def test_none_of_eight_equal_ranks_is_named(groups, seed):
 
 
 @pytest.mark.parametrize("seed", range(REPEATS))
+@pytest.mark.parametrize("groups", [1, 8])
+def test_three_measured_steps_are_enough(groups, seed):
+    rank, part = seed % 8, PARTS[seed % 3]
+    table = eight(groups, seed, steps=4, factor=lambda other, name, step: 1.04 if other == rank and name == part else 1.0)
+    assert [(one.rank, one.part) for one in found_in(table)] == [(rank, part)]
+    assert found_in(eight(groups, 3000 + seed, steps=4)) == []
+
+
+@pytest.mark.parametrize("seed", range(REPEATS))
 @pytest.mark.parametrize("scatter", [0.01, 0.03])
 def test_noise_alone_names_nobody(scatter, seed):
     assert found_in(eight(1, 2000 + seed, scatter=scatter)) == []
