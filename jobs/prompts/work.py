@@ -67,6 +67,8 @@ class ImageSums:
         """Throws RowProblem if the image cannot be read."""
         if path not in self._sums:
             try:
+                if path.exists() and not path.is_file():  # reading a device might never end
+                    raise RowProblem(f"the image {path} is no regular file")
                 self._sums[path] = sha256_of(path)
             except OSError as error:
                 raise RowProblem(f"the image {path} cannot be read: {error.strerror}") from error

@@ -80,14 +80,16 @@ def test_rows_that_cannot_be_extended_keep_everything_and_say_why(case):
                           b'b,,,1\n'                # neither prompt nor image
                           b'c,gone.png,dog,2\n'     # no such image
                           b'd,,caf\xe9,3\n'         # not UTF-8
+                          b'z,/dev/zero,cat,4\n'   # has no end
                           b'e,,bird,4\n')
     result = case.run(manifest)
     assert result.code == SOME_KEPT, result
-    assert "5 rows, 1 extended, 4 kept" in result.out
+    assert "6 rows, 1 extended, 5 kept" in result.out
     rows = {row["id"]: row for row in case.rows()}
     assert "rows.csv:2:8: seed: 'no' is not a whole number" in rows["a"]["extend_status"]
     assert rows["b"]["extend_status"] == "kept: the prompt is empty"
     assert "gone.png cannot be read: No such file" in rows["c"]["extend_status"]
+    assert rows["z"]["extend_status"] == "kept: the image /dev/zero is no regular file"
     assert "is not UTF-8" in rows["d"]["extend_status"]
     assert [rows[name]["prompt"] for name in "abc"] == ["cat", "", "dog"]
     assert b'd,,caf\xe9,3,' in case.output.read_bytes()
