@@ -17,7 +17,7 @@ import pandas as pd
 from wan_analysis.once import once_per_run
 from wan_analysis.run import Run
 from wan_analysis.segments import levels, two_modes
-from wan_analysis.series import described_steps
+from wan_analysis.series import prepared_steps
 from wan_analysis.step_rows import STEP_KEY, part_columns, prepared, present
 from wan_analysis.times import moment_of, time_text
 
@@ -64,16 +64,20 @@ class Drift:
         return f"{where}: {self.steps} steps from {moment} on are {percent} slower; they {cost}"
 
 
+@once_per_run
 def drifts(run: Run) -> list[Drift]:
     """Changes of speed within a run, the costliest first. Empty: none was found."""
-    return drifts_of(described_steps(run), run.attribute("started"), is_cpu=run.unit != "GPU")
+    return _drifts(prepared_steps(run), run.attribute("started"), is_cpu=run.unit != "GPU")
 
 
 def drifts_of(rank_steps: pd.DataFrame, started: str = "", *, is_cpu: bool = False) -> list[Drift]:
     """The same for a table of rows of rank and step; `started` is the start's time, as the trace has it."""
-    if rank_steps.empty:
+    return _drifts(rank_steps if rank_steps.empty else prepared(rank_steps), started, is_cpu=is_cpu)
+
+
+def _drifts(rows: pd.DataFrame, started: str, *, is_cpu: bool) -> list[Drift]:
+    if rows.empty:
         return []
-    rows = prepared(rank_steps)
     found: list[Drift] = []
     for _, of_team in rows[~rows["is_warm_up"]].groupby(["series", "team"], sort=False):
         every = _team_steps(of_team)

@@ -27,7 +27,7 @@ import pandas as pd
 from wan_analysis.account import LOAD_NAMES, account
 from wan_analysis.once import once_per_run
 from wan_analysis.run import Run
-from wan_analysis.series import described_steps
+from wan_analysis.series import prepared_steps
 from wan_analysis.step_rows import STEP_KEY, prepared, present
 
 #: The factors whose product is the parallel efficiency, in the order of the formula.
@@ -192,13 +192,14 @@ def all_factors(rank_steps: pd.DataFrame) -> Factors:
 def run_factors(run: Run) -> RunFactors:
     """The factors of one run, over the ranks whose trace is there."""
     table = account(run)
-    rows = prepared(described_steps(run))
+    rows = prepared_steps(run)
+    times = _step_times(rows) if len(rows) else rows
     steps = added([_factors(of_series) for _, of_series in _measured(rows).groupby("series", sort=False)]) if len(rows) else NONE
     return RunFactors(
         total_gpu_s=float(table.to_numpy().sum()),
         idle_gpu_s=float(table["idle"].sum()),
         load_gpu_s=float(table[list(LOAD_NAMES)].to_numpy().sum()),
-        steps_gpu_s=float((_step_times(rows)["span_s"] * _step_times(rows)["ranks"]).sum()) if len(rows) else 0.0,
+        steps_gpu_s=float((times["span_s"] * times["ranks"]).sum()) if len(rows) else 0.0,
         steps=steps,
         unnamed_gpu_s=float(table["unnamed"].sum()),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from wan_analysis.once import once_per_run
 from wan_analysis.run import SHAPE, Run
 from wan_analysis.trace_format import PARTS, REMAINDER
 
@@ -108,10 +109,11 @@ def phase_means_s(run: Run) -> dict[str, float]:
     return {phase: float(means[phase]) for phase in run.phase_names()}
 
 
+@once_per_run
 def vram_peaks_bytes(run: Run) -> pd.DataFrame:
     """Index: world rank; columns `allocator` (peak of the steps) and `device` (largest sample); NaN: not recorded."""
     steps = run.rank_steps
-    ranks = pd.Index(sorted(set(steps["world_rank"]) | set(run.samples["rank"])), name="rank", dtype=int)
+    ranks = pd.Index(sorted({*steps["world_rank"].unique(), *run.samples["rank"].unique()}), name="rank", dtype=int)
     peaks = pd.DataFrame(index=ranks, columns=["allocator", "device"], dtype=float)
     if "vram_peak_bytes" in steps:
         peaks["allocator"] = steps.groupby("world_rank")["vram_peak_bytes"].max().reindex(ranks).astype(float)
@@ -119,6 +121,7 @@ def vram_peaks_bytes(run: Run) -> pd.DataFrame:
     return peaks.where(peaks > 0)
 
 
+@once_per_run
 def outliers(run: Run) -> pd.DataFrame:
     """Steps far slower than their shape's median, slowest first.
 

@@ -20,6 +20,7 @@ import pandas as pd
 from wan_analysis.command_line import given_options, switch
 from wan_analysis.once import once_per_run
 from wan_analysis.run import SHAPE, Run
+from wan_analysis.step_rows import prepared
 from wan_analysis.trace_format import ATTENTION_BACKEND, PARTS, precision_name
 
 NOT_RECORDED = "not recorded"
@@ -182,6 +183,13 @@ def described_steps(run: Run) -> pd.DataFrame:
     _add_passes(steps, given)
     _add_warm_up(steps, given)
     return steps
+
+
+@once_per_run
+def prepared_steps(run: Run) -> pd.DataFrame:
+    """`prepared` rows of the run's described steps; empty if it has none."""
+    steps = described_steps(run)
+    return steps if steps.empty else prepared(steps)
 
 
 def is_unknown(value: Any) -> bool:  # noqa: ANN401  (a cell of a trace: text, a number or nothing)
