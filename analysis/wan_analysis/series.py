@@ -309,5 +309,5 @@ def _work_of(run: Run, row: pd.Series) -> Work:
 
 def _layout_of(row: pd.Series, ranks: int) -> Layout:
     matched = _LAYOUT.match(str(row["layout"]))
-    cfg, ulysses = (int(matched[1]), int(matched[2])) if matched else (None, None)
+    cfg, ulysses = (int(matched[1]) or None, int(matched[2]) or None) if matched else (None, None)
     return Layout(ranks, cfg, ulysses, _text(row["placement"]), _text(row[ATTENTION_BACKEND]), _number(row["head_chunks"]))
