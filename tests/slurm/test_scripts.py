@@ -99,9 +99,25 @@ class Scripts(SlurmCase):
         self.assertEqual(sorted(path.name for path in folder.iterdir()), ["gpus_1", "gpus_2", "gpus_4", "report.html"])
         page = (folder / "report.html").read_text()
         self.assertIn("64*48", page)
-        self.assertEqual(re.findall(r'<data value="([^"]+)" data-key="scaling/[^"/]+/gpus">', page), ["1.0", "2.0", "4.0"])
-        for layout in ("cfg1 x ulysses1", "cfg2 x ulysses1", "cfg2 x ulysses2"):
-            self.assertIn(f"<td>{layout}</td>", page)
+        rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", page)
+                if re.search(r'"scaling/[^"/]+/gpus"', row)]
+        gpus = [re.search(r'<data value="([^"]+)" data-key="scaling/[^"/]+/gpus">', "".join(row))[1] for row in rows]
+        self.assertEqual(gpus, ["1.0", "2.0", "4.0"])
+        self.assertEqual([row[3] for row in rows], ["cfg1 x ulysses1", "cfg2 x ulysses1", "cfg2 x ulysses2"])
+        efficiencies = [float(value) for value in re.findall(r'<data value="([^"]+)" data-key="scaling/[^"/]+/efficiency_percent">', page)]
+        self.assertEqual(efficiencies[0], 100.0)
+        self.assertTrue(all(0 < value < 200 for value in efficiencies), efficiencies)
+        self.model_takes(*(folder / f"gpus_{count}" for count in (1, 2, 4)))
+
+    def model_takes(self, *traces: Path) -> None:
+        """`model` predicts 8 ranks from these traces, and refuses 64 by name, which no group of 40 heads has."""
+        heads = ["--heads", "40", "--gpus", "8,64"]
+        done = subprocess.run([str(PROJECT / "jobs" / "analysis.sh"), "model", *map(str, traces), *heads], capture_output=True, text=True,
+                              check=False)
+        self.assertEqual(re.findall(r"(?m)^ *(\d+)  (cfg\d x ulysses\d)", done.stdout), [
+            ("1", "cfg1 x ulysses1"), ("2", "cfg2 x ulysses1"), ("4", "cfg2 x ulysses2"), ("8", "cfg2 x ulysses4")], done.stderr)
+        self.assertIn("--gpus 64: wan_batch takes no group of 64", done.stderr)
+        self.assertEqual(done.returncode, 1)
 
     def test_study_of_videos_leaves_out_what_failed(self):
         arguments = ["--device", "cpu", "--ckpt-dir", str(CHECKPOINT), *SMALL, "--group-size", "2", str(self.manifest(1))]
