@@ -23,7 +23,8 @@ _MOST_DIVISIONS = 4
 #: Names of the account in words that fit behind "is spent on".
 _WORDS = {
     "steps": "denoising steps",
-    "decode": "decoding (and writing, in traces of format 0) of videos",
+    "decode": "decoding videos",
+    "warm_up": "the warm-up of the benchmark",
     "write": "writing videos",
     "load": "loading the model",
     "start_up": "start-up",
@@ -46,8 +47,10 @@ def answers(study: Study, causes: Sequence[RunCauses]) -> list[Block]:
     one = main_cause(causes)
     loss = [*_step_loss(study, one, study.unit), *_late_rank(one, study.unit)]
     entries: list[Sentence | None] = [_speed(study)]
-    if scaling is None and loss:  # the losses are a sentence of their own
-        entries += [_limit(one, study.unit, []), sentence("Run ", one.figures.label, ": ", *loss[1:] if loss[0] == "; " else loss, ".")]
+    if one.figures.is_benchmark:  # only its steps are measured; its other phases are no part of an item
+        entries += [sentence("Run ", one.figures.label, ": ", *loss[1:], ".") if loss else None, scaling]
+    elif scaling is None and loss:  # the losses are a sentence of their own
+        entries += [_limit(one, study.unit, []), sentence("Run ", one.figures.label, ": ", *loss[1:], ".")]
     else:
         entries += [_limit(one, study.unit, loss), scaling]
     return [Listing(tuple(entry for entry in entries if entry is not None), "answers")]
@@ -140,7 +143,7 @@ def _limit(one: RunCauses, unit: str, loss: Sequence[Number | str]) -> Sentence 
     ordered = sorted(one.gpu_s.items(), key=lambda entry: -entry[1])
     first, seconds = ordered[0]
     parts: list[Number | str] = [
-        f"Run {one.figures.label} is limited by {_words(first)}: ",
+        f"Run {one.figures.label} is limited by {_words(first, one)}: ",
         number("answer/limit/percent", PERCENT * seconds / total),
         " % of its ",
         number("answer/limit/total_gpu_s", total, 4),
@@ -148,12 +151,14 @@ def _limit(one: RunCauses, unit: str, loss: Sequence[Number | str]) -> Sentence 
     ]
     if len(ordered) > 1:
         second, less = ordered[1]
-        parts += [", ", number("answer/limit/next_percent", PERCENT * less / total), f" % are {_words(second)}"]
+        parts += [", ", number("answer/limit/next_percent", PERCENT * less / total), f" % are {_words(second, one)}"]
     parts += loss
     return sentence(*parts, ".")
 
 
-def _words(name: str) -> str:
+def _words(name: str, one: RunCauses) -> str:
+    if name == "decode" and one.figures.run.attribute("format") == "0":
+        return "decoding and writing videos"  # one phase in traces of that format
     return _WORDS.get(name, f"the phase '{name}'")
 
 
@@ -215,7 +220,7 @@ def _scaling(study: Study, causes: Sequence[RunCauses]) -> Sentence | None:
             parts += [
                 "; beside the steps, ",
                 number("answer/scaling/cause_percent", PERCENT * seconds / cause.total_gpu_s),
-                f" % of its {unit}-seconds go to {_words(name)}",
+                f" % of its {unit}-seconds go to {_words(name, cause)}",
             ]
         return sentence(*parts, ".")
     table = next((table for table in study.step_tables if len({row.gpus for row in table.rows}) > 1), None)

@@ -163,7 +163,7 @@ def communication_chart(rows: Sequence[StepRow], unit: str) -> Chart:
     figure, axes = new_figure(1, 2, 9.6, 3.9)
     left, right = axes[0]
     drawn = list(rows)[:MOST_BARS]
-    labels = [f"{row.label}\n{row.name}" if len(drawn) <= 6 else row.label for row in drawn]
+    labels = [row.label for row in drawn]
     shares = [PERCENT * row.communication_s / row.step_s for row in drawn]
     rates = [row.sent_bytes_per_s / GB for row in drawn]
     places = np.arange(len(drawn))

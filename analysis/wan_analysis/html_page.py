@@ -115,8 +115,9 @@ def figure_html(figure: Figure, description: str, key: str = "") -> str:
     if len(content) > MOST_SVG_BYTES:
         kind, content = min((("png", figure_bytes(figure, "png")), (kind, content)), key=lambda entry: len(entry[1]))
     data = base64.b64encode(content).decode("ascii")
+    width = round(figure.get_figwidth() * 96)
     named = f' data-key="{_shown(key)}"' if key else ""
-    return f'<figure{named}><img alt="{_shown(description)}" src="data:image/{kind};base64,{data}"></figure>\n'
+    return f'<figure{named}><img width="{width}" alt="{_shown(description)}" src="data:image/{kind};base64,{data}"></figure>\n'
 
 
 def page(title: str, body: str) -> str:
