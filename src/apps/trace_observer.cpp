@@ -81,10 +81,10 @@ TraceObserver::TraceObserver(const TraceRun& run, const Stopwatch& clock)
     if (const std::string problem = trace::in_the_way_of_trace(run.index); !problem.empty())
       fail("{}", problem);
     std::filesystem::create_directories(folder);
-    writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run),
-                                                   trace::TraceWriter::Options{.clock = &clock_});
-    // Before the first row: from then on only the writer's thread uses HDF5.
-    const std::string no_lock = trace::add_to_index(run.index, file);
+    std::string no_lock;
+    const trace::TraceWriter::Options options{
+        .clock = &clock_, .when_made = [&] { no_lock = trace::add_to_index(run.index, file); }};
+    writer_ = std::make_unique<trace::TraceWriter>(file, run_attributes(run), options);
     if (!no_lock.empty() && run.group_index == 0) {
       log_->warn(
           "{}; the index of traces is made without a lock. Mount the file system with locks (Lustre: flock) "

@@ -52,9 +52,8 @@ Status checked(Status status, std::string_view doing, const std::filesystem::pat
 
 // Each function throws Error with `path`.
 /// Creates a new file in the default format, which every HDF5 reader since 1.8 knows. Fails if the path
-/// exists, because a link would lead elsewhere. Neither this function nor open_file() takes a lock. A trace
-/// file has one writer by its name, parallel file systems often refuse locks, and a user may look into a
-/// running job's trace.
+/// exists, because a link would lead elsewhere. Neither this function nor open_file() takes a lock: parallel
+/// file systems often refuse locks, and a user may look into a running job's trace.
 Handle create_file(const std::filesystem::path& path);
 Handle open_file(const std::filesystem::path& path);
 Handle utf8_string_type(const std::filesystem::path& path);  ///< text of variable length

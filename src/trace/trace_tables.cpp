@@ -5,6 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "trace/image_driver.h"
+#include "trace/image_file.h"
 #include "trace/table.h"
 
 namespace wan::trace {
@@ -193,9 +195,10 @@ Table<DropRecord> make_drops(const Handle& file, const std::filesystem::path& pa
 }  // namespace
 
 struct TraceTables::Tables {
-  Tables(Handle new_file, std::filesystem::path file_path)
+  explicit Tables(std::filesystem::path file_path)
       : path(std::move(file_path)),
-        file(std::move(new_file)),
+        image(path),
+        file(create_in_image(image, path)),
         ranks(make_ranks(file, path)),
         clocks(make_clocks(file, path)),
         items(make_items(file, path)),
@@ -207,6 +210,7 @@ struct TraceTables::Tables {
         drops(make_drops(file, path)) {}
 
   std::filesystem::path path;
+  ImageFile image;
   Handle file;
   Table<RankRecord> ranks;
   Table<ClockRecord> clocks;
@@ -219,10 +223,10 @@ struct TraceTables::Tables {
   Table<DropRecord> drops;
 };
 
-TraceTables::TraceTables(Handle file, const std::filesystem::path& path, const RunAttributes& attributes)
-    : tables_(std::make_unique<Tables>(std::move(file), path)) {
+TraceTables::TraceTables(const std::filesystem::path& path, const RunAttributes& attributes)
+    : tables_(std::make_unique<Tables>(path)) {
   append({.attributes = attributes});
-  flush();
+  publish();
 }
 
 TraceTables::~TraceTables() = default;
@@ -244,8 +248,9 @@ void TraceTables::append(const TraceRows& rows) {
   }
 }
 
-void TraceTables::flush() {
+void TraceTables::publish() {
   checked(H5Fflush(tables_->file.get(), H5F_SCOPE_LOCAL), "write out the trace", tables_->path);
+  tables_->image.publish();
 }
 
 }  // namespace wan::trace

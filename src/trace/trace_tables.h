@@ -3,7 +3,6 @@
 #include <filesystem>
 #include <memory>
 
-#include "trace/hdf5.h"
 #include "trace/trace_rows.h"
 
 namespace wan::trace {
@@ -12,16 +11,16 @@ namespace wan::trace {
 /// All members throw Error with HDF5's reason. Do not use the tables after they failed once.
 class TraceTables {
  public:
-  /// Makes the empty tables and sets the attributes. `file` is new; `path` is for messages.
-  TraceTables(Handle file, const std::filesystem::path& path, const RunAttributes& attributes);
+  /// Makes the file with empty tables and the attributes.
+  TraceTables(const std::filesystem::path& path, const RunAttributes& attributes);
   TraceTables(const TraceTables&) = delete;
   TraceTables& operator=(const TraceTables&) = delete;
   ~TraceTables();
 
-  /// Appends the rows and sets the attributes, which are new. In memory until flush().
+  /// Appends the rows and sets the attributes, which are new. In memory until publish().
   void append(const TraceRows& rows);
-  /// Passes everything to the file's driver.
-  void flush();
+  /// Brings the tables to the disk: a reader finds all rows or none of those since the last call.
+  void publish();
 
  private:
   struct Tables;

@@ -12,7 +12,7 @@ namespace wan::trace {
 namespace {
 
 // Rows that come together are written together. A step is in the file well within half a second of its end.
-constexpr std::chrono::milliseconds gathering_time{100};
+constexpr std::chrono::milliseconds gathering_time{50};
 
 }  // namespace
 
@@ -20,9 +20,14 @@ TraceWriter::TraceWriter(const std::filesystem::path& path, const RunAttributes&
     : TraceWriter(path, attributes, Options()) {}
 
 TraceWriter::TraceWriter(const std::filesystem::path& path, const RunAttributes& attributes, Options options)
-    : options_(options),
-      tables_(std::make_unique<TraceTables>(create_file(path), path, attributes)),
-      thread_([this] { run(); }) {}
+    : options_(std::move(options)), thread_([&] { run(path, attributes); }) {
+  std::unique_lock lock(mutex_);
+  wake_.wait(lock, [this] { return is_made_ || problem_; });
+  if (!problem_) return;
+  lock.unlock();
+  thread_.join();
+  std::rethrow_exception(problem_);
+}
 
 TraceWriter::~TraceWriter() { close(); }
 
@@ -43,7 +48,7 @@ bool TraceWriter::add(std::span<const Row> rows, std::vector<Row> TraceRows::*ta
     std::vector<Row>& waiting = pending_.*table;
     waiting.insert(waiting.end(), rows.begin(), rows.end());
   }
-  wake_.notify_one();
+  wake_.notify_all();
   return true;
 }
 
@@ -81,7 +86,7 @@ void TraceWriter::add_attributes(const RunAttributes& attributes) {
     const std::scoped_lock lock(mutex_);
     pending_.attributes.insert(attributes.begin(), attributes.end());
   }
-  wake_.notify_one();
+  wake_.notify_all();
 }
 
 std::int64_t TraceWriter::dropped_rows() const {
@@ -100,13 +105,25 @@ void TraceWriter::close() {
     const std::scoped_lock lock(mutex_);
     closing_ = true;
   }
-  wake_.notify_one();
+  wake_.notify_all();
   thread_.join();
 }
 
-void TraceWriter::run() {
+/// The constructor waits for the end of this function, and its arguments live as long.
+void TraceWriter::make(const std::filesystem::path& path, const RunAttributes& attributes) {
+  prepare_hdf5();
+  tables_ = std::make_unique<TraceTables>(path, attributes);
+  if (options_.when_made) options_.when_made();
+  {
+    const std::scoped_lock lock(mutex_);
+    is_made_ = true;
+  }
+  wake_.notify_all();
+}
+
+void TraceWriter::run(const std::filesystem::path& path, const RunAttributes& attributes) {
   try {
-    prepare_hdf5();
+    make(path, attributes);
     write_until_closed();
   } catch (...) {
     const std::scoped_lock lock(mutex_);
@@ -114,13 +131,14 @@ void TraceWriter::run() {
     pending_ = {};
   }
   tables_.reset();
+  wake_.notify_all();
 }
 
 void TraceWriter::write_until_closed() {
   TraceRows rows;
   while (take(rows)) {
     tables_->append(rows);
-    tables_->flush();
+    tables_->publish();
   }
 }
 

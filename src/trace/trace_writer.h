@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <exception>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -22,16 +23,17 @@ class TraceTables;
 /// The queue is bounded: if the disk is too slow for the rows that come, new ones are dropped and counted
 /// (/drops, attribute dropped_rows).
 ///
-/// Until the writer is closed, only its thread uses HDF5 while there are rows, and nobody else in the process
-/// may: the library may be built without locks. The constructor makes the file on the caller's thread.
+/// Until the writer is closed, only its thread uses HDF5, and nobody else in the process may: the library may
+/// be built without locks. Only the constructor waits for the disk: the thread makes the file meanwhile.
 class TraceWriter {
  public:
   struct Options {
     std::size_t most_rows = 1U << 16U;  ///< that wait in memory
     const Stopwatch* clock = nullptr;   ///< of the times in /drops; null: they count from the writer's start
+    std::function<void()> when_made = {};  ///< called on the thread as soon as there is a file
   };
-  /// Creates the file; its folder must exist. Throws Error with HDF5's reason, also if something has the
-  /// name.
+  /// Creates the file; its folder must exist. Throws Error with the reason, also if something has the name,
+  /// and the exception of `when_made`.
   TraceWriter(const std::filesystem::path& path, const RunAttributes& attributes, Options options);
   TraceWriter(const std::filesystem::path& path, const RunAttributes& attributes);
   TraceWriter(const TraceWriter&) = delete;
@@ -64,17 +66,19 @@ class TraceWriter {
   /// Queues rows of one table if there is room. False if they were dropped, or if the trace has ended.
   template <typename Row>
   bool add(std::span<const Row> rows, std::vector<Row> TraceRows::*table, const char* name);
-  void run();
+  void make(const std::filesystem::path& path, const RunAttributes& attributes);
+  void run(const std::filesystem::path& path, const RunAttributes& attributes);
   void write_until_closed();
   bool take(TraceRows& rows);
 
   const Options options_;
   const Stopwatch own_clock_;
-  std::unique_ptr<TraceTables> tables_;  ///< after the constructor, for the thread
+  std::unique_ptr<TraceTables> tables_;  ///< of the thread alone
 
   mutable std::mutex mutex_;  ///< guards the members below
   std::condition_variable wake_;
   TraceRows pending_;
+  bool is_made_ = false;
   bool closing_ = false;
   std::exception_ptr problem_;
   std::int32_t items_ = 0;
