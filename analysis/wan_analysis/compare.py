@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from wan_analysis.compare_tables import WAITING, gaps_s, phase_seconds, step_parts
-from wan_analysis.late_windows import LEAST_EXCESS
+from wan_analysis.late_windows import LEAST_EXCESS, LEAST_EXCESS_CPU
 from wan_analysis.measures import DEVIATION_PER_MAD, Shape, shape_text, shapes_of, vram_peaks_bytes
 from wan_analysis.run import Run, join_starts
 from wan_analysis.series import differences, step_series
@@ -153,21 +153,25 @@ def _step_changes(base: Run, new: Run, shape: Shape) -> list[Change]:
 
 
 def _late_ranks(bases: list[Run], news: list[Run]) -> list[Change]:
-    """Parts of ranks that are late in the new runs and were not as late in the base."""
+    """Parts of ranks that are late in the new runs and were not as late in the base.
+
+    `base` is the median of all ranks in the new runs, with the rank's excess in the base: what it would take if it were not late.
+    """
     late = stragglers(news)
     if not late:
         return []
     earlier, now = excesses(bases), excesses(news)
+    least = LEAST_EXCESS if news[0].unit == "GPU" else LEAST_EXCESS_CPU
     found = []
     for one in late:
         for part, excess in one.parts.items():
             was = _same_card(earlier, now[one.key, one.size, part], part)
-            if was is not None and excess - was.excess < LEAST_EXCESS:
+            if was is not None and excess - was.excess < least:
                 continue
-            here = now[one.key, one.size, part]
-            base_s = was.median_s if was is not None else here.usual_s
+            usual_s = now[one.key, one.size, part].usual_s
+            base_s = usual_s * (1.0 + (was.excess if was is not None else 0.0))
             metric = f"rank {one.rank}, part {part}, {shape_text(one.size)}"
-            found.append(Change(metric, "s", base_s, here.median_s, "slower", str(one.device)))
+            found.append(Change(metric, "s", base_s, usual_s * (1.0 + excess), "slower", str(one.device)))
     return found
 
 

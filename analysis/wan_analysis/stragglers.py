@@ -100,7 +100,6 @@ class CardExcess:
     rank: int
     size: Shape
     excess: float  #: over the median of all ranks, less 1: the median over its steps
-    median_s: float  #: its own seconds
     usual_s: float  #: the median of all ranks
 
 
@@ -147,7 +146,7 @@ def excesses(runs: Iterable[Run]) -> dict[tuple[str, Shape, str], CardExcess]:
         for part in COMPUTING_PARTS:
             found.setdefault((str(key), _size(own), part), CardExcess(
                 str(key), int(own["world_rank"].iloc[0]), _size(own), float(np.median(excess_of_part(own, part))),
-                float(own[f"part_{part}"].median()), float(own[f"usual_{part}"].median())))
+                float(own[f"usual_{part}"].median())))
     return found
 
 

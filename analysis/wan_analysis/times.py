@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta, timezone
 
 UNKNOWN = "unknown"
@@ -29,7 +30,9 @@ def moment_of(started: str, later: timedelta) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """A duration with three digits: "350 ms", "12.3 s", "1 h 02 min"."""
+    """A duration with three digits: "350 ms", "12.3 s", "1 h 02 min". "unknown" if it is no number."""
+    if not math.isfinite(seconds):
+        return UNKNOWN
     if abs(seconds) < 1.0:
         return f"{1000.0 * seconds:.3g} ms"
     if abs(seconds) < 600.0:

@@ -148,4 +148,5 @@ def test_moments_and_durations():
     assert start_moment("") is None
     assert moment_of("nothing", step_tables.seconds(3)) == "unknown"
     assert moment_of("2026-11-21T12:42:01Z", step_tables.seconds(60.4)) == "2026-11-21 12:43:01 UTC"
+    assert time_text(float("inf")) == time_text(float("nan")) == "unknown"
     assert [time_text(value) for value in (0.0354, 12.34, 700, 7300)] == ["35.4 ms", "12.3 s", "12 min", "2 h 02 min"]
