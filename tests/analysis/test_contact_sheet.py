@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import PROJECT
 from PIL import Image
+
+from conftest import PROJECT
 
 pytest.importorskip("av", reason="jobs/setup.sh installs PyAV")
 from test_quality import write_video

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
 from cli_case import MPIEXEC, PROJECT, CliCase, environment
 
 BENCH = Path(os.environ.get("WAN_BENCH", PROJECT / "build" / "bin" / "wan_bench"))
