@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+
 from wan_analysis.campaign import MISSING_TIME, find_campaigns
 from wan_analysis.run import gather_runs
 from wan_analysis.trace_file import read_traces
@@ -124,7 +125,7 @@ def test_the_same_as_array_tasks(tmp_path):
 
 
 def test_steps_of_a_killed_start_are_lost_and_repeated(tmp_path):
-    """kill -9 loses what was not saved; the next start makes it again, and each item counts once."""
+    """Kill -9 loses what was not saved; the next start makes it again, and each item counts once."""
     batch = Batch(tmp_path / "batch")
     batch.start(1, "--checkpoint-interval", "60")
     batch.wait_for_videos(1)

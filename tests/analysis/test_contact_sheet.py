@@ -6,9 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from conftest import PROJECT
+from PIL import Image
 
 pytest.importorskip("av", reason="jobs/setup.sh installs PyAV")
 from test_quality import write_video

@@ -10,11 +10,11 @@ from safetensors.numpy import save_file
 pytest.importorskip("av", reason="jobs/setup.sh installs PyAV")
 pytest.importorskip("skimage", reason="jobs/setup.sh installs scikit-image")
 import av
+from conftest import PROJECT
+
 from wan_analysis.cli import main
 from wan_analysis.quality import QualityError, compare_folders
 from wan_analysis.quality_frames import likeness, read_video
-
-from conftest import PROJECT
 
 FRAMES, HEIGHT, WIDTH = 5, 32, 48
 
@@ -119,7 +119,6 @@ def test_folders_without_common_items_are_refused(tmp_path, clip):
 def test_clips_of_the_demos_world_are_judged(tmp_path):
     sys.path.append(str(PROJECT / "inputs" / "demo" / "train"))
     import torch
-
     from grammar import MOTION_NAMES
     from world import captions, draw, draw_motions, draw_scenes
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from wan_analysis.run import gather_runs
 from wan_analysis.stragglers import slowest, stragglers
 from wan_analysis.trace_file import read_traces

@@ -37,7 +37,8 @@ def documented(most: int) -> tuple[set[str], dict[str, set[str]]]:
 def columns(trace, table: str) -> list[dict]:
     """Rows of a table."""
     names = list(trace[table])
-    values = [trace[table][name].asstr()[:] if h5py.check_string_dtype(trace[table][name].dtype) else trace[table][name][:] for name in names]
+    datasets = [trace[table][name] for name in names]
+    values = [data.asstr()[:] if h5py.check_string_dtype(data.dtype) else data[:] for data in datasets]
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
@@ -95,7 +96,8 @@ class Traces(CliCase):
             (end,) = columns(trace, "item_ends")
             self.assertEqual((end["item"], end["outcome"], end["steps_done"]), (0, "done", STEPS))
             steps = columns(trace, "steps")
-            self.assertEqual([(row["step"], row["world_rank"]) for row in steps], [(step, rank) for step in range(STEPS) for rank in (0, 1)])
+            wanted = [(step, rank) for step in range(STEPS) for rank in (0, 1)]
+            self.assertEqual([(row["step"], row["world_rank"]) for row in steps], wanted)
             self.assertEqual([row["warm_up"] for row in steps], [1, 1] + [0] * (2 * STEPS - 2))
             self.assertTrue(all(row["stretch"] == 0 and row["item"] == 0 for row in steps))
             stages = {"text", "image", "encode", "denoise", "decode", "write"}
