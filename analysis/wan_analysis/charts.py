@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
@@ -31,6 +32,7 @@ GB = 1e9
 PERCENT = 100.0
 
 _MOST_SERIES = 10
+_MOST_SWITCHES = 20
 PART_COLOURS = palette.PART_COLOURS | {"between_steps": palette.BLACK}
 PART_HATCHES = {part: "////" if part in COMMUNICATION_PARTS else "" for part in SHARES}
 
@@ -206,11 +208,21 @@ def steps_chart(rows: Sequence[StepRow]) -> Chart:
                 data[f"{key}/{expert}"] = {"start_s": start_s.tolist(), "wall_s": wall_s.tolist()}
         axis.set_ylim(0, 1.12 * highest)
         axis.set(ylabel="time of a step [s]")
+        for place, time_s in enumerate(_switch_times_s(of_run)):
+            axis.axvline(time_s, color=palette.BLACK, linewidth=0.8, linestyle=":", label="" if place else "expert switch")
         axis.set_title(f"run {chart_text(run.label)}: " + chart_text("; ".join(dict.fromkeys(row.name for row in of_run)), 90))
         unique = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
         axis.legend(unique.values(), unique.keys(), loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes[-1, 0].set_xlabel("time since the run began [s]")
     return Chart("steps", figure, "Time of every step, by expert", data)
+
+
+def _switch_times_s(rows: Sequence[StepRow]) -> list[float]:
+    """Start times of the first steps of another expert than before, if an item has both. Empty if there are too many to be drawn."""
+    times = pd.concat([step_times(row.rank_steps) for row in rows]).sort_values(["group", "item", "step"])
+    alike = (times[["group", "item"]] == times[["group", "item"]].shift()).all(axis=1)
+    found = times.loc[alike & (times["expert"] != times["expert"].shift()), "start_s"]
+    return found.tolist() if len(found) <= _MOST_SWITCHES else []
 
 
 def _most_steps(rows: Sequence[StepRow]) -> list[tuple[Run, list[StepRow]]]:

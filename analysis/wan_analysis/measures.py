@@ -128,12 +128,21 @@ def outliers(run: Run) -> pd.DataFrame:
     Columns: item (its id), step, wall_s, median_s, part and part_growth_s (the part that grew most over its own
     median, and by how much), cause ("first step of the run", "expert switch", or empty).
     """
-    found = [_outliers_of_shape(run, shape) for shape in shapes_of(run)]
+    found = [_outliers_of_shape(run, shape) for shape in shapes_of(run)] if _has_slow_step(run) else []
     columns = ["item", "step", "wall_s", "median_s", "part", "part_growth_s", "cause"]
     if not found:
         return pd.DataFrame(columns=columns)
     table = pd.concat(found, ignore_index=True)
     return table.sort_values("wall_s", ascending=False, ignore_index=True)[columns]
+
+
+def _has_slow_step(run: Run) -> bool:
+    """Whether a step is slower than its shape's median by OUTLIER_FRACTION. Most runs have none, and are done quickly."""
+    walls = run.steps["wall_s"].to_numpy(float)
+    _, shape = np.unique(run.steps[SHAPE].to_numpy(float), axis=0, return_inverse=True)
+    shape = shape.reshape(-1)
+    medians = np.array([np.median(walls[shape == place]) for place in range(shape.max() + 1)]) if len(walls) else np.array([])
+    return bool(len(walls)) and bool((walls > (1 + OUTLIER_FRACTION) * medians[shape]).any())
 
 
 def _outliers_of_shape(run: Run, shape: Shape) -> pd.DataFrame:
