@@ -75,8 +75,10 @@ if ((${#formatted[@]})); then
   done_with+=("${#formatted[@]} files formatted")
 fi
 if ((${#python[@]})); then
-  # The analysis package has stricter rules, in its folder's pyproject.toml.
   .venv/bin/ruff check --no-cache --quiet "${python[@]}" || failed+=(ruff)
+  # The analysis package and its tests have stricter rules.
+  mapfile -t strict < <(printf '%s\n' "${python[@]}" | grep '^tests/analysis/' || true)
+  ((${#strict[@]} == 0)) || .venv/bin/ruff check --no-cache --quiet --config analysis/pyproject.toml "${strict[@]}" || failed+=("ruff of tests/analysis")
   done_with+=("${#python[@]} Python files")
 fi
 if ((${#shell[@]})); then

@@ -12,7 +12,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 from synthetic import EXPERT_TYPE, GIB, ONE_GPU_PARTS_S, PARTS, TEXT
-
 from wan_analysis.trace_format import TABLES
 
 COMPUTING = ("attention", "linear", "elementwise")

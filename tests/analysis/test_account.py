@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import step_tables
-
 from wan_analysis.account import account, account_of, account_table, background_of, unnamed_share
 from wan_analysis.run import gather_runs
 from wan_analysis.trace_file import read_traces

@@ -2,7 +2,6 @@
 
 import pytest
 import synthetic1
-
 from wan_analysis.account import account, campaign_account, unnamed_share
 from wan_analysis.campaign import find_campaigns
 from wan_analysis.factors import campaign_factors, run_factors

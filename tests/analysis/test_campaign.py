@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import synthetic
 import synthetic1
-
 from wan_analysis.campaign import MISSING_TIME, Campaign, find_campaigns
 from wan_analysis.run import gather_runs
 from wan_analysis.trace_file import read_traces

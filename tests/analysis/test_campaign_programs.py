@@ -14,7 +14,6 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-
 from wan_analysis.campaign import MISSING_TIME, find_campaigns
 from wan_analysis.run import gather_runs
 from wan_analysis.trace_file import read_traces

@@ -2,7 +2,6 @@
 
 import pytest
 import synthetic
-
 from wan_analysis.cli import main
 from wan_analysis.compare import changes_text, compare_runs, culprits
 from wan_analysis.run import gather_runs

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import synthetic
 import synthetic1
-
 from wan_analysis.cli import main
 from wan_analysis.compare import changes_text, compare_runs, culprits, late_ranks
 from wan_analysis.compare_tables import gaps_s, phase_seconds, step_parts

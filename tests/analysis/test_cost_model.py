@@ -4,7 +4,6 @@ import re
 
 import pytest
 import synthetic
-
 from wan_analysis.cli import main
 from wan_analysis.cost_model import Layout, fit, group_layouts, layout_for, layout_of
 from wan_analysis.study import make_study

@@ -5,7 +5,6 @@ import os
 import numpy as np
 import pytest
 import step_tables
-
 from wan_analysis.drift import FASTER, LITTLE_BY_LITTLE, SLOWER, SPELL, TWO_SPEEDS, drifts, drifts_of
 from wan_analysis.run import gather_runs
 from wan_analysis.segments import levels, two_modes

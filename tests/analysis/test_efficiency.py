@@ -2,7 +2,6 @@
 
 import pytest
 from synthetic1 import Join, Start
-
 from wan_analysis.efficiency import ANY_FRAMES, SAME_KINDS
 from wan_analysis.operations import step_flop
 from wan_analysis.study import make_study
@@ -91,7 +90,6 @@ def test_other_ways_of_computing_are_series_of_their_own(tmp_path, stretch, name
 
 def test_eight_gpus_in_four_divisions_are_four_series_with_labels(tmp_path):  # A16
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     from wan_analysis.charts import scaling_chart
     from wan_analysis.report import scaling_points
 

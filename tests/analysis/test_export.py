@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import synthetic
 import synthetic1
-
 from wan_analysis.cli import main
 from wan_analysis.trace_format import PARTS
 

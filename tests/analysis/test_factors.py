@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import step_tables
-
 from wan_analysis.account import account
 from wan_analysis.factors import (
     added,

@@ -16,7 +16,6 @@ import mutants
 import numpy as np
 import pytest
 import synthetic1
-
 from wan_analysis import reader_process
 from wan_analysis.cli import main
 from wan_analysis.run import gather_runs

@@ -1,7 +1,6 @@
 """The operations of a step against those that `wan_batch --plan --task i2v-A14B` prints."""
 
 import pytest
-
 from wan_analysis.operations import attention_flop, linear_flop, step_flop, tokens
 
 

@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 
 import pytest
 from synthetic1 import Slow, Start
-
 from wan_analysis.blocks import count, number
 from wan_analysis.cli import main
 from wan_analysis.html_page import table

@@ -11,7 +11,6 @@ pytest.importorskip("av", reason="jobs/setup.sh installs PyAV")
 pytest.importorskip("skimage", reason="jobs/setup.sh installs scikit-image")
 import av
 from conftest import PROJECT
-
 from wan_analysis.cli import main
 from wan_analysis.quality import QualityError, compare_folders
 from wan_analysis.quality_frames import likeness, read_video

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import synthetic
 import synthetic1
-
 from wan_analysis.run import gather_runs
 from wan_analysis.trace_file import read_traces
 from wan_analysis.trace_format import ITEM_PHASES, PARTS

@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pytest
 import synthetic
-
 from wan_analysis.cli import main
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -3,7 +3,6 @@
 import pandas as pd
 import pytest
 import synthetic
-
 from wan_analysis.command_line import given_options, switch
 from wan_analysis.run import Run, gather_runs
 from wan_analysis.series import Layout, LayoutNames, Work, differences, not_recorded, step_series

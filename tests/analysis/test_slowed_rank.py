@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from wan_analysis.account import account, unnamed_share
 from wan_analysis.run import gather_runs
 from wan_analysis.stragglers import slowest, stragglers

@@ -7,7 +7,6 @@ from pathlib import Path
 import h5py
 import pytest
 import synthetic
-
 from wan_analysis.cli import main
 from wan_analysis.run import gather_runs
 from wan_analysis.trace_file import read_traces

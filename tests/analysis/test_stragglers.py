@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import step_tables
-
 from wan_analysis.rank_excess import add_references
 from wan_analysis.run import gather_runs
 from wan_analysis.step_rows import prepared
