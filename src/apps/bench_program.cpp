@@ -67,7 +67,7 @@ class BenchProgram {
   void note_memory(const char* when);
 
   void measure();
-  void begin_item();
+  void begin_item() const;
   void measure_text();
   void measure_encode(engine::Autoencoder& vae);
   void measure_steps(engine::Denoiser& denoise);
@@ -329,7 +329,7 @@ void BenchProgram::collect_memory() {
 }
 
 /// Everything that is measured is one video in the trace.
-void BenchProgram::begin_item() {
+void BenchProgram::begin_item() const {
   TraceObserver* trace = reporting_.trace->observer();
   if (trace == nullptr) return;
   Request request;
@@ -348,6 +348,7 @@ void BenchProgram::measure() {
   std::unique_ptr<engine::Autoencoder> vae;
   result_.fill_s = phase("load", [&] {
     std::vector<engine::ExpertModel> experts;
+    experts.reserve(model_.kind->experts.size());
     for (const model::ExpertKind& expert : model_.kind->experts)
       experts.push_back(engine::synthetic_expert(expert.expert, model_.transformer));
     denoise =

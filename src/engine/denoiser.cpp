@@ -305,6 +305,7 @@ void Denoiser::finish_collectives(Request& request) {
   std::vector<dit::TextCondition> conditions(
       open.texts, dit::TextCondition(parallel::outline_of({1, config().text_dim}, type)));
   std::vector<dit::TextCondition*> texts;
+  texts.reserve(conditions.size());
   for (dit::TextCondition& condition : conditions) texts.push_back(&condition);
   PartClock clock;
   dit::Transformer(config(), weights)
