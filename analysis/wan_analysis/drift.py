@@ -14,6 +14,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
+from wan_analysis.grouping import Groups
 from wan_analysis.once import once_per_run
 from wan_analysis.run import Run
 from wan_analysis.segments import levels, two_modes
@@ -91,14 +92,13 @@ def _drifts(rows: pd.DataFrame, started: str, *, is_cpu: bool) -> list[Drift]:
 
 def _team_steps(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each step of a team in the order of time. Parts are means over the ranks, `computing_s` is the slowest rank's."""
-    parts = part_columns(rows)
-    how = {"first_s": ("start_s", "min"), "end_s": ("end_s", "max"), "computing_s": ("computing_s", "max"),
-           "ranks": ("world_rank", "size"), "team": ("team", "first"), **{column: (column, "mean") for column in parts}}
-    if "expert" in rows:
-        how["expert"] = ("expert", "first")
-    steps = rows.groupby(present(rows, STEP_KEY), sort=False, as_index=False).agg(**how).sort_values("first_s", ignore_index=True)
-    if "expert" not in steps:
-        steps["expert"] = ""
+    key = present(rows, STEP_KEY)
+    groups = Groups(rows, key)
+    columns = {name: groups.of_first(rows[name]) for name in (*key, "team")}
+    columns |= {"first_s": groups.min(rows["start_s"]), "end_s": groups.max(rows["end_s"]), "computing_s": groups.max(rows["computing_s"]),
+                "ranks": groups.sizes, **{part: groups.mean(rows[part]) for part in part_columns(rows)}}
+    columns["expert"] = groups.of_first(rows["expert"]) if "expert" in rows else np.full(groups.count, "", dtype=object)
+    steps = pd.DataFrame(columns).sort_values("first_s", ignore_index=True)
     steps["span_s"] = steps["end_s"] - steps["first_s"]
     return steps
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, fields
 import pandas as pd
 
 from wan_analysis.account import LOAD_NAMES, account
+from wan_analysis.grouping import Groups
 from wan_analysis.once import once_per_run
 from wan_analysis.run import Run
 from wan_analysis.series import prepared_steps
@@ -249,10 +250,10 @@ def _measured(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _step_times(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each step of a team: `span_s` from the first rank's start to the last rank's end, `ranks`, `team`."""
-    grouped = rows.groupby(present(rows, STEP_KEY), sort=False, dropna=False)
-    times = grouped.agg(first_s=("start_s", "min"), last_s=("end_s", "max"), ranks=("world_rank", "size"), team=("team", "first"))
-    times["span_s"] = times["last_s"] - times["first_s"]
-    return times
+    steps = Groups(rows, present(rows, STEP_KEY))
+    first_s, last_s = steps.min(rows["start_s"]), steps.max(rows["end_s"])
+    return pd.DataFrame({"first_s": first_s, "last_s": last_s, "ranks": steps.sizes, "team": steps.of_first(rows["team"]),
+                         "span_s": last_s - first_s})
 
 
 def _factors(rows: pd.DataFrame) -> Factors:

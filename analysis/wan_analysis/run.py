@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from wan_analysis.clocks import Clocks
+from wan_analysis.grouping import Groups
 from wan_analysis.starts import find_starts
 from wan_analysis.trace_file import GroupTrace, Problem
 from wan_analysis.trace_format import (
@@ -127,12 +128,13 @@ class Run:
         `wall_s` is the slowest rank's time. The parts are means over the ranks. `other` is the rest of `wall_s`,
         so parts and `other` add up to it. `communication_s` is the sum of the communication parts.
         """
-        table = self.rank_steps[["group", "item", "step", "expert", "start_s", "wall_s", "sent_bytes", "warm_up", "stretch",
-                                 *SHAPE, *PARTS]]
-        table = table.astype({"sent_bytes": float})
-        how = {"expert": "first", "start_s": "min", "wall_s": "max", "sent_bytes": "mean", "warm_up": "max", "stretch": "first"}
-        how |= dict.fromkeys(SHAPE, "first") | dict.fromkeys(PARTS, "mean")
-        steps = table.groupby(["group", "item", "step"], as_index=False, sort=True).agg(how)
+        table = self.rank_steps
+        groups = Groups(table, ["group", "item", "step"], is_sorted=True)
+        firsts = {name: groups.of_first(table[name]) for name in ("group", "item", "step", "expert")}
+        spans = {"start_s": groups.min(table["start_s"]), "wall_s": groups.max(table["wall_s"]),
+                 "sent_bytes": groups.mean(table["sent_bytes"]), "warm_up": groups.max(table["warm_up"]) > 0}
+        of_item = {name: groups.of_first(table[name]) for name in ("stretch", *SHAPE)}
+        steps = pd.DataFrame(firsts | spans | of_item | {part: groups.mean(table[part]) for part in PARTS})
         steps[REMAINDER] = (steps["wall_s"] - steps[list(PARTS)].sum(axis=1)).clip(lower=0.0)
         steps["communication_s"] = steps[list(COMMUNICATION_PARTS)].sum(axis=1)
         return steps
@@ -150,21 +152,25 @@ class Run:
         items = group.items.copy()
         items.insert(0, "group", index)
         items.insert(1, "item", np.arange(len(items)))
-        phases = self.phases[self.phases["group"] == index]
-        starts = phases.groupby("item")["start_s"].min()
-        ends = phases.assign(end_s=phases["start_s"] + phases["wall_s"]).groupby("item")["end_s"].max()
-        made = group.steps.drop_duplicates(["item", "step"]).groupby("item").size()
-        items["steps_done"] = made.reindex(items["item"]).fillna(0).to_numpy(int)
-        of_stretch = group.stretches[group.stretches["item"] >= 0]
-        items["first_step"] = of_stretch.groupby("item")["first_step"].min().reindex(items["item"]).fillna(0).to_numpy(int)
-        last = group.item_ends.drop_duplicates("item", keep="last").set_index("item")
-        items["outcome"] = last["outcome"].reindex(items["item"]).fillna("cut off").to_numpy(object)
-        items["done"] = items["outcome"] == "done"
-        begun = pd.Series(self.clocks.common_s(group.leader, of_stretch["start_s"].to_numpy()), index=of_stretch["item"])
-        ended = pd.Series(self.clocks.common_s(group.leader, last["time_s"].to_numpy()), index=last.index)
-        first = begun.groupby(level=0).min().reindex(items["item"]).to_numpy(float)
-        items["start_s"] = np.fmin(starts.reindex(items["item"]).to_numpy(float), first)
-        items["end_s"] = np.fmax(ends.reindex(items["item"]).to_numpy(float), ended.reindex(items["item"]).to_numpy(float))
+        count, leader = len(items), group.leader
+        phases = self.phases[(self.phases["group"] == index) & (self.phases["item"] >= 0)]
+        of_phase, begins = phases["item"].to_numpy(np.int64), phases["start_s"].to_numpy(float)
+        starts, ends = np.full(count, np.nan), np.full(count, np.nan)
+        np.fmin.at(starts, of_phase, begins)
+        np.fmax.at(ends, of_phase, begins + phases["wall_s"].to_numpy(float))
+        made = np.unique(group.steps["item"].to_numpy(np.int64) * 2**32 + group.steps["step"].to_numpy(np.int64)) // 2**32
+        items["steps_done"] = np.bincount(made, minlength=count)
+        stretches = group.stretches[group.stretches["item"] >= 0]
+        of_stretch, first_steps = stretches["item"].to_numpy(np.int64), np.full(count, np.inf)
+        np.minimum.at(first_steps, of_stretch, stretches["first_step"].to_numpy(float))
+        np.fmin.at(starts, of_stretch, self.clocks.common_s(leader, stretches["start_s"].to_numpy()))
+        items["first_step"] = np.where(np.isinf(first_steps), 0, first_steps).astype(int)
+        of_end, outcomes = group.item_ends["item"].to_numpy(np.int64), np.full(count, "cut off", dtype=object)
+        outcomes[of_end] = group.item_ends["outcome"].to_numpy(object)
+        np.fmax.at(ends, of_end, self.clocks.common_s(leader, group.item_ends["time_s"].to_numpy()))
+        items["outcome"] = pd.Series(outcomes, index=items.index, dtype=object)
+        items["done"] = outcomes == "done"
+        items["start_s"], items["end_s"] = starts, ends
         return items
 
     @cached_property
