@@ -55,10 +55,14 @@ def test_what_an_earlier_old_bench_left_in_the_folder_is_kept_apart(tmp_path):
     assert any("only 2 of its 4 groups" in str(problem) for run in runs for problem in run.problems)
 
 
-def test_two_starts_in_one_folder_are_two_rows(tmp_path):
+def test_two_starts_in_one_folder_are_one_batch_on_the_same_gpus(tmp_path):
     for start in range(2):
-        synthetic.scaled_run(2, steps=4, name=f"20260101T00000{start}Z-0000000{start}", seed=start).write(tmp_path / "out")
-    assert [row[:2] for row in scaling_rows(tmp_path, tmp_path / "out")] == [(2, 1), (2, 1)]
+        run = synthetic.scaled_run(2, steps=4, name=f"20260101T00000{start}Z-0000000{start}", seed=start)
+        run.attributes["started"] = f"2026-01-01T0{start}:00:00Z"
+        run.write(tmp_path / "out")
+    runs = gather_runs(read_traces([tmp_path / "out"]).groups)
+    assert [run.gpus for run in runs] == [2, 2]
+    assert [row[0] for row in scaling_rows(tmp_path, tmp_path / "out")] == [2]
 
 
 @pytest.mark.parametrize("name", ["bench", "20260101T000000Z-00000001"])
