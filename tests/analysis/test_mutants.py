@@ -8,7 +8,6 @@ import shutil
 import time
 import warnings
 from collections import Counter
-from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -68,7 +67,6 @@ def test_no_mutation_stops_the_page(good, tmp_path, capfd):
         shutil.rmtree(tmp_path / "m")
 
 
-@pytest.mark.skipif(find_spec("wan_analysis.texts") is None, reason="charts do not escape formulas yet")
 def test_texts_of_a_trace_are_only_texts_on_the_page(tmp_path):
     for number, text in enumerate(mutants.TEXTS):
         told = text.replace("\x00", "")

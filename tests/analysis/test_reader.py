@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import synthetic
 import synthetic1
 from wan_analysis.run import gather_runs
 from wan_analysis.trace_file import read_traces
-from wan_analysis.trace_format import ITEM_PHASES, PARTS
+from wan_analysis.trace_format import ITEM_PHASES, PARTS, TABLES
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -119,6 +120,21 @@ def test_a_real_trace_of_format_0_has_the_shape_of_format_1():
     assert run.phases.loc[run.phases["assumed"], "phase"].value_counts()["decode"] == 9
     assert set(run.rank_info["host"]) == {"vm", "unknown"}
     assert run.items["outcome"].tolist() == ["done"] * 3
+
+
+def test_a_real_trace_of_each_format_is_read_and_format_1_has_every_column():
+    data = PROJECT / "tests" / "data" / "traces"
+    old, new = only_run(data / "format0.h5"), only_run(data / "format1.h5")
+    with h5py.File(data / "format1.h5") as trace:
+        assert [f"{table}/{column}" for table, columns in TABLES.items() for column in columns if f"{table}/{column}" not in trace] == []
+    assert (old.attribute("format"), new.attribute("format")) == ("0", "1")
+    assert (old.layout, new.layout, old.gpus, new.gpus) == ("cfg2 x ulysses1", "cfg2 x ulysses1", 2, 2)
+    assert not new.phases["assumed"].any()
+    assert set(new.phases["world_rank"]) == {0, 1}
+    told = new.rank_steps[["placement", "precision", "solver", "passes", "ranks"]].drop_duplicates()
+    assert told.to_numpy().tolist() == [["whole", "fp32", "unipc", 2, "0,1"]]
+    assert new.items["outcome"].tolist() == ["done"]
+    assert (new.rank_spans["end_s"] > new.items["end_s"].max()).all()
 
 
 def test_joined_steps_of_format_0_do_not_take_the_groups_layout(tmp_path):
