@@ -74,9 +74,10 @@ RunCommunicators::RunCommunicators(const comm::MpiRanks& ranks, comm::Communicat
       nodes_(comm::NodeMap::gather(world, ranks, !are_peers_switched_off())),
       everyone_(static_cast<std::size_t>(world.size())) {
   std::iota(everyone_.begin(), everyone_.end(), 0);
-  if (device.compute.on_gpu() && world.size() > 1)
+  if (device.compute.on_gpu() && world.size() > 1) {
     watchdog_ =
         std::make_shared<comm::Watchdog>(ranks, world, comm::WatchdogOptions{.end_job = std::move(on_hang)});
+  }
 }
 
 std::unique_ptr<comm::Communicator> RunCommunicators::make_control(const std::vector<int>& members,

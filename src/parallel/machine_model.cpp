@@ -86,7 +86,7 @@ MachineChoice choose_machine(std::string gpu) {
 }
 
 std::string describe(const MachineChoice& choice) {
-  const std::string figures = fmt::format("{} ({})", choice.model.name, choice.model.source);
+  std::string figures = fmt::format("{} ({})", choice.model.name, choice.model.source);
   if (choice.is_measured()) return figures;
   if (choice.gpu.empty()) return figures + "; the GPU is not known";
   return fmt::format("{}, the nearest that was measured; the GPU is {}", figures, choice.gpu);
