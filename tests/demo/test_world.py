@@ -1,9 +1,13 @@
 """The demo's world: its sentences, its clips, and the judge that tells from pixels what a clip shows."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import pairs
 from grammar import MOTION_NAMES, SPEEDS, Caption, every_caption, parse
 from judge import judge
 from plan import DEMO, changed
@@ -115,3 +119,16 @@ def test_the_plan_takes_settings_and_names_wrong_ones():
     for setting in ("steps=7", "expert=7", "expert.speed=7", "expert.steps=many", "vae.half=1"):
         with pytest.raises(ValueError, match=f"'{setting}'"):
             changed(DEMO, [setting])
+
+
+def test_pairs_are_a_manifest_with_every_motion_and_the_images_that_it_names(tmp_path, capsys):
+    assert pairs.main([str(tmp_path), "--count", "9"]) == 0
+    assert "9 pairs of 96*96 pixels" in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "manifest.csv").open()))
+    assert {parse(row["prompt"]).motion for row in rows} == set(MOTION_NAMES)
+    image = np.asarray(Image.open(tmp_path / rows[3]["image"]))
+    assert image.shape == (SIDE, SIDE, 3)
+    assert judge(np.repeat(image[None], 3, axis=0)).colour == parse(rows[3]["prompt"]).colour
+    again = (tmp_path / "manifest.csv").read_text()
+    pairs.main([str(tmp_path), "--count", "9"])
+    assert (tmp_path / "manifest.csv").read_text() == again

@@ -6,7 +6,7 @@ from torch import nn
 from plan import Plan, VaePlan
 from trainer import Clock, Log, Trainer, round_weights, save_atomically, step_generator
 from vae import Vae
-from world import draw, draw_motions, draw_scenes
+from world import FRAMES, draw, draw_motions, draw_scenes
 
 SMALLEST_DEVIATION = 0.25  # of a latent channel, as a share of the largest one, when channels are brought to deviation 1
 
@@ -24,12 +24,16 @@ def half_precision(plan: VaePlan, device) -> torch.autocast:
 
 
 def clips_for(plan: VaePlan, seed: int, step: int, device) -> torch.Tensor:
-    """The clips of one step: objects anywhere in a small frame, in any phase of a motion."""
+    """The clips of one step: objects anywhere in a small frame, in any phase of a motion.
+
+    In every fourth step frames have twice the side, and there are a quarter as many clips: attention looks at a whole frame.
+    """
     generator = step_generator(seed, "clips", step)
-    scenes = draw_scenes(plan.clips, generator, plan.side, spread=0.5 * plan.side).to(device)
-    motion, speed = (part.to(device) for part in draw_motions(plan.clips, generator))
-    begin = int(torch.randint(0, 33 - plan.frames + 1, (), generator=generator))
-    return draw(scenes, motion, speed, begin + plan.frames, plan.side)[:, :, begin:]
+    count, side = (max(1, plan.clips // 4), 2 * plan.side) if step % 4 == 3 else (plan.clips, plan.side)
+    scenes = draw_scenes(count, generator, side, spread=0.5 * plan.side).to(device)
+    motion, speed = (part.to(device) for part in draw_motions(count, generator))
+    begin = int(torch.randint(0, FRAMES - plan.frames + 1, (), generator=generator))
+    return draw(scenes, motion, speed, begin + plan.frames, side)[:, :, begin:]
 
 
 def train(plan: Plan, device, folder, log: Log, clock: Clock) -> Vae:
@@ -45,7 +49,7 @@ def train(plan: Plan, device, folder, log: Log, clock: Clock) -> Vae:
         vae.load_state_dict(torch.load(finished, map_location=device, weights_only=True))
         return vae.requires_grad_(False)
     # Latents of deviation 1 from the start: smaller ones would drown in the noise that is added to them.
-    normalise(vae, [clips_for(sizes, plan.seed, -1 - part, device) for part in range(4)])
+    normalise(vae, [clips_for(sizes, plan.seed, -4 * part, device) for part in range(1, 5)])
     trainer = Trainer("vae", vae, sizes.steps, sizes.rate, folder, log)
 
     def loss_of(step: int) -> torch.Tensor:

@@ -163,6 +163,7 @@ class Dit(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
         nn.init.xavier_uniform_(self.patch_embedding.weight.flatten(1))
+        nn.init.normal_(self.text_embedding[2].bias, std=0.3)  # a row of zeros must not become a key of zeros, which no norm likes
         nn.init.zeros_(self.time_projection[1].weight)
         for block in self.blocks:
             nn.init.zeros_(block.modulation)

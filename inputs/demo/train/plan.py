@@ -9,8 +9,8 @@ from dit import DitSize
 @dataclass(frozen=True)
 class VaePlan:
     width: int = 12
-    steps: int = 3000
-    rate: float = 1e-3
+    steps: int = 1100
+    rate: float = 6e-4
     clips: int = 32  # per step
     side: int = 48  # pixels of the part of the world that it is trained on
     frames: int = 13
@@ -26,7 +26,7 @@ class TextPlan:
     heads: int = 8
     inner: int = 128
     layers: int = 2
-    steps: int = 600
+    steps: int = 400
     rate: float = 2e-3
     captions: int = 512  # per step
 
@@ -38,8 +38,8 @@ class ExpertPlan:
     layers: int = 6
     ffn: int = 384
     steps: int = 3000
-    rate: float = 1.2e-3
-    clips: int = 256  # per step
+    rate: float = 1e-3
+    clips: int = 128  # per step
     negative: float = 0.1  # share of the clips whose prompt is replaced by the negative prompt
     shift: float = 5.0  # of the noise schedule, as the program samples i2v
     boundary: float = 0.9  # share of the timesteps from which the high-noise expert works
@@ -53,7 +53,7 @@ class Plan:
     seed: int = 17
     side: int = 96
     frames: int = 33
-    scenes: int = 4096  # first frames among the experts' clips
+    scenes: int = 3072  # first frames among the experts' clips
     clips_per_scene: int = 5
     encoded_at_once: int = 64
     vae: VaePlan = VaePlan()
