@@ -25,7 +25,7 @@ class SeveralFigures(RunFigures):
         self.members = list(members)
         self._name = name
         self._label = label
-        self.names = members[0].names
+        self.names = next((one for one in members if one.series), members[0]).names
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -65,7 +65,7 @@ class SeveralFigures(RunFigures):
     @cached_property
     def layouts(self) -> list[str]:
         """The layouts of all starts' steps."""
-        return list(dict.fromkeys(layout for one in self.members for layout in one.layouts))
+        return list(dict.fromkeys(layout for one in self.members if one.series for layout in one.layouts))
 
     @cached_property
     def items(self) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def make_study(traces: Traces, weak: str | None = None) -> Study:
         one.names = names
     problems: list[Problem] = []
     steps = step_tables(figures, problems)
-    campaigns = _campaigns([one.run for one in figures])
+    campaigns = [campaign for campaign in _campaigns(runs) if any(not run.steps.empty for run in campaign.runs)]
     units = _units(campaigns, figures)
     shown = together(units, MOST_UNITS)
     strong = scaling_table(units, SAME_ITEMS)
@@ -81,9 +81,9 @@ def _units(campaigns: Sequence[Campaign], figures: Sequence[RunFigures]) -> list
     of_run = {one.run.name: one for one in figures}
     units = []
     for campaign in campaigns:
-        members = [of_run[run.name] for run in campaign.runs]
+        members = [of_run.get(run.name) or RunFigures(run) for run in campaign.runs]  # a start that was killed at once has no step
         units.append(members[0] if len(members) == 1 else CampaignFigures(campaign, members))
-        units[-1].names = members[0].names
+        units[-1].names = next(of_run[run.name] for run in campaign.runs if run.name in of_run).names
     return sorted(units, key=lambda one: (one.gpus, one.run.attribute("started"), one.name))
 
 

@@ -123,6 +123,20 @@ def test_a_batch_in_three_starts_is_one_row(tmp_path):  # A10
     assert [round(one.items_per_hour) for one in study.throughput] == [150, 150]
 
 
+def test_a_start_that_was_killed_before_its_first_step_costs_its_load(tmp_path):
+    from wan_analysis.sections_causes import RunCauses
+
+    start(1, items=2).write(tmp_path / "out")
+    start(2, killed_after=(0, 0), started="2026-01-02T00:00:00.000000Z").write(tmp_path / "out")
+    study = make_study(read_traces([tmp_path / "out"]))
+    (unit,) = study.units
+    (row,) = study.scaling
+    assert (unit.name, unit.work.count, row.seconds) == ("out (2 starts)", 2, pytest.approx(2 * 24.0 + 0.5))  # it had begun its item
+    causes = RunCauses(unit)
+    assert causes.gpu_s["load"] == pytest.approx(2 * 19.5)
+    assert causes.factors.load_gpu_s == pytest.approx(2 * 20.0)
+
+
 def test_weak_scaling_counts_items(tmp_path):
     runs = [start(1, items=1), start(2, items=1, groups=2), start(3, items=1, groups=4, idle_groups=(3,))]
     study = study_of(tmp_path, runs, SAME_KINDS)
