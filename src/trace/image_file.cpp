@@ -23,7 +23,7 @@ std::filesystem::path hidden_name(const std::filesystem::path& path, const char*
 
 /// Errors of link() that mean that the file system has no hard links.
 bool has_no_links(int error) {
-  return error == EPERM || error == EOPNOTSUPP || error == ENOTSUP || error == ENOSYS || error == EMLINK;
+  return error == EPERM || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK;
 }
 
 }  // namespace

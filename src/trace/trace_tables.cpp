@@ -236,6 +236,7 @@ void TraceTables::append(const TraceRows& rows) {
   tables_->clocks.append(rows.clocks);
   tables_->items.append(rows.items);
   std::vector<StretchRow> stretches;
+  stretches.reserve(rows.stretches.size());
   for (const StretchRecord& record : rows.stretches) stretches.push_back({record, ranks_text(record.event)});
   tables_->stretches.append(stretches);
   tables_->item_ends.append(rows.item_ends);

@@ -31,9 +31,8 @@ ClockOffset measure(int rank, MPI_Comm comm, const std::function<double()>& now_
     const double time_s = receive(rank, comm);
     const double back_s = now_s();
     const double uncertainty_s = (back_s - sent_s) / 2;
-    if (uncertainty_s < best.uncertainty_s)
-      best = {
-          .time_s = time_s, .offset_s = time_s - (sent_s + uncertainty_s), .uncertainty_s = uncertainty_s};
+    if (uncertainty_s >= best.uncertainty_s) continue;
+    best = {.time_s = time_s, .offset_s = time_s - (sent_s + uncertainty_s), .uncertainty_s = uncertainty_s};
   }
   return best;
 }
