@@ -194,6 +194,8 @@ def throughput_section(rows: Sequence[Throughput], unit: str) -> list[Block]:
 def step_sections(tables: Sequence[StepTable], unit: str) -> list[Block]:
     """How steps of equal work scale over layouts: one table for each work."""
     blocks: list[Block] = []
+    every = [row for table in tables for row in table.rows]
+    keys = dict(zip(map(id, every), row_keys(every), strict=True))
     for table in tables[:MOST_ROWS]:
         header = [
             ("run", unit + "s"),
@@ -224,7 +226,7 @@ def step_sections(tables: Sequence[StepTable], unit: str) -> list[Block]:
             f" {plural(base.gpus, unit).split(' ', 1)[1]}.",
         )
         shown, more = limited(f"steps/{tables.index(table)}", table.rows)
-        rows = [_step_row(f"steps/{key}", row) for key, row in zip(row_keys(table.rows), shown, strict=False)]
+        rows = [_step_row(f"steps/{keys[id(row)]}", row) for row in shown]
         blocks += [lead, Table(header, rows), *more]
     if not blocks:
         return []

@@ -182,6 +182,16 @@ def test_every_axis_has_a_unit():
         assert re.search(r"\[.+\]|rank|run", chart.figure.axes[-1].get_xlabel())
 
 
+def test_steps_of_several_sizes_have_keys_of_their_own(tmp_path):
+    run = synthetic.scaled_run(2, items=2, steps=4, sizes=((832, 480, 81), (1280, 720, 81)))
+    run.write(tmp_path / "out")
+    found = report(tmp_path, tmp_path / "out")
+    for size in ("832x480x81", "1280x720x81"):
+        keys = [f"{table}/{run.name}/{size}/cfg2 x ulysses1, sharded over 2" for table in ("steps", "parts", "factors")]
+        assert found[f"{keys[0]}/gpu_s"] == pytest.approx(found[f"{keys[1]}/sum"] - found[f"{keys[1]}/between_steps"])
+        assert found[f"{keys[2]}/efficiency_percent"] == pytest.approx(100)
+
+
 @pytest.mark.parametrize(("precisions", "compared"), [(("exact", "bf16"), 2), (("fp32", "bf16"), 1)])
 def test_the_earlier_word_for_bf16_is_the_same_precision(tmp_path, precisions, compared):
     from wan_analysis.study import make_study
