@@ -1,5 +1,6 @@
 """Shared by the command line tests: a scratch folder, images, manifests, and runs of the program as a user starts it."""
 
+import functools
 import json
 import os
 import re
@@ -75,11 +76,40 @@ def is_nightly(case) -> bool:
     return getattr(case, "is_nightly", False)
 
 
+def each(*values):
+    """Makes one case of each value: the method gets it as its argument."""
+
+    def mark(case):
+        case.values = values
+        return case
+
+    return mark
+
+
+def with_value(case, value):
+    """A method without an argument."""
+
+    @functools.wraps(case)
+    def run(self):
+        case(self, value)
+
+    del run.values
+    return run
+
+
 class CliCase(unittest.TestCase):
     maxDiff = None
     prefix: list[str] = []  # words before the program on every rank, such as env NAME=VALUE
     # What no run prints. MPI_ABORT is right only where one rank fails in the middle of an item and takes the others with it.
     crash_words: tuple[str, ...] = ("terminate called", "what():", "received signal", "Segmentation", "MPI_ABORT")
+
+    def __init_subclass__(cls, **more):
+        super().__init_subclass__(**more)
+        for name, case in list(vars(cls).items()):
+            if hasattr(case, "values"):
+                delattr(cls, name)
+                for number, value in enumerate(case.values, start=1):
+                    setattr(cls, f"{name}_{number}", with_value(case, value))
 
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp(prefix="wan_cli_"))

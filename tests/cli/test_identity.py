@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 
-from cli_case import CHECKPOINT, DONE, SMALL, SOME_FAILED, CliCase, nightly
+from cli_case import CHECKPOINT, DONE, SMALL, SOME_FAILED, CliCase, each, nightly
 
 
 class Identity(CliCase):
@@ -35,6 +35,7 @@ class Identity(CliCase):
         self.assertEqual((self.out / "one.earlier-1.mp4").read_bytes(), first)
         self.assertEqual(json.loads((self.out / "one.earlier-2.json").read_text())["parameters"]["seed"], 7)
 
+    @nightly
     def test_a_command_with_another_seed_is_another_request(self):
         self.assertEqual(self.request("--save-file", "cat.mp4").code, DONE)
         record = json.loads((self.folder / "cat.json").read_text(encoding="utf-8"))
@@ -74,19 +75,19 @@ class Identity(CliCase):
         self.assertIn("1 from before", result.out, "the same name and the same request")
         self.assertEqual(list(self.records()), [name])
 
-    def test_files_of_the_user_are_refused_before_loading(self):
-        folder = self.folder / "d"
-        folder.mkdir()
-        for name, reason in (("cat.json", "is not a record of wan_batch"), ("cat.mp4", "no record of wan_batch lies beside it"),
-                             ("run.json", "is not a record of wan_batch")):
-            with self.subTest(name=name):
-                (folder / name).write_text("mine")
-                self.assert_usage_error(self.request("--save-file", folder / "cat.mp4"), name, reason)
-                self.assertEqual((folder / name).read_text(), "mine")
-                (folder / name).unlink()
+    @each(("cat.json", "is not a record of wan_batch"), ("cat.mp4", "no record of wan_batch lies beside it"),
+          ("run.json", "is not a record of wan_batch"))
+    def test_files_of_the_user_are_refused_before_loading(self, name_and_reason):
+        name, reason = name_and_reason
+        (self.folder / name).write_text("mine")
+        self.assert_usage_error(self.request("--save-file", self.folder / "cat.mp4"), name, reason)
+        self.assertEqual((self.folder / name).read_text(), "mine")
+
+    def test_a_file_of_the_user_is_no_run_record(self):
         notes = self.folder / "notes.txt"
         notes.write_text("mine")
-        self.assert_usage_error(self.request("--save-file", folder / "cat.mp4", "--run-record", notes), "notes.txt")
+        self.assert_usage_error(self.request("--save-file", self.folder / "cat.mp4", "--run-record", notes), "notes.txt")
+        self.assertEqual(notes.read_text(), "mine")
 
     def test_a_dry_run_finds_files_of_the_user(self):
         self.out.mkdir()

@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from cli_case import CHECKPOINT, DONE, PROGRAM, SMALL, SOME_FAILED, USAGE, CliCase, environment
+from cli_case import CHECKPOINT, DONE, PROGRAM, SMALL, SOME_FAILED, USAGE, CliCase, each, environment
 
 
 class OddManifests(CliCase):
@@ -87,10 +87,9 @@ class Names(CliCase):
         self.assertEqual(result.code, DONE, result)
         self.assertEqual(len(list(self.out.glob("猫-*.mp4"))), 1)
 
-    def test_hostile_names(self):
-        for name in ("-x.mp4", ".x.mp4", "a\x1b.mp4", "a\u202e.mp4"):
-            with self.subTest(name=name):
-                self.assert_usage_error(self.request(f"--save-file=out/{name}"), "--save-file")
+    @each("-x.mp4", ".x.mp4", "a\x1b.mp4", "a\u202e.mp4")
+    def test_hostile_names(self, name):
+        self.assert_usage_error(self.request(f"--save-file=out/{name}"), "--save-file")
 
     def test_inputs_that_cannot_be_used(self):
         self.check_too_long("--image", "--ckpt-dir", "--config")

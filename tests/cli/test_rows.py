@@ -3,7 +3,7 @@
 import json
 import shutil
 
-from cli_case import DONE, PROJECT, SOME_FAILED, CliCase, nightly
+from cli_case import DONE, PROJECT, SOME_FAILED, CliCase, each, nightly
 
 
 class Rows(CliCase):
@@ -37,18 +37,17 @@ class Rows(CliCase):
         (self.folder / "text.png").write_text("this is not an image\n" * 20)
         (self.folder / "folder.png").mkdir()
 
-    def test_bad_images(self):
+    @each(0, 2)
+    def test_bad_images(self, ranks):
         self.bad_images()
         rows = [f"{name},{name}.png,A white cat" for name in ("absent", "truncated", "zero", "text", "folder")]
         manifest = self.manifest("id,image,prompt", "first,good.png,A white cat", *rows, "last,good.png,A black cat")
-        for ranks in (0, 2):
-            with self.subTest(ranks=ranks):
-                result = self.run_batch(manifest, "--no-resume", ranks=ranks)
-                self.assertEqual(result.code, SOME_FAILED, result)
-                self.assert_made("first", "last")
-                for name in ("absent", "truncated", "zero", "text", "folder"):
-                    self.assert_failed(name, f"{name}.png", stage="image")
-                self.assertEqual(len(self.failures()), 5)
+        result = self.run_batch(manifest, "--no-resume", ranks=ranks)
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assert_made("first", "last")
+        for name in ("absent", "truncated", "zero", "text", "folder"):
+            self.assert_failed(name, f"{name}.png", stage="image")
+        self.assertEqual(len(self.failures()), 5)
 
     @nightly
     def test_dropped_transparency_is_said_once_per_item(self):

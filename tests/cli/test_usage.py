@@ -9,7 +9,9 @@ import unittest
 import zipfile
 from pathlib import Path
 
-from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, USAGE, CliCase, project_version
+from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, USAGE, CliCase, each, project_version
+
+SHARD = "high_noise_model/diffusion_pytorch_model-00002-of-00002.safetensors"
 
 
 def remove_tensor(path: Path) -> None:
@@ -67,29 +69,28 @@ class Options(CliCase):
                 result = self.run_batch(self.good_manifest(), "--frame-nun", "5", ranks=ranks)
                 self.assert_usage_error(result, "--frame-nun", "did you mean --frame-num")
 
-    def test_bad_values(self):
-        cases = [
-            (("--sample-steps", "four"), ("--sample-steps", "'four'")),
-            (("--sample-steps", "0"), ("--sample-steps", "between 1 and")),
-            (("--frame-num", "80"), ("--frame-num", "4n+1", "77 or 81")),
-            (("--size", "100*64"), ("--size", "multiples of 16", "96*64")),
-            (("--sample-solver", "magic"), ("--sample-solver", "unipc")),
-            (("--config", "absent.cfg"), ("--config", "absent.cfg")),
-            (("--offload-model", "True"), ("--offload-model on", "on the CPU")),
-            (("--device", "cuda"), ("--device cuda", "has no GPU")),
-            (("--attention", "flash"), ("--attention", "cudnn")),
-            (("--head-chunks", "3"), ("--head-chunks 3", "4 heads")),
-            (("--head-chunks", "1+2"), ("--head-chunks 1+2", "add up to the 4 heads")),
-            (("--time-limit", "an hour"), ("--time-limit", "'an hour'", "01:30:00")),
-            (("--checkpoint-interval", "-1"), ("--checkpoint-interval", "-1")),
-            (("--blocks-on-host", "4"), ("--blocks-on-host", "not built yet")),
-            (("--task", "t2v-A14B"), ("t2v-A14B", "i2v")),
-            (("--shard", "2/2"), ("--shard", "no shard 2 of 2", "1/2")),
-            (("--size",), ("--size", "needs a value")),
-        ]
-        for arguments, fragments in cases:
-            with self.subTest(arguments=arguments):
-                self.assert_usage_error(self.run_batch(self.good_manifest(), *arguments), *fragments)
+    @each(
+        (("--sample-steps", "four"), ("--sample-steps", "'four'")),
+        (("--sample-steps", "0"), ("--sample-steps", "between 1 and")),
+        (("--frame-num", "80"), ("--frame-num", "4n+1", "77 or 81")),
+        (("--size", "100*64"), ("--size", "multiples of 16", "96*64")),
+        (("--sample-solver", "magic"), ("--sample-solver", "unipc")),
+        (("--config", "absent.cfg"), ("--config", "absent.cfg")),
+        (("--offload-model", "True"), ("--offload-model on", "on the CPU")),
+        (("--device", "cuda"), ("--device cuda", "has no GPU")),
+        (("--attention", "flash"), ("--attention", "cudnn")),
+        (("--head-chunks", "3"), ("--head-chunks 3", "4 heads")),
+        (("--head-chunks", "1+2"), ("--head-chunks 1+2", "add up to the 4 heads")),
+        (("--time-limit", "an hour"), ("--time-limit", "'an hour'", "01:30:00")),
+        (("--checkpoint-interval", "-1"), ("--checkpoint-interval", "-1")),
+        (("--blocks-on-host", "4"), ("--blocks-on-host", "not built yet")),
+        (("--task", "t2v-A14B"), ("t2v-A14B", "i2v")),
+        (("--shard", "2/2"), ("--shard", "no shard 2 of 2", "1/2")),
+        (("--size",), ("--size", "needs a value")),
+    )
+    def test_bad_values(self, bad):
+        arguments, fragments = bad
+        self.assert_usage_error(self.run_batch(self.good_manifest(), *arguments), *fragments)
 
     def test_nothing_to_do(self):
         self.assert_usage_error(self.run_program("--ckpt-dir", CHECKPOINT), "nothing to make")
@@ -135,37 +136,29 @@ class Folders(CliCase):
         result = self.run_batch(self.good_manifest(), checkpoint=self.folder / "no_ckpt", ranks=2)
         self.assert_usage_error(result, "no_ckpt")
 
-    def test_checkpoint_incomplete(self):
-        missing = ["Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl/tokenizer.json",
-                   "high_noise_model/diffusion_pytorch_model-00002-of-00002.safetensors", "low_noise_model/config.json"]
-        for file in missing:
-            with self.subTest(file=file):
-                copy = self.folder / "ckpt"
-                shutil.copytree(CHECKPOINT, copy)
-                (copy / file).unlink()
-                result = self.run_batch(self.good_manifest(), checkpoint=copy)
-                shutil.rmtree(copy)
-                self.assert_usage_error(result, file.rsplit("/", 1)[-1])
+    @each("Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth", "google/umt5-xxl/tokenizer.json",
+          "high_noise_model/diffusion_pytorch_model-00002-of-00002.safetensors", "low_noise_model/config.json")
+    def test_checkpoint_incomplete(self, file):
+        copy = self.folder / "ckpt"
+        shutil.copytree(CHECKPOINT, copy)
+        (copy / file).unlink()
+        self.assert_usage_error(self.run_batch(self.good_manifest(), checkpoint=copy), file.rsplit("/", 1)[-1])
 
-    def test_checkpoint_damaged(self):
-        shard = "high_noise_model/diffusion_pytorch_model-00002-of-00002.safetensors"
-        cases = [
-            (shard, lambda path: path.write_bytes(path.read_bytes()[:-100]), (shard,)),
-            (shard, lambda path: path.write_bytes(b""), (shard,)),
-            ("low_noise_model/diffusion_pytorch_model.safetensors", remove_tensor, ("low_noise_model", "head.head.bias", "missing")),
-            ("models_t5_umt5-xxl-enc-bf16.pth", lambda path: path.write_bytes(path.read_bytes()[:-100]), ("models_t5_umt5",)),
-            ("Wan2.1_VAE.pth", rename_tensor, ("Wan2.1_VAE.pth", "decoder.conv1.bias", "missing")),
-            ("google/umt5-xxl/tokenizer.json", lambda path: path.write_text("{}"), ("tokenizer.json",)),
-            ("high_noise_model/config.json", lambda path: path.write_text("{"), ("high_noise_model/config.json",)),
-        ]
-        for file, damage, fragments in cases:
-            with self.subTest(file=file, fragments=fragments):
-                copy = self.folder / "ckpt"
-                shutil.copytree(CHECKPOINT, copy)
-                damage(copy / file)
-                result = self.run_batch(self.good_manifest(), checkpoint=copy)
-                shutil.rmtree(copy)
-                self.assert_usage_error(result, *fragments)
+    @each(
+        (SHARD, lambda path: path.write_bytes(path.read_bytes()[:-100]), (SHARD,)),
+        (SHARD, lambda path: path.write_bytes(b""), (SHARD,)),
+        ("low_noise_model/diffusion_pytorch_model.safetensors", remove_tensor, ("low_noise_model", "head.head.bias", "missing")),
+        ("models_t5_umt5-xxl-enc-bf16.pth", lambda path: path.write_bytes(path.read_bytes()[:-100]), ("models_t5_umt5",)),
+        ("Wan2.1_VAE.pth", rename_tensor, ("Wan2.1_VAE.pth", "decoder.conv1.bias", "missing")),
+        ("google/umt5-xxl/tokenizer.json", lambda path: path.write_text("{}"), ("tokenizer.json",)),
+        ("high_noise_model/config.json", lambda path: path.write_text("{"), ("high_noise_model/config.json",)),
+    )
+    def test_checkpoint_damaged(self, damaged):
+        file, damage, fragments = damaged
+        copy = self.folder / "ckpt"
+        shutil.copytree(CHECKPOINT, copy)
+        damage(copy / file)
+        self.assert_usage_error(self.run_batch(self.good_manifest(), checkpoint=copy), *fragments)
 
 
 class Places(CliCase):
