@@ -18,6 +18,8 @@ LEAST_SHARE = 0.5
 LEAST_ERRORS = 5.0
 #: Fewest steps of a window.
 LEAST_STEPS = 3
+#: With fewer steps, the excess less its standard error must reach the limit: the median of three steps may lie above it by chance.
+FEW_STEPS = 8
 #: On CPU ranks the whole computing counts, and this fraction, because cores are shared with other programs. These come in
 #: bursts, so up to `CPU_STEPS` steps are taken together, and fewer standard errors are asked for.
 LEAST_EXCESS_CPU, LEAST_ERRORS_CPU, CPU_STEPS = 0.10, 3.0, 5
@@ -113,4 +115,5 @@ def _is_late(excess: np.ndarray, scatter: float, least: float, least_errors: flo
     median = float(np.median(excess))
     own_scatter = _DEVIATION_PER_MAD * float(np.median(np.abs(excess - median)))
     error = _MEDIAN_ERROR * max(own_scatter, scatter) / np.sqrt(len(excess))
-    return median >= least and float(np.mean(excess >= least)) > LEAST_SHARE and median >= least_errors * error
+    certain = median - error if len(excess) < FEW_STEPS else median
+    return certain >= least and float(np.mean(excess >= least)) > LEAST_SHARE and median >= least_errors * error
