@@ -60,7 +60,7 @@ class BenchProgram {
   void set_up(std::span<const std::string> arguments);
   TraceRun trace_run(const std::string& run, std::span<const std::string> arguments) const;
   void open_trace(std::span<const std::string> arguments);
-  void close_trace();
+  void close_trace() const;
   /// Runs a phase on all ranks, reports it, and returns its seconds.
   template <typename Work>
   double phase(const char* name, Work&& work);
@@ -166,7 +166,7 @@ void BenchProgram::open_trace(std::span<const std::string> arguments) {
                                              {.phase = "load", .start_s = clock_.elapsed_s()});
 }
 
-void BenchProgram::close_trace() {
+void BenchProgram::close_trace() const {
   if (TraceObserver* trace = reporting_.trace->observer()) {
     batch::ItemOutcome outcome;
     outcome.id = item_id;

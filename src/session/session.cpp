@@ -83,12 +83,13 @@ class Session::Impl {
       : comm_(duplicate(communicator)),
         ranks_(comm_.get()),
         world_(comm::make_mpi_world(ranks_, {.timeout_s = launch::start_timeout_s})) {
-    const std::string own = session::describe_values(options);
+    std::string own = session::describe_values(options);
     const std::string of_rank_0 = launch::on_rank_0(*world_, [&] { return own; });
     launch::agree(*world_, [&] {
-      if (own != of_rank_0)
+      if (own != of_rank_0) {
         fail<UsageError>(
             "this rank has other SessionOptions than rank 0: every rank must give the same values");
+      }
       options_ = session::launch_options(options, world_->size());
     });
     on_note_ = listeners_of(options).on_note;
@@ -138,12 +139,13 @@ Request Session::Impl::make_request(const std::string& prompt, const std::filesy
 
 /// Ranks with different requests would wait for each other in different collectives.
 void Session::Impl::require_same(const Request& request) {
-  const std::string own = session::describe_values(request);
+  std::string own = session::describe_values(request);
   const std::string of_rank_0 = launch::on_rank_0(*world_, [&] { return own; });
   parallel::agree(*world_, [&] {
-    if (own != of_rank_0)
+    if (own != of_rank_0) {
       fail_item("request", "rank {} has another request than rank 0: every rank must give the same one",
                 world_->rank());
+    }
   });
 }
 
