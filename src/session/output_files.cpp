@@ -16,9 +16,10 @@ void require_place(const std::filesystem::path& path, const char* what) {
   const std::filesystem::path folder = std::filesystem::absolute(path, error).parent_path();
   if (error || !path.has_filename())
     fail_item("write", "{}: '{}' is no name of a file", what, printable(path.string()));
-  if (!std::filesystem::is_directory(folder, error))
+  if (!std::filesystem::is_directory(folder, error)) {
     fail_item("write", "{} {}: there is no folder {}; make it first", what, printable(path.string()),
               printable(folder.string()));
+  }
   if (const std::string problem = in_the_way_of_file(path, what); !problem.empty())
     fail_item("write", "{}", problem);
 }
@@ -45,7 +46,7 @@ OutputFiles::~OutputFiles() {
     if (!path.empty()) std::filesystem::remove(path, gone);
 }
 
-void OutputFiles::publish() {
+void OutputFiles::publish() const {
   try {
     if (!final_.latents.empty()) publish_file(temporary_.latents, final_.latents);
     publish_file(temporary_.video, final_.video);

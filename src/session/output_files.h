@@ -20,7 +20,7 @@ class OutputFiles {
   const OutputPaths& temporary() const { return temporary_; }
 
   /// Gives the files their names, the video last. Throws ItemError or StorageError.
-  void publish();
+  void publish() const;
 
  private:
   SessionOutputs final_;
