@@ -21,7 +21,6 @@ namespace {
 using test::context_for;
 using test::rows_of;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 TEST(GroupOrdersTest, OthersWaitUnlessTheyAreInTheEngine) {
   test::AloneGroup group;
