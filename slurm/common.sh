@@ -248,6 +248,10 @@ finish_job() {
     say "exit code $exit_code after $SECONDS s"
     exit "$exit_code"
   fi
+  if [ -r "$record" ] && grep -q '"stopped_by": *"stop_file"' "$record"; then
+    say "not requeued: the file STOP in the output folder stopped this run; remove it, and the same sbatch command goes on from here"
+    exit "$stopped_early"
+  fi
   local steps made
   steps=$(recorded steps_gained)
   made=$(recorded made)

@@ -14,6 +14,7 @@
 #include "apps/run_output.h"
 #include "apps/run_places.h"
 #include "apps/run_trace.h"
+#include "apps/stop_limit.h"
 #include "apps/upcoming_rows.h"
 #include "apps/version_report.h"
 #include "batch/run_record.h"
@@ -37,7 +38,6 @@
 #include "launch/run_device.h"
 #include "launch/run_input.h"
 #include "launch/run_layout.h"
-#include "manifest/row_list.h"
 #include "model/model_kind.h"
 #include "store/batch_record.h"
 #include "store/job_starts.h"
@@ -83,14 +83,16 @@ class BatchProgram {
   ExitCode finish(const batch::GroupCounts& mine, const batch::RunContext& context);
   batch::GroupCounts work_through(const batch::RunContext& context);
   TraceRun trace_run(const batch::RunContext& context) const;
-  std::string exit_reason(const batch::RunCounts& counts);
+  std::string exit_reason(const batch::RunCounts& counts) const;
+  std::string reason_of(batch::StopCause cause) const {
+    return stop_reason(cause, stop_signals_.name(), options_.output_dir, limit_);
+  }
   void mark_start();
   void open_records(const batch::RunContext& context);
   void allow_teams();
   batch::RunContext make_context();
   void warn_of_checkpoint() const;
   void check_environment();
-  std::string stop_reason();
 
   const comm::MpiEnvironment& mpi_;
   StopSignals& stop_signals_;
@@ -101,6 +103,7 @@ class BatchProgram {
   launch::RunDevice device_;
   launch::RunInput input_;
   store::OutputProbe probe_;  ///< on the first rank of each node
+  StopLimit limit_;
   launch::RunPlan plan_;
   std::shared_ptr<Log> log_;
   launch::ControlGroups control_;
@@ -153,11 +156,7 @@ ExitCode BatchProgram::show_plan() {
 
 ExitCode BatchProgram::list_rows() {
   launch::agree(*world_, [&] {
-    if (!is_rank_0()) return;
-    std::optional<TaskKind> task;
-    if (options_.task) task = model::model_kind(*options_.task).kind;
-    manifest::list_rows(manifest::read_manifest(*options_.manifest), *options_.manifest, task,
-                        options_.shard.value_or(manifest::Shard()), print_result);
+    if (is_rank_0()) print_rows(options_);
   });
   return ExitCode::done;
 }
@@ -217,9 +216,10 @@ batch::RunContext BatchProgram::make_context() {
                 .world_rank = mpi_.rank(),
                 .on_gpu = device_.compute.on_gpu()},
       .stop = {.is_requested = [this] { return stop_signals_.have_come(); },
-               .is_pending = [this] { return stop_signals_.are_pending(); },
+               .is_pending = [this] { return stop_signals_.have_come(); },
                .elapsed_s = [this] { return start_.age_s + start_.clock.elapsed_s(); },
-               .time_limit_s = options_.time_limit_s},
+               .time_limit_s = limit_.limit_s,
+               .limit_cause = limit_.cause},
       .timing = {},
       .checkpoint_interval_s = options_.checkpoint_interval_s,
       .join_worth_s = device_.compute.on_gpu() ? join_worth_gpu_s : join_worth_cpu_s,
@@ -260,14 +260,6 @@ void BatchProgram::warn_of_checkpoint() const {
   for (const std::string& note : checkpoint::folder_notes(input_.checkpoint)) {
     log_->warn("the checkpoint {}: {}", input_.checkpoint.root.string(), note);
   }
-}
-
-std::string BatchProgram::stop_reason() {
-  if (stop_signals_.have_come()) return fmt::format("stopped: {} came", stop_signals_.name());
-  if (options_.time_limit_s) {
-    return fmt::format("stopped: the time limit of {} is near", format_duration(*options_.time_limit_s));
-  }
-  return "stopped: another rank was told to stop";
 }
 
 void BatchProgram::load_engine() {
@@ -335,6 +327,8 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
                                context.origin.ranks);
   }
   start_.mark.reset();
+  stop_signals_.listen(
+      [log = log_](StopLevel level, std::string_view signal) { log->info("{}", stop_note(level, signal)); });
   return batch::run_group(host_->engine(), *control_.orders, input_.rows, context, observers, teams);
 }
 
@@ -346,6 +340,7 @@ ExitCode BatchProgram::run_batch() {
   }
   if (is_rank_0()) warn_of_input(input_, *log_);
   warn_of_checkpoint();
+  limit_ = find_stop_limit(*world_, options_, start_.age_s + start_.clock.elapsed_s(), *log_);
   mark_start();
   load_engine();
   if (is_rank_0()) warn_of_lost_texts(input_, host_->engine().tokenizer(), *log_);
@@ -362,16 +357,16 @@ ExitCode BatchProgram::run_batch() {
 }
 
 /// How the run ended, as its trace says it.
-std::string BatchProgram::exit_reason(const batch::RunCounts& counts) {
+std::string BatchProgram::exit_reason(const batch::RunCounts& counts) const {
   const ExitCode code = batch::exit_code(counts);
   if (code == ExitCode::done) return "done";
-  if (code == ExitCode::stopped_early) return stop_reason();
+  if (code == ExitCode::stopped_early) return reason_of(counts.stop_cause);
   return fmt::format("failed: {}", batch::exit_reason(counts));
 }
 
 ExitCode BatchProgram::finish(const batch::GroupCounts& mine, const batch::RunContext& context) {
   const double finish_start_s = host_->engine().idle_since_s();
-  if (mine.stopped && mine.problem.empty()) log_->info("{}", stop_reason());
+  if (mine.stopped && mine.problem.empty()) log_->info("{}", reason_of(mine.stop_cause));
   const batch::RunResult result =
       batch::finish_run(*control_.meeting, mine, input_.rows, context, input_.checkpoint.task);
   trace_.close(*control_.orders, finish_start_s, exit_reason(result.counts));

@@ -275,8 +275,11 @@ constexpr OptionEntry table[] = {
      "try items again that an earlier run recorded as failed (a requeued Slurm job: likewise)",
      [](launch::Options& o, std::string_view text) { o.retry_failed = parse_switch(text); }},
     {running, "time-limit", Takes::value, "HH:MM:SS",
-     "stop in time: save the item in flight, exit with code 85; a time as sbatch takes it: MM, D-HH:MM",
+     "stop in time: save the item in flight, exit with code 85; a time as sbatch takes it: MM, D-HH:MM "
+     "(default: the end of the Slurm job, if there is one; the earlier of both counts)",
      [](launch::Options& o, std::string_view text) { o.time_limit_s = parse_time_limit(text); }},
+    {running, "max-hours", Takes::value, "H", "the same as --time-limit, in hours: 1.5",
+     [](launch::Options& o, std::string_view text) { o.max_hours = parse_max_hours(text); }},
     {running, "checkpoint-interval", Takes::value, "MIN",
      "time between saved states of the item in flight; 0: save after every step (default: 5)",
      [](launch::Options& o, std::string_view text) {

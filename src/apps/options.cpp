@@ -26,6 +26,8 @@ void check_consistency(const launch::Options& options) {
     fail<UsageError>("{} is given without --prompt; a single request needs its text",
                      options.image ? "--image" : "--save-file");
   }
+  if (options.time_limit_s && options.max_hours)
+    fail<UsageError>("--time-limit and --max-hours are two ways to give one limit; give one of them");
   if (options.plan && options.dry_run) fail<UsageError>("--plan and --dry-run exclude each other");
   if (options.list_rows && (options.plan || options.dry_run))
     fail<UsageError>("--list-rows and {} exclude each other", options.plan ? "--plan" : "--dry-run");
@@ -63,7 +65,15 @@ ParsedCommandLine parse_options(std::span<const std::string> arguments) {
   }
   result.options = options.apply(given);
   check_consistency(result.options);
+  if (result.options.max_hours) result.options.time_limit_s = 3600 * *result.options.max_hours;
   return result;
+}
+
+double parse_max_hours(std::string_view text) {
+  constexpr double most_hours = 1e6;
+  const double hours = parse_real(text, 0, most_hours);
+  if (3600 * hours < 1) fail<ValueError>("'{}' hours are less than a second", text);
+  return hours;
 }
 
 double parse_time_limit(std::string_view text) {

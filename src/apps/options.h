@@ -36,4 +36,7 @@ std::uint64_t parse_bytes(std::string_view text);
 /// The seconds of a time in sbatch's form: MM, MM:SS, HH:MM:SS, D-HH, D-HH:MM, D-HH:MM:SS. Throws ValueError.
 double parse_time_limit(std::string_view text);
 
+/// A number of hours over 0: "1.5". Throws ValueError.
+double parse_max_hours(std::string_view text);
+
 }  // namespace wan::apps

@@ -4,7 +4,10 @@
 
 #include <utility>
 
+#include "core/console.h"
 #include "core/strings.h"
+#include "manifest/row_list.h"
+#include "model/model_kind.h"
 
 namespace wan::apps {
 
@@ -26,6 +29,13 @@ std::string places_text(const launch::Options& options, double wall_s) {
     text += fmt::format("{:<9}  {}\n", what, printable(where.string()));
   }
   return text;
+}
+
+void print_rows(const launch::Options& options) {
+  std::optional<TaskKind> task;
+  if (options.task) task = model::model_kind(*options.task).kind;
+  manifest::list_rows(manifest::read_manifest(*options.manifest), *options.manifest, task,
+                      options.shard.value_or(manifest::Shard()), print_result);
 }
 
 }  // namespace wan::apps

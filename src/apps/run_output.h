@@ -14,6 +14,9 @@ namespace wan::apps {
 std::unique_ptr<display::Progress> make_progress(const launch::Options& options, int group_count,
                                                  std::function<double()> now_s);
 
+/// Prints the rows of --manifest as JSON lines (--list-rows). For rank 0. Throws UsageError.
+void print_rows(const launch::Options& options);
+
 /// The text below the summary: where the user finds the results.
 std::string places_text(const launch::Options& options, double wall_s);
 

@@ -5,6 +5,7 @@
 #include "launch/option_names.h"
 #include "media/video.h"
 #include "store/output_folder.h"
+#include "store/stop_file.h"
 #include "trace/trace_index.h"
 
 namespace wan::apps {
@@ -30,6 +31,7 @@ std::filesystem::path trace_index(const launch::Options& options) {
 }
 
 store::OutputProbe check_run_places(const launch::Options& options) {
+  store::require_no_stop_file(options.output_dir);
   media::require_video_codec(options.codec);
   launch::hinting_at("--save-latents", [&] { media::require_video_quality(options.codec, options.crf); });
   store::OutputProbe probe =

@@ -43,6 +43,8 @@ void ItemControl::on_state(int steps_done) {
   };
   try {
     saver_.publish(item_, steps_done, tools_.claims.owner().token);
+    tools_.stop.clock().took_saving(since_action_.elapsed_s());
+    since_action_ = Stopwatch();  // the saving is no part of the next step
   } catch (const StorageError& error) {
     on_storage_problem(describe(error));
   } catch (const Error& error) {

@@ -37,10 +37,12 @@ Leader::Leader(Engine& engine, GroupOrders& orders, std::span<const manifest::Ma
       orders_(orders),
       claims_(context.folder.claims(), store::ClaimOwner::this_process(context.origin.run, context.job.id),
               context.timing),
+      stop_file_(context.folder.path()),
       stop_(StopClock({.is_signalled = context.stop.is_requested,
+                       .has_stop_file = [this] { return stop_file_.has_seen_file(); },
                        .elapsed_s = context.stop.elapsed_s,
                        .time_limit_s = context.stop.time_limit_s}),
-            teams, observer, *context.log),
+            teams, observer, *context.log, context.stop.limit_cause),
       queue_(rows, context, engine.task(), claims_),
       maker_(engine, orders, context,
              {.claims = claims_, .stop = stop_, .teams = teams, .observer = observer}),
@@ -58,6 +60,7 @@ GroupCounts Leader::run() {
   }
   if (const std::string problem = stop_.storage_problem(); !problem.empty()) end_for_storage(problem);
   if (helper_.help_until_all_are_idle()) counts_.stopped = true;
+  counts_.stop_cause = stop_.cause();
   return counts_;
 }
 

@@ -11,6 +11,7 @@
 #include "batch/runner.h"
 #include "batch/stop_control.h"
 #include "batch/team_helper.h"
+#include "store/stop_file.h"
 
 namespace wan::batch {
 
@@ -48,6 +49,7 @@ class Leader {
   TeamLetters& teams_;
   GroupOrders& orders_;
   store::Claims claims_;
+  store::StopFileWatch stop_file_;
   StopControl stop_;
   ItemQueue queue_;
   ItemMaker maker_;

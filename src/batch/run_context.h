@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "batch/stop_cause.h"
 #include "core/log.h"
 #include "manifest/resolve.h"
 #include "store/claims.h"
@@ -56,12 +57,14 @@ struct GroupPlace {
   bool on_gpu = false;
 };
 
-/// How a run learns that it has to stop. Every function may be empty.
+/// How a run learns that it has to stop, beside the stop file in its output folder. Every function may be
+/// empty.
 struct StopSources {
-  std::function<bool()> is_requested = {};  ///< this rank was told to stop; called between steps
-  std::function<bool()> is_pending = {};    ///< the same; any thread may call it at any time
-  std::function<double()> elapsed_s = {};   ///< seconds since the job began; needed with a time limit
-  std::optional<double> time_limit_s = {};  ///< of the job, which stops in time
+  std::function<bool()> is_requested = {};        ///< this rank was told to stop; called between steps
+  std::function<bool()> is_pending = {};          ///< the same; any thread may call it at any time
+  std::function<double()> elapsed_s = {};         ///< seconds since the job began; needed with a time limit
+  std::optional<double> time_limit_s = {};        ///< of the job, which stops in time
+  StopCause limit_cause = StopCause::time_limit;  ///< whose limit that is
 };
 
 /// A log that writes nowhere.

@@ -18,9 +18,10 @@
 
 namespace wan::batch {
 
-RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped) {
+RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped, StopCause stop_cause) {
   RunCounts counts;
   counts.stopped = stopped;
+  if (stopped) counts.stop_cause = stop_cause;
   for (const ItemOutcome& outcome : outcomes) {
     switch (outcome.status) {
       case ItemStatus::done:
@@ -49,7 +50,9 @@ std::string_view exit_reason(const RunCounts& counts) {
   if (!counts.problem.empty()) return counts.problem;
   switch (exit_code(counts)) {
     case ExitCode::stopped_early:
-      return "stopped early: run again to go on";
+      return counts.stop_cause == StopCause::stop_file
+                 ? "stopped early by the file STOP: remove it and run again to go on"
+                 : "stopped early: run again to go on";
     case ExitCode::some_failed:
       return "some items failed";
     case ExitCode::failure:
@@ -70,6 +73,7 @@ std::string run_record(const RunCounts& counts, const RunContext& context) {
       {"ended", store::utc_now()},
       {"exit_code", static_cast<int>(exit_code(counts))},
       {"exit_reason", exit_reason(counts)},
+      {"stopped_by", to_string(counts.stop_cause)},
       {"counts",
        {{"rows", counts.rows()},
         {"made", counts.made},
@@ -148,8 +152,9 @@ void complete(std::vector<ItemOutcome>& outcomes, const std::vector<std::int64_t
 RunResult finish_run(comm::Communicator& world, const GroupCounts& mine,
                      std::span<const manifest::ManifestRow> rows, const RunContext& context,
                      const Task& task) {
-  std::array<std::int64_t, 1> stopped{mine.stopped ? 1 : 0};
+  std::array<std::int64_t, 2> stopped{mine.stopped ? 1 : 0, static_cast<std::int64_t>(mine.stop_cause)};
   world.all_reduce(std::span<std::int64_t>(stopped), comm::ReduceOp::max).wait();
+  const auto stop_cause = stopped[0] != 0 ? static_cast<StopCause>(stopped[1]) : StopCause::none;
   std::array<std::int64_t, 1> steps_gained{mine.steps_gained};
   world.all_reduce(std::span<std::int64_t>(steps_gained), comm::ReduceOp::sum).wait();
   const auto problem =
@@ -162,7 +167,7 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine,
     try {
       result.outcomes = survey(rows, context, task);
       complete(result.outcomes, conflicts, rows, context, task);
-      result.counts = count(result.outcomes, stopped[0] != 0);
+      result.counts = count(result.outcomes, stopped[0] != 0, stop_cause);
       result.counts.steps_gained = steps_gained[0];
       if (problem) result.counts.problem = problem->text;
       write_run_record(result.counts, context);
@@ -188,7 +193,8 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine,
                    .open = numbers[4],
                    .held = numbers[6],
                    .steps_gained = steps_gained[0],
-                   .stopped = stopped[0] != 0};
+                   .stopped = stopped[0] != 0,
+                   .stop_cause = stop_cause};
   if (problem) {
     result.counts.problem = problem->text;
   } else if (late_problem) {

@@ -23,19 +23,20 @@ struct RunCounts {
   std::int64_t held = 0;           ///< open items that another living run works on
   std::int64_t steps_gained = 0;   ///< of all groups
   bool stopped = false;
+  StopCause stop_cause = StopCause::none;  ///< why, if it stopped
   std::string problem = {};  ///< why nothing could be written any more, so that the run ended; may be empty
   std::int64_t rows() const { return made + kept + failed + failed_before + open; }
 };
 
-RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped);
+RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped, StopCause stop_cause = StopCause::none);
 
 /// 1 if the storage was at fault; else 85 if stopped with items left; else 3 if items failed, now or before;
 /// else 1 if items are left that nobody works on; else 0. Another living run answers for the items that it
 /// works on.
 ExitCode exit_code(const RunCounts& counts);
 
-/// "done", "some items failed", "stopped early: run again to go on", "items are left: run again to go on", or
-/// the problem.
+/// "done", "some items failed", "stopped early: run again to go on", the same with the stop file's name,
+/// "items are left: run again to go on", or the problem.
 std::string_view exit_reason(const RunCounts& counts);
 
 /// The end of a run, equal on all ranks.

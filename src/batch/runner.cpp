@@ -79,7 +79,8 @@ GroupCounts run_group(Engine& engine, comm::Communicator& group, std::span<const
   const std::vector<GroupMember> members = exchange_members(group);
   if (group.rank() == 0) return lead(engine, group, rows, context, observer, teams, members);
   follow(engine, group, rows, context, observer, teams);
-  return {};
+  const bool is_signalled = context.stop.is_requested && context.stop.is_requested();
+  return {.stop_cause = is_signalled ? StopCause::signal : StopCause::none};
 }
 
 }  // namespace wan::batch

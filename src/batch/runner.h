@@ -19,7 +19,8 @@ struct GroupCounts {
   std::int64_t failed = 0;
   std::int64_t steps_gained = 0;  ///< denoising steps made and kept: in finished items and saved states
   bool stopped = false;           ///< a stop was requested before all items were settled
-  std::string problem = {};       ///< why nothing can be written any more, so that the run ends; may be empty
+  StopCause stop_cause = StopCause::none;  ///< why, as far as this rank knows
+  std::string problem = {};  ///< why nothing can be written any more, so that the run ends; may be empty
   std::vector<std::int64_t> conflicts = {};  ///< rows whose ids another job makes with other values
 };
 

@@ -11,7 +11,9 @@ bool StopControl::is_told() {
 }
 
 bool StopControl::stops_before_item() {
-  return is_told() || !storage_problem().empty() || clock_.is_too_late_for_item();
+  if (is_told() || !storage_problem().empty()) return true;
+  has_no_time_ = has_no_time_ || clock_.is_too_late_for_item();
+  return has_no_time_;
 }
 
 bool StopControl::stops_at_step(int steps_done, int step_count) {
@@ -21,7 +23,10 @@ bool StopControl::stops_at_step(int steps_done, int step_count) {
     return true;
   }
   // The other groups look at their own clocks: their steps may be shorter, or they may be nearer to the end.
-  return steps_done < step_count ? clock_.is_too_late_for_step() : clock_.is_too_late_for_ending();
+  const bool is_too_late =
+      steps_done < step_count ? clock_.is_too_late_for_step() : clock_.is_too_late_for_ending();
+  has_no_time_ = has_no_time_ || is_too_late;
+  return is_too_late;
 }
 
 void StopControl::group_has_stopped() {

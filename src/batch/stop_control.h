@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <string>
 
 #include "batch/observer.h"
@@ -14,13 +15,16 @@ namespace wan::batch {
 class StopControl {
  public:
   /// All must outlive the control.
-  StopControl(StopClock clock, TeamLetters& teams, const ItemObserver& observer, const Log& log)
-      : clock_(std::move(clock)), teams_(teams), observer_(observer), log_(log) {}
+  /// `limit_cause`: what the clock's time limit is, time_limit or job_end.
+  StopControl(StopClock clock, TeamLetters& teams, const ItemObserver& observer, const Log& log,
+              StopCause limit_cause = StopCause::time_limit)
+      : clock_(std::move(clock)), teams_(teams), observer_(observer), log_(log), limit_cause_(limit_cause) {}
 
   /// The times that the decisions are based on.
   StopClock& clock() { return clock_; }
 
-  /// Whether this run was told to stop, here or by a letter of another leader. Tells the other leaders.
+  /// Whether this run was told to stop: here, by the stop file, or by a letter of another leader. Tells the
+  /// other leaders.
   bool is_told();
   /// Whether there is no time, or no reason, to begin another item.
   bool stops_before_item();
@@ -31,6 +35,11 @@ class StopControl {
   /// was told to stop.
   void group_has_stopped();
 
+  /// Why this group stops, as far as the questions above have shown.
+  StopCause cause() const {
+    return std::max(clock_.asked_by(), has_no_time_ ? limit_cause_ : StopCause::none);
+  }
+
   void note_storage_problem(const std::string& problem) { storage_problem_ = problem; }
   /// Why nothing can be written any more, for which the run has to end; empty if all is well.
   const std::string& storage_problem();
@@ -40,6 +49,8 @@ class StopControl {
   TeamLetters& teams_;
   const ItemObserver& observer_;
   const Log& log_;
+  StopCause limit_cause_;
+  bool has_no_time_ = false;  ///< the time limit was a reason to stop
   std::string storage_problem_;
 };
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/strings.h"
+#include "store/stop_file.h"
 
 namespace wan::batch {
 namespace {
@@ -74,7 +75,12 @@ std::string hints(std::span<const ItemOutcome> outcomes, const RunCounts& counts
         "same command again: what is done is kept, and items go on from their saved states\n",
         counts.open, printable(counts.problem));
   } else if (counts.stopped && counts.open > 0) {
-    text += fmt::format("stopped early with {} open: run the same command again to go on\n", counts.open);
+    const std::string first =
+        counts.stop_cause == StopCause::stop_file
+            ? fmt::format("remove {} and ", printable(store::stop_file(output_folder).string()))
+            : "";
+    text += fmt::format("stopped early with {} open: {}run the same command again to go on\n", counts.open,
+                        first);
   } else if (counts.open > counts.held) {
     text += fmt::format("{} open and nobody works on {}: run the same command again\n",
                         counts.open - counts.held, counts.open - counts.held == 1 ? "it" : "them");

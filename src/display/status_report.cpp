@@ -7,6 +7,7 @@
 
 #include "core/strings.h"
 #include "display/progress.h"
+#include "store/stop_file.h"
 
 namespace wan::display {
 namespace {
@@ -96,6 +97,10 @@ std::string status_text(const store::BatchStatus& status, const std::filesystem:
         fmt::format("manifest    {} has changed since its last run: the rows of that run are counted here\n",
                     printable(manifest));
   }
+  if (status.has_stop_file) {
+    text += fmt::format("stopped     {} is there: runs stop and none starts until it is removed\n",
+                        printable(store::stop_file(folder).string()));
+  }
   text += rate_line(status) + left_line(status);
   if (status.last_run) {
     text += fmt::format("last run    {} ended {}: {} (exit code {})\n", printable(status.last_run->run, 60),
@@ -118,6 +123,7 @@ std::string status_json(const store::BatchStatus& status, const std::filesystem:
               {"changed_manifests", status.changed_manifests},
               {"items_per_hour_last_hour", status.last_hour_items_per_hour},
               {"items_per_hour_overall", status.overall_items_per_hour},
+              {"stop_file", status.has_stop_file},
               {"left_s", status.left_s ? json(*status.left_s) : json(nullptr)},
               {"workers", json::array()},
               {"failures", json::array()},

@@ -84,6 +84,7 @@ struct Options {
   bool resume = true;
   bool retry_failed = false;
   std::optional<double> time_limit_s;  ///< of the job, from the program's start
+  std::optional<double> max_hours;     ///< the same in hours; parse_options() puts it into time_limit_s
   double checkpoint_interval_s = 300;
   bool join_groups = true;
   std::optional<std::filesystem::path> run_record;

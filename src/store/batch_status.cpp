@@ -16,6 +16,7 @@
 #include "store/output_folder.h"
 #include "store/status_files.h"
 #include "store/status_work.h"
+#include "store/stop_file.h"
 
 namespace wan::store {
 namespace {
@@ -260,6 +261,7 @@ BatchStatus read_status(const std::filesystem::path& folder, const StatusTiming&
     fail<UsageError>("{} holds nothing of wan_batch: give the output folder of a batch",
                      printable(folder.string()));
   }
+  status.has_stop_file = has_stop_file(folder);
   status.workers = list_workers(owners);
   const std::vector<BatchRecord> batches = read_batch_records(claims);
   for (const BatchRecord& batch : batches)

@@ -56,6 +56,7 @@ struct BatchStatus {
   std::optional<LastRunStatus> last_run;
   double last_hour_items_per_hour = 0;  ///< 0: no item was made
   double overall_items_per_hour = 0;
+  bool has_stop_file = false;    ///< OUT/STOP is there: runs stop, and none starts
   std::optional<double> left_s;  ///< until every row is done or failed at the present rate; empty: unknown
 
   std::int64_t open() const { return rows - done - failed - running; }

@@ -1,6 +1,7 @@
 """Runs that are told to stop: exit code 85, and the next run goes on in mid-item with the same bits."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -97,6 +98,58 @@ class Stopped(CliCase):
         self.assertGreater(time.monotonic() - began, 4)
         self.assertIn("the time limit of 8.0 s is near", result.err)
         self.assertGreater(json.loads((self.out / "run.json").read_text())["steps_gained"], 0)
+
+
+    def long_run(self, *extra) -> list:
+        manifest = self.manifest("id,image,prompt,sample_steps", "two,good.png,A black cat,1000")
+        return ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, manifest, *extra]
+
+    def check_stopped(self, process: subprocess.Popen, cause: str, has_begun: bool = True) -> str:
+        self.assertEqual(process.wait(timeout=60), STOPPED, (self.folder / "stopped.log").read_text())
+        record = json.loads((self.out / "run.json").read_text())
+        self.assertEqual((record["stopped_by"], record["exit_code"]), (cause, STOPPED))
+        if has_begun:
+            self.assertGreater(record["steps_gained"], 0)
+        return (self.folder / "stopped.log").read_text()
+
+    def test_the_stop_file(self):
+        """It stops a run, keeps the next one from starting, and stays until its owner removes it."""
+        file = self.out / "STOP"
+        process = self.start(self.long_run(), 0)
+        self.wait_for_steps(process, 3)
+        file.touch()
+        self.assertIn(f"remove {file} and run the same command again", self.check_stopped(process, "stop_file"))
+        for extra in ([], ["--dry-run"]):
+            self.assert_usage_error(self.run_program(*self.long_run(*extra)), f"{file} is there", "Remove that file to go on")
+        self.assertTrue(file.exists())
+        status = self.run_program("status", self.out)
+        self.assertIn(f"{file} is there", status.out)
+        file.unlink()
+        process = self.start(self.long_run(), 0)
+        self.wait_for_steps(process, 1)
+        process.send_signal(signal.SIGTERM)
+        self.check_stopped(process, "signal")
+
+    def test_ctrl_c_and_its_repetition_are_one_stop(self):
+        process = self.start(self.long_run(), 0)
+        self.wait_for_steps(process, 3)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        self.assertIn("came: the step in hand is finished and the item saved", self.check_stopped(process, "signal"))
+
+    def test_the_end_of_the_slurm_job(self):
+        job = ["--size", "160*96", "--frame-num", "17"]
+        os.environ["SLURM_JOB_ID"], os.environ["SLURM_JOB_END_TIME"] = "7", str(int(time.time()) + 2)
+        self.addCleanup(os.environ.pop, "SLURM_JOB_ID")
+        self.addCleanup(os.environ.pop, "SLURM_JOB_END_TIME")
+        process = self.start(self.long_run(*job), 0)
+        began = time.monotonic()
+        self.assertIn("the end of the Slurm job", self.check_stopped(process, "job_end", has_begun=False))
+        self.assertLess(time.monotonic() - began, 20, "the job's end did not stop the run")
+
+    def test_max_hours(self):
+        process = self.start(self.long_run("--size", "160*96", "--frame-num", "17", "--max-hours", "0.0005"), 0)
+        self.assertIn("the time limit of 1.8 s is near", self.check_stopped(process, "time_limit", has_begun=False))
 
 
 class Joined(CliCase):

@@ -159,7 +159,7 @@ batch::RunContext StubProgram::make_context(const std::shared_ptr<Log>& log) {
   context.timing = {.heartbeat = milliseconds(options_.heartbeat_s),
                     .stale_after = milliseconds(options_.stale_after_s)};
   context.stop.is_requested = [this] { return stop_signals_.have_come(); };
-  context.stop.is_pending = [this] { return stop_signals_.are_pending(); };
+  context.stop.is_pending = [this] { return stop_signals_.have_come(); };
   context.stop.elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); };
   if (options_.time_limit_s > 0) context.stop.time_limit_s = options_.time_limit_s;
   context.checkpoint_interval_s = options_.checkpoint_interval_s;

@@ -77,6 +77,15 @@ else printf 'JobId=7 JobName=x\\n   JobState={state}\\n   Command={command}\\n  
                     self.assertEqual(done.returncode, code, done.stdout)
                     self.assertEqual(self.requeued(), [] if code == 1 else ["7"], done.stdout)
 
+    def test_what_the_stop_file_stopped_is_not_requeued(self):
+        self.scontrol()
+        record = self.folder / "run.json"
+        for steps in (0, 5):
+            record.write_text(f'{{"exit_code": {STOPPED_EARLY}, "steps_gained": {steps}, "made": 0, "stopped_by": "stop_file"}}')
+            done = self.bash(f"record={record} stop_signal= stopped_at=0 exit_code={STOPPED_EARLY}; finish_job")
+            self.assertEqual((done.returncode, self.requeued()), (STOPPED_EARLY, []), done.stdout)
+            self.assertIn("not requeued: the file STOP", done.stdout)
+
     def test_ranks_that_died_of_the_preemption_are_requeued(self):
         for exit_code in (1, 137, 138, 143):
             with self.subTest(exit_code=exit_code):

@@ -351,5 +351,26 @@ TEST(Options, StoppingAndGoingOn) {
   EXPECT_EQ(options.run_record, "r.json");
 }
 
+TEST(Options, MaxHoursIsTheTimeLimitInHours) {
+  const auto parse = [](std::vector<std::string> more) {
+    std::vector<std::string> words{"--ckpt-dir", "c", "m.csv"};
+    words.insert(words.end(), more.begin(), more.end());
+    return parse_options(words).options;
+  };
+  EXPECT_EQ(parse({"--max-hours", "1.5"}).time_limit_s, 5400);
+  EXPECT_EQ(parse({"--max_hours=24"}).time_limit_s, 86400);
+  EXPECT_FALSE(parse({}).time_limit_s);
+  for (const char* wrong : {"0", "-1", "1e-9", "nan", "inf", "one", "01:00:00"}) {
+    EXPECT_THROW(parse({"--max-hours", wrong}), UsageError) << wrong;
+  }
+  try {
+    parse({"--max-hours", "1", "--time-limit", "1:00:00"});
+    ADD_FAILURE() << "no error";
+  } catch (const UsageError& error) {
+    EXPECT_STREQ(error.what(),
+                 "--time-limit and --max-hours are two ways to give one limit; give one of them");
+  }
+}
+
 }  // namespace
 }  // namespace wan::apps

@@ -108,6 +108,26 @@ TEST_F(Stopping, TheTimeLimitStopsThisGroupAlone) {
   stop.group_has_stopped();  // the limit explains it
   EXPECT_FALSE(stop.is_told());
   EXPECT_FALSE(has_other_heard());
+  EXPECT_EQ(stop.cause(), StopCause::time_limit);
+}
+
+TEST_F(Stopping, TheStopFileStopsTheRunAndTheOtherGroups) {
+  bool has_file = false;
+  StopControl stop(StopClock({.has_stop_file = [&] { return has_file; }}), teams_, recorder_, *log_);
+  EXPECT_FALSE(stop.stops_before_item());
+  EXPECT_EQ(stop.cause(), StopCause::none);
+  has_file = true;
+  EXPECT_TRUE(stop.stops_at_step(1, 4));
+  EXPECT_TRUE(has_other_heard());
+  EXPECT_EQ(stop.cause(), StopCause::stop_file);
+}
+
+TEST_F(Stopping, TheEndOfTheJobIsNamed) {
+  StopControl stop(StopClock({.elapsed_s = [] { return 999.0; }, .time_limit_s = 1000}), teams_, recorder_,
+                   *log_, StopCause::job_end);
+  EXPECT_EQ(stop.cause(), StopCause::none);
+  EXPECT_TRUE(stop.stops_before_item());
+  EXPECT_EQ(stop.cause(), StopCause::job_end);
 }
 
 TEST_F(Stopping, AStorageProblemStopsAllGroupsAtTheNextStep) {

@@ -251,9 +251,50 @@ TEST(StopClockTest, LeavesRoomForWhatComesNext) {
   with_many_rows.expect_closing(16);
   EXPECT_TRUE(with_many_rows.is_too_late_for_step()) << "a last look at the rows takes 16 s";
 
-  StopClock endless({.is_signalled = {}, .elapsed_s = {}, .time_limit_s = {}});
+  StopClock endless(StopClock::Options{});
   endless.took_step(1e9);
   EXPECT_FALSE(endless.is_too_late_for_step());
+}
+
+TEST(StopClockTest, LeavesRoomForSavingTheItem) {
+  double now_s = 950;
+  StopClock stop_clock({.elapsed_s = [&] { return now_s; }, .time_limit_s = 1000});
+  stop_clock.took_step(10);
+  stop_clock.took_ending(10);
+  EXPECT_FALSE(stop_clock.is_too_late_for_step());
+  EXPECT_FALSE(stop_clock.is_too_late_for_item());
+  stop_clock.took_saving(16);
+  stop_clock.took_saving(2);
+  EXPECT_TRUE(stop_clock.is_too_late_for_step()) << "the slowest saving counts";
+  EXPECT_TRUE(stop_clock.is_too_late_for_item());
+  EXPECT_FALSE(stop_clock.is_too_late_for_ending()) << "a finished item is not saved";
+}
+
+TEST(StopClockTest, ALongJobKeepsNoMoreThanHalfAMinute) {
+  double now_s = 0;
+  StopClock stop_clock({.elapsed_s = [&] { return now_s; }, .time_limit_s = 86400});
+  stop_clock.took_step(10);
+  now_s = 86400 - 50;
+  EXPECT_FALSE(stop_clock.is_too_late_for_step());
+  now_s = 86400 - 40;
+  EXPECT_TRUE(stop_clock.is_too_late_for_step());
+}
+
+TEST(StopClockTest, TellsWhoAsked) {
+  bool is_signalled = false;
+  bool has_file = false;
+  StopClock stop_clock(
+      {.is_signalled = [&] { return is_signalled; }, .has_stop_file = [&] { return has_file; }});
+  EXPECT_FALSE(stop_clock.is_asked());
+  stop_clock.ask();
+  EXPECT_TRUE(stop_clock.is_asked());
+  EXPECT_EQ(stop_clock.asked_by(), StopCause::other_rank);
+  has_file = true;
+  EXPECT_TRUE(stop_clock.is_asked());
+  EXPECT_EQ(stop_clock.asked_by(), StopCause::stop_file);
+  is_signalled = true;
+  EXPECT_TRUE(stop_clock.is_asked());
+  EXPECT_EQ(stop_clock.asked_by(), StopCause::stop_file) << "it goes on stopping runs";
 }
 
 }  // namespace

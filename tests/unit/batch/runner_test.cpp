@@ -6,9 +6,11 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "batch/summary.h"
 #include "core/checksum.h"
 #include "core/file.h"
 #include "runner_fixture.h"
+#include "store/stop_file.h"
 
 namespace wan::batch {
 namespace {
@@ -202,7 +204,23 @@ TEST_F(Runner, StopsBetweenItemsAndGoesOnLater) {
   EXPECT_EQ(result_.counts.open, 1);
   EXPECT_EQ(exit_code(result_.counts), ExitCode::stopped_early);
   EXPECT_EQ(read("run.json")["exit_code"], 85);
+  EXPECT_EQ(read("run.json")["stopped_by"], "signal");
   EXPECT_THAT(run(rows_of(two_rows), "run-2"), ElementsAre("dog"));
+}
+
+TEST_F(Runner, TheStopFileStopsTheRunAndStays) {
+  std::filesystem::create_directories(out_);
+  const std::filesystem::path file = store::stop_file(out_);
+  std::ofstream(file).close();
+  EXPECT_TRUE(run(rows_of(two_rows), "run-1").empty());
+  EXPECT_EQ(exit_code(result_.counts), ExitCode::stopped_early);
+  EXPECT_EQ(read("run.json")["stopped_by"], "stop_file");
+  EXPECT_THAT(std::string(exit_reason(result_.counts)), HasSubstr("the file STOP"));
+  EXPECT_THAT(format_summary(result_.outcomes, result_.counts, out_), HasSubstr("remove " + file.string()));
+  EXPECT_TRUE(std::filesystem::exists(file));
+  std::filesystem::remove(file);
+  EXPECT_THAT(run(rows_of(two_rows), "run-2"), ElementsAre("cat", "dog"));
+  EXPECT_EQ(read("run.json")["stopped_by"], "");
 }
 
 TEST_F(Runner, ItemsOfALivingOwnerAreLeftToIt) {
