@@ -1,5 +1,7 @@
 #include "checkpoint/locate.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <string>
 #include <string_view>

@@ -1,5 +1,6 @@
 #include "checkpoint/tensor_file.h"
 
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 
 #include <algorithm>

@@ -1,5 +1,6 @@
 #include "core/checksum.h"
 
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 
 #include <algorithm>

@@ -1,5 +1,7 @@
 #include "manifest/manifest_format.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cctype>
 #include <utility>

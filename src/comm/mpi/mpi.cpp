@@ -1,5 +1,6 @@
 #include "comm/mpi/mpi.h"
 
+#include <fmt/ranges.h>
 #include <mpi.h>
 
 #include <algorithm>

@@ -23,7 +23,7 @@ void require_running_mpi() {
     fail(
         "MPI runs with thread level {} but MPI_THREAD_FUNNELED ({}) is needed: call MPI_Init_thread instead "
         "of MPI_Init, or use an MPI library built with thread support",
-        provided, MPI_THREAD_FUNNELED);
+        provided, static_cast<int>(MPI_THREAD_FUNNELED));  // an enumerator without a name in Open MPI 5
   }
   int is_main = 0;
   check_mpi(MPI_Is_thread_main(&is_main), "MPI_Is_thread_main", "at start");

@@ -1,6 +1,7 @@
 #include "store/claims.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
 #include <sys/wait.h>
