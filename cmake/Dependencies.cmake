@@ -1,25 +1,32 @@
-# Every external library, each as one imported target. No other file of the project calls find_package.
-find_package(Threads REQUIRED)
-find_package(PkgConfig REQUIRED)
-find_package(MPI REQUIRED COMPONENTS CXX)
-find_package(HDF5 REQUIRED COMPONENTS C)
-find_package(Boost CONFIG REQUIRED COMPONENTS program_options)
-find_package(nlohmann_json REQUIRED)
-pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavformat libavcodec libswscale libavutil)
-pkg_check_modules(AVUTIL REQUIRED IMPORTED_TARGET libavutil)
-pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
-pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+# Every external library, each as one imported target. No other file of the project calls find_package, but for Python in tests.
+# All are looked for before configure stops: see cmake/Requirements.cmake.
+include(Requirements)
 
-include(Fmt)
-find_path(FMT_INCLUDE_DIR fmt/format.h REQUIRED)
-wan_add_fmt(wan_fmt ${FMT_INCLUDE_DIR})
-
-if(NOT TARGET HDF5::HDF5)
-  add_library(HDF5::HDF5 INTERFACE IMPORTED)
-  target_include_directories(HDF5::HDF5 INTERFACE ${HDF5_INCLUDE_DIRS})
-  target_link_libraries(HDF5::HDF5 INTERFACE ${HDF5_C_LIBRARIES})
-  target_compile_definitions(HDF5::HDF5 INTERFACE ${HDF5_C_DEFINITIONS})
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 11)
+  wan_note_missing("C++ compiler" "GCC 11 or Clang 14" "GCC ${CMAKE_CXX_COMPILER_VERSION} is too old for C++20" MODULE GCC
+                   HINT "-DCMAKE_C_COMPILER=gcc-12 -DCMAKE_CXX_COMPILER=g++-12, or another one that is newer")
+elseif(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 14)
+  wan_note_missing("C++ compiler" "GCC 11 or Clang 14" "Clang ${CMAKE_CXX_COMPILER_VERSION} is too old for C++20" MODULE Clang
+                   HINT "-DCMAKE_CXX_COMPILER= with the path of a newer one")
+else()
+  wan_note_found("C++ compiler" "GCC 11 or Clang 14" "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
 endif()
+wan_note_found("CMake" "${CMAKE_MINIMUM_REQUIRED_VERSION}" "${CMAKE_VERSION}")
 
+find_package(Threads REQUIRED)
+find_package(PkgConfig QUIET)
 include(LibTorch)
+include(Fmt)
+include(Libraries)
+include(FFmpeg)
+if(WAN_BUILD_TESTS)
+  find_package(GTest QUIET)
+  if(TARGET GTest::gmock)
+    wan_note_found("GoogleTest" "1.10, for tests" "${GTest_VERSION} in ${GTest_DIR}")
+  else()
+    wan_note_missing("GoogleTest" "1.10, for tests" "the tests need it, with GoogleMock" MODULE googletest PACKAGES libgtest-dev libgmock-dev
+                     HINT "-DWAN_BUILD_TESTS=OFF")
+  endif()
+endif()
 include(Cuda)
+wan_show_requirements()

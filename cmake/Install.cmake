@@ -5,20 +5,33 @@ include(CMakePackageConfigHelpers)
 
 option(WAN_INSTALL_TORCH "Install the libraries of LibTorch, CUDA and NCCL into lib/wan; OFF: use them where they lie now" ON)
 
+set(WAN_INSTALL_ALSO "" CACHE STRING "Further shared libraries that are installed into lib/wan, for example that of Boost.Program_options")
+
 # Below lib/wan they lie to each other as in site-packages, as the paths in them want it.
 set(wan_torch_folders torch/lib)
 file(GLOB wan_nvidia_folders RELATIVE ${WAN_TORCH_ROOT}/.. ${WAN_TORCH_ROOT}/../nvidia/*/lib)
 list(APPEND wan_torch_folders ${wan_nvidia_folders})
 
-# The libraries that the programs themselves link: LibTorch, the CUDA runtime and NCCL.
+# The libraries that the programs themselves link: LibTorch, the CUDA runtime and NCCL. The last two may lie elsewhere and stay there.
 set(wan_linked_folders torch/lib)
+set(wan_outside_libraries ${MPI_CXX_LIBRARIES} ${HDF5_C_LIBRARIES} ${SENTENCEPIECE_LIBRARY} ${UTF8PROC_LIBRARY} ${wan_ffmpeg_paths})
 foreach(library IN ITEMS ${wan_cudart} ${wan_nccl})
-  if(EXISTS "${library}")
-    cmake_path(RELATIVE_PATH library BASE_DIRECTORY ${WAN_TORCH_ROOT}/.. OUTPUT_VARIABLE folder)
+  cmake_path(RELATIVE_PATH library BASE_DIRECTORY ${WAN_TORCH_ROOT}/.. OUTPUT_VARIABLE folder)
+  if(folder MATCHES "^nvidia/")
     cmake_path(GET folder PARENT_PATH folder)
     list(APPEND wan_linked_folders ${folder})
+  else()
+    list(APPEND wan_outside_libraries ${library})
   endif()
 endforeach()
+if(NOT WAN_INSTALL_ALSO)
+  foreach(property IN ITEMS IMPORTED_LOCATION_RELEASE IMPORTED_LOCATION)
+    get_target_property(library Boost::program_options ${property})
+    if(library)
+      list(APPEND wan_outside_libraries ${library})
+    endif()
+  endforeach()
+endif()
 
 # wan_set_install_rpath(TARGET FOLDER): for a target that is installed into FOLDER.
 function(wan_set_install_rpath target folder)
@@ -32,8 +45,11 @@ function(wan_set_install_rpath target folder)
       list(APPEND paths ${absolute})
     endif()
   endforeach()
-  # MPI or HDF5 of a module, which no loader knows.
-  foreach(library IN LISTS MPI_CXX_LIBRARIES HDF5_C_LIBRARIES)
+  if(WAN_INSTALL_ALSO)
+    list(APPEND paths "$ORIGIN/${to_lib}")
+  endif()
+  # A library of a module, which no loader knows.
+  foreach(library IN LISTS wan_outside_libraries)
     cmake_path(GET library PARENT_PATH outside)
     if(IS_ABSOLUTE "${library}" AND NOT outside IN_LIST CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
       list(APPEND paths ${outside})
@@ -53,6 +69,7 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples DESTINATION ${CMAKE_INSTALL_DAT
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/inputs/demo DESTINATION ${CMAKE_INSTALL_DATADIR}/${PROJECT_NAME}/inputs
         PATTERN "*.py" EXCLUDE PATTERN "__pycache__" EXCLUDE)
 
+install(FILES ${WAN_INSTALL_ALSO} DESTINATION ${CMAKE_INSTALL_LIBDIR}/wan)
 if(WAN_INSTALL_TORCH)
   configure_file(${PROJECT_SOURCE_DIR}/cmake/InstallTorch.cmake.in ${PROJECT_BINARY_DIR}/InstallTorch.cmake @ONLY)
   install(SCRIPT ${PROJECT_BINARY_DIR}/InstallTorch.cmake)

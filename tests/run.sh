@@ -7,6 +7,6 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
 
 "$project/jobs/setup.sh" --with prompts  # for the tests of jobs/extend_prompts.py
-"$project/jobs/build.sh"
+"$project/jobs/build.sh" --preset developer
 mpi_environment
 exec "$project/.venv/bin/ctest" --test-dir "$project/build" --output-on-failure --no-tests=error -LE "nightly|gpu" -j "$(nproc)" "$@"

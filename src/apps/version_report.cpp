@@ -7,7 +7,6 @@
 
 #include <array>
 
-#include "gpu/device.h"
 #include "media/ffmpeg.h"
 #include "wan/version.h"
 
@@ -40,9 +39,8 @@ std::string version_report() {
       "MPI        {}\n"
       "HDF5       {}\n"
       "FFmpeg     {}\n"
-      "devices    {}\n",
-      version(), WAN_TORCH_VERSION, mpi_version(), hdf5_version(), media::ffmpeg_version(),
-      gpu::is_built_in() ? "cpu, cuda (sm_80, sm_86, sm_89, sm_90a)" : "cpu");
+      "built for  {}\n",
+      version(), WAN_TORCH_VERSION, mpi_version(), hdf5_version(), media::ffmpeg_version(), WAN_GPU_SUPPORT);
 }
 
 }  // namespace wan::apps

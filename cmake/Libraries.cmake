@@ -1,0 +1,127 @@
+# MPI, HDF5, Boost.Program_options, nlohmann-json, SentencePiece and utf8proc. Modules of a cluster tell their folders by CMAKE_PREFIX_PATH,
+# or as EasyBuild's do by CPATH and LIBRARY_PATH. Not every .pc file of theirs is right, so header and library are looked for.
+
+# wan_read_macro(OUT FILE MACRO): the number that a header defines MACRO as, or nothing.
+function(wan_read_macro out file macro)
+  set(value "")
+  if(EXISTS "${file}")
+    file(STRINGS "${file}" line REGEX "^[ \t]*#[ \t]*define[ \t]+${macro}[ \t]" LIMIT_COUNT 1)
+    string(REGEX REPLACE "^[ \t]*#[ \t]*define[ \t]+${macro}[ \t]+\"?([0-9.]+).*" "\\1" value "${line}")
+  endif()
+  set(${out} "${value}" PARENT_SCOPE)
+endfunction()
+
+# wan_read_version(OUT FILE MACRO...): the numbers that the macros are defined as, with dots between them.
+function(wan_read_version out file)
+  set(numbers "")
+  foreach(macro IN LISTS ARGN)
+    wan_read_macro(number "${file}" ${macro})
+    list(APPEND numbers ${number})
+  endforeach()
+  list(JOIN numbers "." numbers)
+  set(${out} "${numbers}" PARENT_SCOPE)
+endfunction()
+
+# wan_find_library(VARIABLE HEADER LIBRARY): sets the cache entries VARIABLE_INCLUDE_DIR and VARIABLE_LIBRARY.
+function(wan_find_library variable header library)
+  find_path(${variable}_INCLUDE_DIR ${header} HINTS ENV CPATH)
+  find_library(${variable}_LIBRARY ${library} HINTS ENV LIBRARY_PATH "${${variable}_INCLUDE_DIR}/../lib" "${${variable}_INCLUDE_DIR}/../lib64")
+  mark_as_advanced(${variable}_INCLUDE_DIR ${variable}_LIBRARY)
+  set(${variable}_FOUND FALSE PARENT_SCOPE)
+  if(EXISTS "${${variable}_INCLUDE_DIR}/${header}" AND EXISTS "${${variable}_LIBRARY}")
+    set(${variable}_FOUND TRUE PARENT_SCOPE)
+  endif()
+endfunction()
+
+# wan_import(TARGET INCLUDE_DIR LIBRARY...): an imported target of a header and its libraries.
+function(wan_import target include_dir)
+  add_library(${target} INTERFACE IMPORTED GLOBAL)
+  if(NOT include_dir STREQUAL "/usr/include")
+    target_include_directories(${target} SYSTEM INTERFACE ${include_dir})
+  endif()
+  target_link_libraries(${target} INTERFACE ${ARGN})
+endfunction()
+
+find_package(MPI QUIET COMPONENTS CXX)
+if(MPI_CXX_FOUND AND MPI_CXX_VERSION VERSION_GREATER_EQUAL 3.1)
+  set(mpi_found "MPI ${MPI_CXX_VERSION}")
+  foreach(folder IN LISTS MPI_CXX_INCLUDE_DIRS)
+    wan_read_version(open_mpi ${folder}/mpi.h OMPI_MAJOR_VERSION OMPI_MINOR_VERSION OMPI_RELEASE_VERSION)
+    wan_read_version(mpich ${folder}/mpi.h MPICH_VERSION)
+    if(open_mpi)
+      set(mpi_found "Open MPI ${open_mpi}, ${folder}")
+    elseif(mpich)
+      set(mpi_found "MPICH ${mpich}, ${folder}")
+    endif()
+  endforeach()
+  wan_note_found("MPI" "Open MPI 4, MPICH 4" "${mpi_found}")
+elseif(MPI_CXX_FOUND)
+  wan_note_missing("MPI" "Open MPI 4, MPICH 4" "the one found has MPI ${MPI_CXX_VERSION}, but 3.1 is needed" MODULE OpenMPI)
+else()
+  wan_note_missing("MPI" "Open MPI 4, MPICH 4" "mpicxx was not found, or does not compile and link" MODULE OpenMPI
+                   PACKAGES openmpi-bin libopenmpi-dev)
+endif()
+
+find_package(HDF5 QUIET COMPONENTS C)
+if(HDF5_FOUND AND HDF5_VERSION VERSION_GREATER_EQUAL 1.10)
+  set(hdf5_kind "serial")
+  if(NOT TARGET HDF5::HDF5)
+    add_library(HDF5::HDF5 INTERFACE IMPORTED)
+    target_include_directories(HDF5::HDF5 INTERFACE ${HDF5_INCLUDE_DIRS})
+    target_link_libraries(HDF5::HDF5 INTERFACE ${HDF5_C_LIBRARIES})
+    target_compile_definitions(HDF5::HDF5 INTERFACE ${HDF5_C_DEFINITIONS})
+  endif()
+  if(HDF5_IS_PARALLEL)
+    set(hdf5_kind "parallel")
+    if(TARGET MPI::MPI_CXX)  # its header includes mpi.h
+      target_link_libraries(HDF5::HDF5 INTERFACE MPI::MPI_CXX)
+    endif()
+  endif()
+  wan_note_found("HDF5" "1.10" "${HDF5_VERSION}, ${hdf5_kind}")
+else()
+  wan_note_missing("HDF5" "1.10" "the C library was not found${HDF5_VERSION}" MODULE HDF5 PACKAGES libhdf5-dev)
+endif()
+
+find_package(Boost 1.74 QUIET CONFIG COMPONENTS program_options)
+if(TARGET Boost::program_options)
+  wan_note_found("Boost.Program_options" "1.74" "${Boost_VERSION} in ${Boost_DIR}")
+else()
+  wan_note_missing("Boost.Program_options" "1.74" "no BoostConfig.cmake of 1.74 or newer with program_options" MODULE Boost
+                   PACKAGES libboost-program-options-dev MADE)
+endif()
+
+find_path(NLOHMANN_JSON_INCLUDE_DIR nlohmann/json.hpp HINTS ENV CPATH)
+mark_as_advanced(NLOHMANN_JSON_INCLUDE_DIR)
+set(json_header ${NLOHMANN_JSON_INCLUDE_DIR}/nlohmann/detail/abi_macros.hpp)
+if(NOT EXISTS ${json_header})
+  set(json_header ${NLOHMANN_JSON_INCLUDE_DIR}/nlohmann/json.hpp)  # before 3.11.3, and in its form of one file
+endif()
+wan_read_version(json_version ${json_header} NLOHMANN_JSON_VERSION_MAJOR NLOHMANN_JSON_VERSION_MINOR NLOHMANN_JSON_VERSION_PATCH)
+if(json_version VERSION_GREATER_EQUAL 3.11)
+  wan_import(nlohmann_json::nlohmann_json ${NLOHMANN_JSON_INCLUDE_DIR})
+  wan_note_found("nlohmann-json" "3.11" "${json_version} in ${NLOHMANN_JSON_INCLUDE_DIR}")
+else()
+  wan_note_missing("nlohmann-json" "3.11" "no nlohmann/json.hpp of 3.11 or newer (${NLOHMANN_JSON_INCLUDE_DIR} ${json_version})"
+                   MODULE nlohmann_json PACKAGES nlohmann-json3-dev MADE)
+endif()
+
+# Its header has no version. Its .pc file may require what is not there (protobuf-lite, with 0.2).
+wan_find_library(SENTENCEPIECE sentencepiece_processor.h sentencepiece)
+if(SENTENCEPIECE_FOUND)
+  wan_import(wan_sentencepiece ${SENTENCEPIECE_INCLUDE_DIR} ${SENTENCEPIECE_LIBRARY} Threads::Threads)
+  wan_note_found("SentencePiece" "0.1.9 or 0.2" "${SENTENCEPIECE_LIBRARY}")
+else()
+  wan_note_missing("SentencePiece" "0.1.9 or 0.2" "no sentencepiece_processor.h with libsentencepiece" MODULE SentencePiece
+                   PACKAGES libsentencepiece-dev MADE)
+endif()
+
+wan_find_library(UTF8PROC utf8proc.h utf8proc)
+wan_read_version(utf8proc_version "${UTF8PROC_INCLUDE_DIR}/utf8proc.h" UTF8PROC_VERSION_MAJOR UTF8PROC_VERSION_MINOR UTF8PROC_VERSION_PATCH)
+if(UTF8PROC_FOUND AND utf8proc_version VERSION_GREATER_EQUAL 2.5)
+  wan_import(wan_utf8proc ${UTF8PROC_INCLUDE_DIR} ${UTF8PROC_LIBRARY})
+  set_property(TARGET wan_utf8proc PROPERTY INTERFACE_COMPILE_OPTIONS -DUTF8PROC_EXPORTS)
+  wan_note_found("utf8proc" "2.5" "${utf8proc_version}, ${UTF8PROC_LIBRARY}")
+else()
+  wan_note_missing("utf8proc" "2.5" "no utf8proc.h of 2.5 or newer with libutf8proc (${UTF8PROC_INCLUDE_DIR} ${utf8proc_version})"
+                   MODULE utf8proc PACKAGES libutf8proc-dev MADE)
+endif()
