@@ -3,8 +3,10 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -98,12 +100,27 @@ class Observer {
   virtual void on_samples(std::span<const DeviceSample> /*samples*/) {}
 };
 
-/// The temporary names that an engine writes to. The engine leaves complete, closed files there, or throws.
+/// The temporary names that an engine writes to. The engine leaves complete, closed files there, or throws;
+/// or the control writes them later (RunControl::on_outputs()).
 struct OutputPaths {
   std::filesystem::path video;
   std::filesystem::path latents = {};      ///< empty: no latents are wanted
   std::filesystem::path state = {};        ///< state of the unfinished request; empty: none is saved
   std::filesystem::path resume_from = {};  ///< a saved state to continue; the leader reads it; empty: none
+};
+
+/// The outputs of a request that is computed but not written. It holds all that writing needs: neither the
+/// engine nor another rank is needed any more, and any one thread may write.
+class UnwrittenOutputs {
+ public:
+  virtual ~UnwrittenOutputs() = default;
+  /// Writes the state after the last step to OutputPaths::state. Throws Error, and StorageError if no other
+  /// file could be written either.
+  virtual void write_state() = 0;
+  /// Writes the files of OutputPaths. It asks `is_given_up` after each frame; the function may be empty. If
+  /// the answer is true, it returns false, and the video is not there. Throws ItemError (stage "write"),
+  /// MemoryError or StorageError.
+  virtual bool write(const std::function<bool()>& is_given_up) = 0;
 };
 
 /// The action between two steps. Ranks may ask for different actions; the one that is last in this list wins.
@@ -129,6 +146,9 @@ class RunControl {
   /// Called on the leader: a state could not be written, and no other file could be written either (for
   /// example, the disk is full).
   virtual void on_storage_problem(const std::string& message) { on_state_problem(message); }
+  /// Called on the leader when everything is computed. Writes the outputs at once, unless a control keeps them
+  /// and writes them later. Throws the errors of UnwrittenOutputs::write().
+  virtual void on_outputs(std::unique_ptr<UnwrittenOutputs> outputs) { outputs->write({}); }
 };
 
 /// The ranks that make a request: `width` neighbouring groups. `width` divides the index of the first group.

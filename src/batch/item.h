@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -44,7 +45,14 @@ FoundItem look_up(const manifest::ManifestRow& row, const RunContext& context, c
 /// Removes the unfinished files that the owner of `token` left of an item under hidden names.
 void clear_away(const store::OutputFolder& folder, const std::string& id, const std::string& token);
 
-/// One line of the summary.
+/// Work on an item that a thread did beside the main one.
+struct BackgroundPhase {
+  std::string phase;
+  std::chrono::steady_clock::time_point begin;
+  std::chrono::steady_clock::time_point end;
+};
+
+/// The outcome of an item: one line of the summary.
 struct ItemOutcome {
   std::string id;
   ItemStatus status = ItemStatus::open;
@@ -58,6 +66,7 @@ struct ItemOutcome {
   std::string message;      ///< of a failure
   std::int64_t row = -1;    ///< of a conflict: its index among the rows
   std::string holder = {};  ///< of an open item: the living job that makes it; may be empty
+  std::vector<BackgroundPhase> background = {};  ///< in the order of their beginnings
 };
 
 ItemOutcome to_outcome(const manifest::ManifestRow& row, const FoundItem& found, const std::string& run);

@@ -1,5 +1,7 @@
 #include "batch/item_control.h"
 
+#include <utility>
+
 #include "core/check.h"
 #include "wan/storage_error.h"
 
@@ -19,6 +21,7 @@ void ItemControl::note_time(int steps_done) {
 }
 
 StepAction ItemControl::next_action(int steps_done, int step_count) {
+  tools_.writers.settle();
   note_time(steps_done);
   show_progress(steps_done, step_count);
   if (tools_.stop.stops_at_step(steps_done, step_count)) return StepAction::stop;
@@ -61,6 +64,14 @@ void ItemControl::on_state_problem(const std::string& message) {
 void ItemControl::on_storage_problem(const std::string& message) {
   on_state_problem(message);
   tools_.stop.note_storage_problem(message);
+}
+
+void ItemControl::on_outputs(std::unique_ptr<UnwrittenOutputs> outputs) {
+  if (tools_.writers.are_in_background()) {
+    outputs_ = std::move(outputs);
+  } else {
+    RunControl::on_outputs(std::move(outputs));
+  }
 }
 
 StepAction FollowerControl::next_action(int /*steps_done*/, int /*step_count*/) {

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "batch/item_in_hand.h"
+#include "batch/item_writers.h"
 #include "batch/state_saver.h"
 #include "batch/stop_control.h"
 #include "batch/team_growth.h"
@@ -20,6 +23,7 @@ class ItemControl final : public RunControl {
   struct Tools {
     const store::Claims& claims;
     StopControl& stop;
+    ItemWriters& writers;
     Log& log;
   };
   /// `item` must outlive the control.
@@ -30,7 +34,10 @@ class ItemControl final : public RunControl {
   void on_state(int steps_done) override;
   void on_state_problem(const std::string& message) override;
   void on_storage_problem(const std::string& message) override;
+  void on_outputs(std::unique_ptr<UnwrittenOutputs> outputs) override;
 
+  /// The outputs that on_outputs() was given; null if they are written.
+  std::unique_ptr<UnwrittenOutputs> take_outputs() { return std::move(outputs_); }
   /// Steps after which a state was last published; 0 if none was.
   int steps_saved() const { return saver_.steps_saved(); }
   /// The width of the team to hand over to, after next_action() has returned StepAction::hand_over.
@@ -44,6 +51,7 @@ class ItemControl final : public RunControl {
   Tools tools_;
   StateSaver saver_;
   TeamGrowth growth_;
+  std::unique_ptr<UnwrittenOutputs> outputs_;
   Stopwatch since_action_;
   std::optional<int> last_steps_done_;
   double step_s_ = 0;  ///< the last step's

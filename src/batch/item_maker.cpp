@@ -18,6 +18,7 @@ MadeItem ItemMaker::make(ItemInHand& item) {
       return make_once(item, attempt);
     } catch (const MemoryError& shortage) {
       clear_away(context_.folder, item.row.id, token());
+      tools_.writers.await_all();  // they hold memory of the host, too
       if (!change_for_less_memory(item, attempt, shortage)) throw;
       go_back_to_saved(item, context_);
     }
@@ -72,14 +73,20 @@ MadeItem ItemMaker::make_once(ItemInHand& item, Attempt& attempt) {
   int steps_kept = 0;
   while (true) {
     attempt.width = static_cast<int>(order.width);
-    ItemControl control(item, {.claims = tools_.claims, .stop = tools_.stop, .log = *context_.log},
-                        StateSaver(context_), TeamGrowth(engine_, tools_.teams, attempt.width, worth_s));
+    ItemControl control(
+        item, {.claims = tools_.claims, .stop = tools_.stop, .writers = tools_.writers, .log = *context_.log},
+        StateSaver(context_), TeamGrowth(engine_, tools_.teams, attempt.width, worth_s));
     RequestReport report = make_part(item, order, outputs, control);
     if (!first_step) first_step = report.first_step;
     steps_kept =
         std::max(steps_kept, report.end == RunEnd::finished ? report.steps_done : control.steps_saved());
     if (report.end != RunEnd::handed_over) {
-      return {.report = std::move(report), .steps_gained = std::max(steps_kept - *first_step, 0)};
+      const int saved = std::max(control.steps_saved(), item.before ? item.before->steps_done : 0);
+      const bool is_saved = saved == report.steps_done;
+      return {.report = std::move(report),
+              .steps_gained = std::max(steps_kept - *first_step, 0),
+              .outputs = control.take_outputs(),
+              .is_saved = is_saved};
     }
     order.width = control.next_width();
     tools_.teams.invite(order);

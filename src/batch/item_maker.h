@@ -5,15 +5,10 @@
 #include "batch/group_orders.h"
 #include "batch/item_control.h"
 #include "batch/item_in_hand.h"
+#include "batch/item_writers.h"
 #include "batch/observer.h"
 
 namespace wan::batch {
-
-/// The result of making an item.
-struct MadeItem {
-  RequestReport report;
-  std::int64_t steps_gained = 0;  ///< denoising steps made and kept, in the outputs or in a saved state
-};
 
 /// Has the group make an item, with the help of other groups where they are idle, and again with less memory
 /// where that is short. For the group's leader.
@@ -25,12 +20,13 @@ class ItemMaker {
     StopControl& stop;
     TeamLetters& teams;
     ItemObserver& observer;
+    ItemWriters& writers;
   };
   ItemMaker(Engine& engine, GroupOrders& orders, const RunContext& context, Tools tools)
       : engine_(engine), orders_(orders), context_(context), tools_(tools) {}
 
-  /// Leaves the outputs under hidden names. Throws the engine's errors: after an ItemError the ranks of the
-  /// group wait for the next order.
+  /// Leaves the outputs under hidden names, or to the writers. Throws the engine's errors: after an ItemError
+  /// the ranks of the group wait for the next order.
   MadeItem make(ItemInHand& item);
 
  private:

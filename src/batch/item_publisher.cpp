@@ -71,7 +71,7 @@ std::optional<store::MadeAgain> ItemPublisher::make_room(const ItemInHand& item,
   return made_again;
 }
 
-void ItemPublisher::publish(const ItemInHand& item, const RequestReport& report) const {
+ItemOutcome ItemPublisher::publish(const ItemInHand& item, const RequestReport& report) const {
   const store::OutputFolder& folder = context_.folder;
   const std::string& id = item.row.id;
   const double seconds = item.seconds();
@@ -107,27 +107,19 @@ void ItemPublisher::publish(const ItemInHand& item, const RequestReport& report)
   } catch (const Error& error) {
     context_.log->warn("{} is done, but: {}", id, error.what());
   }
-  observer_.on_item_end({.id = id,
-                         .status = ItemStatus::done,
-                         .of_this_run = true,
-                         .size = report.size,
-                         .frames = report.frames,
-                         .steps = item.parameters.request.sample_steps,
-                         .seconds = seconds,
-                         .median_step_s = report.median_step_s,
-                         .stage = {},
-                         .message = {}});
+  return {.id = id,
+          .status = ItemStatus::done,
+          .of_this_run = true,
+          .size = report.size,
+          .frames = report.frames,
+          .steps = item.parameters.request.sample_steps,
+          .seconds = seconds,
+          .median_step_s = report.median_step_s,
+          .stage = {},
+          .message = {}};
 }
 
-/// A later run goes on with the item.
-void ItemPublisher::put_aside(const ItemInHand& item) const {
-  ItemOutcome outcome;
-  outcome.id = item.row.id;
-  outcome.of_this_run = true;
-  observer_.on_item_end(outcome);
-}
-
-void ItemPublisher::record_failure(const ItemInHand& item, const ItemError& error) const {
+ItemOutcome ItemPublisher::record_failure(const ItemInHand& item, const ItemError& error) const {
   const double seconds = item.seconds();
   const std::filesystem::path path = context_.folder.failure(item.row.id);
   // If another process took the item over, that process records the result.
@@ -155,7 +147,7 @@ void ItemPublisher::record_failure(const ItemInHand& item, const ItemError& erro
   outcome.seconds = seconds;
   outcome.stage = error.stage();
   outcome.message = error.what();
-  observer_.on_item_end(outcome);
+  return outcome;
 }
 
 }  // namespace wan::batch

@@ -1,38 +1,33 @@
 #pragma once
 
 #include "batch/item_in_hand.h"
-#include "batch/observer.h"
 #include "store/earlier.h"
 
 namespace wan::batch {
 
-/// Puts the result of an item into the output folder, under its final names, and tells the observer. For the
-/// leader of the group that made it.
+/// Puts the result of an item into the output folder, under its final names. For the leader of the group that
+/// made it, and for any of its threads: each item is published by one.
 class ItemPublisher {
  public:
   /// All must outlive this. `token` names the leader's temporary files.
-  ItemPublisher(const RunContext& context, ItemObserver& observer, const std::string& token)
+  ItemPublisher(const RunContext& context, const std::string& token)
       : context_(context),
-        observer_(observer),
         token_(token),
         states_(context.folder.states()),
         deaths_(context.folder.states()) {}
 
   /// Publishes the video, the latents and, last, the sidecar, which makes the item done. Throws ItemError
   /// (stage "write") or StorageError.
-  void publish(const ItemInHand& item, const RequestReport& report) const;
+  ItemOutcome publish(const ItemInHand& item, const RequestReport& report) const;
   /// Writes the failure record, unless somebody else's file lies under its name. Throws Error if it cannot be
   /// written.
-  void record_failure(const ItemInHand& item, const ItemError& error) const;
-  /// Tells the observer that the item is left to a later run.
-  void put_aside(const ItemInHand& item) const;
+  ItemOutcome record_failure(const ItemInHand& item, const ItemError& error) const;
 
  private:
   std::optional<store::MadeAgain> make_room(const ItemInHand& item, const store::NewOutputs& outputs) const;
   void publish_sidecar(const ItemInHand& item, const store::Sidecar& sidecar) const;
 
   const RunContext& context_;
-  ItemObserver& observer_;
   const std::string& token_;
   store::SavedStates states_;
   ItemDeaths deaths_;

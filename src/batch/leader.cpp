@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "core/check.h"
-#include "core/clock.h"
 #include "store/earlier.h"
 #include "wan/storage_error.h"
 
@@ -44,11 +43,17 @@ Leader::Leader(Engine& engine, GroupOrders& orders, std::span<const manifest::Ma
                        .time_limit_s = context.stop.time_limit_s}),
             teams, observer, *context.log, context.stop.limit_cause),
       queue_(rows, context, engine.task(), claims_),
+      publisher_(context, claims_.owner().token),
+      writers_(context, {.claims = claims_,
+                         .stop = stop_,
+                         .observer = observer,
+                         .publisher = publisher_,
+                         .counts = counts_}),
       maker_(engine, orders, context,
-             {.claims = claims_, .stop = stop_, .teams = teams, .observer = observer}),
-      publisher_(context, observer, claims_.owner().token),
+             {.claims = claims_, .stop = stop_, .teams = teams, .observer = observer, .writers = writers_}),
       helper_(engine, orders, rows, context,
-              {.claims = claims_, .stop = stop_, .teams = teams, .observer = observer}) {}
+              {.claims = claims_, .stop = stop_, .teams = teams, .observer = observer, .writers = writers_}) {
+}
 
 GroupCounts Leader::run() {
   let_others_choose_first();
@@ -60,15 +65,20 @@ GroupCounts Leader::run() {
   }
   if (const std::string problem = stop_.storage_problem(); !problem.empty()) end_for_storage(problem);
   if (helper_.help_until_all_are_idle()) counts_.stopped = true;
+  writers_.await_all();
+  if (const std::string problem = stop_.storage_problem(); !problem.empty()) end_for_storage(problem);
   counts_.stop_cause = stop_.cause();
   return counts_;
 }
 
 void Leader::make_items() {
-  while (auto claimed = next()) {
+  while (true) {
+    writers_.await_room();
+    auto claimed = next();
+    if (!claimed) return;
     ItemInHand item = take_in_hand(std::move(*claimed), context_, task_, orders_.ranks());
     announce(item);
-    make(item);
+    make(std::move(item));
     engine_.begin_idle();
     claims_.show_progress(std::nullopt);
   }
@@ -82,7 +92,7 @@ void Leader::announce(const ItemInHand& item) {
                                              .steps = item.parameters.request.sample_steps});
   observer_.on_item_start({.request = item.parameters.request,
                            .row = item.row.index,
-                           .settled = queue_.seen() - 1,
+                           .settled = queue_.seen() - 1 - writers_.unsettled(),
                            .rows = std::ssize(rows_),
                            .work = context_.work_of(static_cast<std::size_t>(item.row_index)),
                            .left = queue_.left()});
@@ -97,17 +107,20 @@ void Leader::end_for_storage(const std::string& problem) {
 }
 
 std::optional<ClaimedRow> Leader::next() {
-  auto claimed = queue_.next([this] {
-    stop_.clock().expect_closing(queue_.closing_s());
-    if (stop_.stops_before_item()) counts_.stopped = true;
-    return counts_.stopped;
-  });
+  auto claimed = queue_.next([this] { return is_stopping(); });
   for (const ItemOutcome& conflict : queue_.take_conflicts()) {
     counts_.conflicts.push_back(conflict.row);
     ++counts_.failed;
     observer_.on_item_end(conflict);
   }
   return claimed;
+}
+
+bool Leader::is_stopping() {
+  writers_.settle();
+  stop_.clock().expect_closing(queue_.closing_s());
+  if (stop_.stops_before_item()) counts_.stopped = true;
+  return counts_.stopped;
 }
 
 /// If there are fewer items than groups, each should go to a group whose neighbours stay idle and can join
@@ -118,27 +131,31 @@ void Leader::let_others_choose_first() const {
   std::this_thread::sleep_for(place_in_spread(place.group_index, place.group_count) * turn);
 }
 
-void Leader::make_or_stop(ItemInHand& item) {
+std::optional<MadeItem> Leader::make_or_stop(ItemInHand& item) {
   require_makeable(item, context_);
-  const auto [report, steps_gained] = maker_.make(item);
-  counts_.steps_gained += steps_gained;
-  if (report.end == RunEnd::stopped) {
+  MadeItem made = maker_.make(item);
+  counts_.steps_gained += made.steps_gained;
+  if (made.report.end == RunEnd::stopped) {
     stop_.group_has_stopped();
     put_aside(item);
-    return;
+    return std::nullopt;
   }
-  const Stopwatch publishing;
-  publisher_.publish(item, report);
-  ++counts_.made;
-  std::map<std::string, double>& phase_s = item.cost.phase_s;
-  stop_.clock().took_ending(phase_s["decode"] + phase_s["write"] + publishing.elapsed_s());
+  return made;
 }
 
-void Leader::make(ItemInHand& item) {
+void Leader::make(ItemInHand item) {
+  // A video may end the program too. Then nobody is to doubt which one it was.
+  const bool is_made_alone = !item.deaths.empty();
+  if (is_made_alone) writers_.await_all();
+  if (auto made = try_to_make(item)) writers_.take(std::move(item), std::move(*made));
+  if (is_made_alone) writers_.await_all();
+}
+
+std::optional<MadeItem> Leader::try_to_make(ItemInHand& item) {
   stop_.clock().begin_item();
   stop_.clock().expect_closing(queue_.closing_s());
   try {
-    make_or_stop(item);
+    return make_or_stop(item);
   } catch (const StorageError& error) {
     put_aside(item);
     end_for_storage(error.what());
@@ -164,6 +181,7 @@ void Leader::make(ItemInHand& item) {
     note_end_of_run(item.row, token(), error.what(), context_, task_);
     throw;
   }
+  return std::nullopt;
 }
 
 void Leader::clear_away_at_end(const ItemInHand& item) const {
@@ -177,13 +195,17 @@ void Leader::clear_away_at_end(const ItemInHand& item) const {
 void Leader::put_aside(const ItemInHand& item) {
   clear_away_at_end(item);
   counts_.stopped = true;
-  publisher_.put_aside(item);
+  ItemOutcome outcome;  // a later run goes on with the item
+  outcome.id = item.row.id;
+  outcome.of_this_run = true;
+  observer_.on_item_end(outcome);
 }
 
 void Leader::record_failure(const ItemInHand& item, const ItemError& error) {
   try {
-    publisher_.record_failure(item, error);
+    const ItemOutcome outcome = publisher_.record_failure(item, error);
     ++counts_.failed;
+    observer_.on_item_end(outcome);
   } catch (const StorageError& storage) {
     put_aside(item);
     end_for_storage(storage.what());

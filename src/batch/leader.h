@@ -8,6 +8,7 @@
 #include "batch/item_maker.h"
 #include "batch/item_publisher.h"
 #include "batch/item_queue.h"
+#include "batch/item_writers.h"
 #include "batch/runner.h"
 #include "batch/stop_control.h"
 #include "batch/team_helper.h"
@@ -15,8 +16,9 @@
 
 namespace wan::batch {
 
-/// A group's leader at work: claims one item after the other, has its group make it, and publishes the
-/// result. When no item is left, it helps other groups of the run until all are idle.
+/// A group's leader at work: claims one item after the other, has its group make it, and gives it to the
+/// writers, which publish the result. When no item is left, it helps other groups of the run until all are
+/// idle.
 class Leader {
  public:
   /// All must outlive the leader.
@@ -31,10 +33,13 @@ class Leader {
  private:
   void make_items();
   std::optional<ClaimedRow> next();
+  bool is_stopping();
   void announce(const ItemInHand& item);
   void let_others_choose_first() const;
-  void make(ItemInHand& item);
-  void make_or_stop(ItemInHand& item);
+  void make(ItemInHand item);
+  /// The item, if it was made; else it is settled or left.
+  std::optional<MadeItem> try_to_make(ItemInHand& item);
+  std::optional<MadeItem> make_or_stop(ItemInHand& item);
   void record_failure(const ItemInHand& item, const ItemError& error);
   void clear_away_at_end(const ItemInHand& item) const;
   void put_aside(const ItemInHand& item);
@@ -52,10 +57,11 @@ class Leader {
   store::StopFileWatch stop_file_;
   StopControl stop_;
   ItemQueue queue_;
-  ItemMaker maker_;
   ItemPublisher publisher_;
-  TeamHelper helper_;
   GroupCounts counts_;
+  ItemWriters writers_;
+  ItemMaker maker_;
+  TeamHelper helper_;
 };
 
 }  // namespace wan::batch

@@ -24,6 +24,9 @@ struct ItemStart {
 class ItemObserver : public Observer {
  public:
   virtual void on_item_start(const ItemStart& start) = 0;
+  /// The item that was begun last has left its group: a thread writes it. The next items may begin before its
+  /// end comes.
+  virtual void on_writing(const std::string& /*id*/) {}
   virtual void on_item_end(const ItemOutcome& outcome) = 0;
   /// Why this observer can no longer write, if the storage is at fault; else empty. The run then ends.
   virtual std::string storage_problem() const { return {}; }
@@ -50,6 +53,9 @@ class ObserverList final : public ItemObserver {
   }
   void on_item_start(const ItemStart& start) override {
     for (ItemObserver* observer : observers_) observer->on_item_start(start);
+  }
+  void on_writing(const std::string& id) override {
+    for (ItemObserver* observer : observers_) observer->on_writing(id);
   }
   void on_item_end(const ItemOutcome& outcome) override {
     for (ItemObserver* observer : observers_) observer->on_item_end(outcome);

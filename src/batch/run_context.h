@@ -83,7 +83,10 @@ struct RunContext {
   GroupPlace place;
   StopSources stop;
   store::ClaimTiming timing;
-  double checkpoint_interval_s = 300;          ///< between saved states of the item in flight
+  double checkpoint_interval_s = 300;  ///< between saved states of the item in flight
+  /// Threads of each leader that write videos while its group makes the next item; 0: the group waits until a
+  /// video is written.
+  int writers = 0;
   double join_worth_s = 5;                     ///< idle groups join an item only if they save it this much
   std::filesystem::path run_record = {};       ///< a second place for run.json; may be empty
   std::shared_ptr<Log> log = silent_log();     ///< never null

@@ -8,7 +8,8 @@ namespace wan::batch {
 namespace {
 
 /// Before decoding, a state is saved at once if less than an interval's work would be lost, but at least this
-/// much. Making less than this again costs less than another file.
+/// much. Making less than this again costs less than another file. A writer saves every last state, while the
+/// group goes on.
 constexpr double least_worth_saving_s = 5;
 
 }  // namespace
@@ -16,7 +17,8 @@ constexpr double least_worth_saving_s = 5;
 bool StateSaver::is_due(int steps_done, int step_count) const {
   if (steps_done == 0) return false;
   const double interval_s = context_.checkpoint_interval_s;
-  const double due_s = steps_done == step_count ? std::min(interval_s, least_worth_saving_s) : interval_s;
+  const bool is_last_chance = steps_done == step_count && context_.writers == 0;
+  const double due_s = is_last_chance ? std::min(interval_s, least_worth_saving_s) : interval_s;
   return since_save_.elapsed_s() >= due_s;
 }
 

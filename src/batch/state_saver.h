@@ -14,7 +14,8 @@ class StateSaver {
   explicit StateSaver(const RunContext& context) : context_(context) {}
 
   /// Whether a state is to be saved now: an interval has passed since the last one. The interval begins with
-  /// the first call of begin_interval().
+  /// the first call of begin_interval(). After the last step a state is due earlier, unless the writers save
+  /// it.
   bool is_due(int steps_done, int step_count) const;
   void begin_interval() { since_save_ = Stopwatch(); }
 

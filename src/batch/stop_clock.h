@@ -39,6 +39,8 @@ class StopClock {
   bool is_too_late_for_item() const;
   bool is_too_late_for_step() const;
   bool is_too_late_for_ending() const;  ///< decoding and publishing
+  /// Whether everything that is still under way has to be left now.
+  bool is_out_of_time() const { return is_too_late_for(0); }
 
  private:
   void ask(StopCause cause);

@@ -29,6 +29,12 @@ bool StopControl::stops_at_step(int steps_done, int step_count) {
   return is_too_late;
 }
 
+bool StopControl::leaves_now() {
+  const bool is_out_of_time = clock_.is_out_of_time();
+  has_no_time_ = has_no_time_ || is_out_of_time;
+  return is_out_of_time;
+}
+
 void StopControl::group_has_stopped() {
   const bool is_too_late = clock_.is_too_late_for_step() || clock_.is_too_late_for_ending();
   if (!is_too_late && storage_problem().empty()) clock_.ask();

@@ -31,6 +31,9 @@ class StopControl {
   /// Whether the item in flight has to be saved and left after `steps_done` steps.
   bool stops_at_step(int steps_done, int step_count);
 
+  /// Whether the videos that are being written have to be left to a later run.
+  bool leaves_now();
+
   /// The engine has stopped an item. Unless this leader's own reasons explain it, another rank of the group
   /// was told to stop.
   void group_has_stopped();

@@ -24,6 +24,7 @@ bool TeamHelper::help_until_all_are_idle() {
   Stopwatch since_report;
   while (true) {
     tools_.stop.is_told();  // reads the letters
+    tools_.writers.settle();
     if (const auto order = tools_.teams.take_invitation()) {
       if (assist(*order) == RunEnd::stopped) has_stopped = true;
       continue;

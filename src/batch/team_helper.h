@@ -3,6 +3,7 @@
 #include <span>
 
 #include "batch/group_orders.h"
+#include "batch/item_writers.h"
 #include "batch/observer.h"
 #include "batch/stop_control.h"
 #include "batch/team_letters.h"
@@ -18,6 +19,7 @@ class TeamHelper {
     StopControl& stop;
     TeamLetters& teams;
     ItemObserver& observer;
+    ItemWriters& writers;
   };
   TeamHelper(Engine& engine, GroupOrders& orders, std::span<const manifest::ManifestRow> rows,
              const RunContext& context, Tools tools)

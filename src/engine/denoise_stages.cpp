@@ -1,15 +1,13 @@
 // The stages from the first step to the video.
 #include <ATen/ATen.h>
 
-#include <array>
+#include <memory>
 
-#include "checkpoint/safetensors.h"
 #include "core/check.h"
+#include "engine/frame_outputs.h"
 #include "engine/request_run.h"
 #include "engine/wan_stages.h"
-#include "media/video.h"
 #include "parallel/agree.h"
-#include "parallel/tensor_bytes.h"
 
 namespace wan::engine {
 namespace {
@@ -118,6 +116,7 @@ class Decode final : public Stage {
   StageTools& tools_;
 };
 
+/// Gives the frames to the run's control, which writes them now or later.
 class WriteOutputs final : public Stage {
  public:
   std::string_view phase() const override { return "write"; }
@@ -127,43 +126,10 @@ class WriteOutputs final : public Stage {
   void run(RequestRun& run) override {
     TeamMeeting& meeting = run.meeting();
     parallel::agree_on_root(meeting.group(), meeting.leader_rank(), "write", [&] {
-      const std::vector<at::Tensor>& frames = run.values().on_leader("frames");
-      write_video(run, frames);
-      const std::filesystem::path& latents = run.setup().outputs.latents;
-      if (!latents.empty()) save_latents(latents, run.values().get("latent"), frames);
+      const RunSetup& setup = run.setup();
+      setup.control.on_outputs(
+          std::make_unique<FrameOutputs>(setup.request, setup.outputs, run.size(), run.take_made()));
     });
-  }
-
- private:
-  static void write_video(const RequestRun& run, const std::vector<at::Tensor>& frames) {
-    const Request& request = run.setup().request;
-    media::VideoWriter writer(run.setup().outputs.video, {.width = run.size().width,
-                                                          .height = run.size().height,
-                                                          .fps = request.fps,
-                                                          .codec = request.codec,
-                                                          .crf = request.crf});
-    for (const at::Tensor& chunk : frames) {  // [frames, height, width, 3]
-      for (std::int64_t i = 0; i < chunk.size(0); ++i) {
-        const at::Tensor frame = chunk[i].contiguous();  // [height, width, 3]
-        writer.write_frame({frame.data_ptr<std::uint8_t>(), static_cast<std::size_t>(frame.numel())});
-      }
-    }
-    writer.finish();
-  }
-
-  static void save_latents(const std::filesystem::path& path, const at::Tensor& denoised,
-                           const std::vector<at::Tensor>& chunks) {
-    const at::Tensor latent = denoised.cpu().contiguous();  // [16, frames, height, width]
-    const at::Tensor frames = at::cat(chunks, 0);           // [frames, height, width, 3]
-    const std::array<checkpoint::TensorView, 2> tensors{{{.name = "latent",
-                                                          .dtype = checkpoint::DType::f32,
-                                                          .shape = latent.sizes().vec(),
-                                                          .bytes = parallel::bytes_of(latent)},
-                                                         {.name = "frames",
-                                                          .dtype = checkpoint::DType::u8,
-                                                          .shape = frames.sizes().vec(),
-                                                          .bytes = parallel::bytes_of(frames)}}};
-    checkpoint::write_safetensors(path, tensors);
   }
 };
 

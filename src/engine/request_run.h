@@ -7,6 +7,7 @@
 
 #include "core/clock.h"
 #include "engine/denoiser.h"
+#include "engine/frame_outputs.h"
 #include "engine/stage.h"
 #include "engine/stage_values.h"
 #include "engine/step_reporter.h"
@@ -81,6 +82,10 @@ class RequestRun {
   int clip() const { return clip_; }
   int clips() const { return clips_; }
 
+  /// Takes the frames out of the values, with everything else that the outputs are written from. For the
+  /// leader, once all stages before the writing have run.
+  Made take_made();
+
   /// Takes up a saved state of [channels, frames, height, width] = `latent_shape`, if the leader has one that
   /// can be used. Collective.
   void restore(at::IntArrayRef latent_shape);
@@ -98,6 +103,8 @@ class RequestRun {
   void take_over(std::unique_ptr<HandOver> taken_over);
   void phase(std::string_view name, double start_s, const std::function<void()>& work);
   void save_state(DenoiseState state);
+  /// The values that a saved state has to hold.
+  StageValues carried_values() const;
   void begin_at(int steps_done);
   /// Saves the finished steps after a later stage failed, so that they are not done again.
   void keep_steps();

@@ -74,13 +74,25 @@ void RequestRun::take_over(std::unique_ptr<HandOver> taken_over) {
   begin_at(static_cast<int>(numbers[3]));
 }
 
+StageValues RequestRun::carried_values() const {
+  const std::optional<ClipLoop>& loop = setup_.pipeline.loop();
+  return loop ? values_.copy_of(loop->carried) : StageValues();
+}
+
+Made RequestRun::take_made() {
+  StageValues carried = carried_values();  // which may hold frames
+  return {.frames = std::exchange(values_.on_leader("frames"), {}),
+          .latent = values_.get("latent"),
+          .steps_done = report_.steps_done,
+          .identity = setup_.identity,
+          .carried = std::move(carried)};
+}
+
 void RequestRun::save_state(DenoiseState state) {
   if (!meeting_.leads() || setup_.outputs.state.empty()) return;
   state.steps_done = report_.steps_done;
-  const std::optional<ClipLoop>& loop = setup_.pipeline.loop();
   try {
-    write_request_state(setup_.outputs.state, state, setup_.identity,
-                        loop ? values_.copy_of(loop->carried) : StageValues());
+    write_request_state(setup_.outputs.state, state, setup_.identity, carried_values());
   } catch (const StorageError& error) {
     setup_.control.on_storage_problem(describe_loss(setup_.request.id, state.steps_done, error));
     return;

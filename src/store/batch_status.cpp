@@ -24,6 +24,7 @@ namespace {
 constexpr std::string_view owner_prefix = ".owner-";
 constexpr std::string_view record_suffix = ".json";
 constexpr std::string_view failure_suffix = ".failed.json";
+constexpr std::string_view writing_phase = "write";  // of an item whose group makes another one
 constexpr double s_per_hour = 3600;
 
 bool is_folder(const std::filesystem::path& path) {
@@ -150,8 +151,9 @@ std::vector<WorkerStatus> list_workers(const std::map<std::string, Owner>& owner
       if (told.id.empty()) workers.back().phase = told.phase;  // "load", for instance
     }
     for (const std::string& id : owner.claimed) {
-      // The progress names an item that the owner no longer holds.
+      // The progress may name an item that the owner no longer holds.
       workers.push_back(id == told.id ? told : worker);
+      if (id != told.id && owner.file.writing > 0) workers.back().phase = writing_phase;
       workers.back().id = id;
       workers.back().is_alive = worker.is_alive;
     }
@@ -200,7 +202,12 @@ std::optional<double> time_left_s(const BatchStatus& status, const Records& reco
   }
   for (const std::string& id : items.running) left += weights.of(id);
   for (const WorkerStatus& worker : status.workers) {
-    if (worker.is_alive && worker.steps > 0) left -= weights.of_steps(worker.id) * worker.step / worker.steps;
+    if (!worker.is_alive) continue;
+    if (worker.phase == writing_phase) {
+      left -= weights.of_steps(worker.id);
+    } else if (worker.steps > 0) {
+      left -= weights.of_steps(worker.id) * worker.step / worker.steps;
+    }
   }
   if (left <= 0) return 0;
   return rate > 0 ? std::optional(left / rate) : std::nullopt;

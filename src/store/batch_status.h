@@ -22,7 +22,8 @@ struct WorkerStatus {
   std::string run;
   bool is_alive = false;
   std::string id;     ///< of its item; empty: between items
-  std::string phase;  ///< of the item; without an item, "load" while the checkpoint is loaded
+  std::string phase;  ///< of the item ("write": its steps are done, and its group makes another one beside);
+                      ///< without an item, "load" while the checkpoint is loaded
   int step = 0;       ///< steps done
   int steps = 0;      ///< 0: unknown
   double step_s = 0;  ///< seconds per step; 0: unknown

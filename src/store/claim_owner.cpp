@@ -154,7 +154,10 @@ DeadOwner describe_dead(const ClaimOwner& owner, std::string_view content, const
     return found != progress.end() && found->is_boolean() && found->get<bool>();
   };
   const auto item = progress.find("id");
-  dead.was_at_work = item != progress.end() && *item == id;
+  const bool is_named = item != progress.end() && *item == id;
+  const auto writing = progress.find("writing");
+  // The other items that it held were being written.
+  dead.was_at_work = is_named || (writing != progress.end() && writing->is_number() && *writing > 0);
   dead.was_told_to_stop = is_true("told_to_stop");
   return dead;
 }

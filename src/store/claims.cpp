@@ -68,6 +68,8 @@ void Claims::show_progress(const std::optional<ClaimProgress>& progress) const n
   progress_->show(progress);
 }
 
+void Claims::show_writing(int items) const noexcept { progress_->show_writing(items); }
+
 void Claims::note_stop() const noexcept { progress_->note_stop(); }
 
 std::filesystem::path Claims::link_path(const std::string& id, int generation) const {

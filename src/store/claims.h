@@ -63,7 +63,7 @@ struct DeadOwner {
   std::string job;
   std::string run;
   bool machine_is_up = false;     ///< the owner was on this machine, which has not been restarted since
-  bool was_at_work = false;       ///< its progress names the item
+  bool was_at_work = false;       ///< its progress names the item, or it was writing the item's outputs
   bool was_told_to_stop = false;  ///< see Claims::note_stop()
 };
 
@@ -77,7 +77,8 @@ class Claims;
 class OwnerProgress;
 class OwnerWatch;
 
-/// One claimed item. The destructor releases it. Must not outlive its Claims.
+/// One claimed item. The destructor releases it. Must not outlive its Claims. Each may be used by any one
+/// thread.
 class Claim {
  public:
   Claim(Claim&& other) noexcept;
@@ -118,7 +119,8 @@ struct ClaimAttempt {
       request;  ///< if not acquired: the request that a holder of another run says it makes; empty: unknown
 };
 
-/// One owner's view of the claims of an output folder. For one thread; the heartbeat has its own.
+/// One owner's view of the claims of an output folder. For one thread; the heartbeat and each Claim may have
+/// their own.
 class Claims {
  public:
   /// Makes the owner file and starts the heartbeat. Also removes owner files of dead processes of this
@@ -149,6 +151,8 @@ class Claims {
   /// Writes the owner's progress into its file, where others may read it. Nothing means: the owner has no
   /// item. Does not flush, and ignores failures.
   void show_progress(const std::optional<ClaimProgress>& progress) const noexcept;
+  /// Writes beside the progress how many other items the owner holds because their outputs are being written.
+  void show_writing(int items) const noexcept;
   /// Marks beside the progress that this owner was told to stop. If the process is killed from now on, its
   /// item is not at fault. For any thread.
   void note_stop() const noexcept;

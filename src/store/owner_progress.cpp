@@ -16,6 +16,12 @@ void OwnerProgress::show(const std::optional<ClaimProgress>& progress) noexcept 
   write();
 }
 
+void OwnerProgress::show_writing(int items) noexcept {
+  const std::scoped_lock lock(mutex_);
+  writing_ = items;
+  write();
+}
+
 void OwnerProgress::note_stop() noexcept {
   const std::scoped_lock lock(mutex_);
   is_told_to_stop_ = true;
@@ -33,6 +39,7 @@ void OwnerProgress::write() const noexcept {
                 {"steps", progress_->steps},
                 {"step_s", std::round(progress_->step_s * 1e4) / 1e4}};
     }
+    if (writing_ > 0) fields["writing"] = writing_;
     if (is_told_to_stop_) fields["told_to_stop"] = true;
     heartbeat_.write_progress(progress_line(fields));
   } catch (const std::exception&) {

@@ -15,6 +15,7 @@ class OwnerProgress {
   explicit OwnerProgress(const ClaimHeartbeat& heartbeat) : heartbeat_(heartbeat) {}
 
   void show(const std::optional<ClaimProgress>& progress) noexcept;
+  void show_writing(int items) noexcept;
   void note_stop() noexcept;
 
  private:
@@ -23,6 +24,7 @@ class OwnerProgress {
   const ClaimHeartbeat& heartbeat_;
   std::mutex mutex_;  ///< guards the members below
   std::optional<ClaimProgress> progress_;
+  int writing_ = 0;  ///< other items whose outputs are being written
   bool is_told_to_stop_ = false;
 };
 

@@ -65,9 +65,11 @@ bool is_id(const std::string& text) {
   }
 }
 
-void read_progress(std::string_view line, WorkerStatus& worker) {
+void read_progress(std::string_view line, OwnerFile& owner) {
   const json fields = json::parse(line, nullptr, false);
   if (!fields.is_object()) return;
+  owner.writing = count_of(fields, "writing");
+  WorkerStatus& worker = owner.worker;
   std::string id = text_of(fields, "id");
   if (!id.empty() && !is_id(id)) return;
   worker.id = std::move(id);
@@ -155,7 +157,7 @@ std::optional<OwnerFile> parse_owner_file(std::string_view text) {
   owner.worker.job = text_of(fields, "job");
   owner.worker.run = text_of(fields, "run");
   if (owner.token.size() != token_digits || owner.worker.host.empty()) return std::nullopt;
-  read_progress(take_line(text), owner.worker);
+  read_progress(take_line(text), owner);
   return owner;
 }
 

@@ -44,6 +44,7 @@ struct OwnerFile {
   std::string machine;
   std::string token;
   WorkerStatus worker;  ///< `id` is set only if the owner tells its progress
+  int writing = 0;      ///< other items that it holds because their outputs are being written
 };
 
 /// Returns nothing if the text is not an owner's. A missing or damaged progress line counts as that of an

@@ -29,6 +29,7 @@ class Runner : public ::testing::Test {
     recorder.problem = &storage_problem_;
     engine.on_validate = on_validate_;
     engine.on_step = on_step_;
+    engine.on_write = on_write_;
     engine.leaner = leaner_;
     TeamLetters teams;
     counts_ = run_group(engine, group, rows, context, recorder, teams);
@@ -36,6 +37,8 @@ class Runner : public ::testing::Test {
     std::vector<std::string> prompts;
     for (const Request& request : engine.runs) prompts.push_back(request.prompt);
     runs_ = engine.runs;
+    most_held_ = engine.held.most;
+    ended_ = recorder.ended;
     first_steps_ = engine.first_steps;
     return prompts;
   }
@@ -49,6 +52,7 @@ class Runner : public ::testing::Test {
   std::function<void(const Request&, const OutputPaths&)> on_run_;
   std::function<void(const Request&, int step)> on_step_;
   std::function<void(const Request&)> on_validate_;
+  StubOutputs::OnWrite on_write_;
   std::string storage_problem_;  ///< that the observer tells of
   bool stops_ = false;           ///< for tests that stop a run
   int runs_seen_ = 0;
@@ -57,6 +61,8 @@ class Runner : public ::testing::Test {
   RunResult result_;
   std::vector<Request> runs_;
   std::vector<int> first_steps_;
+  int most_held_ = 0;  ///< items whose outputs were held at the same time
+  std::vector<ItemOutcome> ended_;
 };
 
 }  // namespace wan::batch::test

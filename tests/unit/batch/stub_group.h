@@ -1,11 +1,13 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,7 +54,43 @@ class AloneGroup final : public comm::Communicator {
   comm::Traffic traffic_;
 };
 
-/// Writes small files that depend on the request alone, as a video does.
+/// The small files of a request, on their way to the disk.
+class StubOutputs final : public UnwrittenOutputs {
+ public:
+  /// Called before the files are written, in the thread that writes; false: the writing was given up.
+  using OnWrite = std::function<bool(const Request& request, const std::function<bool()>& is_given_up)>;
+  /// Counts the outputs that hold memory.
+  struct Held {
+    std::atomic<int> now = 0;
+    std::atomic<int> most = 0;
+  };
+  StubOutputs(Request request, OutputPaths paths, std::string content, OnWrite on_write, Held& held)
+      : request_(std::move(request)),
+        paths_(std::move(paths)),
+        content_(std::move(content)),
+        on_write_(std::move(on_write)),
+        held_(held) {
+    const int now = ++held_.now;
+    for (int most = held_.most; most < now;) held_.most.compare_exchange_weak(most, now);
+  }
+  ~StubOutputs() override { --held_.now; }
+  void write_state() override { std::ofstream(paths_.state) << request_.sample_steps; }
+  bool write(const std::function<bool()>& is_given_up) override {
+    std::ofstream(paths_.video) << content_;
+    if (on_write_ && !on_write_(request_, is_given_up)) return false;
+    if (!paths_.latents.empty()) std::ofstream(paths_.latents) << "latents of " << content_;
+    return true;
+  }
+
+ private:
+  Request request_;
+  OutputPaths paths_;
+  std::string content_;
+  OnWrite on_write_;
+  Held& held_;
+};
+
+/// Makes small files that depend on the request alone, as a video does.
 class StubEngine final : public Engine {
  public:
   explicit StubEngine(TaskKind kind = TaskKind::t2v)
@@ -92,8 +130,7 @@ class StubEngine final : public Engine {
       if (on_step) on_step(request, report.steps_done);
     }
     observer.on_phase({.phase = "text", .start_s = 0, .wall_s = 0.001, .sent_bytes = 0});
-    std::ofstream(outputs.video) << content(request);
-    if (!outputs.latents.empty()) std::ofstream(outputs.latents) << "latents of " << content(request);
+    control.on_outputs(std::make_unique<StubOutputs>(request, outputs, content(request), on_write, held));
     report.size = {64, 32};
     report.frames = request.frame_num;
     report.layout = "alone";
@@ -123,6 +160,8 @@ class StubEngine final : public Engine {
   std::function<void(const Request&, const OutputPaths&)> on_run;
   std::function<void(Observer&)> on_events;
   std::function<void(const Request&, int step)> on_step;
+  StubOutputs::OnWrite on_write;
+  StubOutputs::Held held;
 
  private:
   Task task_;
