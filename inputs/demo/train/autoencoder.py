@@ -3,9 +3,10 @@
 import torch
 from torch import nn
 
+from grammar import MOTION_NAMES
 from plan import Plan, VaePlan
 from trainer import Clock, Log, Trainer, round_weights, save_atomically, step_generator
-from vae import Vae
+from vae import Vae, latent_shape
 from world import FRAMES, draw, draw_motions, draw_scenes
 
 SMALLEST_DEVIATION = 0.25  # of a latent channel, as a share of the largest one, when channels are brought to deviation 1
@@ -24,14 +25,16 @@ def half_precision(plan: VaePlan, device) -> torch.autocast:
 
 
 def clips_for(plan: VaePlan, seed: int, step: int, device) -> torch.Tensor:
-    """The clips of one step: objects anywhere in a small frame, in any phase of a motion.
+    """The clips of one step: objects anywhere in a small frame, in any phase of a motion. A share of them fades: half an object is harder.
 
     In every fourth step frames have twice the side, and there are a quarter as many clips: attention looks at a whole frame.
     """
     generator = step_generator(seed, "clips", step)
     count, side = (max(1, plan.clips // 4), 2 * plan.side) if step % 4 == 3 else (plan.clips, plan.side)
     scenes = draw_scenes(count, generator, side, spread=0.5 * plan.side).to(device)
-    motion, speed = (part.to(device) for part in draw_motions(count, generator))
+    motion, speed = draw_motions(count, generator)
+    motion[torch.rand(count, generator=generator) < plan.fading] = MOTION_NAMES.index("fade")
+    motion, speed = motion.to(device), speed.to(device)
     begin = int(torch.randint(0, FRAMES - plan.frames + 1, (), generator=generator))
     return draw(scenes, motion, speed, begin + plan.frames, side)[:, :, begin:]
 
@@ -52,16 +55,19 @@ def train(plan: Plan, device, folder, log: Log, clock: Clock) -> Vae:
     normalise(vae, [clips_for(sizes, plan.seed, -4 * part, device) for part in range(1, 5)])
     trainer = Trainer("vae", vae, sizes.steps, sizes.rate, folder, log)
 
-    def loss_of(step: int) -> torch.Tensor:
+    def batch_of(step: int) -> list[torch.Tensor]:
         pixels = clips_for(sizes, plan.seed, step, device)
+        noise = torch.randn(latent_shape(pixels.shape), generator=step_generator(plan.seed, "noise", step, device), device=device)
+        return [pixels, noise]
+
+    def loss_of(pixels: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         with half_precision(sizes, device):
             latents = vae.encode(pixels)
-            noise = torch.randn(latents.shape, generator=step_generator(plan.seed, "noise", step, device), device=device)
             decoded = vae.decode(latents + sizes.latent_noise * noise).float()
         error = decoded - pixels
         return error.square().mean() + 0.05 * error.abs().mean() + sizes.latent_size * latents.square().mean()
 
-    trainer.run(loss_of, clock)
+    trainer.run(batch_of, loss_of, clock, recorded=True)
     trainer.finish()
     vae.requires_grad_(False)
     normalise(vae, [whole_clips(plan, part, plan.encoded_at_once, device) for part in range(4)])

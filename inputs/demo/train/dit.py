@@ -3,6 +3,7 @@
 Latents are [clips, channels, T, h8, w8]; a token covers 1 x 2 x 2 of them.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ def layer_norm(x: torch.Tensor, weight: torch.Tensor | None = None, bias: torch.
     return functional.layer_norm(x, x.shape[-1:], weight, bias, 1e-6)
 
 
+@functools.cache  # a copy to the GPU in each step would stop it
 def rotary_table(grid: tuple[int, int, int], head_dim: int, device) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosines and sines [tokens, 1, head_dim / 2] of the places in a grid of frames, rows and columns."""
     per_axis = head_dim // 6
@@ -137,11 +139,16 @@ class Dit(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, size.heads, size.ffn) for _ in range(size.layers))
         self.head = Head(dim)
 
+    def embed_patches(self, latent: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int, int]]:
+        """Tokens fp32 [clips, tokens, dim] and their grid. Patches do not overlap, so the convolution is one matrix product."""
+        patches = latent.unflatten(3, (-1, 2)).unflatten(5, (-1, 2))  # [clips, channels, T, gh, 2, gw, 2]
+        grid = (patches.shape[2], patches.shape[3], patches.shape[5])
+        patches = patches.permute(0, 2, 3, 5, 1, 4, 6).flatten(4).flatten(1, 3)
+        return functional.linear(patches, self.patch_embedding.weight.flatten(1), self.patch_embedding.bias).float(), grid
+
     def forward(self, latent: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The velocity [clips, 16, T, h8, w8] of `latent` (noise, mask and image: 36 channels), at whole timesteps [clips]."""
-        x = self.patch_embedding(latent)
-        grid = tuple(x.shape[2:])
-        x = x.flatten(2).transpose(1, 2).float()
+        x, grid = self.embed_patches(latent)
         rows, weight = short_text(text, lengths)
         rows = self.text_embedding(rows)
         with torch.autocast(latent.device.type, enabled=False):

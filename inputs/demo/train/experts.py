@@ -47,7 +47,7 @@ def train(plan: Plan, expert: str, material: Material, device, folder, log: Log,
             block.compile()
     trainer = Trainer(expert, model, sizes.steps, sizes.rate, folder, log)
 
-    def loss_of(step: int) -> torch.Tensor:
+    def batch_of(step: int) -> list[torch.Tensor]:
         generator = step_generator(plan.seed, expert, step, device)
         chosen = torch.randint(len(material.clips), (sizes.clips,), generator=generator, device=device)
         data, image = material.clips[chosen].float(), material.images[material.scene[chosen]].float()
@@ -56,13 +56,16 @@ def train(plan: Plan, expert: str, material: Material, device, folder, log: Log,
         lengths = torch.where(negative, material.negative_length, material.lengths[chosen])
         sigma = draw_sigmas(sizes, expert, sizes.clips, generator, device)
         noise = torch.randn(data.shape, generator=generator, device=device)
+        return [data, image, noise, sigma, text, lengths]
+
+    def loss_of(data, image, noise, sigma, text, lengths) -> torch.Tensor:
         share = sigma.view(-1, 1, 1, 1, 1)
         latent = with_condition((1 - share) * data + share * noise, image)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             velocity = model(latent, (sigma * TIMESTEPS).floor(), text, lengths)
         return (velocity - (noise - data)).square().mean()
 
-    trainer.run(loss_of, clock)
+    trainer.run(batch_of, loss_of, clock, recorded=True)
     trainer.finish()
     save_atomically(model.state_dict(), finished)
     log.write(stage=expert, event="done")

@@ -14,11 +14,12 @@ VIVID = 0.22  # a pixel whose colour is that far from grey belongs to an object;
 FLOOR = 0.25  # a share of object below this is background
 SIDE = 96  # the bounds below are pixels of a frame of this size
 
-PEAK_FADED = 0.72  # a slow fade ends at 0.4
+PEAK_FADED = 0.72  # a slow fade ends at 0.35
+SIZE_FADED = 0.45  # of the area, when half of the colour is gone; a clip draws 0.9, an autoencoder eats at the edges
 STILL = 7.0  # the shortest straight motion is 16
 ROUND = 12.0  # a circle is 24 wide and high
 SIDEWAYS = 9.0  # most that a bounce may move to the side
-GROWN, SHRUNK = 1.4, 0.72  # areas: a slow growth ends at 2.1, a slow shrinking at 0.46
+GROWN, SHRUNK = 1.4, 0.72  # areas: a slow growth ends at 2.1, a slow shrinking at 0.36
 SMALLEST_OBJECT = 12  # pixels
 
 _HUES = np.array(list(COLOURS.values())) - np.mean(list(COLOURS.values()), axis=1, keepdims=True)
@@ -90,9 +91,9 @@ def motion_of(seen: Track) -> str:
     """The word of the grammar for what the object does, or "still"."""
     last = slice(-3, None)
     if seen.opacity[last].mean() < PEAK_FADED * seen.opacity[0]:
-        # A shrinking object stays opaque until it is a few pixels small; a fading one keeps its size while it can be seen.
+        # A shrinking object stays opaque until a few pixels of it are left; a fading one keeps most of its size while it can be seen.
         seen_well = seen.opacity > 0.5 * seen.opacity[0]
-        return "fade" if seen.area[seen_well][-1] > 0.6 * seen.area[0] else "shrink"
+        return "fade" if seen.area[seen_well][-1] > SIZE_FADED * seen.area[0] else "shrink"
     across, down = np.ptp(seen.x), np.ptp(seen.y)
     gone_x, gone_y = seen.x[last].mean() - seen.x[0], seen.y[last].mean() - seen.y[0]
     if max(across, down) < STILL:

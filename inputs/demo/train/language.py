@@ -60,11 +60,11 @@ def train(plan: Plan, words: Words, device, folder, log: Log, clock: Clock) -> U
     ids, answers = ids.to(device), answers.to(device)
     trainer = Trainer("text", reader, sizes.steps, sizes.rate, folder, log)
 
-    def loss_of(step: int) -> torch.Tensor:
+    def batch_of(step: int) -> list[torch.Tensor]:
         chosen = torch.randint(len(prompts), (sizes.captions,), generator=step_generator(plan.seed, "words", step)).to(device)
-        return reader.loss(ids[chosen], answers[chosen])
+        return [ids[chosen], answers[chosen]]
 
-    trainer.run(loss_of, clock)
+    trainer.run(batch_of, reader.loss, clock)
     trainer.finish()
     encoder.requires_grad_(False)
     log.write(stage="text", event="done", loss=reader.loss(ids[::20], answers[::20]).item())

@@ -9,11 +9,12 @@ from dit import DitSize
 @dataclass(frozen=True)
 class VaePlan:
     width: int = 12
-    steps: int = 1100
+    steps: int = 2000
     rate: float = 6e-4
     clips: int = 32  # per step
     side: int = 48  # pixels of the part of the world that it is trained on
     frames: int = 13
+    fading: float = 0.3  # share of the clips that show a fading object
     latent_noise: float = 0.1  # added to the latents, so that the decoder forgives the transformer's errors
     latent_size: float = 2e-4  # weight of the latents' mean square
     half: bool = True  # on a GPU: convolutions in bf16, else in TF32
@@ -37,7 +38,7 @@ class ExpertPlan:
     heads: int = 8
     layers: int = 6
     ffn: int = 384
-    steps: int = 3000
+    steps: int = 9500
     rate: float = 1e-3
     clips: int = 128  # per step
     negative: float = 0.1  # share of the clips whose prompt is replaced by the negative prompt
@@ -53,8 +54,8 @@ class Plan:
     seed: int = 17
     side: int = 96
     frames: int = 33
-    scenes: int = 3072  # first frames among the experts' clips
-    clips_per_scene: int = 5
+    scenes: int = 4096  # first frames among the experts' clips
+    clips_per_scene: int = 6
     encoded_at_once: int = 64
     vae: VaePlan = VaePlan()
     text: TextPlan = TextPlan()

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from recorded import RecordedSteps
+
 WARM_UP = 100  # steps over which the learning rate rises
 AVERAGE_DECAY = 0.998  # of the weights' moving average, which is what a stage leaves
 LOG_EVERY = 50
@@ -67,8 +69,12 @@ class Trainer:
         self.step = 0
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.average = [parameter.detach().clone() for parameter in self.parameters]
-        fused = self.parameters[0].device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=fused)
+        self.device = self.parameters[0].device
+        on_gpu = self.device.type == "cuda"
+        # Numbers that change from step to step lie in tensors, so that a recorded step reads the new ones.
+        self.rate_now, self.approach_now = torch.tensor(rate, device=self.device), torch.tensor(0.0, device=self.device)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=self.rate_now if on_gpu else rate, betas=(0.9, 0.98), weight_decay=0.01,
+                                           fused=on_gpu, capturable=on_gpu)
 
     @property
     def state_file(self) -> Path:
@@ -97,26 +103,27 @@ class Trainer:
         fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps))
         return self.rate * min(1.0, (step + 1) / min(WARM_UP, max(1, self.steps // 10))) * fall
 
-    def run(self, loss_of: Callable[[int], torch.Tensor], clock: Clock) -> None:
-        """Trains to the end. Raises OutOfTime, with the state saved, when `clock` is over before that."""
+    def run(self, batch_of: Callable[[int], list[torch.Tensor]], loss_of: Callable[..., torch.Tensor], clock: Clock,
+            recorded: bool = False) -> None:
+        """Trains to the end with the loss of each step's batch. `recorded` is for a GPU and batches of few shapes (see recorded.py).
+
+        Raises OutOfTime, with the state saved, when `clock` is over before the end.
+        """
         self.resume()
+
+        def work(*batch: torch.Tensor) -> torch.Tensor:
+            return self._learn(loss_of(*batch))
+
+        if recorded and self.device.type == "cuda":
+            work = RecordedSteps(work, self._state)
         begin, first = time.monotonic(), self.step
         losses = []
         while self.step < self.steps:
             if clock.is_over():
                 self.save()
                 raise OutOfTime
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate_at(self.step)
-            loss = loss_of(self.step)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.parameters, 1.0, foreach=True)
-            self.optimizer.step()
-            with torch.no_grad():
-                decay = min(AVERAGE_DECAY, (self.step + 1) / (self.step + 10))
-                torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - decay)
-            losses.append(loss.detach())
+            self._set_numbers()
+            losses.append(work(*batch_of(self.step)).clone())
             self.step += 1
             clock.steps -= 1
             if self.step % LOG_EVERY == 0 or self.step == self.steps:
@@ -126,6 +133,28 @@ class Trainer:
                 self.log.write(stage=self.stage, step=self.step, steps=self.steps, loss=mean, steps_per_s=per_second)
                 if not math.isfinite(mean):
                     raise SystemExit(f"stage {self.stage}: the loss is {mean} at step {self.step}: lower the learning rate")
+
+    def _set_numbers(self) -> None:
+        self.rate_now.fill_(self.rate_at(self.step))
+        self.approach_now.fill_(1 - min(AVERAGE_DECAY, (self.step + 1) / (self.step + 10)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate_now if self.device.type == "cuda" else self.rate_at(self.step)
+
+    def _state(self) -> list[torch.Tensor]:
+        """All tensors that a step changes; the optimizer makes its own in the first step."""
+        sums = [tensor for parameter in self.parameters for tensor in self.optimizer.state[parameter].values()]
+        return [parameter.detach() for parameter in self.parameters] + self.average + sums
+
+    def _learn(self, loss: torch.Tensor) -> torch.Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0, foreach=True)
+        self.optimizer.step()
+        with torch.no_grad():
+            way = torch._foreach_sub([p.detach() for p in self.parameters], self.average)
+            torch._foreach_mul_(way, self.approach_now)
+            torch._foreach_add_(self.average, way)
+        return loss.detach()
 
     def finish(self) -> None:
         """Leaves the averaged weights, rounded to bf16 as the checkpoint holds them, in the model."""

@@ -200,6 +200,12 @@ def _join(layer: nn.Conv3d) -> None:
         layer.weight[colour, COLOURS + colour, 2, 1, 1] = -gain
 
 
+def latent_shape(pixels: torch.Size) -> tuple[int, ...]:
+    """The shape [clips, 16, T, h8, w8] of the latents of pixels [clips, 3, frames, height, width]."""
+    clips, _, frames, height, width = pixels
+    return clips, LATENT_CHANNELS, 1 + (frames - 1) // 4, height // 8, width // 8
+
+
 class Vae(nn.Module):
     """Both halves. Every size follows from `width`."""
 

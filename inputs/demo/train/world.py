@@ -20,8 +20,8 @@ DISTANCE = (16.0, 28.0)  # pixels from the first to the last frame
 CIRCLE_RADIUS, CIRCLE_TURNS = 12.0, (1.0, 1.5)
 HOP_HEIGHT, HOPS = 20.0, (1.0, 2.0)
 GROWN = (1.45, 1.8)  # size in the last frame, as a share of that in the first one
-SHRUNK = (0.68, 0.45)
-FADED = (0.4, 0.0)  # opacity in the last frame
+SHRUNK = (0.6, 0.4)
+FADED = (0.35, 0.0)  # opacity in the last frame
 
 # Each place: the colour of its background, that of its ripples, and two waves in radians per pixel (across, down).
 # All of them are dull, so that nothing of a background can be taken for an object.
