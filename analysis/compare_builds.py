@@ -1,10 +1,10 @@
-"""Compares the bytes that two builds make: videos and latents of the demo and of the parity cases.
+"""Compares the bytes that two builds make: videos and latents of the toy manifest and of the parity cases.
 
     .venv/bin/python analysis/compare_builds.py OLD_BUILD NEW_BUILD
     .venv/bin/python analysis/compare_builds.py OLD_BUILD NEW_BUILD --device cuda --ranks 1,2 --precision fp32,bf16 --jobs 4
 
 Use it for a change that must not change a result, such as a move of code. Each argument is a build folder. Prints one line per run.
-Exits with 1 if a file differs or is missing. The demo runs on each number of ranks, each parity case on every layout of
+Exits with 1 if a file differs or is missing. The toy manifest runs on each number of ranks, each parity case on every layout of
 analysis/parity_sweep.py. The default is fp32 on 1 to 4 CPU ranks. A build of version 0.1 knows bf16 as "exact", which all versions take.
 """
 
@@ -41,9 +41,9 @@ def main() -> int:
     jobs = []
     for precision in options.precision.split(","):
         chosen = ["--device", options.device, "--precision", precision]
-        jobs += [(f"demo in {precision} on {ranks} ranks",
+        jobs += [(f"toy in {precision} on {ranks} ranks",
                   lambda program, out, ranks=ranks, chosen=chosen:
-                  start(program, ranks, ["--config", "inputs/demo/demo.cfg", *chosen], out))
+                  start(program, ranks, ["--ckpt-dir", "inputs/toy/checkpoint", "--base-seed", "42", "inputs/toy/manifest.csv", *chosen], out))
                  for ranks in counts if ranks != 3]  # fmt: skip
         jobs += [(f"{case} in {precision} on {ranks} ranks, groups of {layout[0]}, cfg {layout[1]}, ulysses {layout[2]}, FSDP {layout[3]}",
                   lambda program, out, case=case, ranks=ranks, layout=layout, precision=precision:

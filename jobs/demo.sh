@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up, builds and makes the demo's videos with two ranks on the CPU, from four images of four aspect ratios. The toy checkpoint has
-# random weights, so the videos are coloured noise, not cats. After the build it takes well under a minute.
+# Sets up, builds and makes the demo's six videos with two ranks: shapes that move as their prompts say. The checkpoint is a very small one
+# in the official layout (inputs/demo/train). After the build it takes half a minute of two CPU cores.
 #
 #   jobs/demo.sh [wan_batch options]        for example: jobs/demo.sh --no-resume
 #

@@ -7,7 +7,7 @@
 #   --history FOLDER    folder of history.jsonl and trend.html (default: nightly/ in the checkout)
 #   --references FILE   bounds (default: analysis/references/MODEL.json for the GPU model that the benchmark reports)
 #   --update            write the result as the new references instead of judging it
-#   --manifest-command COMMAND   a whole run to be timed, instead of wan_batch on inputs/demo
+#   --manifest-command COMMAND   a whole run to be timed, instead of wan_batch on inputs/toy
 #   -- COMMAND...       instead of: mpirun -np GPUS build/bin/wan_bench --size 832*480 --steps 5 --warmup 1; the demo is then left out
 #
 # Exit codes: 0 all within bounds, 3 a regression, 1 the benchmark did not run or there are no references.
@@ -30,11 +30,11 @@ if [ ${#command[@]} -eq 0 ]; then
   ((gpus > 0)) || die "nvidia-smi lists no GPU here; give a command after --"
   mpi_environment
   command=(mpirun "${mpi_options[@]}" -np "$gpus" "$project/build/bin/wan_bench" --size '832*480' --steps 5 --warmup 1)
-  # The demo's model has four heads. The user's own --manifest-command comes later in the arguments, and the last one counts.
+  # The toy model has four heads. The user's own --manifest-command comes later in the arguments, and the last one counts.
   ranks=$((gpus < 4 ? gpus : 4))
   scratch=$(mktemp -d)
-  demo=(mpirun "${mpi_options[@]}" -np "$ranks" "$project/build/bin/wan_batch" --ckpt-dir "$project/inputs/demo/checkpoint"
-    --size '128*64' --frame-num 9 --sample-steps 6 --base-seed 1 --output-dir "$scratch" "$project/inputs/demo/manifest.csv")
+  demo=(mpirun "${mpi_options[@]}" -np "$ranks" "$project/build/bin/wan_batch" --ckpt-dir "$project/inputs/toy/checkpoint"
+    --size '128*64' --frame-num 9 --sample-steps 6 --base-seed 1 --output-dir "$scratch" "$project/inputs/toy/manifest.csv")
   arguments=(--manifest-command "$(printf '%q ' "${demo[@]}")" "${arguments[@]}")
 fi
 "$project/jobs/analysis.sh" nightly --project "$project" "${arguments[@]}" -- "${command[@]}"

@@ -35,7 +35,7 @@ class Batch:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        rows = [f"{PROJECT}/inputs/demo/images/cat_on_beach.png,row {number},96*64,5,4" for number in range(ROWS)]
+        rows = [f"{PROJECT}/inputs/toy/images/cat_on_beach.png,row {number},96*64,5,4" for number in range(ROWS)]
         (folder / "rows.csv").write_text("image,prompt,size,frame_num,sample_steps\n" + "\n".join(rows) + "\n", encoding="utf-8")
         self.records: list[Path] = []
         self.running: list[subprocess.Popen] = []
@@ -43,7 +43,7 @@ class Batch:
     def start(self, ranks: int, *options: str) -> None:
         record = self.folder / f"record_{len(self.records)}.json"
         launcher = [MPIEXEC, "--oversubscribe", "-np", str(ranks)] if ranks > 1 else []
-        command = [*launcher, PROGRAM, "--ckpt-dir", PROJECT / "inputs/demo/checkpoint", "--device", "cpu", "--base-seed", "1",
+        command = [*launcher, PROGRAM, "--ckpt-dir", PROJECT / "inputs/toy/checkpoint", "--device", "cpu", "--base-seed", "1",
                    "--log-level", "quiet", "--output-dir", self.folder / "out", "--run-record", record, *options, self.folder / "rows.csv"]
         self.running.append(subprocess.Popen(list(map(str, command)), env=os.environ | ENVIRONMENT, start_new_session=True))
         self.records.append(record)

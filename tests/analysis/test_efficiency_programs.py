@@ -24,9 +24,9 @@ def run(folder: Path, ranks: int, *options: str, prompt: str = "a cat", steps: i
     """One item on so many ranks; its output folder."""
     folder.mkdir()
     (folder / "rows.csv").write_text(
-        f"image,prompt,size,frame_num,sample_steps\n{PROJECT}/inputs/demo/images/cat_on_beach.png,{prompt},96*64,5,{steps}\n")
+        f"image,prompt,size,frame_num,sample_steps\n{PROJECT}/inputs/toy/images/cat_on_beach.png,{prompt},96*64,5,{steps}\n")
     launcher = [MPIEXEC, "--oversubscribe", "-np", str(ranks)] if ranks > 1 else []
-    command = [*launcher, PROGRAM, "--ckpt-dir", PROJECT / "inputs/demo/checkpoint", "--device", "cpu", "--base-seed", "1", "--log-level",
+    command = [*launcher, PROGRAM, "--ckpt-dir", PROJECT / "inputs/toy/checkpoint", "--device", "cpu", "--base-seed", "1", "--log-level",
                "quiet", "--output-dir", folder / "out", *options, folder / "rows.csv"]
     subprocess.run(list(map(str, command)), env=os.environ | ENVIRONMENT, check=True, timeout=300)
     return folder / "out"

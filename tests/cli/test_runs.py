@@ -11,9 +11,9 @@ from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, CliCase, env
 T2V_CHECKPOINT = PROJECT / "tests" / "data" / "parity" / "t2v_square" / "ckpt"
 
 
-class Demo(CliCase):
+class Toy(CliCase):
     def test_with_two_ranks(self):
-        command = self.command("--config", "inputs/demo/demo.cfg", "--output-dir", self.out, ranks=2)
+        command = self.command("--ckpt-dir", "inputs/toy/checkpoint", "inputs/toy/manifest.csv", "--output-dir", self.out, ranks=2)
         done = subprocess.run(command, cwd=PROJECT, env=environment(), timeout=300, capture_output=True, text=True)
         self.assertEqual(done.returncode, DONE, done.stderr)
         sizes = sorted((record["width"], record["height"], record["frames"]) for record in self.records().values())

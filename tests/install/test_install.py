@@ -114,7 +114,7 @@ class InstalledTree(unittest.TestCase):
         program = self.build_example()
         embedded = self.scratch / "embedded.mp4"
         demo = self.shared() / "inputs" / "demo"
-        image = demo / "images" / "cat_on_beach.png"
+        image = demo / "images" / "ball_on_grass.png"
         output_of(MPIEXEC, "-np", "2", program, demo / "checkpoint", image, embedded)
         made = self.scratch / "batch" / "cat.mp4"
         options = ["--ckpt-dir", demo / "checkpoint", "--image", image, "--prompt", "A white cat on a surfboard.", "--save-file", made]

@@ -1,4 +1,4 @@
-// wan::Session as another program uses it: only through the public headers, on the demo's checkpoint.
+// wan::Session as another program uses it: only through the public headers, on the toy checkpoint.
 #include "wan/session.h"
 
 #include <gmock/gmock.h>
@@ -20,7 +20,7 @@ namespace {
 
 using testing::HasSubstr;
 
-const std::filesystem::path demo = std::filesystem::path(WAN_TEST_DATA) / "../../inputs/demo";
+const std::filesystem::path toy = std::filesystem::path(WAN_TEST_DATA) / "../../inputs/toy";
 
 int rank_in(MPI_Comm comm) {
   int rank = 0;
@@ -34,15 +34,15 @@ int world_size() {
   return size;
 }
 
-SessionOptions demo_options() {
+SessionOptions toy_options() {
   SessionOptions options;
-  options.checkpoint = demo / "checkpoint";
+  options.checkpoint = toy / "checkpoint";
   options.device = SessionOptions::Device::cpu;
   return options;
 }
 
 Request small_request(const Session& session) {
-  Request request = session.make_request("A white cat on a surfboard.", demo / "images/cat_on_beach.png");
+  Request request = session.make_request("A white cat on a surfboard.", toy / "images/cat_on_beach.png");
   request.size = {.width = 96, .height = 64};
   request.frame_num = 5;
   request.sample_steps = 3;
@@ -73,7 +73,7 @@ class SessionTest : public testing::Test {
 };
 
 TEST_F(SessionTest, RequestsHaveTheDefaultsOfTheCheckpointsTask) {
-  const Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+  const Session session = Session::open(toy_options(), MPI_COMM_WORLD);
   EXPECT_EQ(session.task().name, "i2v-A14B");
   const Request request = session.make_request("A cat.", "cat.png");
   EXPECT_EQ(request.prompt, "A cat.");
@@ -89,7 +89,7 @@ TEST_F(SessionTest, RequestsHaveTheDefaultsOfTheCheckpointsTask) {
 TEST_F(SessionTest, TwoInTurnMakeTheSameVideo) {
   std::array<std::string, 2> videos;
   for (std::string& video : videos) {
-    Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+    Session session = Session::open(toy_options(), MPI_COMM_WORLD);
     video = make(session, small_request(session));
     EXPECT_EQ(files(), leads() ? 1 : 0) << "nothing else is left";
   }
@@ -100,7 +100,7 @@ TEST_F(SessionTest, TwoInTurnMakeTheSameVideo) {
 }
 
 TEST_F(SessionTest, LatentsAreWrittenWhereAskedFor) {
-  Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+  Session session = Session::open(toy_options(), MPI_COMM_WORLD);
   session.run(small_request(session),
               {.video = folder_ / "video.mp4", .latents = folder_ / "latents.safetensors"});
   EXPECT_EQ(files(), leads() ? 2 : 0);
@@ -108,35 +108,35 @@ TEST_F(SessionTest, LatentsAreWrittenWhereAskedFor) {
 }
 
 TEST_F(SessionTest, AMissingCheckpointIsAnExceptionOnEveryRank) {
-  SessionOptions options = demo_options();
-  options.checkpoint = demo / "no_such_folder";
+  SessionOptions options = toy_options();
+  options.checkpoint = toy / "no_such_folder";
   try {
     Session::open(options, MPI_COMM_WORLD);
     ADD_FAILURE() << "opened";
   } catch (const UsageError& error) {
     EXPECT_THAT(error.what(), HasSubstr("no_such_folder"));
   }
-  const Session next = Session::open(demo_options(), MPI_COMM_WORLD);
+  const Session next = Session::open(toy_options(), MPI_COMM_WORLD);
 }
 
 TEST_F(SessionTest, WrongOptionsAreAnExceptionOnEveryRank) {
-  SessionOptions options = demo_options();
+  SessionOptions options = toy_options();
   options.attention = "sorcery";
   EXPECT_THROW(Session::open(options, MPI_COMM_WORLD), UsageError);
-  options = demo_options();
+  options = toy_options();
   options.cfg_size = 3;
   EXPECT_THROW(Session::open(options, MPI_COMM_WORLD), UsageError);
 }
 
 TEST_F(SessionTest, DifferentOptionsAreRefusedOnEveryRank) {
   if (world_size() == 1) GTEST_SKIP() << "needs two ranks";
-  SessionOptions options = demo_options();
+  SessionOptions options = toy_options();
   if (rank_in(MPI_COMM_WORLD) == 1) options.cfg_size = 1;
   EXPECT_THROW(Session::open(options, MPI_COMM_WORLD), UsageError);
 }
 
 TEST_F(SessionTest, ARequestThatFailsLeavesTheSessionUsable) {
-  Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+  Session session = Session::open(toy_options(), MPI_COMM_WORLD);
   const Request good = small_request(session);
   const std::string video = make(session, good);
   std::filesystem::remove(folder_ / "video.mp4");
@@ -163,7 +163,7 @@ TEST_F(SessionTest, ARequestThatFailsLeavesTheSessionUsable) {
 
 TEST_F(SessionTest, DifferentRequestsAreRefusedOnEveryRank) {
   if (world_size() == 1) GTEST_SKIP() << "needs two ranks";
-  Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+  Session session = Session::open(toy_options(), MPI_COMM_WORLD);
   Request request = small_request(session);
   request.seed = static_cast<std::uint64_t>(rank_in(MPI_COMM_WORLD));
   try {
@@ -175,7 +175,7 @@ TEST_F(SessionTest, DifferentRequestsAreRefusedOnEveryRank) {
 }
 
 TEST_F(SessionTest, OneRankMayStopARequestAndNothingIsLeftOfIt) {
-  Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+  Session session = Session::open(toy_options(), MPI_COMM_WORLD);
   const bool is_last = rank_in(MPI_COMM_WORLD) == world_size() - 1;
   const RequestReport report =
       session.run(small_request(session), {.video = folder_ / "video.mp4"}, nullptr,
@@ -203,7 +203,7 @@ class Listener final : public Observer {
 };
 
 TEST_F(SessionTest, TheObserverHearsPhasesAndTheStepsOfAllRanksOnRank0) {
-  Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+  Session session = Session::open(toy_options(), MPI_COMM_WORLD);
   Listener listener;
   session.run(small_request(session), {.video = folder_ / "video.mp4"}, &listener);
   EXPECT_EQ(listener.steps, leads() ? 3 * world_size() : 0);
@@ -214,7 +214,7 @@ TEST_F(SessionTest, TheObserverHearsPhasesAndTheStepsOfAllRanksOnRank0) {
 }
 
 TEST_F(SessionTest, AnExceptionOfTheCallersEndsTheRequestInOrder) {
-  Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+  Session session = Session::open(toy_options(), MPI_COMM_WORLD);
   Listener listener(1);
   const auto run = [&] { session.run(small_request(session), {.video = folder_ / "video.mp4"}, &listener); };
   if (leads()) {
@@ -227,7 +227,7 @@ TEST_F(SessionTest, AnExceptionOfTheCallersEndsTheRequestInOrder) {
 }
 
 TEST_F(SessionTest, AnExceptionOfTheStopFunctionDoesSoToo) {
-  Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+  Session session = Session::open(toy_options(), MPI_COMM_WORLD);
   const bool is_last = rank_in(MPI_COMM_WORLD) == world_size() - 1;
   const auto run = [&] {
     session.run(small_request(session), {.video = folder_ / "video.mp4"}, nullptr,
@@ -247,7 +247,7 @@ TEST_F(SessionTest, AnExceptionOfTheStopFunctionDoesSoToo) {
 TEST_F(SessionTest, AfterACollectiveThatTimedOutTheNextSessionWorks) {
   if (world_size() == 1) GTEST_SKIP() << "needs two ranks";
   {
-    SessionOptions options = demo_options();
+    SessionOptions options = toy_options();
     options.collective_timeout_s = 1e-6;
     Session session = Session::open(options, MPI_COMM_WORLD);
     const Request request = small_request(session);
@@ -264,7 +264,7 @@ TEST_F(SessionTest, AfterACollectiveThatTimedOutTheNextSessionWorks) {
     EXPECT_THAT(message(), HasSubstr("timed out"));
     EXPECT_THAT(message(), HasSubstr("can make no more requests"));
   }
-  Session session = Session::open(demo_options(), MPI_COMM_WORLD);
+  Session session = Session::open(toy_options(), MPI_COMM_WORLD);
   make(session, small_request(session));
 }
 
@@ -272,13 +272,13 @@ TEST_F(SessionTest, APartOfTheRanksMayHaveASessionOfItsOwn) {
   MPI_Comm half = MPI_COMM_NULL;
   MPI_Comm_split(MPI_COMM_WORLD, rank_in(MPI_COMM_WORLD) % 2, 0, &half);
   if (rank_in(MPI_COMM_WORLD) % 2 == 0) {
-    Session session = Session::open(demo_options(), half);
+    Session session = Session::open(toy_options(), half);
     const RequestReport report = session.run(small_request(session), {.video = folder_ / "video.mp4"});
     EXPECT_EQ(report.end, RunEnd::finished);
     EXPECT_EQ(files(), rank_in(half) == 0 ? 1 : 0);
   }
   MPI_Comm_free(&half);
-  EXPECT_THROW(Session::open(demo_options(), MPI_COMM_NULL), Error);
+  EXPECT_THROW(Session::open(toy_options(), MPI_COMM_NULL), Error);
 }
 
 }  // namespace

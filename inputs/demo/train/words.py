@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 import unicodedata
 from pathlib import Path
 
@@ -10,8 +9,6 @@ import sentencepiece
 import torch
 
 from grammar import every_caption
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # for toy_tokenizer
 
 TOKENIZER_CAPTIONS = 7  # every so many captions train the tokenizer
 END, UNKNOWN = 1, 2

@@ -17,7 +17,7 @@ using test::verdict_of;
 using test::worst_of;
 using ::testing::HasSubstr;
 
-const std::filesystem::path demo = std::filesystem::path(WAN_TEST_DATA) / "../../inputs/demo/checkpoint";
+const std::filesystem::path demo = std::filesystem::path(WAN_TEST_DATA) / "../../inputs/toy/checkpoint";
 
 TEST(CheckpointChecks, ACompleteOne) {
   const std::vector<Finding> findings = check_checkpoint(demo);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the demo's toy checkpoint: the official Wan2.2-I2V-A14B folder layout with a model a millionth of its size.
+"""Writes the toy checkpoint of tests and examples: the official Wan2.2-I2V-A14B folder layout with a model a millionth of its size.
 
-    .venv/bin/python inputs/demo/make_checkpoint.py [FOLDER]        (inputs/demo/checkpoint)
+    .venv/bin/python inputs/toy/make_checkpoint.py [FOLDER]        (inputs/toy/checkpoint)
 
 Every weight is random, from a fixed seed, and scaled so that activations stay near one: the videos are coloured noise that
 moves, neither NaN nor grey. The tokenizer is trained on sentences that this script puts together. The result is committed;
@@ -18,8 +18,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from toy_tokenizer import write_tokenizer
 from toy_vae import vae_state
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "demo" / "train"))
+from toy_tokenizer import write_tokenizer  # noqa: E402
 
 DIM, HEADS, LAYERS, FFN, FREQ_DIM = 64, 4, 2, 128, 256
 IN_DIM, OUT_DIM, TEXT_LEN = 36, 16, 512
