@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from parity_runs import HEADS, layouts, make_case, start
 
+TOY = ("--ckpt-dir", "inputs/toy/checkpoint", "--base-seed", "42", "inputs/toy/manifest.csv")
+
 
 def contents(folder: str) -> dict[str, bytes]:
     """Videos and latents by name."""
@@ -43,7 +45,7 @@ def main() -> int:
         chosen = ["--device", options.device, "--precision", precision]
         jobs += [(f"toy in {precision} on {ranks} ranks",
                   lambda program, out, ranks=ranks, chosen=chosen:
-                  start(program, ranks, ["--ckpt-dir", "inputs/toy/checkpoint", "--base-seed", "42", "inputs/toy/manifest.csv", *chosen], out))
+                  start(program, ranks, [*TOY, *chosen], out))
                  for ranks in counts if ranks != 3]  # fmt: skip
         jobs += [(f"{case} in {precision} on {ranks} ranks, groups of {layout[0]}, cfg {layout[1]}, ulysses {layout[2]}, FSDP {layout[3]}",
                   lambda program, out, case=case, ranks=ranks, layout=layout, precision=precision:

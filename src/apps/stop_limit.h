@@ -27,7 +27,7 @@ StopLimit find_stop_limit(comm::Communicator& world, const launch::Options& opti
 std::string stop_reason(batch::StopCause cause, std::string_view signal,
                         const std::filesystem::path& output_folder, const StopLimit& limit);
 
-/// What happens now that a signal has come.
+/// Says what the program does now that a signal has come.
 std::string stop_note(StopLevel level, std::string_view signal);
 
 }  // namespace wan::apps

@@ -5,8 +5,8 @@
 
 namespace wan::batch {
 
-/// Why a run stops before all is done. Of several causes, on one rank or on several, the last one in this
-/// list is named.
+/// Why a run stops before all is done. If there are several causes, on one rank or on several, the last one
+/// in this list is named.
 enum class StopCause : std::int64_t {
   none,
   other_rank,  ///< another rank or group was told to stop

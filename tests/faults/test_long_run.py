@@ -10,6 +10,7 @@ from fault_case import DONE, NIGHTLY, STUB, Batch, FaultCase, Layout, check, wai
 
 ITEMS, LAYOUT = (10_000, Layout(8, 2)) if NIGHTLY else (400, Layout(2, 1))
 FIRST = ITEMS // 10
+ARENA_KIB = 512
 GROWTH = 0.01 if NIGHTLY else 0.05  # of a shorter run the allocator's first arenas are a larger part
 LINE_EVERY_S = 10
 
@@ -72,7 +73,8 @@ class LongRun(FaultCase):
             print(f"{ITEMS} items in {seconds:.0f} s, {begun()} engine runs")
             self.check_heap(batch)
             for pid, use in early.items():
-                self.assertLess(late[pid].rss_kib, use.rss_kib * (1 + GROWTH))
+                # The heap in use is held to GROWTH; the allocator may begin another arena.
+                self.assertLess(late[pid].rss_kib, use.rss_kib * (1 + GROWTH) + ARENA_KIB)
                 # A file that happens to be open at the moment is no leak.
                 self.assertLessEqual(late[pid].descriptors, use.descriptors + 2)
             lines = [line for line in ended.text.splitlines() if re.match(rf"\d+/{ITEMS} ", line)]

@@ -34,7 +34,7 @@ class RecordedStep:
     @torch.no_grad()
     def _restore(tensors: list[torch.Tensor], before: list[torch.Tensor]) -> None:
         for place, tensor in enumerate(tensors):
-            # What the first run made, such as the optimizer's sums, began at zero.
+            # Tensors that the first run made, such as the optimizer's sums, began at zero.
             tensor.copy_(before[place]) if place < len(before) else tensor.zero_()
 
     def __call__(self, *batch: torch.Tensor) -> torch.Tensor:
