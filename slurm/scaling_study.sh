@@ -18,7 +18,7 @@
 #
 #   WAN_STUDY      the program to run: wan_bench or wan_batch (default: wan_bench)
 #   WAN_COUNTS     numbers of GPUs, separated by blanks (default: 1, 2, 4 ... up to the job's tasks)
-#   WAN_STUDY_DIR  folder of the traces and of report.html (default: scaling_JOBID where sbatch was started)
+#   WAN_STUDY_DIR  folder of the traces, report.html and report.json (default: scaling_JOBID where sbatch was started)
 #   WAN_BENCH      the program wan_bench (default: as for WAN_BATCH)
 #
 # A count that fails is left out of the report and makes the job's exit code 1. A study is not requeued, because a run in two pieces
@@ -98,6 +98,6 @@ for count in "${counts[@]}"; do
   say "GPUs: $count, exit code $exit_code"
 done
 [ ${#made[@]} -gt 0 ] || fail "no count ran to its end, so there is nothing to report; the messages are above"
-"$project/jobs/analysis.sh" report "${made[@]}" -o "$folder/report.html"
-say "report: $folder/report.html"
+"$project/jobs/analysis.sh" report "${made[@]}" -o "$folder/report.html" --json "$folder/report.json"
+say "report: $folder/report.html, its numbers: $folder/report.json"
 [ ${#failed[@]} -eq 0 ] || fail "failed with GPUs: ${failed[*]}; the messages are above"

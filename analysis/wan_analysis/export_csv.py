@@ -1,7 +1,7 @@
 """Tidy tables of runs as CSV files: one row for each observation, units in the names of columns.
 
 columns.csv says for each column of each file its unit and what it is. Times are seconds of the start's clock, that of world rank 0.
-Empty cells are not known.
+Empty cells are not known. A text that a spreadsheet would take for a formula gets an apostrophe before it.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ def export_csv(runs: Sequence[Run], folder: Path) -> list[Path]:
         for place, run in enumerate(runs):
             table = _tidy(table_of(run), run)
             columns = columns or list(table.columns)
-            table.reindex(columns=columns).to_csv(path, index=False, mode="a" if place else "w", header=place == 0)
+            table = _without_formulas(table.reindex(columns=columns))
+            table.to_csv(path, index=False, mode="a" if place else "w", header=place == 0)
         files.append(path)
         described += [(path.name, column) for column in columns]
-    starts = _starts(runs)
+    starts = _without_formulas(_starts(runs))
     starts.to_csv(folder / "starts.csv", index=False)
     described += [("starts.csv", column) for column in starts.columns]
     _describe(described, folder / "columns.csv")
@@ -92,6 +93,17 @@ def _tidy(table: pd.DataFrame, run: Run) -> pd.DataFrame:
     if "group" in table and len(run.groups) and "groups" not in table:
         table["group"] = [int(run.groups[place].attributes["group"]) for place in table["group"]]
     table.insert(0, "run", run.name)
+    return table
+
+
+def _without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """Names of items, hosts and folders come from users: none of them may become a formula in a spreadsheet."""
+    def harmless(cell: object) -> object:
+        return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+    for column in table.columns:
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            table[column] = table[column].map(harmless)
     return table
 
 

@@ -141,3 +141,12 @@ def test_nothing_is_written_without_a_trace_or_a_place(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["export", str(H200), "--csv", str(tmp_path / "file" / "csv")]) == 1
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_no_name_becomes_a_formula_of_a_spreadsheet(tmp_path):
+    synthetic1.Start(items=3, steps=2, ids=("=1+2", "@SUM(A1)", "plain")).write(tmp_path / "run")
+    assert main(["export", str(tmp_path / "run"), "--csv", str(tmp_path / "csv")]) == 0
+    with (tmp_path / "csv" / "items.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["item_id"] for row in csv.DictReader(file)] == ["'=1+2", "'@SUM(A1)", "plain"]
+    with (tmp_path / "csv" / "steps.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["item_id"] for row in csv.DictReader(file)} == {"'=1+2", "'@SUM(A1)", "plain"}

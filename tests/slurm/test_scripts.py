@@ -96,7 +96,7 @@ class Scripts(SlurmCase):
         job = self.submit("scaling_study.sh", arguments, ("--ntasks-per-node=4",), {"WAN_BENCH": str(bench)}).wait(timeout_s=240)
         self.assert_completed(job)
         folder = self.folder / f"scaling_{job.id}"
-        self.assertEqual(sorted(path.name for path in folder.iterdir()), ["gpus_1", "gpus_2", "gpus_4", "report.html"])
+        self.assertEqual(sorted(path.name for path in folder.iterdir()), ["gpus_1", "gpus_2", "gpus_4", "report.html", "report.json"])
         page = (folder / "report.html").read_text()
         self.assertIn("64*48", page)
         rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", page)
