@@ -63,6 +63,10 @@ else()
 endif()
 
 find_package(HDF5 QUIET COMPONENTS C)
+set(hdf5_found "")
+if(HDF5_VERSION)
+  set(hdf5_found ", but ${HDF5_VERSION}")
+endif()
 if(HDF5_FOUND AND HDF5_VERSION VERSION_GREATER_EQUAL 1.10)
   set(hdf5_kind "serial")
   if(NOT TARGET HDF5::HDF5)
@@ -79,7 +83,7 @@ if(HDF5_FOUND AND HDF5_VERSION VERSION_GREATER_EQUAL 1.10)
   endif()
   wan_note_found("HDF5" "1.10" "${HDF5_VERSION}, ${hdf5_kind}")
 else()
-  wan_note_missing("HDF5" "1.10" "the C library was not found${HDF5_VERSION}" MODULE HDF5 PACKAGES libhdf5-dev)
+  wan_note_missing("HDF5" "1.10" "no C library of 1.10 or newer was found${hdf5_found}" MODULE HDF5 PACKAGES libhdf5-dev)
 endif()
 
 find_package(Boost 1.74 QUIET CONFIG COMPONENTS program_options)
@@ -97,31 +101,46 @@ if(NOT EXISTS ${json_header})
   set(json_header ${NLOHMANN_JSON_INCLUDE_DIR}/nlohmann/json.hpp)  # before 3.11.3, and in its form of one file
 endif()
 wan_read_version(json_version ${json_header} NLOHMANN_JSON_VERSION_MAJOR NLOHMANN_JSON_VERSION_MINOR NLOHMANN_JSON_VERSION_PATCH)
+set(json_found "")
+if(json_version)
+  set(json_found ", but ${json_version} in ${NLOHMANN_JSON_INCLUDE_DIR}")
+endif()
 if(json_version VERSION_GREATER_EQUAL 3.11)
   wan_import(nlohmann_json::nlohmann_json ${NLOHMANN_JSON_INCLUDE_DIR})
   wan_note_found("nlohmann-json" "3.11" "${json_version} in ${NLOHMANN_JSON_INCLUDE_DIR}")
 else()
-  wan_note_missing("nlohmann-json" "3.11" "no nlohmann/json.hpp of 3.11 or newer (${NLOHMANN_JSON_INCLUDE_DIR} ${json_version})"
+  wan_note_missing("nlohmann-json" "3.11" "no nlohmann/json.hpp of 3.11 or newer was found${json_found}"
                    MODULE nlohmann_json PACKAGES nlohmann-json3-dev MADE)
 endif()
 
-# Its header has no version. Its .pc file may require what is not there (protobuf-lite, with 0.2).
+# Its header has no version, and Debian's 0.1.97 has what 0.1.98 brought. Its .pc file may require what is not there (protobuf-lite, with 0.2).
 wan_find_library(SENTENCEPIECE sentencepiece_processor.h sentencepiece)
+set(sentencepiece_class "")
 if(SENTENCEPIECE_FOUND)
+  file(STRINGS ${SENTENCEPIECE_INCLUDE_DIR}/sentencepiece_processor.h sentencepiece_class REGEX "^class ImmutableSentencePieceText ")
+endif()
+if(SENTENCEPIECE_FOUND AND NOT sentencepiece_class)
+  wan_note_missing("SentencePiece" "0.1.98 or 0.2" "the one in ${SENTENCEPIECE_INCLUDE_DIR} is too old: it has no ImmutableSentencePieceText"
+                   MODULE SentencePiece PACKAGES libsentencepiece-dev MADE)
+elseif(SENTENCEPIECE_FOUND)
   wan_import(wan_sentencepiece ${SENTENCEPIECE_INCLUDE_DIR} ${SENTENCEPIECE_LIBRARY} Threads::Threads)
-  wan_note_found("SentencePiece" "0.1.9 or 0.2" "${SENTENCEPIECE_LIBRARY}")
+  wan_note_found("SentencePiece" "0.1.98 or 0.2" "${SENTENCEPIECE_LIBRARY}")
 else()
-  wan_note_missing("SentencePiece" "0.1.9 or 0.2" "no sentencepiece_processor.h with libsentencepiece" MODULE SentencePiece
+  wan_note_missing("SentencePiece" "0.1.98 or 0.2" "no sentencepiece_processor.h with libsentencepiece" MODULE SentencePiece
                    PACKAGES libsentencepiece-dev MADE)
 endif()
 
 wan_find_library(UTF8PROC utf8proc.h utf8proc)
 wan_read_version(utf8proc_version "${UTF8PROC_INCLUDE_DIR}/utf8proc.h" UTF8PROC_VERSION_MAJOR UTF8PROC_VERSION_MINOR UTF8PROC_VERSION_PATCH)
+set(utf8proc_found "")
+if(utf8proc_version)
+  set(utf8proc_found ", but ${utf8proc_version} in ${UTF8PROC_INCLUDE_DIR}")
+endif()
 if(UTF8PROC_FOUND AND utf8proc_version VERSION_GREATER_EQUAL 2.5)
   wan_import(wan_utf8proc ${UTF8PROC_INCLUDE_DIR} ${UTF8PROC_LIBRARY})
   set_property(TARGET wan_utf8proc PROPERTY INTERFACE_COMPILE_OPTIONS -DUTF8PROC_EXPORTS)
   wan_note_found("utf8proc" "2.5" "${utf8proc_version}, ${UTF8PROC_LIBRARY}")
 else()
-  wan_note_missing("utf8proc" "2.5" "no utf8proc.h of 2.5 or newer with libutf8proc (${UTF8PROC_INCLUDE_DIR} ${utf8proc_version})"
+  wan_note_missing("utf8proc" "2.5" "no utf8proc.h of 2.5 or newer with libutf8proc was found${utf8proc_found}"
                    MODULE utf8proc PACKAGES libutf8proc-dev MADE)
 endif()

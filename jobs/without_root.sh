@@ -9,7 +9,12 @@ prefix_build=$project/build-prefix
 # Sets groups: the groups of archives. Sets nvcc to the machine's nvcc if that is version 13.
 choose_archives() {
   groups=(base)
-  [ "$cpu_only" = no ] || return 0
+  if [ "$cpu_only" = yes ]; then
+    # In folders of its own, for parts of LibTorch are removed there.
+    site=$project/.deps/site-cpu
+    prefix_build=$project/build-prefix-cpu
+    return
+  fi
   groups+=(gpu)
   nvcc=${CUDACXX:-$(command -v nvcc || true)}
   [ -n "$nvcc" ] || nvcc=/usr/local/cuda/bin/nvcc
@@ -64,7 +69,7 @@ build_sources() {
   touch "$made/.utf8proc"
 }
 
-# The wheels of a GPU build that has become one for CPUs would be used otherwise.
+# LibTorch's wheel is for CUDA. Its CPU half works alone.
 keep_cpu_half() {
   rm -f "$site"/torch/lib/libtorch_cuda*.so "$site"/torch/lib/libc10_cuda.so "$site"/torch/lib/libtorch_nvshmem.so
 }

@@ -18,6 +18,7 @@
 #include "doctor/system_checks.h"
 #include "gpu/gpu_signs.h"
 #include "launch/agreement.h"
+#include "media/video.h"
 #include "trace/trace_index.h"
 #include "wan/version.h"
 
@@ -65,6 +66,7 @@ RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& optio
   // Once on every node, because each must see the files.
   if (mpi.local_rank() == 0) {
     add(doctor::check_host(system));
+    add(doctor::check_encoders(media::video_codecs()));
     add(check_output(options.output_dir));
     if (!options.ckpt_dir.empty()) add(doctor::check_checkpoint(options.ckpt_dir, "--ckpt-dir"));
   }

@@ -121,6 +121,17 @@ MpiFacts gather_mpi(const Environment& environment, int ranks) {
   return facts;
 }
 
+std::vector<Finding> check_encoders(const std::vector<std::string>& encoders) {
+  const std::string found = fmt::format("{}", fmt::join(encoders, ", "));
+  if (std::ranges::find(encoders, "libx264") != encoders.end()) return {ok("FFmpeg encoders", found)};
+  return {
+      bad("FFmpeg encoders",
+          fmt::format("no libx264, by which videos are written; there is {}",
+                      encoders.empty() ? "none that a run can use" : found),
+          "load an FFmpeg with libx264, the one that the program was built with, or name another encoder for "
+          "the run")};
+}
+
 std::vector<Finding> check_mpi(const MpiFacts& facts) {
   std::vector<Finding> findings;
   const std::string running = printable(facts.running, 80);

@@ -37,4 +37,7 @@ MpiFacts gather_mpi(const Environment& environment, int ranks);
 void read_launcher(const Environment& environment, MpiFacts& facts);
 std::vector<Finding> check_mpi(const MpiFacts& facts);
 
+/// `encoders`: the names of FFmpeg's encoders that a run can use. Fails without libx264, the default.
+std::vector<Finding> check_encoders(const std::vector<std::string>& encoders);
+
 }  // namespace wan::doctor

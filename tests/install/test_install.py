@@ -99,6 +99,17 @@ class InstalledTree(unittest.TestCase):
             for name in re.findall(r'#include [<"]([^>"]+)', header.read_text(encoding="utf-8")):
                 self.assertTrue("/" not in name or name.startswith("wan/"), f"{header.name} includes {name}")
 
+    def test_bundle_has_what_a_run_needs_and_little_more(self):
+        bundle = self.scratch / "bundle"
+        output_of(PROJECT / "jobs" / "bundle.sh", self.prefix, bundle)
+        files = [path for path in bundle.rglob("*") if not path.is_dir()]
+        self.assertLessEqual(len(files), 300)
+        self.assertLessEqual(sum(path.stat().st_size for path in files), 3.6e9)
+        self.assertIn("libmpi.so", (bundle / "NEEDS.txt").read_text(encoding="utf-8"))
+        self.assertIn("built for", output_of(bundle / "bin" / "wan_batch", "--version"))
+        for line in output_of("ldd", bundle / "bin" / "wan_batch").splitlines():
+            self.assertNotIn(str(self.prefix), line)
+
     def test_the_programs_say_their_version(self):
         for name in PROGRAMS:
             self.assertIn("0.", output_of(self.prefix / "bin" / name, "--version"), name)

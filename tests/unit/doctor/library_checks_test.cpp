@@ -106,5 +106,13 @@ TEST(MpiChecks, TheLauncherIsReadOffTheEnvironment) {
   EXPECT_EQ(launched({{"PMI_SIZE", "x"}}), std::pair(std::string(), std::int64_t{1}));
 }
 
+TEST(EncoderChecks, WithoutX264ThereIsARemedy) {
+  EXPECT_TRUE(test::all_ok(check_encoders({"libx264", "libx265"})));
+  for (const std::vector<std::string>& encoders : {std::vector<std::string>{}, {"libx265"}}) {
+    EXPECT_EQ(verdict_of(check_encoders(encoders), "FFmpeg encoders"), Verdict::fail);
+    EXPECT_TRUE(test::has_remedies(check_encoders(encoders)));
+  }
+}
+
 }  // namespace
 }  // namespace wan::doctor
