@@ -30,6 +30,8 @@ prompt_requirements=(transformers==4.57.6 tokenizers==0.22.2 regex==2026.11.19 "
 venv=$project/.venv
 unfinished=$venv/.wan_unfinished  # exists while pip works, so that a .venv of an interrupted run is made again
 
+without_root="try jobs/build.sh --prefix DIR (docs/cluster.md)"
+
 usage() {
   printf 'setup.sh: error: %s\n' "$*" >&2
   exit 2
@@ -46,7 +48,7 @@ missing_apt_packages() {
 
 install_apt_packages() {
   command -v dpkg-query >/dev/null ||
-    die "this is neither Debian nor Ubuntu (no dpkg); install the counterparts of: ${apt_packages[*]}"
+    die "this is neither Debian nor Ubuntu (no dpkg); $without_root, or install the counterparts of: ${apt_packages[*]}"
   local missing
   mapfile -t missing < <(missing_apt_packages)
   if [ ${#missing[@]} -eq 0 ]; then
@@ -57,7 +59,7 @@ install_apt_packages() {
   if [ "$(id -u)" -ne 0 ]; then
     # -n: sudo fails instead of asking, so that a batch job does not wait for a password.
     if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
-      die "system packages are missing and this user may not install them (not root, no sudo without a password). Ask for: apt-get install ${missing[*]}"
+      die "system packages are missing and this user may not install them (not root, no sudo without a password); $without_root, or ask for: apt-get install ${missing[*]}"
     fi
     as_root=(sudo -n env)
   fi
@@ -102,7 +104,7 @@ PYTHON
 }
 
 make_venv() {
-  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "$(python3 --version) is too old: pandas needs Python 3.11 or newer"
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "$(python3 --version) is too old: the test tools need Python 3.11 or newer; $without_root, which builds the programs without it"
   say "Python environment: making .venv"
   python3 -m venv "$venv" || die "python3 -m venv failed (its message is above)"
 }

@@ -6,6 +6,7 @@
 import contextlib
 import hashlib
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -102,6 +103,47 @@ class BuildArguments(unittest.TestCase):
         self.assertIn("'--target wan' does not go with", self.refused("--prefix", "x", "--target", "wan"))
         self.assertIn("--prefix needs a value", self.refused("--prefix"))
         self.assertIn("--preset is default or developer", self.refused("--preset", "asan"))
+
+
+class SetUpWithoutRoot(unittest.TestCase):
+    """jobs/setup.sh on machines that it is not for, played by the programs in PATH."""
+
+    def refused(self, programs: dict[str, str]) -> str:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            (folder / "jobs").mkdir()
+            (folder / "bin").mkdir()
+            for name in ("setup.sh", "common.sh"):
+                shutil.copy(PROJECT / "jobs" / name, folder / "jobs")
+            for name in ("bash", "env", "dirname", "basename", "awk", "grep"):
+                (folder / "bin" / name).symlink_to(shutil.which(name))
+            for name, text in programs.items():
+                (folder / "bin" / name).write_text(f"#!{shutil.which('bash')}\n{text}\n", encoding="utf-8")
+                (folder / "bin" / name).chmod(0o755)
+            done = subprocess.run(
+                [folder / "jobs/setup.sh"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={"PATH": str(folder / "bin")},
+                check=False,
+            )
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("try jobs/build.sh --prefix DIR", done.stdout)
+        return done.stdout
+
+    def test_another_system(self):
+        self.assertIn("neither Debian nor Ubuntu", self.refused({}))
+
+    def test_missing_packages_and_no_root(self):
+        self.assertIn("system packages are missing", self.refused({"dpkg-query": "true", "id": "echo 1000"}))
+
+    def test_python_3_9(self):
+        programs = {
+            "dpkg-query": 'shift 3; for name; do echo "$name installed"; done',
+            "python3": '[ "$1" = --version ] && echo "Python 3.9.2"',
+        }
+        self.assertIn("Python 3.9.2 is too old", self.refused(programs))
 
 
 if __name__ == "__main__":
