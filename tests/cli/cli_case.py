@@ -16,7 +16,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("WAN_BATCH", PROJECT / "build" / "bin" / "wan_batch"))
 MPIEXEC = os.environ.get("WAN_MPIEXEC", "mpirun")
-CHECKPOINT = PROJECT / "inputs" / "demo" / "checkpoint"
+CHECKPOINT = PROJECT / "inputs" / "toy" / "checkpoint"
 
 DONE, FAILURE, USAGE, SOME_FAILED = 0, 1, 2, 3
 SMALL = ["--size", "64*64", "--frame-num", "5", "--sample-steps", "2", "--base-seed", "7"]

@@ -17,7 +17,7 @@ from prompts.problems import TimeUp  # noqa: E402
 
 PROGRAM = Path(os.environ.get("WAN_BATCH", PROJECT / "build" / "bin" / "wan_batch"))
 #: The toy checkpoint of the demo has a umT5 tokenizer in the official layout.
-CHECKPOINT = PROJECT / "inputs" / "demo" / "checkpoint"
+CHECKPOINT = PROJECT / "inputs" / "toy" / "checkpoint"
 DONE, FAILURE, USAGE, SOME_KEPT, STOPPED = 0, 1, 2, 3, 85
 
 

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 PROJECT = Path(__file__).resolve().parents[2]
 #: The toy checkpoint of the demo has a umT5 tokenizer in the official layout.
-CHECKPOINT = PROJECT / "inputs" / "demo" / "checkpoint"
+CHECKPOINT = PROJECT / "inputs" / "toy" / "checkpoint"
 WORDS = re.findall(r"\w+", """
     cat dog boat lake wave light sun moon river stone tree leaf cloud road bridge house window door garden flower field hill snow rain
     wind fire smoke glass table chair lamp street city tower train horse bird fish sand beach forest mountain valley bright dark
