@@ -27,6 +27,13 @@ if(WAN_BUILD_TESTS)
     wan_note_missing("GoogleTest" "1.10, for tests" "the tests need it, with GoogleMock" MODULE googletest PACKAGES libgtest-dev libgmock-dev
                      HINT "-DWAN_BUILD_TESTS=OFF")
   endif()
+  find_package(Python3 QUIET COMPONENTS Interpreter)
+  if(Python3_FOUND AND Python3_VERSION VERSION_GREATER_EQUAL 3.11)
+    wan_note_found("Python" "3.11, for tests" "${Python3_VERSION}, ${Python3_EXECUTABLE}")
+  else()
+    wan_note_missing("Python" "3.11, for tests" "the tests' tools need it (found: '${Python3_VERSION}')" MODULE Python PACKAGES python3
+                     HINT "-DWAN_BUILD_TESTS=OFF; the programs need no Python")
+  endif()
 endif()
 include(Cuda)
 wan_show_requirements()

@@ -43,6 +43,7 @@ HIDDEN = {
         ["-DCMAKE_DISABLE_FIND_PACKAGE_PkgConfig=ON", f"-DFFMPEG_INCLUDE_DIR={NOWHERE}"],
         "libavformat-dev libavcodec-dev libswscale-dev libavutil-dev",
     ),
+    "Python": (["-DCMAKE_DISABLE_FIND_PACKAGE_Python3=ON"], "python3"),
     "GoogleTest": (["-DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON"], "libgtest-dev libgmock-dev"),
 }
 
