@@ -42,7 +42,17 @@ function(wan_import target include_dir)
   target_link_libraries(${target} INTERFACE ${ARGN})
 endfunction()
 
+# MPI's C++ bindings are not used, and Open MPI 5 has none: a program linked to their library could not be run with it. FindMPI keeps its
+# answer in the cache; a folder that was configured before keeps its commands.
+if(NOT DEFINED CACHE{MPI_CXX_COMPILER})
+  set(MPI_CXX_SKIP_MPICXX ON)
+endif()
 find_package(MPI QUIET COMPONENTS CXX)
+if(TARGET MPI::MPI_CXX)
+  get_target_property(mpi_libraries MPI::MPI_CXX INTERFACE_LINK_LIBRARIES)
+  list(TRANSFORM mpi_libraries REPLACE "^(/.*/libmpi(ch)?_?cxx[.].*)$" "-Wl,--push-state,--as-needed,\\1,--pop-state")
+  set_property(TARGET MPI::MPI_CXX PROPERTY INTERFACE_LINK_LIBRARIES "${mpi_libraries}")
+endif()
 if(MPI_CXX_FOUND AND MPI_CXX_VERSION VERSION_GREATER_EQUAL 3.1)
   set(mpi_found "MPI ${MPI_CXX_VERSION}")
   foreach(folder IN LISTS MPI_CXX_INCLUDE_DIRS)
