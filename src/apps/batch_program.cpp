@@ -268,7 +268,6 @@ void BatchProgram::load_engine() {
       launch::EngineHost::Listeners{.on_note = [this](const std::string& note) { log_->warn("{}", note); },
                                     .on_hang = comm::end_process});
   control_ = launch::make_control_groups(*world_, plan_.layout.guided);
-  host_->connect(input_.checkpoint, options_, plan_);
   load_.phase = "load";
   load_.start_s = start_.clock.elapsed_s();
   host_->load(input_.checkpoint, options_, plan_, start_.clock);

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <set>
 #include <utility>
@@ -15,7 +16,7 @@
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::size_t chunk_bytes = 4 << 20;    // stored elements that are converted at a time
+constexpr std::size_t chunk_bytes = 256 << 10;  // stored elements that are converted at a time; on the stack
 constexpr std::size_t gather_bytes = 64 << 20;  // largest part of a strided range that is read at once
 constexpr std::uint64_t sparse_bytes_per_element =
     2048;  // bytes; above this gap, single reads are faster than reading the gap, too
@@ -197,7 +198,11 @@ void Checkpoint::read_file(const TensorEntry& entry, std::uint64_t offset_bytes,
                            std::span<std::byte> out) const {
   const auto file = files_.find(entry.file);
   WAN_CHECK(file != files_.end(), "tensor {} is not of {}", in_quotes(entry.name), source_.string());
-  read_at(file->second, entry.file, entry.begin_byte + offset_bytes, out);
+  try {
+    read_at(file->second, entry.file, entry.begin_byte + offset_bytes, out);
+  } catch (const Error& error) {
+    fail("{}, in tensor {}", error.what(), in_quotes(entry.name));
+  }
   bytes_read_->fetch_add(out.size(), std::memory_order_relaxed);
 }
 
@@ -215,7 +220,7 @@ void Checkpoint::read_contiguous(const TensorEntry& entry, std::int64_t first_el
                                  const Sink& sink) const {
   const std::size_t size = size_bytes(entry.dtype);
   const std::size_t chunk_elements = std::min(elements, chunk_bytes / size);
-  std::vector<std::byte> chunk(chunk_elements * size);
+  std::array<std::byte, chunk_bytes> chunk;  // NOLINT(cppcoreguidelines-pro-type-member-init): read into
   for (std::size_t done = 0; done < elements; done += chunk_elements) {
     const auto part = std::span(chunk).first(std::min(chunk_elements, elements - done) * size);
     read_file(entry, (static_cast<std::uint64_t>(first_element) + done) * size, part);

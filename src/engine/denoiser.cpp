@@ -87,13 +87,22 @@ struct Denoiser::Request {
 
 Denoiser::Denoiser(const std::vector<ExpertModel>& experts, const DenoiseOptions& options,
                    parallel::GroupCommunicators& group)
+    : Denoiser(
+          read_experts(experts, options.placement, options.compute, group.fsdp->rank(), group.fsdp->size()),
+          options, group) {}
+
+Denoiser::Denoiser(std::vector<ExpertShards> experts, const DenoiseOptions& options,
+                   parallel::GroupCommunicators& group)
     : group_(group),
       options_(options),
       timer_(options.compute.on_gpu() ? std::make_unique<gpu::PartTimer>() : nullptr),
       clock_(options.part_times ? timer_.get() : nullptr) {
   WAN_CHECK(!experts.empty(), "a model without an expert");
-  make_shared_memory(experts.front().config);
-  for (const ExpertModel& model : experts) experts_.push_back(load(model));
+  if (options_.placement.is_sharded()) {
+    gather_buffers_ = std::make_shared<parallel::GatherBuffers>(experts.front().shards->units(), *group_.fsdp,
+                                                                options_.compute);
+  }
+  for (ExpertShards& expert : experts) experts_.push_back(use(std::move(expert)));
 }
 
 std::int64_t Denoiser::weight_bytes() const {
@@ -108,27 +117,15 @@ Denoiser::ExpertState& Denoiser::expert(Expert which) {
   return *found;
 }
 
-void Denoiser::make_shared_memory(const checkpoint::TransformerConfig& config) {
-  const std::vector<checkpoint::UnitLayout> units = checkpoint::transformer_units(config);
-  const int parts = options_.placement.is_sharded() ? group_.fsdp->size() : 1;
-  if (options_.placement.is_sharded())
-    gather_buffers_ = std::make_shared<parallel::GatherBuffers>(units, *group_.fsdp, options_.compute);
-  if (options_.placement.waits_on_host())
-    arena_ = std::make_shared<parallel::WeightArena>(units, parts, options_.compute);
-}
-
-Denoiser::ExpertState Denoiser::load(const ExpertModel& model) {
-  const int parts = options_.placement.is_sharded() ? group_.fsdp->size() : 1;
-  const int part = options_.placement.is_sharded() ? group_.fsdp->rank() : 0;
-  ExpertState state{.expert = model.expert, .shards = {}, .weights = {}, .transformer = {}};
-  state.shards = std::make_shared<parallel::WeightShards>(checkpoint::transformer_units(model.config),
-                                                          model.read, parts, part, options_.compute, arena_);
+Denoiser::ExpertState Denoiser::use(ExpertShards expert) {
+  ExpertState state{
+      .expert = expert.expert, .shards = std::move(expert.shards), .weights = {}, .transformer = {}};
   if (options_.placement.is_sharded()) {
     state.weights = std::make_unique<parallel::ShardedWeights>(state.shards, *group_.fsdp, gather_buffers_);
   } else {
     state.weights = std::make_unique<parallel::ResidentWeights>(state.shards);
   }
-  state.transformer = std::make_unique<dit::Transformer>(model.config, *state.weights);
+  state.transformer = std::make_unique<dit::Transformer>(expert.config, *state.weights);
   return state;
 }
 

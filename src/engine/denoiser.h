@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dit/transformer.h"
+#include "engine/expert_shards.h"
 #include "engine/model_parts.h"
 #include "gpu/memory.h"
 #include "gpu/part_timer.h"
@@ -80,6 +81,9 @@ class Denoiser {
   /// outlive the denoiser.
   Denoiser(const std::vector<ExpertModel>& experts, const DenoiseOptions& options,
            parallel::GroupCommunicators& group);
+  /// The same with weights that were read already, placed as `options` say.
+  Denoiser(std::vector<ExpertShards> experts, const DenoiseOptions& options,
+           parallel::GroupCommunicators& group);
 
   const checkpoint::TransformerConfig& config() const { return experts_.front().transformer->config(); }
   /// The stretch of steps that run() of such an input makes, without its start. `first_step` counts from the
@@ -109,8 +113,7 @@ class Denoiser {
     std::unique_ptr<checkpoint::WeightSource> weights;
     std::unique_ptr<dit::Transformer> transformer;
   };
-  ExpertState load(const ExpertModel& model);
-  void make_shared_memory(const checkpoint::TransformerConfig& config);
+  ExpertState use(ExpertShards expert);
   Request make_request(const DenoiseInput& input, const parallel::GroupCommunicators& team) const;
   /// Heads in each exchange of `team`.
   std::vector<std::int64_t> head_chunks(const parallel::GroupCommunicators& team,
@@ -131,7 +134,6 @@ class Denoiser {
   std::unique_ptr<gpu::PartTimer> timer_;  ///< on a GPU
   PartClock clock_;
   std::shared_ptr<parallel::GatherBuffers> gather_buffers_;  ///< of all experts, if they are sharded
-  std::shared_ptr<parallel::WeightArena> arena_;  ///< of all experts, if those not in use wait on the host
   std::vector<ExpertState> experts_;
 };
 

@@ -1,49 +1,11 @@
 #include "engine/model_parts.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-
-#include <memory>
 
 #include "core/check.h"
-#include "gpu/upload.h"
 
 namespace wan::engine {
 namespace {
-
-constexpr std::int64_t elements_per_task = std::int64_t{1} << 21;
-
-/// Reads elements [first, first + piece.numel()) of a tensor into host memory, on all of this rank's threads.
-void read_piece(const checkpoint::Checkpoint& from, const checkpoint::TensorEntry& entry, std::int64_t first,
-                const at::Tensor& piece) {
-  const bool is_bf16 = piece.scalar_type() == at::kBFloat16;
-  WAN_CHECK(is_bf16 || piece.scalar_type() == at::kFloat, "weights are read as bf16 or fp32");
-  void* const memory = piece.data_ptr();
-  at::parallel_for(0, piece.numel(), elements_per_task, [&](std::int64_t begin, std::int64_t end) {
-    const auto count = static_cast<std::size_t>(end - begin);
-    if (is_bf16) {
-      from.read_bf16(entry, first + begin, {static_cast<std::uint16_t*>(memory) + begin, count});
-    } else {
-      from.read_floats(entry, first + begin, {static_cast<float*>(memory) + begin, count});
-    }
-  });
-}
-
-/// Reads parameters by their names.
-parallel::ParameterReader checkpoint_reader(const checkpoint::Checkpoint& from) {
-  // Made at the first use on a GPU, shared by the copies of the function object.
-  auto upload = std::make_shared<std::unique_ptr<gpu::Upload>>();
-  return [&from, upload](const checkpoint::Parameter& parameter, std::int64_t first, const at::Tensor& out) {
-    const checkpoint::TensorEntry& entry = from.entry(parameter.name);
-    if (out.is_cpu()) {
-      read_piece(from, entry, first, out);
-      return;
-    }
-    if (!*upload) *upload = std::make_unique<gpu::Upload>();
-    (*upload)->fill(
-        out, [&](std::int64_t at, const at::Tensor& piece) { read_piece(from, entry, first + at, piece); });
-  };
-}
 
 at::Tensor read_whole(const checkpoint::Checkpoint& from, const std::string& name) {
   const checkpoint::TensorEntry& entry = from.entry(name);
@@ -53,6 +15,28 @@ at::Tensor read_whole(const checkpoint::Checkpoint& from, const std::string& nam
 }
 
 }  // namespace
+
+parallel::ParameterReader checkpoint_reader(const checkpoint::Checkpoint& from) {
+  return parallel::ParameterReader::of_files(
+      [&from](const checkpoint::Parameter& parameter, std::int64_t first, const at::Tensor& out) {
+        const checkpoint::TensorEntry& entry = from.entry(parameter.name);
+        const bool is_bf16 = out.scalar_type() == at::kBFloat16;
+        WAN_CHECK(is_bf16 || out.scalar_type() == at::kFloat, "weights are read as bf16 or fp32");
+        const auto count = static_cast<std::size_t>(out.numel());
+        if (is_bf16) {
+          from.read_bf16(entry, first, {static_cast<std::uint16_t*>(out.data_ptr()), count});
+        } else {
+          from.read_floats(entry, first, {out.data_ptr<float>(), count});
+        }
+      });
+}
+
+checkpoint::UnitLayout vae_unit(const vae::VaeConfig& config) {
+  checkpoint::UnitLayout unit{.name = "vae", .parameters = {}};
+  for (const vae::ExpectedShape& tensor : vae::vae_tensors(config))
+    unit.parameters.push_back({.name = tensor.name, .shape = tensor.shape, .offset = unit.elements()});
+  return unit;
+}
 
 ExpertFiles open_expert(const std::filesystem::path& folder) {
   checkpoint::Checkpoint weights = checkpoint::Checkpoint::open_safetensors_folder(folder);

@@ -4,7 +4,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/model_config.h"
-#include "parallel/weight_shards.h"
+#include "parallel/parameter_reader.h"
 #include "vae/vae.h"
 #include "wan/engine.h"
 
@@ -46,6 +46,10 @@ ExpertFiles open_expert(const std::filesystem::path& folder);
 ExpertModel expert_model(Expert expert, const ExpertFiles& files);
 TextEncoderModel text_encoder_model(const checkpoint::Checkpoint& files);
 VaeModel vae_model(const checkpoint::Checkpoint& files);
+/// Reads any parameter of these files, which must outlive the reader.
+parallel::ParameterReader checkpoint_reader(const checkpoint::Checkpoint& from);
+/// All tensors of an autoencoder as one unit.
+checkpoint::UnitLayout vae_unit(const vae::VaeConfig& config);
 
 // Models of random values, drawn anew in every run. The spread of a matrix keeps the size of the activations;
 // norms are like those of a trained model. They serve to measure time and memory, and make no pictures.

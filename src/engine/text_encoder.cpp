@@ -8,23 +8,31 @@
 
 namespace wan::engine {
 
-TextEncoder::TextEncoder(TextEncoderModel model, const TextEncoderOptions& options, comm::Communicator& group)
+TextEncoder::TextEncoder(TextEncoderModel model, const TextEncoderOptions& options, comm::Communicator& group,
+                         std::shared_ptr<parallel::WeightShards> shards)
     : model_(std::move(model)),
       options_(options),
       group_(group),
       gathers_(group, comm::Operation::all_gather) {
-  if (options_.keeps_weights()) load();
+  if (shards) {
+    use(shards);
+  } else if (options_.keeps_weights()) {
+    load();
+  }
 }
 
 void TextEncoder::load() {
   if (encoder_) return;
-  ++loads_;
-  const std::vector<checkpoint::UnitLayout> units = checkpoint::text_encoder_units(model_.config);
   const int parts = options_.placement.is_sharded() ? group_.size() : 1;
   const int part = options_.placement.is_sharded() ? group_.rank() : 0;
-  auto shards = std::make_shared<parallel::WeightShards>(units, model_.read, parts, part, options_.compute);
+  use(std::make_shared<parallel::WeightShards>(checkpoint::text_encoder_units(model_.config), model_.read,
+                                               parts, part, options_.compute));
+}
+
+void TextEncoder::use(const std::shared_ptr<parallel::WeightShards>& shards) {
+  ++loads_;
   if (options_.placement.is_sharded()) {
-    gather_buffers_ = std::make_shared<parallel::GatherBuffers>(units, group_, options_.compute);
+    gather_buffers_ = std::make_shared<parallel::GatherBuffers>(shards->units(), group_, options_.compute);
     weights_ = std::make_unique<parallel::ShardedWeights>(shards, group_, gather_buffers_);
   } else {
     weights_ = std::make_unique<parallel::ResidentWeights>(shards);

@@ -28,8 +28,10 @@ struct TextEncoderOptions {
 /// memory: the few rows that a text needs are read as they are needed.
 class TextEncoder {
  public:
-  /// Reads the weights if they are to be resident. `group` must outlive the encoder.
-  TextEncoder(TextEncoderModel model, const TextEncoderOptions& options, comm::Communicator& group);
+  /// If the weights are to be resident, takes `shards`, which hold them already, or without them reads the
+  /// weights. `group` must outlive the encoder.
+  TextEncoder(TextEncoderModel model, const TextEncoderOptions& options, comm::Communicator& group,
+              std::shared_ptr<parallel::WeightShards> shards = nullptr);
 
   const checkpoint::TextEncoderConfig& config() const { return model_.config; }
   /// How often the weights were read.
@@ -57,6 +59,7 @@ class TextEncoder {
   void finish_collectives(bool has_begun);
 
  private:
+  void use(const std::shared_ptr<parallel::WeightShards>& shards);
   /// Rows of the embedding table, [ids, dim].
   at::Tensor read_embeddings(std::span<const std::int64_t> ids) const;
 

@@ -8,7 +8,6 @@
 
 #include "comm/first_message.h"
 #include "core/check.h"
-#include "engine/checkpoint_match.h"
 #include "engine/request_run.h"
 #include "engine/validate.h"
 #include "gpu/memory.h"
@@ -43,16 +42,16 @@ EngineOptions for_group(EngineOptions options, int ranks) {
   return options;
 }
 
-TextEncoderOptions text_options(const EngineOptions& options) {
-  const parallel::NetworkPlacement& placement = options.placement.text_encoder;
+}  // namespace
+
+TextEncoderOptions text_options(const EngineOptions& options, const parallel::NetworkPlacement& placement) {
   const bool on_host = placement.residence == parallel::Residence::computes_on_host;
   return {.placement = placement, .compute = on_host ? kernels::Compute() : options.compute};
 }
 
-}  // namespace
-
 WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOptions& options,
-                     parallel::GroupCommunicators group, const Stopwatch& run_clock)
+                     parallel::GroupCommunicators group, const Stopwatch& run_clock,
+                     std::unique_ptr<ModelLoading> loading)
     : folder_(folder),
       kind_(model::model_kind(folder.task.name)),
       options_(for_group(options, group.group->size())),
@@ -60,46 +59,43 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
       run_clock_(run_clock),
       tools_{.compute = options_.compute, .gpu = options_.gpu, .placement = options_.placement},
       pipeline_(make_pipeline(kind_, tools_)) {
-  text_encoder_files_ = std::make_unique<checkpoint::Checkpoint>(
-      checkpoint::Checkpoint::open_torch_archive(folder.text_encoder));
-  const checkpoint::Checkpoint vae_files = checkpoint::Checkpoint::open_torch_archive(folder.vae);
-  const VaeModel vae = vae_model(vae_files);
+  if (!loading) {
+    loading = std::make_unique<ModelLoading>(folder_, options_, place_in_group());
+    loading->finish(nullptr);
+  }
   if (options.compute.on_gpu()) {
     monitor_ = std::make_unique<gpu::Monitor>(options.gpu.bus_id, sample_period_s,
                                               [&clock = run_clock_] { return clock.elapsed_s(); });
   }
-  load_models();
-  host_use_ = {.computes = !options.compute.on_gpu(), .vae_width = vae.config.width(0)};
-  tools_.networks.vae = std::make_unique<Autoencoder>(vae, options.compute.device);
+  use_models(*loading);
+  use_vae(loading->vae());
+  loading.reset();
   if (options.compute.on_gpu()) gpu::release_unused();
 }
 
-void WanEngine::load_models() {
-  std::vector<ExpertFiles> files;
-  std::vector<ExpertModel> experts;
-  files.reserve(folder_.experts.size());  // an expert's reader refers to its files
-  for (const checkpoint::ExpertFolder& folder : folder_.experts) {
-    files.push_back(open_expert(folder.path));
-    experts.push_back(expert_model(folder.expert, files.back()));
-    checkpoint::expect_same_config(experts.front().config, folder_.experts.front().name(),
-                                   experts.back().config, folder.name());
-  }
-  const checkpoint::TransformerConfig& transformer = experts.front().config;
-  const TextEncoderModel text_encoder = text_encoder_model(*text_encoder_files_);
-  require_text_width(folder_, text_encoder.config, transformer);
-  kernels::require_attention_backend(options_.attention, options_.compute.device, options_.compute.type,
-                                     transformer.head_dim());
-  const TextEncoderOptions text = text_options(options_);
+LoadingPlace WanEngine::place_in_group() const {
+  return {.group_rank = groups_.own().fsdp->rank(), .group_size = groups_.own().fsdp->size()};
+}
+
+void WanEngine::use_models(ModelLoading& loading) {
+  text_encoder_files_ = loading.take_text_files();
+  const TextEncoderOptions text = text_options(options_, options_.placement.text_encoder);
   const bool together = text.compute.on_gpu() == options_.compute.on_gpu();
   tools_.networks.text = std::make_unique<PromptEncoder>(
-      folder_.tokenizer, text_encoder, text, together ? *groups_.own().fsdp : *groups_.own().group);
+      folder_.tokenizer, loading.text_encoder(), text, together ? *groups_.own().fsdp : *groups_.own().group,
+      loading.take_text_shards());
   tools_.networks.denoise =
-      std::make_unique<Denoiser>(experts,
+      std::make_unique<Denoiser>(loading.take_experts(),
                                  DenoiseOptions{.placement = options_.placement.transformers,
                                                 .head_chunks = options_.head_chunks,
                                                 .compute = options_.compute,
                                                 .attention = options_.attention},
                                  groups_.own());
+}
+
+void WanEngine::use_vae(const VaeModel& vae) {
+  host_use_ = {.computes = !options_.compute.on_gpu(), .vae_width = vae.config.width(0)};
+  tools_.networks.vae = std::make_unique<Autoencoder>(vae, options_.compute.device);
 }
 
 WanEngine::~WanEngine() = default;
@@ -248,7 +244,9 @@ void WanEngine::reload() {
   tools_.networks.text.reset();
   tools_.networks.denoise.reset();
   if (options_.compute.on_gpu()) gpu::release_unused();
-  load_models();
+  ModelLoading loading(folder_, options_, place_in_group(), LoadedNetworks::without_vae);
+  loading.finish(nullptr);
+  use_models(loading);
   if (options_.compute.on_gpu()) gpu::release_unused();
 }
 

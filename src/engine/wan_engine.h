@@ -11,6 +11,7 @@
 #include "core/clock.h"
 #include "engine/group_teams.h"
 #include "engine/host_size.h"
+#include "engine/model_loading.h"
 #include "engine/model_parts.h"
 #include "engine/request_run.h"
 #include "engine/text_look_ahead.h"
@@ -46,13 +47,18 @@ struct EngineOptions {
   std::function<void(const std::string&)> on_note = {};
 };
 
+/// The text encoder's options for weights that are placed so.
+TextEncoderOptions text_options(const EngineOptions& options, const parallel::NetworkPlacement& placement);
+
 /// The Wan 2.2 I2V-A14B and T2V-A14B pipelines over one group of ranks (model.md 7.1).
 class WanEngine final : public Engine {
  public:
-  /// Reads this rank's part of the checkpoint. `run_clock` started with the run. Makes no collective. Throws
-  /// UsageError if the checkpoint's parts are wrong or do not belong together.
+  /// `loading`: the networks of `folder`, read completely for a rank of `group` with `options`; without it
+  /// the engine reads this rank's part of the checkpoint itself. `run_clock` started with the run. Makes no
+  /// collective. Throws UsageError if the checkpoint's parts are wrong or do not belong together.
   WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOptions& options,
-            parallel::GroupCommunicators group, const Stopwatch& run_clock);
+            parallel::GroupCommunicators group, const Stopwatch& run_clock,
+            std::unique_ptr<ModelLoading> loading = nullptr);
   WanEngine(const WanEngine&) = delete;
   WanEngine& operator=(const WanEngine&) = delete;
   ~WanEngine() override;
@@ -109,8 +115,11 @@ class WanEngine final : public Engine {
   bool can_offload() const;
   /// Releases the buffers that a failed request may have left. Call it alike on all ranks.
   void release_buffers() const;
-  /// Reads the weights of text encoder and experts. No collectives.
-  void load_models();
+  LoadingPlace place_in_group() const;
+  /// Makes text encoder and denoiser.
+  void use_models(ModelLoading& loading);
+  void use_vae(const VaeModel& vae);
+  /// Reads the weights of text encoder and experts anew, on this rank alone. No collectives.
   void reload();
 
   checkpoint::CheckpointFolder folder_;

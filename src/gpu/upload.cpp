@@ -6,13 +6,14 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "gpu/cuda_check.h"
 #include "gpu/event.h"
 #include "gpu/memory.h"
 
 namespace wan::gpu {
 namespace {
 
-constexpr std::int64_t piece_bytes = std::int64_t{16} << 20;
+constexpr std::int64_t piece_bytes = std::int64_t{4} << 20;
 constexpr std::size_t slot_count = 2;
 
 }  // namespace
@@ -30,6 +31,7 @@ Upload::~Upload() {
 
 void Upload::fill(const at::Tensor& out, const Make& make) {
   WAN_CHECK(out.is_cuda() && out.dim() == 1 && out.is_contiguous(), "an upload needs a flat tensor on a GPU");
+  WAN_CUDA_CHECK(cudaSetDevice(out.device().index()));  // a new thread would use GPU 0
   const std::int64_t piece_elements = piece_bytes / static_cast<std::int64_t>(out.element_size());
   for (std::int64_t first = 0; first < out.numel(); first += piece_elements) {
     const std::int64_t count = std::min(piece_elements, out.numel() - first);

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <cstdlib>
+#include <exception>
 #include <utility>
 
 #include "checkpoint/fingerprint.h"
@@ -56,23 +57,50 @@ EngineHost::EngineHost(const comm::MpiRanks& ranks, comm::Communicator& world, c
       listeners_(std::move(listeners)),
       communicators_(ranks, world, device, listeners_.on_hang) {}
 
-void EngineHost::connect(const checkpoint::CheckpointFolder& checkpoint, const Options& options,
-                         const RunPlan& plan) {
-  share_cores(ranks_);
-  // The other ranks wait without a limit: a slow file system takes its time.
-  weights_ = on_rank_0(world_, [&] { return fingerprint_of(checkpoint); });
-  group_ = communicators_.make_group(plan.layout, step_timeout_s(options));
+engine::LoadingPlace EngineHost::place_in(const RunLayout& layout) const {
+  const int group_size = layout.guided.group_size;
+  engine::LoadingPlace place{.group_rank = world_.rank() % group_size,
+                             .group_size = group_size,
+                             .world_rank = world_.rank(),
+                             .node = communicators_.ranks_of_node()};
+  if (place.node.size() == 1) place.node.clear();
+  return place;
+}
+
+void EngineHost::finish(engine::ModelLoading& loading) {
+  const parallel::NodeRanks node = communicators_.make_node(start_timeout_s);
+  std::exception_ptr problem;
+  try {
+    loading.finish(node.host ? &node : nullptr);
+  } catch (...) {
+    problem = std::current_exception();
+  }
+  world_.barrier().wait_without_limit();  // other nodes may read slowly
+  agree(world_, [&] {
+    if (problem) std::rethrow_exception(problem);
+  });
 }
 
 void EngineHost::load(const checkpoint::CheckpointFolder& checkpoint, const Options& options,
                       const RunPlan& plan, const Stopwatch& clock) {
+  share_cores(ranks_);
+  const auto work_as = [&] {
+    return engine_options(
+        options, plan.layout,
+        {.device = device_, .machine = plan.machine, .weights = weights_, .on_note = listeners_.on_note});
+  };
+  std::unique_ptr<engine::ModelLoading> loading;
   agree(world_, [&] {
-    engine_ = std::make_unique<engine::WanEngine>(
-        checkpoint,
-        engine_options(
-            options, plan.layout,
-            {.device = device_, .machine = plan.machine, .weights = weights_, .on_note = listeners_.on_note}),
-        std::move(group_), clock);
+    loading = std::make_unique<engine::ModelLoading>(checkpoint, work_as(), place_in(plan.layout));
+  });
+  // From here on threads read the weights. The other ranks wait without a limit for the fingerprint: a slow
+  // file system takes its time.
+  weights_ = on_rank_0(world_, [&] { return fingerprint_of(checkpoint); });
+  parallel::GroupCommunicators group = communicators_.make_group(plan.layout, step_timeout_s(options));
+  finish(*loading);
+  agree(world_, [&] {
+    engine_ = std::make_unique<engine::WanEngine>(checkpoint, work_as(), std::move(group), clock,
+                                                  std::move(loading));
   });
 }
 

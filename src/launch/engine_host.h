@@ -53,27 +53,28 @@ class EngineHost {
   EngineHost(const comm::MpiRanks& ranks, comm::Communicator& world, const RunDevice& device,
              Listeners listeners);
 
-  /// Takes the checkpoint's fingerprint and connects the ranks of each group. Collective. Throws AgreedError.
-  void connect(const checkpoint::CheckpointFolder& checkpoint, const Options& options, const RunPlan& plan);
-
-  /// Makes the engine of the group that connect() made: reads the checkpoint's weights. `clock` began with
-  /// the run and must outlive this object. Collective. Throws AgreedError.
+  /// Makes the engine of this rank's group. The ranks of a node read each byte of the weights once between
+  /// them; meanwhile it takes the checkpoint's fingerprint and connects the ranks of each group. `clock`
+  /// began with the run and must outlive this object. Collective. Throws AgreedError.
   void load(const checkpoint::CheckpointFolder& checkpoint, const Options& options, const RunPlan& plan,
             const Stopwatch& clock);
 
   RunCommunicators& communicators() { return communicators_; }
   /// After load().
   engine::WanEngine& engine() { return *engine_; }
-  const std::string& weights() const { return weights_; }  ///< the checkpoint's fingerprint, after connect()
+  const std::string& weights() const { return weights_; }  ///< the checkpoint's fingerprint, after load()
 
  private:
+  engine::LoadingPlace place_in(const RunLayout& layout) const;
+  /// Waits for the weights, together with the other ranks of the node. Collective over the world.
+  void finish(engine::ModelLoading& loading);
+
   const comm::MpiRanks& ranks_;
   comm::Communicator& world_;
   const RunDevice& device_;
   Listeners listeners_;
   RunCommunicators communicators_;
   std::string weights_;
-  parallel::GroupCommunicators group_;  ///< between connect() and load()
   std::unique_ptr<engine::WanEngine> engine_;
 };
 

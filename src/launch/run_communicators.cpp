@@ -19,10 +19,9 @@ constexpr double init_timeout_s = 300;
 
 #ifdef WAN_WITH_CUDA
 std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator& world, const std::vector<int>& members,
-                                              parallel::Role role, double timeout_s,
+                                              const char* name, const NcclTraffic& traffic, double timeout_s,
                                               const std::shared_ptr<comm::Watchdog>& watchdog,
                                               bool reach_directly) {
-  const NcclTraffic traffic = nccl_traffic(role);
   // The tensor library computes on CUDA's default stream.
   const comm::NcclOptions options{.compute_stream = nullptr,
                                   .watchdog = watchdog,
@@ -31,7 +30,7 @@ std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator& world, const s
                                   .max_ctas = traffic.max_ctas,
                                   .copy_engines = reach_directly && traffic.carries_much};
   try {
-    return comm::make_nccl_group(world, members, to_string(role), options);
+    return comm::make_nccl_group(world, members, name, options);
   } catch (const Error& error) {
     fail<UsageError>(
         "NCCL cannot be initialised: {}; NCCL_DEBUG=WARN tells more. Usual causes: a small /dev/shm, no "
@@ -40,8 +39,9 @@ std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator& world, const s
   }
 }
 #else
-std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator&, const std::vector<int>&, parallel::Role,
-                                              double, const std::shared_ptr<comm::Watchdog>&, bool) {
+std::unique_ptr<comm::Communicator> make_nccl(comm::Communicator&, const std::vector<int>&, const char*,
+                                              const NcclTraffic&, double,
+                                              const std::shared_ptr<comm::Watchdog>&, bool) {
   fail("internal: GPU ranks in a build without CUDA");
 }
 #endif
@@ -101,7 +101,8 @@ std::unique_ptr<comm::Communicator> RunCommunicators::make_for_tensors(
   for (const int member : members) {
     world_ranks.push_back(parent_world_ranks[static_cast<std::size_t>(member)]);
   }
-  return make_nccl(parent, members, role, timeout_s, watchdog_, nodes_.can_reach_directly(world_ranks));
+  return make_nccl(parent, members, to_string(role), nccl_traffic(role), timeout_s, watchdog_,
+                   nodes_.can_reach_directly(world_ranks));
 }
 
 parallel::GroupCommunicators RunCommunicators::make_group(const RunLayout& layout, double timeout_s) {
@@ -115,6 +116,24 @@ parallel::GroupCommunicators RunCommunicators::make_group(const RunLayout& layou
     return made;
   };
   return parallel::make_group_communicators(layout.guided, layout.unguided, world_.rank(), make);
+}
+
+std::vector<int> RunCommunicators::ranks_of_node() const { return nodes_.ranks_beside(world_.rank()); }
+
+parallel::NodeRanks RunCommunicators::make_node(double timeout_s) {
+  const std::vector<int> members = ranks_of_node();
+  if (nodes_.ranks_are_alone()) return {};
+  parallel::NodeRanks node{.host = make_control(members, "node", timeout_s), .gpu = nullptr};
+  agree(world_, [&] {
+    if (!device_.compute.on_gpu() || members.size() == 1) return;
+    std::vector<int> all(members.size());
+    std::iota(all.begin(), all.end(), 0);
+    constexpr int passing_ctas = 16;
+    node.gpu = make_nccl(*node.host, all, "node", {.max_ctas = passing_ctas}, timeout_s, watchdog_,
+                         /*reach_directly=*/false);
+  });
+  if (members.size() == 1) return {};
+  return node;
 }
 
 int RunCommunicators::prepare_teams(const RunLayout& layout, double timeout_s) {

@@ -12,6 +12,7 @@
 #include "launch/run_device.h"
 #include "launch/run_layout.h"
 #include "parallel/layout.h"
+#include "parallel/node_ranks.h"
 
 namespace wan::comm {
 class Watchdog;
@@ -46,6 +47,12 @@ class RunCommunicators {
   /// Everything for one group of the layout. `timeout_s`: the longest that a collective inside a request may
   /// take. Collective over the world. Throws AgreedError with exit code 2 if NCCL cannot be initialised.
   parallel::GroupCommunicators make_group(const RunLayout& layout, double timeout_s);
+
+  /// World ranks on this rank's node, ascending.
+  std::vector<int> ranks_of_node() const;
+  /// The ranks of this node, for reading the checkpoint together; nothing in it where this rank is alone on
+  /// its node. Collective over the world. Throws as make_group() does.
+  parallel::NodeRanks make_node(double timeout_s);
 
   /// Prepares for teams of 2, 4, ... groups: a control communicator for each that is complete. Collective
   /// over the world. Returns the width of the widest.

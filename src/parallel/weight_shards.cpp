@@ -6,34 +6,40 @@
 
 #include "core/check.h"
 #include "gpu/memory.h"
+#include "parallel/weight_loading.h"
 
 namespace wan::parallel {
-namespace {
 
-/// Reads the part of a unit's flat buffer that begins at `first` into `slice`. Elements beyond the unit's end
-/// become zero.
-void read_slice(const checkpoint::UnitLayout& unit, std::int64_t first, const at::Tensor& slice,
-                const ParameterReader& read) {
-  const std::int64_t last = first + slice.numel();
+void read_unit(const checkpoint::UnitLayout& unit, std::int64_t first, const at::Tensor& out,
+               const ParameterReader& read) {
+  const std::int64_t last = first + out.numel();
   for (const checkpoint::Parameter& parameter : unit.parameters) {
     const std::int64_t from = std::max(first, parameter.offset);
     const std::int64_t to = std::min(last, parameter.offset + parameter.elements());
-    if (from < to) read(parameter, from - parameter.offset, slice.narrow(0, from - first, to - from));
+    if (from < to) read(parameter, from - parameter.offset, out.narrow(0, from - first, to - from));
   }
-  const std::int64_t used = std::clamp<std::int64_t>(unit.elements() - first, 0, slice.numel());
-  slice.narrow(0, used, slice.numel() - used).zero_();
+  const std::int64_t used = std::clamp<std::int64_t>(unit.elements() - first, 0, out.numel());
+  out.narrow(0, used, out.numel() - used).zero_();
 }
-
-}  // namespace
 
 std::int64_t shard_elements(const checkpoint::UnitLayout& unit, int ranks) {
   return (unit.elements() + ranks - 1) / ranks;
 }
 
+std::int64_t piece_elements(std::int64_t slice_elements, int readers) {
+  constexpr std::int64_t alignment = 256;
+  if (readers == 1) return slice_elements;
+  const std::int64_t even = (slice_elements + readers - 1) / readers;
+  return (even + alignment - 1) / alignment * alignment;
+}
+
 WeightArena::WeightArena(const std::vector<checkpoint::UnitLayout>& units, int parts,
-                         const kernels::Compute& compute) {
-  for (const checkpoint::UnitLayout& unit : units)
-    slices_.push_back(at::empty({shard_elements(unit, parts)}, compute.options()));
+                         const kernels::Compute& compute, int readers) {
+  for (const checkpoint::UnitLayout& unit : units) {
+    const std::int64_t elements = shard_elements(unit, parts);
+    landings_.push_back(at::empty({readers * piece_elements(elements, readers)}, compute.options()));
+    slices_.push_back(landings_.back().narrow(0, 0, elements));
+  }
 }
 
 void WeightArena::bring_in(const std::vector<at::Tensor>& host_slices) {
@@ -45,15 +51,30 @@ void WeightArena::bring_in(const std::vector<at::Tensor>& host_slices) {
   held_ = &host_slices;
 }
 
+WeightShards::WeightShards(std::vector<checkpoint::UnitLayout> units, WeightShare share,
+                           const kernels::Compute& compute, std::shared_ptr<WeightArena> arena)
+    : units_(std::move(units)), share_(std::move(share)), compute_(compute), arena_(std::move(arena)) {
+  const int readers = share_.reader_count();
+  for (const checkpoint::UnitLayout& unit : units_) {
+    const std::int64_t elements = shard_elements(unit, share_.parts);
+    const auto on_host = [&] {
+      return compute.on_gpu() ? gpu::make_pinned({elements}, compute.type)
+                              : at::empty({elements}, compute.options());
+    };
+    if (lands_in_arena()) {
+      slices_.push_back(on_host());
+      continue;
+    }
+    landings_.push_back(arena_ ? on_host()
+                               : at::empty({readers * piece_elements(elements, readers)}, compute.options()));
+    slices_.push_back(landings_.back().narrow(0, 0, elements));
+  }
+}
+
 WeightShards::WeightShards(std::vector<checkpoint::UnitLayout> units, const ParameterReader& read, int parts,
                            int part, const kernels::Compute& compute, std::shared_ptr<WeightArena> arena)
-    : units_(std::move(units)), compute_(compute), arena_(std::move(arena)) {
-  for (const checkpoint::UnitLayout& unit : units_) {
-    const std::int64_t elements = shard_elements(unit, parts);
-    slices_.push_back(arena_ && compute.on_gpu() ? gpu::make_pinned({elements}, compute.type)
-                                                 : at::empty({elements}, compute.options()));
-    read_slice(unit, elements * part, slices_.back(), read);
-  }
+    : WeightShards(std::move(units), WeightShare{.parts = parts, .part = part}, compute, std::move(arena)) {
+  WeightLoading(std::vector<WeightLoading::Model>{{.shards = this, .read = read}}).finish(nullptr);
 }
 
 void WeightShards::bring_in() {
@@ -62,6 +83,16 @@ void WeightShards::bring_in() {
 
 const at::Tensor& WeightShards::slice(int unit) const {
   return (arena_ ? arena_->slices() : slices_).at(static_cast<std::size_t>(unit));
+}
+
+const at::Tensor& WeightShards::landing(int unit) const {
+  return (lands_in_arena() ? arena_->landings() : landings_).at(static_cast<std::size_t>(unit));
+}
+
+void WeightShards::keep(int unit) {
+  if (!lands_in_arena()) return;
+  const auto at = static_cast<std::size_t>(unit);
+  slices_[at].copy_(arena_->slices()[at], /*non_blocking=*/true);
 }
 
 std::int64_t WeightShards::bytes() const {

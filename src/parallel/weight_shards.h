@@ -2,46 +2,51 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
 #include <memory>
 #include <vector>
 
 #include "checkpoint/weight_source.h"
 #include "kernels/compute.h"
+#include "parallel/node_ranks.h"
+#include "parallel/parameter_reader.h"
 
 namespace wan::parallel {
 
-/// Fills `out` (one-dimensional, contiguous, on any device) with elements [first, first + out.numel()) of a
-/// parameter's row-major content, rounded to out's type.
-using ParameterReader =
-    std::function<void(const checkpoint::Parameter&, std::int64_t first, const at::Tensor& out)>;
-
 /// Elements of a rank's slice of a unit: the unit's elements divided by the ranks, rounded up.
 std::int64_t shard_elements(const checkpoint::UnitLayout& unit, int ranks);
+/// Elements that each of several readers reads of a slice of so many elements. The pieces of several readers
+/// begin at multiples of 256 elements, which collectives move faster.
+std::int64_t piece_elements(std::int64_t slice_elements, int readers);
 
 /// GPU memory for the slices of one model at a time, for models that take turns (the two experts).
 class WeightArena {
  public:
-  /// Room for slices of these units. All models that use the arena have the same units.
-  WeightArena(const std::vector<checkpoint::UnitLayout>& units, int parts, const kernels::Compute& compute);
+  /// Room for slices of these units, which so many ranks read together. All models that use the arena have
+  /// the same units.
+  WeightArena(const std::vector<checkpoint::UnitLayout>& units, int parts, const kernels::Compute& compute,
+              int readers = 1);
 
   const std::vector<at::Tensor>& slices() const { return slices_; }
+  const std::vector<at::Tensor>& landings() const { return landings_; }  ///< where slices come in
   /// Copies the host's slices into the arena, in the order of the compute stream, if they are not there
   /// already.
   void bring_in(const std::vector<at::Tensor>& host_slices);
 
  private:
-  std::vector<at::Tensor> slices_;                 ///< one for each unit
+  std::vector<at::Tensor> landings_;               ///< one for each unit
+  std::vector<at::Tensor> slices_;                 ///< views of the landings
   const std::vector<at::Tensor>* held_ = nullptr;  ///< the slices whose content is in the arena
 };
 
 /// A rank's part of a model's weights: for every unit one of `parts` even slices of its flat buffer, or the
 /// whole unit if there is one part. The slices lie on the compute device, or wait in page-locked host memory
-/// and take turns in an arena.
+/// and take turns in an arena. If a slice is longer than the rest of its unit, it ends in zeros.
 class WeightShards {
  public:
-  /// Reads this rank's slices, and nothing else, from `read`. If a slice is longer than the rest of its unit,
-  /// it ends in zeros.
+  /// Takes the memory. WeightLoading brings the values. Throws c10::OutOfMemoryError, Error.
+  WeightShards(std::vector<checkpoint::UnitLayout> units, WeightShare share, const kernels::Compute& compute,
+               std::shared_ptr<WeightArena> arena = nullptr);
+  /// Takes the memory and reads this rank's slices, and nothing else, from `read`.
   WeightShards(std::vector<checkpoint::UnitLayout> units, const ParameterReader& read, int parts, int part,
                const kernels::Compute& compute, std::shared_ptr<WeightArena> arena = nullptr);
   WeightShards(const WeightShards&) = delete;
@@ -52,17 +57,34 @@ class WeightShards {
 
   const std::vector<checkpoint::UnitLayout>& units() const { return units_; }
   const kernels::Compute& compute() const { return compute_; }
+  const WeightShare& share() const { return share_; }
   /// Call it before a model's turn. Afterwards slice() returns its values.
   void bring_in();
   /// On the compute device: [elements of a slice of the unit].
   const at::Tensor& slice(int unit) const;
   std::int64_t bytes() const;
 
+  /// Where the values of a unit's slice come in: [readers * elements of a piece]. Each reader reads one
+  /// piece.
+  const at::Tensor& landing(int unit) const;
+  /// Whether that is the arena, which several models share: each unit must be kept before another model's
+  /// comes in.
+  bool lands_in_arena() const { return arena_ && share_.reader_count() > 1; }
+  /// The landing holds all values of the unit: copies them to their place if that is elsewhere.
+  void keep(int unit);
+
  private:
   std::vector<checkpoint::UnitLayout> units_;
+  WeightShare share_;
   kernels::Compute compute_;
-  std::vector<at::Tensor> slices_;  ///< one for each unit
+  std::vector<at::Tensor> landings_;  ///< one for each unit
+  std::vector<at::Tensor> slices_;    ///< likewise; views of the landings unless these are the arena's
   std::shared_ptr<WeightArena> arena_;
 };
+
+/// Fills `out` with elements [first, first + out.numel()) of a unit's flat buffer. Elements beyond the unit's
+/// end become zero.
+void read_unit(const checkpoint::UnitLayout& unit, std::int64_t first, const at::Tensor& out,
+               const ParameterReader& read);
 
 }  // namespace wan::parallel

@@ -97,7 +97,6 @@ class Session::Impl {
     input_ = launch::read_run_input(*world_, options_, device_.compute.on_gpu());
     const launch::RunPlan plan = launch::plan_run(*world_, options_, input_, device_);
     host_ = std::make_unique<launch::EngineHost>(ranks_, *world_, device_, listeners_of(options));
-    host_->connect(input_.checkpoint, options_, plan);
     host_->load(input_.checkpoint, options_, plan, clock_);
   }
 

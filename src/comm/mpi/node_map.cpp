@@ -1,6 +1,7 @@
 #include "comm/mpi/node_map.h"
 
 #include <algorithm>
+#include <set>
 
 #include "core/check.h"
 
@@ -21,6 +22,19 @@ bool NodeMap::are_on_one_node(std::span<const int> world_ranks) const {
 bool NodeMap::can_reach_directly(std::span<const int> world_ranks) const {
   return are_on_one_node(world_ranks) &&
          std::ranges::all_of(world_ranks, [&](int rank) { return place(rank).peers_allowed != 0; });
+}
+
+std::vector<int> NodeMap::ranks_beside(int world_rank) const {
+  std::vector<int> ranks;
+  for (int rank = 0; rank < static_cast<int>(places_.size()); ++rank)
+    if (place(rank).node == place(world_rank).node) ranks.push_back(rank);
+  return ranks;
+}
+
+bool NodeMap::ranks_are_alone() const {
+  std::set<std::int32_t> nodes;
+  for (const RankPlace& place : places_) nodes.insert(place.node);
+  return nodes.size() == places_.size();
 }
 
 const RankPlace& NodeMap::place(int world_rank) const {

@@ -33,6 +33,11 @@ class NodeMap {
   /// Whether they run on one node and all of them allow direct transfers between GPUs.
   bool can_reach_directly(std::span<const int> world_ranks) const;
 
+  /// The ranks of the node that this world rank is on, ascending.
+  std::vector<int> ranks_beside(int world_rank) const;
+  /// Whether no two ranks share a node.
+  bool ranks_are_alone() const;
+
   const std::vector<RankPlace>& places() const { return places_; }
 
  private:

@@ -1,0 +1,88 @@
+#include "engine/model_loading.h"
+
+#include <ATen/ATen.h>
+
+#include <map>
+
+#include "core/check.h"
+#include "engine/checkpoint_match.h"
+#include "engine/text_encoder.h"
+#include "engine/wan_engine.h"
+#include "parallel/unit_weights.h"
+
+namespace wan::engine {
+
+parallel::WeightShare LoadingPlace::share(bool is_sharded) const {
+  if (node.empty()) return parallel::share_alone(group_rank, group_size, is_sharded);
+  return parallel::share_on_node(node, world_rank, group_size, is_sharded);
+}
+
+ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const EngineOptions& options,
+                           const LoadingPlace& place, LoadedNetworks networks)
+    : text_files_(std::make_unique<checkpoint::Checkpoint>(
+          checkpoint::Checkpoint::open_torch_archive(folder.text_encoder))) {
+  const parallel::WeightPlacement placement = parallel::for_group(options.placement, place.group_size);
+  if (networks == LoadedNetworks::all) {
+    vae_files_.emplace(checkpoint::Checkpoint::open_torch_archive(folder.vae));
+    vae_config_ = vae_model(*vae_files_).config;
+  }
+  const std::vector<ExpertModel> experts = open_experts(folder);
+  text_encoder_ = text_encoder_model(*text_files_);
+  require_text_width(folder, text_encoder_->config, experts.front().config);
+  kernels::require_attention_backend(options.attention, options.compute.device, options.compute.type,
+                                     experts.front().config.head_dim());
+
+  std::vector<parallel::WeightLoading::Model> models;
+  experts_ = take_memory(experts, placement.transformers, options.compute,
+                         place.share(placement.transformers.is_sharded()));
+  for (std::size_t i = 0; i < experts.size(); ++i)
+    models.push_back({.shards = experts_[i].shards.get(), .read = experts[i].read});
+  const TextEncoderOptions text = text_options(options, placement.text_encoder);
+  if (text.keeps_weights()) {
+    text_shards_ =
+        std::make_shared<parallel::WeightShards>(checkpoint::text_encoder_units(text_encoder_->config),
+                                                 place.share(text.placement.is_sharded()), text.compute);
+    models.push_back({.shards = text_shards_.get(), .read = text_encoder_->read});
+  }
+  if (vae_config_) {
+    const kernels::Compute compute{.device = options.compute.device, .type = at::kFloat};
+    vae_shards_ =
+        std::make_shared<parallel::WeightShards>(std::vector<checkpoint::UnitLayout>{vae_unit(*vae_config_)},
+                                                 place.share(/*is_sharded=*/false), compute);
+    models.push_back({.shards = vae_shards_.get(), .read = checkpoint_reader(*vae_files_)});
+  }
+  loading_ = std::make_unique<parallel::WeightLoading>(std::move(models));
+}
+
+std::vector<ExpertModel> ModelLoading::open_experts(const checkpoint::CheckpointFolder& folder) {
+  std::vector<ExpertModel> experts;
+  expert_files_.reserve(folder.experts.size());  // an expert's reader refers to its files
+  for (const checkpoint::ExpertFolder& expert : folder.experts) {
+    expert_files_.push_back(open_expert(expert.path));
+    experts.push_back(expert_model(expert.expert, expert_files_.back()));
+    checkpoint::expect_same_config(experts.front().config, folder.experts.front().name(),
+                                   experts.back().config, expert.name());
+  }
+  return experts;
+}
+
+std::uint64_t ModelLoading::bytes_read() const {
+  std::uint64_t bytes = 0;
+  for (const ExpertFiles& files : expert_files_) bytes += files.weights.bytes_read();
+  if (text_files_) bytes += text_files_->bytes_read();
+  if (vae_files_) bytes += vae_files_->bytes_read();
+  return bytes;
+}
+
+VaeModel ModelLoading::vae() const {
+  WAN_CHECK(vae_shards_ != nullptr, "the autoencoder was not read");
+  const checkpoint::UnitLayout& unit = vae_shards_->units().front();
+  const std::vector<at::Tensor> views = parallel::parameter_views(unit, vae_shards_->slice(0));
+  std::map<std::string, at::Tensor> tensors;
+  for (std::size_t i = 0; i < views.size(); ++i) tensors.emplace(unit.parameters[i].name, views[i]);
+  // Copies: a view would keep the memory of all tensors, and lie where convolutions are slow to read it.
+  return {.config = *vae_config_,
+          .read = [tensors](const std::string& name) { return tensors.at(name).clone(); }};
+}
+
+}  // namespace wan::engine
