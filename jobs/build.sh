@@ -40,6 +40,10 @@ while [ $# -gt 0 ]; do
       arguments+=(-j "${2-}")
       shift
       ;;
+    -j?*)
+      jobs=("$1")
+      arguments+=("$1")
+      ;;
     *) arguments+=("$1") ;;
   esac
   shift
