@@ -101,6 +101,8 @@ build_prefix() {
   ninja=$(echo "$site"/ninja-*.data/scripts/ninja)
   export CUDAHOSTCXX=${CUDAHOSTCXX:-${CXX:-}}
   [ -n "$CUDAHOSTCXX" ] || unset CUDAHOSTCXX
+  # nvcc of the wheels looks for its libraries in lib64.
+  [ ! -d "$site/nvidia/cu13/bin" ] || ln -sfn lib "$site/nvidia/cu13/lib64"
   build_sources
   [ "$cpu_only" = no ] || keep_cpu_half
   configure_prefix
