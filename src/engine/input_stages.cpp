@@ -6,6 +6,7 @@
 
 #include "core/check.h"
 #include "dit/patchify.h"
+#include "engine/condition_cache.h"
 #include "engine/image_condition.h"
 #include "engine/request_run.h"
 #include "engine/validate.h"
@@ -200,21 +201,43 @@ class EncodeImage final : public Stage {
   bool is_needed(const RequestRun& run) const override { return run.has_steps_left(); }
 
   void run(RequestRun& run) override {
-    bool finite = true;
-    run.meeting().with_memory([&] {
-      const at::Tensor condition = encode(run);  // fp32 [20, frames, height, width]
-      run.values().put("condition", condition);
-      finite = is_finite(condition);
-    });
-    require(finite, "encode", "the encoded image");
+    try {
+      run_with_cache(run);
+    } catch (const MemoryError&) {  // alike on all ranks
+      known_.clear();
+      throw;
+    }
   }
 
  private:
+  /// Ranks of other groups know other images, so a team encodes in any case.
+  static bool is_of_one_group(const RequestRun& run) {
+    const parallel::GroupCommunicators& team = run.setup().team;
+    return team.group->size() == team.fsdp->size();
+  }
+
+  void run_with_cache(RequestRun& run) {
+    const at::Tensor image = run.values().get("image");
+    const int frame_num = run.setup().request.frame_num;
+    at::Tensor condition;  // fp32 [20, frames, height, width]
+    if (is_of_one_group(run)) condition = known_.find(image, frame_num);
+    const bool is_known = condition.defined();
+    bool finite = true;
+    run.meeting().with_memory([&] {
+      if (!is_known) condition = encode(run);
+      finite = is_finite(condition);
+    });
+    require(finite, "encode", "the encoded image");
+    if (!is_known && is_of_one_group(run))
+      run.meeting().with_memory([&] { known_.keep(image, frame_num, condition); });
+    run.values().drop("image");
+    run.values().put("condition", condition);
+  }
+
   at::Tensor encode(RequestRun& run) const {
     const at::Tensor latent =
         tools_.networks.vae->encode_image(run.values().get("image"), run.setup().request.frame_num,
                                           *run.setup().team.vae);  // [16, frames, height, width]
-    run.values().drop("image");
     const std::int64_t mask_channels = kind_.condition_channels - latent.size(0);
     const at::Tensor mask =
         at::zeros({mask_channels, latent.size(1), latent.size(2), latent.size(3)}, latent.options());
@@ -224,6 +247,7 @@ class EncodeImage final : public Stage {
 
   const model::ModelKind& kind_;
   StageTools& tools_;
+  ConditionCache known_;  ///< of this group, alike on all its ranks
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "mpi/engine_teams.h"
 #include "mpi/scarce_memory.h"
+#include "support/plain_picture.h"
 
 namespace wan {
 namespace {
@@ -49,6 +50,10 @@ class Scene {
     Request request = toy_.request();
     if (shortage.phase == "text")
       request.prompt += fmt::format(" {}", ++texts_);  // a text that the engine does not know yet
+    if (shortage.phase == "encode") {                  // an image that it does not know yet
+      request.image = out_ / "picture.bmp";
+      if (ranks_.rank() == 0) test::write_picture(request.image, {.width = 96, .height = 64}, ++pictures_);
+    }
     test::SilentObserver observer;
     std::optional<std::string> message;
     try {
@@ -89,6 +94,7 @@ class Scene {
   Shortage shortage_;
   Control control_;
   int texts_ = 0;
+  std::uint32_t pictures_ = 0;
   engine::WanEngine engine_;
 };
 

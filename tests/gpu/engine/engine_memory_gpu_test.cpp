@@ -10,6 +10,7 @@
 
 #include "gpu/engine/gpu_ranks.h"
 #include "gpu/memory.h"
+#include "support/plain_picture.h"
 
 namespace wan {
 namespace {
@@ -104,6 +105,10 @@ class Scene final : private test::NoControl {
     Request request = parity_.request;
     request.prompt += fmt::format(" {}", ++requests_);  // a text whose embedding is not known yet
     const test::TempDir folder;
+    if (shortage.phase == "encode") {  // an image that is not known yet
+      request.image = folder / "picture.bmp";
+      test::write_picture(request.image, {.width = 96, .height = 64}, static_cast<std::uint32_t>(requests_));
+    }
     test::SilentObserver observer;
     bool failed = false;
     try {
