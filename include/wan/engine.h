@@ -100,6 +100,17 @@ class Observer {
   virtual void on_samples(std::span<const DeviceSample> /*samples*/) {}
 };
 
+/// A preview of a request that is not finished: the engine makes so many steps, saves the state, and writes a
+/// video of the latent without noise that the last of these steps predicts.
+struct Draft {
+  int after_step = 0;  ///< 0: no draft. A request with no more steps than this is made whole.
+  int frames = 0;      ///< of the preview, 4n+1; 0, or more than the video has: all
+  int shrink = 1;      ///< the latent's height and width are divided by this: 1, 2 or 4
+
+  bool is_wanted() const { return after_step > 0; }
+  bool operator==(const Draft&) const = default;
+};
+
 /// The temporary names that an engine writes to. The engine leaves complete, closed files there, or throws;
 /// or the control writes them later (RunControl::on_outputs()).
 struct OutputPaths {
@@ -107,6 +118,7 @@ struct OutputPaths {
   std::filesystem::path latents = {};      ///< empty: no latents are wanted
   std::filesystem::path state = {};        ///< state of the unfinished request; empty: none is saved
   std::filesystem::path resume_from = {};  ///< a saved state to continue; the leader reads it; empty: none
+  Draft draft = {};  ///< if it is wanted, `video` gets the preview, and no latents are written
 };
 
 /// The outputs of a request that is computed but not written. It holds all that writing needs: neither the
@@ -146,8 +158,8 @@ class RunControl {
   /// Called on the leader: a state could not be written, and no other file could be written either (for
   /// example, the disk is full).
   virtual void on_storage_problem(const std::string& message) { on_state_problem(message); }
-  /// Called on the leader when everything is computed. Writes the outputs at once, unless a control keeps them
-  /// and writes them later. Throws the errors of UnwrittenOutputs::write().
+  /// Called on the leader when everything is computed. Writes the outputs at once, unless a control keeps
+  /// them and writes them later. Throws the errors of UnwrittenOutputs::write().
   virtual void on_outputs(std::unique_ptr<UnwrittenOutputs> outputs) { outputs->write({}); }
 };
 
@@ -165,14 +177,19 @@ struct LostText {
   std::string first_words;       ///< the first words that it does not see
 };
 
-enum class RunEnd { finished, handed_over, stopped };
+enum class RunEnd {
+  finished,
+  handed_over,
+  stopped,
+  drafted,  ///< the state is saved, and OutputPaths::video is a preview
+};
 
 /// A summary of a request that left the engine. It is valid on the leader; `end` is valid on every rank.
 struct RequestReport {
   RunEnd end = RunEnd::finished;
   int first_step = 0;  ///< steps that were already done when this engine took the request
   int steps_done = 0;  ///< steps since the request began, summed over all engines that worked on it
-  PixelSize size;      ///< size of the video
+  PixelSize size;      ///< size of the video, or of the preview
   int frames = 0;
   std::string layout;                     ///< "cfg2 x ulysses2, fsdp4"
   std::string device;                     ///< "cpu" or the GPU's name

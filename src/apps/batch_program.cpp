@@ -149,7 +149,8 @@ ExitCode BatchProgram::show_plan() {
          .choice = launch::weigh_layouts(options_, plan_.machine, plan_.model),
          .machine = plan_.machine,
          .manifest = launch::expected_manifest_time(input_, plan_.model, plan_.layout, plan_.machine.ranks),
-         .objective = options_.objective}));
+         .objective = options_.objective,
+         .draft = input_.draft}));
   }
   return ExitCode::done;
 }
@@ -197,9 +198,11 @@ batch::RunContext BatchProgram::make_context() {
       .results = {.resume = options_.resume,
                   .retry_failed = options_.retry_failed,
                   .save_latents = options_.save_latents,
+                  .draft = input_.draft,
                   .names = {.no_resume = "--no-resume",
                             .retry_failed = "--retry-failed",
-                            .output_folder = "--output-dir"}},
+                            .output_folder = "--output-dir",
+                            .continue_chosen = "--continue"}},
       .origin = {.run = start_.run_id,
                  .host = mpi_.host_name(),
                  .manifest = input_.manifest_name,

@@ -38,7 +38,7 @@ std::vector<store::ItemWork> work_of_rows(const launch::RunInput& input,
                           0.0);
     if (is_new) step->second = step_work(request, model);
     works.push_back(
-        {.steps = step->second * request.sample_steps,
+        {.steps = step->second * launch::steps_to_make(input, request),
          .rest = static_cast<double>(request.size.width) * request.size.height * request.frame_num});
   }
   return works;
@@ -46,10 +46,13 @@ std::vector<store::ItemWork> work_of_rows(const launch::RunInput& input,
 
 void write_manifest_record(const launch::RunInput& input, const parallel::PlanInput& model,
                            const batch::RunContext& context) {
-  const bool is_shard = !input.whole.empty();
-  const std::vector<manifest::ManifestRow>& rows = is_shard ? input.whole : input.rows;
-  const std::vector<store::ItemWork> works = is_shard ? work_of_rows(input, rows, model) : context.row_work;
-  store::BatchRecord record{.manifest = input.manifest_name, .rows = input.whole_rows, .items = {}};
+  const bool is_part = !input.whole.empty();
+  const std::vector<manifest::ManifestRow>& rows = is_part ? input.whole : input.rows;
+  const std::vector<store::ItemWork> works = is_part ? work_of_rows(input, rows, model) : context.row_work;
+  store::BatchRecord record{.manifest = input.manifest_name,
+                            .rows = input.whole_rows,
+                            .items = {},
+                            .keeps_drafts = input.draft.is_wanted() || input.is_chosen};
   record.items.reserve(rows.size());
   for (std::size_t row = 0; row < rows.size(); ++row)
     record.items.push_back({.id = rows[row].id, .work = works[row]});

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <string>
 #include <utility>
 
+#include "apps/option_values.h"
 #include "core/check.h"
 #include "core/printable.h"
 #include "model/model_kind.h"
@@ -17,6 +17,7 @@ namespace {
 constexpr int largest_rank_count = 65536;
 constexpr double longest_timeout_s = 86400;
 constexpr int most_bench_steps = 10000;
+constexpr int most_draft_steps = 10000;
 
 /// Parses one of a few words. The message lists them.
 template <typename Words>
@@ -66,53 +67,10 @@ kernels::AttentionBackend parse_attention(std::string_view text) {
   }
 }
 
-/// Parses a text for the model.
-std::string parse_text(std::string_view text) {
-  if (const auto bad = first_invalid_utf8(text)) {
-    fail<ValueError>("the text is not UTF-8: byte {:#04x} at byte {}; use a terminal or an editor in UTF-8",
-                     static_cast<unsigned char>(text[*bad]), *bad + 1);
-  }
-  return std::string(text);
-}
-
-std::filesystem::path parse_video_path(std::string_view text) {
-  std::filesystem::path path = parse_path(text);
-  std::string extension = path.extension().string();
-  std::ranges::transform(extension, extension.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  if (extension != ".mp4") fail<ValueError>("'{}' does not end in .mp4", printable(text));
-  return path.replace_extension(".mp4");
-}
-
 std::string parse_task(std::string_view text) {
   std::vector<std::pair<std::string_view, std::string_view>> tasks;
   for (const model::ModelKind& kind : model::model_kinds()) tasks.emplace_back(kind.task, kind.task);
   return std::string(parse_word(text, tasks));
-}
-
-/// Parses "I/N": shard I, from 0, of N.
-manifest::Shard parse_shard(std::string_view text) {
-  const std::size_t slash = text.find('/');
-  if (slash == std::string_view::npos)
-    fail<ValueError>("'{}' is not a shard; write I/N, for example 0/8", text);
-  manifest::Shard shard;
-  shard.count = parse_integer(text.substr(slash + 1), 1, manifest::max_manifest_rows);
-  shard.index = parse_integer(text.substr(0, slash), 0, manifest::max_manifest_rows);
-  if (shard.index >= shard.count) {
-    fail<ValueError>("there is no shard {} of {}: they count from 0, the last one is {}/{}", shard.index,
-                     shard.count, shard.count - 1, shard.count);
-  }
-  return shard;
-}
-
-/// Parses FFmpeg's name of an encoder. The encoder itself reports whether it exists.
-std::string parse_codec(std::string_view text) {
-  const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-  };
-  if (text.empty() || !std::ranges::all_of(text, allowed))
-    fail<ValueError>("'{}' is not the name of an encoder, for example libx264", text);
-  return std::string(text);
 }
 
 constexpr std::array<std::pair<std::string_view, launch::Device>, 3> device_words{
@@ -155,6 +113,11 @@ constexpr OptionEntry table[] = {
      "only the manifest's rows whose 0-based number leaves I when divided by N; seeds and ids stay those of "
      "the whole manifest, so that array tasks can share it and one output folder",
      [](launch::Options& o, std::string_view text) { o.shard = parse_shard(text); }},
+    {input, "continue", Takes::value, "FILE",
+     "only the manifest's rows whose ids FILE holds, one on each line; or FILE is a manifest with them; "
+     "drafted "
+     "items go on from their saved states, and the others stay as they are",
+     [](launch::Options& o, std::string_view text) { o.continue_with = parse_path(text); }},
     {input, "image", Takes::value, "FILE", "one request without a manifest: its image",
      [](launch::Options& o, std::string_view text) { o.image = parse_path(text); }},
     {input, "prompt", Takes::value, "TEXT", "one request without a manifest: its prompt",
@@ -205,6 +168,21 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.crf = static_cast<int>(parse_integer(text, 0, 51)); }},
     {output, "save-latents", Takes::nothing, "", "also write each video's final latent and frames",
      [](launch::Options& o, std::string_view text) { o.save_latents = parse_switch(text); }},
+    {output, "stop-after-step", Takes::value, "K", "with --draft: the denoising steps of each item",
+     [](launch::Options& o, std::string_view text) {
+       o.stop_after_step = static_cast<int>(parse_integer(text, 1, most_draft_steps));
+     }},
+    {output, "draft", Takes::nothing, "",
+     "make K steps of each item, save its state, and write a preview, ID.draft.mp4, of what the last step "
+     "predicts; --continue goes on with the items that you choose",
+     [](launch::Options& o, std::string_view text) { o.draft = parse_switch(text); }},
+    {output, "draft-frames", Takes::value, "N",
+     "first frames of the video that a preview shows, 4n+1; half of them cost half the decoding (default: "
+     "all)",
+     [](launch::Options& o, std::string_view text) { o.draft_frames = parse_frame_num(text); }},
+    {output, "draft-scale", Takes::value, "S",
+     "height and width of a preview: 1, 1/2 or 1/4 of the video's; each halving costs a quarter (default: 1)",
+     [](launch::Options& o, std::string_view text) { o.draft_shrink = parse_draft_scale(text); }},
     {output, "trace", Takes::value, "FILE", "HDF5 trace (default: trace.h5 in the output folder)",
      [](launch::Options& o, std::string_view text) { o.trace = parse_path(text); }},
 
@@ -370,28 +348,5 @@ std::vector<OptionEntry> doctor_option_table() {
 }
 
 std::span<const NotBuilt> not_built_table() { return not_built; }
-
-std::uint64_t parse_bytes(std::string_view text) {
-  constexpr std::uint64_t kibi = 1024;
-  constexpr std::uint64_t kilo = 1000;
-  const std::size_t end = std::min(text.find_first_not_of("+-.0123456789"), text.size());
-  const std::size_t unit_at = std::min(text.find_first_not_of(' ', end), text.size());
-  const std::string_view unit = text.substr(unit_at);
-  if (end == 0 || unit.empty())
-    fail<ValueError>("'{}' is not a number of bytes with its unit, for example 48GiB", text);
-  constexpr std::string_view prefixes = "KMGT";
-  const std::size_t power = prefixes.find(unit.front());
-  const std::string_view rest = unit.substr(power == std::string_view::npos ? 0 : 1);
-  const bool known =
-      power == std::string_view::npos ? rest == "B" : rest.empty() || rest == "B" || rest == "iB";
-  if (!known)
-    fail<ValueError>("'{}' is not a unit; there are B, KB, MB, GB, TB, KiB, MiB, GiB and TiB", unit);
-
-  double factor = 1;
-  for (std::size_t i = 0; power != std::string_view::npos && i <= power; ++i)
-    factor *= static_cast<double>(rest == "B" ? kilo : kibi);
-  constexpr double largest = 9e15;  // whole numbers up to here are exact in a double
-  return static_cast<std::uint64_t>(parse_real(text.substr(0, end), 0, largest / factor) * factor);
-}
 
 }  // namespace wan::apps

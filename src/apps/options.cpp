@@ -48,6 +48,21 @@ void check_consistency(const launch::Options& options) {
     fail<UsageError>("--ckpt-dir is missing: the folder of the checkpoint in the official layout");
 }
 
+/// Checks the rules for drafts and for going on with some of them.
+void check_drafts(const launch::Options& options) {
+  if (options.draft && !options.stop_after_step)
+    fail<UsageError>("--draft needs --stop-after-step K: the steps of each item before its preview");
+  if (!options.draft && options.stop_after_step)
+    fail<UsageError>("--stop-after-step goes with --draft only; --time-limit and {} stop a run early",
+                     "the file OUT/STOP");
+  if (!options.draft && (options.draft_frames || options.draft_shrink))
+    fail<UsageError>("--draft-frames and --draft-scale go with --draft only");
+  if (options.draft && options.save_latents)
+    fail<UsageError>("--save-latents writes final latents, and --draft makes none: leave one of them out");
+  if (options.continue_with && !options.manifest)
+    fail<UsageError>("--continue chooses rows of a manifest, and no manifest is given");
+}
+
 }  // namespace
 
 ParsedCommandLine parse_options(std::span<const std::string> arguments) {
@@ -65,6 +80,7 @@ ParsedCommandLine parse_options(std::span<const std::string> arguments) {
   }
   result.options = options.apply(given);
   check_consistency(result.options);
+  check_drafts(result.options);
   if (result.options.max_hours) result.options.time_limit_s = 3600 * *result.options.max_hours;
   return result;
 }

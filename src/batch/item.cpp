@@ -27,6 +27,16 @@ std::string why_not_done(const store::StoredRecord& record, const manifest::Mani
   return record.latents ? problem(context.folder.latents(row.id), *record.latents) : std::string();
 }
 
+/// Whether an item's preview is the one that is wanted, or one after more steps.
+bool is_drafted(const store::StoredRecord& record, const manifest::ManifestRow& row,
+                const RunContext& context, bool by_content) {
+  const Draft& wanted = context.results.draft;
+  return counts(record, context) && record.answers_request && record.draft &&
+         record.draft->after_step >= wanted.after_step && record.draft->frames == wanted.frames &&
+         record.draft->shrink == wanted.shrink &&
+         store::matches(context.folder.draft_video(row.id), record.video, by_content);
+}
+
 bool is_failed(const store::StoredRecord& record, const manifest::ManifestRow& row,
                const RunContext& context) {
   if (!counts(record, context)) return false;
@@ -44,6 +54,8 @@ std::string_view to_string(ItemStatus status) {
   switch (status) {
     case ItemStatus::done:
       return "done";
+    case ItemStatus::drafted:
+      return "drafted";
     case ItemStatus::failed:
       return "failed";
     case ItemStatus::open:
@@ -71,8 +83,10 @@ FoundItem look_up(const manifest::ManifestRow& row, const RunContext& context, c
                   bool by_content) {
   const std::filesystem::path sidecar_path = context.folder.sidecar(row.id);
   const std::filesystem::path failure_path = context.folder.failure(row.id);
+  const std::filesystem::path draft_path = context.folder.draft_record(row.id);
   // Most items of a fresh run have neither record. Then nobody needs to read the image.
-  if (!store::plain_file_size(sidecar_path) && !store::plain_file_size(failure_path)) return {};
+  const auto is_missing = [](const std::filesystem::path& path) { return !store::plain_file_size(path); };
+  if (is_missing(sidecar_path) && is_missing(failure_path) && is_missing(draft_path)) return {};
   std::optional<store::Parameters> parameters;
   const store::Wanted wanted =
       [&](const std::optional<store::StampedHash>& recorded) -> const store::Parameters* {
@@ -101,6 +115,14 @@ FoundItem look_up(const manifest::ManifestRow& row, const RunContext& context, c
     keep_seed(*record);
     if (is_failed(*record, row, context)) {
       found.status = ItemStatus::failed;
+      found.record = std::move(record);
+    }
+  }
+  if (found.status == ItemStatus::failed) return found;
+  if (auto record = store::read_record(draft_path, wanted)) {
+    keep_seed(*record);
+    if (context.results.draft.is_wanted() && is_drafted(*record, row, context, by_content)) {
+      found.status = ItemStatus::drafted;
       found.record = std::move(record);
     }
   }

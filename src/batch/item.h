@@ -17,14 +17,16 @@ namespace wan::batch {
 /// The stage of a failure without a record: the id belongs to another job.
 inline constexpr const char* conflict_stage = "claim";
 
-enum class ItemStatus { done, failed, open };
+/// Drafted: a preview and a saved state are there, and the run wants no more. Other runs find such an item
+/// open.
+enum class ItemStatus { done, drafted, failed, open };
 std::string_view to_string(ItemStatus status);
 
 /// The content of the output folder about an item.
 struct FoundItem {
   ItemStatus status = ItemStatus::open;
   std::optional<store::StoredRecord>
-      record;                              ///< the sidecar of a done item, the failure record of a failed one
+      record;  ///< the sidecar of a done item, the draft's or the failure's record of a drafted or failed one
   std::optional<std::uint64_t> kept_seed;  ///< a seed to keep if the user gives none
   std::string made_again;                  ///< of an open item with a sidecar: why the sidecar does not count
   std::string earlier_run;                 ///< of such an item: the run that made it

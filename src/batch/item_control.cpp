@@ -1,5 +1,6 @@
 #include "batch/item_control.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/check.h"
@@ -25,7 +26,8 @@ StepAction ItemControl::next_action(int steps_done, int step_count) {
   note_time(steps_done);
   show_progress(steps_done, step_count);
   if (tools_.stop.stops_at_step(steps_done, step_count)) return StepAction::stop;
-  if (growth_.is_worth_joining(item_.parameters.request, step_count - steps_done, step_s_)) {
+  const int last_step = draft_step_ > 0 ? std::min(draft_step_, step_count) : step_count;
+  if (growth_.is_worth_joining(item_.parameters.request, last_step - steps_done, step_s_)) {
     return StepAction::hand_over;
   }
   return saver_.is_due(steps_done, step_count) ? StepAction::save : StepAction::go_on;

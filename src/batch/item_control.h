@@ -27,8 +27,9 @@ class ItemControl final : public RunControl {
     Log& log;
   };
   /// `item` must outlive the control.
-  ItemControl(const ItemInHand& item, Tools tools, StateSaver saver, TeamGrowth growth)
-      : item_(item), tools_(tools), saver_(saver), growth_(growth) {}
+  /// `draft_step`: Draft::after_step.
+  ItemControl(const ItemInHand& item, Tools tools, StateSaver saver, TeamGrowth growth, int draft_step = 0)
+      : item_(item), tools_(tools), saver_(saver), growth_(growth), draft_step_(draft_step) {}
 
   StepAction next_action(int steps_done, int step_count) override;
   void on_state(int steps_done) override;
@@ -52,6 +53,7 @@ class ItemControl final : public RunControl {
   StateSaver saver_;
   TeamGrowth growth_;
   std::unique_ptr<UnwrittenOutputs> outputs_;
+  int draft_step_;
   Stopwatch since_action_;
   std::optional<int> last_steps_done_;
   double step_s_ = 0;  ///< the last step's

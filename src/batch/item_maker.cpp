@@ -61,6 +61,7 @@ OutputPaths ItemMaker::outputs_of(const ItemInHand& item) const {
   OutputPaths outputs = context_.folder.temporary_outputs(id, token(), context_.results.save_latents);
   outputs.state = store::SavedStates(context_.folder.states()).temporary(id, token());
   if (item.before) outputs.resume_from = item.before->path;
+  outputs.draft = context_.results.draft;
   return outputs;
 }
 
@@ -75,7 +76,8 @@ MadeItem ItemMaker::make_once(ItemInHand& item, Attempt& attempt) {
     attempt.width = static_cast<int>(order.width);
     ItemControl control(
         item, {.claims = tools_.claims, .stop = tools_.stop, .writers = tools_.writers, .log = *context_.log},
-        StateSaver(context_), TeamGrowth(engine_, tools_.teams, attempt.width, worth_s));
+        StateSaver(context_), TeamGrowth(engine_, tools_.teams, attempt.width, worth_s),
+        outputs.draft.after_step);
     RequestReport report = make_part(item, order, outputs, control);
     if (!first_step) first_step = report.first_step;
     steps_kept =

@@ -71,27 +71,32 @@ std::optional<store::MadeAgain> ItemPublisher::make_room(const ItemInHand& item,
   return made_again;
 }
 
+store::Sidecar ItemPublisher::sidecar_of(const ItemInHand& item, const RequestReport& report) const {
+  store::Sidecar sidecar;
+  sidecar.parameters = item.parameters;
+  sidecar.report = report;
+  sidecar.report.phase_s = item.cost.phase_s;
+  sidecar.seconds = item.seconds();
+  sidecar.gpu_seconds = context_.place.on_gpu ? item.gpu_seconds() : 0;
+  sidecar.energy_j = item.energy_j();
+  sidecar.resumed_at = item.resumed_at();
+  sidecar.origin = item.origin;
+  sidecar.extension = item.row.extension;
+  return sidecar;
+}
+
 ItemOutcome ItemPublisher::publish(const ItemInHand& item, const RequestReport& report) const {
+  if (report.end == RunEnd::drafted) return publish_draft(item, report);
   const store::OutputFolder& folder = context_.folder;
   const std::string& id = item.row.id;
-  const double seconds = item.seconds();
   try {
     const OutputPaths temporary = folder.temporary_outputs(id, token_, context_.results.save_latents);
-    store::Sidecar sidecar;
-    sidecar.parameters = item.parameters;
-    sidecar.report = report;
-    sidecar.report.phase_s = item.cost.phase_s;
+    store::Sidecar sidecar = sidecar_of(item, report);
     sidecar.video = finished_output(temporary.video);
     if (context_.results.save_latents) sidecar.latents = finished_output(temporary.latents);
     sidecar.made_again = make_room(item, {.video = sidecar.video, .latents = sidecar.latents});
     publish_output(item, temporary.video, folder.video(id));
     if (context_.results.save_latents) publish_output(item, temporary.latents, folder.latents(id));
-    sidecar.seconds = seconds;
-    sidecar.gpu_seconds = context_.place.on_gpu ? item.gpu_seconds() : 0;
-    sidecar.energy_j = item.energy_j();
-    sidecar.resumed_at = item.resumed_at();
-    sidecar.origin = item.origin;
-    sidecar.extension = item.row.extension;
     store::remove_file(
         folder.failure(id));  // first: a run killed in between leaves no item both done and failed
     publish_sidecar(item, sidecar);
@@ -107,13 +112,42 @@ ItemOutcome ItemPublisher::publish(const ItemInHand& item, const RequestReport& 
   } catch (const Error& error) {
     context_.log->warn("{} is done, but: {}", id, error.what());
   }
-  return {.id = id,
-          .status = ItemStatus::done,
+  return outcome_of(item, report, ItemStatus::done);
+}
+
+/// The record comes first: it makes the video's name ours, and counts once the video beside it is the one
+/// that it names.
+ItemOutcome ItemPublisher::publish_draft(const ItemInHand& item, const RequestReport& report) const {
+  const store::OutputFolder& folder = context_.folder;
+  const std::string& id = item.row.id;
+  try {
+    const OutputPaths temporary = folder.temporary_outputs(id, token_, /*with_latents=*/false);
+    store::Sidecar sidecar = sidecar_of(item, report);
+    sidecar.draft = context_.results.draft;
+    sidecar.video = finished_output(temporary.video);
+    require_claim(item);
+    if (const auto obstacle = store::find_draft_obstacle(folder, id)) fail("{}", *obstacle);
+    folder.publish_text(folder.draft_record(id), store::to_json_text(sidecar), token_,
+                        [&] { require_claim(item); });
+    publish_output(item, temporary.video, folder.draft_video(id));
+    store::remove_file(folder.failure(id));
+  } catch (const StorageError&) {
+    throw;
+  } catch (const Error& error) {
+    throw ItemError("write", error.what());
+  }
+  return outcome_of(item, report, ItemStatus::drafted);
+}
+
+ItemOutcome ItemPublisher::outcome_of(const ItemInHand& item, const RequestReport& report,
+                                      ItemStatus status) {
+  return {.id = item.row.id,
+          .status = status,
           .of_this_run = true,
           .size = report.size,
           .frames = report.frames,
           .steps = item.parameters.request.sample_steps,
-          .seconds = seconds,
+          .seconds = item.seconds(),
           .median_step_s = report.median_step_s,
           .stage = {},
           .message = {}};

@@ -16,8 +16,8 @@ class ItemPublisher {
         states_(context.folder.states()),
         deaths_(context.folder.states()) {}
 
-  /// Publishes the video, the latents and, last, the sidecar, which makes the item done. Throws ItemError
-  /// (stage "write") or StorageError.
+  /// Publishes the video, the latents and, last, the sidecar, which makes the item done; or the preview of an
+  /// item whose state is saved. Throws ItemError (stage "write") or StorageError.
   ItemOutcome publish(const ItemInHand& item, const RequestReport& report) const;
   /// Writes the failure record, unless somebody else's file lies under its name. Throws Error if it cannot be
   /// written.
@@ -25,6 +25,9 @@ class ItemPublisher {
 
  private:
   std::optional<store::MadeAgain> make_room(const ItemInHand& item, const store::NewOutputs& outputs) const;
+  store::Sidecar sidecar_of(const ItemInHand& item, const RequestReport& report) const;
+  ItemOutcome publish_draft(const ItemInHand& item, const RequestReport& report) const;
+  static ItemOutcome outcome_of(const ItemInHand& item, const RequestReport& report, ItemStatus status);
   void publish_sidecar(const ItemInHand& item, const store::Sidecar& sidecar) const;
 
   const RunContext& context_;

@@ -35,6 +35,9 @@ void ItemWriters::end(const WritingEnd& end, double decode_s) {
       ++tools_.counts.made;
       tools_.stop.clock().took_ending(decode_s + end.seconds);
       break;
+    case ItemStatus::drafted:
+      tools_.stop.clock().took_ending(decode_s + end.seconds);
+      break;
     case ItemStatus::failed:
       ++tools_.counts.failed;
       break;

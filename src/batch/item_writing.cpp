@@ -67,7 +67,7 @@ bool ItemWriting::write_outputs(const std::function<bool()>& is_given_up) {
 
 /// From now on nobody needs to make a step again, whatever becomes of the writing.
 void ItemWriting::save_state() {
-  if (made_.is_saved) return;
+  if (made_.is_saved || made_.report.end == RunEnd::drafted) return;  // the engine has saved a draft's
   const int steps_done = made_.report.steps_done;
   try {
     made_.outputs->write_state();

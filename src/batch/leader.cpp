@@ -21,6 +21,9 @@ void require_makeable(const ItemInHand& item, const RunContext& context) {
   if (const auto obstacle = store::find_obstacle(context.folder, item.row.id, context.results.save_latents)) {
     throw ItemError(std::string(store::obstacle_stage), *obstacle);
   }
+  if (!context.results.draft.is_wanted()) return;
+  if (const auto obstacle = store::find_draft_obstacle(context.folder, item.row.id))
+    throw ItemError(std::string(store::obstacle_stage), *obstacle);
 }
 
 }  // namespace
@@ -94,6 +97,7 @@ void Leader::announce(const ItemInHand& item) {
                            .row = item.row.index,
                            .settled = queue_.seen() - 1 - writers_.unsettled(),
                            .rows = std::ssize(rows_),
+                           .last_step = context_.results.draft.after_step,
                            .work = context_.work_of(static_cast<std::size_t>(item.row_index)),
                            .left = queue_.left()});
 }

@@ -16,6 +16,7 @@ struct ItemStart {
   std::int64_t row = 0;      ///< 0-based
   std::int64_t settled = 0;  ///< rows known to be done or failed, in any run
   std::int64_t rows = 0;
+  int last_step = 0;          ///< of a draft; 0: all steps are made
   store::ItemWork work = {};  ///< of this item
   store::WorkLeft left = {};  ///< of the rows not known to be settled, without this one
 };

@@ -32,6 +32,7 @@ struct SettingNames {
   std::string no_resume = "earlier results do not count";
   std::string retry_failed = "a retry of failed items";
   std::string output_folder = "output folder";
+  std::string continue_chosen = "the chosen items in";
 };
 
 /// Which earlier results count, and which files an item gets.
@@ -39,6 +40,7 @@ struct ResultPolicy {
   bool resume = true;  ///< false: results from before this job do not count, and their items are made again
   bool retry_failed = false;  ///< failures from before this job do not count
   bool save_latents = false;
+  Draft draft = {};  ///< if it is wanted, items get a preview and a saved state in place of their video
   SettingNames names = {};
 };
 

@@ -30,6 +30,9 @@ RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped, StopCause s
       case ItemStatus::failed:
         ++(outcome.of_this_run ? counts.failed : counts.failed_before);
         break;
+      case ItemStatus::drafted:
+        ++counts.drafted;
+        break;
       case ItemStatus::open:
         ++counts.open;
         if (!outcome.holder.empty()) ++counts.held;
@@ -80,6 +83,7 @@ std::string run_record(const RunCounts& counts, const RunContext& context) {
         {"kept", counts.kept},
         {"failed", counts.failed},
         {"failed_before", counts.failed_before},
+        {"drafted", counts.drafted},
         {"open", counts.open},
         {"held_by_others", counts.held}}},
       {"steps_gained", counts.steps_gained},
@@ -180,8 +184,8 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine,
   }
   // The others must learn of an error too, or they would wait for counts that never come.
   const RunCounts& own = result.counts;
-  std::array<std::int64_t, 7> numbers{own.made, own.kept,      own.failed, own.failed_before,
-                                      own.open, error ? 1 : 0, own.held};
+  std::array<std::int64_t, 8> numbers{own.made, own.kept,      own.failed, own.failed_before,
+                                      own.open, error ? 1 : 0, own.held,   own.drafted};
   world.broadcast(std::as_writable_bytes(std::span(numbers)), 0).wait();
   if (error) std::rethrow_exception(error);
   if (numbers[5] != 0) fail("rank 0 could not write the run's record; its message says why");
@@ -190,6 +194,7 @@ RunResult finish_run(comm::Communicator& world, const GroupCounts& mine,
                    .kept = numbers[1],
                    .failed = numbers[2],
                    .failed_before = numbers[3],
+                   .drafted = numbers[7],
                    .open = numbers[4],
                    .held = numbers[6],
                    .steps_gained = steps_gained[0],

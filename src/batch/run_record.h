@@ -13,19 +13,20 @@
 
 namespace wan::batch {
 
-/// The counts of the whole run. Every row is in exactly one of the first five.
+/// The counts of the whole run. Every row is in exactly one of the first six.
 struct RunCounts {
   std::int64_t made = 0;           ///< done by this run
   std::int64_t kept = 0;           ///< done before, or meanwhile by another run
   std::int64_t failed = 0;         ///< tried by this run
   std::int64_t failed_before = 0;  ///< by an earlier run and not tried again
+  std::int64_t drafted = 0;        ///< with a preview, in a run that makes drafts
   std::int64_t open = 0;           ///< not settled
   std::int64_t held = 0;           ///< open items that another living run works on
   std::int64_t steps_gained = 0;   ///< of all groups
   bool stopped = false;
   StopCause stop_cause = StopCause::none;  ///< why, if it stopped
   std::string problem = {};  ///< why nothing could be written any more, so that the run ended; may be empty
-  std::int64_t rows() const { return made + kept + failed + failed_before + open; }
+  std::int64_t rows() const { return made + kept + failed + failed_before + drafted + open; }
 };
 
 RunCounts count(std::span<const ItemOutcome> outcomes, bool stopped, StopCause stop_cause = StopCause::none);

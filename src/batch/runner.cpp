@@ -66,8 +66,9 @@ RunEnd take_part(Engine& engine, const Order& order, std::span<const manifest::M
   request.seed = order.seed;
   FollowerControl control(context);
   try {
-    const OutputPaths outputs =
+    OutputPaths outputs =
         context.folder.temporary_outputs(row.id, order.token_text(), context.results.save_latents);
+    outputs.draft = context.results.draft;
     return engine.run(request, outputs, observer, control, order.team()).end;
   } catch (const ItemError&) {
     return RunEnd::finished;  // every rank throws it; the leader records it

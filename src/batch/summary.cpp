@@ -18,20 +18,23 @@ std::vector<const ItemOutcome*> choose(std::span<const ItemOutcome> outcomes, st
   std::vector<const ItemOutcome*> shown;
   for (const ItemOutcome& outcome : outcomes) shown.push_back(&outcome);
   if (shown.size() <= max_lines) return shown;
-  std::ranges::stable_partition(shown, [](const ItemOutcome* o) { return o->status != ItemStatus::done; });
+  std::ranges::stable_partition(shown, [](const ItemOutcome* o) {
+    return o->status == ItemStatus::failed || o->status == ItemStatus::open;
+  });
   shown.resize(max_lines);
   return shown;
 }
 
 std::string status_text(const ItemOutcome& outcome) {
   if (outcome.status == ItemStatus::open) return "open";
-  if (outcome.of_this_run) return std::string(to_string(outcome.status));
+  if (outcome.of_this_run || outcome.status == ItemStatus::drafted)
+    return std::string(to_string(outcome.status));
   return outcome.status == ItemStatus::done ? "kept" : "failed before";
 }
 
 std::string item_line(const ItemOutcome& outcome, std::size_t id_columns) {
   const std::string id = printable(outcome.id, id_columns);
-  if (outcome.status != ItemStatus::done) {
+  if (outcome.status == ItemStatus::open || outcome.status == ItemStatus::failed) {
     const std::string reason = outcome.stage.empty()
                                    ? printable(outcome.holder)
                                    : fmt::format("{}: {}", outcome.stage, printable(outcome.message));
@@ -49,6 +52,7 @@ std::string count_line(const RunCounts& counts) {
   if (counts.kept > 0) text += fmt::format(" ({} from before)", counts.kept);
   if (const auto failed = counts.failed + counts.failed_before; failed > 0)
     text += fmt::format(", {} failed", failed);
+  if (counts.drafted > 0) text += fmt::format(", {} drafted", counts.drafted);
   if (counts.open > 0) text += fmt::format(", {} open", counts.open);
   return text + "\n";
 }
@@ -67,6 +71,13 @@ std::string hints(std::span<const ItemOutcome> outcomes, const RunCounts& counts
           fmt::format("{} failed: see {}{}; run again with {}\n", std::ranges::count_if(outcomes, has_record),
                       printable(path), failed > 1 ? " and the like" : "", names.retry_failed);
     }
+  }
+  if (counts.drafted > 0) {
+    text += fmt::format(
+        "{} drafted: look at {}, write the ids to go on with to a file, and run again with {} FILE in place "
+        "of "
+        "the draft's options\n",
+        counts.drafted, printable((output_folder / "*.draft.mp4").string()), names.continue_chosen);
   }
   const auto held = std::ranges::find_if(outcomes, [](const ItemOutcome& o) { return !o.holder.empty(); });
   if (!counts.problem.empty()) {

@@ -10,9 +10,9 @@ void ItemLog::on_item_start(const batch::ItemStart& start) {
 }
 
 void ItemLog::on_item_end(const batch::ItemOutcome& outcome) {
-  if (outcome.status != batch::ItemStatus::done) return;
-  log_.detail("{}: done, {} frames of {}*{} in {}", outcome.id, outcome.frames, outcome.size.width,
-              outcome.size.height, format_duration(outcome.seconds));
+  if (outcome.status != batch::ItemStatus::done && outcome.status != batch::ItemStatus::drafted) return;
+  log_.detail("{}: {}, {} frames of {}*{} in {}", outcome.id, batch::to_string(outcome.status),
+              outcome.frames, outcome.size.width, outcome.size.height, format_duration(outcome.seconds));
 }
 
 }  // namespace wan::display

@@ -88,6 +88,7 @@ std::string status_text(const store::BatchStatus& status, const std::filesystem:
   std::string text = fmt::format("{}: {}\n", printable(folder.string()), state_word(status));
   text += fmt::format("items       {}: {} done, {} failed, {} running, {} open", status.rows, status.done,
                       status.failed, status.running, status.open());
+  if (status.drafted > 0) text += fmt::format(", {} drafted", status.drafted);
   text += status.saved > 0 ? fmt::format(" ({} of them saved in mid-way)\n", status.saved) : "\n";
   if (status.former > 0) {
     text += fmt::format("            {} more of rows that the manifest no longer lists\n", status.former);
@@ -118,6 +119,7 @@ std::string status_json(const store::BatchStatus& status, const std::filesystem:
               {"failed", status.failed},
               {"running", status.running},
               {"open", status.open()},
+              {"drafted", status.drafted},
               {"saved", status.saved},
               {"former", status.former},
               {"changed_manifests", status.changed_manifests},

@@ -14,8 +14,12 @@ constexpr std::size_t steps_in_mean = 10;
 TimeEstimate::TimeEstimate(int group_count) : group_count_(std::max(group_count, 1)) {}
 
 void TimeEstimate::begin_item(const batch::ItemStart& start, double now_s) {
-  item_ = {
-      .work = start.work, .left = start.left, .start_s = now_s, .step_count = start.request.sample_steps};
+  item_ = {.work = start.work, .left = start.left, .start_s = now_s, .last_step = start.last_step};
+  set_step_count(start.request.sample_steps);
+}
+
+void TimeEstimate::set_step_count(int of_whole_item) {
+  item_.step_count = item_.last_step > 0 ? std::min(item_.last_step, of_whole_item) : of_whole_item;
 }
 
 void TimeEstimate::end_step(const StepEvent& event, double now_s) {
@@ -23,7 +27,7 @@ void TimeEstimate::end_step(const StepEvent& event, double now_s) {
     item_.before_steps_s = std::max(now_s - item_.start_s - event.wall_s, 0.0);
   }
   item_.steps_done = event.step + 1;
-  item_.step_count = event.step_count;
+  set_step_count(event.step_count);
   item_.steps_s += event.wall_s;
   item_.latest_step_s.push_back(event.wall_s);
   if (item_.latest_step_s.size() > steps_in_mean) item_.latest_step_s.pop_front();

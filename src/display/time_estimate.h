@@ -42,12 +42,14 @@ class TimeEstimate {
     store::WorkLeft left;  ///< of the items after it
     double start_s = 0;
     int steps_done = 0;  ///< includes the steps of earlier starts
-    int step_count = 0;
+    int last_step = 0;   ///< of a draft; 0: all steps are made
+    int step_count = 0;  ///< to be made
     double steps_s = 0;
     double before_steps_s = 0;  ///< from the item's start to its first step
     std::deque<double> latest_step_s = {};
   };
 
+  void set_step_count(int of_whole_item);
   double rest_rate() const;
   std::optional<double> rest_of_item_s(double now_s) const;
 

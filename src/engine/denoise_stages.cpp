@@ -2,9 +2,11 @@
 #include <ATen/ATen.h>
 
 #include <memory>
+#include <utility>
 
 #include "core/check.h"
 #include "engine/frame_outputs.h"
+#include "engine/preview.h"
 #include "engine/request_run.h"
 #include "engine/wan_stages.h"
 #include "parallel/agree.h"
@@ -53,9 +55,13 @@ class Denoise final : public Stage {
             run.reporter().end_step(step, times);
           },
           &gate);
-      if (!latent.defined()) return;
-      run.values().put("latent", latent);
-      finite = latent.isfinite().all().item<bool>();
+      if (!latent.defined() && !run.preview().defined()) return;
+      const at::Tensor made = latent.defined()
+                                  ? latent
+                                  : preview_latent(run.preview(), run.setup().outputs.draft)
+                                        .to(tools_.compute.device);  // [16, frames, height, width]
+      run.values().put("latent", made);
+      finite = made.isfinite().all().item<bool>();
     });
     if (finite && !*finite) {
       fail_item(
@@ -77,6 +83,7 @@ class Denoise final : public Stage {
                          .shift = request.sample_shift,
                          .boundary = request.boundary,
                          .guide_scale = request.guide_scale,
+                         .clean_from = run.setup().outputs.draft.after_step,
                          .bf16_terms = tools_.compute.type == at::kBFloat16}};
   }
 
@@ -127,8 +134,14 @@ class WriteOutputs final : public Stage {
     TeamMeeting& meeting = run.meeting();
     parallel::agree_on_root(meeting.group(), meeting.leader_rank(), "write", [&] {
       const RunSetup& setup = run.setup();
+      OutputPaths paths = setup.outputs;
+      PixelSize size = run.size();
+      if (run.preview().defined()) {
+        paths.latents.clear();
+        size = preview_shape(run.preview(), paths.draft).size;
+      }
       setup.control.on_outputs(
-          std::make_unique<FrameOutputs>(setup.request, setup.outputs, run.size(), run.take_made()));
+          std::make_unique<FrameOutputs>(setup.request, std::move(paths), size, run.take_made()));
     });
   }
 };

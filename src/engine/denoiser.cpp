@@ -197,6 +197,7 @@ at::Tensor Denoiser::run_steps(std::optional<Request>& request, const DenoiseInp
   sample::SamplerState start{
       .steps_done = input.start.steps_done, .x = own(input.start.latent), .history = {}};
   for (const auto& [name, latent] : input.start.history) start.history.emplace(name, own(latent));
+  if (input.start.clean.defined()) start.clean = own(input.start.clean);
   if (options_.compute.on_gpu()) {
     timer_->take();
     gpu::reset_peak(options_.compute.device.index());
@@ -225,10 +226,12 @@ at::Tensor Denoiser::run_steps(std::optional<Request>& request, const DenoiseInp
 DenoiseState Denoiser::gather_state(const Request& request, const sample::SamplerState& state) {
   std::vector<at::Tensor> own{state.x};  // [local_tokens, 64] each
   for (const auto& [name, tokens] : state.history) own.push_back(tokens);
+  if (state.clean.defined()) own.push_back(state.clean);
   std::vector<at::Tensor> whole = gather_latents(own, at::kCPU, *request.passes.ulysses, request.grid);
   DenoiseState result{.steps_done = state.steps_done, .latent = whole.front(), .history = {}};
   std::size_t next = 1;
   for (const auto& [name, tokens] : state.history) result.history.emplace(name, whole[next++]);
+  if (state.clean.defined()) result.clean = whole[next];
   return result;
 }
 

@@ -30,6 +30,7 @@ struct DenoiseState {
   int steps_done = 0;
   at::Tensor latent;              ///< pure noise before the first step
   sample::SolverHistory history;  ///< empty before the first step and after the last
+  at::Tensor clean = {};          ///< as in sample::SamplerState; may be undefined
 };
 
 /// One request as denoising sees it. All tensors are whole and equal on every rank, on any device; each rank

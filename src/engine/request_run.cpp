@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "engine/preview.h"
 #include "gpu/memory.h"
 #include "gpu/part_timer.h"
 #include "wan/storage_error.h"
@@ -55,6 +56,12 @@ void RequestRun::run_stages() {
   }
   report_.size = size_;
   report_.frames = setup_.request.frame_num;
+  if (preview_.defined()) {
+    report_.end = RunEnd::drafted;
+    const PreviewShape shape = preview_shape(preview_, setup_.outputs.draft);
+    report_.size = shape.size;
+    report_.frames = shape.frames;
+  }
   report_.median_step_s = median(reporter_.own_seconds());
 }
 
@@ -141,6 +148,14 @@ std::string RequestRun::describe(const c10::OutOfMemoryError& shortage) const {
                      setup_.memory_remedy);
 }
 
+/// `steps_done`: of all clips. A state that was saved without its clean sample needs one step more.
+bool RequestRun::is_draft_due(int steps_done) const {
+  const int after_step = setup_.outputs.draft.after_step;
+  const bool is_wanted = after_step > 0 && steps_done >= after_step;
+  if (!is_wanted || steps_done >= clips_ * setup_.request.sample_steps) return false;
+  return steps_done > report_.first_step || state_.clean.defined();
+}
+
 bool RequestRun::pass(int steps_done, const std::function<DenoiseState()>& gather) {
   const int all_done = steps_before() + steps_done;
   report_.steps_done = all_done;
@@ -148,7 +163,8 @@ bool RequestRun::pass(int steps_done, const std::function<DenoiseState()>& gathe
   reporter_.report_step();
   const StepAction action =
       meeting_.most_urgent(setup_.control.next_action(all_done, clips_ * setup_.request.sample_steps));
-  if (action == StepAction::hand_over) {
+  const bool drafts = is_draft_due(all_done) && action != StepAction::stop;
+  if (action == StepAction::hand_over && !drafts) {
     report_.end = RunEnd::handed_over;
     meeting_.with_memory([&] { state_ = gather(); });
     if (meeting_.leads()) {
@@ -161,16 +177,18 @@ bool RequestRun::pass(int steps_done, const std::function<DenoiseState()>& gathe
     }
     return false;
   }
-  if (action != StepAction::go_on && all_done > steps_saved_) {
+  const bool saves = (drafts || action != StepAction::go_on) && all_done > steps_saved_;
+  if (saves || drafts) {
     DenoiseState state;
     meeting_.with_memory([&] { state = gather(); });
-    save_state(std::move(state));
+    if (drafts) preview_ = state.clean;
+    if (saves) save_state(std::move(state));
     meeting_.await_leader();
     steps_saved_ = all_done;
   }
   if (action == StepAction::stop) report_.end = RunEnd::stopped;
   reporter_.begin_step();
-  return action != StepAction::stop;
+  return action != StepAction::stop && !drafts;
 }
 
 }  // namespace wan::engine

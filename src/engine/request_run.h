@@ -94,6 +94,9 @@ class RequestRun {
   void begin_steps(StretchEvent stretch);
   /// DenoiseGate::pass() of a clip: call it on every rank before each step of a clip and once after the last.
   bool pass(int steps_done, const std::function<DenoiseState()>& gather);
+  /// The latent to preview, fp32 [16, frames, height, width] on the host, once pass() has left for a draft;
+  /// else undefined.
+  const at::Tensor& preview() const { return preview_; }
 
  private:
   RequestReport report_to_end(const std::function<void()>& work);
@@ -106,6 +109,7 @@ class RequestRun {
   /// The values that a saved state has to hold.
   StageValues carried_values() const;
   void begin_at(int steps_done);
+  bool is_draft_due(int steps_done) const;
   /// Saves the finished steps after a later stage failed, so that they are not done again.
   void keep_steps();
   int steps_before() const { return clip_ * setup_.request.sample_steps; }
@@ -119,7 +123,8 @@ class RequestRun {
   PixelSize size_;
   DenoiseState state_;
   std::size_t stage_ = 0;  ///< index in the pipeline of the stage under way
-  int clip_ = 0;           ///< index of the clip under way
+  at::Tensor preview_;
+  int clip_ = 0;  ///< index of the clip under way
   int clips_ = 1;
   double last_phase_end_s_ = 0;
   int steps_saved_ = 0;  ///< steps of the last state that was saved or resumed

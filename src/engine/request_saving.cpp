@@ -37,6 +37,7 @@ void RequestRun::restore(at::IntArrayRef latent_shape) {
                       setup_.outputs.resume_from.string(), error.what()));
     }
   }
+  if (!setup_.outputs.draft.is_wanted()) saved.state.clean.reset();  // of a draft that is gone on with
   meeting_.await_leader();
   broadcast_state(meeting_.group(), meeting_.leader_rank(), saved.state);
   if (saved.state.steps_done == 0) return;

@@ -14,6 +14,7 @@
 namespace wan::engine {
 namespace {
 
+constexpr std::string_view clean_name = "clean";
 constexpr std::string_view history_prefix = "history.";
 constexpr std::string_view carried_prefix = "carried.";
 constexpr std::string_view leader_prefix = "leader.";
@@ -137,6 +138,7 @@ void write_request_state(const std::filesystem::path& path, const DenoiseState& 
   for (const auto& [name, tensor] : state.history) {
     tensors.push_back(float_view(std::string(history_prefix) + name, tensor));
   }
+  if (state.clean.defined()) tensors.push_back(float_view(std::string(clean_name), state.clean));
   std::vector<at::Tensor> kept;  // the views refer to them
   for (const auto& [name, tensor] : carried.shared()) {
     kept.push_back(tensor.cpu().contiguous());
@@ -166,6 +168,8 @@ SavedRequest read_request_state(const std::filesystem::path& path, const StateEx
     fail("it says that {} of {} steps are done", state.steps_done, expected.most_steps);
   }
   state.latent = file.read_latent("latent", expected.latent_shape);
+  const std::string clean(clean_name);
+  if (file.entries().contains(clean)) state.clean = file.read_latent(clean, expected.latent_shape);
   for (const auto& [stored, entry] : file.entries()) {
     if (!stored.starts_with(history_prefix)) continue;
     const std::string name = stored.substr(history_prefix.size());
@@ -208,6 +212,7 @@ void broadcast_state(comm::Communicator& group, int root, DenoiseState& state) {
   group.broadcast(std::as_writable_bytes(std::span(steps_done)), root).wait();
   state.steps_done = static_cast<int>(steps_done[0]);
   broadcast_tensor(group, root, state.latent);
+  broadcast_tensor(group, root, state.clean);
   HistoryNames names = group.rank() == root ? pack_names(state.history) : HistoryNames{};
   group.broadcast(std::as_writable_bytes(std::span(names)), root).wait();
   for (const auto& name : names) {

@@ -27,9 +27,9 @@ struct StateExpectation {
 };
 
 /// Writes the state as a safetensors file: `latent` and `history.<name>` fp32 [channels, frames, height,
-/// width], `steps_done` int32 [1], `identity` uint8, the text that names what the state belongs to, and the
-/// carried tensors: `carried.<name>` fp32 of any shape, `leader.<name>` uint8 [frames, height, width, 3].
-/// Tensors of the state are on the host. Throws Error.
+/// width], `clean` likewise if the state has it, `steps_done` int32 [1], `identity` uint8, the text that
+/// names what the state belongs to, and the carried tensors: `carried.<name>` fp32 of any shape,
+/// `leader.<name>` uint8 [frames, height, width, 3]. Tensors of the state are on the host. Throws Error.
 void write_request_state(const std::filesystem::path& path, const DenoiseState& state,
                          const std::string& identity, const StageValues& carried = {});
 

@@ -12,6 +12,7 @@
 #include "model/request_values.h"
 #include "parallel/head_chunks.h"
 #include "parallel/layout.h"
+#include "wan/engine.h"
 #include "wan/request.h"
 
 namespace wan::launch {
@@ -45,6 +46,8 @@ struct Options {
   // Input: either a manifest or one request given by prompt, with an image where the task takes one.
   std::optional<std::filesystem::path> manifest;
   std::optional<manifest::Shard> shard;  ///< of the manifest's rows; empty: all of them
+  std::optional<std::filesystem::path>
+      continue_with;  ///< holds the ids of the rows to make; empty: all of them
   std::optional<std::filesystem::path> image;
   std::optional<std::string> prompt;
   std::optional<std::filesystem::path> save_file;  ///< of the one request; ends in .mp4
@@ -53,7 +56,11 @@ struct Options {
   std::filesystem::path output_dir = "outputs";
   std::optional<std::filesystem::path> trace;  ///< empty: OUT/trace.h5
   bool save_latents = false;
-  std::optional<int> fps;  ///< frames per second, 1..240
+  std::optional<int> stop_after_step;  ///< of drafts
+  bool draft = false;
+  std::optional<int> draft_frames;  ///< 4n+1; empty: all
+  std::optional<int> draft_shrink;  ///< 1, 2 or 4; empty: 1
+  std::optional<int> fps;           ///< frames per second, 1..240
   std::string codec = "libx264";
   int crf = 10;  ///< 0..51, smaller is better
 
@@ -95,5 +102,13 @@ struct Options {
   BenchSettings bench;       ///< of wan_bench alone
   bool doctor_json = false;  ///< of wan_doctor alone
 };
+
+/// The preview that the options ask for; not wanted without --draft.
+inline Draft draft_of(const Options& options) {
+  if (!options.draft) return {};
+  return {.after_step = options.stop_after_step.value_or(0),
+          .frames = options.draft_frames.value_or(0),
+          .shrink = options.draft_shrink.value_or(1)};
+}
 
 }  // namespace wan::launch

@@ -64,7 +64,7 @@ std::string memory_lines(const PlanSubject& subject, const parallel::Plan& plan)
 }
 
 std::string time_lines(const PlanSubject& subject, const parallel::Plan& plan) {
-  const parallel::ItemTime time = parallel::expected_item_time(subject.model);
+  const parallel::ItemTime time = item_time(subject.model, subject.draft);
   std::string text =
       fmt::format("expected time of such an item, with one {} per rank, bf16\n", subject.model.machine.name);
   const auto line = [&](std::string_view what, double seconds) {
@@ -75,7 +75,7 @@ std::string time_lines(const PlanSubject& subject, const parallel::Plan& plan) {
   if (time.swap_s > 0) line("experts in from the host", time.swap_s);
   line(fmt::format("denoise: {} of {:.3g} s", count(subject.model.sample_steps, "step"), plan.step_s),
        time.denoise_s);
-  line("decode", time.decode_s);
+  line(subject.draft.is_wanted() ? "decode the preview" : "decode", time.decode_s);
   line("H.264 (of noise; others take less)", time.write_s);
   line("together", time.total_s());
   const ManifestTime& manifest = subject.manifest;

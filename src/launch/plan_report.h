@@ -15,6 +15,7 @@ struct PlanSubject {
   const MachineSize& machine;
   const ManifestTime& manifest;
   parallel::Objective objective;
+  Draft draft = {};  ///< of each item, if it is wanted
 };
 
 /// A plan as --plan prints it: the layout, bytes per rank by part against the memory there is, host memory,

@@ -1,5 +1,6 @@
 #include "launch/run_input.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "checkpoint/checkpoint.h"
@@ -10,6 +11,8 @@
 #include "engine/validate.h"
 #include "gpu/device.h"
 #include "launch/agreement.h"
+#include "launch/option_names.h"
+#include "manifest/chosen_ids.h"
 #include "manifest/item_id.h"
 #include "model/model_kind.h"
 #include "text/clean.h"
@@ -89,6 +92,18 @@ std::string id_of_values(const Request& request, const Options& options) {
   return manifest::automatic_id(hint, values);
 }
 
+/// Leaves the rows that --continue names.
+void keep_chosen(comm::Communicator& world, const Options& options, TaskKind kind, RunInput& input) {
+  if (!options.continue_with) return;
+  const std::filesystem::path& path = *options.continue_with;
+  const std::string text = on_rank_0(
+      world, [&] { return hinting_at("--continue", [&] { return manifest::read_manifest(path); }); });
+  agree(world, [&] {
+    hinting_at("--continue; --list-rows prints the ids",
+               [&] { manifest::keep_chosen(input.rows, manifest::chosen_ids(text, path, kind), path); });
+  });
+}
+
 }  // namespace
 
 RunInput read_run_input(comm::Communicator& world, const Options& options, bool on_gpu) {
@@ -107,10 +122,9 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
     const std::string text = on_rank_0(world, [&] { return manifest::read_manifest(*options.manifest); });
     agree(world, [&] { input.rows = manifest::parse_manifest(text, *options.manifest, kind, &input.notes); });
     input.whole_rows = std::ssize(input.rows);
-    if (options.shard) {
-      if (world.rank() == 0) input.whole = input.rows;
-      manifest::keep_shard(input.rows, *options.shard);
-    }
+    if ((options.shard || options.continue_with) && world.rank() == 0) input.whole = input.rows;
+    keep_chosen(world, options, kind, input);
+    if (options.shard) manifest::keep_shard(input.rows, *options.shard);
     input.manifest_name = options.manifest->string();
   } else if (options.prompt) {
     agree(world, [&] {
@@ -119,6 +133,8 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
       engine::require_prompt("--prompt", input.rows.front().prompt);
     });
   }
+  input.draft = draft_of(options);
+  input.is_chosen = options.continue_with.has_value();
   input.overrides = options.request;
   input.overrides.seed.reset();
   agree(world, [&] { drop_empty_negative_prompts(input); });
@@ -166,6 +182,11 @@ engine::HostUse host_use(const Options& options, const checkpoint::CheckpointFol
                       (options.device == Device::automatic && is_small && gpu::visible_gpus().count == 0);
   const auto vae = checkpoint::Checkpoint::open_torch_archive(checkpoint.vae);
   return {.computes = on_cpu, .vae_width = engine::vae_model(vae).config.width(0)};
+}
+
+int steps_to_make(const RunInput& input, const Request& request) {
+  return input.draft.is_wanted() ? std::min(input.draft.after_step, request.sample_steps)
+                                 : request.sample_steps;
 }
 
 Request resolve_row(const RunInput& input, const manifest::ManifestRow& row) {

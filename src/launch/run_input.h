@@ -14,11 +14,13 @@ namespace wan::launch {
 /// The result of reading the command line, before anything is computed. It is the same on all ranks.
 struct RunInput {
   checkpoint::CheckpointFolder checkpoint;   ///< of a plan without one only the task is set
-  std::vector<manifest::ManifestRow> rows;   ///< of the shard; may be none, as when a plan needs no request
+  std::vector<manifest::ManifestRow> rows;   ///< of the shard, and chosen; may be none
   std::int64_t whole_rows = 0;               ///< of all shards
-  std::vector<manifest::ManifestRow> whole;  ///< these rows, where `rows` is a shard of them; on rank 0
+  std::vector<manifest::ManifestRow> whole;  ///< these rows, where `rows` is a part of them; on rank 0
   RequestOverrides overrides;                ///< the command line's, without the seed
   manifest::RunSettings settings;
+  bool is_chosen = false;          ///< --continue has chosen the rows
+  Draft draft = {};                ///< the preview that the run makes of each item, if it is wanted
   std::vector<std::string> notes;  ///< on the manifest, for its author
   std::string manifest_name;       ///< for records; empty for a single request
 };
@@ -34,6 +36,9 @@ void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& c
 /// The work of a run's host with these options, as far as it is known on a machine that may lack GPUs. Models
 /// that run on the CPU without being asked to are computed there.
 engine::HostUse host_use(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
+
+/// The steps that the run makes of a request: all, or those before its preview.
+int steps_to_make(const RunInput& input, const Request& request);
 
 /// The request that a row resolves to.
 Request resolve_row(const RunInput& input, const manifest::ManifestRow& row);

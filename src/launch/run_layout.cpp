@@ -46,7 +46,7 @@ std::vector<ItemShape> item_shapes(const RunInput& input) {
   std::vector<ItemShape> shapes;
   const auto add = [&](const manifest::ManifestRow& row) {
     const Request request = resolve_row(input, row);
-    shapes.push_back({token_grid(input, request), is_guided(request), request.sample_steps});
+    shapes.push_back({token_grid(input, request), is_guided(request), steps_to_make(input, request)});
   };
   for (const manifest::ManifestRow& row : input.rows)
     if (!row.error) add(row);
@@ -216,6 +216,19 @@ std::string describe(const RunLayout& layout) {
   return text;
 }
 
+parallel::ItemTime item_time(const parallel::PlanInput& input, const Draft& draft) {
+  parallel::ItemTime time = parallel::expected_item_time(input);
+  // A request with no more steps than a draft is made whole. Here it is taken for a draft, too.
+  if (!draft.is_wanted()) return time;
+  const auto frames = static_cast<double>(input.tokens.frames);
+  double share = 1.0 / (draft.shrink * draft.shrink);
+  if (draft.frames > 0)
+    share *= std::min(1.0, static_cast<double>(input.geometry.latent_frames(draft.frames)) / frames);
+  time.decode_s *= share;
+  time.write_s *= share;
+  return time;
+}
+
 ManifestTime expected_manifest_time(const RunInput& input, const parallel::PlanInput& plan,
                                     const RunLayout& layout, int ranks) {
   std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, int>, double> known;
@@ -228,7 +241,7 @@ ManifestTime expected_manifest_time(const RunInput& input, const parallel::PlanI
       item.tokens = shape.tokens;
       item.guided = shape.guided;
       item.sample_steps = shape.steps;
-      found->second = parallel::expected_item_time(item).total_s();
+      found->second = item_time(item, input.draft).total_s();
     }
     return found->second;
   };

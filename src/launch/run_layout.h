@@ -10,6 +10,7 @@
 #include "launch/options.h"
 #include "launch/run_device.h"
 #include "launch/run_input.h"
+#include "parallel/item_time.h"
 #include "parallel/layout.h"
 #include "parallel/plan.h"
 #include "parallel/weight_placement.h"
@@ -56,6 +57,9 @@ std::set<std::size_t> rows_beyond_gpus(const RunInput& input, const Options& opt
 /// nothing fits into GPU memory, saying by how much and what would; not with --plan, nor on the CPU, whose
 /// memory can be swapped.
 RunLayout choose_layout(const Options& options, const MachineSize& machine, parallel::PlanInput& plan);
+
+/// The expected time of an item of which `input.sample_steps` steps and, if it is wanted, a preview are made.
+parallel::ItemTime item_time(const parallel::PlanInput& input, const Draft& draft);
 
 /// How long a manifest is expected to take.
 struct ManifestTime {

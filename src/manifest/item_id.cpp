@@ -83,6 +83,7 @@ void check_id(std::string_view id) {
   if (id.ends_with(".failed")) {
     fail<ValueError>("id '{}' ends with .failed, which names failure records", shown);
   }
+  if (id.ends_with(".draft")) fail<ValueError>("id '{}' ends with .draft, which names previews", shown);
   if (std::ranges::find(reserved, id) != reserved.end()) {
     fail<ValueError>("id '{}' is reserved for the run's own files", shown);
   }

@@ -31,6 +31,9 @@ SamplerState sample(const SamplerSettings& settings, SamplerState state, const D
         request.guided
             ? prediction.unconditional + (prediction.conditional - prediction.unconditional) * scale
             : prediction.conditional;
+    const bool keeps_clean =
+        settings.clean_from > 0 && i + 1 >= settings.clean_from && i + 1 < schedule.steps();
+    state.clean = keeps_clean ? state.x - velocity * schedule.sigmas[i] : at::Tensor();
     state.x = solver->step(i, state.x, velocity);
     state.steps_done = i + 1;
     if (state.steps_done < schedule.steps()) state.history = solver->history();

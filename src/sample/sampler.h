@@ -28,6 +28,9 @@ struct SamplerState {
   int steps_done = 0;
   at::Tensor x;           ///< fp32, any shape; pure noise before the first step
   SolverHistory history;  ///< empty before the first step and after the last
+  /// x without its noise, as the last step predicts it: its x - sigma * velocity. Undefined unless the
+  /// settings ask for it, before the first step and after the last.
+  at::Tensor clean = {};
 };
 
 /// Called before each step and once after the last. Return false to leave the run.
@@ -41,6 +44,7 @@ struct SamplerSettings {
   double shift = 0;
   double boundary = 0;
   GuideScale guide_scale;
+  int clean_from = 0;       ///< the state has the clean sample after this many steps and more; 0: never
   bool bf16_terms = false;  ///< rounds as the official code does inside its bf16 region (model.md 6.4)
 };
 

@@ -88,6 +88,7 @@ std::string canonical_manifest(const std::filesystem::path& manifest) {
 void write_batch_record(const OutputFolder& folder, const BatchRecord& record) {
   const std::string manifest = canonical_manifest(record.manifest);
   json fields{{"manifest", manifest}, {"rows", record.rows}};
+  if (record.keeps_drafts) fields["keeps_drafts"] = true;
   if (!record.items.empty()) add_items(fields, record.items);
   if (const std::string hash = content_hash(manifest); !hash.empty()) fields["sha256"] = hash;
   const std::string hash = sha256_hex(manifest).substr(0, hash_digits);
@@ -110,7 +111,8 @@ std::vector<BatchRecord> read_batch_records(const std::filesystem::path& claims)
       const json fields = json::parse(read_text_file(claims / name, max_record_bytes));
       BatchRecord record{.manifest = fields.at("manifest").get<std::string>(),
                          .rows = fields.at("rows").get<std::int64_t>(),
-                         .items = read_items(fields)};
+                         .items = read_items(fields),
+                         .keeps_drafts = fields.value("keeps_drafts", false)};
       record.has_changed = has_changed(fields, record.manifest);
       if (record.rows >= 0 && record.rows <= manifest::max_manifest_rows)
         records.push_back(std::move(record));

@@ -23,6 +23,7 @@ struct BatchRecord {
   std::string manifest;               ///< its path
   std::int64_t rows = 0;              ///< of the whole manifest, whatever the shard
   std::vector<BatchItem> items = {};  ///< these rows; none in records of earlier versions
+  bool keeps_drafts = false;  ///< the run makes drafts or goes on with some: the others are not to be made
   bool has_changed = false;  ///< the file holds something else now; false if nobody can tell (set by reading)
 };
 

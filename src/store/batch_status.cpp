@@ -25,6 +25,7 @@ constexpr std::string_view owner_prefix = ".owner-";
 constexpr std::string_view record_suffix = ".json";
 constexpr std::string_view failure_suffix = ".failed.json";
 constexpr std::string_view writing_phase = "write";  // of an item whose group makes another one
+constexpr std::string_view draft_suffix = ".draft.json";
 constexpr double s_per_hour = 3600;
 
 bool is_folder(const std::filesystem::path& path) {
@@ -36,13 +37,17 @@ bool is_folder(const std::filesystem::path& path) {
 struct Records {
   std::map<std::string, FinishedItem> done;
   std::map<std::string, FailureStatus> failed;
+  std::set<std::string> drafted;
 };
 
 Records read_records(const std::filesystem::path& folder) {
   Records records;
   for (const std::string& name : names_in(folder)) {
     if (name.starts_with('.') || name == "run.json" || !name.ends_with(record_suffix)) continue;
-    if (name.ends_with(failure_suffix)) {
+    if (name.ends_with(draft_suffix)) {
+      const std::string id = name.substr(0, name.size() - draft_suffix.size());
+      if (is_draft_record(folder / name, id)) records.drafted.insert(id);
+    } else if (name.ends_with(failure_suffix)) {
       const std::string id = name.substr(0, name.size() - failure_suffix.size());
       if (auto failure = read_failure(folder / name, id)) records.failed.emplace(id, std::move(*failure));
     } else if (auto item = read_finished_item(folder / name)) {
@@ -168,6 +173,7 @@ struct Items {
   ListedItems listed;
   std::set<std::string> running;
   std::vector<std::string> open;  ///< of the listed ones
+  std::set<std::string> drafted;  ///< of the listed ones
 
   /// Whether an item that no manifest lists belongs to the batch: it is a single request, or its manifest's
   /// rows are unknown. Otherwise its row was removed or changed.
@@ -177,12 +183,17 @@ struct Items {
 };
 
 Items sort_out(const std::vector<BatchRecord>& batches, const Records& records, const BatchStatus& status) {
-  Items items{.listed = ListedItems(batches), .running = {}, .open = {}};
+  Items items{.listed = ListedItems(batches), .running = {}, .open = {}, .drafted = {}};
+  const bool keeps_drafts = std::ranges::any_of(batches, &BatchRecord::keeps_drafts);
   for (const WorkerStatus& worker : status.workers)
     if (worker.is_alive && !worker.id.empty()) items.running.insert(worker.id);
   for (const auto& [id, work] : items.listed.items()) {
-    if (!records.done.contains(id) && !records.failed.contains(id) && !items.running.contains(id))
+    if (records.done.contains(id) || records.failed.contains(id) || items.running.contains(id)) continue;
+    if (keeps_drafts && records.drafted.contains(id)) {
+      items.drafted.insert(id);
+    } else {
       items.open.push_back(id);
+    }
   }
   return items;
 }
@@ -227,11 +238,12 @@ void count_items(const Records& records, const Items& items, BatchStatus& status
     if (items.counts(id, failure.of_manifest)) status.failures.push_back(failure);
   }
   status.running = std::ssize(items.running);
+  status.drafted = std::ssize(items.drafted);
   unlisted +=
       std::ranges::count_if(items.running, [&](const std::string& id) { return !items.listed.contains(id); });
   status.rows = std::ssize(items.listed.items()) + items.listed.nameless_rows();
   if (items.listed.nameless_rows() == 0) status.rows += unlisted;
-  status.rows = std::max(status.rows, status.done + status.failed + status.running);
+  status.rows = std::max(status.rows, status.done + status.failed + status.running + status.drafted);
 }
 
 /// Open items with some steps done. A record names the file of the state; states without a record do not
@@ -242,7 +254,7 @@ std::int64_t count_saved(const std::filesystem::path& states, const Records& rec
     if (name.starts_with('.') || !name.ends_with(record_suffix)) return false;
     const std::string id = name.substr(0, name.size() - record_suffix.size());
     return !records.done.contains(id) && !records.failed.contains(id) && !items.running.contains(id) &&
-           items.counts(id, true);
+           !items.drafted.contains(id) && items.counts(id, true);
   });
 }
 

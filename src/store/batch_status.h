@@ -49,6 +49,7 @@ struct BatchStatus {
   std::int64_t done = 0;
   std::int64_t failed = 0;
   std::int64_t running = 0;  ///< items in the hands of a living owner
+  std::int64_t drafted = 0;  ///< items with a preview that the last run did not have to make
   std::int64_t saved = 0;    ///< open items with a saved state
   std::int64_t former = 0;   ///< other items that are done or failed, but that their manifest no longer lists
   std::vector<std::string> changed_manifests;  ///< edited since their last run; their rows are counted here
@@ -60,7 +61,7 @@ struct BatchStatus {
   bool has_stop_file = false;    ///< OUT/STOP is there: runs stop, and none starts
   std::optional<double> left_s;  ///< until every row is done or failed at the present rate; empty: unknown
 
-  std::int64_t open() const { return rows - done - failed - running; }
+  std::int64_t open() const { return rows - done - failed - running - drafted; }
   bool is_running() const;
 };
 

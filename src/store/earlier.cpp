@@ -106,6 +106,17 @@ std::optional<std::string> find_obstacle(const OutputFolder& folder, std::string
   return stranger(latents, note.latents);
 }
 
+/// The record of a preview comes before its video, so that no video of ours is ever without one.
+std::optional<std::string> find_draft_obstacle(const OutputFolder& folder, std::string_view id) {
+  const std::filesystem::path record = folder.draft_record(id);
+  const std::filesystem::path video = folder.draft_video(id);
+  if (is_there(record)) {
+    if (!is_record(record)) return advice(record, "is not a record of wan_batch");
+    return is_folder(video) ? std::optional(advice(video, "is a folder")) : std::nullopt;
+  }
+  return stranger(video, std::nullopt);
+}
+
 void require_free_names(const std::filesystem::path& folder, std::string_view id, bool with_latents,
                         std::string_view option) {
   if (!is_folder(folder)) return;

@@ -31,6 +31,9 @@ struct NewOutputs {
 /// item will have latents.
 std::optional<std::string> find_obstacle(const OutputFolder& folder, std::string_view id, bool with_latents);
 
+/// The same for the preview of a drafted item.
+std::optional<std::string> find_draft_obstacle(const OutputFolder& folder, std::string_view id);
+
 /// Throws UsageError if the run's record, or the files of the single item `id` (empty: none), would replace
 /// somebody else's files. For use before anything is loaded. `option` names the option that gave the place.
 void require_free_names(const std::filesystem::path& folder, std::string_view id, bool with_latents,

@@ -99,6 +99,12 @@ std::filesystem::path OutputFolder::sidecar(std::string_view id) const {
 std::filesystem::path OutputFolder::failure(std::string_view id) const {
   return path_ / fmt::format("{}.failed.json", id);
 }
+std::filesystem::path OutputFolder::draft_video(std::string_view id) const {
+  return path_ / fmt::format("{}.draft.mp4", id);
+}
+std::filesystem::path OutputFolder::draft_record(std::string_view id) const {
+  return path_ / fmt::format("{}.draft.json", id);
+}
 
 OutputPaths OutputFolder::temporary_outputs(std::string_view id, std::string_view token,
                                             bool with_latents) const {
@@ -112,7 +118,7 @@ void OutputFolder::remove_temporaries(std::string_view id, std::string_view toke
     remove_file(path_ / hidden_name(id, token, suffix));
   }
   // publish_text() names its hidden file after the target.
-  for (const std::filesystem::path& target : {sidecar(id), failure(id)}) {
+  for (const std::filesystem::path& target : {sidecar(id), failure(id), draft_record(id)}) {
     remove_file(path_ / hidden_name(target.stem().string(), token, text_suffix));
   }
 }

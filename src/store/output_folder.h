@@ -34,6 +34,8 @@ class OutputFolder {
   std::filesystem::path latents(std::string_view id) const;
   std::filesystem::path sidecar(std::string_view id) const;
   std::filesystem::path failure(std::string_view id) const;
+  std::filesystem::path draft_video(std::string_view id) const;
+  std::filesystem::path draft_record(std::string_view id) const;
 
   /// The hidden names of one owner's unfinished outputs of an item, in the same file system.
   OutputPaths temporary_outputs(std::string_view id, std::string_view token, bool with_latents) const;

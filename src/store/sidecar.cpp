@@ -68,6 +68,11 @@ StoredRecord parse_record(const json& fields, const Wanted& wanted) {
     record.size = {.width = fields.at("width").get<int>(), .height = fields.at("height").get<int>()};
     record.frames = fields.at("frames").get<int>();
   }
+  if (const auto draft = fields.find("draft"); draft != fields.end()) {
+    record.draft = Draft{.after_step = draft->at("after_step").get<int>(),
+                         .frames = draft->at("frames").get<int>(),
+                         .shrink = draft->at("shrink").get<int>()};
+  }
   return record;
 }
 
@@ -130,11 +135,11 @@ bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_
 
 std::string to_json_text(const Sidecar& sidecar) {
   const std::string& id = sidecar.parameters.request.id;
-  json outputs{{"video", to_json(sidecar.video, id + ".mp4")}};
+  json outputs{{"video", to_json(sidecar.video, id + (sidecar.draft ? ".draft.mp4" : ".mp4"))}};
   if (sidecar.latents) outputs["latents"] = to_json(*sidecar.latents, id + ".latent.safetensors");
   const RequestReport& report = sidecar.report;
   json fields{{"id", id},
-              {"status", "done"},
+              {"status", sidecar.draft ? "drafted" : "done"},
               {"parameters", to_json(sidecar.parameters)},
               {"outputs", std::move(outputs)},
               {"width", report.size.width},
@@ -157,6 +162,11 @@ std::string to_json_text(const Sidecar& sidecar) {
   if (sidecar.made_again) {
     fields["made_again"] = {{"because", sidecar.made_again->because},
                             {"earlier", sidecar.made_again->earlier}};
+  }
+  if (sidecar.draft) {
+    fields["draft"] = {{"after_step", report.steps_done},
+                       {"frames", sidecar.draft->frames},
+                       {"shrink", sidecar.draft->shrink}};
   }
   if (!sidecar.extension.empty()) fields["prompt_extension"] = sidecar.extension;
   if (!sidecar.origin.attention.empty()) fields["attention"] = sidecar.origin.attention;
@@ -217,7 +227,8 @@ bool is_record(const std::filesystem::path& path) {
   for (const char* name : {"id", "version", "run", "status"}) {
     if (!has_text(fields, name)) return false;
   }
-  return fields.at("status") == "done" || fields.at("status") == "failed";
+  const json& status = fields.at("status");
+  return status == "done" || status == "drafted" || status == "failed";
 }
 
 bool is_run_record(const std::filesystem::path& path) {

@@ -72,7 +72,7 @@ struct MadeAgain {
   std::string earlier;  ///< the earlier files' names up to the suffix; empty: there are none
 };
 
-/// The values of OUT/<id>.json.
+/// The values of OUT/<id>.json, or of OUT/<id>.draft.json.
 struct Sidecar {
   Parameters parameters;
   RequestReport report;
@@ -84,6 +84,7 @@ struct Sidecar {
   std::vector<int> resumed_at;  ///< steps at which a run went on from a saved state
   Origin origin;
   std::optional<MadeAgain> made_again = {};
+  std::optional<Draft> draft = {};                    ///< of a preview, whose item is not done
   std::map<std::string, std::string> extension = {};  ///< ManifestRow::extension
 };
 
@@ -126,6 +127,7 @@ struct StoredRecord {
   std::string differs;  ///< describe(differences()) from the wanted parameters; empty: it answers them
   OutputFile video;
   std::optional<OutputFile> latents;
+  std::optional<Draft> draft = {};  ///< of a preview; `after_step`: the steps that it was made after
 };
 
 /// Returns the parameters that are wanted now, or null for a row without parameters. The argument is the
@@ -135,8 +137,8 @@ using Wanted = std::function<const Parameters*(const std::optional<StampedHash>&
 /// Reads a record back and compares it with what is wanted now.
 std::optional<StoredRecord> read_record(const std::filesystem::path& path, const Wanted& wanted);
 
-/// Whether a file is a record of this program, of any finished or failed item. Any other file is somebody
-/// else's and is never replaced.
+/// Whether a file is a record of this program, of any finished, drafted or failed item. Any other file is
+/// somebody else's and is never replaced.
 bool is_record(const std::filesystem::path& path);
 /// The same for the record of a run (run.json).
 bool is_run_record(const std::filesystem::path& path);

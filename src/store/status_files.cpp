@@ -125,6 +125,11 @@ std::optional<FinishedItem> read_finished_item(const std::filesystem::path& side
                       .of_manifest = fields.contains("manifest")};
 }
 
+bool is_draft_record(const std::filesystem::path& record, const std::string& id) {
+  const json fields = read_object(record, max_record_bytes);
+  return fields.is_object() && text_of(fields, "status") == "drafted" && text_of(fields, "id") == id;
+}
+
 std::optional<FailureStatus> read_failure(const std::filesystem::path& record, const std::string& id) {
   const json fields = read_object(record, max_record_bytes);
   if (!fields.is_object() || text_of(fields, "status") != "failed") return std::nullopt;

@@ -35,6 +35,8 @@ struct FinishedItem {
 /// Also returns nothing if the item's video is missing or has another size than the record says, or if the
 /// record is of another item than its name says: an earlier result that was kept.
 std::optional<FinishedItem> read_finished_item(const std::filesystem::path& sidecar);
+/// Whether a file is the record of the preview of the item `id`.
+bool is_draft_record(const std::filesystem::path& record, const std::string& id);
 std::optional<FailureStatus> read_failure(const std::filesystem::path& record, const std::string& id);
 std::optional<LastRunStatus> read_last_run(const std::filesystem::path& record);
 

@@ -86,6 +86,47 @@ TEST_P(Cases, AnotherLayoutGoesOnFromTheState) {
   }
 }
 
+TEST_P(Cases, ADraftGoesOnWithTheSameBits) {
+  test::RankWorld ranks;
+  const Toy toy(GetParam());
+  const SharedFolder out(ranks);
+  test::SilentObserver observer;
+  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), toy.heads)) {
+    SCOPED_TRACE(parallel::describe(shape));
+    const Stopwatch clock;
+    engine::WanEngine engine(toy.folder, {.placement = test::all_sharded},
+                             ranks.communicators(shape, Backend::mpi, toy.heads), clock);
+    const test::Made whole = test::make(engine, toy.request());
+    ScriptedControl control({});
+    OutputPaths draft{.video = out / "1.mp4",
+                      .latents = out / "1",
+                      .state = out / "state",
+                      .draft = {.after_step = 3, .frames = 1, .shrink = 2}};
+    const RequestReport first = engine.run(toy.request(), draft, observer, control, {});
+    EXPECT_EQ(first.end, RunEnd::drafted);
+    EXPECT_EQ(first.steps_done, 3);
+    EXPECT_EQ(first.frames, 1);
+    if (ranks.rank() == 0) {
+      EXPECT_EQ(control.steps_saved, 3);
+      EXPECT_FALSE(std::filesystem::exists(draft.latents)) << "they are not final";
+    }
+    // The preview can be made again without a step: the state holds what it shows.
+    draft.resume_from = draft.state;
+    draft.state = out / "unused";
+    const RequestReport again = engine.run(toy.request(), draft, observer, control, {});
+    EXPECT_EQ(again.end, RunEnd::drafted);
+    EXPECT_EQ(again.steps_done, 3);
+    const OutputPaths rest{.video = out / "2.mp4", .latents = out / "2", .resume_from = out / "state"};
+    const RequestReport end = engine.run(toy.request(), rest, observer, control, {});
+    EXPECT_EQ(end.end, RunEnd::finished);
+    EXPECT_EQ(end.first_step, 3);
+    if (ranks.rank() != 0) continue;
+    const test::Made resumed = read_outputs(rest);
+    EXPECT_TRUE(at::equal(resumed.latent, whole.latent));
+    EXPECT_TRUE(at::equal(resumed.frames, whole.frames));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Reference, Cases,
                          testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square"));
 

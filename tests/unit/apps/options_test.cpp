@@ -351,6 +351,31 @@ TEST(Options, StoppingAndGoingOn) {
   EXPECT_EQ(options.run_record, "r.json");
 }
 
+TEST(Options, DraftsAndTheirContinuation) {
+  const auto parse = [](std::vector<std::string> more) {
+    std::vector<std::string> words{"--ckpt-dir", "c", "m.csv"};
+    words.insert(words.end(), more.begin(), more.end());
+    return parse_options(words).options;
+  };
+  EXPECT_FALSE(launch::draft_of(parse({})).is_wanted());
+  EXPECT_EQ(launch::draft_of(parse({"--stop-after-step", "8", "--draft"})),
+            (Draft{.after_step = 8, .frames = 0, .shrink = 1}));
+  EXPECT_EQ(launch::draft_of(
+                parse({"--stop-after-step", "8", "--draft", "--draft-frames", "33", "--draft-scale", "1/4"})),
+            (Draft{.after_step = 8, .frames = 33, .shrink = 4}));
+  EXPECT_EQ(parse({"--continue", "pick.txt"}).continue_with, "pick.txt");
+  using Words = std::vector<std::string>;
+  for (const Words& wrong : {Words{"--draft"}, Words{"--stop-after-step", "8"}, Words{"--draft-frames", "9"},
+                             Words{"--draft-scale", "1/2"}, Words{"--stop-after-step", "0", "--draft"},
+                             Words{"--stop-after-step", "8", "--draft", "--draft-scale", "2"},
+                             Words{"--stop-after-step", "8", "--draft", "--draft-frames", "10"},
+                             Words{"--stop-after-step", "8", "--draft", "--save-latents"}}) {
+    EXPECT_THROW(parse(wrong), UsageError) << wrong.front();
+  }
+  EXPECT_THROW(parse_options(Words{"--ckpt-dir", "c", "--prompt", "p", "--continue", "pick.txt"}),
+               UsageError);
+}
+
 TEST(Options, MaxHoursIsTheTimeLimitInHours) {
   const auto parse = [](std::vector<std::string> more) {
     std::vector<std::string> words{"--ckpt-dir", "c", "m.csv"};

@@ -113,6 +113,15 @@ class StubEngine final : public Engine {
     first_steps.push_back(report.first_step);
     for (report.steps_done = report.first_step;; ++report.steps_done) {
       const StepAction action = control.next_action(report.steps_done, request.sample_steps);
+      const Draft& draft = outputs.draft;
+      if (draft.is_wanted() && report.steps_done >= draft.after_step && action != StepAction::stop &&
+          report.steps_done < request.sample_steps) {
+        std::ofstream(outputs.state) << report.steps_done;
+        control.on_state(report.steps_done);
+        std::ofstream(outputs.video) << "preview of " << content(request) << report.steps_done;
+        report.end = RunEnd::drafted;
+        return report;
+      }
       if (action == StepAction::hand_over) {
         report.end = RunEnd::handed_over;
         handed_over_ = report.steps_done;

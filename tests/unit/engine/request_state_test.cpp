@@ -31,6 +31,16 @@ class RequestState : public testing::Test {
   DenoiseState read() const {
     return read_request_state(path_, {.identity = identity, .latent_shape = shape_, .most_steps = 5}).state;
   }
+  /// The clean sample of a state that was written with `clean`; undefined if it cannot be read.
+  at::Tensor read_after(const at::Tensor& clean) const {
+    write_request_state(path_, {.steps_done = 3, .latent = latent(), .history = {}, .clean = clean},
+                        identity);
+    try {
+      return read().clean;
+    } catch (const Error&) {
+      return {};
+    }
+  }
   std::string problem() const {
     try {
       read();
@@ -50,6 +60,14 @@ class RequestState : public testing::Test {
   const std::filesystem::path path_ = dir_ / "state.safetensors";
   const std::vector<std::int64_t> shape_{16, 2, 4, 6};
 };
+
+TEST_F(RequestState, KeepsTheCleanSampleIfThereIsOne) {
+  EXPECT_FALSE(read_after(at::Tensor()).defined());
+  const at::Tensor clean = latent();
+  EXPECT_TRUE(at::equal(read_after(clean), clean));
+  read_after(at::randn({16, 2, 4, 5}));
+  EXPECT_NE(problem().find("'clean' has the shape"), std::string::npos) << problem();
+}
 
 /// Nothing here knows which tensors a solver keeps: one that does not exist yet resumes like any other.
 TEST_F(RequestState, KeepsTheHistoryOfAnySolver) {

@@ -57,6 +57,36 @@ TEST(Solvers, EachIntegratesAConstantFlowExactly) {
   }
 }
 
+/// A model that knows the clean sample: every prediction of it is right, after each step and with each
+/// solver.
+TEST(Sampler, TheCleanSampleIsWhatTheLastStepPredicts) {
+  const at::Tensor clean = at::randn({5});
+  const at::Tensor noise = at::randn({5});
+  for (const SolverRow& row : solver_rows()) {
+    SamplerSettings settings{
+        .solver = row.solver, .steps = 6, .shift = 5, .boundary = 0.9, .guide_scale = {1, 1}};
+    const Denoiser denoise = [&](const at::Tensor&, const StepRequest&) {
+      return Prediction{.conditional = noise - clean, .unconditional = {}};
+    };
+    const Schedule schedule = make_schedule(row.solver, 6, 5);
+    const float first = schedule.sigmas[0];
+    const at::Tensor start = clean * (1 - first) + noise * first;
+    for (const int from : {0, 3}) {
+      settings.clean_from = from;
+      std::vector<int> has_clean;
+      sample(settings, {.steps_done = 0, .x = start, .history = {}}, denoise, nullptr,
+             [&](const SamplerState& state) {
+               if (!state.clean.defined()) return true;
+               has_clean.push_back(state.steps_done);
+               EXPECT_TRUE(at::allclose(state.clean, clean, 1e-4, 1e-4)) << row.name << state.steps_done;
+               EXPECT_FALSE(at::allclose(state.clean, state.x, 1e-2, 1e-2)) << "the noisy sample";
+               return true;
+             });
+      EXPECT_EQ(has_clean, from == 0 ? std::vector<int>() : (std::vector<int>{3, 4, 5})) << row.name;
+    }
+  }
+}
+
 TEST(Sampler, GuidanceOneAsksForOnePassAndTheBoundarySwitchesScales) {
   const SamplerSettings settings{.solver = Solver::euler,
                                  .steps = 4,
