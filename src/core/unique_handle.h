@@ -11,7 +11,7 @@ namespace wan {
 template <typename Closer>
 class UniqueHandle {
  public:
-  using Value = Closer::Value;
+  using Value = typename Closer::Value;  // Clang 14 needs the typename
 
   UniqueHandle() = default;
   explicit UniqueHandle(Value value) noexcept : value_(value) {}

@@ -245,7 +245,9 @@ void TraceTables::append(const TraceRows& rows) {
   tables_->samples.append(rows.samples);
   tables_->drops.append(rows.drops);
   for (const auto& [name, value] : rows.attributes) {
-    std::visit([&](const auto& typed) { set_attribute(tables_->file, tables_->path, name, typed); }, value);
+    std::visit(
+        [&, &key = name](const auto& typed) { set_attribute(tables_->file, tables_->path, key, typed); },
+        value);
   }
 }
 
