@@ -14,6 +14,7 @@ std::vector<ExpertShards> take_memory(const std::vector<ExpertModel>& experts,
   if (placement.waits_on_host())
     arena = std::make_shared<parallel::WeightArena>(units, share.parts, compute, share.reader_count());
   std::vector<ExpertShards> taken;
+  taken.reserve(experts.size());
   for (const ExpertModel& model : experts) {
     taken.push_back({.expert = model.expert,
                      .config = model.config,
@@ -28,6 +29,7 @@ std::vector<ExpertShards> read_experts(const std::vector<ExpertModel>& experts,
   std::vector<ExpertShards> taken = take_memory(
       experts, placement, compute, parallel::share_alone(rank, group_size, placement.is_sharded()));
   std::vector<parallel::WeightLoading::Model> models;
+  models.reserve(experts.size());
   for (std::size_t i = 0; i < experts.size(); ++i)
     models.push_back({.shards = taken[i].shards.get(), .read = experts[i].read});
   parallel::WeightLoading(std::move(models)).finish(nullptr);

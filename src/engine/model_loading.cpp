@@ -33,6 +33,7 @@ ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const Eng
                                      experts.front().config.head_dim());
 
   std::vector<parallel::WeightLoading::Model> models;
+  models.reserve(experts.size() + 2);  // and text encoder and autoencoder
   experts_ = take_memory(experts, placement.transformers, options.compute,
                          place.share(placement.transformers.is_sharded()));
   for (std::size_t i = 0; i < experts.size(); ++i)

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 LOADED = re.compile(r"checkpoint loaded in ([\d.]+) s")
-REQUEST = ("--frame-num", "5", "--sample-steps", "2", "--prompt", "a harbour at dawn")
+REQUEST = ("--base-seed", "1", "--frame-num", "5", "--sample-steps", "2", "--prompt", "a harbour at dawn")
 
 
 def start(program: str, ranks: int, arguments: argparse.Namespace, out: Path) -> tuple[float, float, str]:
