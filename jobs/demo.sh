@@ -21,7 +21,7 @@ export OMP_NUM_THREADS
 
 cd "$project"
 status=0
-mpirun -np "$ranks" "${mpi_options[@]}" build/bin/wan_batch --config inputs/demo/demo.cfg --output-dir "$output_dir" "$@" || status=$?
+mpirun -np "$ranks" "${mpi_options[@]}" build/bin/wan_batch --device cpu --config inputs/demo/demo.cfg --output-dir "$output_dir" "$@" || status=$?
 # Some rows may have failed (3); --plan and the like leave no videos.
 if compgen -G "$output_dir/*.mp4" >/dev/null && { [ "$status" -eq 0 ] || [ "$status" -eq 3 ]; }; then
   .venv/bin/python jobs/contact_sheet.py "$output_dir" --name demo ||

@@ -26,7 +26,7 @@ set -euo pipefail
 # down, the script asks for the record again. Both the path and the arguments after it may contain blanks and "/slurm/".
 script=extend_prompts.sh project=${WAN_PROJECT:-$(dirname "$0")/..} record=""
 if [ ! -r "$project/slurm/common.sh" ] && [ -z "${WAN_PROJECT-}" ]; then
-  for pause in 1 2 4 8 15 30 0; do
+  for pause in 1 2 4 8 15 30 30 30 30 30 30 30 30 30 0; do
     if [ -z "${SLURM_JOB_ID-}" ] || ! command -v scontrol >/dev/null; then break; fi
     record=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -nE '/^ *Command=/ { s///p; q; }') || record=""
     [ -z "$record" ] || break
@@ -48,18 +48,19 @@ program=$project/.venv/bin/python
 [ -x "$program" ] || die "$program is not there; run jobs/setup.sh --with prompts"
 export WAN_LAUNCHER=srun
 prepare_job
+open_ledger ""  # in the scratch folder: this job keeps no record of its starts
 command=("$program" -B "$project/jobs/extend_prompts.py" "$@")
 catch_stops
 # Each task ends by itself, with exit code 3 if some of its rows keep their prompt: that must not end the others.
-run_ranks srun --export=ALL --mpi=none --ntasks="${SLURM_NTASKS:-1}" --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=0 \
+run_ranks srun --export=ALL --mpi=none --ntasks="${SLURM_NTASKS:-1}" --cpus-per-task="$cores_per_rank" --kill-on-bad-exit=0 \
   "${command[@]}"
 if [ -n "$stop_signal" ]; then
-  if [ "$SECONDS" -lt 300 ] && ! was_preempted; then
+  read_preemption
+  if [ "$SECONDS" -lt 300 ] && [ "$preempted" = no ]; then
     say "not requeued: this start ended after $SECONDS s, and the next one would end alike; ask for more time (--time)"
     exit 1
   fi
-  requeue
-  exit "$stopped_early"
+  requeue "$(stop_reason)"
 fi
 case $exit_code in
   # The last task writes the output. On some file systems it does not see the others' rows at once, so this makes sure of it.

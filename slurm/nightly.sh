@@ -22,7 +22,7 @@ set -euo pipefail
 # down, the script asks for the record again. Both the path and the arguments after it may contain blanks and "/slurm/".
 script=nightly.sh project=${WAN_PROJECT:-$(dirname "$0")/..} record=""
 if [ ! -r "$project/slurm/common.sh" ] && [ -z "${WAN_PROJECT-}" ]; then
-  for pause in 1 2 4 8 15 30 0; do
+  for pause in 1 2 4 8 15 30 30 30 30 30 30 30 30 30 0; do
     if [ -z "${SLURM_JOB_ID-}" ] || ! command -v scontrol >/dev/null; then break; fi
     record=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -nE '/^ *Command=/ { s///p; q; }') || record=""
     [ -z "$record" ] || break

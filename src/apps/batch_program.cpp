@@ -7,6 +7,7 @@
 #include "apps/dry_run.h"
 #include "apps/input_notes.h"
 #include "apps/item_work.h"
+#include "apps/job_observer.h"
 #include "apps/options.h"
 #include "apps/run_description.h"
 #include "apps/run_id.h"
@@ -22,10 +23,10 @@
 #include "batch/summary.h"
 #include "checkpoint/folder_notes.h"
 #include "comm/mpi/mpi.h"
-#include "comm/watch/watchdog.h"
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/console.h"
+#include "core/environment.h"
 #include "core/log.h"
 #include "core/strings.h"
 #include "core/utc_time.h"
@@ -40,6 +41,7 @@
 #include "launch/run_layout.h"
 #include "model/model_kind.h"
 #include "store/batch_record.h"
+#include "store/job_record.h"
 #include "store/job_starts.h"
 #include "store/start_mark.h"
 
@@ -128,6 +130,7 @@ ExitCode BatchProgram::run() {
   }
   if (options_.list_rows) return list_rows();
   device_ = launch::choose_device(*world_, mpi_, options_);
+  if (!device_.cores_note.empty()) log_->info("{}", device_.cores_note);
   input_ = launch::read_run_input(*world_, options_, device_.compute.on_gpu());
   if (options_.shard && input_.rows.empty()) {
     log_->info("{}: shard {}/{} of {} row{} is empty: nothing to do", printable(input_.manifest_name),
@@ -185,10 +188,10 @@ void BatchProgram::check_environment() {
 batch::RunContext BatchProgram::make_context() {
   std::unique_ptr<store::OutputFolder> folder;
   launch::agree(*world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
-  const std::vector<std::string> earlier = earlier_runs_of_job(*world_, *folder, start_.job, start_.run_id);
-  if (!earlier.empty() && (!options_.resume || options_.retry_failed)) {
+  const batch::JobIdentity job = identify_job(*world_, *folder, start_.job, start_.run_id);
+  if (!job.earlier_runs.empty() && (!options_.resume || options_.retry_failed)) {
     log_->info("start {} of job {}: --no-resume and --retry-failed hold for its first start only",
-               earlier.size() + 1, start_.job);
+               job.earlier_runs.size() + 1, start_.job);
   }
   batch::RunContext context{
       .folder = *folder,
@@ -213,7 +216,7 @@ batch::RunContext BatchProgram::make_context() {
                  .ranks = plan_.layout.guided.group_size,
                  .libraries = library_versions(),
                  .attention = attention_name(options_, device_.compute, plan_.model.transformer)},
-      .job = {.id = start_.job, .earlier_runs = earlier},
+      .job = job,
       .place = {.group_index = mpi_.rank() / plan_.layout.guided.group_size,
                 .group_count = mpi_.size() / plan_.layout.guided.group_size,
                 .world_rank = mpi_.rank(),
@@ -227,6 +230,7 @@ batch::RunContext BatchProgram::make_context() {
       .checkpoint_interval_s = options_.checkpoint_interval_s,
       .join_worth_s = device_.compute.on_gpu() ? join_worth_gpu_s : join_worth_cpu_s,
       .run_record = options_.run_record.value_or(std::filesystem::path()),
+      .job_start = store::job_start_record(read_environment()),
       .log = log_,
       .row_work = work_of_rows(input_, input_.rows, plan_.model)};
   return context;
@@ -260,16 +264,15 @@ void BatchProgram::open_records(const batch::RunContext& context) {
 
 void BatchProgram::warn_of_checkpoint() const {
   if (!is_rank_0()) return;
-  for (const std::string& note : checkpoint::folder_notes(input_.checkpoint)) {
+  for (const std::string& note : checkpoint::folder_notes(input_.checkpoint))
     log_->warn("the checkpoint {}: {}", input_.checkpoint.root.string(), note);
-  }
 }
 
 void BatchProgram::load_engine() {
   host_ = std::make_unique<launch::EngineHost>(
       mpi_, *world_, device_,
       launch::EngineHost::Listeners{.on_note = [this](const std::string& note) { log_->warn("{}", note); },
-                                    .on_hang = comm::end_process});
+                                    .on_hang = end_for_hang});
   control_ = launch::make_control_groups(*world_, plan_.layout.guided);
   load_.phase = "load";
   load_.start_s = start_.clock.elapsed_s();
@@ -322,6 +325,8 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   std::vector<batch::ItemObserver*> listening{&item_log};
   if (trace_.observer() != nullptr) listening.push_back(trace_.observer());
   if (progress) listening.push_back(progress.get());
+  const auto for_job = observe_for_job(context, input_.rows, [this] { return start_.clock.elapsed_s(); });
+  if (for_job) listening.push_back(for_job.get());
   batch::ObserverList observers(listening);
   batch::TeamLetters teams;
   if (control_.mailbox) {

@@ -6,6 +6,8 @@
 #include <exception>
 #include <vector>
 
+#include "apps/job_observer.h"
+#include "comm/communication_error.h"
 #include "comm/mpi/launch.h"
 #include "core/console.h"
 #include "launch/agreement.h"
@@ -22,6 +24,7 @@ int run_on_rank(const comm::MpiEnvironment& mpi, std::span<const std::string> ar
     if (mpi.rank() == 0) write_console(stderr, fmt::format("error: {}\n", error.what()));
     return static_cast<int>(error.code());
   } catch (const std::exception& error) {
+    if (dynamic_cast<const comm::CommunicationError*>(&error) == nullptr) note_error(error.what());
     write_console(stderr,
                   fmt::format("error: rank {} on {}: {}\n", mpi.rank(), mpi.host_name(), error.what()));
     comm::MpiEnvironment::abort(static_cast<int>(ExitCode::failure));
@@ -41,6 +44,7 @@ int run_program(int argc, char** argv, const Program& program, const NeedsMpi& n
         [&] { return comm::MpiEnvironment(with_mpi ? comm::MpiUse::full : comm::MpiUse::none); });
     const comm::Launch launch = comm::read_launch();
     const std::string problem = with_mpi ? comm::describe_lonely_rank(launch, mpi.size()) : std::string();
+    if (with_mpi && mpi.rank() == 0) note_mpi_is_up();
     if (problem.empty()) return run_on_rank(mpi, arguments, program);
     if (launch.rank == 0) write_console(stderr, "error: " + problem + "\n");
     return static_cast<int>(ExitCode::usage);

@@ -7,11 +7,23 @@
 #include <random>
 #include <sstream>
 
+#include "core/environment.h"
 #include "launch/agreement.h"
+#include "store/job_record.h"
 #include "store/job_starts.h"
 #include "store/sidecar.h"
 
 namespace wan::apps {
+namespace {
+
+std::vector<std::string> split_lines(const std::string& text) {
+  std::vector<std::string> all;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) all.push_back(line);
+  return all;
+}
+
+}  // namespace
 
 std::string new_run_id() {
   std::random_device random;
@@ -20,17 +32,18 @@ std::string new_run_id() {
   return fmt::format("{}-{:08x}", time, random());
 }
 
-std::vector<std::string> earlier_runs_of_job(comm::Communicator& world, const store::OutputFolder& folder,
-                                             const std::string& job, const std::string& run) {
-  const std::string listed = launch::on_rank_0(world, [&] {
+batch::JobIdentity identify_job(comm::Communicator& world, const store::OutputFolder& folder,
+                                const std::string& job, const std::string& run) {
+  const std::string earlier = launch::on_rank_0(world, [&] {
     const char* count = std::getenv("SLURM_RESTART_COUNT");  // NOLINT(concurrency-mt-unsafe)
     const bool is_restart = count != nullptr && std::strtol(count, nullptr, 10) > 0;
     return fmt::format("{}", fmt::join(store::note_start(folder, job, run, is_restart), "\n"));
   });
-  std::vector<std::string> runs;
-  std::istringstream lines(listed);
-  for (std::string line; std::getline(lines, line);) runs.push_back(line);
-  return runs;
+  const std::string crashed = launch::on_rank_0(world, [] {
+    const auto record = store::job_start_record(read_environment());
+    return fmt::format("{}", fmt::join(store::crashed_runs(record), "\n"));
+  });
+  return {.id = job, .earlier_runs = split_lines(earlier), .crashed_runs = split_lines(crashed)};
 }
 
 }  // namespace wan::apps

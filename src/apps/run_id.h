@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "batch/run_context.h"
 #include "comm/communicator.h"
 #include "store/output_folder.h"
 
@@ -12,9 +13,9 @@ namespace wan::apps {
 /// its trace files. One rank makes it and sends it to the others.
 std::string new_run_id();
 
-/// The earlier runs of this scheduler's job, on every rank. Slurm restarts a job that has stopped in time.
+/// The scheduler's job with its earlier runs, on every rank. Slurm restarts a job that has stopped in time.
 /// --no-resume and --retry-failed do not touch the results of its earlier starts. Also notes this start.
-std::vector<std::string> earlier_runs_of_job(comm::Communicator& world, const store::OutputFolder& folder,
-                                             const std::string& job, const std::string& run);
+batch::JobIdentity identify_job(comm::Communicator& world, const store::OutputFolder& folder,
+                                const std::string& job, const std::string& run);
 
 }  // namespace wan::apps

@@ -6,6 +6,7 @@
 #include <exception>
 #include <optional>
 
+#include "apps/job_status.h"
 #include "core/check.h"
 #include "core/console.h"
 #include "core/strings.h"
@@ -17,28 +18,41 @@ namespace wan::apps {
 namespace {
 
 constexpr const char* help =
-    "Shows the status of a batch, running or stopped, from the files in its output folder alone.\n\n"
-    "  wan_batch status [--json] OUT\n\n"
+    "Shows the status of a batch, running or stopped, from the files in its output folder. It asks Slurm\n"
+    "about the jobs that have worked there.\n\n"
+    "  wan_batch status [--json] OUT\n"
+    "  wan_batch status --job JOBID OUT\n\n"
     "It shows the items done, failed, running and open, who makes which item, the items per hour and\n"
-    "the time left. --json prints all of it as one JSON object. The command only reads. It may take a\n"
+    "the time left. --json prints all of it as one JSON object. --job prints the account of a Slurm job:\n"
+    "its starts, why each ended, the GPU-hours, and the command to type next. The command only reads. It may "
+    "take a\n"
     "few seconds to see whether a process elsewhere is alive. A manifest named 'status' is given as\n"
     "./status.\n";
 
 struct StatusOptions {
   std::string folder;
+  std::string job;  ///< empty: the whole batch
   bool as_json = false;
   bool help = false;
 };
 
 StatusOptions parse(std::span<const std::string> arguments) {
   StatusOptions options;
+  bool is_job = false;
   for (const std::string& argument : arguments) {
-    if (argument == "--help" || argument == "-h") {
+    if (is_job) {
+      options.job = argument;
+      is_job = false;
+    } else if (argument == "--job") {
+      is_job = true;
+    } else if (argument.starts_with("--job=")) {
+      options.job = argument.substr(6);
+    } else if (argument == "--help" || argument == "-h") {
       options.help = true;
     } else if (argument == "--json") {
       options.as_json = true;
     } else if (argument.starts_with('-')) {
-      fail<UsageError>("unknown option '{}' of wan_batch status; there are --json and --help",
+      fail<UsageError>("unknown option '{}' of wan_batch status; there are --json, --job and --help",
                        printable(argument, 80));
     } else if (!options.folder.empty()) {
       fail<UsageError>("two folders are given: '{}' and '{}'", printable(options.folder),
@@ -47,6 +61,7 @@ StatusOptions parse(std::span<const std::string> arguments) {
       options.folder = argument;
     }
   }
+  if (is_job) fail<UsageError>("--job needs the id of a Slurm job: wan_batch status --job 4711 OUT");
   if (options.folder.empty() && !options.help)
     fail<UsageError>("wan_batch status needs the output folder of a batch: wan_batch status OUT");
   return options;
@@ -58,10 +73,14 @@ void print_status(std::span<const std::string> arguments) {
     print_result(help);
     return;
   }
+  if (!options.job.empty()) {
+    print_result(job_account(options.folder, options.job));
+    return;
+  }
   const store::BatchStatus status =
       launch::hinting_at("its --output-dir", [&] { return store::read_status(options.folder); });
   print_result(options.as_json ? display::status_json(status, options.folder)
-                               : display::status_text(status, options.folder));
+                               : display::status_text(status, options.folder) + job_lines(options.folder));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "apps/batch_program.h"
 #include "apps/needs_mpi.h"
+#include "apps/places_command.h"
 #include "apps/program_main.h"
 #include "apps/status_command.h"
 #include "core/stop_signals.h"
@@ -13,6 +14,7 @@ int main(int argc, char** argv) {
   try {
     const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
     if (wan::apps::is_status_command(words)) return wan::apps::run_status_command(words);
+    if (wan::apps::is_places_command(words)) return wan::apps::run_places_command(words);
     wan::StopSignals stop_signals;
     return wan::apps::run_program(
         argc, argv,

@@ -77,8 +77,9 @@ void ItemDeaths::clear(std::string_view id) const {
 bool counts_as_death(const store::DeadOwner& owner, const store::Parameters& wanted,
                      const RunContext& context) {
   if (!owner.was_at_work || owner.was_told_to_stop) return false;
-  // Slurm restarts a job that was preempted or whose node was lost. It does not restart a job that has
-  // failed.
+  // The batch script has seen that a signal killed a rank, and has started the job again for that.
+  if (context.has_crashed(owner.run)) return !has_saved(wanted, owner.token, context);
+  // Slurm restarts a job that was preempted or whose node was lost.
   if (context.is_of_this_job(owner.run)) return false;
   if (!owner.machine_is_up) {
     // This node cannot see whether another node went down. If the scheduler has not restarted the same job,

@@ -44,8 +44,8 @@ class ItemDeaths {
 };
 
 /// Whether the death of a claim's owner counts against the item. It counts if the owner was at work on the
-/// item, nobody had told it to stop, its node did not go down with it as far as this process can know, and it
-/// saved no new step.
+/// item, nobody had told it to stop, its node did not go down with it as far as this process can know, it
+/// saved no new step, and it was no earlier start of this job, unless a signal killed a rank of that start.
 bool counts_as_death(const store::DeadOwner& owner, const store::Parameters& wanted,
                      const RunContext& context);
 

@@ -49,6 +49,8 @@ struct JobIdentity {
   std::string id;  ///< may be empty
   /// Earlier runs of the same job, which the scheduler has started again. Their results always count.
   std::vector<std::string> earlier_runs = {};
+  /// Runs of the same job that ended because a signal killed a rank. Their deaths count.
+  std::vector<std::string> crashed_runs = {};
 };
 
 /// The place of this rank and its group in the run.
@@ -89,13 +91,16 @@ struct RunContext {
   /// Threads of each leader that write videos while its group makes the next item; 0: the group waits until a
   /// video is written.
   int writers = 0;
-  double join_worth_s = 5;                     ///< idle groups join an item only if they save it this much
-  std::filesystem::path run_record = {};       ///< a second place for run.json; may be empty
+  double join_worth_s = 5;                ///< idle groups join an item only if they save it this much
+  std::filesystem::path run_record = {};  ///< a second place for run.json; may be empty
+  std::filesystem::path job_start = {};   ///< the job's record of this start, without extension; may be empty
   std::shared_ptr<Log> log = silent_log();     ///< never null
   std::vector<store::ItemWork> row_work = {};  ///< of every row; empty: all rows are taken to be alike
 
   /// Whether `run` is this run or an earlier start of the same job.
   bool is_of_this_job(const std::string& run) const;
+  /// Whether a signal killed a rank of `run`, which was an earlier start of the same job.
+  bool has_crashed(const std::string& run) const;
   store::ItemWork work_of(std::size_t row) const {
     return row < row_work.size() ? row_work[row] : store::ItemWork();
   }

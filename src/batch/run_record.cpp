@@ -99,6 +99,7 @@ void write_run_record(const RunCounts& counts, const RunContext& context) {
   context.folder.publish_text(record, text, random_token());
   store::remove_abandoned(context.folder, record, context.timing.stale_after);
   if (!context.run_record.empty()) write_file_atomically(context.run_record, text);
+  if (!context.job_start.empty()) write_file_atomically(context.job_start.string() + ".run.json", text);
 }
 
 /// A run that was killed just after it finished an item leaves the item's state and its deaths behind.

@@ -11,6 +11,7 @@
 #include "gpu/gpu_signs.h"
 #include "gpu/memory.h"
 #include "launch/agreement.h"
+#include "launch/bind_cores.h"
 #include "launch/option_names.h"
 #include "launch/run_layout.h"
 
@@ -106,10 +107,11 @@ void take_least_of_all(comm::Communicator& world, RunDevice& device) {
   device.host_memory_bytes = static_cast<std::uint64_t>(-negated[1]);
 }
 
-RunDevice use_cpu(comm::Communicator& world, const comm::MpiRanks& ranks) {
+RunDevice use_cpu(comm::Communicator& world, const comm::MpiRanks& ranks, bool binds) {
   RunDevice device;
   agree(world, [&] { device.memory_bytes = device.host_memory_bytes = memory_per_rank_bytes(ranks); });
   take_least_of_all(world, device);
+  if (binds) device.cores_note = bind_cores(world, ranks, "");
   return device;
 }
 
@@ -141,6 +143,7 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiRanks& ranks, const 
   device.memory_bytes = device.gpu.free_bytes;
   device.reference_gpu = cards.front().name.data();
   take_least_of_all(world, device);
+  if (!options.plan) device.cores_note = bind_cores(world, ranks, device.gpu.bus_id);
   return device;
 }
 
@@ -178,7 +181,8 @@ bool are_peers_switched_off() {
 
 RunDevice choose_device(comm::Communicator& world, const comm::MpiRanks& ranks, const Options& options) {
   const bool plans_elsewhere = options.plan && options.gpu_memory_bytes;
-  if (options.device == Device::cpu || plans_elsewhere) return use_cpu(world, ranks);
+  const bool binds = !options.plan && !options.dry_run;
+  if (options.device == Device::cpu || plans_elsewhere) return use_cpu(world, ranks, binds);
   const bool is_automatic = options.device == Device::automatic;
   if (options.dry_run) {
     agree(world, [&] {
@@ -187,7 +191,7 @@ RunDevice choose_device(comm::Communicator& world, const comm::MpiRanks& ranks, 
       if (const gpu::VisibleGpus visible = gpu::visible_gpus(); visible.count == 0)
         refuse_hidden_gpus(visible);
     });
-    return use_cpu(world, ranks);
+    return use_cpu(world, ranks, binds);
   }
   const gpu::VisibleGpus visible = gpu::visible_gpus();
   std::array<std::int64_t, 2> without{visible.count == 0, visible.driver_too_old};
@@ -198,7 +202,7 @@ RunDevice choose_device(comm::Communicator& world, const comm::MpiRanks& ranks, 
     agree(world, [&] {
       if (!options.plan) refuse_hidden_gpus(visible);
     });
-    return use_cpu(world, ranks);
+    return use_cpu(world, ranks, binds);
   }
   agree(world, [&] { require_gpu(visible, ranks, options, some_have_one); });
   return use_gpu(world, ranks, options, visible.count);

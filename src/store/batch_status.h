@@ -32,6 +32,8 @@ struct WorkerStatus {
 struct FailureStatus {
   std::string id;
   bool of_manifest = false;  ///< not a single request
+  std::string manifest;      ///< its path, as the run was given it
+  std::int64_t line = 0;     ///< of the row; 0: unknown
   std::string stage;
   std::string message;
 };

@@ -134,8 +134,11 @@ std::optional<FailureStatus> read_failure(const std::filesystem::path& record, c
   const json fields = read_object(record, max_record_bytes);
   if (!fields.is_object() || text_of(fields, "status") != "failed") return std::nullopt;
   if (const std::string own = text_of(fields, "id"); !own.empty() && own != id) return std::nullopt;
+  const json manifest = fields.value("manifest", json());
   return FailureStatus{.id = id,
                        .of_manifest = fields.contains("manifest"),
+                       .manifest = manifest.is_object() ? text_of(manifest, "file") : std::string(),
+                       .line = manifest.is_object() ? count_of(manifest, "line") : 0,
                        .stage = text_of(fields, "stage"),
                        .message = text_of(fields, "message")};
 }

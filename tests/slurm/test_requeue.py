@@ -127,8 +127,10 @@ class Decisions(SlurmCase):
         program = self.folder / f"program{len(list(self.folder.iterdir()))}.sh"
         record = f'{{\n  "counts": {{\n    "made": {made}\n  }},\n  "exit_code": {STOPPED_EARLY},\n  "steps_gained": {steps}\n}}'
         program.write_text(f"""#!/bin/bash
+[ "$1" != places ] || {{ echo output_dir={self.out}; exit; }}
+[ "$1" != status ] || exit 0
 [ -z "$SLURM_RESTART_COUNT" ] || {{ echo "went on: $*"; exit; }}
-stop() {{ [ "$PMIX_RANK" != 0 ] || echo '{record}' >"$2"; echo "rank $PMIX_RANK got USR1"; exit {exits}; }}
+stop() {{ mkdir -p {self.out}; [ "$PMIX_RANK" != 0 ] || echo '{record}' >"$WAN_JOB_START.run.json"; echo "rank $PMIX_RANK got USR1"; exit {exits}; }}
 trap 'stop "$@"' USR1
 echo "rank $PMIX_RANK is ready"
 while :; do sleep 0.1; done
@@ -156,13 +158,13 @@ while :; do sleep 0.1; done
         for job in jobs:
             self.assert_completed(job.wait())
             self.assertEqual(job.restarts, 1, job.text())
-            self.assertIn("went on: --run-record", job.text())
+            self.assertIn("went on: ", job.text())
             self.assertIn(f"requeueing job {job.id}\n", job.text())
         self.assertIn("--shard 1/2 manifest.csv", jobs[-1].text())
 
     def stopped_array(self) -> list[Job]:
         """The second of two tasks, requeued; the first ends untouched."""
-        array = self.submit("i2v_array.sh", ["manifest.csv"], ("--array=0-1", "--ntasks-per-node=1"), self.knobs())
+        array = self.submit("i2v_array.sh", ["manifest.csv"], ("--array=0-1", "--ntasks-per-node=1", "--gpus-per-node=1"), self.knobs())
         first, second = self.tasks(array, 2)
         for task in (first, second):
             task.wait_for(lambda task=task: "is ready" in task.text(), "rank ready")

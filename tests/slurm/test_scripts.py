@@ -31,7 +31,7 @@ class Scripts(SlurmCase):
         job = self.submit(script, self.arguments(self.manifest(1)), options, {"WAN_LAUNCHER": launcher}, user).wait()
         self.assert_completed(job)
         text = job.text()
-        self.assertRegex(text, f"(?m): run: {launcher} .*/wan_batch --run-record ")
+        self.assertRegex(text, f"(?m): run: {launcher} .*/wan_batch ")
         self.assertIn(f"1 item, {ranks} ranks in 1 group", text)
         self.assertEqual(set(self.records()), {"row0"})
         return job
@@ -146,7 +146,7 @@ class ScriptsWithStandIn(SlurmCase):
     def program(self, body: str) -> dict[str, str]:
         """The knob that makes it the program."""
         path = self.folder / "program.sh"
-        path.write_text(f"#!/bin/bash\n{body}\n")
+        path.write_text(f'#!/bin/bash\n[[ $1 != places && $1 != status ]] || exit 0\n{body}\n')
         path.chmod(0o755)
         return {"WAN_BATCH": str(path)}
 
@@ -168,8 +168,8 @@ class ScriptsWithStandIn(SlurmCase):
 
     def test_the_command_printed_is_the_command_run(self):
         words = ["--prompt", "a cat's \"tail\" $HOME *", "--image", "a b.png"]
-        knobs = self.program('printf "<%s>" "${@:3}"; echo')  # without --run-record FILE
-        job = self.submit("i2v_2gpu.sh", words, ("--ntasks-per-node=1",), knobs).wait()
+        knobs = self.program('printf "<%s>" "$@"; echo')
+        job = self.submit("i2v_2gpu.sh", words, ("--ntasks-per-node=1", "--gpus-per-node=1"), knobs).wait()
         self.assert_completed(job)
         handed_on = "".join(f"<{word}>" for word in words)
         self.assertIn(handed_on, job.text())
@@ -193,7 +193,7 @@ class ScriptsWithStandIn(SlurmCase):
         module = '() { [ "$2" != absent ] || return 1; echo "$1 $2 then $3"; export FROM_MODULE=yes; }'
         for names, code, said in (("wan cuda", 0, "load wan then cuda"), ("absent", 2, "module load absent failed")):
             knobs = self.program('echo "module: $FROM_MODULE"') | {"WAN_MODULES": names, "BASH_FUNC_module%%": module}
-            job = self.submit("i2v_2gpu.sh", ["manifest.csv"], ("--ntasks-per-node=1",), knobs).wait()
+            job = self.submit("i2v_2gpu.sh", ["manifest.csv"], ("--ntasks-per-node=1", "--gpus-per-node=1"), knobs).wait()
             self.assertEqual(job.exit_code, code, job.text())
             self.assertIn(said, job.text())
             self.assertEqual("module: yes" in job.text(), code == 0, job.text())

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "comm/communication_error.h"
 #include "core/awake_clock.h"
 #include "core/check.h"
 #include "core/clock.h"
@@ -80,9 +81,9 @@ bool MpiPending::test(std::vector<MPI_Status>& statuses) {
     if (bad != statuses.end()) code = bad->MPI_ERROR;
     const auto index = static_cast<std::size_t>(bad - statuses.begin());
     if (index < messages_.size()) {
-      fail("MPI_Testall failed in {}, at the message of {} bytes {} rank {}: {}", describe(),
-           messages_[index].bytes, messages_[index].receive ? "from" : "to", messages_[index].peer,
-           error_text(code));
+      fail<CommunicationError>("MPI_Testall failed in {}, at the message of {} bytes {} rank {}: {}",
+                               describe(), messages_[index].bytes, messages_[index].receive ? "from" : "to",
+                               messages_[index].peer, error_text(code));
     }
   }
   check_mpi(code, "MPI_Testall", fmt::format("in {}", describe()));

@@ -8,6 +8,7 @@
 #include <limits>
 #include <thread>
 
+#include "comm/communication_error.h"
 #include "core/check.h"
 
 namespace wan::comm {
@@ -20,7 +21,7 @@ std::string error_text(int code) {
 }
 
 void check_mpi(int code, const char* call, std::string_view where) {
-  if (code != MPI_SUCCESS) fail("{} failed {}: {}", call, where, error_text(code));
+  if (code != MPI_SUCCESS) fail<CommunicationError>("{} failed {}: {}", call, where, error_text(code));
 }
 
 void CommCloser::close(MPI_Comm comm) noexcept {

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "comm/communication_error.h"
 #include "comm/joint_call.h"
 #include "comm/nccl/cuda_support.h"
 #include "core/check.h"
@@ -18,7 +19,8 @@ std::string nccl_error_text(ncclResult_t code, ncclComm_t comm) {
 }
 
 void check_nccl(ncclResult_t code, const char* call, ncclComm_t comm, std::string_view where) {
-  if (code != ncclSuccess) fail("{} failed {}: {}", call, where, nccl_error_text(code, comm));
+  if (code != ncclSuccess)
+    fail<CommunicationError>("{} failed {}: {}", call, where, nccl_error_text(code, comm));
 }
 
 void NcclCommCloser::close(ncclComm_t comm) noexcept {

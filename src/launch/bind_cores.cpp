@@ -1,0 +1,89 @@
+#include "launch/bind_cores.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <array>
+#include <cstring>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "core/environment.h"
+#include "launch/core_division.h"
+
+namespace wan::launch {
+namespace {
+
+/// What ranks tell each other, byte by byte.
+struct BindingCard {
+  std::int32_t node = 0;
+  cpu_set_t allowed{};
+  std::array<char, 32> bus_id{};
+};
+
+std::set<int> numbers_in(const cpu_set_t& mask) {
+  std::set<int> cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &mask)) cpus.insert(cpu);
+  }
+  return cpus;
+}
+
+/// Also the threads of libraries that have started. A thread that ends meanwhile is no loss.
+void bind_all_threads(const std::set<int>& cpus) {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  for (const int cpu : cpus) CPU_SET(cpu, &mask);
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task", error)) {
+    const int thread =
+        std::atoi(entry.path().filename().c_str());  // NOLINT(cert-err34-c): the kernel's number
+    if (thread > 0) ::sched_setaffinity(thread, sizeof mask, &mask);
+  }
+}
+
+std::vector<BindingCard> exchange(comm::Communicator& world, const BindingCard& own) {
+  std::vector<BindingCard> cards(static_cast<std::size_t>(world.size()));
+  world.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(cards))).wait();
+  return cards;
+}
+
+}  // namespace
+
+std::string bind_cores(comm::Communicator& world, const comm::MpiRanks& ranks, const std::string& bus_id) {
+  if (value_of(read_environment(), "WAN_BIND") != "gpu") return {};
+  BindingCard own{.node = ranks.node()};
+  CPU_ZERO(&own.allowed);
+  const bool is_known = ::sched_getaffinity(0, sizeof own.allowed, &own.allowed) == 0;
+  std::strncpy(own.bus_id.data(), bus_id.c_str(), own.bus_id.size() - 1);
+  std::vector<GpuPlace> places;
+  std::size_t own_index = 0;
+  const std::vector<BindingCard> cards = exchange(world, own);
+  for (std::size_t rank = 0; rank < cards.size(); ++rank) {
+    const BindingCard& card = cards[rank];
+    if (card.node != own.node) continue;
+    if (!CPU_EQUAL(&card.allowed, &own.allowed)) {
+      return "cores: the launcher has divided them; the ranks keep what they have";
+    }
+    if (static_cast<int>(rank) == world.rank()) own_index = places.size();
+    places.push_back(read_gpu_place("/sys", card.bus_id.data()));
+  }
+  const std::vector<Core> cores = read_cores("/sys", numbers_in(own.allowed));
+  const auto shares = divide_cores(cores, places);
+  if (!is_known || shares.empty()) {
+    return fmt::format("cores: the {} ranks of this node share its {} cores", places.size(), cores.size());
+  }
+  bind_all_threads(shares[own_index]);
+  std::set<int> idle = numbers_in(own.allowed);
+  for (const std::set<int>& share : shares) {
+    for (const int cpu : share) idle.erase(cpu);
+  }
+  std::string text = fmt::format("cores: rank {} has CPUs {} of this node's {}", world.rank(),
+                                 cpu_list_text(shares[own_index]), cpu_list_text(numbers_in(own.allowed)));
+  if (!idle.empty())
+    text += fmt::format("; no rank has CPUs {}, on a socket without GPUs of this run", cpu_list_text(idle));
+  return text;
+}
+
+}  // namespace wan::launch
