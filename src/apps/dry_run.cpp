@@ -12,7 +12,6 @@
 #include "core/strings.h"
 #include "engine/checkpoint_match.h"
 #include "engine/validate.h"
-#include "manifest/row_list.h"
 #include "model/model_kind.h"
 #include "text/tokenizer.h"
 
@@ -42,13 +41,6 @@ bool fits_host(const Request& request, const model::ModelKind& kind, const engin
 }
 
 }  // namespace
-
-void print_rows(const launch::Options& options) {
-  std::optional<TaskKind> task;
-  if (options.task) task = model::model_kind(*options.task).kind;
-  manifest::list_rows(manifest::read_manifest(*options.manifest), *options.manifest, task,
-                      options.shard.value_or(manifest::Shard()), print_result);
-}
 
 std::int64_t check_rows(const launch::Options& options, const launch::RunInput& input,
                         const checkpoint::TextEncoderConfig& encoder, const std::string& layout,

@@ -13,9 +13,6 @@
 
 namespace wan::apps {
 
-/// Prints the rows of the manifest (--list-rows). Throws UsageError.
-void print_rows(const launch::Options& options);
-
 /// Checks every row, its image and the files under its names, and that the tokenizer can be read and suits
 /// the text encoder. Logs the problems, and prints the totals with `layout`. `beyond_gpus`: from
 /// rows_beyond_gpus(). `use`: a run's use of the host. Returns the number of items that would fail. On rank

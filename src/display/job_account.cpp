@@ -109,7 +109,8 @@ std::string next_text(const QueueState& queue, const store::JobStart& last, cons
 
 std::string queue_words(const QueueState& queue, std::span<const store::JobStart> starts) {
   if (queue.state.empty()) return {};
-  if (queue.state == "PENDING" && queue.reason.starts_with("JobHeld"))
+  // "JobHeldUser", "JobHeldAdmin", "job requeued in held state"
+  if (queue.state == "PENDING" && lower(queue.reason).find("held") != std::string::npos)
     return fmt::format("held: `scontrol release {}` lets it go", queue.job);
   const std::string reason = queue.reason.empty() || queue.reason == "None"
                                  ? std::string()

@@ -57,6 +57,9 @@ JobRequeue=1
 KillWait=20
 MinJobAge=3600
 ReturnToService=2
+# Jobs of "high" preempt those of "grace" and "abrupt", which Slurm then starts again.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 # As many jobs as fit, at once.
 SchedulerType=sched/builtin
 SchedulerParameters=batch_sched_delay=1,sched_interval=2
@@ -66,7 +69,10 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs={cores} RealMemory=8000 Gres=gpu:{gpus}
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs={cores} RealMemory=8000 Gres=gpu:{gpus}
-PartitionName=batch Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
+PartitionName=batch Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP PreemptMode=OFF
+PartitionName=grace Nodes=n[1-2] MaxTime=INFINITE State=UP GraceTime=40
+PartitionName=abrupt Nodes=n[1-2] MaxTime=INFINITE State=UP GraceTime=0
+PartitionName=high Nodes=n[1-2] MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 """
 
 
@@ -127,6 +133,16 @@ class Cluster:
             raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
+    def start_controller(self) -> None:
+        """Also after stop_controller(); jobs and nodes are as it left them."""
+        self._start_daemon("slurmctld", "slurmctld", "-D", "-f", str(self.conf))
+        wait_until(lambda: "UP" in self._quiet("scontrol", "ping"), 30, "slurmctld does not answer", self._check)
+
+    def stop_controller(self) -> None:
+        """Jobs run on, and Slurm's clients get no answer."""
+        self.daemons["slurmctld"].terminate()
+        self.daemons["slurmctld"].wait(timeout=30)
+
     def _start(self) -> None:
         for name in ("munge", "state", "spool.n1", "spool.n2", "tmp.n1", "tmp.n2"):
             (self.folder / name).mkdir(mode=0o755)
@@ -134,11 +150,10 @@ class Cluster:
         self.shared_memory.chmod(0o1777)
         self._write_configuration()
         self._start_munge()
-        self._start_daemon("slurmctld", "slurmctld", "-D", "-f", str(self.conf))
-        wait_until(lambda: "UP" in self._quiet("scontrol", "ping"), 30, "slurmctld does not answer", self._check)
+        self.start_controller()
         for node in ("n1", "n2"):
             self._start_daemon(f"slurmd.{node}", "slurmd", "-D", "-f", str(self.conf), "-N", node)
-        wait_until(lambda: self._quiet("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 2, 60, "the nodes do not come up",
+        wait_until(lambda: self._quiet("sinfo", "-h", "-N", "-p", "batch", "-o", "%T").split() == ["idle"] * 2, 60, "the nodes do not come up",
                    self._check)
 
     def _write_configuration(self) -> None:
