@@ -83,12 +83,16 @@ void JobProgress::on_item_start(const batch::ItemStart& start) {
 }
 
 void JobProgress::on_item_end(const batch::ItemOutcome& outcome) {
-  progress_.in_hand = false;
+  // Another row may have been begun while a thread wrote this one.
+  const bool is_current = outcome.id == progress_.id;
+  if (is_current) progress_.in_hand = false;
   if (outcome.status != batch::ItemStatus::open) {
     ++(outcome.status == batch::ItemStatus::done ? progress_.made : progress_.failed);
     if (outcome.status == batch::ItemStatus::done) estimate_.finish_item(now_s_());
-    progress_.id.clear();
-    progress_.step = progress_.steps = 0;
+    if (is_current) {
+      progress_.id.clear();
+      progress_.step = progress_.steps = 0;
+    }
   }
   write(true);
 }

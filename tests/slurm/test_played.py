@@ -55,11 +55,12 @@ else printf 'JobId=7 JobName=x\\n   JobState={state}\\n   Command={command}\\n  
 
     # --- what is decided when a job has to stop ---
 
-    def finish(self, *, exit_code: int = STOPPED_EARLY, steps: int = 5, stop_signal: str = "USR1", start: int = 1, **variables: str):
+    def finish(self, *, exit_code: int = STOPPED_EARLY, steps: int = 5, stop_signal: str = "USR1", start: int = 1,
+               stopped_by: str = "", **variables: str):
         ledger = self.folder / "job"
         ledger.mkdir(exist_ok=True)
         record = ledger / f"start-{start}.run.json"
-        record.write_text(f'{{"exit_code": {STOPPED_EARLY}, "steps_gained": {steps}, "made": 0}}' if exit_code == STOPPED_EARLY else "")
+        record.write_text(f'{{"exit_code": {STOPPED_EARLY}, "steps_gained": {steps}, "made": 0{stopped_by}}}' if exit_code == STOPPED_EARLY else "")
         return self.bash(f"ledger={ledger} start_number={start} start_record={ledger}/start-{start} scratch= stop_signal='{stop_signal}' "
                          f"stopped_at=0 end_code={STOPPED_EARLY} exit_code={exit_code} program=/bin/false; finish_job", **variables)
 
@@ -84,10 +85,8 @@ else printf 'JobId=7 JobName=x\\n   JobState={state}\\n   Command={command}\\n  
 
     def test_what_the_stop_file_stopped_is_not_requeued(self):
         self.scontrol()
-        record = self.folder / "run.json"
         for steps in (0, 5):
-            record.write_text(f'{{"exit_code": {STOPPED_EARLY}, "steps_gained": {steps}, "made": 0, "stopped_by": "stop_file"}}')
-            done = self.bash(f"record={record} stop_signal= stopped_at=0 exit_code={STOPPED_EARLY}; finish_job")
+            done = self.finish(steps=steps, stop_signal="", stopped_by=', "stopped_by": "stop_file"')
             self.assertEqual((done.returncode, self.requeued()), (STOPPED_EARLY, []), done.stdout)
             self.assertIn("not requeued: the file STOP", done.stdout)
 
@@ -386,6 +385,21 @@ while [ "$1" != "$WAN_BATCH" ]; do shift; done; exec "$@" """)
         done = self.start_job(WAN_MPI="pmix_v9")
         self.assertEqual(done.returncode, 2, done.stdout)
         self.assertIn("WAN_MPI is 'pmix_v9', which srun does not have; `srun --mpi=list` names: pmix", done.stderr)
+
+    def test_every_error_is_in_the_table_of_troubles(self):
+        """By its words: the longest piece of each message that has no variable."""
+        table = (SCRIPTS.parent / "docs" / "cluster.md").read_text(encoding="utf-8").partition("## Trouble")[2].replace("`", "")
+        quoted = re.findall(r'"([^"]+)"', "\n".join(line.split(" | ")[0] for line in table.splitlines()))
+        messages = []
+        for path in [*SCRIPTS.glob("i2v_*.sh"), SCRIPTS / "common.sh", *SCRIPTS.glob("lib/*.sh")]:
+            text = path.read_text().replace("\\\n", " ")
+            messages += re.findall(r'(?:\bdie|\bsay) "((?:not requeued|[^"$]*\$?)[^\n]*)', text) if path.name == "requeue.sh" else \
+                re.findall(r'\bdie "([^\n]*)', text)
+        told = ("told to stop", "stopped early", "requeueing", "exit code", "run:", "no step was gained", "$reason; this is crash")
+        errors = [message for message in messages if not message.startswith(told)]
+        self.assertGreater(len(errors), 25)
+        for message in errors:
+            self.assertTrue(any(words in message.replace("\\`", "") for words in quoted) or "$bound" in message, message)
 
     def test_the_list_has_every_name_that_is_read(self):
         known = set(re.findall(r"WAN_[A-Z_]+", (SCRIPTS / "lib" / "names.sh").read_text().partition("wan_names=(")[2].partition("\n)")[0]))
