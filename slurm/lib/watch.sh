@@ -77,7 +77,7 @@ progress_text() {
   text="$((settled - failed))/$rows done"
   if ((failed > 0)); then text+=", $failed failed"; fi
   if ((steps > 0)); then text+=", step $step/$steps"; fi
-  if ((left > 0)); then text+=", ends $(date -d "@$(($(progress_of "$file" at_s) + left))" '+%H:%M')"; fi
+  if ((left > 0 && settled < rows)); then text+=", ends $(date -d "@$(($(progress_of "$file" at_s) + left))" '+%H:%M')"; fi
   printf '%s, start %s' "$text" "$start_number"
 }
 

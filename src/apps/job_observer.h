@@ -9,7 +9,7 @@
 
 namespace wan::apps {
 
-/// What a program leaves in the record of its Slurm job (store/job_record.h). All of it does nothing in a run
+/// A program leaves notes in the record of its Slurm job (store/job_record.h). All of this does nothing in a run
 /// that the batch scripts did not start.
 
 /// Notes that MPI has been initialised. For rank 0.

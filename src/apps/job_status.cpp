@@ -22,7 +22,7 @@ struct PipeCloser {
   void operator()(std::FILE* pipe) const { ::pclose(pipe); }
 };
 
-/// What a shell command prints; empty if it cannot be run.
+/// The output of a shell command; empty if it cannot be run.
 std::string output_of(const std::string& command) {
   const std::unique_ptr<std::FILE, PipeCloser> pipe(::popen(command.c_str(), "re"));  // NOLINT(cert-env33-c)
   std::string text;

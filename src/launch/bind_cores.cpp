@@ -15,7 +15,7 @@
 namespace wan::launch {
 namespace {
 
-/// What ranks tell each other, byte by byte.
+/// The facts that ranks send each other, byte by byte.
 struct BindingCard {
   std::int32_t node = 0;
   cpu_set_t allowed{};
@@ -68,6 +68,12 @@ std::string bind_cores(comm::Communicator& world, const comm::MpiRanks& ranks, c
     }
     if (static_cast<int>(rank) == world.rank()) own_index = places.size();
     places.push_back(read_gpu_place("/sys", card.bus_id.data()));
+  }
+  // Without control groups or an affinity plugin, the ranks may also run on the cores of other jobs.
+  const auto given = number_of(read_environment(), "SLURM_CPUS_ON_NODE");
+  if (given && *given < CPU_COUNT(&own.allowed)) {
+    return fmt::format(
+        "cores: the job has {} CPUs of this node, and Slurm does not say which; the ranks share all", *given);
   }
   const std::vector<Core> cores = read_cores("/sys", numbers_in(own.allowed));
   const auto shares = divide_cores(cores, places);

@@ -22,7 +22,7 @@ struct GpuPlace {
 };
 
 /// The cores of a node that have a hardware thread among `allowed`, by socket, NUMA node and number. `sys` is
-/// the root of the tree, "/sys". What is missing there counts as 0.
+/// the root of the tree, "/sys". A value that is missing there counts as 0.
 std::vector<Core> read_cores(const std::filesystem::path& sys, const std::set<int>& allowed);
 
 /// The place of the GPU with this PCI address, "0000:1b:00.0" in any case; the domain may have eight digits.

@@ -162,7 +162,7 @@ while :; do sleep 0.1; done
     # --- what users see ---
 
     def test_the_comment_and_the_users_own(self):
-        job, out = self.start("out", ("--comment=for Anna",))
+        job, _ = self.start("out", ("--comment=for Anna",))
         job.wait_for(lambda: "wan_batch: " in self.comment(job), "progress in the Comment", timeout_s=70)
         self.assertRegex(self.comment(job), r"^for Anna \| wan_batch: [01]/2 done, (step \d+/\d+, )?(ends \d\d:\d\d, )?start 1$")
         self.assert_completed(job.wait(timeout_s=200))

@@ -16,6 +16,28 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
+store::BatchStatus counts(std::int64_t rows, std::int64_t done, std::int64_t failed = 0) {
+  store::BatchStatus status;
+  status.rows = rows;
+  status.done = done;
+  status.failed = failed;
+  return status;
+}
+
+store::GroupProgress of_run(const std::string& run, double used_rank_s = 0) {
+  store::GroupProgress progress;
+  progress.run = run;
+  progress.used_rank_s = used_rank_s;
+  return progress;
+}
+
+batch::ItemOutcome outcome(const std::string& id, batch::ItemStatus status) {
+  batch::ItemOutcome outcome;
+  outcome.id = id;
+  outcome.status = status;
+  return outcome;
+}
+
 /// The record of a job's starts, with the files that scripts and program write.
 class JobRecord : public ::testing::Test {
  protected:
@@ -45,12 +67,14 @@ class Chain : public JobRecord {
         4,
         head + "began_s=9000\ntold_to_stop=TERM\nreason=told to end (SIGTERM)\nended_s=9900\nexit_code=85\n");
     write(5, head + "began_s=10000\nended_s=10900\nreason=done\nexit_code=0\n");
-    progress(1, {.run = "a", .used_rank_s = 8 * 3000});
-    progress(3, {.run = "c", .id = "row7", .step = 9, .used_rank_s = 8 * 1500, .at_s = 8830});
-    progress(4, {.run = "d", .used_rank_s = 8 * 800, .lost_steps = 4, .lost_rank_s = 8 * 100});
-  }
-  void progress(int number, const store::GroupProgress& progress) const {
-    store::write_group_progress(start(number), 0, progress);
+    store::write_group_progress(start(1), 0, of_run("a", 8 * 3000));
+    store::GroupProgress third = of_run("c", 8 * 1500);
+    third.at_s = 8830;
+    store::write_group_progress(start(3), 0, third);
+    store::GroupProgress fourth = of_run("d", 8 * 800);
+    fourth.lost_steps = 4;
+    fourth.lost_rank_s = 8 * 100;
+    store::write_group_progress(start(4), 0, fourth);
   }
 };
 
@@ -65,7 +89,7 @@ TEST_F(Chain, HoursAddUpToTheLengthOfAllStarts) {
 }
 
 TEST_F(Chain, EachStartSaysWhyItEnded) {
-  const std::string text = account({.job = "4711", .state = "", .reason = ""}, {.rows = 3, .done = 3});
+  const std::string text = account({.job = "4711", .state = "", .reason = ""}, counts(3, 3));
   EXPECT_THAT(text, HasSubstr("job 4711: 5 starts, 3 of 3 rows done\n"));
   EXPECT_THAT(text, HasSubstr("1:00:00     8  stopped before the time limit\n"));
   EXPECT_THAT(text, HasSubstr("0:30:00     8  preempted\n"));
@@ -78,7 +102,7 @@ TEST_F(Chain, EachStartSaysWhyItEnded) {
 TEST_F(JobRecord, TheNextCommandFollowsFromTheLastStart) {
   const QueueState gone{.job = "4711", .state = {}, .reason = {}};
   write(1, "command=sbatch a.sh\nended_s=5\nexit_code=3\nreason=some rows failed\n");
-  store::BatchStatus status{.rows = 2, .done = 1, .failed = 1};
+  store::BatchStatus status = counts(2, 1, 1);
   status.failures.push_back({.id = "row1",
                              .of_manifest = true,
                              .manifest = "rows.csv",
@@ -89,12 +113,12 @@ TEST_F(JobRecord, TheNextCommandFollowsFromTheLastStart) {
   EXPECT_THAT(failed, HasSubstr("failed: 1 row\n    row1 (rows.csv, line 7)  decode: no\n"));
   EXPECT_THAT(failed, HasSubstr("are mended: sbatch a.sh --retry\n"));
   write(1, "command=sbatch a.sh\nended_s=5\nexit_code=85\nrequeued=no\n");
-  EXPECT_THAT(account(gone, {.rows = 2, .done = 1}), HasSubstr("  next: sbatch a.sh\n"));
+  EXPECT_THAT(account(gone, counts(2, 1)), HasSubstr("  next: sbatch a.sh\n"));
   write(1, "command=sbatch a.sh\nended_s=5\nexit_code=85\nrequeued=yes\n");
-  EXPECT_THAT(account(gone, {.rows = 2, .done = 1}),
+  EXPECT_THAT(account(gone, counts(2, 1)),
               HasSubstr("Slurm starts the job again; to watch it: squeue -j 4711\n"));
   write(1, "command=sbatch a.sh\nended_s=5\nexit_code=139\nreason=a rank died (SIGSEGV)\n");
-  EXPECT_THAT(account(gone, {.rows = 2, .done = 1}),
+  EXPECT_THAT(account(gone, counts(2, 1)),
               HasSubstr("once the cause in the job's log is mended: sbatch a.sh\n"));
   write(1, "command=sbatch a.sh\nbegan_s=1\n");
   EXPECT_THAT(account({.job = "4711", .state = "RUNNING", .reason = "None"}), HasSubstr("(it runs)\n"));
@@ -129,9 +153,9 @@ TEST_F(JobRecord, FilesMayHoldAnything) {
 TEST_F(JobRecord, OnlyRunsOfCrashedStartsCount) {
   write(1, "ended_by=crash\n");
   write(2, "reason=preempted\n");
-  store::write_group_progress(start(1), 0, {.run = "a"});
-  store::write_group_progress(start(1), 1, {.run = "a"});
-  store::write_group_progress(start(2), 0, {.run = "b"});
+  store::write_group_progress(start(1), 0, of_run("a"));
+  store::write_group_progress(start(1), 1, of_run("a"));
+  store::write_group_progress(start(2), 0, of_run("b"));
   EXPECT_THAT(store::crashed_runs(start(3)), ElementsAre("a"));
   EXPECT_THAT(store::crashed_runs({}), IsEmpty());
 }
@@ -150,7 +174,10 @@ class Progressing : public JobRecord {
   }
   void begin(JobProgress& progress, int first_step) {
     progress.on_item_start({.request = request_, .settled = 4, .rows = 9});
-    progress.on_stretch({.first_step = first_step, .ranks = 2});
+    StretchEvent stretch;
+    stretch.first_step = first_step;
+    stretch.ranks = 2;
+    progress.on_stretch(stretch);
   }
   void steps(JobProgress& progress, int first, int end) {
     for (int step = first; step < end; ++step) {
@@ -187,7 +214,7 @@ TEST_F(Progressing, CountsWhatRanAndWhatIsMadeAgain) {
   JobProgress second = observer(2, "run 2");
   begin(second, 4);
   steps(second, 4, 10);
-  second.on_item_end({.id = "row0", .status = batch::ItemStatus::done});
+  second.on_item_end(outcome("row0", batch::ItemStatus::done));
   EXPECT_EQ(read(2).lost_steps, 2);
   EXPECT_DOUBLE_EQ(read(2).lost_rank_s, 2 * 2 * 2);
   EXPECT_EQ(read(2).made, 1);
@@ -198,7 +225,7 @@ TEST_F(Progressing, ARowThatWasPutAsideLosesNothing) {
   JobProgress first = observer(1, "run 1");
   begin(first, 0);
   steps(first, 0, 3);
-  first.on_item_end({.id = "row0", .status = batch::ItemStatus::open});
+  first.on_item_end(outcome("row0", batch::ItemStatus::open));
   EXPECT_FALSE(read(1).in_hand);
   JobProgress second = observer(2, "run 2");
   begin(second, 3);
