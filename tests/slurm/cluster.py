@@ -153,8 +153,8 @@ class Cluster:
         self.start_controller()
         for node in ("n1", "n2"):
             self._start_daemon(f"slurmd.{node}", "slurmd", "-D", "-f", str(self.conf), "-N", node)
-        wait_until(lambda: self._quiet("sinfo", "-h", "-N", "-p", "batch", "-o", "%T").split() == ["idle"] * 2, 60, "the nodes do not come up",
-                   self._check)
+        wait_until(lambda: self._quiet("sinfo", "-h", "-N", "-p", "batch", "-o", "%T").split() == ["idle"] * 2, 60,
+                   "the nodes do not come up", self._check)
 
     def _write_configuration(self) -> None:
         host = socket.gethostname().split(".")[0]

@@ -46,7 +46,8 @@ else printf 'JobId=7 JobName=x\\n   JobState={state}\\n   Command={command}\\n  
 
     def environment(self, **variables: str) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "WAN_"))}
-        return kept | {"HOME": str(self.folder), "PATH": f"{self.bin}:{os.environ['PATH']}", "PLAYED": str(self.folder), "SLURM_JOB_ID": "7", "SLURM_NTASKS": "2",
+        return kept | {"HOME": str(self.folder), "PATH": f"{self.bin}:{os.environ['PATH']}", "PLAYED": str(self.folder),
+                       "SLURM_JOB_ID": "7", "SLURM_NTASKS": "2",
                        "SLURM_TASKS_PER_NODE": "2", "WAN_SCRATCH": str(self.folder)} | variables
 
     def bash(self, text: str, **variables: str) -> subprocess.CompletedProcess:
@@ -60,7 +61,8 @@ else printf 'JobId=7 JobName=x\\n   JobState={state}\\n   Command={command}\\n  
         ledger = self.folder / "job"
         ledger.mkdir(exist_ok=True)
         record = ledger / f"start-{start}.run.json"
-        record.write_text(f'{{"exit_code": {STOPPED_EARLY}, "steps_gained": {steps}, "made": 0{stopped_by}}}' if exit_code == STOPPED_EARLY else "")
+        text = f'{{"exit_code": {STOPPED_EARLY}, "steps_gained": {steps}, "made": 0{stopped_by}}}'
+        record.write_text(text if exit_code == STOPPED_EARLY else "")
         return self.bash(f"ledger={ledger} start_number={start} start_record={ledger}/start-{start} scratch= stop_signal='{stop_signal}' "
                          f"stopped_at=0 end_code={STOPPED_EARLY} exit_code={exit_code} program=/bin/false; finish_job", **variables)
 
@@ -424,7 +426,8 @@ while [ "$1" != "$WAN_BATCH" ]; do shift; done; exec "$@" """)
         spool = self.folder / "spool" / "job00007"
         spool.mkdir(parents=True, exist_ok=True)
         shutil.copy(SCRIPTS / name, spool / "slurm_script")
-        return subprocess.run(["bash", str(spool / "slurm_script"), *arguments], text=True, capture_output=True, cwd="/", timeout=60, check=False,
+        return subprocess.run(["bash", str(spool / "slurm_script"), *arguments], text=True, capture_output=True, cwd="/", timeout=60,
+                              check=False,
                               env=self.environment(SLURM_SUBMIT_DIR="/", **variables))
 
     def test_a_checkout_below_a_folder_with_blanks(self):

@@ -130,7 +130,12 @@ class Decisions(SlurmCase):
 [ "$1" != places ] || {{ echo output_dir={self.out}; exit; }}
 [ "$1" != status ] || exit 0
 [ -z "$SLURM_RESTART_COUNT" ] || {{ echo "went on: $*"; exit; }}
-stop() {{ mkdir -p {self.out}; [ "$PMIX_RANK" != 0 ] || echo '{record}' >"$WAN_JOB_START.run.json"; echo "rank $PMIX_RANK got USR1"; exit {exits}; }}
+stop() {{
+  mkdir -p {self.out}
+  [ "$PMIX_RANK" != 0 ] || echo '{record}' >"$WAN_JOB_START.run.json"
+  echo "rank $PMIX_RANK got USR1"
+  exit {exits}
+}}
 trap 'stop "$@"' USR1
 echo "rank $PMIX_RANK is ready"
 while :; do sleep 0.1; done

@@ -63,7 +63,7 @@ class Survival(SlurmCase):
                 launcher = ("srun", "mpirun")[index % 2]
                 with self.subTest(moment=name, partition=partition, launcher=launcher):
                     job, out = self.start(f"{partition}{index}", (f"--partition={partition}",), launcher)
-                    job.wait_for(lambda job=job, out=out: has_come(job, out), name)
+                    job.wait_for(lambda job=job, out=out, has_come=has_come: has_come(job, out), name)
                     self.preempt()
                     self.check(job, out, expected)
                     reason = self.record(job, out, 1).get("reason", "")
@@ -89,8 +89,10 @@ class Survival(SlurmCase):
             if not process.name.isdecimal():
                 continue
             try:
-                if b"slurm_script" in (process / "cmdline").read_bytes() and b"SLURM_JOB_ID=" + number + b"\0" in (
-                        process / "environ").read_bytes() and "slurmstepd" in (process.parent / self.parent(process) / "cmdline").read_text():
+                is_script = b"slurm_script" in (process / "cmdline").read_bytes()
+                is_of_job = b"SLURM_JOB_ID=" + number + b"\0" in (process / "environ").read_bytes()
+                parent = process.parent / self.parent(process)
+                if is_script and is_of_job and "slurmstepd" in (parent / "cmdline").read_text():
                     return int(process.name)
             except OSError:
                 continue
