@@ -212,6 +212,8 @@ stop_reason() {
     printf 'preempted'
   elif is_taken_away; then
     printf 'a node was lost, or somebody requeued the job'
+  elif [ "$job_state" = COMPLETING ]; then
+    printf 'cancelled, or a node was lost'
   else
     case $stop_signal in
       USR1) printf 'stopped before the time limit, or by SIGUSR1' ;;
@@ -253,6 +255,8 @@ requeue() {
     exit 1
   elif is_taken_away; then
     say "Slurm has ended this start: $reason. The job's state is $job_state, so Slurm starts it again"
+  elif [ "$job_state" = COMPLETING ] && [ "$preempted" = no ]; then
+    say "Slurm has ended this start: the job was cancelled, or it lost a node. After the loss of a node Slurm starts it again"
   elif [ -n "$job_state" ] && [ "$job_state" != RUNNING ] && [ "$preempted" = no ]; then
     say "not requeued: the job is being cancelled (its state is $job_state); $how"
   elif [ "$stop_signal" = TERM ] && [ "$preempted" = no ]; then

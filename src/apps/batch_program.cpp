@@ -125,9 +125,8 @@ ExitCode BatchProgram::run() {
   log_ = std::make_shared<Log>(mpi_.rank(), is_rank_0() ? options_.log_level : LogLevel::quiet, stderr);
   if (parsed.demo && is_rank_0())
     log_->info("no arguments: running the demo of {} (see --help)", demo_config_file);
-  if (options_.save_file) {
+  if (options_.save_file)
     options_.output_dir = options_.save_file->has_parent_path() ? options_.save_file->parent_path() : ".";
-  }
   if (options_.list_rows) return list_rows();
   device_ = launch::choose_device(*world_, mpi_, options_);
   if (!device_.cores_note.empty()) log_->info("{}", device_.cores_note);
@@ -381,9 +380,8 @@ ExitCode BatchProgram::finish(const batch::GroupCounts& mine, const batch::RunCo
   if (is_rank_0() && exit_code != ExitCode::stopped_early && result.counts.problem.empty()) {
     store::forget_starts(context.folder, context.job.id);
   }
-  if (is_rank_0() && !result.counts.problem.empty()) {
+  if (is_rank_0() && !result.counts.problem.empty())
     log_->error("nothing can be written any more: {}", printable(result.counts.problem));
-  }
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
     write_console(stdout, batch::format_summary(result.outcomes, result.counts, context.folder.path(),
                                                 context.results.names) +

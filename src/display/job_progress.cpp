@@ -87,8 +87,9 @@ void JobProgress::on_item_end(const batch::ItemOutcome& outcome) {
   const bool is_current = outcome.id == progress_.id;
   if (is_current) progress_.in_hand = false;
   if (outcome.status != batch::ItemStatus::open) {
-    ++(outcome.status == batch::ItemStatus::done ? progress_.made : progress_.failed);
-    if (outcome.status == batch::ItemStatus::done) estimate_.finish_item(now_s_());
+    const bool has_failed = outcome.status == batch::ItemStatus::failed;
+    ++(has_failed ? progress_.failed : progress_.made);
+    if (!has_failed) estimate_.finish_item(now_s_());
     if (is_current) {
       progress_.id.clear();
       progress_.step = progress_.steps = 0;
