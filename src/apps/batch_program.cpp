@@ -39,6 +39,7 @@
 #include "launch/run_device.h"
 #include "launch/run_input.h"
 #include "launch/run_layout.h"
+#include "launch/writer_count.h"
 #include "model/model_kind.h"
 #include "store/batch_record.h"
 #include "store/job_record.h"
@@ -227,6 +228,7 @@ batch::RunContext BatchProgram::make_context() {
                .limit_cause = limit_.cause},
       .timing = {},
       .checkpoint_interval_s = options_.checkpoint_interval_s,
+      .writers = launch::writers_of(options_, input_, mpi_),
       .join_worth_s = device_.compute.on_gpu() ? join_worth_gpu_s : join_worth_cpu_s,
       .run_record = options_.run_record.value_or(std::filesystem::path()),
       .job_start = store::job_start_record(read_environment()),

@@ -40,10 +40,10 @@ launch::Switch parse_automatic_switch(std::string_view text) {
   }
 }
 
-/// A count of ranks, or nothing for "auto".
-std::optional<int> parse_count_or_auto(std::string_view text, int largest) {
+/// A count of ranks or threads, or nothing for "auto".
+std::optional<int> parse_count_or_auto(std::string_view text, int largest, int smallest = 1) {
   if (text == "auto") return std::nullopt;
-  return static_cast<int>(parse_integer(text, 1, largest));
+  return static_cast<int>(parse_integer(text, smallest, largest));
 }
 
 /// "N" equal chunks, "A+B+..." heads, or nothing for "auto".
@@ -266,6 +266,9 @@ constexpr OptionEntry table[] = {
     {running, "join-groups", Takes::optional, "on|off",
      "groups without work join their neighbours' items (default: on)",
      [](launch::Options& o, std::string_view text) { o.join_groups = parse_switch(text); }},
+    {running, "writers", Takes::value, "N|auto",
+     "threads of each group that write its videos while it makes the next; 0: none (default: auto, 1 to 4)",
+     [](launch::Options& o, std::string_view text) { o.writers = parse_count_or_auto(text, 64, 0); }},
     {running, "run-record", Takes::value, "FILE", "write the run's record (OUT/run.json) to FILE as well",
      [](launch::Options& o, std::string_view text) { o.run_record = parse_path(text); }},
     {running, "collective-timeout", Takes::value, "S",

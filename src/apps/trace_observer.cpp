@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <exception>
+#include <utility>
 
 #include "core/check.h"
 #include "core/utc_time.h"
@@ -237,7 +238,44 @@ void TraceObserver::on_item_start(const batch::ItemStart& start) {
   guarded([&](trace::TraceWriter& writer) { current_.item = writer.begin_item(current_.record); });
 }
 
+void TraceObserver::on_writing(const std::string& id) {
+  step_.clear();
+  if (current_.record.id == id) written_.insert_or_assign(id, std::exchange(current_, {}));
+}
+
+/// The phases of the threads that wrote the item.
+void TraceObserver::end_written_item(const Current& item, const batch::ItemOutcome& outcome) {
+  const double now_s = clock_.elapsed_s();
+  const auto now = std::chrono::steady_clock::now();
+  const auto seconds_at = [&](std::chrono::steady_clock::time_point time) {
+    return now_s - std::chrono::duration<double>(now - time).count();
+  };
+  std::vector<trace::PhaseRecord> phases;
+  double end_s = item.last_phase_end_s;
+  for (const batch::BackgroundPhase& phase : outcome.background) {
+    end_s = seconds_at(phase.end);
+    phases.push_back({.item = item.item,
+                      .event = {.phase = phase.phase,
+                                .start_s = seconds_at(phase.begin),
+                                .wall_s = end_s - seconds_at(phase.begin),
+                                .world_rank = world_rank_,
+                                .is_background = true}});
+  }
+  guarded([&](trace::TraceWriter& writer) {
+    writer.add_phases(phases);
+    writer.end_item({.item = item.item,
+                     .time_s = end_s >= 0 ? end_s : now_s,
+                     .outcome = outcome_text(outcome.status),
+                     .steps_done = item.record.steps});
+  });
+}
+
 void TraceObserver::on_item_end(const batch::ItemOutcome& outcome) {
+  if (const auto written = written_.find(outcome.id); written != written_.end()) {
+    end_written_item(written->second, outcome);
+    written_.erase(written);
+    return;
+  }
   step_.clear();
   if (current_.record.id != outcome.id) return;  // a row that was never begun
   const double now_s = clock_.elapsed_s();

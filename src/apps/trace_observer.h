@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -56,6 +57,7 @@ class TraceObserver final : public batch::ItemObserver {
   void on_step(const StepEvent& event) override;
   void on_samples(std::span<const DeviceSample> samples) override;
   void on_item_start(const batch::ItemStart& start) override;
+  void on_writing(const std::string& id) override;
   void on_item_end(const batch::ItemOutcome& outcome) override;
   std::string storage_problem() const override;
 
@@ -78,6 +80,7 @@ class TraceObserver final : public batch::ItemObserver {
   void begin_team_row(const StretchEvent& stretch);
   /// Ranks that have made a step under these conditions are warm.
   std::string conditions_of(const StretchEvent& stretch) const;
+  void end_written_item(const Current& item, const batch::ItemOutcome& outcome);
   trace::PhaseRecord record_of(const PhaseEvent& event);
 
   std::shared_ptr<Log> log_;
@@ -93,6 +96,7 @@ class TraceObserver final : public batch::ItemObserver {
   std::vector<trace::StepRecord> step_;  ///< the ranks' rows of the step that is being reported
   std::string conditions_;               ///< of the last stretch
   Current current_;
+  std::map<std::string, Current> written_;  ///< by id: items that threads write
 };
 
 }  // namespace wan::apps

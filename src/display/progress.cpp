@@ -4,6 +4,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <chrono>
 #include <limits>
 
 #include "core/console.h"
@@ -110,11 +111,23 @@ void Progress::on_item_start(const batch::ItemStart& start) {
   show(false);
 }
 
+void Progress::on_writing(const std::string& id) {
+  writing_.insert(id);
+  phase_ = "decode";
+  estimate_.finish_item(now_s_());
+  show(false);
+}
+
 void Progress::on_item_end(const batch::ItemOutcome& outcome) {
+  const bool was_written = writing_.erase(outcome.id) > 0;
   if (outcome.status == batch::ItemStatus::open) return;  // left to a later run
   ++settled_;
   if (outcome.status == batch::ItemStatus::failed) {
     ++failed_;
+  } else if (was_written && !outcome.background.empty()) {
+    const std::chrono::duration<double> duration =
+        outcome.background.back().end - outcome.background.front().begin;
+    estimate_.finish_writing(duration.count());
   } else {
     estimate_.finish_item(now_s_());
   }
@@ -122,7 +135,7 @@ void Progress::on_item_end(const batch::ItemOutcome& outcome) {
 }
 
 std::string Progress::status(double now_s) const {
-  std::string text = fmt::format("{}/{} {}", std::min(settled_ + 1, rows_), rows_, id_);
+  std::string text = fmt::format("{}/{} {}", std::min(settled_ + in_writing() + 1, rows_), rows_, id_);
   const int steps_done = estimate_.steps_done();
   if (steps_done > 0 && steps_done < estimate_.step_count()) {
     text +=
@@ -130,6 +143,7 @@ std::string Progress::status(double now_s) const {
   } else if (!phase_.empty()) {
     text += fmt::format("  after {}", phase_);
   }
+  if (in_writing() > 0) text += fmt::format("  {} being written", in_writing());
   if (failed_ > 0) text += fmt::format("  {} failed", failed_);
   if (settled_ == rows_) return text;
   if (const auto left_s = estimate_.time_left_s(now_s)) {
@@ -143,7 +157,8 @@ double Progress::share() const {
   if (rows_ == 0) return 0;
   const int step_count = estimate_.step_count();
   const double in_item = step_count > 0 ? static_cast<double>(estimate_.steps_done()) / step_count : 0;
-  return (static_cast<double>(settled_) + (settled_ < rows_ ? in_item : 0)) / static_cast<double>(rows_);
+  const std::int64_t made = settled_ + in_writing();
+  return (static_cast<double>(made) + (made < rows_ ? in_item : 0)) / static_cast<double>(rows_);
 }
 
 void Progress::show(bool at_once) {

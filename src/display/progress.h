@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <iterator>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "batch/observer.h"
@@ -53,8 +55,8 @@ class ProgressLine {
   std::size_t drawn_columns_ = 0;  ///< of the bar on the screen
 };
 
-/// Shows "[####......] 3/10 cat-1a2b3c4d  step 12/40  4.10 s/step  13 min left" on a terminal. Writes the
-/// same without the bar elsewhere, at most one line every 10 s however many items go by.
+/// Shows "[####......] 3/10 cat-1a2b3c4d  step 12/40  4.10 s/step  1 being written  13 min left" on a
+/// terminal. Writes the same without the bar elsewhere, at most one line every 10 s however many items go by.
 class Progress final : public batch::ItemObserver {
  public:
   /// `now_s` is a clock in seconds. Does not own the stream.
@@ -63,9 +65,11 @@ class Progress final : public batch::ItemObserver {
   void on_phase(const PhaseEvent& event) override;
   void on_step(const StepEvent& event) override;
   void on_item_start(const batch::ItemStart& start) override;
+  void on_writing(const std::string& id) override;
   void on_item_end(const batch::ItemOutcome& outcome) override;
 
  private:
+  std::int64_t in_writing() const { return std::ssize(writing_); }
   std::string status(double now_s) const;
   double share() const;
   void show(bool at_once);
@@ -75,6 +79,7 @@ class Progress final : public batch::ItemObserver {
   std::function<double()> now_s_;
   std::string id_;
   std::string phase_;
+  std::set<std::string> writing_;  ///< ids of items that threads write
   std::int64_t settled_ = 0;
   std::int64_t rows_ = 0;
   std::int64_t failed_ = 0;

@@ -9,7 +9,7 @@ namespace wan::display {
 
 /// Estimates how long an item and the rest of a run will take. Assumes that the groups of the run share the
 /// remaining items evenly. Items are weighed by their work; the seconds per unit of work are measured in this
-/// start of the run.
+/// start of the run. Threads write items beside the next ones, so that only the last item's writing counts.
 class TimeEstimate {
  public:
   /// `now_s` arguments of all functions are of one clock in seconds.
@@ -18,8 +18,10 @@ class TimeEstimate {
   void begin_item(const batch::ItemStart& start, double now_s);
   /// The leader's event of a step.
   void end_step(const StepEvent& event, double now_s);
-  /// The item is done.
+  /// The group has done its part of the item: it is done, or a thread writes it from now on.
   void finish_item(double now_s);
+  /// A thread has written an item in so many seconds.
+  void finish_writing(double seconds) { writing_s_ = seconds; }
 
   int steps_done() const { return item_.steps_done; }
   int step_count() const { return item_.step_count; }
@@ -51,12 +53,15 @@ class TimeEstimate {
 
   void set_step_count(int of_whole_item);
   double rest_rate() const;
+  double last_writing_s(double now_s) const;
   std::optional<double> rest_of_item_s(double now_s) const;
 
   int group_count_;
   Item item_;
-  Rate step_rate_;  ///< of all items that this group worked on
-  Rate rest_rate_;  ///< of the items that it finished
+  Rate step_rate_;                    ///< of all items that this group worked on
+  Rate rest_rate_;                    ///< of the items that it finished, with the time between them
+  std::optional<double> last_end_s_;  ///< when the group finished its part of an item; empty: it is at one
+  std::optional<double> writing_s_;   ///< the last item's, by a thread; empty: none is known
 };
 
 }  // namespace wan::display

@@ -94,6 +94,7 @@ struct Options {
   std::optional<double> max_hours;     ///< the same in hours; parse_options() puts it into time_limit_s
   double checkpoint_interval_s = 300;
   bool join_groups = true;
+  std::optional<int> writers;  ///< threads of each group that write videos, 0..64; empty: automatic
   std::optional<std::filesystem::path> run_record;
   std::optional<double> collective_timeout_s;
   LogLevel log_level = LogLevel::normal;

@@ -73,7 +73,12 @@ std::string_view boot_of(std::string_view machine) { return machine.substr(0, ma
 
 std::string progress_line(const json& fields) {
   std::string text = fields.dump(-1, ' ', false, json::error_handler_t::replace);
-  if (text.size() > progress_columns) text = "{}";
+  if (text.size() > progress_columns) {
+    json short_fields = json::object();
+    for (const char* key : {"told_to_stop", "writing"})
+      if (fields.contains(key)) short_fields[key] = fields[key];
+    text = short_fields.dump();
+  }
   return fmt::format("{:<{}}\n", text, progress_columns);
 }
 
@@ -81,7 +86,14 @@ std::string request_line(std::string_view request) {
   return fmt::format("{:<{}}\n", request, request_columns);
 }
 
-std::string request_in(std::string_view content) {
+std::string request_for(std::string_view content, std::string_view id) {
+  // The line is about the item that was claimed last. The items that are being written were claimed before.
+  const json progress = json::parse(line_of(content, progress_index), nullptr, false);
+  const auto writing = progress.find("writing");
+  if (progress.is_object() && writing != progress.end()) {
+    const auto item = progress.find("id");
+    if (item == progress.end() || *item != id) return {};
+  }
   return std::string(trim(line_of(content, request_index)));
 }
 
@@ -157,7 +169,7 @@ DeadOwner describe_dead(const ClaimOwner& owner, std::string_view content, const
   const bool is_named = item != progress.end() && *item == id;
   const auto writing = progress.find("writing");
   // The other items that it held were being written.
-  dead.was_at_work = is_named || (writing != progress.end() && writing->is_number() && *writing > 0);
+  dead.was_at_work = is_named || writing != progress.end();
   dead.was_told_to_stop = is_true("told_to_stop");
   return dead;
 }

@@ -28,9 +28,10 @@ std::string request_line(std::string_view request);
 std::optional<ClaimOwner> parse_owner(std::string_view content);
 /// "node7, process 123, job 4711".
 std::string describe(std::string_view content);
-/// The request that the owner of a claim makes. The owner writes this line before it makes the link, and
-/// after it has removed the link of its last item. So while the link is there, the line is about its item.
-std::string request_in(std::string_view content);
+/// The request that the owner of the claim on `id` makes. The owner writes this line before it makes the
+/// link. So while it holds one item, the line is about that item. While it writes others, the line is about
+/// the item that its progress names. Empty if the request is unknown.
+std::string request_for(std::string_view content, std::string_view id);
 /// A dead owner that held the claim of `id`, as its file describes it.
 DeadOwner describe_dead(const ClaimOwner& owner, std::string_view content, const std::string& id,
                         const ClaimOwner& self);

@@ -152,7 +152,7 @@ ClaimAttempt Claims::try_claim(const std::string& id, const std::function<std::s
     return {.outcome = life == OwnerWatch::Life::alive ? Outcome::alive : Outcome::undecided,
             .claim = {},
             .holder = describe(*content),
-            .request = watch_->is_partners(*content) ? std::string() : request_in(*content)};
+            .request = watch_->is_partners(*content) ? std::string() : request_for(*content, id)};
   }
   return {.outcome = Outcome::undecided, .claim = {}, .holder = "several at once", .request = {}};
 }

@@ -47,7 +47,8 @@ def unnamed_s(trace) -> dict[int, float]:
     left = {}
     for rank in trace["ranks/world_rank"][:]:
         end_s, item, gap_s = 0.0, -1, 0.0
-        for phase in sorted((row for row in columns(trace, "phases") if row["world_rank"] == rank), key=lambda row: row["start_s"]):
+        own = [row for row in columns(trace, "phases") if row["world_rank"] == rank and not row["background"]]
+        for phase in sorted(own, key=lambda row: row["start_s"]):
             if not (phase["item"] == item and item >= 0):
                 gap_s += max(phase["start_s"] - end_s, 0)
             assert phase["start_s"] > end_s - 1e-3, f"{phase['phase']} of rank {rank} begins in another phase"
@@ -105,6 +106,8 @@ class Traces(CliCase):
                 of_rank = [row for row in columns(trace, "phases") if row["world_rank"] == rank]
                 self.assertEqual({row["phase"] for row in of_rank if row["item"] == 0}, stages | ({"publish"} if rank == 0 else set()))
                 self.assertEqual({row["phase"] for row in of_rank if row["item"] < 0}, {"start_up", "load", "idle", "finish"})
+                beside = [row["phase"] for row in of_rank if row["background"]]
+                self.assertEqual(beside, ["write", "publish"] if rank == 0 else [], "a thread of the leader writes and publishes")
             self.assertLess(max(unnamed_s(trace).values()), max(0.01 * root["ended_s"], 0.02), unnamed_s(trace))
 
     def test_other_settings_are_other_stretches(self):

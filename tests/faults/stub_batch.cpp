@@ -40,6 +40,7 @@ struct Options {
   double collective_timeout_s = 20;
   double checkpoint_interval_s = 300;
   double time_limit_s = 0;  ///< 0: no limit
+  int writers = 2;
   bool save_latents = false;
   bool no_resume = false;
   bool retry_failed = false;
@@ -65,6 +66,9 @@ po::options_description describe(Options& options, std::string& journal) {
   add("checkpoint-interval", po::value(&options.checkpoint_interval_s),
       "seconds between saved states of the item in flight");
   add("time-limit", po::value(&options.time_limit_s), "seconds that the job may take");
+  add("writers", po::value(&options.writers),
+      "threads of a leader that write videos beside its group's work");
+  add("write-seconds", po::value(&options.stub.write_s), "duration of writing a video");
   add("save-latents", po::bool_switch(&options.save_latents), "as wan_batch's");
   add("no-resume", po::bool_switch(&options.no_resume), "as wan_batch's");
   add("retry-failed", po::bool_switch(&options.retry_failed), "as wan_batch's");
@@ -86,6 +90,7 @@ Options parse(std::span<const std::string> arguments) {
     fail<UsageError>("{}; see stub_batch --help", error.what());
   }
   options.stub.journal = journal;
+  if (!journal.empty()) options.stub.steps_journal = journal + ".steps";
   if (!options.help && (options.manifest.empty() || options.output_dir.empty())) {
     fail<UsageError>("--manifest and --output-dir are needed");
   }
@@ -162,6 +167,7 @@ batch::RunContext StubProgram::make_context(const std::shared_ptr<Log>& log) {
   context.stop.is_pending = [this] { return stop_signals_.have_come(); };
   context.stop.elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); };
   if (options_.time_limit_s > 0) context.stop.time_limit_s = options_.time_limit_s;
+  context.writers = options_.writers;
   context.checkpoint_interval_s = options_.checkpoint_interval_s;
   context.log = log;
   return context;

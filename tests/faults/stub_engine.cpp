@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <thread>
 #include <utility>
@@ -40,6 +41,32 @@ void write_file(const std::filesystem::path& path, std::string_view content) {
     content.remove_prefix(static_cast<std::size_t>(written));
   }
 }
+
+/// The files of a request, on their way to the disk.
+class StubOutputs final : public UnwrittenOutputs {
+ public:
+  StubOutputs(Request request, OutputPaths paths, const StubOptions& options)
+      : request_(std::move(request)), paths_(std::move(paths)), options_(options) {}
+
+  void write_state() override { write_file(paths_.state, std::to_string(request_.sample_steps)); }
+  bool write(const std::function<bool()>& is_given_up) override {
+    announce("write", request_.id, 0);
+    const Stopwatch watch;
+    while (watch.elapsed_s() < options_.write_s) {
+      if (is_given_up && is_given_up()) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    const std::string content = video_content(request_, options_.video_bytes);
+    write_file(paths_.video, content);
+    if (!paths_.latents.empty()) write_file(paths_.latents, "latents of " + content);
+    return true;
+  }
+
+ private:
+  Request request_;
+  OutputPaths paths_;
+  const StubOptions& options_;
+};
 
 /// Runs `work` on the group's leader. Every rank throws its StorageError.
 template <typename Work>
@@ -108,18 +135,10 @@ RequestReport StubEngine::run(const Request& request, const OutputPaths& outputs
   phase("denoise", report, observer,
         [&] { report.end = denoise(request, outputs, observer, control, report); });
   if (report.end == RunEnd::stopped) return report;
-  phase("decode", report, observer, [&] {
-    enter("decode", request);
-    on_leader(group_, [&] { write_file(outputs.video, video_content(request, options_.video_bytes)); });
+  phase("decode", report, observer, [&] { enter("decode", request); });
+  phase("write", report, observer, [&] {
+    on_leader(group_, [&] { control.on_outputs(std::make_unique<StubOutputs>(request, outputs, options_)); });
   });
-  if (!outputs.latents.empty()) {
-    phase("write", report, observer, [&] {
-      enter("write", request);
-      on_leader(group_, [&] {
-        write_file(outputs.latents, "latents of " + video_content(request, options_.video_bytes));
-      });
-    });
-  }
   report.size = request.size;
   report.frames = request.frame_num;
   report.layout = fmt::format("ulysses{}", group_.size());
@@ -172,6 +191,8 @@ RunEnd StubEngine::denoise(const Request& request, const OutputPaths& outputs, O
     enter(std::string(to_string(expert)), request);
     std::this_thread::sleep_for(std::chrono::duration<double>(options_.step_s));
     if (!leads()) continue;
+    if (!options_.steps_journal.empty())
+      append_line(options_.steps_journal, fmt::format("{} {}\n", request.id, step));
     for (int rank = 0; rank < group_.size(); ++rank) {
       observer.on_step({.world_rank = rank,
                         .group_rank = rank,

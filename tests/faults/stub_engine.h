@@ -12,17 +12,20 @@ namespace wan::faults {
 struct StubOptions {
   double step_s = 0;            ///< duration of each denoising step
   std::size_t video_bytes = 0;  ///< size of a "video"
+  double write_s = 0;           ///< duration of writing one
   /// Gets a line "ID RUN PID HEAP_BYTES" for every item that a group begins. HEAP_BYTES is the heap that the
   /// group's leader uses. May be empty.
   std::filesystem::path journal;
   std::string run;  ///< name of this run in the journal
+  std::filesystem::path
+      steps_journal;  ///< gets a line "ID STEP" for every step that a group makes; may be empty
 };
 
 /// Replaces the model. It takes every request through the stages of the real engine, and all ranks of the
 /// group take part in each. It writes small files that depend only on the request.
 ///
 /// It announces each stage by accessing a missing file "stage:STAGE:ID:rank", which fault_shim.cpp notices.
-/// Stages: text, image, encode, high_noise, low_noise, save, decode, write.
+/// Stages: text, image, encode, high_noise, low_noise, save, decode, and on the leader write.
 class StubEngine final : public Engine {
  public:
   /// `group` must outlive the engine.

@@ -70,7 +70,8 @@ class RealEngine(FaultCase):
             check(batch.fault_log.exists(), f"the run never came to {moment}: {ended}")
             check(ended.code != DONE, f"a killed run said that all was done: {ended}")
             finished, made = batch.finished(), batch.engine_runs()
-            check(set(finished) == {"item0"}, f"the kill came at another moment: {finished.keys()}")
+            # A thread may still have been writing the item before, and the one after may have begun.
+            check("item1" not in finished and "item2" not in finished, f"the kill came at another moment: {finished.keys()}")
             batch.check_nothing_partial(reference)
             ended = batch.run(layout)
             check(ended.code == DONE, str(ended))

@@ -107,6 +107,36 @@ TEST_F(ProgressTest, ItemsThatAreStillToComeAreWeighedByTheirWork) {
   EXPECT_EQ(last_line(written()), "2/2 large  step 5/10  9.00 s/step  65 s left") << "45 s and 20 s";
 }
 
+TEST_F(ProgressTest, OnlyTheLastItemsWritingCountsWhereThreadsWrite) {
+  Progress progress(file_.get(), every_line, 1, [&] { return now_s_; });
+  Request request;
+  request.id = "a";
+  request.sample_steps = 10;
+  const store::ItemWork work{.steps = 10, .rest = 1};
+  progress.on_item_start(
+      {.request = request, .row = 0, .settled = 0, .rows = 2, .work = work, .left = left_of({work})});
+  make_steps(progress, 0, 10, 10, 1);
+  now_s_ += 2;  // decoding
+  progress.on_writing("a");
+  request.id = "b";
+  progress.on_item_start({.request = request, .row = 1, .settled = 0, .rows = 2, .work = work});
+  make_steps(progress, 0, 6, 10, 1);
+  EXPECT_EQ(last_line(written()), "2/2 b  step 6/10  1.00 s/step  1 being written  6 s left")
+      << "4 s of steps and 2 s of decoding; nobody knows yet how long writing takes";
+  const std::chrono::steady_clock::time_point begin{};
+  progress.on_item_end(
+      {.id = "a",
+       .status = batch::ItemStatus::done,
+       .stage = {},
+       .message = {},
+       .background = {{.phase = "write", .begin = begin, .end = begin + std::chrono::seconds(7)}}});
+  EXPECT_EQ(last_line(written()), "2/2 b  step 6/10  1.00 s/step  13 s left");
+  make_steps(progress, 6, 10, 10, 1);
+  now_s_ += 2;
+  progress.on_writing("b");
+  EXPECT_EQ(last_line(written()), "2/2 b  after decode  1 being written  7 s left");
+}
+
 TEST_F(ProgressTest, TheLargestItemTakesItsTimeHoweverManyGroupsThereAre) {
   Progress progress(file_.get(), every_line, 4, [&] { return now_s_; });
   Request request;

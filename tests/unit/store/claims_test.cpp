@@ -205,6 +205,30 @@ TEST_F(ClaimsTest, ProgressStandsInTheOwnersFileOnALineOfItsOwn) {
   EXPECT_TRUE(attempt.claim->is_held()) << "and the file is still an owner's";
 }
 
+TEST_F(ClaimsTest, OthersKnowTheRequestOfTheItemAtWorkAndNotOfThoseInWriting) {
+  Claims mine = board();
+  const auto claim = [&](const std::string& id) {
+    return mine.try_claim(id, [&] { return "request of " + id; });
+  };
+  const auto seen = [&](const std::string& id) {
+    Claims other = board();
+    return settle(other, id).request;
+  };
+  const ClaimAttempt first = claim("a");
+  mine.show_progress(ClaimProgress{.id = "a", .phase = "decode"});
+  EXPECT_EQ(seen("a"), "request of a");
+  mine.show_writing(1);
+  EXPECT_EQ(seen("a"), "request of a");
+  mine.show_progress(std::nullopt);
+  EXPECT_EQ(seen("a"), "");
+  const ClaimAttempt second = claim("b");
+  EXPECT_EQ(seen("a"), "") << "the line is about b now";
+  EXPECT_EQ(seen("b"), "");
+  mine.show_progress(ClaimProgress{.id = "b", .phase = ""});
+  EXPECT_EQ(seen("a"), "");
+  EXPECT_EQ(seen("b"), "request of b");
+}
+
 TEST_F(ClaimsTest, SuspendedOwnerLearnsThatItLost) {
   Claims sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
   const ClaimAttempt early = sleeper.try_claim("a");

@@ -1,0 +1,41 @@
+#include "launch/writer_count.h"
+
+#include <algorithm>
+
+#include "launch/run_layout.h"
+
+namespace wan::launch {
+namespace {
+
+constexpr int most_automatic = 4;
+// libx264 holds about 50 frames of 1.5 bytes a pixel for its look-ahead, its references, and tables beside
+// them.
+constexpr std::int64_t encoder_bytes_per_pixel = 150;
+
+}  // namespace
+
+std::int64_t bytes_in_writing(const RunInput& input, bool save_latents) {
+  std::int64_t most = 0;
+  for (const manifest::ManifestRow& row : input.rows) {
+    if (row.error) continue;
+    const Request request = resolve_row(input, row);
+    const std::int64_t pixels = std::int64_t{request.size.width} * request.size.height;
+    const std::int64_t frames_bytes = pixels * 3 * request.frame_num;
+    most = std::max(most, frames_bytes * (save_latents ? 2 : 1) + pixels * encoder_bytes_per_pixel);
+  }
+  return most;
+}
+
+int writers_that_fit(int cores, std::uint64_t memory_bytes, std::int64_t video_bytes) {
+  const auto videos = static_cast<std::int64_t>(memory_bytes / 2) / std::max<std::int64_t>(video_bytes, 1);
+  const std::int64_t by_memory = std::max<std::int64_t>(videos - 1, 0);
+  return static_cast<int>(std::min<std::int64_t>({by_memory, std::max(cores - 1, 1), most_automatic}));
+}
+
+int writers_of(const Options& options, const RunInput& input, const comm::MpiRanks& ranks) {
+  if (options.writers) return *options.writers;
+  return writers_that_fit(threads_per_rank(ranks), memory_per_rank_bytes(ranks),
+                          bytes_in_writing(input, options.save_latents));
+}
+
+}  // namespace wan::launch
