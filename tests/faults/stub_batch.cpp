@@ -40,7 +40,7 @@ struct Options {
   double collective_timeout_s = 20;
   double checkpoint_interval_s = 300;
   double time_limit_s = 0;  ///< 0: no limit
-  int writers = 2;
+  int writers = 0;
   bool save_latents = false;
   bool no_resume = false;
   bool retry_failed = false;

@@ -24,7 +24,7 @@ class ManyStarts(FaultCase):
     def test_fifty_at_once_make_every_item_once(self):
         with Batch(self.items) as batch:
             # Under this load a heartbeat may come late: an owner is not given up for that.
-            runs = [batch.start(Layout(), "--stale-after", "60", "--step-seconds", "0.02") for _ in range(STARTS)]
+            runs = [batch.start(Layout(), "--stale-after", "60", "--step-seconds", "0.02", "--writers", "2") for _ in range(STARTS)]
             ended = [run.wait(timeout_s=300) for run in runs]
             self.assertEqual([str(end) for end in ended if end.code != DONE], [])
             self.assertEqual(Counter(batch.engine_runs()), Counter(batch.ids), "an item was made more than once or not at all")

@@ -121,7 +121,7 @@ TEST_F(ProgressTest, OnlyTheLastItemsWritingCountsWhereThreadsWrite) {
   request.id = "b";
   progress.on_item_start({.request = request, .row = 1, .settled = 0, .rows = 2, .work = work});
   make_steps(progress, 0, 6, 10, 1);
-  EXPECT_EQ(last_line(written()), "2/2 b  step 6/10  1.00 s/step  1 being written  6 s left")
+  EXPECT_EQ(last_line(written()), "2/2 b  step 6/10  1.00 s/step  1 being written  6.0 s left")
       << "4 s of steps and 2 s of decoding; nobody knows yet how long writing takes";
   const std::chrono::steady_clock::time_point begin{};
   progress.on_item_end(
@@ -134,7 +134,7 @@ TEST_F(ProgressTest, OnlyTheLastItemsWritingCountsWhereThreadsWrite) {
   make_steps(progress, 6, 10, 10, 1);
   now_s_ += 2;
   progress.on_writing("b");
-  EXPECT_EQ(last_line(written()), "2/2 b  after decode  1 being written  7 s left");
+  EXPECT_EQ(last_line(written()), "2/2 b  after decode  1 being written  7.0 s left");
 }
 
 TEST_F(ProgressTest, TheLargestItemTakesItsTimeHoweverManyGroupsThereAre) {
