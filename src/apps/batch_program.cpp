@@ -49,8 +49,7 @@
 namespace wan::apps {
 namespace {
 
-// Other groups join an item only if it gains this much. Joining takes about as long; on GPUs most of that is
-// NCCL's connecting.
+// Other groups join an item only if it gains this much. Joining takes about as long.
 constexpr double join_worth_gpu_s = 5;
 constexpr double join_worth_cpu_s = 0.5;
 
@@ -379,9 +378,8 @@ ExitCode BatchProgram::finish(const batch::GroupCounts& mine, const batch::RunCo
       batch::finish_run(*control_.meeting, mine, input_.rows, context, input_.checkpoint.task);
   trace_.close(*control_.orders, finish_start_s, exit_reason(result.counts));
   const ExitCode exit_code = batch::exit_code(result.counts);
-  if (is_rank_0() && exit_code != ExitCode::stopped_early && result.counts.problem.empty()) {
+  if (is_rank_0() && exit_code != ExitCode::stopped_early && result.counts.problem.empty())
     store::forget_starts(context.folder, context.job.id);
-  }
   if (is_rank_0() && !result.counts.problem.empty())
     log_->error("nothing can be written any more: {}", printable(result.counts.problem));
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
