@@ -9,8 +9,8 @@
 
 namespace wan::apps {
 
-/// A program leaves notes in the record of its Slurm job (store/job_record.h). All of this does nothing in a run
-/// that the batch scripts did not start.
+/// A program leaves notes in the record of its Slurm job (store/job_record.h). All of this does nothing in a
+/// run that the batch scripts did not start.
 
 /// Notes that MPI has been initialised. For rank 0.
 void note_mpi_is_up() noexcept;

@@ -68,14 +68,12 @@ void FrameOutputs::write_latents() const {
     frames.insert(frames.end(), bytes.begin(), bytes.end());
     shape.front() += chunk.size(0);
   }
-  const std::array<checkpoint::TensorView, 2> tensors{{{.name = "latent",
-                                                        .dtype = checkpoint::DType::f32,
-                                                        .shape = made_.latent.sizes().vec(),
-                                                        .bytes = parallel::bytes_of(made_.latent)},
-                                                       {.name = "frames",
-                                                        .dtype = checkpoint::DType::u8,
-                                                        .shape = shape,
-                                                        .bytes = frames}}};
+  const std::array<checkpoint::TensorView, 2> tensors{
+      {{.name = "latent",
+        .dtype = checkpoint::DType::f32,
+        .shape = made_.latent.sizes().vec(),
+        .bytes = parallel::bytes_of(made_.latent)},
+       {.name = "frames", .dtype = checkpoint::DType::u8, .shape = shape, .bytes = frames}}};
   checkpoint::write_safetensors(paths_.latents, tensors);
 }
 

@@ -65,10 +65,10 @@ class Archives(unittest.TestCase):
 
     def test_other_content_is_refused_by_name(self):
         self.write_list(self.digest("store/tool-1.whl"), "0" * 64)
-        with self.assertRaisesRegex(archives.Problem, "served.tar.gz has the SHA-256 .* instead of 0000"):
+        with self.assertRaisesRegex(archives.FetchError, "served.tar.gz has the SHA-256 .* instead of 0000"):
             self.call("fetch", self.folder / "store", "base", "gpu")
         (self.folder / "store/tool-1.whl").write_bytes(b"cut off")
-        with self.assertRaisesRegex(archives.Problem, "tool==1"):
+        with self.assertRaisesRegex(archives.FetchError, "tool==1"):
             self.call("unpack", self.folder / "store", self.folder / "site", "base")
 
     def test_source_whose_names_leave_the_folder_is_refused(self):
@@ -76,7 +76,7 @@ class Archives(unittest.TestCase):
             source.addfile(tarfile.TarInfo("../outside"))
         self.write_list(self.digest("store/tool-1.whl"), self.digest("served.tar.gz"))
         self.call("fetch", self.folder / "store", "gpu")
-        with self.assertRaisesRegex(archives.Problem, "'../outside' is refused"):
+        with self.assertRaisesRegex(archives.FetchError, "'../outside' is refused"):
             self.call("unpack", self.folder / "store", self.folder / "site", "gpu")
 
     def test_every_archive_of_the_project_has_a_checksum(self):

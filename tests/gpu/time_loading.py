@@ -28,7 +28,8 @@ REQUEST = ("--base-seed", "1", "--frame-num", "5", "--sample-steps", "2", "--pro
 def start(program: str, ranks: int, arguments: argparse.Namespace, out: Path) -> tuple[float, float, str]:
     """Seconds of the loading as the log says, seconds until that line came, and the video's MD5."""
     shutil.rmtree(out, ignore_errors=True)
-    options = [*REQUEST, "--size", arguments.size, "--image", str(arguments.image), "--ckpt-dir", str(arguments.ckpt), "--output-dir", str(out)]
+    options = [*REQUEST, "--size", arguments.size, "--image", str(arguments.image), "--ckpt-dir", str(arguments.ckpt)]
+    options += ["--output-dir", str(out)]
     if arguments.group_size:
         options += ["--group-size", str(arguments.group_size)]
     begun = time.monotonic()
