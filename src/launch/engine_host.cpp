@@ -89,6 +89,7 @@ void EngineHost::load(const checkpoint::CheckpointFolder& checkpoint, const Opti
         options, plan.layout,
         {.device = device_, .machine = plan.machine, .weights = weights_, .on_note = listeners_.on_note});
   };
+  parallel::GroupCommunicators group = communicators_.make_group(plan.layout, step_timeout_s(options));
   std::unique_ptr<engine::ModelLoading> loading;
   agree(world_, [&] {
     loading = std::make_unique<engine::ModelLoading>(checkpoint, work_as(), place_in(plan.layout));
@@ -96,7 +97,6 @@ void EngineHost::load(const checkpoint::CheckpointFolder& checkpoint, const Opti
   // From here on threads read the weights. The other ranks wait without a limit for the fingerprint: a slow
   // file system takes its time.
   weights_ = on_rank_0(world_, [&] { return fingerprint_of(checkpoint); });
-  parallel::GroupCommunicators group = communicators_.make_group(plan.layout, step_timeout_s(options));
   finish(*loading);
   agree(world_, [&] {
     engine_ = std::make_unique<engine::WanEngine>(checkpoint, work_as(), std::move(group), clock,

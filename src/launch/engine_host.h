@@ -53,9 +53,10 @@ class EngineHost {
   EngineHost(const comm::MpiRanks& ranks, comm::Communicator& world, const RunDevice& device,
              Listeners listeners);
 
-  /// Makes the engine of this rank's group. The ranks of a node read each byte of the weights once between
-  /// them; meanwhile it takes the checkpoint's fingerprint and connects the ranks of each group. `clock`
-  /// began with the run and must outlive this object. Collective. Throws AgreedError.
+  /// Makes the engine of this rank's group. Connects the ranks of each group first: a rank on which NCCL does
+  /// not work is refused before memory is taken. The ranks of a node read each byte of the weights once
+  /// between them; meanwhile it takes the checkpoint's fingerprint. `clock` began with the run and must
+  /// outlive this object. Collective. Throws AgreedError.
   void load(const checkpoint::CheckpointFolder& checkpoint, const Options& options, const RunPlan& plan,
             const Stopwatch& clock);
 
