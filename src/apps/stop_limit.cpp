@@ -61,8 +61,7 @@ std::string stop_note(StopLevel level, std::string_view signal) {
   }
   return fmt::format(
       "{} came: the step in hand is finished and the item saved; SIGTERM or SIGINT (Ctrl-C) after 5 s leaves "
-      "at "
-      "once with what is saved already",
+      "at once with what is saved already",
       signal);
 }
 

@@ -39,7 +39,7 @@ class Style(unittest.TestCase):
                 self.assertIn(wanted, directives, script.name)
 
     def test_a_script_names_itself(self):
-        """Outside a checkout its message names it: test_played starts each of them so."""
+        """Outside a checkout its message names it: test_played_starts starts each of them so."""
         for script in SCRIPTS.glob("*.sh"):
             if script.name != "common.sh":
                 self.assertIn(f"\nscript={script.name} ", script.read_text())

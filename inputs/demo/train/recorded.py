@@ -1,4 +1,4 @@
-"""A training step as a CUDA graph: its thousands of small kernels are recorded once and then start together.
+"""A training step as a CUDA graph: its many small kernels are recorded once and then start together.
 
 Without it a GPU waits for Python between the kernels: these networks are small.
 """
