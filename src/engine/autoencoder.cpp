@@ -30,7 +30,7 @@ at::Tensor gather_frames(comm::Communicator& group, int root, const vae::RowSpli
       continue;
     }
     std::vector<std::int64_t> shape = own.sizes().vec();
-    shape[row_axis] = split.row_count(part) * vae::spatial_factor;
+    shape[row_axis] = split.row_count(part) * split.scale_of(own.size(row_axis));
     parts.push_back(at::empty(shape, own.options()));
     transfers.push_back({.peer = part, .send = {}, .receive = parallel::writable_bytes_of(parts.back())});
   }
@@ -71,13 +71,13 @@ auto Autoencoder::run(comm::Communicator& group, vae::RowExchange& rows, Work&& 
 }
 
 at::Tensor Autoencoder::encode_image(const at::Tensor& image, int frame_num, comm::Communicator& group) {
-  const auto rows = split_rows(image.size(1) / vae::spatial_factor, group);
+  const auto rows = split_rows(image.size(1) / config_.spatial_factor(), group);
   return run(group, *rows,
              [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& /*calls*/) {
                const at::Tensor own_pixels =
                    exchange.split().own_rows(image, 1).to(device);  // [3, own rows, width]
                const at::Tensor own = vae.encode(vae::image_clip(own_pixels, frame_num),
-                                                 exchange);  // [16, frames, own rows, width / 8]
+                                                 exchange);  // [channels, frames, own rows, columns]
                return exchange.alone() ? own : exchange.gather_rows(own);
              });
 }
@@ -96,7 +96,7 @@ bool Autoencoder::decode(const at::Tensor& latent, comm::Communicator& group, in
       run(group, *rows,
           [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& calls) {
             const at::Tensor own =
-                exchange.split().own_rows(latent, 2).to(device);  // [16, frames, own rows, width]
+                exchange.split().own_rows(latent, 2).to(device);  // [channels, frames, own rows, width]
             return vae.decode(own, exchange, [&](const at::Tensor& chunk, std::int64_t /*first*/) {
               const at::Tensor frames = give(vae::to_uint8_frames(chunk), calls);  // [frames, rows, width, 3]
               if (frames.defined() && group.rank() == root) sink(frames.cpu());

@@ -20,13 +20,13 @@ class Autoencoder {
   Autoencoder(const VaeModel& model, at::Device device);
 
   /// Collective over `group`. `image`: fp32 [3, height, width], the same on every rank; the clip is the image
-  /// and zero frames. Returns the normalised latent [16, frames, height / 8, width / 8], whole on every rank,
-  /// on its device.
+  /// and zero frames. Returns the normalised latent [channels, frames, height / factor, width / factor],
+  /// whole on every rank, on its device.
   at::Tensor encode_image(const at::Tensor& image, int frame_num, comm::Communicator& group);
 
-  /// Collective over `group`. `latent`: [16, frames, height, width], the same on every rank. On rank `root`
-  /// `sink` gets the video chunk by chunk as uint8 [frames, height, width, 3] on the host. False if values of
-  /// this rank's rows were not finite.
+  /// Collective over `group`. `latent`: [channels, frames, height, width], the same on every rank. On rank
+  /// `root` `sink` gets the video chunk by chunk as uint8 [frames, height, width, 3] on the host. False if
+  /// values of this rank's rows were not finite.
   bool decode(const at::Tensor& latent, comm::Communicator& group, int root,
               const std::function<void(const at::Tensor& frames)>& sink);
 

@@ -138,7 +138,7 @@ class WriteOutputs final : public Stage {
       PixelSize size = run.size();
       if (run.preview().defined()) {
         paths.latents.clear();
-        size = preview_shape(run.preview(), paths.draft).size;
+        size = preview_shape(run.preview(), paths.draft, run.setup().geometry).size;
       }
       setup.control.on_outputs(
           std::make_unique<FrameOutputs>(setup.request, std::move(paths), size, run.take_made()));

@@ -10,7 +10,7 @@ namespace wan::engine {
 /// The work on a request that the ranks of a host do beside keeping its frames.
 struct HostUse {
   bool computes = false;       ///< it is the compute device
-  std::int64_t vae_width = 0;  ///< channels of the autoencoder's last level, if it computes
+  std::int64_t vae_width = 0;  ///< values per pixel in the autoencoder's last level, if it computes
 };
 
 /// The least memory in bytes that a video of that size takes on the host of the group's leader. It is the sum

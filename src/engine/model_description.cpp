@@ -98,7 +98,7 @@ ModelDescription describe_named_model(const std::string& name) {
     fail<UsageError>("the model '{}' is none of {}, and there is no such file", name, model::known_tasks());
   }
   description.text_encoder = text_encoder_of(description.transformer.text_dim);
-  description.vae.base_width = scaled(full_vae_width, description.transformer.dim, full_dim, 8);
+  description.vae = vae::VaeConfig::wan21(scaled(full_vae_width, description.transformer.dim, full_dim, 8));
   return description;
 }
 

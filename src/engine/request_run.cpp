@@ -58,7 +58,7 @@ void RequestRun::run_stages() {
   report_.frames = setup_.request.frame_num;
   if (preview_.defined()) {
     report_.end = RunEnd::drafted;
-    const PreviewShape shape = preview_shape(preview_, setup_.outputs.draft);
+    const PreviewShape shape = preview_shape(preview_, setup_.outputs.draft, setup_.geometry);
     report_.size = shape.size;
     report_.frames = shape.frames;
   }

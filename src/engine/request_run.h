@@ -14,6 +14,7 @@
 #include "engine/team_meeting.h"
 #include "gpu/device.h"
 #include "gpu/monitor.h"
+#include "model/video_geometry.h"
 #include "parallel/layout.h"
 #include "wan/engine.h"
 
@@ -39,11 +40,12 @@ struct RunSetup {
   parallel::GroupCommunicators& team;  ///< of all ranks that make the request
   int leader_rank = 0;                 ///< in the team
   const Pipeline& pipeline;
-  std::string identity;           ///< that a saved state must have, beside the request's own values
-  const Stopwatch& clock;         ///< of the whole run of the program
-  gpu::Monitor* monitor;          ///< null on the CPU
-  const gpu::DeviceInfo* gpu;     ///< of this rank; null on the CPU
-  std::function<void()> release;  ///< gives buffers back, see TeamMeeting
+  const model::VideoGeometry& geometry;  ///< of the pipeline's model
+  std::string identity;                  ///< that a saved state must have, beside the request's own values
+  const Stopwatch& clock;                ///< of the whole run of the program
+  gpu::Monitor* monitor;                 ///< null on the CPU
+  const gpu::DeviceInfo* gpu;            ///< of this rank; null on the CPU
+  std::function<void()> release;         ///< gives buffers back, see TeamMeeting
   std::function<void(const std::string& note)> on_note;    ///< of the leader, for the user; may be empty
   std::function<void(const std::string& phase)> on_phase;  ///< on every rank, as a phase begins; may be empty
   std::string memory_remedy = {};                          ///< what a user can do where memory runs out
@@ -94,8 +96,8 @@ class RequestRun {
   void begin_steps(StretchEvent stretch);
   /// DenoiseGate::pass() of a clip: call it on every rank before each step of a clip and once after the last.
   bool pass(int steps_done, const std::function<DenoiseState()>& gather);
-  /// The latent to preview, fp32 [16, frames, height, width] on the host, once pass() has left for a draft;
-  /// else undefined.
+  /// The latent to preview, fp32 [channels, frames, height, width] on the host, once pass() has left for a
+  /// draft; else undefined.
   const at::Tensor& preview() const { return preview_; }
 
  private:

@@ -94,7 +94,9 @@ void WanEngine::use_models(ModelLoading& loading) {
 }
 
 void WanEngine::use_vae(const VaeModel& vae) {
-  host_use_ = {.computes = !options_.compute.on_gpu(), .vae_width = vae.config.width(0)};
+  host_use_ = {
+      .computes = !options_.compute.on_gpu(),
+      .vae_width = vae.config.decoder_level(0) / (vae.config.pixel_patch() * vae.config.pixel_patch())};
   tools_.networks.vae = std::make_unique<Autoencoder>(vae, options_.compute.device);
 }
 
@@ -121,6 +123,7 @@ RunSetup WanEngine::setup_of(const Request& request, const OutputPaths& outputs,
           .team = groups_.team(team.width),
           .leader_rank = team.leader * groups_.own().group->size(),
           .pipeline = pipeline_,
+          .geometry = kind_.geometry,
           .identity = identity_of(request),
           .clock = run_clock_,
           .monitor = monitor_.get(),

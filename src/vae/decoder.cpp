@@ -1,25 +1,31 @@
 #include "vae/decoder.h"
 
+#include <string>
+
+#include "vae/level.h"
+
 namespace wan::vae {
 
 Decoder::Decoder(const WeightScope& weights, const VaeConfig& config)
-    : conv1_(weights / "conv1", latent_channels, config.width(3), {3, 3, 3}),
-      middle_first_(weights / "middle" / "0", config.width(3), config.width(3)),
-      attention_(weights / "middle" / "1", config.width(3)),
-      middle_last_(weights / "middle" / "2", config.width(3), config.width(3)),
-      head_(weights / "head", config.width(0), 3) {
-  int index = 0;  // the checkpoint numbers blocks and up-samplings in one sequence
-  const auto next = [&] { return weights / "upsamples" / std::to_string(index++); };
-  std::int64_t channels = config.width(VaeConfig::levels - 1);
+    : conv1_(weights / "conv1", config.latent_channels(), config.decoder_level(3), {3, 3, 3}),
+      has_shortcuts_(config.has_level_shortcuts()),
+      middle_first_(weights / "middle" / "0", config.decoder_level(3), config.decoder_level(3)),
+      attention_(weights / "middle" / "1", config.decoder_level(3)),
+      middle_last_(weights / "middle" / "2", config.decoder_level(3), config.decoder_level(3)),
+      head_(weights / "head", config.decoder_level(0), config.patch_channels()) {
+  LayerNames names(weights, "upsamples", config);
+  std::int64_t channels = config.decoder_level(VaeConfig::levels - 1);
   for (int level = VaeConfig::levels - 1; level >= 0; --level) {
     Level& made = levels_.emplace_back();
+    names.begin_level();
     for (int block = 0; block < VaeConfig::decoder_blocks; ++block) {
-      made.blocks.emplace_back(next(), channels, config.width(level));
-      channels = config.width(level);
+      made.blocks.emplace_back(names.next(), channels, config.decoder_level(level));
+      channels = config.decoder_level(level);
     }
     if (level > 0) {
-      made.up.emplace(next(), channels, VaeConfig::temporal(level - 1));
-      channels /= 2;
+      const std::int64_t out = config.family == Family::wan21 ? channels / 2 : channels;
+      made.up.emplace(names.next(), channels, out, VaeConfig::temporal(level - 1));
+      channels = out;
     }
   }
 }
@@ -30,18 +36,37 @@ DecoderState Decoder::start() const {
   return state;
 }
 
+at::Tensor Decoder::run_level(int level, const at::Tensor& in, DecoderState& state, RowExchange& rows) const {
+  const Level& layers = levels_.at(level);
+  DecoderState::Level& progress = state.levels.at(level);
+  at::Tensor x = in;  // [C, T, h, W]
+  for (std::size_t block = 0; block < progress.blocks.size(); ++block)
+    x = layers.blocks.at(block)(x, progress.blocks[block], rows);
+  if (!layers.up) return x;
+  x = (*layers.up)(x, progress.up, rows);
+  if (has_shortcuts_) add_up_shortcut(x, in);
+  return x;
+}
+
 at::Tensor Decoder::operator()(const at::Tensor& latent, DecoderState& state, RowExchange& rows) const {
+  const auto tap = [&](std::string_view name, const at::Tensor& x) {
+    if (state.probe) state.probe(name, x);
+  };
   at::Tensor x = conv1_(latent, state.conv1, rows);  // [C, 1, h8, w8]
+  tap("conv1", x);
   x = middle_first_(x, state.middle_first, rows);
+  tap("middle.0", x);
   x = attention_(x, state.attention, rows);
+  tap("middle.1", x);
   x = middle_last_(x, state.middle_last, rows);
-  for (std::size_t level = 0; level < levels_.size(); ++level) {
-    DecoderState::Level& progress = state.levels.at(level);
-    for (std::size_t block = 0; block < progress.blocks.size(); ++block)
-      x = levels_[level].blocks.at(block)(x, progress.blocks[block], rows);
-    if (levels_[level].up) x = (*levels_[level].up)(x, progress.up, rows);
+  tap("middle.2", x);
+  for (int level = 0; level < VaeConfig::levels; ++level) {
+    x = run_level(level, x, state, rows);
+    tap("upsamples." + std::to_string(level), x);
   }
-  return head_(x, state.head, rows);  // [3, 1 or 4, 8 h8, 8 w8]
+  x = head_(x, state.head, rows);  // [patch_channels, 1 or 4, 8 h8, 8 w8]
+  tap("head.2", x);
+  return x;
 }
 
 }  // namespace wan::vae

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "vae/layers.h"
+#include "vae/probe.h"
 #include "vae/resample.h"
 #include "vae/vae_config.h"
 
@@ -22,6 +23,7 @@ struct DecoderState {
   AttentionBlock::State attention;
   std::vector<Level> levels;  ///< from the latent's resolution to the pixels'
   FrameCache head;
+  Probe probe;  ///< may be empty
 };
 
 /// Latent to pixels, one latent frame at a time (model.md 4.4).
@@ -31,8 +33,8 @@ class Decoder {
 
   DecoderState start() const;
 
-  /// [latent_channels, 1, h8, w8] -> [3, T, 8 h8, 8 w8]. T is 1 for the clip's first frame and 4 for every
-  /// other frame. The result is not clamped.
+  /// [latent_channels, 1, h8, w8] -> [patch_channels, T, 8 h8, 8 w8]. T is 1 for the clip's first frame and 4
+  /// for every other frame. The result is not clamped.
   at::Tensor operator()(const at::Tensor& latent, DecoderState& state, RowExchange& rows) const;
 
  private:
@@ -40,7 +42,10 @@ class Decoder {
     std::vector<ResidualBlock> blocks;
     std::optional<Upsample> up;
   };
+  at::Tensor run_level(int level, const at::Tensor& in, DecoderState& state, RowExchange& rows) const;
+
   CausalConv3d conv1_;
+  bool has_shortcuts_;
   ResidualBlock middle_first_;
   AttentionBlock attention_;
   ResidualBlock middle_last_;

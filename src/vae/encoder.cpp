@@ -1,5 +1,9 @@
 #include "vae/encoder.h"
 
+#include <string>
+
+#include "vae/level.h"
+
 namespace wan::vae {
 namespace {
 
@@ -33,21 +37,23 @@ Chunk advance(const Layer& layer, LayerProgress<Layer>& progress, const Chunk& i
 }  // namespace
 
 Encoder::Encoder(const WeightScope& weights, const VaeConfig& config)
-    : conv1_(weights / "conv1", 3, config.width(0), {3, 3, 3}),
-      middle_first_(weights / "middle" / "0", config.width(3), config.width(3)),
-      attention_(weights / "middle" / "1", config.width(3)),
-      middle_last_(weights / "middle" / "2", config.width(3), config.width(3)),
-      head_(weights / "head", config.width(3), 2 * latent_channels) {
-  int index = 0;  // the checkpoint numbers blocks and down-samplings in one sequence
-  const auto next = [&] { return weights / "downsamples" / std::to_string(index++); };
+    : conv1_(weights / "conv1", config.patch_channels(), config.encoder_level(0), {3, 3, 3}),
+      has_shortcuts_(config.has_level_shortcuts()),
+      middle_first_(weights / "middle" / "0", config.encoder_level(3), config.encoder_level(3)),
+      attention_(weights / "middle" / "1", config.encoder_level(3)),
+      middle_last_(weights / "middle" / "2", config.encoder_level(3), config.encoder_level(3)),
+      head_(weights / "head", config.encoder_level(3), 2 * config.latent_channels()) {
+  LayerNames names(weights, "downsamples", config);
   for (int level = 0; level < VaeConfig::levels; ++level) {
     Level& made = levels_.emplace_back();
+    names.begin_level();
     for (int block = 0; block < VaeConfig::encoder_blocks; ++block) {
       const bool widens = block == 0 && level > 0;
-      made.blocks.emplace_back(next(), config.width(widens ? level - 1 : level), config.width(level));
+      made.blocks.emplace_back(names.next(), config.encoder_level(widens ? level - 1 : level),
+                               config.encoder_level(level));
     }
     if (level + 1 < VaeConfig::levels)
-      made.down.emplace(next(), config.width(level), VaeConfig::temporal(level));
+      made.down.emplace(names.next(), config.encoder_level(level), VaeConfig::temporal(level));
   }
 }
 
@@ -57,18 +63,41 @@ EncoderState Encoder::start() const {
   return state;
 }
 
+Chunk Encoder::run_level(int level, const Chunk& in, EncoderState& state, RowExchange& rows) const {
+  const Level& layers = levels_.at(level);
+  EncoderState::Level& progress = state.levels.at(level);
+  Chunk x = in;
+  for (std::size_t block = 0; block < progress.blocks.size(); ++block)
+    x = advance(layers.blocks.at(block), progress.blocks[block], x, rows);
+  if (layers.down) x = advance(*layers.down, progress.down, x, rows);
+  if (!has_shortcuts_) return x;
+  // From the frame on from which the layers' output is constant, the shortcut's is, too: it only looks at
+  // pairs of frames (model.md 4.9).
+  x.frames = x.frames + (layers.down ? down_shortcut(in.frames, {.temporal = VaeConfig::temporal(level),
+                                                                 .starts_clip = in.first == 0})
+                                     : in.frames);
+  return x;
+}
+
 at::Tensor Encoder::operator()(const Chunk& pixels, EncoderState& state, RowExchange& rows) const {
+  const auto tap = [&](std::string_view name, const Chunk& x) {
+    if (state.probe) state.probe(name, x.frames);
+  };
   Chunk x = advance(conv1_, state.conv1, pixels, rows);
-  for (std::size_t level = 0; level < levels_.size(); ++level) {
-    EncoderState::Level& progress = state.levels.at(level);
-    for (std::size_t block = 0; block < progress.blocks.size(); ++block)
-      x = advance(levels_[level].blocks.at(block), progress.blocks[block], x, rows);
-    if (levels_[level].down) x = advance(*levels_[level].down, progress.down, x, rows);
+  tap("conv1", x);
+  for (int level = 0; level < VaeConfig::levels; ++level) {
+    x = run_level(level, x, state, rows);
+    tap("downsamples." + std::to_string(level), x);
   }
   x = advance(middle_first_, state.middle_first, x, rows);
+  tap("middle.0", x);
   x = advance(attention_, state.attention, x, rows);
+  tap("middle.1", x);
   x = advance(middle_last_, state.middle_last, x, rows);
-  return advance(head_, state.head, x, rows).frames;
+  tap("middle.2", x);
+  x = advance(head_, state.head, x, rows);
+  tap("head.2", x);
+  return x.frames;
 }
 
 }  // namespace wan::vae

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "vae/layers.h"
+#include "vae/probe.h"
 #include "vae/resample.h"
 #include "vae/vae_config.h"
 
@@ -43,6 +44,7 @@ struct EncoderState {
   LayerProgress<ResidualBlock> middle_first, middle_last;
   LayerProgress<AttentionBlock> attention;
   LayerProgress<Head> head;
+  Probe probe;  ///< may be empty
 };
 
 /// Pixels to latent, one chunk at a time (model.md 4.3).
@@ -52,9 +54,9 @@ class Encoder {
 
   EncoderState start() const;
 
-  /// Encodes one chunk of pixels [3, T, h, W] to [2 * latent_channels, 1, h/8, W/8] (mean and log variance).
-  /// T is 1 for the first chunk and 4 for every other chunk. Layers whose output is already constant do not
-  /// compute.
+  /// Encodes one chunk of pixels [patch_channels, T, h, W] to [2 * latent_channels, 1, h/8, W/8] (mean and
+  /// log variance). T is 1 for the first chunk and 4 for every other chunk. Layers whose output is already
+  /// constant do not compute.
   at::Tensor operator()(const Chunk& pixels, EncoderState& state, RowExchange& rows) const;
 
  private:
@@ -62,7 +64,10 @@ class Encoder {
     std::vector<ResidualBlock> blocks;
     std::optional<Downsample> down;
   };
+  Chunk run_level(int level, const Chunk& in, EncoderState& state, RowExchange& rows) const;
+
   CausalConv3d conv1_;
+  bool has_shortcuts_;
   std::vector<Level> levels_;
   ResidualBlock middle_first_;
   AttentionBlock attention_;

@@ -50,9 +50,9 @@ at::Tensor Downsample::operator()(const at::Tensor& x, State& state, RowExchange
   return time_weight_.defined() ? halve_time(reduced, state) : reduced;
 }
 
-Upsample::Upsample(const WeightScope& weights, std::int64_t channels, bool temporal)
-    : weight_((weights / "resample" / "1").tensor("weight", {channels / 2, channels, 3, 3})),
-      bias_((weights / "resample" / "1").tensor("bias", {channels / 2})) {
+Upsample::Upsample(const WeightScope& weights, std::int64_t channels, std::int64_t out, bool temporal)
+    : weight_((weights / "resample" / "1").tensor("weight", {out, channels, 3, 3})),
+      bias_((weights / "resample" / "1").tensor("bias", {out})) {
   if (temporal) {
     time_conv_.emplace(weights / "time_conv", channels, 2 * channels, std::array<std::int64_t, 3>{3, 1, 1});
   }
@@ -75,7 +75,7 @@ at::Tensor Upsample::double_space(const at::Tensor& x, RowExchange& rows) const 
   const at::Tensor frames = x.transpose(0, 1);  // [T, C, h, W]
   if (rows.alone()) {
     const at::Tensor repeated = at::upsample_nearest2d(frames, {2 * height, 2 * width});
-    return convolve(repeated, weight_, bias_, {1, 1}, {1, 1}).transpose(0, 1);  // [C/2, T, 2h, 2W]
+    return convolve(repeated, weight_, bias_, {1, 1}, {1, 1}).transpose(0, 1);  // [out, T, 2h, 2W]
   }
   // The halo is exchanged before the repetition, one row on each side. After the repetition the convolution
   // needs only half of it.
@@ -84,7 +84,7 @@ at::Tensor Upsample::double_space(const at::Tensor& x, RowExchange& rows) const 
   rows.fill_halo(padded.transpose(0, 1), 1, 1);
   const at::Tensor repeated =  // [T, C, 2h + 2, 2W]
       at::upsample_nearest2d(padded, {2 * height + 4, 2 * width}).narrow(2, 1, 2 * height + 2);
-  return convolve(repeated, weight_, bias_, {1, 1}, {0, 1}).transpose(0, 1);  // [C/2, T, 2h, 2W]
+  return convolve(repeated, weight_, bias_, {1, 1}, {0, 1}).transpose(0, 1);  // [out, T, 2h, 2W]
 }
 
 at::Tensor Upsample::operator()(const at::Tensor& x, State& state, RowExchange& rows) const {

@@ -48,10 +48,11 @@ class Upsample {
     bool started = false;  ///< the clip's first frame has passed; the time convolution does not read it
     FrameCache time;
   };
-  /// Reads resample.1.{weight,bias}. A temporal one also reads time_conv.{weight,bias}.
-  Upsample(const WeightScope& weights, std::int64_t channels, bool temporal);
+  /// Reads resample.1.{weight,bias}. A temporal one also reads time_conv.{weight,bias}. `out`: C/2 in
+  /// Wan 2.1, C in Wan 2.2.
+  Upsample(const WeightScope& weights, std::int64_t channels, std::int64_t out, bool temporal);
 
-  /// [C, T, h, W] -> [C/2, T, 2h, 2W], or [C/2, 2T, 2h, 2W] after the first chunk of a temporal one. The
+  /// [C, T, h, W] -> [out, T, 2h, 2W], or [out, 2T, 2h, 2W] after the first chunk of a temporal one. The
   /// first chunk of a temporal one must have one frame. Throws Error otherwise.
   at::Tensor operator()(const at::Tensor& x, State& state, RowExchange& rows) const;
 
@@ -59,7 +60,7 @@ class Upsample {
   at::Tensor double_time(const at::Tensor& x, State& state, RowExchange& rows) const;
   at::Tensor double_space(const at::Tensor& x, RowExchange& rows) const;
 
-  at::Tensor weight_, bias_;               // [C/2, C, 3, 3], [C/2]
+  at::Tensor weight_, bias_;               // [out, C, 3, 3], [out]
   std::optional<CausalConv3d> time_conv_;  // C -> 2C
 };
 

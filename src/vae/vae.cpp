@@ -2,43 +2,71 @@
 
 #include <fmt/ranges.h>
 
+#include <span>
+
 #include "core/check.h"
 
 namespace wan::vae {
 namespace {
 
-WeightScope checked_scope(const TensorLookup& weights) {
-  return WeightScope([weights](const std::string& name, at::IntArrayRef shape) {
-    at::Tensor tensor = weights(name);
-    if (!tensor.defined() || tensor.sizes() != shape) {
-      fail<UsageError>(
-          "the autoencoder's tensor '{}' has shape [{}], expected [{}]: use the checkpoint's own "
-          "Wan2.1_VAE.pth",
-          name, tensor.defined() ? fmt::format("{}", fmt::join(tensor.sizes(), ", ")) : "none",
-          fmt::join(shape, ", "));
-    }
-    return tensor;
-  });
+WeightScope checked_scope(const TensorLookup& weights, const VaeConfig& config) {
+  return WeightScope(
+      [weights, file = config.official_file()](const std::string& name, at::IntArrayRef shape) {
+        at::Tensor tensor = weights(name);
+        if (!tensor.defined() || tensor.sizes() != shape) {
+          fail<UsageError>(
+              "the autoencoder's tensor '{}' has shape [{}], expected [{}]: use the checkpoint's own "
+              "{}",
+              name, tensor.defined() ? fmt::format("{}", fmt::join(tensor.sizes(), ", ")) : "none",
+              fmt::join(shape, ", "), file);
+        }
+        return tensor;
+      });
 }
 
 /// One value per latent channel, [latent_channels, 1, 1, 1].
-at::Tensor per_channel(const std::array<double, latent_channels>& values, const at::TensorOptions& options) {
-  return at::tensor(values, at::kDouble).to(options).view({-1, 1, 1, 1});
+at::Tensor per_channel(std::span<const double> values, const at::TensorOptions& options) {
+  return at::tensor(at::ArrayRef<double>(values.data(), values.size()), at::kDouble)
+      .to(options)
+      .view({-1, 1, 1, 1});
+}
+
+/// Makes channels of each patch x patch cell of pixels, ordered channel, column, row (model.md 4.9): [3, T,
+/// h, W]
+/// -> [3 patch^2, T, h/patch, W/patch].
+at::Tensor fold_pixels(const at::Tensor& pixels, std::int64_t patch) {
+  if (patch == 1) return pixels;
+  return pixels.unflatten(3, {-1, patch})
+      .unflatten(2, {-1, patch})    // [c, T, i, dy, j, dx]
+      .permute({0, 5, 3, 1, 2, 4})  // [c, dx, dy, T, i, j]
+      .flatten(0, 2);
+}
+
+/// The inverse of fold_pixels().
+at::Tensor unfold_pixels(const at::Tensor& cells, std::int64_t patch) {
+  if (patch == 1) return cells;
+  return cells
+      .unflatten(0, {3, patch, patch})  // [c, dx, dy, T, i, j]
+      .permute({0, 3, 4, 2, 5, 1})      // [c, T, i, dy, j, dx]
+      .flatten(4, 5)
+      .flatten(2, 3);
 }
 
 }  // namespace
 
-Vae::Vae(const VaeConfig& config, const TensorLookup& weights) : Vae(checked_scope(weights), config) {
+Vae::Vae(const VaeConfig& config, const TensorLookup& weights) : Vae(checked_scope(weights, config), config) {
   const at::TensorOptions options = weights("conv2.weight").options();
-  mean_ = per_channel(latent_mean, options);
+  const LatentStatistics statistics = config.latent_statistics();
+  mean_ = per_channel(statistics.mean, options);
   // The reciprocal in the compute type, because decoding divides by it (model.md 4.1).
-  inverse_std_ = per_channel(latent_std, options).reciprocal_();
+  inverse_std_ = per_channel(statistics.deviation, options).reciprocal_();
 }
 
 Vae::Vae(const WeightScope& weights, const VaeConfig& config)
-    : encoder_(weights / "encoder", config),
-      encoder_out_(weights / "conv1", 2 * latent_channels, 2 * latent_channels, 3),
-      decoder_in_(weights / "conv2", latent_channels, latent_channels, 3),
+    : config_(config),
+      encoder_(weights / "encoder", config),
+      encoder_out_(weights / "conv1", 2 * config.latent_channels(), 2 * config.latent_channels(), 3),
+      decoder_in_(weights / "conv2", config.latent_channels(), config.latent_channels(), 3),
       decoder_(weights / "decoder", config) {}
 
 std::vector<ExpectedShape> vae_tensors(const VaeConfig& config) {
@@ -51,37 +79,44 @@ std::vector<ExpectedShape> vae_tensors(const VaeConfig& config) {
   return tensors;
 }
 
-at::Tensor Vae::encode(const PixelClip& clip, RowExchange& rows) const {
+at::Tensor Vae::encode(const PixelClip& clip, RowExchange& rows, const Probe& probe) const {
   const std::int64_t count = latent_frames(clip.frames);
-  const std::int64_t height = spatial_factor * rows.split().row_count(rows.split().part());
+  const std::int64_t factor = config_.spatial_factor();
+  const std::int64_t height = factor * rows.split().row_count(rows.split().part());
   EncoderState state = encoder_.start();
+  state.probe = probe;
   std::vector<at::Tensor> latents;
   for (std::int64_t t = 0; t < count; ++t) {
     const std::int64_t first = t == 0 ? 0 : 1 + temporal_factor * (t - 1);
     const std::int64_t frames = t == 0 ? 1 : temporal_factor;
-    const at::Tensor pixels = clip.read(first, frames);  // [3, frames, 8 h8, 8 w8]
+    const at::Tensor pixels = clip.read(first, frames);  // [3, frames, factor h8, factor w8]
     WAN_CHECK(pixels.dim() == 4 && pixels.size(0) == 3 && pixels.size(1) == frames &&
-                  pixels.size(2) == height && pixels.size(3) > 0 && pixels.size(3) % spatial_factor == 0,
+                  pixels.size(2) == height && pixels.size(3) > 0 && pixels.size(3) % factor == 0,
               "pixels have shape [{}], expected [3, {}, {}, a multiple of {}]",
-              fmt::join(pixels.sizes(), ", "), frames, height, spatial_factor);
-    const at::Tensor encoded = encoder_({pixels, first, clip.constant_from}, state, rows);  // [2C, 1, h8, w8]
-    const at::Tensor mean = encoder_out_(encoded).narrow(0, 0, latent_channels);            // [C, 1, h8, w8]
+              fmt::join(pixels.sizes(), ", "), frames, height, factor);
+    const at::Tensor cells = fold_pixels(pixels, config_.pixel_patch());
+    const at::Tensor encoded = encoder_({cells, first, clip.constant_from}, state, rows);   // [2C, 1, h8, w8]
+    const at::Tensor mean = encoder_out_(encoded).narrow(0, 0, config_.latent_channels());  // [C, 1, h8, w8]
     latents.push_back((mean - mean_).mul_(inverse_std_));
   }
   return at::cat(latents, 1);  // [C, T, h8, w8]
 }
 
-at::Tensor Vae::decode(const at::Tensor& latent, RowExchange& rows, const PixelSink& sink) const {
+at::Tensor Vae::decode(const at::Tensor& latent, RowExchange& rows, const PixelSink& sink,
+                       const Probe& probe) const {
+  const std::int64_t channels = config_.latent_channels();
   const std::int64_t height = rows.split().row_count(rows.split().part());
-  WAN_CHECK(latent.dim() == 4 && latent.size(0) == latent_channels && latent.size(1) > 0 &&
+  WAN_CHECK(latent.dim() == 4 && latent.size(0) == channels && latent.size(1) > 0 &&
                 latent.size(2) == height && latent.size(3) > 0,
             "the latent has shape [{}], expected [{}, frames, {}, columns]", fmt::join(latent.sizes(), ", "),
-            latent_channels, height);
+            channels, height);
   DecoderState state = decoder_.start();
+  state.probe = probe;
   at::Tensor is_finite = at::ones({}, latent.options().dtype(at::kBool));  // one value
   for (std::int64_t t = 0; t < latent.size(1); ++t) {
     const at::Tensor frame = latent.narrow(1, t, 1).div(inverse_std_).add_(mean_);  // [C, 1, h8, w8]
-    at::Tensor pixels = decoder_(decoder_in_(frame), state, rows);                  // [3, 1 or 4, 8 h8, 8 w8]
+    const at::Tensor cells = decoder_(decoder_in_(frame), state, rows);             // [P, 1 or 4, 8 h8, 8 w8]
+    at::Tensor pixels = unfold_pixels(cells, config_.pixel_patch());  // [3, 1 or 4, height, width]
     // Checked before clamping, which would turn infinity into white. A walk over shapes has no values.
     if (!pixels.is_meta()) is_finite = is_finite.logical_and(pixels.isfinite().all());
     sink(pixels.clamp_(-1.0, 1.0), t == 0 ? 0 : 1 + temporal_factor * (t - 1));

@@ -5,36 +5,59 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace wan::vae {
 
-inline constexpr std::int64_t latent_channels = 16;
-inline constexpr std::int64_t spatial_factor = 8;   ///< pixels per latent row or column
 inline constexpr std::int64_t temporal_factor = 4;  ///< pixel frames per latent frame after the first
 
-/// Mean and standard deviation of the latent channels over the training data (model.md 4.1).
-inline constexpr std::array<double, latent_channels> latent_mean{
-    -0.7571, -0.7089, -0.9113, 0.1075,  -0.1745, 0.9653,  -0.1517, 1.5508,
-    0.4134,  -0.0715, 0.5517,  -0.3632, -0.1922, -0.9497, 0.2503,  -0.2921};
-inline constexpr std::array<double, latent_channels> latent_std{
-    2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
-    3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160};
+/// The two autoencoders of the Wan family.
+enum class Family {
+  wan21,  ///< 16 latent channels, 8 pixels per latent row: Wan2.1_VAE.pth (model.md 4.3)
+  wan22,  ///< 48 latent channels, 16 pixels per latent row: Wan2.2_VAE.pth (model.md 4.9)
+};
 
-/// Sizes of the Wan 2.1 autoencoder (model.md 4.3). It has four levels with base_width times 1, 2, 4, 4
-/// channels. Each level has two residual blocks in the encoder and three in the decoder. Time is halved in
-/// the second and third down-sampling. Checkpoints differ only in the width.
+/// Mean and standard deviation of the latent channels over the training data (model.md 4.1), (model.md 4.9).
+struct LatentStatistics {
+  std::span<const double> mean, deviation;
+};
+
+/// Family and sizes of an autoencoder. It has four levels with the encoder's or the decoder's width times 1,
+/// 2, 4, 4 channels. Each level has two residual blocks in the encoder and three in the decoder. Time is
+/// halved in the second and third down-sampling. Checkpoints of a family differ only in the widths.
 struct VaeConfig {
-  std::int64_t base_width = 96;
+  Family family = Family::wan21;
+  std::int64_t encoder_width = 96;
+  std::int64_t decoder_width = 96;
+
+  static VaeConfig wan21(std::int64_t width) { return {Family::wan21, width, width}; }
+  static VaeConfig wan22(std::int64_t encoder_width, std::int64_t decoder_width) {
+    return {Family::wan22, encoder_width, decoder_width};
+  }
 
   static constexpr int levels = 4;
   static constexpr int encoder_blocks = 2;  ///< residual blocks per level
   static constexpr int decoder_blocks = 3;
-  /// Channels of a level. Level 0 has the pixels' resolution, level 3 the latent's.
-  std::int64_t width(int level) const {
-    return base_width * std::array<std::int64_t, levels>{1, 2, 4, 4}.at(level);
+  std::int64_t latent_channels() const { return family == Family::wan21 ? 16 : 48; }
+  /// Rows and columns of pixels that become channels of one position before the first level (model.md 4.9).
+  std::int64_t pixel_patch() const { return family == Family::wan21 ? 1 : 2; }
+  std::int64_t patch_channels() const { return 3 * pixel_patch() * pixel_patch(); }
+  std::int64_t spatial_factor() const { return 8 * pixel_patch(); }  ///< pixels per latent row or column
+  LatentStatistics latent_statistics() const;
+  std::string_view official_file() const;  ///< name of the file in the official repository
+
+  /// Whether the levels have a path around them without parameters (model.md 4.9).
+  bool has_level_shortcuts() const { return family == Family::wan22; }
+  /// Channels of a level, `width` being the encoder's or the decoder's. Level 0 has the resolution of the
+  /// pixels or of their patches, level 3 the latent's.
+  static std::int64_t level_width(std::int64_t width, int level) {
+    return width * std::array<std::int64_t, levels>{1, 2, 4, 4}.at(level);
   }
+  std::int64_t encoder_level(int level) const { return level_width(encoder_width, level); }
+  std::int64_t decoder_level(int level) const { return level_width(decoder_width, level); }
   /// Whether time changes between a level and the next coarser one.
   static constexpr bool temporal(int level) { return level == 1 || level == 2; }
 };
@@ -51,11 +74,11 @@ struct ExpectedShape {
   std::vector<std::int64_t> shape;
 };
 
-/// Every tensor that an autoencoder of these sizes reads: 194 tensors (model.md 1.5).
+/// Every tensor that an autoencoder of these sizes reads: 194 tensors, or 196 of Wan 2.2 (model.md 1.5).
 std::vector<ExpectedShape> vae_tensors(const VaeConfig& config);
 
-/// Reads the sizes from the shapes of encoder.conv1.weight and conv2.weight. Throws UsageError with the
-/// tensor's name if the autoencoder is of another family.
+/// Reads family and sizes from the shapes of encoder.conv1.weight, decoder.conv1.weight and conv2.weight.
+/// Throws UsageError with the tensor's name if the autoencoder is of no known family.
 VaeConfig infer_vae_config(const ShapeLookup& shape_of);
 
 /// Converts pixel frames 4n+1 to latent frames n+1. Throws Error for any other number.

@@ -183,6 +183,7 @@ class StubEngine final : public Engine {
                     .team = groups_.team(team.width),
                     .leader_rank = team.leader * groups_.own().group->size(),
                     .pipeline = pipeline_,
+                    .geometry = model::wan21_geometry,
                     .identity = "a stub",
                     .clock = clock_,
                     .monitor = nullptr,

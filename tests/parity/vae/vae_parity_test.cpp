@@ -1,40 +1,19 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <functional>
 #include <map>
 #include <ostream>
 #include <string>
 #include <vector>
 
-#include "checkpoint/checkpoint.h"
-#include "support/parity_case.h"
-#include "support/threaded_row_exchange.h"
-#include "vae/vae.h"
+#include "parity/vae/parity_vae.h"
 
 /// Compares the autoencoder with the official implementation's results for the same weights and inputs.
 namespace wan::vae {
 namespace {
 
 using Tensors = std::map<std::string, at::Tensor>;
-
-std::filesystem::path case_dir(const std::string& name) {
-  return std::filesystem::path(WAN_TEST_DATA) / "parity" / name;
-}
-
-Vae load_vae(const std::string& name) {
-  const auto file = checkpoint::Checkpoint::open_torch_archive(case_dir(name) / "ckpt" / "Wan2.1_VAE.pth");
-  const VaeConfig config =
-      infer_vae_config([&](const std::string& tensor) { return file.entry(tensor).shape; });
-  EXPECT_EQ(file.names().size(), vae_tensors(config).size());
-  return {config, [&](const std::string& tensor) {
-            const checkpoint::TensorEntry& entry = file.entry(tensor);
-            at::Tensor values = at::empty(entry.shape, at::kFloat);
-            file.read_floats(entry, 0, {values.data_ptr<float>(), static_cast<std::size_t>(values.numel())});
-            return values;
-          }};
-}
 
 struct ParityCase {
   std::string name;
@@ -48,21 +27,12 @@ void PrintTo(const ParityCase& parity_case, std::ostream* out) {
 
 class VaeParity : public ::testing::TestWithParam<ParityCase> {
  protected:
-  const Tensors expected_ = test::load_tensors(case_dir(GetParam().name) / "expected.safetensors");
-  const Vae vae_ = load_vae(GetParam().name);
-  const std::int64_t latent_rows_ = expected_.at("video").size(2) / spatial_factor;
+  const Tensors expected_ = test::load_tensors(test::case_folder(GetParam().name) / "expected.safetensors");
+  const Vae vae_ = test::load_vae(GetParam().name, "Wan2.1_VAE.pth");
+  const std::int64_t latent_rows_ = expected_.at("video").size(2) / vae_.config().spatial_factor();
 
-  /// Runs `work` as each part and joins the parts' results along dimension 2.
   at::Tensor by_parts(const std::function<at::Tensor(RowExchange&)>& work) const {
-    if (GetParam().parts == 1) {
-      SinglePart whole(latent_rows_);
-      return work(whole);
-    }
-    std::vector<at::Tensor> made(GetParam().parts);
-    test::run_parts(GetParam().parts, latent_rows_, [&](test::ThreadedRowExchange& exchange) {
-      made[exchange.split().part()] = work(exchange);
-    });
-    return at::cat(made, 2);
+    return test::by_parts(GetParam().parts, latent_rows_, work);
   }
 
   at::Tensor last_latent() const {
@@ -114,12 +84,7 @@ TEST_P(DecodeParity, DecodesTheLastLatent) {
   RecordProperty("largest_difference", fmt::format("{:.3g}", difference));
   EXPECT_LE(difference, 2e-5);
 
-  const at::Tensor levels = to_uint8_frames(video).to(at::kInt);            // [F, H, W, 3]
-  const at::Tensor reference_levels = expected_.at("frames").to(at::kInt);  // [F, H, W, 3]
-  ASSERT_EQ(levels.sizes(), reference_levels.sizes());
-  const at::Tensor off = (levels - reference_levels).abs();
-  EXPECT_LE(off.max().item<int>(), 1);
-  EXPECT_GE(off.eq(0).to(at::kDouble).mean().item<double>(), 0.999);
+  test::expect_same_levels(to_uint8_frames(video), expected_.at("frames"));
 }
 
 }  // namespace

@@ -78,7 +78,7 @@ TEST(AgreeOnRoot, PassesTheKindOfErrorOn) {
 }
 
 TEST(Autoencoder, SaysWhetherTheFramesAreFinite) {
-  const vae::VaeConfig config{.base_width = 8};
+  const auto config = vae::VaeConfig::wan21(8);
   const auto group = comm::make_local("vae");
   const at::Tensor latent = at::zeros({16, 1, 2, 2});
   for (const float poison :

@@ -130,7 +130,7 @@ TEST(Upsample, TemporalKeepsTheFirstFrameOutOfTheTimeConvolution) {
   RandomTensors random(7);
   const Weights weights = resample_weights(random, 2, 4, 8);
   const at::Tensor clip = random({4, 5, 3, 4});
-  const Upsample up(scope_of(weights) / "r", 4, true);
+  const Upsample up(scope_of(weights) / "r", 4, 2, true);
   const at::Tensor expected = test::reference_upsample(weights, "r", clip);
   ASSERT_EQ(expected.size(1), 9);
   EXPECT_LE(relative_difference(in_chunks(up, clip, {1, 1, 1, 1, 1}), expected), tolerance);
@@ -142,7 +142,7 @@ TEST(Upsample, SpatialHalvesTheChannels) {
   RandomTensors random(8);
   const Weights weights = resample_weights(random, 2, 4, 0);
   const at::Tensor clip = random({4, 5, 3, 4});
-  const Upsample up(scope_of(weights) / "r", 4, false);
+  const Upsample up(scope_of(weights) / "r", 4, 2, false);
   const at::Tensor made = in_chunks(up, clip, {1, 4});
   EXPECT_EQ(made.sizes(), (std::vector<std::int64_t>{2, 5, 6, 8}));
   EXPECT_LE(relative_difference(made, test::reference_upsample(weights, "r", clip)), tolerance);

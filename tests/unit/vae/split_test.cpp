@@ -17,7 +17,8 @@ using test::ThreadedRowExchange;
 
 constexpr double tolerance = 1e-13;  // fp64
 // Narrower ones amplify rounding: a norm over two channels may divide by a value close to zero.
-const VaeConfig small{.base_width = 8};
+const VaeConfig small = VaeConfig::wan21(8);
+const VaeConfig small_wan22 = VaeConfig::wan22(8, 8);
 
 TEST(RowSplit, CoversTheRowsInOrder) {
   for (const int parts : {1, 2, 3, 4, 7}) {
@@ -98,6 +99,41 @@ TEST_P(Split, DecodesAsOnePart) {
     made[exchange.split().part()] = decode(exchange.split().own_rows(latent, 2), exchange);
   });
   EXPECT_LE(relative_difference(at::cat(made, 2), expected), tolerance);
+}
+
+/// The same for the autoencoder of Wan 2.2, whose pixel rows are folded and whose levels have shortcuts.
+class SplitWan22 : public ::testing::TestWithParam<SplitCase> {};
+INSTANTIATE_TEST_SUITE_P(Vae, SplitWan22,
+                         ::testing::Values(SplitCase{2, 5}, SplitCase{3, 3}, SplitCase{4, 6}), name_of);
+
+TEST_P(SplitWan22, MakesTheSameAsOnePart) {
+  const auto& [ranks, rows] = GetParam();
+  const test::Weights weights = test::random_vae_weights(small_wan22, 17);
+  const Vae vae(small_wan22, test::lookup(weights));
+  const at::Tensor pixels = test::RandomTensors(18)({3, 9, 16 * rows, 32});
+  const at::Tensor latent = test::RandomTensors(19)({48, 3, rows, 2});
+  const auto both = [&](RowExchange& exchange) {
+    const at::Tensor own = exchange.split().own_rows(pixels, 2);
+    const PixelClip clip{.frames = 9, .read = [own](std::int64_t first, std::int64_t count) {
+                           return own.narrow(1, first, count);
+                         }};
+    std::vector<at::Tensor> made{vae.encode(clip, exchange)};
+    std::vector<at::Tensor> chunks;
+    vae.decode(exchange.split().own_rows(latent, 2), exchange,
+               [&](const at::Tensor& chunk, std::int64_t) { chunks.push_back(chunk); });
+    made.push_back(at::cat(chunks, 1));
+    return made;
+  };
+  SinglePart whole(rows);
+  const std::vector<at::Tensor> expected = both(whole);
+  std::vector<std::vector<at::Tensor>> made(ranks);
+  run_parts(ranks, rows,
+            [&](ThreadedRowExchange& exchange) { made[exchange.split().part()] = both(exchange); });
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    std::vector<at::Tensor> parts;
+    for (const std::vector<at::Tensor>& of_part : made) parts.push_back(of_part.at(i));
+    EXPECT_LE(relative_difference(at::cat(parts, 2), expected[i]), tolerance);
+  }
 }
 
 TEST_P(Split, EncodesAnImageClipAsOnePart) {

@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 
 constexpr double tolerance = 1e-13;  // fp64
 // Narrower ones amplify rounding: a norm over two channels may divide by a value close to zero.
-const VaeConfig small{.base_width = 8};
+const VaeConfig small = VaeConfig::wan21(8);
 
 PixelClip clip_of(const at::Tensor& pixels) {
   return {.frames = pixels.size(1), .read = [pixels](std::int64_t first, std::int64_t count) {
@@ -51,7 +51,7 @@ std::string message_of(const std::function<void()>& call) {
 }
 
 TEST(VaeConfig, OfficialWidthHasTheOfficialTensors) {
-  const std::vector<ExpectedShape> tensors = vae_tensors({.base_width = 96});
+  const std::vector<ExpectedShape> tensors = vae_tensors(VaeConfig::wan21(96));
   EXPECT_EQ(tensors.size(), 194U);
   std::int64_t parameters = 0;
   std::set<std::string> names;
@@ -70,7 +70,8 @@ TEST(VaeConfig, IsReadFromShapes) {
   std::map<std::string, std::vector<std::int64_t>> shapes{{"encoder.conv1.weight", {24, 3, 3, 3, 3}},
                                                           {"conv2.weight", {16, 16, 1, 1, 1}}};
   const ShapeLookup lookup = [&](const std::string& name) { return shapes.at(name); };
-  EXPECT_EQ(infer_vae_config(lookup).base_width, 24);
+  EXPECT_EQ(infer_vae_config(lookup).encoder_width, 24);
+  EXPECT_EQ(infer_vae_config(lookup).decoder_width, 24);
   shapes["conv2.weight"] = {48, 48, 1, 1, 1};
   EXPECT_THAT(message_of([&] { infer_vae_config(lookup); }), HasSubstr("conv2.weight"));
   for (const std::vector<std::int64_t>& bad :
@@ -78,6 +79,43 @@ TEST(VaeConfig, IsReadFromShapes) {
     shapes["encoder.conv1.weight"] = bad;
     EXPECT_THROW(infer_vae_config(lookup), UsageError);
   }
+}
+
+TEST(VaeConfig, OfficialSizesOfWan22HaveTheOfficialTensors) {
+  const std::vector<ExpectedShape> tensors = vae_tensors(VaeConfig::wan22(160, 256));
+  EXPECT_EQ(tensors.size(), 196U);
+  std::int64_t encoder = 0;
+  std::int64_t decoder = 0;
+  std::set<std::string> names;
+  for (const ExpectedShape& tensor : tensors) {
+    const bool decodes = tensor.name.starts_with("decoder.");
+    if (decodes || tensor.name.starts_with("encoder.")) {
+      (decodes ? decoder : encoder) +=
+          std::accumulate(tensor.shape.begin(), tensor.shape.end(), std::int64_t{1}, std::multiplies<>());
+    }
+    names.insert(tensor.name);
+  }
+  EXPECT_EQ(encoder, 149'627'776);
+  EXPECT_EQ(decoder, 555'049'228);
+  EXPECT_EQ(names.size(), tensors.size());
+  EXPECT_TRUE(names.contains("encoder.downsamples.1.downsamples.2.time_conv.weight"));
+  EXPECT_TRUE(names.contains("decoder.upsamples.3.upsamples.0.shortcut.weight"));
+}
+
+TEST(VaeConfig, OfWan22IsReadFromShapes) {
+  std::map<std::string, std::vector<std::int64_t>> shapes{{"encoder.conv1.weight", {160, 12, 3, 3, 3}},
+                                                          {"decoder.conv1.weight", {1024, 48, 3, 3, 3}},
+                                                          {"conv2.weight", {48, 48, 1, 1, 1}}};
+  const ShapeLookup lookup = [&](const std::string& name) { return shapes.at(name); };
+  const VaeConfig config = infer_vae_config(lookup);
+  EXPECT_EQ(config.family, Family::wan22);
+  EXPECT_EQ(config.encoder_width, 160);
+  EXPECT_EQ(config.decoder_width, 256);
+  EXPECT_EQ(config.spatial_factor(), 16);
+  shapes["decoder.conv1.weight"] = {1022, 48, 3, 3, 3};
+  EXPECT_THAT(message_of([&] { infer_vae_config(lookup); }), HasSubstr("decoder.conv1.weight"));
+  shapes["conv2.weight"] = {16, 16, 1, 1, 1};
+  EXPECT_THAT(message_of([&] { infer_vae_config(lookup); }), HasSubstr("conv2.weight"));
 }
 
 TEST(VaeConfig, FrameCounts) {
