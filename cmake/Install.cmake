@@ -69,6 +69,19 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/examples DESTINATION ${CMAKE_INSTALL_DAT
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/inputs/demo DESTINATION ${CMAKE_INSTALL_DATADIR}/${PROJECT_NAME}/inputs
         PATTERN "*.py" EXCLUDE PATTERN "__pycache__" EXCLUDE PATTERN "train" EXCLUDE)
 
+# The jobs for users who have no checkout. The other scripts of slurm/ need one.
+file(GLOB wan_job_scripts ${PROJECT_SOURCE_DIR}/slurm/i2v_*.sh)
+install(PROGRAMS ${wan_job_scripts} DESTINATION ${CMAKE_INSTALL_DATADIR}/${PROJECT_NAME}/slurm)
+install(FILES ${PROJECT_SOURCE_DIR}/slurm/common.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/${PROJECT_NAME}/slurm)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/slurm/lib DESTINATION ${CMAKE_INSTALL_DATADIR}/${PROJECT_NAME}/slurm)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/jobs/configs DESTINATION ${CMAKE_INSTALL_DATADIR}/${PROJECT_NAME}/jobs)
+
+string(REPLACE ":" ";" wan_loaded_modules "$ENV{LOADEDMODULES}")
+set(WAN_MODULEFILE_LOADS "${wan_loaded_modules}" CACHE STRING "Modules that the modulefile loads first; by default those that are loaded now")
+string(REPLACE ";" " " wan_modulefile_loads "${WAN_MODULEFILE_LOADS}")
+configure_file(${PROJECT_SOURCE_DIR}/cmake/modulefile.in ${PROJECT_BINARY_DIR}/modulefile @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/modulefile DESTINATION ${CMAKE_INSTALL_DATADIR}/modulefiles/${PROJECT_NAME} RENAME ${PROJECT_VERSION})
+
 install(FILES ${WAN_INSTALL_ALSO} DESTINATION ${CMAKE_INSTALL_LIBDIR}/wan)
 if(WAN_INSTALL_TORCH)
   configure_file(${PROJECT_SOURCE_DIR}/cmake/InstallTorch.cmake.in ${PROJECT_BINARY_DIR}/InstallTorch.cmake @ONLY)

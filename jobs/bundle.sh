@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes one folder, or one tar, of all that a run needs from an installed prefix: the programs, LibTorch with its CUDA libraries, and the
-# demo. It has fewer than 300 files (3.5 GB, or 0.5 GB for CPUs only), and may lie anywhere. Site libraries stay where they are: MPI, HDF5, FFmpeg.
+# Makes one folder, or one tar, of all that a run needs from an installed prefix: the programs, LibTorch with its CUDA libraries, the batch
+# scripts, the modulefile and the demo. It has fewer than 300 files (3.5 GB, or 0.5 GB for CPUs only), and may lie anywhere. Site libraries
+# stay where they are: MPI, HDF5, FFmpeg.
 #
 #   jobs/bundle.sh PREFIX FOLDER       hard links where PREFIX is on the same file system
 #   jobs/bundle.sh PREFIX FILE.tar     tar xf FILE.tar makes the folder wan_batch
@@ -39,6 +40,7 @@ copy "$prefix/bin" "$folder"
 copy "$prefix/lib/wan" "$folder/lib"
 copy "$prefix/share/wan_batch" "$folder/share"
 copy "$prefix/share/doc" "$folder/share"
+copy "$prefix/share/modulefiles" "$folder/share"
 list_outside_libraries "$folder" >"$folder/NEEDS.txt"
 chmod 755 "$folder"
 files=$(find "$folder" -type f -o -type l | wc -l)

@@ -5,7 +5,8 @@
 # Settings. All are environment variables, which sbatch passes to the job:
 #
 #   WAN_PROJECT          the checkout (default: where the submitted script lies, else the folder that sbatch was started in)
-#   WAN_BATCH            the program (default: build/bin/wan_batch of the checkout, else wan_batch of PATH)
+#   WAN_BATCH            the program (default: build/bin/wan_batch of the checkout, bin/wan_batch of the prefix in which the script is
+#                        installed, else wan_batch of PATH)
 #   WAN_CKPT_DIR         checkpoint if neither the arguments nor the file of --config name one (default: the checkpoint that
 #                        jobs/model_cache.py downloaded, if there is one)
 #   WAN_LAUNCHER         srun or mpirun (default: srun if `srun --mpi=list` names pmix, else mpirun)
@@ -14,6 +15,9 @@
 #                        rank is bound to its own --cpus-per-task cores; none: the ranks of a node share the job's cores (default: gpu)
 #   WAN_LAUNCH_OPTIONS   more options of srun or mpirun, separated by blanks
 #   WAN_MODULES          environment modules to load first, separated by blanks (default: none)
+#   WAN_IMAGE            run the program from this container image, Apptainer's or Charliecloud's (default: none); WAN_BATCH is then the
+#                        program's path in the image (default: /opt/wan_batch/bin/wan_batch)
+#   WAN_IMAGE_OPTIONS    more options of `apptainer exec` or ch-run, separated by blanks
 #   WAN_SCRATCH          folder in which the job makes its scratch folder; it is removed at the end (default: SLURM_TMPDIR, TMPDIR or /tmp)
 #   WAN_REQUEUE          on: a job that had to stop and gained at least one step is requeued; off: it ends (default: on)
 #   WAN_MAX_STARTS       the job ends after so many starts (default: no bound)
@@ -33,6 +37,8 @@ stopped_early=85  # of wan_batch: ExitCode::stopped_early
 . "$project/slurm/lib/names.sh"
 # shellcheck source=slurm/lib/places.sh
 . "$project/slurm/lib/places.sh"
+# shellcheck source=slurm/lib/image.sh
+. "$project/slurm/lib/image.sh"
 # shellcheck source=slurm/lib/ledger.sh
 . "$project/slurm/lib/ledger.sh"
 # shellcheck source=slurm/lib/watch.sh
@@ -91,11 +97,15 @@ load_modules() {
 # find_program NAME VARIABLE: prints the path of a program of the project. VARIABLE can name another program.
 find_program() {
   local name=$1 knob=$2
-  if [ -n "${!knob-}" ]; then
+  if [ -n "${WAN_IMAGE-}" ]; then
+    printf '%s' "${!knob:-$program_in_image/$name}"  # choose_image starts it once
+  elif [ -n "${!knob-}" ]; then
     [ -x "${!knob}" ] || die "$knob is '${!knob}', which is no program"
     printf '%s' "${!knob}"
   elif [ -x "$project/build/bin/$name" ]; then
     printf '%s' "$project/build/bin/$name"
+  elif [ -x "$project/../../bin/$name" ]; then
+    realpath -- "$project/../../bin/$name"  # of a prefix, where this script lies in share/wan_batch/slurm
   elif [ -e "$project/build" ] && ! [ -x "$project/build" ]; then
     die "$(id -un) may not look into $project/build; its owner can allow it (chmod -R go+rX), or set $knob"
   else
@@ -106,6 +116,7 @@ find_program() {
 
 # If the loader did not find a library, every rank would end with a message that contains only the library's name.
 require_libraries() {
+  [ -z "${WAN_IMAGE-}" ] || return 0
   local missing
   missing=$(ldd "$1" 2>/dev/null | sed -nE 's/^[[:space:]]*([^ ]+) => not found.*/\1/p' | sort -u | paste -sd' ') || missing=""
   [ -z "$missing" ] || die "$1 does not find: $missing. Load the modules that it was built with, MPI's among them: WAN_MODULES=\"openmpi/...\"" \
@@ -163,7 +174,7 @@ launch_words() {
       launch+=(--map-by "ppr:$per_node:node" --bind-to none)
     fi
   fi
-  launch+=("${options[@]}")
+  launch+=("${options[@]}" "${in_image[@]}")
 }
 
 clean_up() {
@@ -239,7 +250,7 @@ default_checkpoint() {
 # are empty if the program does not say, for example because the arguments are wrong. It will say so itself, then.
 ask_places() {
   local answer
-  answer=$(timeout 120 "$program" places "$@" 2>/dev/null </dev/null) || answer=""
+  answer=$(timeout 120 "${in_image[@]}" "$program" places "$@" 2>/dev/null </dev/null) || answer=""
   output_folder=$(sed -n 's/^output_dir=//p' <<<"$answer" | head -n 1)
   device=$(sed -n 's/^device=//p' <<<"$answer" | head -n 1)
 }
@@ -252,6 +263,7 @@ batch_job() {
   program=$(find_program wan_batch WAN_BATCH)
   require_libraries "$program"
   default_checkpoint "$@"
+  choose_image "${checkpoint_words[@]}" "$@"
   read_tasks_per_node
   ask_places "${checkpoint_words[@]}" "$@"
   require_work_for_all "$device"

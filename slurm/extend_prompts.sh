@@ -48,6 +48,7 @@ program=$project/.venv/bin/python
 [ -x "$program" ] || die "$program is not there; run jobs/setup.sh --with prompts"
 export WAN_LAUNCHER=srun
 prepare_job
+[ -z "${WAN_IMAGE-}" ] || die "WAN_IMAGE is set, and $script runs no program of an image"
 open_ledger ""  # in the scratch folder: this job keeps no record of its starts
 command=("$program" -B "$project/jobs/extend_prompts.py" "$@")
 catch_stops

@@ -43,5 +43,6 @@ fi
 
 export WAN_LAUNCHER=mpirun
 prepare_job
+[ -z "${WAN_IMAGE-}" ] || die "WAN_IMAGE is set, and $script runs no program of an image"
 say "run: $(quoted "$project/jobs/nightly.sh" "$@")"
 "$project/jobs/nightly.sh" "$@"

@@ -92,6 +92,7 @@ if [ "$study" = wan_batch ]; then
 fi
 
 made=() failed=()
+choose_image "$folder" "$@"
 for count in "${counts[@]}"; do
   run_count "$count" "$@"
   if [ "$exit_code" -eq 0 ]; then made+=("$folder/gpus_$count"); else failed+=("$count"); fi

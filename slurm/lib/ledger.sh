@@ -45,9 +45,8 @@ open_ledger() {
 resume_command() {
   local name words=() own=$script
   [ -n "${batch_arguments+set}" ] || return 0
-  words+=(cd "${SLURM_SUBMIT_DIR:-$PWD}" "&&")
   for name in "${wan_names[@]}"; do
-    case $name in WAN_JOB_START | WAN_PROJECT | WAN_SHARDS) continue ;; esac
+    case $name in WAN_JOB_START | WAN_PROJECT | WAN_SHARDS | WAN_SLURM) continue ;; esac
     if [ -n "${!name-}" ] && { [ "$name" != WAN_BIND ] || [ "${!name}" != gpu ]; }; then words+=("$name=${!name}"); fi
   done
   words+=(sbatch)
@@ -59,8 +58,7 @@ resume_command() {
   if [[ ${SLURM_JOB_END_TIME-} =~ ^[0-9]+$ ]]; then words+=("--time=$(((SLURM_JOB_END_TIME - $(job_began_s) + 59) / 60))"); fi
   [ "$own" != i2v_array.sh ] || own=i2v_2gpu.sh
   words+=("$(cd "$project" && pwd)/slurm/$own" "${batch_arguments[@]}")
-  name=$(quoted "${words[@]}")
-  printf '%s' "${name/\'&&\'/&&}"
+  printf 'cd %s && %s' "$(quoted "${SLURM_SUBMIT_DIR:-$PWD}")" "$(quoted "${words[@]}")"
 }
 
 # Slurm counts the job's time from the start of the job, which is a little before the script's.

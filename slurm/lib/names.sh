@@ -4,9 +4,11 @@
 wan_names=(
   # The Slurm scripts, described at the top of common.sh.
   WAN_PROJECT WAN_BATCH WAN_CKPT_DIR WAN_LAUNCHER WAN_MPI WAN_BIND WAN_LAUNCH_OPTIONS WAN_MODULES WAN_SCRATCH WAN_REQUEUE
-  WAN_MAX_STARTS WAN_MAX_CHAIN_HOURS WAN_SHARDS WAN_STUDY WAN_COUNTS WAN_STUDY_DIR WAN_BENCH
+  WAN_MAX_STARTS WAN_MAX_CHAIN_HOURS WAN_IMAGE WAN_IMAGE_OPTIONS WAN_SHARDS WAN_STUDY WAN_COUNTS WAN_STUDY_DIR WAN_BENCH
   # The scripts set it for the program: where it keeps the record of this start of the job.
   WAN_JOB_START
+  # The modulefile sets it for users, who type it: the folder of the installed scripts.
+  WAN_SLURM
   # jobs/.
   WAN_MODEL_CACHE
 )

@@ -20,7 +20,8 @@ signal_ranks() {
   { read -ra children <"/proc/$child/task/$child/children"; } 2>/dev/null || true
   for rank in "${children[@]}"; do
     # Not to the helpers through which a launcher reaches other nodes, because they would end.
-    if [ "/proc/$rank/exe" -ef "$program" ]; then kill -USR1 "$rank" 2>/dev/null || true; fi
+    # The program of an image has no path outside of it.
+    if [ "/proc/$rank/exe" -ef "$program" ] || { [ -n "${WAN_IMAGE-}" ] && [[ $(readlink "/proc/$rank/exe") == */wan_batch ]]; }; then kill -USR1 "$rank" 2>/dev/null || true; fi
   done
 }
 

@@ -103,5 +103,5 @@ show_comment() {
 # print_account: the starts of the job, its GPU-hours, the failed rows, and the command to type next.
 print_account() {
   [ -n "${ledger-}" ] && [ "$ledger" != "${scratch-}/job" ] || return 0
-  timeout 20 "$program" status --job "$(job_id)" "${ledger%/.jobs/*}" 2>/dev/null || true
+  timeout 20 "${in_image[@]}" "$program" status --job "$(job_id)" "${ledger%/.jobs/*}" 2>/dev/null || true
 }

@@ -86,7 +86,7 @@ else printf 'JobId=7 JobName=x\\n   JobState={state}\\n   Command={command}\\n  
 {body}""", self.folder)
         self.stand_in("srun", """case $1 in --mpi=list) echo "MPI plugin types are..."; echo pmix; exit;; esac
 echo "$@" >"$PLAYED/srun.args"; env >"$PLAYED/srun.env"
-while [ "$1" != "$WAN_BATCH" ]; do shift; done; exec "$@" """)
+while [[ $1 == -* ]]; do shift; done; exec "$@" """)
         given = {"SLURM_GPUS_ON_NODE": "2", "SLURM_JOB_NUM_NODES": "1", "WAN_BATCH": str(program)} | variables
         return self.start_copy(script, *arguments, **{name: value for name, value in given.items() if value})
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests of this folder need beyond jobs/setup.sh: Slurm's daemons and clients, MUNGE, shellcheck. As root on Debian 12
-# or Ubuntu 24.04; nothing is started or configured: the tests start a Slurm of their own in a temporary folder.
+# Installs what the tests of this folder need beyond jobs/setup.sh: Slurm's daemons and clients, MUNGE, shellcheck, and
+# environment-modules where there is no Lmod. As root on Debian 12 or Ubuntu 24.04; nothing is started or configured: the tests start a
+# Slurm of their own in a temporary folder.
 #
 #   tests/slurm/setup.sh
 #
 # Exit codes: 0 all there, 77 it cannot be had here (the tests are then skipped with the reason printed).
 set -euo pipefail
-packages=(slurmctld slurmd slurm-client munge shellcheck)
+packages=(slurmctld slurmd slurm-client munge shellcheck environment-modules)
 
 skip() {
   printf 'tests/slurm/setup.sh: %s\n' "$*" >&2
@@ -14,6 +15,7 @@ skip() {
 }
 
 missing=()
+[ ! -r /etc/profile.d/lmod.sh ] || unset "packages[-1]"
 for package in "${packages[@]}"; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] || missing+=("$package")
 done

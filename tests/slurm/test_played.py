@@ -200,6 +200,7 @@ class Ends(PlayedCase):
             record = (self.folder / "out" / ".jobs" / job / "start-1").read_text()
             self.assertIn("gpus=2\n", record)
             shard = "--shard 0/1 " if job == "5_3" else ""
+            self.assertRegex(record, r"(?m)^command=cd / && WAN_BATCH=\S+ ")
             self.assertIn("sbatch --nodes=1 --ntasks-per-node=2 --gpus-per-node=2 --cpus-per-task=1 "
                           f"{SCRIPTS}/i2v_2gpu.sh {shard}'my rows.csv'\n", record)
             self.assertIn("requeued=yes\nreason=stopped early\nexit_code=85\n", record)

@@ -118,7 +118,7 @@ class Starts(PlayedCase):
                 text = path.read_text()
                 read |= set(re.findall(r"\$\{?(WAN_[A-Z_]+)", text)) | set(re.findall(r"environ[^\n]*[\"'](WAN_[A-Z_]+)", text))
         self.assertEqual(read - known, set(), "read, and not in slurm/lib/names.sh")
-        self.assertEqual(known - read, {"WAN_JOB_START", "WAN_BENCH"}, "in slurm/lib/names.sh, and never read")
+        self.assertEqual(known - read, {"WAN_JOB_START", "WAN_BENCH", "WAN_SLURM"}, "in slurm/lib/names.sh, and never read")
 
     # --- where the scripts find the checkout ---
 
