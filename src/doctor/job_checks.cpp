@@ -1,6 +1,5 @@
 #include "doctor/job_checks.h"
 
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,7 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "comm/mpi/default_binding.h"
 #include "core/check.h"
+#include "core/cpu_list.h"
 #include "core/strings.h"
 
 namespace wan::doctor {
@@ -170,20 +171,9 @@ RankFacts rank_facts_from_json(std::string_view text) {
 }
 
 std::string bound_cores_text() {
-  cpu_set_t bound;
-  CPU_ZERO(&bound);
-  if (::sched_getaffinity(0, sizeof bound, &bound) != 0) return {};
-  if (CPU_COUNT(&bound) >= ::sysconf(_SC_NPROCESSORS_ONLN)) return {};
-  std::string text;
-  for (int core = 0; core < CPU_SETSIZE; ++core) {
-    if (!CPU_ISSET(core, &bound)) continue;
-    int last = core;
-    while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &bound)) ++last;
-    text += text.empty() ? "" : ",";
-    text += last == core ? fmt::format("{}", core) : fmt::format("{}-{}", core, last);
-    core = last;
-  }
-  return text;
+  if (comm::cpus_before_default_binding(read_environment(), "/proc", "self")) return {};
+  const std::set<int> cpus = own_cpus();
+  return std::ssize(cpus) < ::sysconf(_SC_NPROCESSORS_ONLN) ? cpu_list_text(cpus) : std::string();
 }
 
 std::vector<Finding> check_job(std::span<const RankFacts> ranks, const Environment& environment) {

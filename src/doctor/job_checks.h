@@ -31,7 +31,8 @@ std::string to_json(const RankFacts& facts);
 /// Throws Error if the text is not from to_json().
 RankFacts rank_facts_from_json(std::string_view text);
 
-/// "0-3,8" if this process is bound to some of the machine's cores; otherwise empty.
+/// "0-3,8" if this process is bound to some of the machine's cores; otherwise empty. Also empty if mpirun
+/// bound it by its default, because a run then divides the cores.
 std::string bound_cores_text();
 
 /// `ranks`: in rank order. `environment`: rank 0's.

@@ -1,6 +1,5 @@
 #include "doctor/system_checks.h"
 
-#include <sched.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -9,7 +8,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "comm/mpi/default_binding.h"
 #include "core/check.h"
+#include "core/cpu_list.h"
 
 namespace wan::doctor {
 namespace {
@@ -143,9 +144,11 @@ SystemFacts gather_system(const Environment& environment, int local_ranks) {
   facts.has_infiniband = std::filesystem::exists("/sys/class/infiniband", error) &&
                          !std::filesystem::is_empty("/sys/class/infiniband", error);
   facts.cores = std::max(1, static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN)));
-  cpu_set_t bound;
-  CPU_ZERO(&bound);
-  facts.bound_cores = ::sched_getaffinity(0, sizeof bound, &bound) == 0 ? CPU_COUNT(&bound) : facts.cores;
+  // A run divides the cores of ranks that mpirun bound by its default.
+  const auto divided = comm::cpus_before_default_binding(environment, "/proc", "self");
+  const auto cpus = static_cast<int>(
+      divided ? divided->size() / static_cast<std::size_t>(std::max(1, local_ranks)) : own_cpus().size());
+  facts.bound_cores = cpus > 0 ? cpus : facts.cores;
   facts.local_ranks = local_ranks;
   facts.omp_threads = number_of(environment, "OMP_NUM_THREADS");
   return facts;

@@ -6,9 +6,12 @@
 #include <array>
 #include <cstring>
 #include <filesystem>
+#include <set>
 #include <span>
 #include <vector>
 
+#include "comm/mpi/default_binding.h"
+#include "core/cpu_list.h"
 #include "core/environment.h"
 #include "launch/core_division.h"
 
@@ -18,29 +21,35 @@ namespace {
 /// The facts that ranks send each other, byte by byte.
 struct BindingCard {
   std::int32_t node = 0;
-  cpu_set_t allowed{};
+  std::int32_t may_divide = 0;  ///< 1: nobody chose the cores of this rank
+  cpu_set_t allowed{};          ///< cores of the node out of which the rank may get its share
   std::array<char, 32> bus_id{};
 };
 
-std::set<int> numbers_in(const cpu_set_t& mask) {
-  std::set<int> cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &mask)) cpus.insert(cpu);
-  }
-  return cpus;
+cpu_set_t mask_of(const std::set<int>& cpus) {
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  for (const int cpu : cpus) CPU_SET(cpu, &mask);
+  return mask;
 }
 
 /// Also the threads of libraries that have started. A thread that ends meanwhile is no loss.
 void bind_all_threads(const std::set<int>& cpus) {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  for (const int cpu : cpus) CPU_SET(cpu, &mask);
+  const cpu_set_t mask = mask_of(cpus);
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task", error)) {
     const int thread =
         std::atoi(entry.path().filename().c_str());  // NOLINT(cert-err34-c): the kernel's number
     if (thread > 0) ::sched_setaffinity(thread, sizeof mask, &mask);
   }
+}
+
+/// The CPUs out of which this rank may get its share. Empty: it keeps what it has.
+std::set<int> divisible_cpus(const Environment& environment) {
+  const std::string choice = value_of(environment, "WAN_BIND");
+  if (choice == "gpu") return own_cpus();
+  if (!choice.empty()) return {};
+  return comm::cpus_before_default_binding(environment, "/proc", "self").value_or(std::set<int>());
 }
 
 std::vector<BindingCard> exchange(comm::Communicator& world, const BindingCard& own) {
@@ -52,10 +61,10 @@ std::vector<BindingCard> exchange(comm::Communicator& world, const BindingCard& 
 }  // namespace
 
 std::string bind_cores(comm::Communicator& world, const comm::MpiRanks& ranks, const std::string& bus_id) {
-  if (value_of(read_environment(), "WAN_BIND") != "gpu") return {};
-  BindingCard own{.node = ranks.node()};
-  CPU_ZERO(&own.allowed);
-  const bool is_known = ::sched_getaffinity(0, sizeof own.allowed, &own.allowed) == 0;
+  const Environment environment = read_environment();
+  const std::set<int> allowed = divisible_cpus(environment);
+  BindingCard own{
+      .node = ranks.node(), .may_divide = allowed.empty() ? 0 : 1, .allowed = mask_of(allowed), .bus_id = {}};
   std::strncpy(own.bus_id.data(), bus_id.c_str(), own.bus_id.size() - 1);
   std::vector<GpuPlace> places;
   std::size_t own_index = 0;
@@ -63,6 +72,7 @@ std::string bind_cores(comm::Communicator& world, const comm::MpiRanks& ranks, c
   for (std::size_t rank = 0; rank < cards.size(); ++rank) {
     const BindingCard& card = cards[rank];
     if (card.node != own.node) continue;
+    if (card.may_divide == 0) return {};
     if (!CPU_EQUAL(&card.allowed, &own.allowed)) {
       return "cores: the launcher has divided them; the ranks keep what they have";
     }
@@ -70,23 +80,25 @@ std::string bind_cores(comm::Communicator& world, const comm::MpiRanks& ranks, c
     places.push_back(read_gpu_place("/sys", card.bus_id.data()));
   }
   // Without control groups or an affinity plugin, the ranks may also run on the cores of other jobs.
-  const auto given = number_of(read_environment(), "SLURM_CPUS_ON_NODE");
-  if (given && *given < CPU_COUNT(&own.allowed)) {
+  const auto given = number_of(environment, "SLURM_CPUS_ON_NODE");
+  if (given && *given < std::ssize(allowed)) {
     return fmt::format(
-        "cores: the job has {} CPUs of this node, and Slurm does not say which; the ranks share all", *given);
+        "cores: the job has {} CPUs of this node, and Slurm does not say which; the ranks keep what they "
+        "have",
+        *given);
   }
-  const std::vector<Core> cores = read_cores("/sys", numbers_in(own.allowed));
+  const std::vector<Core> cores = read_cores("/sys", allowed);
   const auto shares = divide_cores(cores, places);
-  if (!is_known || shares.empty()) {
+  if (shares.empty()) {
     return fmt::format("cores: the {} ranks of this node share its {} cores", places.size(), cores.size());
   }
   bind_all_threads(shares[own_index]);
-  std::set<int> idle = numbers_in(own.allowed);
+  std::set<int> idle = allowed;
   for (const std::set<int>& share : shares) {
     for (const int cpu : share) idle.erase(cpu);
   }
   std::string text = fmt::format("cores: rank {} has CPUs {} of this node's {}", world.rank(),
-                                 cpu_list_text(shares[own_index]), cpu_list_text(numbers_in(own.allowed)));
+                                 cpu_list_text(shares[own_index]), cpu_list_text(allowed));
   if (!idle.empty())
     text += fmt::format("; no rank has CPUs {}, on a socket without GPUs of this run", cpu_list_text(idle));
   return text;

@@ -11,6 +11,8 @@
 #include <optional>
 #include <tuple>
 
+#include "core/cpu_list.h"
+
 namespace wan::launch {
 namespace {
 
@@ -139,35 +141,6 @@ std::map<int, Socket> seat(const std::vector<Core>& cores, const std::vector<Gpu
 }
 
 }  // namespace
-
-std::set<int> parse_cpu_list(std::string_view text) {
-  constexpr int most = 1 << 16;
-  std::set<int> cpus;
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(','), text.size());
-    const std::string_view part = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    const std::size_t dash = part.find('-');
-    const auto first = number_from(part.substr(0, dash));
-    const auto last = dash == std::string_view::npos ? first : number_from(part.substr(dash + 1));
-    if (!first || !last || *first < 0 || *last < *first || *last > most) return {};
-    for (int cpu = *first; cpu <= *last; ++cpu) cpus.insert(cpu);
-  }
-  return cpus;
-}
-
-std::string cpu_list_text(const std::set<int>& cpus) {
-  std::string text;
-  for (auto at = cpus.begin(); at != cpus.end();) {
-    const int first = *at;
-    int last = first;
-    for (++at; at != cpus.end() && *at == last + 1; ++at) last = *at;
-    text += fmt::format("{}{}", text.empty() ? "" : ",", first);
-    if (last > first) text += fmt::format("-{}", last);
-  }
-  return text;
-}
 
 std::vector<Core> read_cores(const std::filesystem::path& sys, const std::set<int>& allowed) {
   const std::map<int, int> numa_of = read_numa_nodes(sys);

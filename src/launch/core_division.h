@@ -28,12 +28,6 @@ std::vector<Core> read_cores(const std::filesystem::path& sys, const std::set<in
 /// The place of the GPU with this PCI address, "0000:1b:00.0" in any case; the domain may have eight digits.
 GpuPlace read_gpu_place(const std::filesystem::path& sys, std::string bus_id);
 
-/// The numbers of a kernel's list, "0-3,8". Something else reads as empty.
-std::set<int> parse_cpu_list(std::string_view text);
-
-/// "0-3,8"
-std::string cpu_list_text(const std::set<int>& cpus);
-
 /// Divides a node's cores among its ranks, none shared. A rank whose GPU is on a socket where the job has
 /// cores gets cores of that socket, and among these first those of the GPU's NUMA node; if there are fewer
 /// cores than ranks on a socket, the last of them go elsewhere. Ranks that have no GPU, or whose place is

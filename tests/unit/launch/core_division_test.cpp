@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/check.h"
+#include "core/cpu_list.h"
 #include "support/temp_dir.h"
 
 namespace wan::launch {
