@@ -20,7 +20,9 @@ choose_image() {
   mapfile -t folders < <(named_folders "$@")
   if { [ -d "$image" ] && [ ! -e "$image/.singularity.d" ]; } || [[ $image == *.sqfs || $image == *.squashfs ]]; then
     runtime=$(image_runtime ch-run)
-    in_image=("$runtime" --unset-env=LD_LIBRARY_PATH --unset-env=LD_PRELOAD "--cd=$PWD")
+    export USER=${USER:-$(id -un)}  # ch-run wants it
+    # ch-run would show the folder TMPDIR as the image's /tmp.
+    in_image=(env -u TMPDIR "$runtime" --unset-env=LD_LIBRARY_PATH --unset-env=LD_PRELOAD "--cd=$PWD" ${TMPDIR:+"--set-env=TMPDIR=$TMPDIR"})
     for folder in "${folders[@]}"; do
       # ch-run itself shows /tmp, and has no place in an image for a folder that the image lacks.
       [[ $folder/ != /tmp/* ]] || continue
@@ -69,7 +71,11 @@ named_folders() {
   done
   for path in "${paths[@]}"; do
     while [ -n "$path" ] && [ ! -d "$path" ]; do path=${path%/*}; done
-    # The image's own root folder stays.
-    if path=$(realpath -- "${path:-/}") && [ "$path" != / ]; then printf '%s\n' "$path"; fi
+    path=$(realpath -- "${path:-/}") || continue
+    # The system's folders stay those of the image.
+    case $path in
+      / | /bin | /boot | /dev | /etc | /lib | /lib64 | /opt | /proc | /root | /run | /sbin | /sys | /usr | /usr/* | /var) ;;
+      *) printf '%s\n' "$path" ;;
+    esac
   done | sort -u | awk '{ for (i in kept) if (index($0 "/", kept[i] "/") == 1) next; kept[NR] = $0; print }'
 }

@@ -55,10 +55,10 @@ say_idle_cores() {
   fi
 }
 
-# With --gpus-per-task each rank would see one GPU, and could not reach the others' memory.
+# With --gpus-per-task each rank would see one GPU, and could not reach the others' memory. Slurm 24 has the binding in SLURM_TRES_BIND alone.
+# The variables are taken away, because with --gpu-bind=none the ranks of a node without control groups would see the GPUs of other jobs.
 show_all_gpus() {
-  [ -n "${SLURM_GPUS_PER_TASK-}${SLURM_GPU_BIND-}" ] && [ "${SLURM_GPU_BIND-}" != none ] || return 0
-  say "--gpus-per-task or --gpu-bind is set; the ranks see all GPUs of their node all the same (--gpu-bind=none)"
-  unset SLURM_GPUS_PER_TASK SLURM_TRES_BIND
-  export SLURM_GPU_BIND=none
+  [ -n "${SLURM_GPUS_PER_TASK-}${SLURM_GPU_BIND-}${SLURM_TRES_BIND-}" ] || return 0
+  say "--gpus-per-task or --gpu-bind is set; the ranks see all GPUs that the job has on their node all the same"
+  unset SLURM_GPUS_PER_TASK SLURM_TRES_BIND SLURM_GPU_BIND
 }

@@ -50,6 +50,9 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
+# A line for each start of a job.
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/starts.txt
 MpiDefault=none
 # Of its own for every cluster: Open MPI's shared memory is named after the job, and two clusters of one machine share /dev/shm.
 FirstJobId={first_job}

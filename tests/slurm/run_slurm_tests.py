@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from cluster import UnavailableError  # noqa: E402  (needs the path)
 from slurm_case import PROGRAM, cluster  # noqa: E402
 
-MODULES = ["test_style", "test_scripts", "test_requeue", "test_failures", "test_prompts", "test_installed",
-           "test_survival"]
+MODULES = ["test_style", "test_scripts", "test_requeue", "test_failures", "test_prompts", "test_installed", "test_lines", "test_image",
+           "test_account", "test_survival"]
 SKIPPED = 77
 
 if __name__ == "__main__":

@@ -69,17 +69,24 @@ class Images(PlayedCase):
             done, calls = self.start_image(image)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             for line in calls:
-                words = "ch-run --unset-env=LD_LIBRARY_PATH --unset-env=LD_PRELOAD --cd=/"
-                self.assertTrue(line.startswith(f"{words} {self.folder}/{image} -- {IN_IMAGE} "), line)
+                words = f"ch-run --unset-env=LD_LIBRARY_PATH --unset-env=LD_PRELOAD --cd=/ --set-env=TMPDIR={self.folder}/wan_7_"
+                self.assertTrue(line.startswith(words), line)
+                self.assertIn(f" {self.folder}/{image} -- {IN_IMAGE} ", line)
+            self.assertIn(" env -u TMPDIR ch-run ", (self.folder / "srun.args").read_text())
 
     def test_an_image_of_charliecloud_needs_a_place_for_each_folder(self):
-        done, _ = self.start_image("image", "/usr/include/m.csv")
+        done, _ = self.start_image("image", "/var/lib/m.csv")
         self.assertEqual(done.returncode, 2, done.stdout)
-        self.assertIn(f"the image has no place for /usr/include; make it once: mkdir -p '{self.folder}/image/usr/include'", done.stderr)
-        (self.folder / "image/usr/include").mkdir(parents=True)
-        done, calls = self.start_image("image", "/usr/include/m.csv", "--config=/usr/include/x/y.cfg")
+        self.assertIn(f"the image has no place for /var/lib; make it once: mkdir -p '{self.folder}/image/var/lib'", done.stderr)
+        (self.folder / "image/var/lib").mkdir(parents=True)
+        done, calls = self.start_image("image", "/var/lib/m.csv", "--config=/var/lib/x/y.cfg")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertTrue(all(line.count("--bind=/usr/include:/usr/include ") == 1 for line in calls), calls)
+        self.assertTrue(all(line.count("--bind=/var/lib:/var/lib ") == 1 for line in calls), calls)
+
+    def test_folders_of_the_system_stay_those_of_the_image(self):
+        done, calls = self.start_image("image", "--ckpt-dir=/opt/wan_batch/none", "/usr/bin", "/m.csv")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(all("--bind=" not in line for line in calls), calls)
 
     def test_a_sandbox_of_apptainer_is_no_image_of_charliecloud(self):
         (self.folder / "image/.singularity.d").mkdir()

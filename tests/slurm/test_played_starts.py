@@ -67,12 +67,15 @@ class Starts(PlayedCase):
         self.assertIn("--device cpu: the job's 2 GPUs are not used", done.stdout)
 
     def test_one_gpu_for_each_task_is_put_right(self):
-        done = self.start_job(SLURM_GPUS_PER_TASK="1")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("the ranks see all GPUs of their node all the same", done.stdout)
-        variables = dict(line.partition("=")[::2] for line in (self.folder / "srun.env").read_text().splitlines())
-        self.assertEqual(variables["SLURM_GPU_BIND"], "none")
-        self.assertNotIn("SLURM_GPUS_PER_TASK", variables)
+        # As Slurm 22.05 and 24.11 set them.
+        for given in ({"SLURM_GPUS_PER_TASK": "1", "SLURM_TRES_BIND": "gpu:single:1"}, {"SLURM_GPU_BIND": "single:1"},
+                      {"SLURM_TRES_PER_TASK": "gres/gpu=1", "SLURM_TRES_BIND": "gres/gpu:per_task:1"}):
+            done = self.start_job(**given)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("the ranks see all GPUs that the job has on their node all the same", done.stdout)
+            variables = {line.partition("=")[0] for line in (self.folder / "srun.env").read_text().splitlines()}
+            self.assertEqual(variables & {"SLURM_GPU_BIND", "SLURM_TRES_BIND", "SLURM_GPUS_PER_TASK", "SLURM_TRES_PER_TASK"}, set())
+        self.assertNotIn("the ranks see all", self.start_job().stdout)
 
     def test_cores(self):
         for bind, words, said in (("", ["--cpu-bind=none"], ""), ("none", ["--cpu-bind=none"], ""),

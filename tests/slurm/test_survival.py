@@ -5,51 +5,33 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 import unittest
 from pathlib import Path
 
-from slurm_case import Job, SlurmCase, cluster, ranks_of, wait_until
-from test_requeue import fingerprint, steps_in_flight
-
-AWAY_S = 60
-STEPS = 300
+from slurm_case import Job, cluster, ranks_of, wait_until
+from survival_case import STEPS, SurvivalCase
+from test_requeue import steps_in_flight
 
 
-class Survival(SlurmCase):
-    def rows(self, steps: int = STEPS) -> Path:
-        path = self.folder / "rows.csv"
-        path.write_text("id,image,prompt,sample_steps,size,frame_num\nrow0,good.png,A white cat,2,64*64,5\n"
-                        f"row1,good.png,A black cat,{steps},192*192,9\n")
-        return path
+def phase_of(out: Path, row: str) -> str | None:
+    """The phase that a row's owner shows: "" before the first step. None: nobody is at work on it."""
+    path = out / ".claims" / f"{row}.claim"
+    found = re.search(rf'"id":"{row}","phase":"(\w*)"', path.read_text(errors="replace")) if path.exists() else None
+    return found[1] if found else None
 
-    def start(self, name: str, options: tuple[str, ...] = (), launcher: str = "srun", script: str = "i2v_2gpu.sh") -> tuple[Job, Path]:
-        out = self.folder / name
-        return self.submit(script, [*self.arguments(self.rows(), out), "--save-latents"], options, {"WAN_LAUNCHER": launcher}), out
 
-    def expected(self) -> dict[str, str]:
-        job, out = self.start("whole")
-        self.assert_completed(job.wait(timeout_s=300))
-        return fingerprint(out)
+# How the files of a run show these moments. They are short, so the ranks are halted there until Slurm has preempted the job.
+MOMENTS = {
+    "MPI_Init": lambda job, out: len(ranks_of(job)) == 2 and not any(out.glob(".jobs/*/start-1.mpi")),
+    "text": lambda job, out: phase_of(out, "row0") == "",
+    "encode": lambda job, out: phase_of(out, "row1") == "",
+    "decode": lambda job, out: phase_of(out, "row1") == "decode",
+    "writing": lambda job, out: any(out.glob(".row1.wan-*.mp4")),
+}
 
-    def record(self, job: Job, out: Path, start: int) -> dict[str, str]:
-        """The last value of each name in a start's record."""
-        lines = (out / ".jobs" / job.id / f"start-{start}").read_text().splitlines()
-        return dict(line.partition("=")[::2] for line in lines)
 
-    def preempt(self) -> None:
-        """A job that needs all of both nodes, and more urgently."""
-        command = ["sbatch", "--parsable", "--partition=high", "--exclusive", "--nodes=2", "--output=/dev/null", "--wrap=sleep 1"]
-        cluster().ask(*command)
-
-    def check(self, job: Job, out: Path, expected: dict[str, str], restarts: int = 1) -> None:
-        self.assert_completed(job.wait(timeout_s=300))
-        self.assertEqual(job.restarts, restarts, job.text())
-        self.assertEqual(fingerprint(out), expected, job.text())
-        self.assertNotIn("somebody wants", job.text())
-        self.assertNotIn("being cancelled", job.text())
-
+class Survival(SurvivalCase):
     # --- preemption ---
 
     def test_preempted_at_any_moment(self):
@@ -72,35 +54,38 @@ class Survival(SlurmCase):
                     if partition == "grace" and name.endswith("step"):
                         self.assertIn(" lost (0 steps made again)", job.text().rpartition("GPU-hours")[2])
 
+    def test_preempted_in_the_short_moments(self):
+        rows = self.rows(steps=20, size="96*96")
+        expected = self.expected(rows)
+        for index, (name, has_come) in enumerate(MOMENTS.items()):
+            for partition in ("grace", "abrupt"):
+                launcher = ("srun", "mpirun")[(index + (partition == "abrupt")) % 2]
+                with self.subTest(moment=name, partition=partition, launcher=launcher):
+                    job, out = self.start(f"{partition}{index}", (f"--partition={partition}",), launcher, rows=rows)
+                    self.catch(job, lambda job=job, out=out, has_come=has_come: has_come(job, out), name)
+                    self.preempt()
+                    wait_until(lambda job=job: job.fields().get("PreemptTime", "None") != "None" or job.restarts > 0, 60, "not preempted")
+                    self.halt(job, signal.SIGCONT)
+                    if (name, partition) == ("writing", "grace"):  # the last row is written within the grace time
+                        self.check(job, out, expected, restarts=0)
+                        continue
+                    self.check(job, out, expected)
+                    if partition == "grace":
+                        self.assertEqual(self.record(job, out, 1).get("reason"), "preempted", job.text())
+                        self.assertIn(" lost (0 steps made again)", job.text().rpartition("GPU-hours")[2])
+
+    def catch(self, job: Job, has_come, what: str) -> None:
+        """Halts the ranks at a moment."""
+        wait_until(lambda: job.state == "RUNNING", 60, f"job {job.id} does not start")
+        wait_until(has_come, 120, f"no {what}: {job.text()}", interval_s=0.002)
+        self.halt(job, signal.SIGSTOP)
+
+    def halt(self, job: Job, how: signal.Signals) -> None:
+        for process in ranks_of(job).values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, how)
+
     # --- the controller is away ---
-
-    def away(self, seconds: float = AWAY_S) -> threading.Timer:
-        """Stops the controller now and starts it after a while."""
-        cluster().stop_controller()
-        timer = threading.Timer(seconds, cluster().start_controller)
-        timer.start()
-        self.addCleanup(timer.join)
-        return timer
-
-    def shell_of(self, job: Job) -> int:
-        """The process of the job's batch script."""
-        number = job.id.encode()
-        for process in Path("/proc").iterdir():
-            if not process.name.isdecimal():
-                continue
-            try:
-                is_script = b"slurm_script" in (process / "cmdline").read_bytes()
-                is_of_job = b"SLURM_JOB_ID=" + number + b"\0" in (process / "environ").read_bytes()
-                parent = process.parent / self.parent(process)
-                if is_script and is_of_job and "slurmstepd" in (parent / "cmdline").read_text():
-                    return int(process.name)
-            except OSError:
-                continue
-        raise AssertionError(f"no script of job {job.id}")
-
-    @staticmethod
-    def parent(process: Path) -> str:
-        return re.search(r"PPid:\s*(\d+)", (process / "status").read_text())[1]
 
     def test_the_controller_is_away_at_a_stop(self):
         expected = self.expected()
