@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from wan_analysis import charts, charts_run, sections, sections_causes, sections_ranks, sections_runs
+from wan_analysis import charts, charts_run, charts_timeline, sections, sections_causes, sections_notes, sections_ranks, sections_runs
 from wan_analysis.answers import answers
 from wan_analysis.blocks import Block, Chart, Heading, Listing, charts_of, count, sentence
 from wan_analysis.chart_style import MOST_BARS
@@ -93,6 +93,8 @@ class Report:
         blocks += sections_causes.run_factors_section(self.causes, unit)
         blocks += sections_ranks.straggler_section(self.causes, unit)
         blocks += sections_ranks.drift_section(self.causes, unit)
+        blocks += sections_notes.notes_section(runs, unit)
+        blocks += sections_notes.gain_section(runs, unit)
         blocks += sections_causes.account_section(self.causes, unit)
         blocks += sections_causes.rank_section(self.causes, unit)
         blocks += sections_causes.factors_section([table.rows for table in self.step_tables], unit)
@@ -114,6 +116,7 @@ class Report:
             points = [(charts.layout_series(row, rows), row.run.label, row.gpus, row.speedup, row.efficiency) for row in rows]
             blocks.append(charts.scaling_chart("step_scaling", points, unit, "a step"))
         blocks.append(charts_run.account_chart(*self._account_bars(), unit))
+        blocks.append(charts_timeline.timeline_chart([one.run for one in study.figures], unit))
         blocks.append(charts.parts_chart(shown, unit))
         if any(row.gpus > 1 for row in rows):
             blocks.append(charts.communication_chart(shown, unit))

@@ -61,6 +61,16 @@ class Run:
         """A root attribute as text. Empty if the trace has no such attribute."""
         return str(self.groups[0].attributes.get(name, ""))
 
+    def figure(self, name: str) -> float:
+        """A root attribute as a number. NaN if the trace has no such number."""
+        value = self.groups[0].attributes.get(name)
+        return float(value) if isinstance(value, (int, float)) else float("nan")
+
+    @property
+    def notes(self) -> pd.DataFrame:
+        """/notes: what the program said at the end. Empty before format 2, and without the file of group 0."""
+        return self.groups[0].notes
+
     @property
     def device(self) -> str:
         """GPU model, or "cpu"."""

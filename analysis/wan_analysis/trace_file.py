@@ -39,7 +39,7 @@ class Problem:
 
 @dataclass
 class GroupTrace:
-    """One group's file in the shape of format 1, whatever its own format was. `expert` holds names.
+    """One group's file in the shape of format 2, whatever its own format was. `expert` holds names.
 
     Times are those of each rank's own clock, as the file has them; run.py corrects them. /phases has a column `assumed` more: its
     row was not written by the program, but follows from others.
@@ -56,6 +56,8 @@ class GroupTrace:
     rank_table: pd.DataFrame  #: /ranks
     clocks: pd.DataFrame
     drops: pd.DataFrame
+    account: pd.DataFrame  #: empty before format 2, and in the file of a killed run
+    notes: pd.DataFrame  #: the same; of all groups in the file of group 0
 
     @property
     def run(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-#: The newest format that this package reads. Format 0 has no number; upgrade.py gives it the shape of format 1.
-FORMAT = 1
+#: The newest format that this package reads. Format 0 has no number; upgrade.py gives it the shape of format 2.
+FORMAT = 2
 
 #: Parts of a denoising step, in the order of the trace's columns (enum class Part in include/wan/engine.h).
 PARTS = ("attention", "linear", "elementwise", "all_to_all", "weight_gather", "host_copy", "wait")
@@ -26,7 +26,7 @@ LAST_PHASE = "decode"
 #: A value that is not known, by kind. It is never 0.
 UNKNOWN: dict[str, str | int | float] = {"text": "unknown", "int": -1, "float": float("nan")}
 
-#: The tables of format 1: for each column its kind and its unit ("1": a number, a name or a text).
+#: The tables of format 2: for each column its kind and its unit ("1": a number, a name or a text).
 TABLES: dict[str, dict[str, tuple[str, str]]] = {
     "items": {"id": ("text", "1"), "seed": ("int", "1"), "width": ("int", "pixel"), "height": ("int", "pixel"),
               "frames": ("int", "1"), "steps": ("int", "1"), "layout": ("text", "1")},
@@ -49,6 +49,8 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
               "gpu_uuid": ("text", "1"), "pci_bus": ("text", "1"), "power_limit_w": ("float", "W"), "numa_node": ("int", "1")},
     "clocks": {"world_rank": ("int", "1"), "time_s": ("float", "s"), "offset_s": ("float", "s"), "uncertainty_s": ("float", "s")},
     "drops": {"time_s": ("float", "s"), "table": ("text", "1"), "rows": ("int", "1")},
+    "account": {"world_rank": ("int", "1"), "name": ("text", "1"), "calls": ("int", "1"), "wall_s": ("float", "s")},
+    "notes": {"kind": ("text", "1"), "text": ("text", "1"), "share": ("float", "1"), "gain": ("float", "1")},
 }
 
 #: The columns that a table must have in every format. Another column that is missing holds unknown values.
@@ -62,12 +64,15 @@ REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
     "ranks": ("world_rank", "host"),
     "clocks": ("world_rank", "time_s", "offset_s"),
     "drops": ("time_s", "table", "rows"),
+    "account": ("world_rank", "name", "wall_s"),
+    "notes": ("text", "gain"),
 }
 
 #: The tables that a trace of each format must have.
 REQUIRED_TABLES: dict[int, tuple[str, ...]] = {
     0: ("items", "steps", "phases"),
     1: ("items", "steps", "phases", "stretches", "item_ends", "ranks", "clocks"),
+    2: ("items", "steps", "phases", "stretches", "item_ends", "ranks", "clocks", "account", "notes"),
 }
 
 #: The columns of /stretches that describe its steps; each of these is a column of Run.rank_steps. There "attention" is the name of a

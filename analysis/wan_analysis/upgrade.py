@@ -1,4 +1,4 @@
-"""Gives a trace of format 0 the shape of format 1, so that the rest of the package sees one shape.
+"""Gives a trace of format 0 the shape of the newest format, so that the rest of the package sees one shape.
 
 A value that format 0 does not hold is unknown: the text "unknown", NaN, or -1. Values that follow from its rows are filled in:
 the ranks of a stretch from the steps, the end of an item from its last phase, and the phases of the ranks that do not lead,

@@ -9,6 +9,7 @@
 #include "apps/item_work.h"
 #include "apps/job_observer.h"
 #include "apps/options.h"
+#include "apps/run_account.h"
 #include "apps/run_description.h"
 #include "apps/run_id.h"
 #include "apps/run_identity.h"
@@ -35,7 +36,6 @@
 #include "launch/agreement.h"
 #include "launch/control_groups.h"
 #include "launch/engine_host.h"
-#include "launch/plan_report.h"
 #include "launch/run_device.h"
 #include "launch/run_input.h"
 #include "launch/run_layout.h"
@@ -77,7 +77,6 @@ class BatchProgram {
 
  private:
   bool is_rank_0() const { return mpi_.rank() == 0; }
-  ExitCode show_plan();
   ExitCode dry_run();
   ExitCode list_rows();
   ExitCode run_batch();
@@ -138,23 +137,13 @@ ExitCode BatchProgram::run() {
     return ExitCode::done;
   }
   plan_ = launch::plan_run(*world_, options_, input_, device_);
-  if (options_.plan) return show_plan();
+  if (options_.plan) {
+    if (is_rank_0()) print_plan(options_, input_, plan_);
+    return ExitCode::done;
+  }
   check_environment();
   if (options_.dry_run) return dry_run();
   return run_batch();
-}
-
-ExitCode BatchProgram::show_plan() {
-  if (is_rank_0()) {
-    print_result(launch::plan_report(
-        {.model = plan_.model,
-         .choice = launch::weigh_layouts(options_, plan_.machine, plan_.model),
-         .machine = plan_.machine,
-         .manifest = launch::expected_manifest_time(input_, plan_.model, plan_.layout, plan_.machine.ranks),
-         .objective = options_.objective,
-         .draft = input_.draft}));
-  }
-  return ExitCode::done;
 }
 
 ExitCode BatchProgram::list_rows() {
@@ -310,7 +299,8 @@ TraceRun BatchProgram::trace_run(const batch::RunContext& context) const {
           .task = input_.checkpoint.task.name,
           .kind = &model::model_kind(input_.checkpoint.task.name),
           .device = device_,
-          .index = trace_index(options_)};
+          .index = trace_index(options_),
+          .fps = input_.settings.fps};
 }
 
 /// Makes this rank's part of its group's items, with trace and progress on the ranks that have them.
@@ -376,7 +366,13 @@ ExitCode BatchProgram::finish(const batch::GroupCounts& mine, const batch::RunCo
   if (mine.stopped && mine.problem.empty()) log_->info("{}", reason_of(mine.stop_cause));
   const batch::RunResult result =
       batch::finish_run(*control_.meeting, mine, input_.rows, context, input_.checkpoint.task);
-  trace_.close(*control_.orders, finish_start_s, exit_reason(result.counts));
+  const auto closing = trace_.close(*control_.meeting, *control_.orders,
+                                    {.finish_start_s = finish_start_s,
+                                     .exit_reason = exit_reason(result.counts),
+                                     .notes = [&](const display::RunAccount& account) {
+                                       return account_notes(
+                                           account, account_facts(options_, plan_, device_, context.writers));
+                                     }});
   const ExitCode exit_code = batch::exit_code(result.counts);
   if (is_rank_0() && exit_code != ExitCode::stopped_early && result.counts.problem.empty())
     store::forget_starts(context.folder, context.job.id);
@@ -385,6 +381,7 @@ ExitCode BatchProgram::finish(const batch::GroupCounts& mine, const batch::RunCo
   if (is_rank_0() && options_.log_level != LogLevel::quiet) {
     write_console(stdout, batch::format_summary(result.outcomes, result.counts, context.folder.path(),
                                                 context.results.names) +
+                              (closing ? display::account_text(closing->account, closing->notes) : "") +
                               places_text(options_, start_.clock.elapsed_s()));
   }
   return exit_code;

@@ -173,7 +173,8 @@ void BenchProgram::close_trace() const {
     outcome.status = batch::ItemStatus::done;
     trace->on_item_end(outcome);
   }
-  reporting_.trace->close(*group_.group, last_phase_end_s_, "done");
+  reporting_.trace->close(*world_, *group_.group,
+                          {.finish_start_s = last_phase_end_s_, .exit_reason = "done"});
 }
 
 void BenchProgram::note_memory(const char* when) {

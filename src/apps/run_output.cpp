@@ -6,6 +6,7 @@
 
 #include "core/console.h"
 #include "core/strings.h"
+#include "launch/plan_report.h"
 #include "manifest/row_list.h"
 #include "model/model_kind.h"
 
@@ -36,6 +37,16 @@ void print_rows(const launch::Options& options) {
   if (options.task) task = model::model_kind(*options.task).kind;
   manifest::list_rows(manifest::read_manifest(*options.manifest), *options.manifest, task,
                       options.shard.value_or(manifest::Shard()), print_result);
+}
+
+void print_plan(const launch::Options& options, const launch::RunInput& input, const launch::RunPlan& plan) {
+  print_result(launch::plan_report(
+      {.model = plan.model,
+       .choice = launch::weigh_layouts(options, plan.machine, plan.model),
+       .machine = plan.machine,
+       .manifest = launch::expected_manifest_time(input, plan.model, plan.layout, plan.machine.ranks),
+       .objective = options.objective,
+       .draft = input.draft}));
 }
 
 }  // namespace wan::apps

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,9 +23,21 @@ class RunTrace {
   /// The writer of the trace; null on ranks without one.
   TraceObserver* observer() { return observer_.get(); }
 
-  /// Ends the trace in order. The time since `finish_start_s` is "finish". Collective over `ranks` and
-  /// `group`. Does nothing without open().
-  void close(comm::Communicator& group, double finish_start_s, const std::string& exit_reason);
+  /// The end of a run, for close().
+  struct End {
+    double finish_start_s = 0;  ///< the time since then is "finish"
+    std::string exit_reason;
+    /// The notes of an account, alike on all ranks; empty: there are none.
+    std::function<std::vector<display::Note>(const display::RunAccount&)> notes = {};
+  };
+  /// The account of the run, on every rank, and its notes.
+  struct Closing {
+    display::RunAccount account;
+    std::vector<display::Note> notes = {};
+  };
+  /// Ends the trace in order. Collective over `world`, which has all ranks of the run, and `group`. Nothing
+  /// without open().
+  std::optional<Closing> close(comm::Communicator& world, comm::Communicator& group, const End& end);
 
   /// Ends the trace of a run that throws: no collective.
   void close_after(const std::exception& error) noexcept;
@@ -35,6 +48,7 @@ class RunTrace {
   const comm::MpiRanks& ranks_;
   const Stopwatch& clock_;
   bool is_open_ = false;
+  bool on_gpu_ = false;
   std::unique_ptr<TraceObserver> observer_;
 };
 

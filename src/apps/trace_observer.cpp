@@ -74,8 +74,12 @@ TraceObserver::TraceObserver(const TraceRun& run, const Stopwatch& clock)
       kind_(*run.kind),
       layout_(run.layout),
       world_rank_(run.world_rank),
+      first_rank_(run.group_index * run.ranks),
+      ranks_(run.ranks),
+      fps_(run.fps),
       warm_up_steps_(run.warm_up_steps),
-      publishes_(run.program == "wan_batch") {
+      publishes_(run.program == "wan_batch"),
+      ledger_(run.world_rank) {
   const std::filesystem::path folder = run.index.parent_path() / run.index.stem();
   const std::filesystem::path file = folder / fmt::format("{}-g{:02}.h5", run.run, run.group_index);
   try {
@@ -127,24 +131,53 @@ std::string TraceObserver::storage_problem() const {
 }
 
 void TraceObserver::begin(std::span<const RankReport> reports) {
-  guarded([&](trace::TraceWriter& writer) {
-    for (const RankReport& report : reports) {
-      const trace::RankRecord rank = report.rank_record();
-      const trace::ClockRecord clock = report.clock_record();
-      writer.add_ranks(std::span(&rank, 1));
+  for (const RankReport& report : reports) {
+    const trace::RankRecord rank = report.rank_record();
+    guarded([&](trace::TraceWriter& writer) { writer.add_ranks(std::span(&rank, 1)); });
+  }
+  add_reports(reports);
+}
+
+void TraceObserver::add_reports(std::span<const RankReport> reports) {
+  for (const RankReport& report : reports) {
+    const trace::ClockRecord clock = report.clock_record();
+    const std::vector<trace::PhaseRecord> phases = report.phase_records();
+    ledger_.set_clock(report.world_rank, clock.offset_s);
+    for (const trace::PhaseRecord& phase : phases) ledger_.add_phase(phase.event, /*is_of_item=*/false);
+    guarded([&](trace::TraceWriter& writer) {
       writer.add_clocks(std::span(&clock, 1));
-      writer.add_phases(report.phase_records());
+      writer.add_phases(phases);
+    });
+  }
+}
+
+void TraceObserver::add_account(const display::RunAccount& account, std::span<const display::Note> notes) {
+  std::vector<trace::AccountRecord> rows;
+  for (int rank = first_rank_; rank < first_rank_ + ranks_; ++rank) {
+    const display::RankTimes& times = account.ranks.at(static_cast<std::size_t>(rank));
+    for (std::size_t i = 0; i < times.size(); ++i) {
+      rows.push_back({.world_rank = rank,
+                      .name = std::string(display::to_string(static_cast<display::TimeName>(i))),
+                      .calls = times[i].calls,
+                      .wall_s = times[i].seconds});
     }
+  }
+  std::vector<trace::NoteRecord> written;
+  for (const display::Note& note : notes)
+    written.push_back({.kind = note.kind, .text = note.text, .share = note.share, .gain = note.gain});
+  guarded([&](trace::TraceWriter& writer) {
+    writer.add_account(rows);
+    if (first_rank_ == 0) writer.add_notes(written);
+    writer.add_attributes({{"items_made", account.sums.items},
+                           {"idle_share", account.idle_share()},
+                           {"items_per_rank_hour", account.items_per_rank_hour()},
+                           {"video_s_per_rank_hour", account.video_s_per_rank_hour()},
+                           {"wh_per_item", account.wh_per_item()}});
   });
 }
 
-void TraceObserver::end(std::span<const RankReport> reports, const std::string& exit_reason) {
+void TraceObserver::end(const std::string& exit_reason) {
   guarded([&](trace::TraceWriter& writer) {
-    for (const RankReport& report : reports) {
-      const trace::ClockRecord clock = report.clock_record();
-      writer.add_clocks(std::span(&clock, 1));
-      writer.add_phases(report.phase_records());
-    }
     writer.add_attributes({{"ended", utc_text_us(std::chrono::system_clock::now())},
                            {"ended_s", clock_.elapsed_s()},
                            {"exit_reason", exit_reason},
@@ -155,6 +188,7 @@ void TraceObserver::end(std::span<const RankReport> reports, const std::string& 
 }
 
 trace::PhaseRecord TraceObserver::record_of(const PhaseEvent& event) {
+  ledger_.add_phase(event, !is_of_run(event.phase));
   if (is_of_run(event.phase)) return {.item = -1, .event = event};
   if (event.world_rank == world_rank_)
     current_.last_phase_end_s = std::max(current_.last_phase_end_s, event.start_s + event.wall_s);
@@ -201,9 +235,11 @@ void TraceObserver::begin_team_row(const StretchEvent& stretch) {
     current_.record.layout = item_layout(stretch);
     current_.item = writer.begin_item(current_.record);
   });
+  ledger_.begin_item();
 }
 
 void TraceObserver::on_step(const StepEvent& event) {
+  ledger_.add_step(event);
   const bool is_warm_up = warm_up_steps_ ? event.step < *warm_up_steps_ : current_.next_is_warm_up;
   step_.push_back({.item = current_.item,
                    .stretch = current_.stretch,
@@ -217,6 +253,7 @@ void TraceObserver::on_step(const StepEvent& event) {
 }
 
 void TraceObserver::on_samples(std::span<const DeviceSample> samples) {
+  ledger_.add_samples(samples);
   guarded([&](trace::TraceWriter& writer) { writer.add_samples(samples); });
 }
 
@@ -236,6 +273,13 @@ void TraceObserver::on_item_start(const batch::ItemStart& start) {
                          .steps = start.request.sample_steps,
                          .layout = layout_}};
   guarded([&](trace::TraceWriter& writer) { current_.item = writer.begin_item(current_.record); });
+  ledger_.begin_item();
+}
+
+void TraceObserver::count_video(const batch::ItemOutcome& outcome) {
+  const bool has_video =
+      outcome.status == batch::ItemStatus::done || outcome.status == batch::ItemStatus::drafted;
+  if (publishes_ && has_video) ledger_.add_video(static_cast<double>(outcome.frames) / fps_);
 }
 
 void TraceObserver::on_writing(const std::string& id) {
@@ -260,6 +304,7 @@ void TraceObserver::end_written_item(const Current& item, const batch::ItemOutco
                                 .wall_s = end_s - seconds_at(phase.begin),
                                 .world_rank = world_rank_,
                                 .is_background = true}});
+    ledger_.add_phase(phases.back().event, /*is_of_item=*/true);
   }
   guarded([&](trace::TraceWriter& writer) {
     writer.add_phases(phases);
@@ -271,6 +316,7 @@ void TraceObserver::end_written_item(const Current& item, const batch::ItemOutco
 }
 
 void TraceObserver::on_item_end(const batch::ItemOutcome& outcome) {
+  count_video(outcome);
   if (const auto written = written_.find(outcome.id); written != written_.end()) {
     end_written_item(written->second, outcome);
     written_.erase(written);
@@ -286,6 +332,7 @@ void TraceObserver::on_item_end(const batch::ItemOutcome& outcome) {
                                                  .start_s = current_.last_phase_end_s,
                                                  .wall_s = now_s - current_.last_phase_end_s,
                                                  .world_rank = world_rank_}};
+      ledger_.add_phase(publish.event, /*is_of_item=*/true);
       writer.add_phases(std::span(&publish, 1));
     }
     writer.end_item({.item = current_.item,

@@ -12,6 +12,7 @@
 #include "batch/run_context.h"
 #include "core/clock.h"
 #include "core/log.h"
+#include "display/run_account.h"
 #include "model/model_kind.h"
 #include "trace/trace_writer.h"
 
@@ -35,6 +36,7 @@ struct TraceRun {
   const model::ModelKind* kind = nullptr;
   launch::RunDevice device;
   std::filesystem::path index;            ///< OUT/trace.h5
+  int fps = 16;                           ///< of the videos
   std::optional<int> warm_up_steps = {};  ///< of an item; empty: see docs/trace.md, "Warm-up"
 };
 
@@ -47,9 +49,15 @@ class TraceObserver final : public batch::ItemObserver {
 
   /// The group's ranks, and what they did before they came here.
   void begin(std::span<const RankReport> reports);
-  /// The orderly end. `reports`: what the ranks did since their last item; empty: unknown. Waits until
-  /// everything is written.
-  void end(std::span<const RankReport> reports, const std::string& exit_reason);
+  /// Adds what the ranks did since their last item.
+  void add_reports(std::span<const RankReport> reports);
+  /// The account of the run: its rows for the group's ranks, its figures and, in the file of group 0, its
+  /// notes.
+  void add_account(const display::RunAccount& account, std::span<const display::Note> notes);
+  /// The orderly end. Waits until everything is written.
+  void end(const std::string& exit_reason);
+  /// Time and figures of the ranks that worked for this leader.
+  const display::AccountLedger& ledger() const { return ledger_; }
 
   void on_phase(const PhaseEvent& event) override;
   void on_rank_phases(std::span<const PhaseEvent> events) override;
@@ -59,6 +67,7 @@ class TraceObserver final : public batch::ItemObserver {
   void on_item_start(const batch::ItemStart& start) override;
   void on_writing(const std::string& id) override;
   void on_item_end(const batch::ItemOutcome& outcome) override;
+  void on_waiting(batch::WaitFor what) override { ledger_.wait_for(what, clock_.elapsed_s()); }
   std::string storage_problem() const override;
 
  private:
@@ -82,15 +91,20 @@ class TraceObserver final : public batch::ItemObserver {
   std::string conditions_of(const StretchEvent& stretch) const;
   void end_written_item(const Current& item, const batch::ItemOutcome& outcome);
   trace::PhaseRecord record_of(const PhaseEvent& event);
+  void count_video(const batch::ItemOutcome& outcome);
 
   std::shared_ptr<Log> log_;
   const Stopwatch& clock_;
   const model::ModelKind& kind_;
   std::string layout_;
   int world_rank_;
+  int first_rank_;  ///< of the group, in the world
+  int ranks_;       ///< of the group
+  int fps_;
   std::optional<int> warm_up_steps_;
   bool publishes_;  ///< items have results, which get their names after the last phase
   std::unique_ptr<trace::TraceWriter> writer_;
+  display::AccountLedger ledger_;
   bool has_warned_of_end_ = false;
   bool has_warned_of_drops_ = false;
   std::vector<trace::StepRecord> step_;  ///< the ranks' rows of the step that is being reported

@@ -67,7 +67,9 @@ GroupCounts Leader::run() {
     end_for_storage(error.what());
   }
   if (const std::string problem = stop_.storage_problem(); !problem.empty()) end_for_storage(problem);
+  observer_.on_waiting(WaitFor::other_groups);
   if (helper_.help_until_all_are_idle()) counts_.stopped = true;
+  observer_.on_waiting(WaitFor::last_writing);
   writers_.await_all();
   if (const std::string problem = stop_.storage_problem(); !problem.empty()) end_for_storage(problem);
   counts_.stop_cause = stop_.cause();
@@ -76,7 +78,9 @@ GroupCounts Leader::run() {
 
 void Leader::make_items() {
   while (true) {
+    observer_.on_waiting(WaitFor::writer);
     writers_.await_room();
+    observer_.on_waiting(WaitFor::row);
     auto claimed = next();
     if (!claimed) return;
     ItemInHand item = take_in_hand(std::move(*claimed), context_, task_, orders_.ranks());

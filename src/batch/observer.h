@@ -21,6 +21,15 @@ struct ItemStart {
   store::WorkLeft left = {};  ///< of the rows not known to be settled, without this one
 };
 
+/// The reason for which a group without an item waits.
+enum class WaitFor {
+  row,           ///< the leader claims and checks the next row
+  writer,        ///< as many videos are in writing as may be
+  other_groups,  ///< no row is left
+  last_writing,  ///< the last videos are being written
+};
+inline constexpr std::size_t wait_count = 4;
+
 /// Hears an engine's events and the items that they belong to. On the group's leader only.
 class ItemObserver : public Observer {
  public:
@@ -29,6 +38,8 @@ class ItemObserver : public Observer {
   /// end comes.
   virtual void on_writing(const std::string& /*id*/) {}
   virtual void on_item_end(const ItemOutcome& outcome) = 0;
+  /// From now on, while the group has no item, it waits for this. At first it waits for a row.
+  virtual void on_waiting(WaitFor /*what*/) {}
   /// Why this observer can no longer write, if the storage is at fault; else empty. The run then ends.
   virtual std::string storage_problem() const { return {}; }
 };
@@ -60,6 +71,9 @@ class ObserverList final : public ItemObserver {
   }
   void on_item_end(const ItemOutcome& outcome) override {
     for (ItemObserver* observer : observers_) observer->on_item_end(outcome);
+  }
+  void on_waiting(WaitFor what) override {
+    for (ItemObserver* observer : observers_) observer->on_waiting(what);
   }
   std::string storage_problem() const override {
     for (const ItemObserver* observer : observers_) {

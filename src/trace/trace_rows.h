@@ -12,7 +12,7 @@
 namespace wan::trace {
 
 /// The number of the format that this program writes; docs/trace.md lists what each number holds.
-inline constexpr std::int64_t format_number = 1;
+inline constexpr std::int64_t format_number = 2;
 
 /// A text that nobody knows. Unknown numbers are NaN or -1.
 inline constexpr const char* unknown_text = "unknown";
@@ -85,6 +85,22 @@ struct DropRecord {
   std::int64_t rows = 0;
 };
 
+/// One row of /account: the time of one name of a rank.
+struct AccountRecord {
+  std::int32_t world_rank = 0;
+  std::string name;
+  std::int64_t calls = 0;
+  double wall_s = 0;
+};
+
+/// One row of /notes: a change that would make such a run faster.
+struct NoteRecord {
+  std::string kind;
+  std::string text;
+  double share = 0;  ///< of all ranks' time that it is about
+  double gain = 0;   ///< of all ranks' time that the change would save, estimated
+};
+
 /// Rows on their way to the file, by table, and attributes of its root.
 struct TraceRows {
   std::vector<RankRecord> ranks = {};
@@ -96,11 +112,13 @@ struct TraceRows {
   std::vector<PhaseRecord> phases = {};
   std::vector<DeviceSample> samples = {};
   std::vector<DropRecord> drops = {};
+  std::vector<AccountRecord> account = {};
+  std::vector<NoteRecord> notes = {};
   RunAttributes attributes = {};
 
   std::size_t count() const {
     return ranks.size() + clocks.size() + items.size() + stretches.size() + item_ends.size() + steps.size() +
-           phases.size() + samples.size() + drops.size();
+           phases.size() + samples.size() + drops.size() + account.size() + notes.size();
   }
   bool is_empty() const { return count() == 0 && attributes.empty(); }
 };

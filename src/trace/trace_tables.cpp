@@ -192,6 +192,24 @@ Table<DropRecord> make_drops(const Handle& file, const std::filesystem::path& pa
   return table;
 }
 
+Table<AccountRecord> make_account(const Handle& file, const std::filesystem::path& path) {
+  Table<AccountRecord> table(file, path, "account", few_rows);
+  add_number(table, "world_rank", "1", &AccountRecord::world_rank);
+  add_text(table, "name", &AccountRecord::name);
+  add_number(table, "calls", "1", &AccountRecord::calls);
+  add_number(table, "wall_s", "s", &AccountRecord::wall_s);
+  return table;
+}
+
+Table<NoteRecord> make_notes(const Handle& file, const std::filesystem::path& path) {
+  Table<NoteRecord> table(file, path, "notes", few_rows);
+  add_text(table, "kind", &NoteRecord::kind);
+  add_text(table, "text", &NoteRecord::text);
+  add_number(table, "share", "1", &NoteRecord::share);
+  add_number(table, "gain", "1", &NoteRecord::gain);
+  return table;
+}
+
 }  // namespace
 
 struct TraceTables::Tables {
@@ -207,7 +225,9 @@ struct TraceTables::Tables {
         steps(make_steps(file, path)),
         phases(make_phases(file, path)),
         samples(make_samples(file, path)),
-        drops(make_drops(file, path)) {}
+        drops(make_drops(file, path)),
+        account(make_account(file, path)),
+        notes(make_notes(file, path)) {}
 
   std::filesystem::path path;
   ImageFile image;
@@ -221,6 +241,8 @@ struct TraceTables::Tables {
   Table<PhaseRecord> phases;
   Table<DeviceSample> samples;
   Table<DropRecord> drops;
+  Table<AccountRecord> account;
+  Table<NoteRecord> notes;
 };
 
 TraceTables::TraceTables(const std::filesystem::path& path, const RunAttributes& attributes)
@@ -244,6 +266,8 @@ void TraceTables::append(const TraceRows& rows) {
   tables_->phases.append(rows.phases);
   tables_->samples.append(rows.samples);
   tables_->drops.append(rows.drops);
+  tables_->account.append(rows.account);
+  tables_->notes.append(rows.notes);
   for (const auto& [name, value] : rows.attributes) {
     std::visit(
         [&, &key = name](const auto& typed) { set_attribute(tables_->file, tables_->path, key, typed); },

@@ -81,6 +81,12 @@ void TraceWriter::add_clocks(std::span<const ClockRecord> clocks) {
   add(clocks, &TraceRows::clocks, "clocks");
 }
 
+void TraceWriter::add_account(std::span<const AccountRecord> account) {
+  add(account, &TraceRows::account, "account");
+}
+
+void TraceWriter::add_notes(std::span<const NoteRecord> notes) { add(notes, &TraceRows::notes, "notes"); }
+
 void TraceWriter::add_attributes(const RunAttributes& attributes) {
   {
     const std::scoped_lock lock(mutex_);

@@ -51,6 +51,8 @@ class TraceWriter {
   void add_samples(std::span<const DeviceSample> samples);
   void add_ranks(std::span<const RankRecord> ranks);
   void add_clocks(std::span<const ClockRecord> clocks);
+  void add_account(std::span<const AccountRecord> account);
+  void add_notes(std::span<const NoteRecord> notes);
   /// Adds attributes to the root. None of them may be there yet.
   void add_attributes(const RunAttributes& attributes);
 

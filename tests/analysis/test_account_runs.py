@@ -1,14 +1,22 @@
 """The account and the factors of whole runs and campaigns whose truth is known, through the reader."""
 
+import json
+from pathlib import Path
+
+import h5py
 import pytest
 import synthetic1
 from wan_analysis.account import account, campaign_account, unnamed_share
 from wan_analysis.campaign import find_campaigns
+from wan_analysis.charts_timeline import timeline_chart
+from wan_analysis.cli import main
 from wan_analysis.factors import campaign_factors, run_factors
 from wan_analysis.run import gather_runs
+from wan_analysis.sections_notes import gain_section, notes_section
 from wan_analysis.series import step_series
 from wan_analysis.trace_file import read_traces
 
+PROJECT = Path(__file__).resolve().parents[2]
 STEP_S = sum(synthetic1.ONE_GPU_PARTS_S.values()) + 0.01
 
 
@@ -93,3 +101,51 @@ def test_a_campaign_accounts_for_all_rank_hours(tmp_path):
     assert found.load_gpu_s == pytest.approx(6 * 20.0)
     assert found.steps.steps == 3 * 5
     assert sum(loss.gpu_s for loss in found.losses) == pytest.approx(found.lost_gpu_s, rel=1e-9)
+
+
+def test_the_program_counts_as_the_page_does():
+    """The account that wan_batch wrote at the end of a real run, and the one of the trace's phases and steps."""
+    run, = gather_runs(read_traces([PROJECT / "tests" / "data" / "traces" / "format2.h5"]).groups)
+    here = account(run)
+    here["other"] = here.pop("between_items") + here.pop("unnamed")
+    told = run.groups[0].account.pivot(index="world_rank", columns="name", values="wall_s")
+    assert set(told.columns) >= set(here.columns)
+    for name in told:
+        wanted = here[name].to_numpy() if name in here else 0.0
+        # The trace ends a few milliseconds after the moment at which the program closes its account.
+        assert told[name].to_numpy() == pytest.approx(wanted, abs=0.02 if name == "other" else 1e-6), name
+    work_s = here[["text", "image", "encode", "steps", "decode"]].to_numpy().sum()
+    assert run.figure("idle_share") == pytest.approx(1 - work_s / told.to_numpy().sum(), abs=1e-6)
+    assert run.figure("items_made") == 1
+    assert run.figure("items_per_rank_hour") == pytest.approx(3600 / told.to_numpy().sum(), rel=1e-6)
+    assert run.notes["kind"].tolist() == ["load"]
+
+
+def test_the_page_shows_the_programs_notes_and_a_timeline(tmp_path):
+    page, numbers = tmp_path / "r.html", tmp_path / "r.json"
+    trace = PROJECT / "tests" / "data" / "traces" / "format2.h5"
+    assert main(["report", str(trace), "-o", str(page), "--json", str(numbers)]) == 0
+    assert "start and loading take" in page.read_text(encoding="utf-8")
+    stored = json.loads(numbers.read_text(encoding="utf-8"))
+    (name,) = {key.split("/")[1] for key in stored["values"] if key.startswith("notes/")}
+    with h5py.File(trace) as file:
+        assert stored["values"][f"notes/{name}/0/gain_percent"] == pytest.approx(100 * file["notes/gain"][0])
+        assert stored["values"][f"hour/{name}/idle_percent"] == pytest.approx(100 * file.attrs["idle_share"])
+    assert "chart/timeline" in stored["charts"]
+
+
+def test_the_timeline_shows_where_a_group_is_idle(tmp_path):
+    run, = runs_of(tmp_path, synthetic1.Start(groups=2, idle_groups=(1,), steps=10))
+    series = timeline_chart([run], "GPU").data
+    busy, idle = (series[f"{run.name}/group {group}"] for group in (0, 1))
+    assert busy["what"][:3] == ["start and load", "text and image", "denoise"]
+    assert idle["what"] == ["start and load", "idle"]
+    end_s = run.rank_spans["end_s"].max()
+    assert idle["start_s"][1] == pytest.approx(20.0, abs=end_s / 600)  # start-up and load
+    assert busy["end_s"][-1] == pytest.approx(end_s)
+
+
+def test_old_traces_and_killed_runs_have_no_notes(tmp_path):
+    run, = runs_of(tmp_path, synthetic1.Start(steps=6))
+    assert notes_section([run], "GPU") == []
+    assert gain_section([run], "GPU") == []

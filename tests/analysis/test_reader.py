@@ -122,10 +122,10 @@ def test_a_real_trace_of_format_0_has_the_shape_of_format_1():
     assert run.items["outcome"].tolist() == ["done"] * 3
 
 
-def test_a_real_trace_of_each_format_is_read_and_format_1_has_every_column():
+def test_a_real_trace_of_each_format_is_read_and_the_newest_has_every_column():
     data = PROJECT / "tests" / "data" / "traces"
     old, new = only_run(data / "format0.h5"), only_run(data / "format1.h5")
-    with h5py.File(data / "format1.h5") as trace:
+    with h5py.File(data / "format2.h5") as trace:
         assert [f"{table}/{column}" for table, columns in TABLES.items() for column in columns if f"{table}/{column}" not in trace] == []
     assert (old.attribute("format"), new.attribute("format")) == ("0", "1")
     assert (old.layout, new.layout, old.gpus, new.gpus) == ("cfg2 x ulysses1", "cfg2 x ulysses1", 2, 2)
@@ -150,7 +150,7 @@ def test_joined_steps_of_format_0_do_not_take_the_groups_layout(tmp_path):
 
 
 @pytest.mark.parametrize(("attributes", "said"), [
-    ({"format": 7, "version": "9.1"}, "has format 7, written by version 9.1 of the program; this package reads the formats 0 to 1"),
+    ({"format": 7, "version": "9.1"}, "has format 7, written by version 9.1 of the program; this package reads the formats 0 to 2"),
     ({"ranks": 0}, "with 0 ranks each"), ({"group": 5}, "group 5 of 1 groups"), ({"world_ranks": 3}, "3 ranks in all"),
     ({"groups": "two"}, "'groups' is not a whole number")])
 def test_a_file_that_cannot_be_true_is_refused_in_one_line(tmp_path, attributes, said):

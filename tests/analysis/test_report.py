@@ -165,8 +165,8 @@ def test_the_page_loads_nothing_and_names_its_units(tmp_path):
     assert all(source.startswith("data:") for source in sources)
     assert not re.search(r"https?://", re.sub(r'src="data:[^"]*"', "", page))
     assert {path.name for path in (tmp_path / "png").iterdir()} == {
-        f"{name}.png" for name in ("scaling", "step_scaling", "account", "parts", "communication", "items", "steps", "vram_peaks",
-                                  "vram_timeline")}
+        f"{name}.png" for name in ("scaling", "step_scaling", "account", "timeline", "parts", "communication", "items", "steps",
+                                  "vram_peaks", "vram_timeline")}
 
 
 def test_every_axis_has_a_unit():
@@ -175,7 +175,7 @@ def test_every_axis_has_a_unit():
     from wan_analysis.trace_file import read_traces
 
     charts = Report(make_study(read_traces([PROJECT / "analysis" / "results" / "wan_batch_4xh200.h5"])), {}, "title").charts
-    assert len(charts) == 7
+    assert len(charts) == 8
     for chart in charts:
         for axis in chart.figure.axes:
             assert re.search(r"\[.+\]", axis.get_ylabel()), axis.get_title()

@@ -25,7 +25,7 @@ def documented(most: int) -> tuple[set[str], dict[str, set[str]]]:
     table = ""
     for line in (PROJECT / "docs" / "trace.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if len(cells) == 4 and cells[1] in ("0", "1") and int(cells[1]) <= most:
+        if len(cells) == 4 and cells[1] in ("0", "1", "2") and int(cells[1]) <= most:
             attributes.update(re.findall(r"`(\w+)`", cells[0]))
         if named := re.fullmatch(r"`/(\w+)`", cells[0]):
             table = named[1]
@@ -75,9 +75,9 @@ class Traces(CliCase):
         result = self.run_batch(self.good_manifest(), "--sample-steps", STEPS, ranks=2)
         self.assertEqual(result.code, 0, result)
         with h5py.File(self.one_trace(self.out / "trace")) as trace:
-            self.check_shape(trace, 1)
+            self.check_shape(trace, 2)
             root = trace.attrs
-            self.assertEqual((root["format"], root["program"], root["exit_reason"]), (1, "wan_batch", "done"))
+            self.assertEqual((root["format"], root["program"], root["exit_reason"]), (2, "wan_batch", "done"))
             self.assertEqual((root["world_ranks"], root["ranks"], root["job_start"], root["dropped_rows"]), (2, 2, -1, 0))
             self.assertRegex(root["started"], TIME)
             self.assertRegex(root["ended"], TIME)
@@ -141,7 +141,7 @@ class Traces(CliCase):
                                   env=environment(), capture_output=True, text=True, timeout=120, check=False)
             self.assertEqual(done.returncode, 0, done.stderr)
             with h5py.File(self.one_trace(trace.parent / "trace")) as file:
-                self.check_shape(file, 1)
+                self.check_shape(file, 2)
                 runs.add(file.attrs["run"])
                 self.assertEqual((file.attrs["program"], file.attrs["layout"]), ("wan_bench", "cfg2 x ulysses1"))
                 self.assertEqual([row["layout"] for row in columns(file, "stretches")], ["cfg2 x ulysses1"])
@@ -151,7 +151,7 @@ class Traces(CliCase):
         self.assertEqual(len(runs), 2, "two starts have one name")
 
     def test_traces_of_each_format_stay_readable(self):
-        for number in (0, 1):
+        for number in (0, 1, 2):
             with h5py.File(KEPT / f"format{number}.h5") as trace:
                 self.check_shape(trace, number)
                 self.assertEqual(trace["steps/step"][:].tolist(), [0, 0, 1, 1, 2, 2])
