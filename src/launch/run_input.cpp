@@ -181,7 +181,9 @@ engine::HostUse host_use(const Options& options, const checkpoint::CheckpointFol
   const bool on_cpu = options.device == Device::cpu ||
                       (options.device == Device::automatic && is_small && gpu::visible_gpus().count == 0);
   const auto vae = checkpoint::Checkpoint::open_torch_archive(checkpoint.vae);
-  return {.computes = on_cpu, .vae_width = engine::vae_model(vae).config.width(0)};
+  const auto config = engine::vae_model(vae).config;
+  const std::int64_t patch = config.pixel_patch();
+  return {.computes = on_cpu, .vae_width = config.decoder_level(0) / (patch * patch)};
 }
 
 int steps_to_make(const RunInput& input, const Request& request) {
