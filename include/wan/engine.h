@@ -20,8 +20,8 @@ enum class Part { attention, linear, elementwise, all_to_all, weight_gather, hos
 inline constexpr std::size_t part_count = 7;
 std::string_view to_string(Part part);
 
-enum class Expert { high_noise, low_noise };
-std::string_view to_string(Expert expert);  ///< "high_noise", "low_noise"
+enum class Expert { high_noise, low_noise, single };  ///< single: the only one of its model
+std::string_view to_string(Expert expert);            ///< "high_noise", "low_noise", "single"
 
 /// One denoising step as one rank saw it. A plain struct, because ranks send its bytes to their leader.
 struct StepEvent {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -28,17 +29,29 @@ struct GuideScale {
   bool operator==(const GuideScale&) const = default;
 };
 
+/// The official default negative prompt (model.md 2.4), UTF-8.
+std::string_view default_negative_prompt();
+
 /// Values of a request that neither its manifest row nor the command line gives (model.md 7.5).
 struct TaskDefaults {
   PixelSize size{1280, 720};
   int frame_num = 81;
   int sample_steps = 40;
   double sample_shift = 5.0;
+  std::optional<double> sample_shift_480p = {};  ///< of 832*480 and 480*832, where it differs
   GuideScale guide_scale{3.5, 3.5};
-  double boundary =
-      0.9;  ///< fraction of the 1000 training timesteps; the high-noise expert takes t >= boundary * 1000
+  /// Fraction of the 1000 training timesteps; the high-noise expert takes t >= boundary * 1000. Empty for a
+  /// model with one expert.
+  std::optional<double> boundary = 0.9;
   Solver solver = Solver::unipc;
   int fps = 16;
+  std::string_view negative_prompt = default_negative_prompt();
+
+  /// The shift of a request of this size.
+  double shift_of(PixelSize of) const {
+    const bool is_480p = of == PixelSize{832, 480} || of == PixelSize{480, 832};
+    return is_480p ? sample_shift_480p.value_or(sample_shift) : sample_shift;
+  }
 };
 
 /// The task of a checkpoint. `name` is the official name, for example "i2v-A14B".
@@ -47,9 +60,6 @@ struct Task {
   std::string name;
   TaskDefaults defaults;
 };
-
-/// The official default negative prompt (model.md 2.4), UTF-8.
-std::string_view default_negative_prompt();
 
 /// One video to make. Every field has its final value.
 struct Request {
@@ -63,7 +73,7 @@ struct Request {
   int sample_steps = 0;
   double sample_shift = 0;
   GuideScale guide_scale;
-  double boundary = 0;
+  std::optional<double> boundary;  ///< empty for a model with one expert
   Solver solver = Solver::unipc;
   NoiseDevice noise_device = NoiseDevice::cpu;
   int fps = 16;

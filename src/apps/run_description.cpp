@@ -45,7 +45,7 @@ std::vector<std::string> request_options(const Request& request) {
   add("--sample-shift", fmt::format("{}", request.sample_shift));
   add("--sample-guide-scale",
       fmt::format("{}:{}", request.guide_scale.low_noise, request.guide_scale.high_noise));
-  add("--boundary", fmt::format("{}", request.boundary));
+  if (request.boundary) add("--boundary", fmt::format("{}", *request.boundary));
   add("--sample-solver", std::string(to_string(request.solver)));
   add("--noise-device", std::string(to_string(request.noise_device)));
   add("--fps", std::to_string(request.fps));

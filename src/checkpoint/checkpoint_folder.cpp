@@ -25,7 +25,9 @@ constexpr std::uint64_t max_config_bytes = 1 << 20;
 /// The parts of a checkpoint of this kind, one on each line, for a message.
 std::string expected_layout(const model::ModelKind& kind) {
   std::string text;
+  if (kind.has_one_expert()) text = "  config.json, diffusion_pytorch_model*.safetensors (and .index.json)\n";
   for (const model::ExpertKind& expert : kind.experts) {
+    if (expert.folder.empty()) continue;
     text += fmt::format(
         "  {:<18} {}\n", std::string(expert.folder) + "/",
         text.empty() ? "config.json, diffusion_pytorch_model*.safetensors (and .index.json)" : "the same");
@@ -46,12 +48,13 @@ bool is_folder(const std::filesystem::path& path) {
 
 /// Names of an expert's missing files, relative to the checkpoint. Shards are checked when the expert is
 /// opened.
-std::vector<std::string> missing_of_expert(const std::filesystem::path& folder) {
-  const std::string name = folder.filename().string();
-  if (!is_folder(folder)) return {name + "/" + dangling_note(folder)};
+std::vector<std::string> missing_of_expert(const ExpertFolder& expert) {
+  const std::filesystem::path& folder = expert.path;
+  const std::string name = expert.expert == Expert::single ? "" : expert.name() + "/";
+  if (!is_folder(folder)) return {name + dangling_note(folder)};
   std::vector<std::string> missing;
   const auto missing_file = [&](const char* file) {
-    return fmt::format("{}/{}{}", name, file, dangling_note(folder / file));
+    return fmt::format("{}{}{}", name, file, dangling_note(folder / file));
   };
   if (!is_file(folder / "config.json")) missing.push_back(missing_file("config.json"));
   if (!is_file(folder / "diffusion_pytorch_model.safetensors.index.json") &&
@@ -61,11 +64,51 @@ std::vector<std::string> missing_of_expert(const std::filesystem::path& folder) 
   return missing;
 }
 
-std::string model_type(const std::filesystem::path& folder) {
+nlohmann::json supported_config(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "config.json";
-  const nlohmann::json config = read_json_object(path, max_config_bytes);
+  nlohmann::json config = read_json_object(path, max_config_bytes);
   refuse_unsupported_config(config, path);
-  return config.at("model_type").get<std::string>();
+  return config;
+}
+
+std::string model_type(const std::filesystem::path& folder) {
+  return supported_config(folder).at("model_type").get<std::string>();
+}
+
+/// Whether a checkpoint's only transformer lies in its root.
+bool has_transformer_in_root(const std::filesystem::path& root) {
+  for (const model::ModelKind& kind : model::model_kinds()) {
+    for (const model::ExpertKind& expert : kind.experts)
+      if (!expert.folder.empty() && is_folder(root / expert.folder)) return false;
+  }
+  return is_file(root / "config.json");
+}
+
+/// The kind of a checkpoint with a transformer in its root: by the type and the width in config.json, and by
+/// the wanted task where the width is of no official model.
+const model::ModelKind& kind_in_root(const std::filesystem::path& root, std::string_view wanted_task) {
+  const nlohmann::json config = supported_config(root);
+  const auto type = config.at("model_type").get<std::string>();
+  const auto width = config.find("dim");
+  const bool has_width = width != config.end() && width->is_number_unsigned();
+  const auto dim = has_width ? width->get<std::int64_t>() : std::int64_t{0};  // the weights are checked later
+  const model::ModelKind* kind = model::find_single(type, dim);
+  if (kind == nullptr) {
+    fail<UsageError>(
+        "{}: a transformer of model_type {} in the checkpoint's root; there is no supported task with one: "
+        "this program supports {}",
+        (root / "config.json").string(), in_quotes(type), model::known_tasks());
+  }
+  if (kind->official.dim == dim) return *kind;
+  for (const model::ModelKind& other : model::model_kinds())
+    if (other.task == wanted_task && model::have_same_files(*kind, other)) return other;
+  return *kind;
+}
+
+/// The kind of a checkpoint, by the places of its files. Kinds with the same places and names are told apart
+/// by the type in config.json.
+const model::ModelKind& layout_of(const std::filesystem::path& root, std::string_view wanted_task) {
+  return has_transformer_in_root(root) ? kind_in_root(root, wanted_task) : model::model_kinds().front();
 }
 
 /// Files that hold a missing part in a form that is not read, for a message.
@@ -88,11 +131,10 @@ std::string other_forms(const std::filesystem::path& root) {
 
 }  // namespace
 
-CheckpointFolder inspect_checkpoint(const std::filesystem::path& given) {
+CheckpointFolder inspect_checkpoint(const std::filesystem::path& given, std::string_view wanted_task) {
   const std::filesystem::path root = locate_checkpoint(given);
   refuse_unsupported_folder(root);
-  // Kinds whose parts have the same names are told apart by the type in config.json.
-  const model::ModelKind& layout = model::model_kinds().front();
+  const model::ModelKind& layout = layout_of(root, wanted_task);
   CheckpointFolder folder{.root = root,
                           .experts = {},
                           .text_encoder = root / layout.text_encoder_file,
@@ -101,8 +143,9 @@ CheckpointFolder inspect_checkpoint(const std::filesystem::path& given) {
                           .task = {}};
   std::vector<std::string> missing;
   for (const model::ExpertKind& expert : layout.experts) {
-    folder.experts.push_back({.expert = expert.expert, .path = root / expert.folder});
-    std::ranges::move(missing_of_expert(folder.experts.back().path), std::back_inserter(missing));
+    folder.experts.push_back(
+        {.expert = expert.expert, .path = expert.folder.empty() ? root : root / expert.folder});
+    std::ranges::move(missing_of_expert(folder.experts.back()), std::back_inserter(missing));
   }
   if (!is_file(folder.text_encoder))
     missing.push_back(folder.text_encoder.filename().string() + dangling_note(folder.text_encoder));
@@ -113,6 +156,8 @@ CheckpointFolder inspect_checkpoint(const std::filesystem::path& given) {
     fail<UsageError>("the checkpoint folder {} lacks {}. Expected in it:\n{}{}", root.string(),
                      fmt::join(missing, ", "), expected_layout(layout), other_forms(root));
   }
+  folder.task = layout.as_task();
+  if (layout.has_one_expert()) return folder;
   const ExpertFolder& first = folder.experts.front();
   const std::string type = model_type(first.path);
   for (const ExpertFolder& other : folder.experts) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -96,13 +97,17 @@ bool same_weights(const fs::path& folder, const std::vector<std::string>& files,
 
 std::vector<std::string> folder_notes(const CheckpointFolder& folder) {
   std::vector<std::string> notes;
-  note_unused(folder.root, folder.root,
-              {folder.text_encoder.filename().string(), folder.vae.filename().string()}, notes);
+  std::vector<std::string> used_in_root{folder.text_encoder.filename().string(),
+                                        folder.vae.filename().string()};
+  for (const ExpertFolder& expert : folder.experts)
+    if (expert.path == folder.root)
+      std::ranges::copy(used_files(expert.path), std::back_inserter(used_in_root));
+  note_unused(folder.root, folder.root, used_in_root, notes);
   const ExpertFolder* before = nullptr;
   std::vector<std::string> files_before;
   for (const ExpertFolder& expert : folder.experts) {
     const std::vector<std::string> files = used_files(expert.path);
-    note_unused(expert.path, folder.root, files, notes);
+    if (expert.path != folder.root) note_unused(expert.path, folder.root, files, notes);
     if (before != nullptr && same_weights(before->path, files_before, expert.path, files)) {
       notes.push_back(
           fmt::format("{} and {} contain the same weights, but the official checkpoints have {} different "
@@ -126,7 +131,14 @@ std::uintmax_t parts_bytes(const CheckpointFolder& folder) {
   const auto add_folder = [&](const fs::path& part) {
     for (const std::string& name : files_of(part)) add(part / name);
   };
-  for (const ExpertFolder& expert : folder.experts) add_folder(expert.path);
+  for (const ExpertFolder& expert : folder.experts) {
+    if (expert.path == folder.root) {
+      for (const std::string& name : files_of(expert.path))
+        if (name == "config.json" || name.starts_with("diffusion_pytorch_model")) add(expert.path / name);
+    } else {
+      add_folder(expert.path);
+    }
+  }
   add_folder(folder.tokenizer);
   add(folder.text_encoder);
   add(folder.vae);

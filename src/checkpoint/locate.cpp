@@ -34,7 +34,7 @@ bool has_parts(const fs::path& folder) {
   return std::ranges::any_of(model::model_kinds(), [&](const model::ModelKind& kind) {
     return exists(folder / kind.text_encoder_file) || is_there(folder / kind.vae_file) ||
            std::ranges::any_of(kind.experts, [&](const model::ExpertKind& expert) {
-             return is_folder(folder / expert.folder);
+             return !expert.folder.empty() && is_folder(folder / expert.folder);
            });
   });
 }
@@ -132,9 +132,9 @@ void require_folder(const fs::path& given) {
   const fs::path above = checkpoint_above(given);
   if (!above.empty()) refuse(given, "is a file, but a checkpoint is a folder", above);
   fail_setting(folder_setting,
-               "{} does not exist or is not a folder: give the folder that contains high_noise_model, "
-               "low_noise_model, "
-               "the text encoder, the VAE and the tokenizer",
+               "{} does not exist or is not a folder: give the folder that contains the transformers "
+               "(high_noise_model and low_noise_model, or one in the folder itself), the text encoder, the "
+               "VAE and the tokenizer",
                given.string());
 }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
@@ -25,6 +26,7 @@ struct TransformerConfig {
   std::int64_t num_heads = 0;
   std::int64_t num_layers = 0;
   double eps = 0;
+  std::int64_t image_dim = 0;  ///< width of the CLIP features that the blocks attend to; 0: they do not
   std::int64_t head_dim() const { return dim / num_heads; }
   bool operator==(const TransformerConfig&) const = default;
 };
@@ -46,25 +48,28 @@ struct ExpertFolder {
   Expert expert = Expert::high_noise;
   std::filesystem::path path;  ///< folder with config.json and safetensors
 
-  std::string name() const { return path.filename().string(); }
+  /// For messages: the folder's name, or "transformer" if it is the checkpoint's root.
+  std::string name() const { return expert == Expert::single ? "transformer" : path.filename().string(); }
 };
 
 /// A checkpoint in the official layout (model.md 1.1), with all its parts.
 struct CheckpointFolder {
   std::filesystem::path root;
-  std::vector<ExpertFolder> experts;   ///< the expert for the noisiest steps comes first
-  std::filesystem::path text_encoder;  ///< models_t5_umt5-xxl-enc-bf16.pth
-  std::filesystem::path vae;           ///< Wan2.1_VAE.pth
-  std::filesystem::path tokenizer;     ///< google/umt5-xxl
-  Task task;                           ///< i2v-A14B or t2v-A14B
+  std::vector<ExpertFolder> experts;         ///< the expert for the noisiest steps comes first
+  std::filesystem::path text_encoder;        ///< models_t5_umt5-xxl-enc-bf16.pth
+  std::filesystem::path vae;                 ///< Wan2.1_VAE.pth
+  std::filesystem::path tokenizer;           ///< google/umt5-xxl
+  std::filesystem::path image_encoder = {};  ///< models_clip_...; empty: the kind has none
+  Task task;                                 ///< one of model::model_kinds()
 };
 
 /// Finds the parts of a checkpoint and its task by names and config.json. Opens no weights. `given` may also
-/// be a folder of the hub's cache with one snapshot. Throws UsageError: the folder does not exist; another
-/// folder is meant (the message names it); parts are missing (the message lists all, with the expected
-/// layout); the checkpoint belongs to a task that is not supported (TI2V-5B, S2V-14B, Animate-14B, Wan 2.1,
-/// VACE, Diffusers' layout; the message names it).
-CheckpointFolder inspect_checkpoint(const std::filesystem::path& given);
+/// be a folder of the hub's cache with one snapshot. `wanted_task`, if it is not empty, decides between tasks
+/// that differ in sizes alone, where the sizes are of no official model. Throws UsageError: the folder does
+/// not exist; another folder is meant (the message names it); parts are missing (the message lists all, with
+/// the expected layout); the checkpoint belongs to a task that is not supported (TI2V-5B, S2V-14B,
+/// Animate-14B, Wan 2.1, VACE, Diffusers' layout; the message names it).
+CheckpointFolder inspect_checkpoint(const std::filesystem::path& given, std::string_view wanted_task = {});
 
 /// Reads sizes from `folder`/config.json and compares them with the tensors' shapes. The number of heads is
 /// only in the file, the text width only in the shapes; all other sizes are in both. Throws UsageError: a

@@ -12,7 +12,8 @@
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::string_view built = "this program supports I2V-A14B and T2V-A14B of Wan 2.2";
+/// The models that are supported, for a message.
+std::string built() { return fmt::format("this program supports {}", model::known_tasks()); }
 
 struct KnownModel {
   std::string_view mark;  ///< a model_type, or what a tensor name begins with, or a file
@@ -52,7 +53,7 @@ constexpr std::array<KnownModel, 8> folder_marks{{{"Wan2.2_VAE.pth", "TI2V-5B"},
 
 [[noreturn]] void refuse(const std::filesystem::path& where, std::string_view model,
                          std::string_view evidence) {
-  fail<UsageError>("{} is {} ({}), which is not supported; {}", where.string(), model, evidence, built);
+  fail<UsageError>("{} is {} ({}), which is not supported; {}", where.string(), model, evidence, built());
 }
 
 /// Whether a config.json has the values that the plain transformers of Wan 2.1 and Wan 2.2 share.
@@ -84,11 +85,11 @@ void refuse_unsupported_config(const nlohmann::json& config, const std::filesyst
       refuse(path, model.name, fmt::format("_class_name {}", in_quotes(class_name)));
   }
   if (!class_name.empty() && class_name != "WanModel") {
-    fail<UsageError>("{}: _class_name is {}; {}", path.string(), in_quotes(class_name), built);
+    fail<UsageError>("{}: _class_name is {}; {}", path.string(), in_quotes(class_name), built());
   }
   if (model::find_model_type(type) == nullptr) {
     fail<UsageError>("{}: model_type is {}; expected 'i2v' or 't2v': {}", path.string(),
-                     type.empty() ? "missing" : in_quotes(type), built);
+                     type.empty() ? "missing" : in_quotes(type), built());
   }
 }
 
@@ -117,8 +118,7 @@ void refuse_unsupported_tensors(const Checkpoint& weights) {
 void refuse_unsupported_folder(const std::filesystem::path& root) {
   std::error_code unreadable;
   const std::filesystem::path config_path = root / "config.json";
-  const bool top_config = std::filesystem::is_regular_file(config_path, unreadable);
-  if (top_config) {
+  if (std::filesystem::is_regular_file(config_path, unreadable)) {
     const nlohmann::json config = read_json_object(config_path, 1 << 20);
     if (!is_wan_model(config)) refuse_unsupported_config(config, config_path);
   }
@@ -126,11 +126,6 @@ void refuse_unsupported_folder(const std::filesystem::path& root) {
     if (std::filesystem::exists(root / model.mark, unreadable)) {
       refuse(root, model.name, fmt::format("it holds {}", model.mark));
     }
-  }
-  // Wan 2.2's A14B models have one config.json for each expert. One at the top belongs to a model with one
-  // transformer.
-  if (top_config && !std::filesystem::exists(root / "high_noise_model", unreadable)) {
-    refuse(root, "a Wan 2.1 checkpoint", "config.json at its top, no high_noise_model");
   }
 }
 

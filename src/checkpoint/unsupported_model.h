@@ -7,12 +7,12 @@
 
 namespace wan::checkpoint {
 
-/// Throws UsageError with the model's name if a transformer's config.json does not belong to I2V-A14B or
-/// T2V-A14B.
+/// Throws UsageError with the model's name if a transformer's config.json does not belong to a supported
+/// model.
 void refuse_unsupported_config(const nlohmann::json& config, const std::filesystem::path& path);
 
-/// Throws UsageError with the model's name if the tensors have parts that those two models lack: Wan 2.1's
-/// image branch, audio, VACE, animation.
+/// Throws UsageError with the model's name if the tensors have parts that the supported models lack:
+/// Wan 2.1's image branch, audio, VACE, animation.
 void refuse_unsupported_tensors(const Checkpoint& weights);
 
 /// Throws UsageError with the model's name if the folder's files show a checkpoint of another task or layout.

@@ -14,27 +14,35 @@
 namespace wan::engine {
 namespace {
 
-constexpr std::int64_t full_dim = 5120;
+constexpr std::int64_t full_dim = 5120;  // of the models that the scaled ones are measured by
 constexpr std::int64_t full_text_dim = 4096;
 constexpr std::int64_t text_head_dim = 64;
 
 checkpoint::TransformerConfig full_transformer(const model::ModelKind& kind) {
   return {.model_type = std::string(kind.model_type),
-          .dim = full_dim,
-          .ffn_dim = 13824,
+          .dim = kind.official.dim,
+          .ffn_dim = kind.official.ffn_dim,
           .freq_dim = 256,
           .in_dim = kind.input_channels(),
           .out_dim = kind.geometry.latent_channels,
           .text_dim = full_text_dim,
           .text_len = 512,
-          .num_heads = 40,
-          .num_layers = 40,
+          .num_heads = kind.official.num_heads,
+          .num_layers = kind.official.num_layers,
           .eps = 1e-6};
 }
 
 /// Sizes of an expert whose files hold every tensor of the model, as their headers say.
 checkpoint::TransformerConfig describe_expert(const std::filesystem::path& folder) {
   return open_expert(folder).config;
+}
+
+/// The kind of a config.json by itself: one of its type with these official sizes, else the first of its
+/// type.
+const model::ModelKind* kind_of_sizes(const checkpoint::TransformerConfig& config) {
+  for (const model::ModelKind& kind : model::model_kinds())
+    if (kind.official.dim == config.dim && kind.model_type == config.model_type) return &kind;
+  return model::find_model_type(config.model_type);
 }
 
 /// `full` times part / whole, as a multiple of `step`.
@@ -88,17 +96,18 @@ ModelDescription describe_named_model(const std::string& name) {
   if (kind != model::model_kinds().end()) {
     description.kind = &*kind;
     description.transformer = full_transformer(*kind);
+    description.vae = vae::VaeConfig::wan21(full_vae_width);
   } else if (std::filesystem::exists(name)) {
     // The official file does not say how wide the text is: in proportion, as wide as the full model's.
     description.transformer = checkpoint::read_transformer_config_file(name, 0);
-    description.kind = model::find_model_type(description.transformer.model_type);
+    description.kind = kind_of_sizes(description.transformer);
+    description.vae = vae::VaeConfig::wan21(scaled(full_vae_width, description.transformer.dim, full_dim, 8));
     std::int64_t& text_dim = description.transformer.text_dim;
     if (text_dim == 0) text_dim = scaled(full_text_dim, description.transformer.dim, full_dim, text_head_dim);
   } else {
     fail<UsageError>("the model '{}' is none of {}, and there is no such file", name, model::known_tasks());
   }
   description.text_encoder = text_encoder_of(description.transformer.text_dim);
-  description.vae = vae::VaeConfig::wan21(scaled(full_vae_width, description.transformer.dim, full_dim, 8));
   return description;
 }
 

@@ -25,8 +25,8 @@ struct ModelDescription {
 ModelDescription describe_model(const checkpoint::CheckpointFolder& folder);
 
 /// The official model of a task, by its sizes alone (model.md 1.2); or the model of a config.json, whose text
-/// encoder and autoencoder are the official ones scaled to its width. `name`: "i2v-A14B", "t2v-A14B" or the
-/// file's path. Throws UsageError.
+/// encoder and autoencoder are the official ones scaled to its width. `name`: an official name as
+/// "i2v-A14B", or the file's path. Throws UsageError.
 ModelDescription describe_named_model(const std::string& name);
 
 }  // namespace wan::engine

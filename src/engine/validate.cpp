@@ -14,6 +14,11 @@ std::vector<std::string> validate_request(const Request& request, const model::M
                                           const HostUse& use) {
   PromptEncoder::cleaned_prompt(request.prompt);
   PromptEncoder::cleaned_negative_prompt(request.negative_prompt);
+  try {
+    model::require_values_fit(kind, request.boundary, request.guide_scale, "boundary", "sample_guide_scale");
+  } catch (const UsageError& error) {
+    fail_item("request", "{}", error.what());
+  }
   PixelSize size = request.size;
   std::vector<std::string> notes;
   if (kind.conditioning == model::Conditioning::image_channels) {

@@ -12,8 +12,9 @@
 namespace wan::engine {
 
 /// Checks everything about a request that needs no weights: the prompt is not empty after cleaning; the image
-/// can be decoded, and its shape fits the latent grid and a video; the video fits the host's memory. Throws
-/// ItemError. Returns notes for the user on parts of the image that are not used.
+/// can be decoded, and its shape fits the latent grid and a video; the video fits the host's memory; a model
+/// with one expert gets one guidance scale and no boundary. Throws ItemError. Returns notes for the user on
+/// parts of the image that are not used.
 std::vector<std::string> validate_request(const Request& request, const model::ModelKind& kind,
                                           const HostUse& use);
 

@@ -52,7 +52,7 @@ manifest::ManifestRow single_row(const Options& options, TaskKind kind) {
                        is_absent ? "there is no such file" : error.message());
     }
   } else if (options.image) {
-    fail<UsageError>("--image: the checkpoint makes videos from text alone (t2v-A14B); leave it out");
+    fail<UsageError>("--image: the checkpoint makes videos from text alone; leave it out");
   }
   if (!options.save_file) return row;  // its name follows from all of its values
   row.id = options.save_file->stem().string();
@@ -80,12 +80,13 @@ void drop_empty_negative_prompts(RunInput& input) {
 
 /// The id of a single request without --save-file: its values decide the name, as a manifest row's do.
 std::string id_of_values(const Request& request, const Options& options) {
-  std::string values = fmt::format(
-      "{}\n{}\n{}\n{}*{} {} {} {} {},{} {} {} {} {} {} {}", request.image.string(), request.prompt,
-      request.negative_prompt, request.size.width, request.size.height, request.frame_num,
-      request.sample_steps, request.sample_shift, request.guide_scale.low_noise,
-      request.guide_scale.high_noise, request.boundary, to_string(request.solver),
-      to_string(request.noise_device), request.fps, request.codec, request.crf);
+  const std::string boundary = request.boundary ? fmt::format("{}", *request.boundary) : "none";
+  std::string values = fmt::format("{}\n{}\n{}\n{}*{} {} {} {} {},{} {} {} {} {} {} {}",
+                                   request.image.string(), request.prompt, request.negative_prompt,
+                                   request.size.width, request.size.height, request.frame_num,
+                                   request.sample_steps, request.sample_shift, request.guide_scale.low_noise,
+                                   request.guide_scale.high_noise, boundary, to_string(request.solver),
+                                   to_string(request.noise_device), request.fps, request.codec, request.crf);
   if (options.request.seed) values += fmt::format(" seed {}", request.seed);
   const std::string hint =
       request.image.empty() ? request.prompt.substr(0, 40) : request.image.stem().string();
@@ -113,9 +114,13 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
       input.checkpoint.task = known_task(options);
       return;
     }
-    input.checkpoint = checkpoint::inspect_checkpoint(options.ckpt_dir);
+    input.checkpoint = checkpoint::inspect_checkpoint(options.ckpt_dir, options.task.value_or(""));
     check_task(options, input.checkpoint);
     if (!on_gpu && !options.plan && !options.dry_run) check_cpu_run(options, input.checkpoint);
+  });
+  agree(world, [&] {
+    model::require_values_fit(model::model_kind(input.checkpoint.task.name), options.request.boundary,
+                              options.request.guide_scale, "--boundary", "--sample-guide-scale");
   });
   const TaskKind kind = input.checkpoint.task.kind;
   if (options.manifest) {

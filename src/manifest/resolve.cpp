@@ -31,15 +31,16 @@ Request resolve(const ManifestRow& row, const RequestOverrides& command_line, co
   request.id = row.id;
   request.image = row.image;
   request.prompt = row.prompt;
-  request.negative_prompt = pick(&RequestOverrides::negative_prompt, std::string(default_negative_prompt()));
+  request.negative_prompt = pick(&RequestOverrides::negative_prompt, std::string(defaults.negative_prompt));
   request.seed =
       given_seed(row, command_line).value_or(settings.base_seed + static_cast<std::uint64_t>(row.index));
   request.size = pick(&RequestOverrides::size, defaults.size);
   request.frame_num = pick(&RequestOverrides::frame_num, defaults.frame_num);
   request.sample_steps = pick(&RequestOverrides::sample_steps, defaults.sample_steps);
-  request.sample_shift = pick(&RequestOverrides::sample_shift, defaults.sample_shift);
+  request.sample_shift = pick(&RequestOverrides::sample_shift, defaults.shift_of(request.size));
   request.guide_scale = pick(&RequestOverrides::guide_scale, defaults.guide_scale);
-  request.boundary = pick(&RequestOverrides::boundary, defaults.boundary);
+  request.boundary = row.overrides.boundary ? row.overrides.boundary : command_line.boundary;
+  if (!request.boundary) request.boundary = defaults.boundary;
   request.solver = pick(&RequestOverrides::solver, defaults.solver);
   request.noise_device = settings.noise_device;
   request.fps = settings.fps;

@@ -9,12 +9,16 @@ namespace {
 
 constexpr std::int64_t mask_channels = 4;
 
+/// Sizes of the 14B models.
+constexpr TransformerSizes sizes_14b{.dim = 5120, .ffn_dim = 13824, .num_heads = 40, .num_layers = 40};
+
 ModelKind a14b(TaskKind kind) {
   return {.task = kind == TaskKind::i2v ? "i2v-A14B" : "t2v-A14B",
           .kind = kind,
           .model_type = kind == TaskKind::i2v ? "i2v" : "t2v",
           .experts = {{.expert = Expert::high_noise, .folder = "high_noise_model"},
                       {.expert = Expert::low_noise, .folder = "low_noise_model"}},
+          .official = sizes_14b,
           .text_encoder_file = "models_t5_umt5-xxl-enc-bf16.pth",
           .vae_file = "Wan2.1_VAE.pth",
           .tokenizer_folder = "google/umt5-xxl",
@@ -39,10 +43,29 @@ ModelKind t2v_a14b() {
   return kind;
 }
 
+/// A text-to-video model of Wan 2.1. Both calls of the model are guided by one scale (model.md 7.5).
+ModelKind wan21_t2v(std::string_view task, const TransformerSizes& sizes) {
+  ModelKind kind = a14b(TaskKind::t2v);
+  kind.task = task;
+  kind.experts = {{.expert = Expert::single, .folder = ""}};
+  kind.official = sizes;
+  kind.defaults.sample_steps = 50;
+  kind.defaults.guide_scale = {.low_noise = 5.0, .high_noise = 5.0};
+  kind.defaults.boundary.reset();
+  return kind;
+}
+
+ModelKind t2v_1_3b() {
+  ModelKind kind = wan21_t2v("t2v-1.3B", {.dim = 1536, .ffn_dim = 8960, .num_heads = 12, .num_layers = 30});
+  kind.defaults.size = {.width = 832, .height = 480};
+  return kind;
+}
+
 }  // namespace
 
 std::span<const ModelKind> model_kinds() {
-  static const std::vector<ModelKind> kinds{i2v_a14b(), t2v_a14b()};
+  static const std::vector<ModelKind> kinds{i2v_a14b(), t2v_a14b(), t2v_1_3b(),
+                                            wan21_t2v("t2v-14B", sizes_14b)};
   return kinds;
 }
 
@@ -56,6 +79,37 @@ const ModelKind& model_kind(std::string_view task) {
 const ModelKind* find_model_type(std::string_view model_type) {
   const auto found = std::ranges::find(model_kinds(), model_type, &ModelKind::model_type);
   return found == model_kinds().end() ? nullptr : &*found;
+}
+
+const ModelKind* find_single(std::string_view model_type, std::int64_t dim) {
+  const ModelKind* best = nullptr;
+  const auto is_better = [&](const ModelKind& kind) {
+    if (best == nullptr) return true;
+    const std::int64_t width = kind.official.dim;
+    if ((width >= dim) != (best->official.dim >= dim)) return width >= dim;
+    return width >= dim ? width < best->official.dim : width > best->official.dim;
+  };
+  for (const ModelKind& kind : model_kinds())
+    if (kind.has_one_expert() && kind.model_type == model_type && is_better(kind)) best = &kind;
+  return best;
+}
+
+bool have_same_files(const ModelKind& one, const ModelKind& other) {
+  return one.has_one_expert() == other.has_one_expert() && one.model_type == other.model_type;
+}
+
+void require_values_fit(const ModelKind& kind, std::optional<double> boundary,
+                        const std::optional<GuideScale>& guide_scale, std::string_view boundary_name,
+                        std::string_view scale_name) {
+  if (!kind.has_one_expert()) return;
+  if (boundary) {
+    fail<UsageError>("{}: {} has one expert, and so no boundary between two; leave it out", boundary_name,
+                     kind.task);
+  }
+  if (guide_scale && guide_scale->low_noise != guide_scale->high_noise) {
+    fail<UsageError>("{}: {} has one expert and takes one guidance scale, not the two {}:{}", scale_name,
+                     kind.task, guide_scale->low_noise, guide_scale->high_noise);
+  }
 }
 
 std::string known_tasks() {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,7 +23,15 @@ enum class Conditioning {
 /// One diffusion transformer of a checkpoint.
 struct ExpertKind {
   Expert expert = Expert::high_noise;
-  std::string_view folder;  ///< folder in the checkpoint
+  std::string_view folder;  ///< folder in the checkpoint; empty: its root
+};
+
+/// Sizes of a kind's official transformers (model.md 1.2). A checkpoint may have others: its files say so.
+struct TransformerSizes {
+  std::int64_t dim = 0;
+  std::int64_t ffn_dim = 0;
+  std::int64_t num_heads = 0;
+  std::int64_t num_layers = 0;
 };
 
 /// Geometry of the Wan 2.1 autoencoder and of the transformers that work on its latents.
@@ -36,14 +45,18 @@ struct ModelKind {
   TaskKind kind = TaskKind::i2v;
   std::string_view model_type;      ///< value in the transformers' config.json
   std::vector<ExpertKind> experts;  ///< the expert for the noisiest steps comes first
+  TransformerSizes official;        ///< of each expert
   std::string_view text_encoder_file;
   std::string_view vae_file;
   std::string_view tokenizer_folder;
+  std::string_view image_encoder_file = {};  ///< CLIP; empty: the kind has none
   VideoGeometry geometry;
   Conditioning conditioning = Conditioning::none;
   std::int64_t condition_channels = 0;  ///< channels of the transformer's input beside the latent's
   TaskDefaults defaults;
 
+  bool has_one_expert() const { return experts.size() == 1; }
+  bool has_image_encoder() const { return !image_encoder_file.empty(); }
   std::int64_t input_channels() const { return geometry.latent_channels + condition_channels; }
   Task as_task() const { return {.kind = kind, .name = std::string(task), .defaults = defaults}; }
 };
@@ -54,10 +67,24 @@ std::span<const ModelKind> model_kinds();
 /// The kind with this official name. Throws UsageError with the known names.
 const ModelKind& model_kind(std::string_view task);
 
-/// The kind whose transformers have this type in config.json; null if there is none.
+/// A kind whose transformers have this type in config.json; null if there is none. Kinds of one type have
+/// equal channels.
 const ModelKind* find_model_type(std::string_view model_type);
 
-/// "i2v-A14B and t2v-A14B", for messages.
+/// The kind with one expert of this type; null if there is none. Where kinds differ in sizes alone, it is the
+/// one whose official width this is, else the narrowest wider one, else the widest.
+const ModelKind* find_single(std::string_view model_type, std::int64_t dim);
+
+/// Whether the files of two kinds differ in sizes alone.
+bool have_same_files(const ModelKind& one, const ModelKind& other);
+
+/// Throws UsageError naming the value where a request gives what a model with one expert does not have: a
+/// boundary, or two guidance scales. `boundary_name` and `scale_name`: of the values, for the message.
+void require_values_fit(const ModelKind& kind, std::optional<double> boundary,
+                        const std::optional<GuideScale>& guide_scale, std::string_view boundary_name,
+                        std::string_view scale_name);
+
+/// The official names, "i2v-A14B, ... and t2v-14B", for messages.
 std::string known_tasks();
 
 }  // namespace wan::model

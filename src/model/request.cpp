@@ -23,6 +23,7 @@ std::string_view to_string(Part part) {
 }
 
 std::string_view to_string(Expert expert) {
+  if (expert == Expert::single) return "single";
   return expert == Expert::high_noise ? "high_noise" : "low_noise";
 }
 

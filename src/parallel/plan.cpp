@@ -110,9 +110,10 @@ std::int64_t denoise_bytes(const PlanInput& input) {
 void add_parts(const PlanInput& input, Plan& plan) {
   const auto units = checkpoint::transformer_units(input.transformer);
   const WeightPlacement& placement = input.placement;
-  plan.bytes.emplace_back(
-      placement.transformers.waits_on_host() ? "experts (one at a time)" : "experts (both)",
-      expert_bytes(input));
+  plan.bytes.emplace_back(input.experts == 1                       ? "transformer"
+                          : placement.transformers.waits_on_host() ? "experts (one at a time)"
+                                                                   : "experts (both)",
+                          expert_bytes(input));
   if (placement.transformers.is_sharded()) {
     plan.bytes.emplace_back("weight gather buffers",
                             gather_buffer_elements(units, input.grid.group_size) * input.element_bytes);

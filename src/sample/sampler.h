@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <optional>
 
 #include "sample/solver.h"
 
@@ -42,7 +43,7 @@ struct SamplerSettings {
   Solver solver = Solver::unipc;
   int steps = 0;
   double shift = 0;
-  double boundary = 0;
+  std::optional<double> boundary;  ///< empty: the model has one expert
   GuideScale guide_scale;
   int clean_from = 0;       ///< the state has the clean sample after this many steps and more; 0: never
   bool bf16_terms = false;  ///< rounds as the official code does inside its bf16 region (model.md 6.4)

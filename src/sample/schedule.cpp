@@ -19,8 +19,9 @@ Schedule make_schedule(Solver solver, int steps, double shift) {
   return schedule;
 }
 
-Expert expert_for(int timestep, double boundary) {
-  return timestep >= boundary * training_timesteps ? Expert::high_noise : Expert::low_noise;
+Expert expert_for(int timestep, std::optional<double> boundary) {
+  if (!boundary) return Expert::single;
+  return timestep >= *boundary * training_timesteps ? Expert::high_noise : Expert::low_noise;
 }
 
 double guide_scale_for(Expert expert, const GuideScale& scale) {

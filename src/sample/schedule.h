@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "wan/engine.h"
@@ -19,10 +20,11 @@ struct Schedule {
 /// `shift` bends the uniform times towards the noisy end. The solver's row says where they begin.
 Schedule make_schedule(Solver solver, int steps, double shift);
 
-/// The expert of a timestep: high noise if timestep >= boundary * 1000 (model.md 7.4).
-Expert expert_for(int timestep, double boundary);
+/// The expert of a timestep: high noise if timestep >= boundary * 1000 (model.md 7.4). Without a boundary the
+/// model has one expert.
+Expert expert_for(int timestep, std::optional<double> boundary);
 
-/// The scale of that expert's guidance.
+/// The scale of that expert's guidance. That of a single expert stands in both fields.
 double guide_scale_for(Expert expert, const GuideScale& scale);
 
 }  // namespace wan::sample

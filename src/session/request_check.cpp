@@ -42,7 +42,7 @@ void check_values(const Request& request, bool on_gpu) {
   check("guide_scale", [&] {
     parse_guide_scale(fmt::format("{},{}", request.guide_scale.low_noise, request.guide_scale.high_noise));
   });
-  check("boundary", [&] { parse_boundary(fmt::format("{}", request.boundary)); });
+  if (request.boundary) check("boundary", [&] { parse_boundary(fmt::format("{}", *request.boundary)); });
   check("fps", [&] { parse_integer(std::to_string(request.fps), 1, most_fps); });
   check("crf", [&] { parse_integer(std::to_string(request.crf), 0, largest_crf); });
   check("codec", [&] {
@@ -54,10 +54,11 @@ void check_values(const Request& request, bool on_gpu) {
 }
 
 std::string describe_values(const Request& request) {
+  const std::string boundary = request.boundary ? fmt::format("{}", *request.boundary) : "none";
   return fmt::format("{}\n{}\n{}\n{} {}*{} {} {} {} {},{} {} {} {} {} {} {}", request.image.string(),
                      request.prompt, request.negative_prompt, request.seed, request.size.width,
                      request.size.height, request.frame_num, request.sample_steps, request.sample_shift,
-                     request.guide_scale.low_noise, request.guide_scale.high_noise, request.boundary,
+                     request.guide_scale.low_noise, request.guide_scale.high_noise, boundary,
                      to_string(request.solver), to_string(request.noise_device), request.fps, request.codec,
                      request.crf);
 }

@@ -91,7 +91,7 @@ json to_json(const Parameters& parameters) {
       {"sample_steps", request.sample_steps},
       {"sample_shift", request.sample_shift},
       {"sample_guide_scale", {request.guide_scale.low_noise, request.guide_scale.high_noise}},
-      {"boundary", request.boundary},
+      {"boundary", request.boundary ? json(*request.boundary) : json()},
       {"sample_solver", to_string(request.solver)},
       {"noise_device", to_string(request.noise_device)},
       {"fps", request.fps},

@@ -24,7 +24,7 @@ constexpr hsize_t few_rows = 16;
 Handle expert_type(const std::filesystem::path& path) {
   constexpr std::string_view doing = "make the type of column 'expert'";
   Handle type(checked(H5Tenum_create(H5T_NATIVE_INT8), doing, path), H5Tclose);
-  for (const Expert expert : {Expert::high_noise, Expert::low_noise}) {
+  for (const Expert expert : {Expert::high_noise, Expert::low_noise, Expert::single}) {
     const auto value = static_cast<std::int8_t>(expert);
     checked(H5Tenum_insert(type.get(), std::string(to_string(expert)).c_str(), &value), doing, path);
   }

@@ -23,7 +23,7 @@ ParityCase load_parity_case(const std::string& name) {
   request.sample_steps = parameters["steps"];
   request.sample_shift = parameters["shift"];
   request.guide_scale = {.low_noise = parameters["guide_low"], .high_noise = parameters["guide_high"]};
-  request.boundary = parameters["boundary"];
+  if (!parameters["boundary"].is_null()) request.boundary = parameters["boundary"].get<double>();
   request.solver = parse_solver_name(parameters["solver"].get<std::string>());
   result.expected = load_tensors(result.folder / "expected.safetensors");
   return result;

@@ -54,13 +54,14 @@ struct ParityCase {
   Request request;
   std::map<std::string, at::Tensor> expected;
 
+  bool has(const std::string& name) const { return expected.contains(name); }
   const at::Tensor& tensor(const std::string& name) const { return expected.at(name); }
   at::Tensor final_latent() const {
     return tensor("step." + std::to_string(request.sample_steps - 1) + ".latent");
   }
 };
 
-/// `name`: i2v_landscape, i2v_portrait_ragged or t2v_square.
+/// `name`: of a folder of tests/data/parity.
 ParityCase load_parity_case(const std::string& name);
 
 }  // namespace wan::test

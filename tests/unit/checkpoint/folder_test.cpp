@@ -143,6 +143,55 @@ TEST_F(Folder, OnlyThePartsAreCounted) {
   fs::permissions(root_ / "lost+found", fs::perms::owner_all);
 }
 
+class TransformerInRoot : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    write(root_ / "diffusion_pytorch_model.safetensors", "weights");
+    write(root_ / "models_t5_umt5-xxl-enc-bf16.pth", "t5");
+    write(root_ / "Wan2.1_VAE.pth", "vae");
+    write(root_ / "google/umt5-xxl/tokenizer.json", "{}");
+    set_width(64);
+  }
+  void set_width(int dim) const {
+    write(root_ / "config.json", R"({"model_type":"t2v","dim":)" + std::to_string(dim) + "}");
+  }
+  std::string task(std::string_view wanted = {}) const { return inspect_checkpoint(root_, wanted).task.name; }
+  wan::test::TempDir dir_;
+  fs::path root_ = dir_ / "Wan2.2-I2V-A14B";  // a name decides nothing
+};
+
+TEST_F(TransformerInRoot, IsOneExpert) {
+  const CheckpointFolder folder = inspect_checkpoint(root_);
+  EXPECT_EQ(folder.task.name, "t2v-1.3B");
+  ASSERT_EQ(folder.experts.size(), 1U);
+  EXPECT_EQ(folder.experts.front().expert, Expert::single);
+  EXPECT_EQ(folder.experts.front().path, root_);
+  EXPECT_EQ(folder.experts.front().name(), "transformer");
+  EXPECT_THAT(folder_notes(folder), IsEmpty());
+  write(root_ / "lora.safetensors", "lora");
+  EXPECT_THAT(folder_notes(folder), ElementsAre(HasSubstr("not used: 'lora.safetensors'")));
+  EXPECT_EQ(parts_bytes(folder), fs::file_size(root_ / "config.json") + "weightst5vae{}"s.size());
+}
+
+TEST_F(TransformerInRoot, WidthDecidesBetweenTasksAndElseTheWish) {
+  EXPECT_EQ(task(), "t2v-1.3B");
+  EXPECT_EQ(task("t2v-14B"), "t2v-14B");
+  EXPECT_EQ(task("t2v-A14B"), "t2v-1.3B");  // other files: the caller compares
+  set_width(5120);
+  EXPECT_EQ(task(), "t2v-14B");
+  EXPECT_EQ(task("t2v-1.3B"), "t2v-14B");
+  set_width(1536);
+  EXPECT_EQ(task("t2v-14B"), "t2v-1.3B");
+}
+
+TEST_F(TransformerInRoot, MissingPartsAreListedWithTheExpectedLayout) {
+  for (const char* part : {"diffusion_pytorch_model.safetensors", "Wan2.1_VAE.pth"}) fs::remove(root_ / part);
+  EXPECT_THAT(test::usage_error_of([&] { inspect_checkpoint(root_); }),
+              AllOf(HasSubstr("lacks diffusion_pytorch_model.safetensors.index.json, Wan2.1_VAE.pth."),
+                    HasSubstr("  config.json, diffusion_pytorch_model*.safetensors"),
+                    ::testing::Not(HasSubstr("high_noise_model"))));
+}
+
 class ForeignFile : public ::testing::Test {
  protected:
   /// The errors for these bytes in the place of a .pth, a .safetensors and a config.json.

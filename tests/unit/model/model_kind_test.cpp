@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "support/message_of.h"
 #include "wan/error.h"
 
 namespace wan::model {
@@ -27,20 +28,62 @@ TEST(ModelKind, IsFoundByItsTypeInConfigJson) {
   for (const ModelKind& kind : model_kinds()) {
     const ModelKind* found = find_model_type(kind.model_type);
     ASSERT_NE(found, nullptr);
-    EXPECT_EQ(found->task, kind.task);
+    EXPECT_EQ(found->input_channels(), kind.input_channels());
+    EXPECT_EQ(found->geometry, kind.geometry);
     EXPECT_FALSE(kind.experts.empty());
   }
   EXPECT_EQ(find_model_type("s2v"), nullptr);
 }
 
 TEST(ModelKind, UnknownTasksAreAnsweredWithTheKnownOnes) {
-  EXPECT_EQ(known_tasks(), "i2v-A14B and t2v-A14B");
+  EXPECT_TRUE(known_tasks().starts_with("i2v-A14B, t2v-A14B, t2v-1.3B")) << known_tasks();
   try {
-    model_kind("i2v-14B");
+    model_kind("t2v");
     FAIL();
   } catch (const UsageError& error) {
-    EXPECT_STREQ(error.what(), "there is no task 'i2v-14B'; the tasks are i2v-A14B and t2v-A14B");
+    EXPECT_EQ(error.what(), "there is no task 't2v'; the tasks are " + known_tasks());
   }
+}
+
+TEST(ModelKind, OneExpertOfWan21) {
+  for (const char* task : {"t2v-1.3B", "t2v-14B"}) {
+    const ModelKind& kind = model_kind(task);
+    EXPECT_TRUE(kind.has_one_expert());
+    EXPECT_EQ(kind.experts.front().expert, Expert::single);
+    EXPECT_EQ(kind.experts.front().folder, "");
+    EXPECT_EQ(kind.defaults.sample_steps, 50);
+    EXPECT_EQ(kind.defaults.sample_shift, 5.0);
+    EXPECT_EQ(kind.defaults.guide_scale, (GuideScale{5.0, 5.0}));
+    EXPECT_EQ(kind.defaults.boundary, std::nullopt);
+    EXPECT_EQ(kind.defaults.fps, 16);
+    EXPECT_EQ(kind.defaults.negative_prompt, default_negative_prompt());
+  }
+  EXPECT_EQ(model_kind("t2v-1.3B").defaults.size, (PixelSize{832, 480}));
+  EXPECT_EQ(model_kind("t2v-14B").defaults.size, (PixelSize{1280, 720}));
+}
+
+TEST(ModelKind, OneExpertIsFoundByItsWidth) {
+  const auto found = [](std::int64_t dim) { return find_single("t2v", dim)->task; };
+  EXPECT_EQ(found(1536), "t2v-1.3B");
+  EXPECT_EQ(found(64), "t2v-1.3B");  // a toy
+  EXPECT_EQ(found(2048), "t2v-14B");
+  EXPECT_EQ(found(5120), "t2v-14B");
+  EXPECT_EQ(found(8192), "t2v-14B");
+  EXPECT_EQ(find_single("s2v", 5120), nullptr);
+}
+
+TEST(ModelKind, OneExpertTakesNeitherABoundaryNorTwoScales) {
+  const auto error_of = [](std::optional<double> boundary, std::optional<GuideScale> scale) {
+    return test::message_of<UsageError>([&] {
+      require_values_fit(model_kind("t2v-1.3B"), boundary, scale, "--boundary", "--sample-guide-scale");
+    });
+  };
+  EXPECT_EQ(error_of(0.0, {}),
+            "--boundary: t2v-1.3B has one expert, and so no boundary between two; leave it out");
+  EXPECT_EQ(error_of({}, GuideScale{3, 4}),
+            "--sample-guide-scale: t2v-1.3B has one expert and takes one guidance scale, not the two 3:4");
+  EXPECT_NO_THROW(require_values_fit(model_kind("t2v-1.3B"), {}, GuideScale{6, 6}, "", ""));
+  EXPECT_NO_THROW(require_values_fit(model_kind("t2v-A14B"), 0.5, GuideScale{3, 4}, "", ""));
 }
 
 TEST(VideoGeometry, LatentsAndTokensOfTheA14BModels) {
