@@ -6,7 +6,13 @@
 namespace wan::apps {
 
 ParsedCommandLine parse_bench_options(std::span<const std::string> arguments) {
-  return parse_plain_options(bench_option_table(), arguments);
+  ParsedCommandLine parsed = parse_plain_options(bench_option_table(), arguments);
+  if (parsed.action != Action::run || !parsed.options.bench.trace_cost) return parsed;
+  if (!parsed.options.trace)
+    fail<UsageError>("--trace-cost measures the trace, and none is written: give --trace FILE");
+  if (parsed.options.bench.steps < 2)
+    fail<UsageError>("--trace-cost compares traced steps with others: give --steps 2 or more");
+  return parsed;
 }
 
 std::string bench_help_text() {

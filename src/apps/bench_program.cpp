@@ -124,7 +124,8 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
   result_.layout = describe(layout_);
   reporting_.trace = std::make_unique<RunTrace>(mpi_, clock_);
   if (options_.trace) open_trace(arguments);
-  reporting_.observer = std::make_unique<BenchObserver>(reporting_.trace->observer());
+  reporting_.observer =
+      std::make_unique<BenchObserver>(reporting_.trace->observer(), options_.bench.trace_cost);
   reporting_.steps = std::make_unique<engine::StepReporter>(group_, 0, reporting_.monitor.get(), clock_,
                                                             *reporting_.observer);
   result_.gpus = mpi_.size();
@@ -317,6 +318,8 @@ void BenchProgram::collect_steps() {
     }
   }
   result_.step_s.assign(slowest.begin() + options_.bench.warmup, slowest.end());
+  if (options_.bench.trace_cost)
+    result_.trace = trace_cost(result_.step_s, options_.bench.warmup, reporting_.observer->trace_s());
 }
 
 void BenchProgram::collect_memory() {

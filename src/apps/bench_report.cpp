@@ -20,6 +20,22 @@ nlohmann::json number(double value) {
 
 }  // namespace
 
+TraceCost trace_cost(std::span<const double> step_s, int first, const std::map<int, double>& trace_s) {
+  std::vector<double> traced_s;
+  std::vector<double> untraced_s;
+  TraceCost cost;
+  for (std::size_t i = 0; i < step_s.size(); ++i) {
+    const int step = first + static_cast<int>(i);
+    const auto spent = trace_s.find(step);
+    const double host_s = spent == trace_s.end() ? 0 : spent->second;
+    (is_in_half_trace(step) ? traced_s : untraced_s).push_back(step_s[i] + host_s);
+    cost.most_host_s = std::max(cost.most_host_s, host_s);
+  }
+  cost.traced_s = engine::median(traced_s);
+  cost.untraced_s = engine::median(untraced_s);
+  return cost;
+}
+
 std::string bench_table(const launch::BenchSettings& settings, const BenchResult& result) {
   const double median_s = engine::median(result.step_s);
   const auto [fastest, slowest] = std::ranges::minmax(result.step_s);
@@ -36,6 +52,12 @@ std::string bench_table(const launch::BenchSettings& settings, const BenchResult
     text += fmt::format("  VAE encode       {:9.3f} s\n", result.vae_encode_s);
   text += fmt::format("  VAE decode       {:9.3f} s\n", result.vae_decode_s);
   text += fmt::format("  random weights   {:9.3f} s\n", result.fill_s);
+  if (result.trace) {
+    text += fmt::format(
+        "  traced steps     {:9.4f} s   others {:.4f} s ({:+.2f} %), at most {:.2f} ms of the host\n",
+        result.trace->traced_s, result.trace->untraced_s,
+        100 * (result.trace->traced_s / result.trace->untraced_s - 1), 1e3 * result.trace->most_host_s);
+  }
   const auto bytes = [&](const char* what, std::uint64_t value) {
     text += fmt::format("  {:<17}{:>11}\n", what, launch::format_bytes(static_cast<std::int64_t>(value)));
   };
@@ -68,6 +90,11 @@ std::string bench_json(const launch::BenchSettings& settings, const BenchResult&
   json["peak_vram_bytes"] = result.peak_vram_bytes;
   json["peak_allocated_bytes"] = result.peak_allocated_bytes;
   json["weights_bytes_per_gpu"] = result.weights_bytes_per_gpu;
+  if (result.trace) {
+    json["trace_cost"] = {{"traced_step_s", result.trace->traced_s},
+                          {"untraced_step_s", result.trace->untraced_s},
+                          {"most_host_s", result.trace->most_host_s}};
+  }
   json["wire_bytes_per_step"] = result.wire_bytes_per_step;
   return json.dump();
 }

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -9,6 +11,19 @@
 #include "wan/engine.h"
 
 namespace wan::apps {
+
+/// Whether a step comes into a trace of half the steps (--trace-cost).
+constexpr bool is_in_half_trace(int step) { return step % 2 == 0; }
+
+/// What a trace costs, from the steps of one start of which half were traced.
+struct TraceCost {
+  double traced_s = 0;     ///< median step in the trace, with the time that the trace took after it
+  double untraced_s = 0;   ///< median of the other steps
+  double most_host_s = 0;  ///< the most that the thread of the steps spent on the trace after a step
+};
+
+/// `step_s`: of the steps that count, the first of which is step `first`. `trace_s`: by step.
+TraceCost trace_cost(std::span<const double> step_s, int first, const std::map<int, double>& trace_s);
 
 /// The measurements of wan_bench, on rank 0.
 struct BenchResult {
@@ -28,6 +43,7 @@ struct BenchResult {
       0;  ///< in use on a GPU by all programs, the largest of all ranks; 0 on the CPU
   std::uint64_t peak_allocated_bytes = 0;
   std::uint64_t weights_bytes_per_gpu = 0;  ///< of both experts, in GPU or host memory
+  std::optional<TraceCost> trace;           ///< with --trace-cost
   std::uint64_t wire_bytes_per_step = 0;    ///< bytes handed to other ranks, by the rank with the most
 };
 

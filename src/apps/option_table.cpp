@@ -317,6 +317,9 @@ constexpr OptionEntry bench_entries[] = {
     {measured, "part-times", Takes::optional, "on|off",
      "measure the seconds of each part of a step; off shows how much these events cost (default: on)",
      [](launch::Options& o, std::string_view text) { o.bench.part_times = parse_switch(text); }},
+    {measured, "trace-cost", Takes::nothing, "",
+     "with --trace: leave every second step out of the trace, and report what a step in it costs more",
+     [](launch::Options& o, std::string_view text) { o.bench.trace_cost = parse_switch(text); }},
     {measured, "trace", Takes::value, "FILE", "HDF5 trace (default: none)",
      [](launch::Options& o, std::string_view text) { o.trace = parse_path(text); }},
 };

@@ -34,6 +34,7 @@ struct BenchSettings {
   int steps = 3;
   int warmup = 1;  ///< steps before those that count
   bool part_times = true;
+  bool trace_cost = false;  ///< every second step stays out of the trace
 };
 
 /// The command line after parsing. An empty optional is a value that the program finds itself: from the

@@ -46,6 +46,22 @@ class Bench(CliCase):
             phases = zip(file["phases"]["phase"].asstr()[:], file["phases"]["world_rank"][:], strict=True)
             self.assertEqual([name for name, rank in phases if rank == 0 and name in measured], measured)
 
+    def test_tells_what_a_trace_costs(self):
+        trace = self.folder / "trace.h5"
+        result = self.run_bench("--model", TOY, "--size", "64*48", "--frame-num", "5", "--steps", "5", "--warmup", "1", "--trace", trace,
+                                "--trace-cost")
+        self.assertEqual(result.returncode, DONE, result)
+        cost = json.loads(result.stdout.splitlines()[-1])["trace_cost"]
+        self.assertGreater(min(cost.values()), 0)
+        self.assertLess(cost["most_host_s"], cost["traced_step_s"])
+        self.assertRegex(result.stdout, r"traced steps +[\d.]+ s +others [\d.]+ s")
+        with h5py.File(trace) as index:
+            self.assertEqual(list(index[next(iter(index))]["steps"]["step"]), [0, 2, 4])
+        for wrong, words in ((("--trace-cost",), "--trace FILE"), (("--trace", "t.h5", "--steps", "1", "--trace-cost"), "--steps 2")):
+            refused = self.run_bench("--model", TOY, *wrong)
+            self.assertEqual(refused.returncode, USAGE, refused)
+            self.assertIn(words, refused.stderr)
+
     def test_a_study_of_1_2_and_4_ranks_has_three_rows(self):
         traces = [self.folder / f"gpus_{ranks}" for ranks in (1, 2, 4)]
         for ranks, folder in zip((1, 2, 4), traces, strict=True):
