@@ -3,6 +3,7 @@
 # How a job stops, and whether it is requeued. Source it. README.md, "Stopping, requeueing, going on", describes it for users.
 
 max_crashes=3       # so many starts in which a rank died are followed by another start
+record_wait_s=10    # for the program's record after a launcher that ended with 0
 answer_reserve_s=10  # the script asks Slurm's controller until this time before the job's end
 
 # From now on a signal to this shell stops the ranks in order and does not end the shell.
@@ -96,9 +97,24 @@ read_preemption() {
   fi
 }
 
+# srun that loses its node ends with 0 while the ranks still save. The program writes its record of the run last, so the job waits for it.
+# Sets exit_code and end_is_unknown.
+confirm_end() {
+  local tries
+  end_is_unknown=no
+  if [ "$exit_code" -ne 0 ] || ! compgen -G "$start_record.group-*.json" >/dev/null; then return; fi  # without these no run was begun
+  for ((tries = 0; tries < record_wait_s; tries++)); do
+    [ ! -e "$start_record.run.json" ] || return 0
+    sleep 1
+  done
+  say "$launcher ended with 0, and the program has left no record of its end"
+  end_is_unknown=yes exit_code=1
+}
+
 # Ends the job after the program: by its exit code, or by a requeue.
 finish_job() {
   [ -n "$stop_signal" ] || stopped_at=$SECONDS
+  confirm_end
   # A launcher that ends the other ranks after the first rank's exit may report their exit codes instead.
   if [ "$(recorded exit_code)" -eq "$stopped_early" ]; then exit_code=$stopped_early; fi
   if [ "$exit_code" -ge 128 ] && [ -e "$start_record.error" ]; then exit_code=1; fi
@@ -113,9 +129,9 @@ finish_job() {
 
 # end_job REASON EXIT_CODE: the job's last start has ended.
 end_job() {
+  show_comment  # asking Slurm takes a while, which belongs to this start
   end_start "$1" "$2"
   say "exit code $2 after $SECONDS s"
-  show_comment
   print_account
   exit "$2"
 }
@@ -161,7 +177,7 @@ finish_stopped() {
 # The ranks ended before they could stop in order: by a signal, an error, or the loss of the launcher.
 finish_cut_short() {
   local code=$exit_code
-  if [ -n "$stop_signal" ] || [ "$exit_code" -ge 128 ]; then
+  if [ -n "$stop_signal" ] || [ "$exit_code" -ge 128 ] || [ "$end_is_unknown" = yes ]; then
     read_preemption
     if [ "$preempted" = yes ] || { [ "$preempted" = unknown ] && [ -n "$stop_signal" ]; }; then
       say "exit code $code: the ranks ended before they could stop in order; what was saved before is kept"
@@ -225,6 +241,9 @@ stop_reason() {
   fi
 }
 
+# Parts of the answers of scontrol while a controller is stopping, away or starting.
+away_answers='contact|connect|communicat|time.?out|timed out|respon|unexpected message|zero bytes|socket'
+
 # requeue_now ID: requeues the job, and asks again if the controller is down. Prints Slurm's message if Slurm refuses.
 requeue_now() {
   local answer pause=1 tries=0
@@ -232,7 +251,7 @@ requeue_now() {
     if answer=$(scontrol requeue "$1" 2>&1); then return; fi
     tries=$((tries + 1))
     # Three times, whatever Slurm answers: a controller that is stopping or starting gives various answers.
-    if [ "$tries" -ge 3 ] && [ -n "$answer" ] && ! grep -qiE 'contact|connect|communicat|time.?out|timed out|respon' <<<"$answer"; then break; fi
+    if [ "$tries" -ge 3 ] && [ -n "$answer" ] && ! grep -qiE "$away_answers" <<<"$answer"; then break; fi
     has_time_left "$pause" || break
     sleep "$pause"
     pause=$((pause < 10 ? 2 * pause : 10))

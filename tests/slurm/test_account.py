@@ -60,13 +60,13 @@ class Account(SurvivalCase):
 
     def check_account(self, job: Job, out) -> None:
         text = job.text().rpartition(f"job {job.id}")[2]
-        print(text, self.starts_of(job))
         self.assertIn("5 starts, 2 of 2 rows done", text)
         rows = re.findall(r"(?m)^ +(\d) +\S+ \S+ +(\d+):(\d\d):(\d\d) +2 +(.*)$", text)
         self.assertEqual([row[0] for row in rows], ["1", "2", "3", "4", "5"])
         reasons = [row[4] for row in rows]
         self.assertEqual((reasons[0], reasons[1], reasons[3], reasons[4]), (RAN_OUT, PREEMPTED, RAN_OUT, "done"))
-        self.assertRegex(reasons[2], "node")
+        # Slurm kills the script soon after a node was lost, sometimes before it can ask why.
+        self.assertRegex(reasons[2], "^(a node was lost|killed after it was told to stop)")
         ran = [3600 * int(hours) + 60 * int(minutes) + int(seconds) for _, hours, minutes, seconds, _ in rows]
         slurm = self.starts_of(job)
         self.assertEqual(len(slurm), 5)
@@ -76,9 +76,10 @@ class Account(SurvivalCase):
         hours = float(re.search(r"GPU-hours: ([\d.]+) in all", text)[1])
         self.assertAlmostEqual(hours, 2 * sum(ran) / 3600, delta=0.002)
         lost = int(re.search(r"lost \((\d+) steps made again\)", text)[1])
-        made = int(re.search(r'"steps_made":(\d+)', (out / ".jobs" / job.id / "start-3.group-0.json").read_text())[1])
-        self.assertLessEqual(abs(lost - made), 1, "the steps of the start that was killed are made again, and no others")
-        self.assertGreaterEqual(lost, 20)
+        records = [path.read_text() for path in (out / ".jobs" / job.id).glob("start-*.group-0.json")]
+        made = sum(int(re.search(r'"steps_made":(\d+)', record)[1]) for record in records)
+        self.assertEqual(len(records), 5)
+        self.assertEqual(lost, made - STEPS - 2, "the steps that were made above those of the two rows")
 
 
 if __name__ == "__main__":

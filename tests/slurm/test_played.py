@@ -61,6 +61,14 @@ class Ends(PlayedCase):
         done = self.bash("stop_signal=USR1 stopped_at=0; requeue_now 7")
         self.assertEqual((done.returncode, done.stdout, self.requeued()), (0, "", ["7"]), done.stderr)
 
+    def test_a_controller_that_is_stopping_answers_oddly_and_is_asked_again(self):
+        self.scontrol(away=6)
+        text = (self.bin / "scontrol").read_text().replace("#!/bin/bash\n", "")
+        self.stand_in("scontrol", text.replace("slurm_load_jobs error: Unable to contact slurm controller (connect failure)",
+                                               "Unexpected message received for job 7"))
+        done = self.bash("stop_signal=USR1 stopped_at=0; requeue_now 7")
+        self.assertEqual((done.returncode, done.stdout, self.requeued()), (0, "", ["7"]), done.stderr)
+
     def test_an_empty_answer_is_no_cancellation_and_asking_ends_with_the_notice(self):
         self.scontrol(away=1000)
         # SECONDS does not move while sleep is played: the time limit does.
@@ -117,6 +125,39 @@ class Ends(PlayedCase):
         self.assertEqual((done.returncode, self.requeued()), (STOPPED_EARLY, []), done.stdout)
         self.assertIn("Slurm has ended this start: a node was lost, or somebody requeued the job", done.stdout)
         self.assertNotIn("somebody wants", done.stdout)
+
+    def finish_without_record(self, *, later: str = "", run: bool = True):
+        """The launcher has ended with 0; the program writes its record, if at all, while the script waits."""
+        ledger = self.folder / "job"
+        ledger.mkdir(exist_ok=True)
+        (ledger / "start-1.run.json").unlink(missing_ok=True)
+        if run:
+            (ledger / "start-1.group-0.json").write_text('{"failed":0,"in_hand":1,"made":0,"steps_made":9}\n')
+        self.stand_in("sleep", f"echo '{later}' >{ledger}/start-1.run.json" if later else "exit 0")
+        return self.bash(f"ledger={ledger} start_number=1 start_record={ledger}/start-1 scratch= stop_signal= stopped_at=0 "
+                         f"end_code={STOPPED_EARLY} exit_code=0 launcher=srun program=/bin/false; finish_job")
+
+    def test_a_launcher_that_lost_its_node_and_ends_with_0_is_not_believed(self):
+        self.scontrol(state="NODE_FAIL")
+        done = self.finish_without_record(later=f'{{"exit_code": {STOPPED_EARLY}, "steps_gained": 9, "made": 0}}')
+        self.assertEqual(done.returncode, STOPPED_EARLY, done.stdout + done.stderr)
+        self.assertIn("stopped early: 9 steps and 0 items gained", done.stdout)
+        self.assertIn("Slurm has ended this start: a node was lost, or somebody requeued the job", done.stdout)
+        done = self.finish_without_record()
+        self.assertEqual(done.returncode, STOPPED_EARLY, done.stdout)
+        self.assertIn("srun ended with 0, and the program has left no record of its end", done.stdout)
+        self.assertIn("Slurm has ended this start: a node was lost", done.stdout)
+
+    def test_a_launcher_that_ends_with_0_without_a_record_and_without_a_reason_is_an_error(self):
+        self.scontrol()
+        done = self.finish_without_record()
+        self.assertEqual((done.returncode, self.requeued()), (1, []), done.stdout + done.stderr)
+        self.assertIn("reason=an error ended the run\n", (self.folder / "job" / "start-1").read_text())
+
+    def test_what_begins_no_run_leaves_no_record(self):
+        """--plan, for example."""
+        self.scontrol()
+        self.assertEqual(self.finish_without_record(run=False).returncode, 0)
 
     # --- ranks that die ---
 

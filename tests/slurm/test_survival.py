@@ -98,6 +98,17 @@ class Survival(SurvivalCase):
         self.check(job, out, expected)
         self.assertIn("requeueing job", job.text())
 
+    def test_the_controller_is_away_during_the_requeue(self):
+        """It stops as the script asks for the requeue, so that the request is on its way or has just been granted."""
+        rows = self.rows(steps=100, size="96*96")
+        expected = self.expected(rows)
+        job, out = self.start("out", rows=rows)
+        job.wait_for(lambda: steps_in_flight(out) >= 20, "step 20")
+        os.kill(self.shell_of(job), signal.SIGUSR1)
+        wait_until(lambda: "requeueing job" in job.text(), 60, "the job is not requeued", interval_s=0.01)
+        self.away().join()
+        self.check(job, out, expected)
+
     def test_the_controller_is_away_at_a_start(self):
         expected = self.expected()
         job, out = self.start("out")
