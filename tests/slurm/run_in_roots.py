@@ -19,7 +19,8 @@ sys.path.insert(0, str(PROJECT / "tests" / "support"))
 
 from debian_root import DebianRoot, enter_own_mounts  # noqa: E402  (needs the path)
 
-SLURM = "slurmctld slurmd slurm-client munge procps python3 openmpi-bin"
+# libpmix-dev: the plugin of Slurm for PMIx opens its library by that name.
+SLURM = "slurmctld slurmd slurm-client munge procps python3 openmpi-bin libpmix-dev"
 
 
 def packages_of_libraries() -> set[str]:

@@ -157,6 +157,55 @@ TEST_F(Deaths, TheLossOfANodeDoesNotCount) {
   EXPECT_FALSE(counts_as_death(idle, wanted, context));
 }
 
+// Slurm starts a job again after a preemption; its script does so after a signal has killed a rank, and notes
+// that.
+class EarlierStarts : public Deaths {
+ protected:
+  /// Three starts of a job. Each dies in the first row, at step `step` or, if it saves, one step later than
+  /// the one before.
+  void die_three_times(bool by_a_signal, int step, bool saves) {
+    interval_s_ = saves ? 0 : 300;
+    for (const char* name : {"start 1", "start 2", "start 3"}) {
+      kill_at("killer", step);
+      run_and_die(rows_, name, as_next_start(by_a_signal));
+      starts_.emplace_back(name);
+      if (saves) ++step;
+    }
+  }
+  std::function<void(RunContext&)> as_next_start(bool by_a_signal) {
+    return [this, by_a_signal](RunContext& context) {
+      context.checkpoint_interval_s = interval_s_;
+      context.job.id = "12";
+      context.job.earlier_runs = starts_;
+      if (by_a_signal) context.job.crashed_runs = starts_;
+    };
+  }
+
+  std::vector<std::string> starts_;
+  double interval_s_ = 0;
+};
+
+TEST_F(EarlierStarts, ThatASignalEndedCountAsDeathsOfTheRow) {
+  die_three_times(true, 0, false);
+  EXPECT_TRUE(is_made("b") && is_made("c")) << "after two deaths the row comes last";
+  EXPECT_THAT(run(rows_, "start 4", as_next_start(true)), IsEmpty());
+  EXPECT_EQ(read("a.failed.json")["stage"], "crash");
+}
+
+TEST_F(EarlierStarts, ThatSlurmEndedDoNotCount) {
+  die_three_times(false, 0, false);
+  EXPECT_FALSE(is_noted("a") || is_made("b"));
+  on_step_ = {};
+  EXPECT_THAT(run(rows_, "start 4", as_next_start(false)), ElementsAre("killer", "b", "c"));
+}
+
+TEST_F(EarlierStarts, ThatASignalEndedDoNotCountIfTheySavedAStep) {
+  die_three_times(true, 2, true);
+  EXPECT_FALSE(is_noted("a") || is_made("b"));
+  on_step_ = {};
+  EXPECT_THAT(run(rows_, "start 4", as_next_start(true)), ElementsAre("killer", "b", "c"));
+}
+
 TEST_F(Deaths, HostMemoryThatTheEngineIsRefusedBeforeItBeginsFailsTheRow) {
   on_validate_ = [](const Request& request) {
     if (request.prompt == "killer") throw std::bad_alloc();
