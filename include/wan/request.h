@@ -10,7 +10,11 @@
 
 namespace wan {
 
-enum class TaskKind { i2v, t2v };
+enum class TaskKind {
+  i2v,   ///< a text and an image
+  t2v,   ///< a text
+  ti2v,  ///< a text, with or without an image
+};
 enum class NoiseDevice { cpu, cuda };
 
 /// Width and height in pixels. For i2v only their product counts, because the aspect ratio follows the image
@@ -81,7 +85,7 @@ struct Request {
   int crf = 10;
 };
 
-std::string_view to_string(TaskKind kind);      ///< "i2v", "t2v"
+std::string_view to_string(TaskKind kind);      ///< "i2v", "t2v", "ti2v"
 std::string_view to_string(NoiseDevice where);  ///< "cpu", "cuda"
 
 }  // namespace wan

@@ -26,16 +26,24 @@ at::Tensor timestep_sinusoid(int timestep, std::int64_t freq_dim) {
   return result;
 }
 
-TimeEmbedding embed_timestep(const StemWeights& weights, int timestep) {
-  const at::Tensor sinusoid = timestep_sinusoid(timestep, weights.time_0_weight.size(1))
-                                  .to(weights.time_0_weight.device());  // [freq_dim]
+std::vector<TimeEmbedding> embed_timesteps(const StemWeights& weights, const std::vector<int>& timesteps) {
+  std::vector<at::Tensor> sinusoids;
+  for (const int timestep : timesteps)
+    sinusoids.push_back(timestep_sinusoid(timestep, weights.time_0_weight.size(1)));
+  // A single one stays a vector: a product of one row may be summed in another order.
+  const at::Tensor input = (sinusoids.size() == 1 ? sinusoids.front() : at::stack(sinusoids))
+                               .to(weights.time_0_weight.device());  // [(times,) freq_dim]
   const at::Tensor hidden =
-      at::silu(linear_fp32(sinusoid, weights.time_0_weight, weights.time_0_bias));         // [dim]
-  at::Tensor embedding = linear_fp32(hidden, weights.time_2_weight, weights.time_2_bias);  // [dim]
-  at::Tensor projection =
+      at::silu(linear_fp32(input, weights.time_0_weight, weights.time_0_bias));  // [(times,) dim]
+  const at::Tensor embedding = linear_fp32(hidden, weights.time_2_weight, weights.time_2_bias);
+  const at::Tensor projection =
       linear_fp32(at::silu(embedding), weights.time_projection_weight, weights.time_projection_bias)
-          .unflatten(0, {6, -1});
-  return {.embedding = std::move(embedding), .projection = std::move(projection)};  // [dim], [6, dim]
+          .unflatten(-1, {6, -1});  // [(times,) 6, dim]
+  if (timesteps.size() == 1) return {{.embedding = embedding, .projection = projection}};
+  std::vector<TimeEmbedding> result;
+  for (std::int64_t i = 0; i < embedding.size(0); ++i)
+    result.push_back({.embedding = embedding[i], .projection = projection[i]});
+  return result;
 }
 
 }  // namespace wan::dit

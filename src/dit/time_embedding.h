@@ -1,10 +1,12 @@
 #pragma once
 
+#include <vector>
+
 #include "dit/weights.h"
 
 namespace wan::dit {
 
-/// The effect of a timestep, the same for every token (model.md 5.3), fp32.
+/// The effect of a timestep, the same for every token that sees it (model.md 5.3), fp32.
 struct TimeEmbedding {
   at::Tensor embedding;   ///< `e`, [dim]: modulates the head
   at::Tensor projection;  ///< `e0`, [6, dim]: modulates the blocks
@@ -13,6 +15,7 @@ struct TimeEmbedding {
 /// cos and sin of the timestep at freq_dim / 2 frequencies, fp32 [freq_dim], computed in fp64.
 at::Tensor timestep_sinusoid(int timestep, std::int64_t freq_dim);
 
-TimeEmbedding embed_timestep(const StemWeights& weights, int timestep);
+/// One for each timestep.
+std::vector<TimeEmbedding> embed_timesteps(const StemWeights& weights, const std::vector<int>& timesteps);
 
 }  // namespace wan::dit

@@ -13,31 +13,46 @@
 
 namespace wan::dit {
 
-/// The state of one forward: the time embedding, and for each text the residual stream and the normed input
-/// of the next sub-layer. One stream serves all texts until they first differ, in block 0's cross-attention.
+/// The state of one forward: the embedding of each timestep, and for each text the residual stream and the
+/// normed input of the next sub-layer. One stream serves all texts until they first differ, in block 0's
+/// cross-attention.
 struct Transformer::Streams {
-  TimeEmbedding time;
+  std::vector<TimeEmbedding> times;
   std::vector<at::Tensor> x;      ///< fp32 [local_tokens, dim] each
   std::vector<at::Tensor> input;  ///< [local_tokens, dim] each
 };
 
+namespace {
+
+/// The modulation of a unit for each timestep: its own vectors plus what `effect` is of the timestep.
+std::vector<at::Tensor> modulation_of(const at::Tensor& own, const std::vector<TimeEmbedding>& times,
+                                      at::Tensor TimeEmbedding::*effect) {
+  std::vector<at::Tensor> result;
+  result.reserve(times.size());
+  for (const TimeEmbedding& time : times) result.push_back(own.to(at::kFloat) + time.*effect);
+  return result;
+}
+
+}  // namespace
+
 /// A block and its weights.
 struct Transformer::BlockTurn {
-  BlockTurn(std::span<const at::Tensor> unit, const TimeEmbedding& time)
-      : weights(unit), modulation(weights.modulation.to(at::kFloat) + time.projection) {}
+  BlockTurn(std::span<const at::Tensor> unit, const std::vector<TimeEmbedding>& times)
+      : weights(unit), modulation(modulation_of(weights.modulation, times, &TimeEmbedding::projection)) {}
   at::ScalarType type() const { return weights.qkv_weight.scalar_type(); }
 
   BlockWeights weights;
-  at::Tensor modulation;  ///< fp32 [6, dim]: shift, scale, gate of attention, then of the FFN
+  /// fp32 [6, dim] for each timestep: shift, scale, gate of attention, then of the FFN
+  std::vector<at::Tensor> modulation;
 };
 
 /// The head and its weights.
 struct Transformer::HeadTurn {
-  HeadTurn(std::span<const at::Tensor> unit, const TimeEmbedding& time)
-      : weights(unit), modulation(weights.modulation.to(at::kFloat) + time.embedding) {}
+  HeadTurn(std::span<const at::Tensor> unit, const std::vector<TimeEmbedding>& times)
+      : weights(unit), modulation(modulation_of(weights.modulation, times, &TimeEmbedding::embedding)) {}
 
   HeadWeights weights;
-  at::Tensor modulation;  ///< fp32 [2, dim]: shift, scale
+  std::vector<at::Tensor> modulation;  ///< fp32 [2, dim] for each timestep: shift, scale
 };
 
 Transformer::Transformer(checkpoint::TransformerConfig config, checkpoint::WeightSource& weights)
@@ -56,7 +71,7 @@ std::vector<at::Tensor> Transformer::forward(const at::Tensor& patches, int time
   run_blocks(texts, context, streams);
   for (TextCondition* text : texts) text->finish_forward();
   std::vector<at::Tensor> predictions =
-      run_head(HeadTurn(take_weights(head_unit(), context), streams.time), context, streams);
+      run_head(HeadTurn(take_weights(head_unit(), context), streams.times), context, streams);
   weights_.end(head_unit());
   return predictions;
 }
@@ -69,7 +84,7 @@ void Transformer::run_stem(const at::Tensor& patches, int timestep, std::span<Te
   {
     const auto scope = context.clock.measure(Part::linear);
     const StemWeights weights(unit);
-    streams.time = embed_timestep(weights, timestep);
+    streams.times = embed_timesteps(weights, context.times.timesteps(timestep));
     for (TextCondition* text : texts) text->embed(weights, config_.text_len);
     streams.x = {kernels::linear(patches, weights.patch_weight, weights.patch_bias)
                      .to(at::kFloat)};  // [local_tokens, dim]
@@ -77,20 +92,25 @@ void Transformer::run_stem(const at::Tensor& patches, int timestep, std::span<Te
   weights_.end(0);
   if (context.probe) {
     context.probe("patch_embedding", streams.x.front());
-    context.probe("time_embedding", streams.time.embedding);
-    context.probe("time_projection", streams.time.projection);
+    for (const TimeEmbedding& time : streams.times) {
+      context.probe("time_embedding", time.embedding);
+      context.probe("time_projection", time.projection);
+    }
   }
 }
 
 void Transformer::run_blocks(std::span<TextCondition* const> texts, const ForwardContext& context,
                              Streams& streams) {
-  auto turn = std::make_optional<BlockTurn>(take_weights(unit_of_block(0), context), streams.time);
+  auto turn = std::make_optional<BlockTurn>(take_weights(unit_of_block(0), context), streams.times);
   {
     // Up to here the official code's stream is bf16, and so is the output of its first norm (model.md 5.9).
     const bool round_norm = turn->type() == at::kBFloat16;
     const auto scope = context.clock.measure(Part::elementwise);
-    streams.input = {kernels::layer_norm_modulate(streams.x.front(), turn->modulation[1], turn->modulation[0],
-                                                  config_.eps, turn->type(), round_norm)};
+    streams.input = {norm_by_time(context.times, streams.x.front(), turn->type(), [&](TimedTokens& tokens) {
+      const at::Tensor& modulation = turn->modulation[tokens.time];
+      return kernels::layer_norm_modulate(tokens.x, modulation[1], modulation[0], config_.eps, tokens.out,
+                                          round_norm);
+    })};
   }
   for (int block = 0; block < config_.num_layers; ++block) {
     const int unit = unit_of_block(block);
@@ -104,13 +124,16 @@ void Transformer::run_blocks(std::span<TextCondition* const> texts, const Forwar
     const auto next_unit = take_weights(unit + 1, context);
     const bool is_last = block + 1 == config_.num_layers;
     std::optional<BlockTurn> next_turn;
-    if (!is_last) next_turn.emplace(next_unit, streams.time);
-    const at::Tensor modulation =
-        is_last ? HeadTurn(next_unit, streams.time).modulation : next_turn->modulation;
-    const auto next_norm = [&](at::Tensor& x, const at::Tensor& fed) {
-      return kernels::add_gated_layer_norm_modulate(x, {.y = fed, .gate = turn->modulation[5]}, modulation[1],
-                                                    modulation[0], config_.eps,
-                                                    is_last ? at::kFloat : turn->type());
+    if (!is_last) next_turn.emplace(next_unit, streams.times);
+    const std::vector<at::Tensor> modulation =
+        is_last ? HeadTurn(next_unit, streams.times).modulation : next_turn->modulation;
+    const auto next_norm = [&](const at::Tensor& x, const at::Tensor& fed) {
+      return norm_by_time(context.times, x, is_last ? at::kFloat : turn->type(), [&](TimedTokens& tokens) {
+        const at::Tensor& next = modulation[tokens.time];
+        return kernels::add_gated_layer_norm_modulate(
+            tokens.x, {.y = tokens.of(fed), .gate = turn->modulation[tokens.time][5]}, next[1], next[0],
+            config_.eps, tokens.out);
+      });
     };
     for (std::size_t i = 0; i < texts.size(); ++i)
       finish(block, *turn, *texts[i], context, i, next_norm, streams);
@@ -134,20 +157,23 @@ void Transformer::attend(int block, const BlockTurn& turn, const ForwardContext&
       layers.self_attention(streams.input[stream], context.rotary, context.exchange);  // [local_tokens, dim]
   if (context.probe) context.probe(fmt::format("blocks.{}.self_attn", block), attended);
   const auto scope = context.clock.measure(Part::elementwise);
-  streams.input[stream] = kernels::add_gated_layer_norm_affine(
-      streams.x[stream], {.y = attended, .gate = turn.modulation[2]}, turn.weights.norm3_weight,
-      turn.weights.norm3_bias, config_.eps, turn.type());
+  streams.input[stream] =
+      norm_by_time(context.times, streams.x[stream], turn.type(), [&](TimedTokens& tokens) {
+        return kernels::add_gated_layer_norm_affine(
+            tokens.x, {.y = tokens.of(attended), .gate = turn.modulation[tokens.time][2]},
+            turn.weights.norm3_weight, turn.weights.norm3_bias, config_.eps, tokens.out);
+      });
 }
 
-void Transformer::finish(int block, const BlockTurn& turn, TextCondition& text, const ForwardContext& context,
-                         std::size_t stream,
-                         const std::function<at::Tensor(at::Tensor& x, const at::Tensor& fed)>& next_norm,
-                         Streams& streams) const {
+void Transformer::finish(
+    int block, const BlockTurn& turn, TextCondition& text, const ForwardContext& context, std::size_t stream,
+    const std::function<at::Tensor(const at::Tensor& x, const at::Tensor& fed)>& next_norm,
+    Streams& streams) const {
   const Block layers = layers_of(turn, context);
   const auto report = [&](const char* layer, const at::Tensor& value) {
     if (context.probe) context.probe(fmt::format("blocks.{}{}", block, layer), value);
   };
-  at::Tensor& x = streams.x[stream];
+  const at::Tensor& x = streams.x[stream];
   at::Tensor& input = streams.input[stream];
   const auto& key_value =
       text.key_value(static_cast<std::size_t>(block), turn.weights, config_.num_heads, config_.eps);
@@ -155,8 +181,11 @@ void Transformer::finish(int block, const BlockTurn& turn, TextCondition& text, 
   report(".cross_attn", text_part);
   {
     const auto scope = context.clock.measure(Part::elementwise);
-    input = kernels::add_gated_layer_norm_modulate(x, {.y = text_part, .gate = {}}, turn.modulation[4],
-                                                   turn.modulation[3], config_.eps, turn.type());
+    input = norm_by_time(context.times, x, turn.type(), [&](TimedTokens& tokens) {
+      const at::Tensor& modulation = turn.modulation[tokens.time];
+      return kernels::add_gated_layer_norm_modulate(tokens.x, {.y = tokens.of(text_part), .gate = {}},
+                                                    modulation[4], modulation[3], config_.eps, tokens.out);
+    });
   }
   const at::Tensor fed = layers.feed_forward(input);  // [local_tokens, dim]
   report(".ffn", fed);

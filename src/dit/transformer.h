@@ -10,6 +10,7 @@
 #include "dit/sequence_exchange.h"
 #include "dit/text_condition.h"
 #include "dit/time_embedding.h"
+#include "dit/token_times.h"
 #include "kernels/attention.h"
 #include "kernels/rotary.h"
 #include "model/part_clock.h"
@@ -29,6 +30,7 @@ struct ForwardContext {
   PartClock& clock;
   Probe probe;  ///< may be empty
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
+  TokenTimes times = {};
 };
 
 /// One expert of Wan 2.2 (model.md 5.6), over the tokens of one rank. Weights come through the port, one unit
@@ -38,9 +40,10 @@ class Transformer {
   Transformer(checkpoint::TransformerConfig config, checkpoint::WeightSource& weights);
 
   /// `patches`: [local_tokens, in_dim * 4], this rank's tokens of the channels (noisy latent, condition),
-  /// with zero rows where the sequence is padded. Returns one prediction [local_tokens, out_dim * 4] for each
-  /// text, in patchify's feature order, fp32. Texts share all work that does not depend on them: embeddings,
-  /// block 0 up to its cross-attention, and each unit's gather.
+  /// with zero rows where the sequence is padded. `timestep`: of the tokens that are not known. Returns one
+  /// prediction [local_tokens, out_dim * 4] for each text, in patchify's feature order, fp32. Texts share all
+  /// work that does not depend on them: embeddings, block 0 up to its cross-attention, and each unit's
+  /// gather.
   std::vector<at::Tensor> forward(const at::Tensor& patches, int timestep,
                                   std::span<TextCondition* const> texts, const ForwardContext& context);
 
@@ -62,7 +65,7 @@ class Transformer {
               Streams& streams) const;
   void finish(int block, const BlockTurn& turn, TextCondition& text, const ForwardContext& context,
               std::size_t stream,
-              const std::function<at::Tensor(at::Tensor& x, const at::Tensor& fed)>& next_norm,
+              const std::function<at::Tensor(const at::Tensor& x, const at::Tensor& fed)>& next_norm,
               Streams& streams) const;
   std::vector<at::Tensor> run_head(const HeadTurn& turn, const ForwardContext& context,
                                    const Streams& streams);

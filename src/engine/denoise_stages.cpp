@@ -84,7 +84,8 @@ class Denoise final : public Stage {
                          .boundary = request.boundary,
                          .guide_scale = request.guide_scale,
                          .clean_from = run.setup().outputs.draft.after_step,
-                         .bf16_terms = tools_.compute.type == at::kBFloat16}};
+                         .bf16_terms = tools_.compute.type == at::kBFloat16},
+            .first_frame = values.get("first_frame")};
   }
 
   Names conditions_;
@@ -158,14 +159,17 @@ std::unique_ptr<Stage> write_outputs() { return std::make_unique<WriteOutputs>()
 
 Pipeline make_pipeline(const model::ModelKind& kind, StageTools& tools) {
   Stages stages;
-  const bool has_image = kind.conditioning == model::Conditioning::image_channels;
-  stages.push_back(has_image ? read_image(kind) : take_size());
+  const bool has_channels = kind.conditioning == model::Conditioning::image_channels;
+  const bool has_first_frame = kind.conditioning == model::Conditioning::first_frame;
+  if (!has_channels) stages.push_back(take_size());
+  if (has_channels || has_first_frame) stages.push_back(read_image(kind));
   stages.push_back(restore_or_draw_noise(kind, tools));
   stages.push_back(encode_texts(tools));
   stages.push_back(check_memory(kind, tools));
-  if (has_image) stages.push_back(encode_image(kind, tools));
+  if (has_channels || has_first_frame) stages.push_back(encode_image(kind, tools));
   std::vector<std::string_view> conditions{"context", "negative_context"};
-  if (has_image) conditions.emplace_back("condition");
+  if (has_channels) conditions.emplace_back("condition");
+  if (has_first_frame) conditions.emplace_back("first_frame");
   stages.push_back(denoise(std::move(conditions), tools));
   stages.push_back(decode(tools));
   stages.push_back(write_outputs());

@@ -65,6 +65,7 @@ struct Denoiser::Request {
   parallel::UlyssesExchange exchange;
   kernels::RotaryTable rotary;
   at::Tensor condition;  ///< own tokens, [local_tokens, 20 * 4]; undefined for t2v
+  at::Tensor known;      ///< own tokens of the known first frame, [1 or more, features]; undefined: none
   std::map<std::pair<Expert, bool>, dit::TextCondition> texts;  ///< by expert and whether it is the prompt
 
   /// A prediction under way, and the collectives of each group in it so far.
@@ -144,6 +145,7 @@ Denoiser::Request Denoiser::make_request(const DenoiseInput& input,
                                             options_.compute, head_chunks(team, passes, grid.tokens())),
       .rotary = {},
       .condition = {},
+      .known = {},
       .texts = {},
       .open = {}};
   const dit::SequenceShape& shape = request.exchange.shape();
@@ -154,6 +156,13 @@ Denoiser::Request Denoiser::make_request(const DenoiseInput& input,
   if (input.condition.defined()) {
     request.condition =
         own_tokens(dit::patchify(input.condition.to(options_.compute.device)), shape);  // [local_tokens, 80]
+  }
+  if (input.first_frame.defined()) {
+    const at::Tensor tokens =
+        dit::patchify(input.first_frame.to(options_.compute.device));  // [tokens of a frame, features]
+    const std::int64_t own =
+        std::clamp<std::int64_t>(tokens.size(0) - shape.first_token(), 0, shape.local_tokens);
+    if (own > 0) request.known = tokens.narrow(0, shape.first_token(), own).contiguous();
   }
   return request;
 }
@@ -216,8 +225,10 @@ at::Tensor Denoiser::run_steps(std::optional<Request>& request, const DenoiseInp
     times.wall_s = watch.elapsed_s();
     if (on_step) on_step(step, prediction, x, times);
   };
+  sample::SamplerSettings settings = input.settings;
+  settings.known_rows = request->known;
   const sample::SamplerState end = sample::sample(
-      input.settings, std::move(start),
+      settings, std::move(start),
       [&](const at::Tensor& x, const sample::StepRequest& step) { return predict(*request, x, step); },
       listener, sampler_gate);
   return has_left ? at::Tensor() : end.x;
@@ -266,11 +277,13 @@ sample::Prediction Denoiser::predict(Request& request, const at::Tensor& x, cons
   }
   const at::Tensor patches =
       request.condition.defined() ? at::cat({x, request.condition}, 1) : x;  // [local_tokens, in_dim * 4]
-  const dit::ForwardContext context{.exchange = request.exchange,
-                                    .rotary = request.rotary,
-                                    .clock = clock_,
-                                    .probe = nullptr,
-                                    .attention = options_.attention};
+  const dit::ForwardContext context{
+      .exchange = request.exchange,
+      .rotary = request.rotary,
+      .clock = clock_,
+      .probe = nullptr,
+      .attention = options_.attention,
+      .times = {.known_tokens = request.known.defined() ? request.known.size(0) : 0}};
   std::vector<dit::TextCondition*> texts{&request.text(step.expert, is_prompt)};
   if (request.open->texts > 1) texts.push_back(&request.text(step.expert, false));
   std::vector<at::Tensor> predictions = state.transformer->forward(patches, step.timestep, texts, context);

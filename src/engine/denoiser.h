@@ -25,7 +25,7 @@
 
 namespace wan::engine {
 
-/// A request between two steps, whole. Tensors are fp32 [16, frames, height, width] in latents.
+/// A request between two steps, whole. Tensors are fp32 [channels, frames, height, width] in latents.
 struct DenoiseState {
   int steps_done = 0;
   at::Tensor latent;              ///< pure noise before the first step
@@ -41,6 +41,7 @@ struct DenoiseInput {
   at::Tensor context;    ///< text embedding [tokens, text_dim]
   at::Tensor negative_context;  ///< undefined where guidance is 1 throughout
   sample::SamplerSettings settings;
+  at::Tensor first_frame = {};  ///< fp32 [channels, 1, height, width], known throughout; undefined: noise
 };
 
 /// Measurements of one step on this rank.
@@ -99,10 +100,10 @@ class Denoiser {
   void release();
 
   /// Collective over `team`: this denoiser's group or a larger one that it is part of; after reserve().
-  /// Returns the denoised latent [16, frames, height, width], whole on every rank, on the compute device;
-  /// undefined if `gate` left. If memory runs out on a rank, that rank still takes part in the collectives up
-  /// to the next meeting of the ranks, and there gives up; after the last pass of the gate, or without one,
-  /// run() throws c10::OutOfMemoryError there.
+  /// Returns the denoised latent [channels, frames, height, width], whole on every rank, on the compute
+  /// device; undefined if `gate` left. If memory runs out on a rank, that rank still takes part in the
+  /// collectives up to the next meeting of the ranks, and there gives up; after the last pass of the gate, or
+  /// without one, run() throws c10::OutOfMemoryError there.
   at::Tensor run(const DenoiseInput& input, const parallel::GroupCommunicators& team,
                  const DenoiseListener& on_step, DenoiseGate* gate = nullptr);
 

@@ -31,12 +31,15 @@ void require(bool finite, const char* stage, const char* what) {
   fail_item(stage, "{} holds values that are not finite; the checkpoint's weights may be damaged", what);
 }
 
+bool has_image(const RequestRun& run) { return !run.setup().request.image.empty(); }
+
 class ReadImage final : public Stage {
  public:
   explicit ReadImage(const model::ModelKind& kind) : kind_(kind) {}
   std::string_view phase() const override { return "image"; }
   Names takes() const override { return {}; }
   Names makes() const override { return {"image"}; }
+  bool is_needed(const RequestRun& run) const override { return has_image(run); }
 
   void run(RequestRun& run) override {
     TeamMeeting& meeting = run.meeting();
@@ -62,9 +65,10 @@ class ReadImage final : public Stage {
     const media::Image image = media::read_image(request.image);
     if (const std::string note = image_note(image, request.image); !note.empty() && run.setup().on_note)
       run.setup().on_note(fmt::format("{}: {}", request.id, note));
-    const PixelSize size =
-        fit_to_area({.width = image.width, .height = image.height}, request.size, kind_.geometry);
-    return resize_image(image, size).contiguous();
+    const PixelSize own{.width = image.width, .height = image.height};
+    if (kind_.conditioning == model::Conditioning::first_frame)
+      return first_frame(image, fit_first_frame(own, request.size, kind_.geometry));
+    return resize_image(image, fit_to_area(own, request.size, kind_.geometry)).contiguous();
   }
 
   const model::ModelKind& kind_;
@@ -75,6 +79,7 @@ class TakeSize final : public Stage {
   std::string_view phase() const override { return {}; }
   Names takes() const override { return {}; }
   Names makes() const override { return {}; }
+  bool is_needed(const RequestRun& run) const override { return !has_image(run); }
   void run(RequestRun& run) override { run.set_size(run.setup().request.size); }
 };
 
@@ -197,8 +202,8 @@ class EncodeImage final : public Stage {
   EncodeImage(const model::ModelKind& kind, StageTools& tools) : kind_(kind), tools_(tools) {}
   std::string_view phase() const override { return "encode"; }
   Names takes() const override { return {"image"}; }
-  Names makes() const override { return {"condition"}; }
-  bool is_needed(const RequestRun& run) const override { return run.has_steps_left(); }
+  Names makes() const override { return {result()}; }
+  bool is_needed(const RequestRun& run) const override { return run.has_steps_left() && has_image(run); }
 
   void run(RequestRun& run) override {
     try {
@@ -216,28 +221,32 @@ class EncodeImage final : public Stage {
     return team.group->size() == team.fsdp->size();
   }
 
+  bool is_first_frame() const { return kind_.conditioning == model::Conditioning::first_frame; }
+  std::string_view result() const { return is_first_frame() ? "first_frame" : "condition"; }
+
   void run_with_cache(RequestRun& run) {
     const at::Tensor image = run.values().get("image");
-    const int frame_num = run.setup().request.frame_num;
-    at::Tensor condition;  // fp32 [20, frames, height, width]
+    const int frame_num =
+        is_first_frame() ? 1 : run.setup().request.frame_num;  // of the clip that is encoded
+    at::Tensor condition;  // fp32 [channels, latent frames, height, width]
     if (is_of_one_group(run)) condition = known_.find(image, frame_num);
     const bool is_known = condition.defined();
     bool finite = true;
     run.meeting().with_memory([&] {
-      if (!is_known) condition = encode(run);
+      if (!is_known) condition = encode(run, image, frame_num);
       finite = is_finite(condition);
     });
     require(finite, "encode", "the encoded image");
     if (!is_known && is_of_one_group(run))
       run.meeting().with_memory([&] { known_.keep(image, frame_num, condition); });
     run.values().drop("image");
-    run.values().put("condition", condition);
+    run.values().put(result(), condition);
   }
 
-  at::Tensor encode(RequestRun& run) const {
-    const at::Tensor latent =
-        tools_.networks.vae->encode_image(run.values().get("image"), run.setup().request.frame_num,
-                                          *run.setup().team.vae);  // [16, frames, height, width]
+  at::Tensor encode(const RequestRun& run, const at::Tensor& image, int frame_num) const {
+    const at::Tensor latent = tools_.networks.vae->encode_image(
+        image, frame_num, *run.setup().team.vae);  // [channels, latent frames, height, width]
+    if (is_first_frame()) return latent;
     const std::int64_t mask_channels = kind_.condition_channels - latent.size(0);
     const at::Tensor mask =
         at::zeros({mask_channels, latent.size(1), latent.size(2), latent.size(3)}, latent.options());

@@ -31,18 +31,19 @@ struct StageTools {
   DenoiseListener step_listener = {};  ///< on every rank, for tests; may be empty
 };
 
-/// The pipeline of a kind of model (model.md 7.1): image, text, encode, denoise, decode, write; text to video
-/// has no image and nothing to encode.
+/// The pipeline of a kind of model (model.md 7.1): image, text, encode, denoise, decode, write. A request of
+/// text alone has no image and nothing to encode.
 Pipeline make_pipeline(const model::ModelKind& kind, StageTools& tools);
 
 // The stages. Tensors by name, each the same on every rank: "image" fp32 [3, height, width] in -1..1;
 // "context", "negative_context" [tokens, text_dim], the second only with guidance; "condition" fp32 [20,
-// frames, height, width], mask, then image latent; "latent" fp32 [16, frames, height, width], denoised. On
-// the leader: "frames", uint8 [frames, height, width, 3] each.
+// frames, height, width], mask, then image latent; "first_frame" fp32 [channels, 1, height, width], the
+// image's latent; "latent" fp32 [channels, frames, height, width], denoised. On the leader: "frames", uint8
+// [frames, height, width, 3] each.
 
-/// Makes "image", and sets the size of the video.
+/// Makes "image", and sets the size of the video. Runs for a request with an image.
 std::unique_ptr<Stage> read_image(const model::ModelKind& kind);
-/// Sets the size of the video to that of the request.
+/// Sets the size of the video to that of the request. Runs for a request without an image.
 std::unique_ptr<Stage> take_size();
 /// Takes up a saved state; or else draws the noise of the request's seed, whole on every rank.
 std::unique_ptr<Stage> restore_or_draw_noise(const model::ModelKind& kind, StageTools& tools);
@@ -50,7 +51,8 @@ std::unique_ptr<Stage> restore_or_draw_noise(const model::ModelKind& kind, Stage
 std::unique_ptr<Stage> encode_texts(StageTools& tools);
 /// Refuses a request for which a GPU has too little memory, before work is spent on it.
 std::unique_ptr<Stage> check_memory(const model::ModelKind& kind, StageTools& tools);
-/// Makes "condition" of "image".
+/// Makes "condition" or "first_frame" of "image", as the kind is conditioned. Runs for a request with an
+/// image.
 std::unique_ptr<Stage> encode_image(const model::ModelKind& kind, StageTools& tools);
 /// Makes "latent". Takes `conditions`, of the names above.
 std::unique_ptr<Stage> denoise(std::vector<std::string_view> conditions, StageTools& tools);

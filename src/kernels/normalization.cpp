@@ -15,10 +15,15 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
   return x.is_meta() ? at::empty_like(x) : at::layer_norm(x, {x.size(-1)}, weight, bias, eps);
 }
 
+/// Rows of fp32, rounded to the wanted type and brought where they are wanted.
+at::Tensor placed(const at::Tensor& rows, const NormResult& out) {
+  return out.rows.defined() ? out.rows.copy_(rows) : rows.to(out.type);
+}
+
 }  // namespace
 
 at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
-                               double eps, at::ScalarType out_type, bool round_norm) {
+                               double eps, const NormResult& out, bool round_norm) {
   if constexpr (with_cuda) {
     if (x.is_cuda() && fits_row_kernels(x)) {
       return cuda::layer_norm(x, {},
@@ -27,22 +32,22 @@ at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, con
                                .around_one = true,
                                .round_norm = round_norm,
                                .eps = eps,
-                               .out_type = out_type});
+                               .out = out});
     }
   }
   at::Tensor normed = layer_norm(x, {}, {}, eps);  // [tokens, dim]
   if (round_norm) normed = normed.to(at::kBFloat16).to(at::kFloat);
-  return at::addcmul(shift, normed, scale + 1).to(out_type);  // [tokens, dim]
+  return placed(at::addcmul(shift, normed, scale + 1), out);  // [tokens, dim]
 }
 
 at::Tensor layer_norm_affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                             double eps, at::ScalarType out_type) {
+                             double eps, const NormResult& out) {
   if constexpr (with_cuda) {
     if (x.is_cuda() && fits_row_kernels(x)) {
-      return cuda::layer_norm(x, {}, {.weight = weight, .bias = bias, .eps = eps, .out_type = out_type});
+      return cuda::layer_norm(x, {}, {.weight = weight, .bias = bias, .eps = eps, .out = out});
     }
   }
-  return layer_norm(x, weight.to(at::kFloat), bias.to(at::kFloat), eps).to(out_type);
+  return placed(layer_norm(x, weight.to(at::kFloat), bias.to(at::kFloat), eps), out);
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {

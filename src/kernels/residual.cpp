@@ -10,28 +10,27 @@ namespace wan::kernels {
 
 at::Tensor add_gated_layer_norm_modulate(at::Tensor& x, const GatedResidual& residual,
                                          const at::Tensor& scale, const at::Tensor& shift, double eps,
-                                         at::ScalarType out_type) {
-  if constexpr (with_cuda) {
-    if (x.is_cuda() && fits_row_kernels(x)) {
-      return cuda::layer_norm(
-          x, {.y = residual.y, .gate = residual.gate},
-          {.weight = scale, .bias = shift, .around_one = true, .eps = eps, .out_type = out_type});
-    }
-  }
-  add_gated(x, residual.y, residual.gate);
-  return layer_norm_modulate(x, scale, shift, eps, out_type);  // [tokens, dim]
-}
-
-at::Tensor add_gated_layer_norm_affine(at::Tensor& x, const GatedResidual& residual, const at::Tensor& weight,
-                                       const at::Tensor& bias, double eps, at::ScalarType out_type) {
+                                         const NormResult& out) {
   if constexpr (with_cuda) {
     if (x.is_cuda() && fits_row_kernels(x)) {
       return cuda::layer_norm(x, {.y = residual.y, .gate = residual.gate},
-                              {.weight = weight, .bias = bias, .eps = eps, .out_type = out_type});
+                              {.weight = scale, .bias = shift, .around_one = true, .eps = eps, .out = out});
     }
   }
   add_gated(x, residual.y, residual.gate);
-  return layer_norm_affine(x, weight, bias, eps, out_type);  // [tokens, dim]
+  return layer_norm_modulate(x, scale, shift, eps, out);  // [tokens, dim]
+}
+
+at::Tensor add_gated_layer_norm_affine(at::Tensor& x, const GatedResidual& residual, const at::Tensor& weight,
+                                       const at::Tensor& bias, double eps, const NormResult& out) {
+  if constexpr (with_cuda) {
+    if (x.is_cuda() && fits_row_kernels(x)) {
+      return cuda::layer_norm(x, {.y = residual.y, .gate = residual.gate},
+                              {.weight = weight, .bias = bias, .eps = eps, .out = out});
+    }
+  }
+  add_gated(x, residual.y, residual.gate);
+  return layer_norm_affine(x, weight, bias, eps, out);  // [tokens, dim]
 }
 
 }  // namespace wan::kernels

@@ -18,10 +18,10 @@ struct GatedResidual {
 /// add_gated, then layer_norm_modulate.
 at::Tensor add_gated_layer_norm_modulate(at::Tensor& x, const GatedResidual& residual,
                                          const at::Tensor& scale, const at::Tensor& shift, double eps,
-                                         at::ScalarType out_type);
+                                         const NormResult& out);
 
 /// add_gated, then layer_norm_affine.
 at::Tensor add_gated_layer_norm_affine(at::Tensor& x, const GatedResidual& residual, const at::Tensor& weight,
-                                       const at::Tensor& bias, double eps, at::ScalarType out_type);
+                                       const at::Tensor& bias, double eps, const NormResult& out);
 
 }  // namespace wan::kernels

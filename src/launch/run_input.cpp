@@ -41,7 +41,7 @@ Task known_task(const Options& options) {
 manifest::ManifestRow single_row(const Options& options, TaskKind kind) {
   manifest::ManifestRow row;
   row.prompt = *options.prompt;
-  if (kind == TaskKind::i2v) {
+  if (kind == TaskKind::i2v || (kind == TaskKind::ti2v && options.image)) {
     if (!options.image) fail<UsageError>("--image: the checkpoint makes videos from images; name one");
     row.image = *options.image;
     std::error_code error;

@@ -101,7 +101,7 @@ class RowParser {
     if (raw_.problem) values += raw_.problem->message;
     const Cell* image = find("image");
     const Cell* prompt = find("prompt");
-    if (task_ == TaskKind::t2v) return automatic_id(prompt != nullptr ? prompt->text : "", values);
+    if (!has_image()) return automatic_id(prompt != nullptr ? prompt->text : "", values);
     return automatic_id(image != nullptr ? std::filesystem::path(image->text).stem().string() : "", values);
   }
 
@@ -142,9 +142,17 @@ class RowParser {
     row_.prompt_place = prompt->position;
   }
 
+  /// Whether the row is one for a video of an image.
+  bool has_image() const {
+    const Cell* image = find("image");
+    return task_ == TaskKind::i2v ||
+           (task_ == TaskKind::ti2v && image != nullptr && !trim(image->text).empty());
+  }
+
   void parse_image() {
     const Cell* image = find("image");
     const bool is_missing = image == nullptr || trim(image->text).empty();
+    if (task_ == TaskKind::ti2v && is_missing) return;
     if (task_ == TaskKind::t2v) {
       if (is_missing) return;
       throw CellError(image->position,

@@ -18,6 +18,8 @@ enum class Conditioning {
   none,
   image_channels,  ///< a mask and the image's encoded clip are channels beside those of the latent
                    ///< (model.md 7.2)
+  first_frame,     ///< the latent's first frame is the encoded image, and its tokens see timestep 0 (model.md
+                   ///< 7.8); a request may have no image
 };
 
 /// One diffusion transformer of a checkpoint.

@@ -12,7 +12,17 @@ std::string_view default_negative_prompt() {
          "形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走";
 }
 
-std::string_view to_string(TaskKind kind) { return kind == TaskKind::i2v ? "i2v" : "t2v"; }
+std::string_view to_string(TaskKind kind) {
+  switch (kind) {
+    case TaskKind::i2v:
+      return "i2v";
+    case TaskKind::t2v:
+      return "t2v";
+    case TaskKind::ti2v:
+      return "ti2v";
+  }
+  return "?";
+}
 
 std::string_view to_string(NoiseDevice where) { return where == NoiseDevice::cpu ? "cpu" : "cuda"; }
 

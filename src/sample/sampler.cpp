@@ -17,6 +17,11 @@ SamplerState sample(const SamplerSettings& settings, SamplerState state, const D
   if (state.steps_done > 0 && state.steps_done < schedule.steps()) {
     solver->restore(state.steps_done, state.history);
   }
+  const auto put_back = [&](const at::Tensor& x) {
+    const at::Tensor& known = settings.known_rows;
+    if (known.defined()) x.narrow(0, 0, known.size(0)).copy_(known);
+  };
+  put_back(state.x);
   while (true) {
     if (gate && !gate(state)) return state;
     const int i = state.steps_done;
@@ -34,7 +39,9 @@ SamplerState sample(const SamplerSettings& settings, SamplerState state, const D
     const bool keeps_clean =
         settings.clean_from > 0 && i + 1 >= settings.clean_from && i + 1 < schedule.steps();
     state.clean = keeps_clean ? state.x - velocity * schedule.sigmas[i] : at::Tensor();
+    if (keeps_clean) put_back(state.clean);
     state.x = solver->step(i, state.x, velocity);
+    put_back(state.x);
     state.steps_done = i + 1;
     if (state.steps_done < schedule.steps()) state.history = solver->history();
     if (on_step) on_step(request, prediction, state.x);

@@ -47,6 +47,8 @@ struct SamplerSettings {
   GuideScale guide_scale;
   int clean_from = 0;       ///< the state has the clean sample after this many steps and more; 0: never
   bool bf16_terms = false;  ///< rounds as the official code does inside its bf16 region (model.md 6.4)
+  /// The first rows of x, if they are known: put back before the first step and after each (model.md 7.8).
+  at::Tensor known_rows = {};
 };
 
 /// Whether a step of the run can need both predictions.
@@ -55,7 +57,8 @@ bool is_guided(const GuideScale& scale);
 /// Denoises from `state` on: step 5 (model.md 7.1). Each step chooses the expert by the boundary, applies
 /// classifier-free guidance and updates the sample by the solver. A run that left at the gate and later
 /// continues from the returned state has the same bits as an uninterrupted run. `on_step` and `gate` may be
-/// empty. Throws Error if the state does not belong to these settings.
+/// empty. Writes to `state.x` where rows are known. Throws Error if the state does not belong to these
+/// settings.
 SamplerState sample(const SamplerSettings& settings, SamplerState state, const Denoiser& denoise,
                     const StepListener& on_step, const StepGate& gate = {});
 

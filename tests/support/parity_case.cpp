@@ -16,7 +16,8 @@ ParityCase load_parity_case(const std::string& name) {
   request.id = "case";
   request.prompt = row.substr(prompt_at, row.find_last_not_of("\r\n") + 1 - prompt_at);
   request.negative_prompt = default_negative_prompt();
-  if (parameters["task"] == "i2v") request.image = result.folder / "input.png";
+  const bool may_have_image = parameters["task"] != "t2v" && !parameters["image"].is_null();
+  if (may_have_image) request.image = result.folder / "input.png";
   request.seed = parameters["noise_seed"];
   request.size = parse_size(parameters["size"].get<std::string>());
   request.frame_num = parameters["frames"];

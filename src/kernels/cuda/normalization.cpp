@@ -35,7 +35,12 @@ at::Tensor layer_norm(const at::Tensor& x, const Residual& residual, const Affin
   const at::ScalarType parameter_type = norm.around_one ? at::kFloat : norm.weight.scalar_type();
   const at::Tensor weight = dense(norm.weight, parameter_type, x.size(1), x, kernel);  // [dim]
   const at::Tensor bias = dense(norm.bias, parameter_type, x.size(1), x, kernel);      // [dim]
-  at::Tensor out = at::empty(x.sizes(), x.options().dtype(norm.out_type));             // [tokens, dim]
+  at::Tensor out = norm.out.rows;                                                      // [tokens, dim]
+  if (!out.defined()) out = at::empty(x.sizes(), x.options().dtype(norm.out.type));
+  WAN_CHECK(
+      out.sizes() == x.sizes() && out.is_contiguous() && out.device() == x.device(),
+      "GPU kernel {}: the result's rows must be contiguous, and as many and as long as those of the input",
+      kernel);
   if (x.size(0) == 0) return out;
   LayerNormRows rows{.x = x.mutable_data_ptr<float>(),
                      .weight = weight.const_data_ptr(),

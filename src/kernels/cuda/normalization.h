@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "kernels/normalization.h"
+
 namespace wan::kernels::cuda {
 
 /// The residual that is added to a row before its norm. An undefined y means none.
@@ -17,7 +19,7 @@ struct AffineNorm {
   bool around_one = false;  ///< multiplies by 1 + weight; fp32 only
   bool round_norm = false;  ///< rounds the normed value to bf16 first
   double eps = 0;
-  at::ScalarType out_type = at::kFloat;  ///< fp32 or bf16
+  NormResult out = at::kFloat;  ///< fp32 or bf16
 };
 
 // GPU versions of kernels/normalization.h and kernels/residual.h, on the current stream. dim must be a

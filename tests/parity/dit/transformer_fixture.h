@@ -15,7 +15,7 @@ struct Fixture {
   explicit Fixture(const std::string& name, const std::vector<std::int64_t>& chunk_heads = {},
                    kernels::Compute compute = {})
       : parity(load_parity_case(name)),
-        expert(engine::open_expert(parity.folder / "ckpt/high_noise_model")),
+        expert(engine::open_expert(expert_folder(parity.folder / "ckpt"))),
         config(expert.config),
         weights(std::make_shared<parallel::WeightShards>(
             checkpoint::transformer_units(config), engine::expert_model(Expert::high_noise, expert).read, 1,
@@ -25,7 +25,12 @@ struct Fixture {
     const at::Tensor noise = parity.tensor("noise");  // [16, frames, height, width]
     grid = dit::token_grid(noise.size(1), noise.size(2), noise.size(3));
     at::Tensor input = noise;
-    if (parity.expected.contains("vae.encoded")) {
+    const bool is_ti2v = parity.expected.contains("timesteps.tokens");
+    if (is_ti2v && parity.expected.contains("vae.encoded")) {
+      input = noise.clone();
+      input.narrow(1, 0, 1).copy_(parity.tensor("vae.encoded"));
+      known_tokens = grid.rows * grid.columns;
+    } else if (parity.expected.contains("vae.encoded")) {
       at::Tensor mask = at::zeros({4, noise.size(1), noise.size(2), noise.size(3)});
       mask.select(1, 0).fill_(1);
       input = at::cat({noise, mask, parity.tensor("vae.encoded")}, 0);
@@ -41,7 +46,16 @@ struct Fixture {
   std::vector<at::Tensor> forward(std::span<dit::TextCondition* const> texts,
                                   const dit::Probe& probe = nullptr) {
     return transformer.forward(patches, timestep, texts,
-                               {.exchange = *exchange, .rotary = rotary, .clock = clock, .probe = probe});
+                               {.exchange = *exchange,
+                                .rotary = rotary,
+                                .clock = clock,
+                                .probe = probe,
+                                .times = {.known_tokens = known_tokens}});
+  }
+
+  /// A model with one expert has it in the checkpoint's root.
+  static std::filesystem::path expert_folder(const std::filesystem::path& checkpoint) {
+    return std::filesystem::exists(checkpoint / "config.json") ? checkpoint : checkpoint / "high_noise_model";
   }
 
   ParityCase parity;
@@ -56,6 +70,7 @@ struct Fixture {
   kernels::RotaryTable rotary;
   PartClock clock;
   int timestep = 0;
+  std::int64_t known_tokens = 0;  ///< of the clean first frame
 };
 
 }  // namespace wan::test

@@ -40,7 +40,7 @@ TEST_P(TransformerParity, BothPredictionsOfTheFirstStep) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, TransformerParity,
-                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square"));
+                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "ti2v_image"));
 
 TEST(TransformerLayers, EveryIntermediateTensor) {
   Fixture fixture("i2v_landscape");
@@ -62,6 +62,42 @@ TEST(TransformerLayers, EveryIntermediateTensor) {
     for (const char* layer : {"", ".self_attn", ".cross_attn", ".ffn"}) {
       const std::string name = "blocks." + std::to_string(block) + layer;
       check(name, seen.at(name));
+    }
+  }
+}
+
+/// TI2V-5B with an image: the first frame's tokens see timestep 0.
+TEST(TransformerLayers, EveryIntermediateTensorWithTwoTimesteps) {
+  Fixture fixture("ti2v_image");
+  ASSERT_EQ(fixture.known_tokens, 6);
+  const at::Tensor times = fixture.parity.tensor("timesteps.tokens")[0];  // [18]
+  EXPECT_TRUE(times.narrow(0, 0, 6).eq(0).all().item<bool>());
+  EXPECT_TRUE(times.narrow(0, 6, 12).eq(fixture.timestep).all().item<bool>());
+  std::map<std::string, std::vector<at::Tensor>, std::less<>> seen;
+  TextCondition prompt(fixture.parity.tensor("text.context"));
+  const std::vector<TextCondition*> texts{&prompt};
+  fixture.forward(texts, [&](std::string_view name, const at::Tensor& value) {
+    seen[std::string(name)].push_back(value.clone());
+  });
+  const auto expect_near = [&](const std::string& name, const at::Tensor& actual) {
+    const at::Tensor expected = fixture.parity.tensor("dit." + name);
+    EXPECT_LT(test::relative_error(actual.reshape(expected.sizes()), expected), tolerance) << name;
+  };
+  for (const std::string name : {"time_embedding", "time_projection"}) {
+    ASSERT_EQ(seen[name].size(), 2U);
+    const auto rows = [&](std::size_t time, std::int64_t tokens) {
+      return seen[name][time].flatten().unsqueeze(0).expand({tokens, -1});
+    };
+    expect_near(name, at::cat({rows(0, 6), rows(1, 12)}));
+  }
+  const at::Tensor patch = fixture.parity.tensor("dit.patch_embedding");  // [1, dim, frames, rows, columns]
+  EXPECT_LT(test::relative_error(seen["patch_embedding"].front().t().reshape(patch.sizes()), patch),
+            tolerance);
+  expect_near("head", seen["head"].front());
+  for (int block = 0; block < fixture.config.num_layers; ++block) {
+    for (const char* layer : {"", ".self_attn", ".cross_attn", ".ffn"}) {
+      const std::string name = "blocks." + std::to_string(block) + layer;
+      expect_near(name, seen[name].front());
     }
   }
 }

@@ -53,6 +53,46 @@ TEST_P(ResizeParity, MatchesTheReference) {
 
 INSTANTIATE_TEST_SUITE_P(Cases, ResizeParity, testing::Values("i2v_landscape", "i2v_portrait_ragged"));
 
+constexpr model::VideoGeometry wide_tokens{
+    .latent_channels = 48, .frames_per_latent = 4, .pixels_per_latent = 16, .latents_per_token = 2};
+
+struct FrameCase {
+  PixelSize image, size;
+  FrameFit expected;
+};
+class FirstFrame : public testing::TestWithParam<FrameCase> {};
+
+TEST_P(FirstFrame, AsTabulated) {
+  EXPECT_EQ(fit_first_frame(GetParam().image, GetParam().size, wide_tokens), GetParam().expected);
+}
+
+constexpr PixelSize full{1280, 704};
+INSTANTIATE_TEST_SUITE_P(Table78, FirstFrame,
+                         testing::Values(FrameCase{{1280, 704}, full, {{1280, 704}, 0, 0, {1280, 704}}},
+                                         FrameCase{{1920, 1080}, full, {{1252, 704}, 2, 0, {1248, 704}}},
+                                         FrameCase{{1080, 1920}, full, {{704, 1252}, 0, 2, {704, 1248}}},
+                                         FrameCase{{832, 480}, full, {{1248, 720}, 0, 8, {1248, 704}}},
+                                         FrameCase{{480, 832}, {704, 1280}, {{720, 1248}, 8, 0, {704, 1248}}},
+                                         FrameCase{{500, 500}, full, {{960, 960}, 0, 16, {960, 928}}},
+                                         FrameCase{{4000, 3000}, full, {{1088, 816}, 0, 8, {1088, 800}}},
+                                         FrameCase{{1500, 1000}, full, {{1152, 768}, 0, 0, {1152, 768}}},
+                                         FrameCase{{832, 1104}, full, {{820, 1088}, 10, 0, {800, 1088}}},
+                                         FrameCase{{250, 130}, {96, 64}, {{123, 64}, 13, 0, {96, 64}}}));
+
+TEST(FirstFrameLimits, AnImageTooThinOrTooWideIsRefused) {
+  EXPECT_THROW(fit_first_frame({10000, 1}, {64, 64}, wide_tokens), ItemError);
+  EXPECT_THROW(fit_first_frame({1, 10000}, {64, 64}, wide_tokens), ItemError);
+  EXPECT_THROW(fit_first_frame({65535, 1}, full, wide_tokens), ItemError);
+  EXPECT_THROW(fit_first_frame({64, 64}, {16, 16}, wide_tokens), ItemError);
+}
+
+TEST(FirstFrameParity, HasTheReferencesBits) {
+  const test::ParityCase parity = test::load_parity_case("ti2v_image");
+  const media::Image image = media::read_image(parity.folder / "input.png");
+  const FrameFit fit = fit_first_frame({image.width, image.height}, parity.request.size, wide_tokens);
+  EXPECT_TRUE(at::equal(first_frame(image, fit), parity.tensor("image.resized")));
+}
+
 TEST(Resize, EqualSizeIsTheIdentity) {
   media::Image image{.width = 2, .height = 1, .rgb = {0, 51, 255, 102, 153, 204}};
   const at::Tensor pixels = resize_image(image, {2, 1});  // [3, 1, 2]

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 #include <ostream>
+#include <utility>
 #include <vector>
 
 #include "kernels/linear.h"
@@ -53,6 +54,27 @@ TEST_P(FusedResidual, IsAddGatedThenTheNorm) {
                                                         bias.to(type), eps, type);
   EXPECT_TRUE(at::allclose(affine_x, x + y.to(at::kFloat)));
   EXPECT_TRUE(at::equal(affine, layer_norm_affine(affine_x, weight.to(type), bias.to(type), eps, type)));
+}
+
+TEST_P(FusedResidual, WritesIntoRowsThatExist) {
+  const at::ScalarType type = GetParam();
+  const at::Tensor x = at::randn({7, 40});
+  const at::Tensor y = at::randn({7, 40}).to(type);
+  const at::Tensor gate = at::randn({40});
+  const at::Tensor weight = at::randn({40});
+  const at::Tensor bias = at::randn({40});
+  at::Tensor whole_x = x.clone();
+  const at::Tensor whole =
+      add_gated_layer_norm_modulate(whole_x, {.y = y, .gate = gate}, weight, bias, eps, type);
+  at::Tensor split_x = x.clone();
+  const at::Tensor split = at::empty({7, 40}, at::TensorOptions(type));
+  for (const auto& [first, count] : {std::pair{0, 3}, {3, 4}}) {
+    at::Tensor rows = split_x.narrow(0, first, count);
+    add_gated_layer_norm_modulate(rows, {.y = y.narrow(0, first, count), .gate = gate}, weight, bias, eps,
+                                  split.narrow(0, first, count));
+  }
+  EXPECT_TRUE(at::equal(split_x, whole_x));
+  EXPECT_TRUE(at::equal(split, whole));
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, FusedResidual, testing::Values(at::kFloat, at::kBFloat16));

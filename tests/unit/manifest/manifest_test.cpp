@@ -141,6 +141,16 @@ TEST(Manifest, BadRowsCarryFileLineAndColumn) {
   EXPECT_THAT(*parse("image,prompt\nx,y\n", TaskKind::t2v)[0].error, HasSubstr("from text alone"));
 }
 
+TEST(Manifest, ARowOfTi2vMayHaveNoImage) {
+  const auto rows = parse("image,prompt\ncats/tom.png,a cat\n,a dog\n", TaskKind::ti2v);
+  EXPECT_FALSE(rows[0].error || rows[1].error);
+  EXPECT_EQ(rows[0].image, "in/cats/tom.png");
+  EXPECT_THAT(rows[0].id, StartsWith("tom-"));
+  EXPECT_EQ(rows[1].image, "");
+  EXPECT_THAT(rows[1].id, StartsWith("a_dog-"));
+  EXPECT_EQ(parse("prompt\na dog\n", TaskKind::ti2v)[0].image, "");
+}
+
 TEST(Manifest, BadJsonLinesFailAlone) {
   const auto rows = parse(
       "{\"image\":\"x\",\"prompt\":\"ok\"}\n"

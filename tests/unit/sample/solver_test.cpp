@@ -143,6 +143,41 @@ TEST(Sampler, LeftAtAnyStepAndGoneOnFromTheStateGivesTheSameBits) {
   }
 }
 
+TEST(Sampler, KnownRowsArePutBackAndChangeNoOtherRow) {
+  for (const SolverRow& row : solver_rows()) {
+    SCOPED_TRACE(to_string(row.solver));
+    SamplerSettings settings{.solver = row.solver,
+                             .steps = 5,
+                             .shift = 5,
+                             .boundary = 0.9,
+                             .guide_scale = {.low_noise = 3, .high_noise = 3},
+                             .clean_from = 2};
+    const at::Tensor noise = at::randn({5, 3});
+    const at::Tensor without =
+        sample(settings, {.steps_done = 0, .x = noise.clone(), .history = {}}, toy_prediction, nullptr).x;
+    settings.known_rows = at::randn({2, 3});
+    const auto is_known = [&](const at::Tensor& x) {
+      return at::equal(x.narrow(0, 0, 2), settings.known_rows);
+    };
+    // What the model predicts for the known rows does not matter.
+    const auto predict = [&](const at::Tensor& x, const StepRequest& step) {
+      EXPECT_TRUE(is_known(x));
+      Prediction prediction = toy_prediction(x, step);
+      prediction.conditional.narrow(0, 0, 2).fill_(1e6);
+      return prediction;
+    };
+    const SamplerState end = sample(
+        settings, {.steps_done = 0, .x = noise.clone(), .history = {}}, predict,
+        [&](const StepRequest&, const Prediction&, const at::Tensor& x) { EXPECT_TRUE(is_known(x)); },
+        [&](const SamplerState& state) {
+          EXPECT_TRUE(!state.clean.defined() || is_known(state.clean));
+          return true;
+        });
+    EXPECT_TRUE(is_known(end.x));
+    EXPECT_TRUE(at::equal(end.x.narrow(0, 2, 3), without.narrow(0, 2, 3)));
+  }
+}
+
 TEST(Sampler, AStateThatLacksWhatTheSolverNeedsIsRefused) {
   const SamplerSettings settings{
       .solver = Solver::unipc, .steps = 4, .shift = 5, .boundary = 0.9, .guide_scale = {1, 1}};
