@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 
+#include "apps/bench_inputs.h"
 #include "apps/bench_observer.h"
 #include "apps/bench_options.h"
 #include "apps/bench_report.h"
@@ -38,12 +39,6 @@ constexpr double sample_period_s = 0.1;
 constexpr std::int64_t prompt_tokens = 120;
 constexpr const char* item_id = "bench";  // of everything that is measured
 
-/// The input of the denoiser, made by the phases before it.
-struct Inputs {
-  std::vector<at::Tensor> contexts;  ///< of prompt and negative prompt, [tokens, text_dim] each
-  at::Tensor condition;              ///< fp32 [20, frames, height, width]; undefined without an image
-};
-
 /// One run of the program on one rank.
 class BenchProgram {
  public:
@@ -55,7 +50,7 @@ class BenchProgram {
  private:
   bool is_rank_0() const { return mpi_.rank() == 0; }
   bool on_gpu() const { return device_.compute.on_gpu(); }
-  bool has_image() const { return model_.kind->conditioning == model::Conditioning::image_channels; }
+  bool has_image() const { return model_.kind->conditioning != model::Conditioning::none; }
   parallel::PlanInput plan_input() const;
   void set_up(std::span<const std::string> arguments);
   TraceRun trace_run(const std::string& run, std::span<const std::string> arguments) const;
@@ -89,7 +84,7 @@ class BenchProgram {
   std::unique_ptr<launch::RunCommunicators> communicators_;
   parallel::GroupCommunicators group_;
   Reporting reporting_;
-  Inputs inputs_;
+  BenchInputs inputs_;
   BenchResult result_;
 };
 
@@ -111,6 +106,7 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
     } catch (const UsageError& error) {
       fail<UsageError>("--model: {}", error.what());
     }
+    model::require_size_fits(*model_.kind, options_.bench.size, "--size");
     parallel::PlanInput plan = plan_input();
     layout_ = launch::choose_layout(options_, launch::machine_size(options_, mpi_.size(), device_), plan);
     launch::share_cores(mpi_);
@@ -242,15 +238,15 @@ std::vector<std::int64_t> BenchProgram::latent_shape(std::int64_t channels) cons
 }
 
 void BenchProgram::measure_encode(engine::Autoencoder& vae) {
-  constexpr int warmup_frames = 9;  // this many frames have every shape of chunk
+  const bool is_first_frame = model_.kind->conditioning == model::Conditioning::first_frame;
+  const int frames = is_first_frame ? 1 : options_.bench.frame_num;
+  const int warmup_frames = std::min(frames, 9);  // 9 frames have every shape of chunk
   const at::Tensor image =
       at::rand({3, options_.bench.size.height, options_.bench.size.width}, at::kFloat) * 2 - 1;
   vae.encode_image(image, warmup_frames, *group_.vae);
-  at::Tensor latent;  // [16, frames, height, width]
-  result_.vae_encode_s =
-      phase("encode", [&] { latent = vae.encode_image(image, options_.bench.frame_num, *group_.vae); });
-  std::vector<std::int64_t> mask_shape = latent_shape(model_.kind->condition_channels - latent.size(0));
-  inputs_.condition = at::cat({at::zeros(mask_shape, latent.options()), latent}, 0);
+  at::Tensor latent;  // [channels, frames, height, width]
+  result_.vae_encode_s = phase("encode", [&] { latent = vae.encode_image(image, frames, *group_.vae); });
+  inputs_.set_image(*model_.kind, latent);
 }
 
 void BenchProgram::measure_steps(engine::Denoiser& denoise) {
@@ -267,7 +263,8 @@ void BenchProgram::measure_steps(engine::Denoiser& denoise) {
                    .shift = 5,
                    .boundary = model_.kind->has_one_expert() ? std::nullopt : std::optional(0.0),
                    .guide_scale = {3.5, 3.5},
-                   .bf16_terms = device_.compute.type == at::kBFloat16}};
+                   .bf16_terms = device_.compute.type == at::kBFloat16},
+      .first_frame = inputs_.first_frame};
   at::Tensor latent;
   phase("denoise", [&] {
     StretchEvent stretch = denoise.describe(input, group_);

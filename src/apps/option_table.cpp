@@ -103,8 +103,9 @@ constexpr OptionEntry table[] = {
     {input, "ckpt-dir", Takes::value, "DIR", "checkpoint in the official layout; sizes are read from it",
      [](launch::Options& o, std::string_view text) { o.ckpt_dir = parse_path(text); }},
     {input, "task", Takes::value, "NAME",
-     "official name of the model: i2v-A14B, t2v-A14B, t2v-1.3B or t2v-14B; refused when the checkpoint is "
-     "another; with --plan it needs no checkpoint",
+     "official name of the model: i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B or ti2v-5B; refused when the "
+     "checkpoint "
+     "is another; with --plan it needs no checkpoint",
      [](launch::Options& o, std::string_view text) { o.task = parse_task(text); }},
     {input, "manifest", Takes::value, "FILE",
      "CSV, JSON lines or a JSON list with columns image and prompt; - is standard input; the same as the "
@@ -127,21 +128,21 @@ constexpr OptionEntry table[] = {
      "options as NAME = VALUE lines, # at the start of a line starts a comment; the command line wins"},
 
     {sampling, "size", Takes::value, "W*H",
-     "pixels, or 480p or 720p (default: 1280*720, t2v-1.3B 832*480); for i2v an area, whose aspect follows "
-     "the image",
+     "pixels, or 480p or 720p (default: 1280*720, t2v-1.3B 832*480, ti2v-5B 1280*704); with an image an "
+     "area, "
+     "whose aspect follows the image",
      [](launch::Options& o, std::string_view text) { o.request.size = parse_size(text); }},
-    {sampling, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81)",
+    {sampling, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81, ti2v-5B 121)",
      [](launch::Options& o, std::string_view text) { o.request.frame_num = parse_frame_num(text); }},
-    {sampling, "sample-steps", Takes::value, "N",
-     "denoising steps (default: A14B 40, t2v-1.3B and t2v-14B 50)",
+    {sampling, "sample-steps", Takes::value, "N", "denoising steps (default: A14B 40, others 50)",
      [](launch::Options& o, std::string_view text) { o.request.sample_steps = parse_sample_steps(text); }},
     {sampling, "sample-shift", Takes::value, "S",
-     "shift of the noise schedule (default: i2v-A14B 5, t2v-A14B 12, t2v-1.3B and t2v-14B 5)",
+     "shift of the noise schedule (default: t2v-A14B 12, others 5)",
      [](launch::Options& o, std::string_view text) { o.request.sample_shift = parse_sample_shift(text); }},
     {sampling, "sample-guide-scale", Takes::value, "LOW[:HIGH]",
      "guidance of the low-noise and the high-noise expert, 1 for none; a model with one expert takes one "
      "value "
-     "(default: i2v-A14B 3.5, t2v-A14B 3:4, t2v-1.3B and t2v-14B 5)",
+     "(default: i2v-A14B 3.5, t2v-A14B 3:4, others 5)",
      [](launch::Options& o, std::string_view text) { o.request.guide_scale = parse_guide_scale(text); }},
     {sampling, "boundary", Takes::value, "R",
      "share of the timesteps below which the low-noise expert works (default: i2v-A14B 0.9, t2v-A14B 0.875); "
@@ -165,7 +166,7 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.output_dir = parse_path(text); }},
     {output, "save-file", Takes::value, "FILE.mp4", "one request without a manifest: its video",
      [](launch::Options& o, std::string_view text) { o.save_file = parse_video_path(text); }},
-    {output, "fps", Takes::value, "N", "frames per second (default: 16)",
+    {output, "fps", Takes::value, "N", "frames per second (default: 16, ti2v-5B 24)",
      [](launch::Options& o, std::string_view text) {
        o.fps = static_cast<int>(parse_integer(text, 1, 240));
      }},
@@ -299,7 +300,8 @@ constexpr std::string_view measured = "What is measured";
 
 constexpr OptionEntry bench_entries[] = {
     {measured, "model", Takes::value, "NAME|FILE",
-     "i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, or a config.json whose text encoder and VAE are scaled alike "
+     "i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, ti2v-5B, or a config.json whose text encoder and VAE are scaled "
+     "alike "
      "(default: i2v-A14B)",
      [](launch::Options& o, std::string_view text) { o.bench.model = parse_path(text).string(); }},
     {measured, "size", Takes::value, "W*H", "pixels of the video, exactly (default: 832*480)",

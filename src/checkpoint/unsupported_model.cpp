@@ -20,11 +20,8 @@ struct KnownModel {
   std::string_view name;
 };
 
-constexpr std::array<KnownModel, 5> model_types{{{"ti2v", "TI2V-5B"},
-                                                 {"s2v", "S2V-14B"},
-                                                 {"animate", "Animate-14B"},
-                                                 {"vace", "VACE"},
-                                                 {"flf2v", "Wan 2.1 FLF2V-14B"}}};
+constexpr std::array<KnownModel, 4> model_types{
+    {{"s2v", "S2V-14B"}, {"animate", "Animate-14B"}, {"vace", "VACE"}, {"flf2v", "Wan 2.1 FLF2V-14B"}}};
 
 constexpr std::array<KnownModel, 4> class_names{
     {{"WanModel_S2V", "S2V-14B"},
@@ -42,8 +39,7 @@ constexpr std::array<KnownModel, 9> tensor_prefixes{{{"vace_", "VACE"},
                                                      {"face_adapter.", "Animate-14B"},
                                                      {"pose_patch_embedding.", "Animate-14B"}}};
 
-constexpr std::array<KnownModel, 8> folder_marks{{{"Wan2.2_VAE.pth", "TI2V-5B"},
-                                                  {"wav2vec2-large-xlsr-53-english", "S2V-14B"},
+constexpr std::array<KnownModel, 7> folder_marks{{{"wav2vec2-large-xlsr-53-english", "S2V-14B"},
                                                   {"relighting_lora", "Animate-14B"},
                                                   {"relighting_lora.ckpt", "Animate-14B"},
                                                   {"process_checkpoint", "Animate-14B"},
@@ -77,8 +73,11 @@ void refuse_unsupported_config(const nlohmann::json& config, const std::filesyst
   for (const KnownModel& model : model_types) {
     if (type == model.mark) refuse(path, model.name, fmt::format("model_type {}", in_quotes(type)));
   }
-  if (const auto in_dim = config.find("in_dim"); in_dim != config.end() && *in_dim == 48) {
-    refuse(path, "TI2V-5B", "in_dim 48");
+  if (const auto in_dim = config.find("in_dim"); in_dim != config.end() && *in_dim == 48 && type != "ti2v") {
+    fail<UsageError>(
+        "{}: in_dim 48 is TI2V-5B's, but model_type is {} and not 'ti2v'; use the checkpoint's own "
+        "config.json",
+        path.string(), type.empty() ? "missing" : in_quotes(type));
   }
   for (const KnownModel& model : class_names) {
     if (class_name == model.mark)
@@ -88,7 +87,7 @@ void refuse_unsupported_config(const nlohmann::json& config, const std::filesyst
     fail<UsageError>("{}: _class_name is {}; {}", path.string(), in_quotes(class_name), built());
   }
   if (model::find_model_type(type) == nullptr) {
-    fail<UsageError>("{}: model_type is {}; expected 'i2v' or 't2v': {}", path.string(),
+    fail<UsageError>("{}: model_type is {}; expected 'i2v', 't2v' or 'ti2v': {}", path.string(),
                      type.empty() ? "missing" : in_quotes(type), built());
   }
 }

@@ -1,6 +1,7 @@
 #include "engine/checkpoint_match.h"
 
 #include "core/check.h"
+#include "model/model_kind.h"
 
 namespace wan::engine {
 
@@ -10,6 +11,16 @@ void require_text_width(const checkpoint::CheckpointFolder& folder,
   if (encoder.dim == transformer.text_dim) return;
   fail<UsageError>("{}: the text encoder's width is {}, the transformers in {} expect {}",
                    folder.text_encoder.string(), encoder.dim, folder.root.string(), transformer.text_dim);
+}
+
+void require_vae_fits(const checkpoint::CheckpointFolder& folder, const vae::VaeConfig& vae) {
+  const model::ModelKind& kind = model::model_kind(folder.task.name);
+  if (vae.latent_channels() == kind.geometry.latent_channels) return;
+  fail<UsageError>(
+      "{}: the autoencoder has {} latent channels, as {} has, and {} works with {}; use the checkpoint's own "
+      "{}",
+      folder.vae.string(), vae.latent_channels(), vae.official_file(), kind.task,
+      kind.geometry.latent_channels, kind.vae_file);
 }
 
 void require_tokenizer_fits(const std::filesystem::path& tokenizer_folder, const text::Tokenizer& tokenizer,

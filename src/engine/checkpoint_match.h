@@ -4,6 +4,7 @@
 
 #include "checkpoint/model_config.h"
 #include "text/tokenizer.h"
+#include "vae/vae_config.h"
 
 namespace wan::engine {
 
@@ -14,6 +15,9 @@ namespace wan::engine {
 void require_text_width(const checkpoint::CheckpointFolder& folder,
                         const checkpoint::TextEncoderConfig& encoder,
                         const checkpoint::TransformerConfig& transformer);
+
+/// Throws UsageError unless the autoencoder makes the latents that the checkpoint's transformers take.
+void require_vae_fits(const checkpoint::CheckpointFolder& folder, const vae::VaeConfig& vae);
 
 /// Throws UsageError if the tokenizer has ids beyond the text encoder's table of embeddings.
 void require_tokenizer_fits(const std::filesystem::path& tokenizer_folder, const text::Tokenizer& tokenizer,

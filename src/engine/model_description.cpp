@@ -14,7 +14,6 @@
 namespace wan::engine {
 namespace {
 
-constexpr std::int64_t full_dim = 5120;  // of the models that the scaled ones are measured by
 constexpr std::int64_t full_text_dim = 4096;
 constexpr std::int64_t text_head_dim = 64;
 
@@ -48,6 +47,14 @@ const model::ModelKind* kind_of_sizes(const checkpoint::TransformerConfig& confi
 /// `full` times part / whole, as a multiple of `step`.
 std::int64_t scaled(std::int64_t full, std::int64_t part, std::int64_t whole, std::int64_t step) {
   return std::max(step, full * part / whole / step * step);
+}
+
+/// The official autoencoder of a kind, as narrow as a transformer of this width in proportion to the official
+/// one.
+vae::VaeConfig vae_of(const model::ModelKind& kind, std::int64_t dim) {
+  const auto width = [&](std::int64_t full) { return scaled(full, dim, kind.official.dim, 8); };
+  return kind.geometry == model::wan22_geometry ? vae::VaeConfig::wan22(width(160), width(256))
+                                                : vae::VaeConfig::wan21(width(96));
 }
 
 /// umT5-XXL, narrowed to this text width.
@@ -86,28 +93,30 @@ ModelDescription describe_model(const checkpoint::CheckpointFolder& folder) {
   description.text_encoder = text_encoder_model(encoder).config;
   require_text_width(folder, description.text_encoder, description.transformer);
   description.vae = vae_model(checkpoint::Checkpoint::open_torch_archive(folder.vae)).config;
+  require_vae_fits(folder, description.vae);
   return description;
 }
 
 ModelDescription describe_named_model(const std::string& name) {
-  constexpr std::int64_t full_vae_width = 96;
   ModelDescription description;
   const auto kind = std::ranges::find(model::model_kinds(), name, &model::ModelKind::task);
   if (kind != model::model_kinds().end()) {
     description.kind = &*kind;
     description.transformer = full_transformer(*kind);
-    description.vae = vae::VaeConfig::wan21(full_vae_width);
   } else if (std::filesystem::exists(name)) {
     // The official file does not say how wide the text is: in proportion, as wide as the full model's.
     description.transformer = checkpoint::read_transformer_config_file(name, 0);
     description.kind = kind_of_sizes(description.transformer);
-    description.vae = vae::VaeConfig::wan21(scaled(full_vae_width, description.transformer.dim, full_dim, 8));
     std::int64_t& text_dim = description.transformer.text_dim;
-    if (text_dim == 0) text_dim = scaled(full_text_dim, description.transformer.dim, full_dim, text_head_dim);
+    if (text_dim == 0) {
+      text_dim =
+          scaled(full_text_dim, description.transformer.dim, description.kind->official.dim, text_head_dim);
+    }
   } else {
     fail<UsageError>("the model '{}' is none of {}, and there is no such file", name, model::known_tasks());
   }
   description.text_encoder = text_encoder_of(description.transformer.text_dim);
+  description.vae = vae_of(*description.kind, description.transformer.dim);
   return description;
 }
 

@@ -25,6 +25,7 @@ ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const Eng
   if (networks == LoadedNetworks::all) {
     vae_files_.emplace(checkpoint::Checkpoint::open_torch_archive(folder.vae));
     vae_config_ = vae_model(*vae_files_).config;
+    require_vae_fits(folder, *vae_config_);
   }
   const std::vector<ExpertModel> experts = open_experts(folder);
   text_encoder_ = text_encoder_model(*text_files_);

@@ -9,6 +9,16 @@
 #include "text/cut_text.h"
 
 namespace wan::engine {
+namespace {
+
+/// Size of the video of an image.
+PixelSize size_of_image(PixelSize image, const Request& request, const model::ModelKind& kind) {
+  if (kind.conditioning == model::Conditioning::first_frame)
+    return fit_first_frame(image, request.size, kind.geometry).frame;
+  return fit_to_area(image, request.size, kind.geometry);
+}
+
+}  // namespace
 
 std::vector<std::string> validate_request(const Request& request, const model::ModelKind& kind,
                                           const HostUse& use) {
@@ -16,14 +26,15 @@ std::vector<std::string> validate_request(const Request& request, const model::M
   PromptEncoder::cleaned_negative_prompt(request.negative_prompt);
   try {
     model::require_values_fit(kind, request.boundary, request.guide_scale, "boundary", "sample_guide_scale");
+    model::require_size_fits(kind, request.size, "size");
   } catch (const UsageError& error) {
     fail_item("request", "{}", error.what());
   }
   PixelSize size = request.size;
   std::vector<std::string> notes;
-  if (kind.conditioning == model::Conditioning::image_channels) {
+  if (!request.image.empty() || kind.conditioning == model::Conditioning::image_channels) {
     const media::Image image = media::read_image(request.image);
-    size = fit_to_area({.width = image.width, .height = image.height}, request.size, kind.geometry);
+    size = size_of_image({.width = image.width, .height = image.height}, request, kind);
     if (std::string note = image_note(image, request.image); !note.empty()) notes.push_back(std::move(note));
   }
   require_host_memory(request, size, kind, use, host_limit_bytes());
@@ -54,8 +65,9 @@ std::vector<LostText> lost_texts(const text::Tokenizer& tokenizer, const Request
 }
 
 PixelSize video_size(const Request& request, const model::ModelKind& kind) {
-  if (kind.conditioning == model::Conditioning::none) return request.size;
-  return fit_to_area(media::probe_image(request.image), request.size, kind.geometry);
+  const bool has_image = kind.conditioning == model::Conditioning::image_channels ||
+                         (kind.conditioning == model::Conditioning::first_frame && !request.image.empty());
+  return has_image ? size_of_image(media::probe_image(request.image), request, kind) : request.size;
 }
 
 void require_prompt(const char* option, const std::string& prompt) {

@@ -25,15 +25,18 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
   const int group_size = plan.grid.group_size;
   const kernels::TokenGrid& tokens = model.tokens;
   const std::string over = group_size > 1 ? fmt::format("sharded over {}", group_size) : "whole on each rank";
+  const int side = model.geometry.pixels_per_token();
   std::string text =
       fmt::format("ranks            {} in {} of {}\n", ranks, count(ranks / group_size, "group"), group_size);
   text += fmt::format("figures          {}\n", parallel::describe(subject.machine.figures));
+  if (model.vae_family == vae::Family::wan22)
+    text += "                 for TI2V-5B, bytes and times are computed from them, not measured\n";
   text += fmt::format("layout           {}; experts {}{}, text encoder {}\n", parallel::describe(plan.grid),
                       placement.transformers.is_sharded() ? over : "whole on each rank",
                       placement.transformers.waits_on_host() ? ", one of them on the host" : "",
                       placement.text_encoder.is_sharded() ? over : "whole on each rank");
-  text += fmt::format("video            {}*{}, {} frames, {}{}\n", tokens.columns * 16, tokens.rows * 16,
-                      4 * (tokens.frames - 1) + 1, count(model.sample_steps, "step"),
+  text += fmt::format("video            {}*{}, {} frames, {}{}\n", tokens.columns * side, tokens.rows * side,
+                      model.geometry.frame_num(tokens), count(model.sample_steps, "step"),
                       subject.manifest.items > 1 ? ": the largest of the manifest" : "");
   text += fmt::format("tokens           {} ({} x {} x {}), {} on each rank\n", tokens.tokens(), tokens.frames,
                       tokens.rows, tokens.columns, plan.local_tokens);

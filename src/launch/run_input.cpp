@@ -121,6 +121,10 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   agree(world, [&] {
     model::require_values_fit(model::model_kind(input.checkpoint.task.name), options.request.boundary,
                               options.request.guide_scale, "--boundary", "--sample-guide-scale");
+    if (options.request.size) {
+      model::require_size_fits(model::model_kind(input.checkpoint.task.name), *options.request.size,
+                               "--size");
+    }
   });
   const TaskKind kind = input.checkpoint.task.kind;
   if (options.manifest) {

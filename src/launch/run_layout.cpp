@@ -107,6 +107,7 @@ parallel::PlanInput sizes_of(const engine::ModelDescription& model) {
   plan.transformer = model.transformer;
   plan.text_encoder = model.text_encoder;
   plan.vae_parameters = model.vae_parameters();
+  plan.vae_family = model.vae.family;
   plan.geometry = model.kind->geometry;
   plan.experts = static_cast<int>(model.kind->experts.size());
   return plan;

@@ -61,11 +61,25 @@ ModelKind t2v_1_3b() {
   return kind;
 }
 
+/// Text, or text and image, to video with the autoencoder of Wan 2.2 (model.md 7.8).
+ModelKind ti2v_5b() {
+  ModelKind kind = wan21_t2v("ti2v-5B", {.dim = 3072, .ffn_dim = 14336, .num_heads = 24, .num_layers = 30});
+  kind.kind = TaskKind::ti2v;
+  kind.model_type = "ti2v";
+  kind.vae_file = "Wan2.2_VAE.pth";
+  kind.geometry = wan22_geometry;
+  kind.conditioning = Conditioning::first_frame;
+  kind.defaults.size = {.width = 1280, .height = 704};
+  kind.defaults.frame_num = 121;
+  kind.defaults.fps = 24;
+  return kind;
+}
+
 }  // namespace
 
 std::span<const ModelKind> model_kinds() {
   static const std::vector<ModelKind> kinds{i2v_a14b(), t2v_a14b(), t2v_1_3b(),
-                                            wan21_t2v("t2v-14B", sizes_14b)};
+                                            wan21_t2v("t2v-14B", sizes_14b), ti2v_5b()};
   return kinds;
 }
 
@@ -110,6 +124,14 @@ void require_values_fit(const ModelKind& kind, std::optional<double> boundary,
     fail<UsageError>("{}: {} has one expert and takes one guidance scale, not the two {}:{}", scale_name,
                      kind.task, guide_scale->low_noise, guide_scale->high_noise);
   }
+}
+
+void require_size_fits(const ModelKind& kind, PixelSize size, std::string_view name) {
+  const int step = kind.geometry.pixels_per_token();
+  if (size.width % step == 0 && size.height % step == 0) return;
+  const auto nearest = [&](int side) { return std::max(step, side / step * step); };
+  fail<UsageError>("{}: {}*{} has a side that is no multiple of {}, as {} needs them; use {}*{}", name,
+                   size.width, size.height, step, kind.task, nearest(size.width), nearest(size.height));
 }
 
 std::string known_tasks() {

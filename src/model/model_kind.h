@@ -40,6 +40,10 @@ struct TransformerSizes {
 inline constexpr VideoGeometry wan21_geometry{
     .latent_channels = 16, .frames_per_latent = 4, .pixels_per_latent = 8, .latents_per_token = 2};
 
+/// Geometry of the Wan 2.2 autoencoder and of TI2V-5B, which works on its latents.
+inline constexpr VideoGeometry wan22_geometry{
+    .latent_channels = 48, .frames_per_latent = 4, .pixels_per_latent = 16, .latents_per_token = 2};
+
 /// One kind of checkpoint: everything that the program knows of it before it opens a file (model.md 1.1),
 /// (model.md 7.5).
 struct ModelKind {
@@ -85,6 +89,9 @@ bool have_same_files(const ModelKind& one, const ModelKind& other);
 void require_values_fit(const ModelKind& kind, std::optional<double> boundary,
                         const std::optional<GuideScale>& guide_scale, std::string_view boundary_name,
                         std::string_view scale_name);
+
+/// Throws UsageError naming the value, `name`, unless both sides of a size are multiples of a token's.
+void require_size_fits(const ModelKind& kind, PixelSize size, std::string_view name);
 
 /// The official names, "i2v-A14B, ... and t2v-14B", for messages.
 std::string known_tasks();

@@ -3,7 +3,14 @@
 namespace wan::parallel {
 namespace {
 
-constexpr double full_vae_parameters = 126'892'531;  // of the Wan 2.1 autoencoder (model.md 1.3)
+/// The cost of an autoencoder. The machine's figures are those of the full Wan 2.1 autoencoder.
+struct VaeCost {
+  double full_parameters;  ///< (model.md 1.5)
+  double encode, decode;   ///< multiplications for a pixel of a frame, relative to those of Wan 2.1
+};
+constexpr VaeCost wan21_vae{.full_parameters = 126'892'531, .encode = 1, .decode = 1};
+// Counted from the layers, not measured. Only one frame is encoded.
+constexpr VaeCost wan22_vae{.full_parameters = 704'688'668, .encode = 0.93, .decode = 2.18};
 
 double divided(double alone_s, double undivided, int ranks) {
   return alone_s * (undivided + (1 - undivided) / ranks);
@@ -16,18 +23,25 @@ ItemTime expected_item_time(const PlanInput& input) {
   const auto pixels =
       static_cast<double>(input.geometry.frame_pixels(input.tokens) * input.geometry.frame_num(input.tokens));
   // A narrower autoencoder, as in toy models, takes less time in proportion to its weights.
-  const double vae_pixels = pixels * static_cast<double>(input.vae_parameters) / full_vae_parameters;
+  const bool is_wan22 = input.vae_family == vae::Family::wan22;
+  const VaeCost& vae = is_wan22 ? wan22_vae : wan21_vae;
+  const double vae_pixels = pixels * static_cast<double>(input.vae_parameters) / vae.full_parameters;
   const Plan plan = make_plan(input);
   const int ranks = input.grid.group_size;
   ItemTime time;
   time.text_s = machine.text_encode_s;
-  if (input.transformer.model_type == "i2v") {
-    time.encode_s = divided(machine.vae_encode_s_per_pixel * vae_pixels, machine.vae_encode_undivided, ranks);
-  }
+  const double encoded_share =  // of the frames; a request of ti2v may also have no image
+      input.transformer.model_type == "i2v" ? 1.0
+      : input.transformer.model_type == "ti2v"
+          ? 1.0 / static_cast<double>(input.geometry.frame_num(input.tokens))
+          : 0.0;
+  time.encode_s = divided(machine.vae_encode_s_per_pixel * vae_pixels * encoded_share * vae.encode,
+                          machine.vae_encode_undivided, ranks);
   // Both experts are copied in for every item. host_bytes counts each once.
   time.swap_s = static_cast<double>(plan.host_bytes) / machine.host_to_gpu_bytes_per_s;
   time.denoise_s = plan.step_s * input.sample_steps;
-  time.decode_s = divided(machine.vae_decode_s_per_pixel * vae_pixels, machine.vae_decode_undivided, ranks);
+  time.decode_s =
+      divided(machine.vae_decode_s_per_pixel * vae_pixels * vae.decode, machine.vae_decode_undivided, ranks);
   time.write_s = machine.h264_s_per_pixel * pixels;
   return time;
 }

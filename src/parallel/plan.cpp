@@ -12,6 +12,9 @@ namespace {
 // over its weights, divided by the video's pixels, and the ratio of the allocator's memory to the tensors'.
 constexpr std::int64_t vae_bytes_per_pixel = 30'000;
 constexpr double allocator_share = 1.4;
+// Computed, not measured: the widest tensors of the Wan 2.2 autoencoder have 512 channels at half the pixels'
+// resolution, those of Wan 2.1 have 192 at the full one.
+constexpr std::int64_t wan22_vae_bytes_per_pixel = vae_bytes_per_pixel * 512 / (4 * 192);
 
 constexpr int fp32_bytes = 4;
 constexpr int bf16_bytes = 2;
@@ -98,7 +101,8 @@ std::int64_t text_encoder_bytes(const PlanInput& input) {
 /// The autoencoder's activations for the pixels of one rank's rows.
 std::int64_t vae_bytes(const PlanInput& input) {
   const std::int64_t pixels = input.geometry.frame_pixels(input.tokens);
-  return pixels / input.grid.group_size * vae_bytes_per_pixel;
+  const bool is_wan22 = input.vae_family == vae::Family::wan22;
+  return pixels / input.grid.group_size * (is_wan22 ? wan22_vae_bytes_per_pixel : vae_bytes_per_pixel);
 }
 
 std::int64_t denoise_bytes(const PlanInput& input) {

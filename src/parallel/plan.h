@@ -11,6 +11,7 @@
 #include "model/model_kind.h"
 #include "parallel/machine_model.h"
 #include "parallel/weight_placement.h"
+#include "vae/vae_config.h"
 
 namespace wan::parallel {
 
@@ -19,6 +20,7 @@ struct PlanInput {
   checkpoint::TransformerConfig transformer;
   checkpoint::TextEncoderConfig text_encoder;
   std::int64_t vae_parameters = 0;
+  vae::Family vae_family = vae::Family::wan21;
   comm::GridShape grid;
   model::VideoGeometry geometry = model::wan21_geometry;
   int experts = 2;

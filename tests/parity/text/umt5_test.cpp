@@ -50,7 +50,7 @@ TEST(TextEncoder, AnIdBeyondTheTableIsTheItemsFault) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Umt5Parity,
-                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square"));
+                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "ti2v_text"));
 
 TEST(RelativePosition, BucketsAsTabulated) {
   const std::map<std::int64_t, std::int64_t> table{

@@ -113,7 +113,8 @@ TEST_F(ConfigFile, ValuesOfTheWrongKindAreNamed) {
 }
 
 TEST_F(ConfigFile, ModelsThatAreNotBuiltAreNamed) {
-  EXPECT_THAT(error_with("model_type", "ti2v"), HasSubstr("TI2V-5B"));
+  EXPECT_THAT(error_with("model_type", "ti2v"),
+              HasSubstr("a ti2v model with in_dim 36 and out_dim 16; expected 48 and 48"));
   EXPECT_THAT(error_with("in_dim", 48), HasSubstr("TI2V-5B"));
   EXPECT_THAT(error_with("model_type", "s2v"), HasSubstr("S2V-14B"));
   EXPECT_THAT(error_with("model_type", "animate"), HasSubstr("Animate-14B"));
@@ -121,7 +122,7 @@ TEST_F(ConfigFile, ModelsThatAreNotBuiltAreNamed) {
   EXPECT_THAT(error_with("_class_name", "WanModel_S2V"), HasSubstr("S2V-14B"));
   EXPECT_THAT(error_with("_class_name", "WanTransformer3DModel"), HasSubstr("Diffusers"));
   EXPECT_THAT(error_with("_class_name", "UNet"), HasSubstr("'UNet'"));
-  EXPECT_THAT(error_with("model_type", "x2v"), HasSubstr("expected 'i2v' or 't2v'"));
+  EXPECT_THAT(error_with("model_type", "x2v"), HasSubstr("expected 'i2v', 't2v' or 'ti2v'"));
   EXPECT_THAT(error_with("model_type", 7), HasSubstr("missing"));
   EXPECT_THAT(error_with("model_type", "t2v"), HasSubstr("a t2v model with in_dim 36"));
 }
@@ -231,8 +232,7 @@ TEST_F(Layout, AllMissingPartsAreListedWithTheExpectedLayout) {
 
 TEST_F(Layout, OtherTasksAreNamed) {
   for (const auto& [file, model] :
-       std::vector<std::pair<std::string, std::string>>{{"Wan2.2_VAE.pth", "TI2V-5B"},
-                                                        {"wav2vec2-large-xlsr-53-english/x", "S2V-14B"},
+       std::vector<std::pair<std::string, std::string>>{{"wav2vec2-large-xlsr-53-english/x", "S2V-14B"},
                                                         {"relighting_lora/x", "Animate-14B"},
                                                         {"model_index.json", "Diffusers"},
                                                         {"transformer/x", "Diffusers"}}) {
@@ -243,7 +243,9 @@ TEST_F(Layout, OtherTasksAreNamed) {
   remove("high_noise_model");
   remove("low_noise_model");
   for (const auto& [config, model] : std::vector<std::pair<std::string, std::string>>{
-           {R"({"model_type":"ti2v"})", "TI2V-5B"},
+           {R"({"model_type":"ti2v"})",
+            "lacks diffusion_pytorch_model.safetensors.index.json, Wan2.2_VAE.pth"},
+           {R"({"model_type":"t2v","in_dim":48})", "TI2V-5B"},
            {R"({"model_type":"s2v"})", "S2V-14B"},
            {R"({"model_type":"animate"})", "Animate-14B"},
            {R"({"model_type":"i2v","_class_name":"WanAnimateModel"})", "Animate-14B"},

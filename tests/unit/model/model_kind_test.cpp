@@ -62,6 +62,29 @@ TEST(ModelKind, OneExpertOfWan21) {
   EXPECT_EQ(model_kind("t2v-14B").defaults.size, (PixelSize{1280, 720}));
 }
 
+TEST(ModelKind, Ti2v) {
+  const ModelKind& kind = model_kind("ti2v-5B");
+  EXPECT_EQ(&kind, find_single("ti2v", 3072));
+  EXPECT_TRUE(kind.has_one_expert());
+  EXPECT_EQ(kind.input_channels(), 48);
+  EXPECT_EQ(kind.vae_file, "Wan2.2_VAE.pth");
+  EXPECT_EQ(kind.defaults.size, (PixelSize{1280, 704}));
+  EXPECT_EQ(kind.defaults.frame_num, 121);
+  EXPECT_EQ(kind.defaults.fps, 24);
+  EXPECT_EQ(kind.defaults.sample_steps, 50);
+  EXPECT_EQ(kind.defaults.sample_shift, 5.0);
+  EXPECT_EQ(kind.defaults.guide_scale, (GuideScale{5.0, 5.0}));
+  EXPECT_EQ(kind.defaults.boundary, std::nullopt);
+  EXPECT_EQ(kind.defaults.solver, Solver::unipc);
+  EXPECT_EQ(kind.defaults.negative_prompt, default_negative_prompt());
+  EXPECT_EQ(test::message_of<UsageError>([&] {
+              require_size_fits(kind, {1280, 720}, "--size");
+            }),
+            "--size: 1280*720 has a side that is no multiple of 32, as ti2v-5B needs them; use 1280*704");
+  EXPECT_NO_THROW(require_size_fits(kind, {704, 1280}, "--size"));
+  EXPECT_NO_THROW(require_size_fits(model_kind("t2v-A14B"), {1280, 720}, "--size"));
+}
+
 TEST(ModelKind, OneExpertIsFoundByItsWidth) {
   const auto found = [](std::int64_t dim) { return find_single("t2v", dim)->task; };
   EXPECT_EQ(found(1536), "t2v-1.3B");

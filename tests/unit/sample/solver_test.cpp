@@ -159,7 +159,7 @@ TEST(Sampler, KnownRowsArePutBackAndChangeNoOtherRow) {
     const auto is_known = [&](const at::Tensor& x) {
       return at::equal(x.narrow(0, 0, 2), settings.known_rows);
     };
-    // What the model predicts for the known rows does not matter.
+    // A wild prediction for the known rows changes nothing else.
     const auto predict = [&](const at::Tensor& x, const StepRequest& step) {
       EXPECT_TRUE(is_known(x));
       Prediction prediction = toy_prediction(x, step);

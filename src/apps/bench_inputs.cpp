@@ -1,0 +1,17 @@
+#include "apps/bench_inputs.h"
+
+#include <ATen/ATen.h>
+
+namespace wan::apps {
+
+void BenchInputs::set_image(const model::ModelKind& kind, const at::Tensor& latent) {
+  if (kind.conditioning == model::Conditioning::first_frame) {
+    first_frame = latent;
+    return;
+  }
+  std::vector<std::int64_t> mask_shape = latent.sizes().vec();
+  mask_shape.front() = kind.condition_channels - latent.size(0);
+  condition = at::cat({at::zeros(mask_shape, latent.options()), latent}, 0);
+}
+
+}  // namespace wan::apps
