@@ -3,7 +3,7 @@
 # How a job stops, and whether it is requeued. Source it. README.md, "Stopping, requeueing, going on", describes it for users.
 
 max_crashes=3       # so many starts in which a rank died are followed by another start
-record_wait_s=10    # for the program's record after a launcher that ended with 0
+record_wait_s=20    # for the program's record after a launcher that ended with 0
 answer_reserve_s=10  # the script asks Slurm's controller until this time before the job's end
 
 # From now on a signal to this shell stops the ranks in order and does not end the shell.
@@ -104,7 +104,8 @@ confirm_end() {
   end_is_unknown=no
   if [ "$exit_code" -ne 0 ] || ! compgen -G "$start_record.group-*.json" >/dev/null; then return; fi  # without these no run was begun
   for ((tries = 0; tries < record_wait_s; tries++)); do
-    [ ! -e "$start_record.run.json" ] || return 0
+    # Listing the folder, because NFS may remember for a minute that a file was not there.
+    [ -z "$(find "${start_record%/*}" -maxdepth 1 -name "${start_record##*/}.run.json")" ] || return 0
     sleep 1
   done
   say "$launcher ended with 0, and the program has left no record of its end"
