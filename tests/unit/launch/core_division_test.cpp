@@ -27,7 +27,7 @@ struct NodeType {
   std::vector<int> gpu_numa;  ///< by the driver's number
 };
 
-// All written from the sites' and makers' pages; none was recorded on the machine itself.
+// All written from the sites' and makers' pages. tests/data/sysfs has machines that were recorded.
 const std::vector<NodeType>& node_types() {
   static const std::vector<NodeType> types{
       // NVIDIA DGX H100/H200 user guide: two Xeon 8480C, 56 cores each, four GPUs on each socket.
@@ -219,6 +219,59 @@ TEST(CoreDivision, RanksWithoutAKnownPlaceShareEvenly) {
   std::ofstream(tree.path() / "bus/pci/devices" / bus_id(0) / "numa_node")
       << "-1\n";  // as in virtual machines
   EXPECT_EQ(read_gpu_place(tree.path(), bus_id(0)).socket, -1);
+}
+
+/// Writes a recorded machine as files below `sys`. Returns the PCI addresses of its GPUs. The format is that
+/// of tests/data/sysfs/README.md.
+std::vector<std::string> unpack(const std::filesystem::path& record, const std::filesystem::path& sys) {
+  std::vector<std::string> gpus;
+  std::ifstream file(record);
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find_last_of(':');
+    if (line.starts_with('#') || colon == std::string::npos) continue;
+    const std::filesystem::path path = sys / line.substr(0, colon);
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path) << line.substr(colon + 1) << "\n";
+    if (line.find("/class:0x03") != std::string::npos) gpus.push_back(path.parent_path().filename().string());
+  }
+  return gpus;
+}
+
+TEST(CoreDivision, RecordedMachines) {
+  int machines = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::filesystem::path(WAN_TEST_DATA) / "sysfs")) {
+    if (entry.path().extension() != ".txt") continue;
+    SCOPED_TRACE(entry.path().filename());
+    const test::TempDir folder;
+    const std::filesystem::path sys = folder.path() / "sys";
+    const std::vector<std::string> gpus = unpack(entry.path(), sys);
+    std::set<int> all;
+    for (const auto& node : std::filesystem::directory_iterator(sys / "devices/system/node")) {
+      std::ifstream file(node.path() / "cpulist");
+      std::string list;
+      std::getline(file, list);
+      all.merge(parse_cpu_list(list));
+    }
+    const std::vector<Core> cores = read_cores(sys, all);
+    ASSERT_FALSE(cores.empty());
+    std::vector<GpuPlace> places(gpus.empty() ? 1 : gpus.size());
+    for (std::size_t gpu = 0; gpu < gpus.size(); ++gpu) places[gpu] = read_gpu_place(sys, gpus[gpu]);
+    const auto shares = divide_cores(cores, places);
+    ASSERT_EQ(shares.size(), places.size());
+    std::set<int> given;
+    for (std::size_t rank = 0; rank < shares.size(); ++rank) {
+      for (const int cpu : shares[rank])
+        EXPECT_TRUE(given.insert(cpu).second) << "CPU " << cpu << " is shared";
+      for (const Core& core : cores) {
+        if (places[rank].socket >= 0 && shares[rank].contains(core.number)) {
+          EXPECT_EQ(core.socket, places[rank].socket) << "GPU " << rank;
+        }
+      }
+    }
+    ++machines;
+  }
+  EXPECT_GE(machines, 1);
 }
 
 TEST(CoreDivision, AnEmptyTreeIsOneSocket) {
