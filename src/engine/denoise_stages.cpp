@@ -161,7 +161,7 @@ Pipeline make_pipeline(const model::ModelKind& kind, StageTools& tools) {
   Stages stages;
   const bool has_channels = kind.conditioning == model::Conditioning::image_channels;
   const bool has_first_frame = kind.conditioning == model::Conditioning::first_frame;
-  if (!has_channels) stages.push_back(take_size());
+  if (!has_channels) stages.push_back(take_size(kind));
   if (has_channels || has_first_frame) stages.push_back(read_image(kind));
   stages.push_back(restore_or_draw_noise(kind, tools));
   stages.push_back(encode_texts(tools));

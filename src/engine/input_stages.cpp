@@ -31,15 +31,13 @@ void require(bool finite, const char* stage, const char* what) {
   fail_item(stage, "{} holds values that are not finite; the checkpoint's weights may be damaged", what);
 }
 
-bool has_image(const RequestRun& run) { return !run.setup().request.image.empty(); }
-
 class ReadImage final : public Stage {
  public:
   explicit ReadImage(const model::ModelKind& kind) : kind_(kind) {}
   std::string_view phase() const override { return "image"; }
   Names takes() const override { return {}; }
   Names makes() const override { return {"image"}; }
-  bool is_needed(const RequestRun& run) const override { return has_image(run); }
+  bool is_needed(const RequestRun& run) const override { return has_image(run.setup().request, kind_); }
 
   void run(RequestRun& run) override {
     TeamMeeting& meeting = run.meeting();
@@ -76,11 +74,15 @@ class ReadImage final : public Stage {
 
 class TakeSize final : public Stage {
  public:
+  explicit TakeSize(const model::ModelKind& kind) : kind_(kind) {}
   std::string_view phase() const override { return {}; }
   Names takes() const override { return {}; }
   Names makes() const override { return {}; }
-  bool is_needed(const RequestRun& run) const override { return !has_image(run); }
+  bool is_needed(const RequestRun& run) const override { return !has_image(run.setup().request, kind_); }
   void run(RequestRun& run) override { run.set_size(run.setup().request.size); }
+
+ private:
+  const model::ModelKind& kind_;
 };
 
 class RestoreOrDrawNoise final : public Stage {
@@ -203,7 +205,9 @@ class EncodeImage final : public Stage {
   std::string_view phase() const override { return "encode"; }
   Names takes() const override { return {"image"}; }
   Names makes() const override { return {result()}; }
-  bool is_needed(const RequestRun& run) const override { return run.has_steps_left() && has_image(run); }
+  bool is_needed(const RequestRun& run) const override {
+    return run.has_steps_left() && has_image(run.setup().request, kind_);
+  }
 
   void run(RequestRun& run) override {
     try {
@@ -263,7 +267,7 @@ class EncodeImage final : public Stage {
 
 std::unique_ptr<Stage> read_image(const model::ModelKind& kind) { return std::make_unique<ReadImage>(kind); }
 
-std::unique_ptr<Stage> take_size() { return std::make_unique<TakeSize>(); }
+std::unique_ptr<Stage> take_size(const model::ModelKind& kind) { return std::make_unique<TakeSize>(kind); }
 
 std::unique_ptr<Stage> restore_or_draw_noise(const model::ModelKind& kind, StageTools& tools) {
   return std::make_unique<RestoreOrDrawNoise>(kind, tools);

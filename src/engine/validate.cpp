@@ -20,6 +20,11 @@ PixelSize size_of_image(PixelSize image, const Request& request, const model::Mo
 
 }  // namespace
 
+bool has_image(const Request& request, const model::ModelKind& kind) {
+  return kind.conditioning == model::Conditioning::image_channels ||
+         (kind.conditioning == model::Conditioning::first_frame && !request.image.empty());
+}
+
 std::vector<std::string> validate_request(const Request& request, const model::ModelKind& kind,
                                           const HostUse& use) {
   PromptEncoder::cleaned_prompt(request.prompt);
@@ -32,7 +37,7 @@ std::vector<std::string> validate_request(const Request& request, const model::M
   }
   PixelSize size = request.size;
   std::vector<std::string> notes;
-  if (!request.image.empty() || kind.conditioning == model::Conditioning::image_channels) {
+  if (has_image(request, kind)) {
     const media::Image image = media::read_image(request.image);
     size = size_of_image({.width = image.width, .height = image.height}, request, kind);
     if (std::string note = image_note(image, request.image); !note.empty()) notes.push_back(std::move(note));
@@ -65,9 +70,8 @@ std::vector<LostText> lost_texts(const text::Tokenizer& tokenizer, const Request
 }
 
 PixelSize video_size(const Request& request, const model::ModelKind& kind) {
-  const bool has_image = kind.conditioning == model::Conditioning::image_channels ||
-                         (kind.conditioning == model::Conditioning::first_frame && !request.image.empty());
-  return has_image ? size_of_image(media::probe_image(request.image), request, kind) : request.size;
+  return has_image(request, kind) ? size_of_image(media::probe_image(request.image), request, kind)
+                                  : request.size;
 }
 
 void require_prompt(const char* option, const std::string& prompt) {

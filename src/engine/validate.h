@@ -11,6 +11,10 @@
 
 namespace wan::engine {
 
+/// Whether the video of a request begins with an image: always, never, or where one is given, as the kind is
+/// conditioned.
+bool has_image(const Request& request, const model::ModelKind& kind);
+
 /// Checks everything about a request that needs no weights: the prompt is not empty after cleaning; the image
 /// can be decoded, and its shape fits the latent grid and a video; the video fits the host's memory; a model
 /// with one expert gets one guidance scale and no boundary. Throws ItemError. Returns notes for the user on

@@ -44,7 +44,7 @@ Pipeline make_pipeline(const model::ModelKind& kind, StageTools& tools);
 /// Makes "image", and sets the size of the video. Runs for a request with an image.
 std::unique_ptr<Stage> read_image(const model::ModelKind& kind);
 /// Sets the size of the video to that of the request. Runs for a request without an image.
-std::unique_ptr<Stage> take_size();
+std::unique_ptr<Stage> take_size(const model::ModelKind& kind);
 /// Takes up a saved state; or else draws the noise of the request's seed, whole on every rank.
 std::unique_ptr<Stage> restore_or_draw_noise(const model::ModelKind& kind, StageTools& tools);
 /// Makes "context" and "negative_context".

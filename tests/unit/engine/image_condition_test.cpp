@@ -1,8 +1,11 @@
 #include "engine/image_condition.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "engine/validate.h"
 #include "model/model_kind.h"
+#include "support/message_of.h"
 #include "support/parity_case.h"
 #include "wan/error.h"
 
@@ -91,6 +94,24 @@ TEST(FirstFrameParity, HasTheReferencesBits) {
   const media::Image image = media::read_image(parity.folder / "input.png");
   const FrameFit fit = fit_first_frame({image.width, image.height}, parity.request.size, wide_tokens);
   EXPECT_TRUE(at::equal(first_frame(image, fit), parity.tensor("image.resized")));
+}
+
+TEST(VideoSize, OfARequestWithAndWithoutAnImage) {
+  Request request = test::load_parity_case("ti2v_image").request;
+  const model::ModelKind& ti2v = model::model_kind("ti2v-5B");
+  EXPECT_TRUE(has_image(request, ti2v));
+  EXPECT_EQ(video_size(request, ti2v), (PixelSize{96, 64}));
+  request.size = {1280, 704};
+  EXPECT_EQ(video_size(request, ti2v), (PixelSize{1312, 672}));
+  EXPECT_FALSE(has_image(request, model::model_kind("t2v-A14B")));
+  EXPECT_EQ(video_size(request, model::model_kind("t2v-A14B")), (PixelSize{1280, 704}));
+  request.image.clear();
+  EXPECT_FALSE(has_image(request, ti2v));
+  EXPECT_EQ(video_size(request, ti2v), (PixelSize{1280, 704}));
+  request.size = {1280, 720};
+  EXPECT_THAT(
+      test::message_of<ItemError>([&] { validate_request(request, ti2v, {}); }),
+      testing::HasSubstr("size: 1280*720 has a side that is no multiple of 32, as ti2v-5B needs them"));
 }
 
 TEST(Resize, EqualSizeIsTheIdentity) {
