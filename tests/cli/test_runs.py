@@ -6,7 +6,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, CliCase, environment, project_version
+from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, USAGE, CliCase, environment, project_version
 
 T2V_CHECKPOINT = PROJECT / "tests" / "data" / "parity" / "t2v_square" / "ckpt"
 
@@ -24,6 +24,30 @@ class Toy(CliCase):
         self.assertEqual({run["version"], *(record["version"] for record in self.records().values())}, {project_version()})
         self.assertIn("4 of 4 done", done.stdout)
         self.assertIn(str(self.out / "trace.h5"), done.stdout)
+
+
+class TextAndImage(CliCase):
+    """TI2V-5B: one manifest has rows with and without an image."""
+
+    CHECKPOINT = PROJECT / "tests" / "data" / "parity" / "ti2v_image" / "ckpt"
+
+    def test_a_row_without_an_image_is_made_from_its_text(self):
+        rows = self.manifest("id,image,prompt", "cat,good.png,A white cat", "kite,,A kite rises")
+        result = self.run_program("--ckpt-dir", self.CHECKPOINT, rows, "--size", "64*64", "--frame-num", "5", "--sample-steps", "2",
+                                  "--output-dir", self.out)
+        self.assertEqual(result.code, DONE, result)
+        records = self.records()
+        # The image is 96x64: at the area of 64*64 it becomes a video of 64x64, as the official rule has it.
+        self.assertEqual({name: (made["width"], made["height"]) for name, made in records.items()}, {"cat": (64, 64), "kite": (64, 64)})
+        self.assertEqual({made["parameters"]["task"] for made in records.values()}, {"ti2v-5B"})
+        self.assertEqual({made["parameters"]["fps"] for made in records.values()}, {24})
+        self.assertEqual([name for name, made in records.items() if "image" in made["parameters"]], ["cat"])
+
+    def test_values_that_it_does_not_take_are_refused(self):
+        for option, value, words in (("--size", "720p", "no multiple of 32"), ("--boundary", "0.9", "no boundary")):
+            result = self.run_program("--ckpt-dir", self.CHECKPOINT, self.good_manifest(), option, value)
+            self.assertEqual(result.code, USAGE, result)
+            self.assertIn(words, result.err)
 
 
 class SingleRequest(CliCase):
