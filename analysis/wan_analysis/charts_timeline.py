@@ -17,7 +17,7 @@ from wan_analysis.chart_style import MOST_PANELS, new_figure
 from wan_analysis.run import Run
 from wan_analysis.texts import chart_text
 
-#: What a group does, with the phases of its first rank and a colour. Time in none of them is idle.
+#: The kinds of work of a group, with the phases of its first rank and a colour. Time in none of them is idle.
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "start and load": (("start_up", "load"), palette.GREY),
     "text and image": (("text", "image", "encode"), palette.SKY_BLUE),

@@ -38,7 +38,7 @@ def notes_section(runs: Sequence[Run], unit: str) -> list[Block]:
 
 
 def gain_section(runs: Sequence[Run], unit: str) -> list[Block]:
-    """What an hour of a rank brought in each run, as the program counted it. Runs of earlier formats have no row."""
+    """The yield of an hour of a rank in each run, as the program counted it. Runs of earlier formats have no row."""
     told = [run for run in runs if math.isfinite(run.figure("idle_share"))]
     if not told:
         return []

@@ -12,7 +12,7 @@ using display::TimeName;
 
 constexpr double percent = 100;
 
-/// What a division costs in communication for one item, in units that only compare divisions. The forms are
+/// The cost of a division in communication for one item, in units that only compare divisions. The forms are
 /// those of the cost model (analysis/wan_analysis/cost_model.py), times the ranks of a group.
 struct CommunicationCost {
   double exchange = 0;  ///< of heads

@@ -21,7 +21,7 @@ struct RankDivision {
   bool operator==(const RankDivision&) const = default;
 };
 
-/// What the notes must know of a run beside its account.
+/// Facts that the notes must know of a run beside its account.
 struct AccountFacts {
   RankDivision division;
   std::vector<RankDivision> others = {};  ///< that fit into memory too

@@ -15,7 +15,7 @@ namespace wan::apps {
 /// Whether a step comes into a trace of half the steps (--trace-cost).
 constexpr bool is_in_half_trace(int step) { return step % 2 == 0; }
 
-/// What a trace costs, from the steps of one start of which half were traced.
+/// The cost of a trace, from the steps of one start of which half were traced.
 struct TraceCost {
   double traced_s = 0;     ///< median step in the trace, with the time that the trace took after it
   double untraced_s = 0;   ///< median of the other steps

@@ -41,7 +41,7 @@ struct NamedTime {
   std::int64_t calls = 0;
   double seconds = 0;
 };
-/// Of one rank, indexed by TimeName.
+/// Times of one rank, indexed by TimeName.
 using RankTimes = std::array<NamedTime, time_name_count>;
 
 /// The numbers of a group that belong to no single rank. Seconds are rank-seconds.
