@@ -4,7 +4,10 @@
 
 namespace wan::apps {
 
-void BenchInputs::set_image(const model::ModelKind& kind, const at::Tensor& latent) {
+void BenchInputs::set_image(const engine::ModelDescription& model, const at::Tensor& latent) {
+  const model::ModelKind& kind = *model.kind;
+  if (model.image_encoder)
+    image_features = at::randn({model.image_encoder->tokens(), model.image_encoder->dim}, at::kFloat);
   if (kind.conditioning == model::Conditioning::first_frame) {
     first_frame = latent;
     return;

@@ -220,8 +220,8 @@ double BenchProgram::phase(const char* name, Work&& work) {
 
 void BenchProgram::measure_text() {
   const bool on_host = options_.t5_cpu || !on_gpu();
-  const engine::TextEncoderOptions options{.placement = {.division = layout_.placement.text_encoder.division},
-                                           .compute = on_host ? kernels::Compute() : device_.compute};
+  const engine::EncoderOptions options{.placement = {.division = layout_.placement.text_encoder.division},
+                                       .compute = on_host ? kernels::Compute() : device_.compute};
   engine::TextEncoder encoder(engine::synthetic_text_encoder(model_.text_encoder), options,
                               on_host && on_gpu() ? *group_.group : *group_.fsdp);
   std::vector<std::int64_t> ids(prompt_tokens);
@@ -246,7 +246,7 @@ void BenchProgram::measure_encode(engine::Autoencoder& vae) {
   vae.encode_image(image, warmup_frames, *group_.vae);
   at::Tensor latent;  // [channels, frames, height, width]
   result_.vae_encode_s = phase("encode", [&] { latent = vae.encode_image(image, frames, *group_.vae); });
-  inputs_.set_image(*model_.kind, latent);
+  inputs_.set_image(model_, latent);
 }
 
 void BenchProgram::measure_steps(engine::Denoiser& denoise) {
@@ -264,7 +264,8 @@ void BenchProgram::measure_steps(engine::Denoiser& denoise) {
                    .boundary = model_.kind->has_one_expert() ? std::nullopt : std::optional(0.0),
                    .guide_scale = {3.5, 3.5},
                    .bf16_terms = device_.compute.type == at::kBFloat16},
-      .first_frame = inputs_.first_frame};
+      .first_frame = inputs_.first_frame,
+      .image_features = inputs_.image_features};
   at::Tensor latent;
   phase("denoise", [&] {
     StretchEvent stretch = denoise.describe(input, group_);

@@ -103,9 +103,8 @@ constexpr OptionEntry table[] = {
     {input, "ckpt-dir", Takes::value, "DIR", "checkpoint in the official layout; sizes are read from it",
      [](launch::Options& o, std::string_view text) { o.ckpt_dir = parse_path(text); }},
     {input, "task", Takes::value, "NAME",
-     "official name of the model: i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B or ti2v-5B; refused when the "
-     "checkpoint "
-     "is another; with --plan it needs no checkpoint",
+     "official name of the model: i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B or ti2v-5B; refused when "
+     "the checkpoint is another; with --plan it needs no checkpoint",
      [](launch::Options& o, std::string_view text) { o.task = parse_task(text); }},
     {input, "manifest", Takes::value, "FILE",
      "CSV, JSON lines or a JSON list with columns image and prompt; - is standard input; the same as the "
@@ -134,15 +133,14 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.request.size = parse_size(text); }},
     {sampling, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81, ti2v-5B 121)",
      [](launch::Options& o, std::string_view text) { o.request.frame_num = parse_frame_num(text); }},
-    {sampling, "sample-steps", Takes::value, "N", "denoising steps (default: A14B 40, others 50)",
+    {sampling, "sample-steps", Takes::value, "N", "denoising steps (default: A14B and i2v-14B 40, others 50)",
      [](launch::Options& o, std::string_view text) { o.request.sample_steps = parse_sample_steps(text); }},
     {sampling, "sample-shift", Takes::value, "S",
-     "shift of the noise schedule (default: t2v-A14B 12, others 5)",
+     "shift of the noise schedule (default: t2v-A14B 12, i2v-14B at 480p 3, others 5)",
      [](launch::Options& o, std::string_view text) { o.request.sample_shift = parse_sample_shift(text); }},
     {sampling, "sample-guide-scale", Takes::value, "LOW[:HIGH]",
      "guidance of the low-noise and the high-noise expert, 1 for none; a model with one expert takes one "
-     "value "
-     "(default: i2v-A14B 3.5, t2v-A14B 3:4, others 5)",
+     "value (default: i2v-A14B 3.5, t2v-A14B 3:4, others 5)",
      [](launch::Options& o, std::string_view text) { o.request.guide_scale = parse_guide_scale(text); }},
     {sampling, "boundary", Takes::value, "R",
      "share of the timesteps below which the low-noise expert works (default: i2v-A14B 0.9, t2v-A14B 0.875); "
@@ -154,7 +152,8 @@ constexpr OptionEntry table[] = {
     {sampling, "base-seed", Takes::value, "N",
      "a row without a seed takes N + its 0-based number; -1 draws N (default: -1)",
      [](launch::Options& o, std::string_view text) { o.request.seed = parse_seed(text); }},
-    {sampling, "negative-prompt", Takes::value, "TEXT", "contents to avoid (default: the official text)",
+    {sampling, "negative-prompt", Takes::value, "TEXT",
+     "contents to avoid (default: the official text of the task)",
      [](launch::Options& o, std::string_view text) { o.request.negative_prompt = parse_text(text); }},
     {sampling, "noise-device", Takes::value, "NAME",
      "cpu: the same video everywhere; cuda: the noise generate.py draws on the same GPU (default: cpu)",
@@ -300,7 +299,9 @@ constexpr std::string_view measured = "What is measured";
 
 constexpr OptionEntry bench_entries[] = {
     {measured, "model", Takes::value, "NAME|FILE",
-     "i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, ti2v-5B, or a config.json whose text encoder and VAE are scaled "
+     "i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B, ti2v-5B, or a config.json whose text encoder and VAE "
+     "are "
+     "scaled "
      "alike "
      "(default: i2v-A14B)",
      [](launch::Options& o, std::string_view text) { o.bench.model = parse_path(text).string(); }},

@@ -91,6 +91,10 @@ Checkpoint Checkpoint::open_safetensors_file(const std::filesystem::path& file) 
   return checkpoint;
 }
 
+Checkpoint Checkpoint::open_weights_file(const std::filesystem::path& file) {
+  return file.extension() == ".safetensors" ? open_safetensors_file(file) : open_torch_archive(file);
+}
+
 Checkpoint Checkpoint::open_torch_archive(const std::filesystem::path& file) {
   Checkpoint checkpoint(file);
   UniqueFd fd = open_checkpoint_file(file);
@@ -270,7 +274,8 @@ class Findings {
 
 }  // namespace
 
-void expect_tensors(const Checkpoint& checkpoint, std::span<const ExpectedTensor> expected) {
+void expect_tensors(const Checkpoint& checkpoint, std::span<const ExpectedTensor> expected,
+                    ExtraTensors extras) {
   Findings missing;
   Findings different;
   Findings extra;
@@ -290,7 +295,7 @@ void expect_tensors(const Checkpoint& checkpoint, std::span<const ExpectedTensor
     }
   }
   for (const auto& [name, entry] : checkpoint.entries()) {
-    if (!wanted.contains(name)) {
+    if (extras == ExtraTensors::refused && !wanted.contains(name)) {
       extra.add(fmt::format("{} {} in {}", in_quotes(name), shape_text(entry.shape),
                             entry.file.filename().string()));
     }

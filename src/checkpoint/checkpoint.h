@@ -33,6 +33,9 @@ class Checkpoint {
   /// Opens a .pth file written by torch.save() (model.md 1.7). Throws UsageError.
   static Checkpoint open_torch_archive(const std::filesystem::path& file);
 
+  /// Opens a .safetensors file or else a .pth file, by the ending of its name. Throws UsageError.
+  static Checkpoint open_weights_file(const std::filesystem::path& file);
+
   const std::filesystem::path& source() const { return source_; }  ///< the folder or file that was opened
   const Entries& entries() const { return entries_; }
   std::vector<std::string> names() const;  ///< in alphabetical order
@@ -80,9 +83,13 @@ struct ExpectedTensor {
   std::vector<std::int64_t> shape;
 };
 
-/// Throws one UsageError that lists the tensors that are missing, those that are unexpected, and those of
-/// another shape or of a type that is not floating-point. The list gives the counts and up to five names of
-/// each kind.
-void expect_tensors(const Checkpoint& checkpoint, std::span<const ExpectedTensor> expected);
+/// Tensors of a file that a model does not use.
+enum class ExtraTensors { refused, ignored };
+
+/// Throws one UsageError that lists the tensors that are missing, those that are unexpected (unless they are
+/// ignored), and those of another shape or of a type that is not floating-point. The list gives the counts
+/// and up to five names of each kind.
+void expect_tensors(const Checkpoint& checkpoint, std::span<const ExpectedTensor> expected,
+                    ExtraTensors extras = ExtraTensors::refused);
 
 }  // namespace wan::checkpoint

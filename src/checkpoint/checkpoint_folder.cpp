@@ -32,6 +32,7 @@ std::string expected_layout(const model::ModelKind& kind) {
         "  {:<18} {}\n", std::string(expert.folder) + "/",
         text.empty() ? "config.json, diffusion_pytorch_model*.safetensors (and .index.json)" : "the same");
   }
+  if (kind.has_image_encoder()) text += fmt::format("  {}   or .safetensors\n", kind.image_encoder_file);
   return text + fmt::format("  {}\n  {}\n  {}/   tokenizer files", kind.text_encoder_file, kind.vae_file,
                             kind.tokenizer_folder);
 }
@@ -129,6 +130,15 @@ std::string other_forms(const std::filesystem::path& root) {
       fmt::join(found, ", "));
 }
 
+/// The file of the image encoder: the official one, or one with the same name in safetensors.
+std::filesystem::path find_image_encoder(const std::filesystem::path& root, const model::ModelKind& kind) {
+  if (!kind.has_image_encoder()) return {};
+  std::filesystem::path official = root / kind.image_encoder_file;
+  std::filesystem::path other = official;
+  other.replace_extension(".safetensors");
+  return !is_file(official) && is_file(other) ? other : official;
+}
+
 }  // namespace
 
 CheckpointFolder inspect_checkpoint(const std::filesystem::path& given, std::string_view wanted_task) {
@@ -140,6 +150,7 @@ CheckpointFolder inspect_checkpoint(const std::filesystem::path& given, std::str
                           .text_encoder = root / layout.text_encoder_file,
                           .vae = root / layout.vae_file,
                           .tokenizer = root / layout.tokenizer_folder,
+                          .image_encoder = find_image_encoder(root, layout),
                           .task = {}};
   std::vector<std::string> missing;
   for (const model::ExpertKind& expert : layout.experts) {
@@ -150,6 +161,10 @@ CheckpointFolder inspect_checkpoint(const std::filesystem::path& given, std::str
   if (!is_file(folder.text_encoder))
     missing.push_back(folder.text_encoder.filename().string() + dangling_note(folder.text_encoder));
   if (!is_file(folder.vae)) missing.push_back(folder.vae.filename().string() + dangling_note(folder.vae));
+  if (layout.has_image_encoder() && !is_file(folder.image_encoder)) {
+    missing.push_back(folder.image_encoder.filename().string() + " (CLIP)" +
+                      dangling_note(folder.image_encoder));
+  }
   if (!is_folder(folder.tokenizer))
     missing.push_back(fmt::format("{}/{}", layout.tokenizer_folder, dangling_note(folder.tokenizer)));
   if (!missing.empty()) {

@@ -84,11 +84,13 @@ std::vector<std::string> lines_of(const std::vector<Sample>& samples) {
 std::string fingerprint(const CheckpointFolder& folder) {
   const std::vector<std::pair<std::string_view, Checkpoint>> files = [&] {
     std::vector<std::pair<std::string_view, Checkpoint>> opened;
-    opened.reserve(folder.experts.size() + 2);
+    opened.reserve(folder.experts.size() + 3);
     for (const ExpertFolder& expert : folder.experts)
       opened.emplace_back(to_string(expert.expert), Checkpoint::open_safetensors_folder(expert.path));
     opened.emplace_back("text_encoder", Checkpoint::open_torch_archive(folder.text_encoder));
     opened.emplace_back("vae", Checkpoint::open_torch_archive(folder.vae));
+    if (!folder.image_encoder.empty())
+      opened.emplace_back("image_encoder", Checkpoint::open_weights_file(folder.image_encoder));
     return opened;
   }();
   std::vector<Sample> samples;

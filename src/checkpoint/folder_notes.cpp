@@ -98,7 +98,8 @@ bool same_weights(const fs::path& folder, const std::vector<std::string>& files,
 std::vector<std::string> folder_notes(const CheckpointFolder& folder) {
   std::vector<std::string> notes;
   std::vector<std::string> used_in_root{folder.text_encoder.filename().string(),
-                                        folder.vae.filename().string()};
+                                        folder.vae.filename().string(),
+                                        folder.image_encoder.filename().string()};
   for (const ExpertFolder& expert : folder.experts)
     if (expert.path == folder.root)
       std::ranges::copy(used_files(expert.path), std::back_inserter(used_in_root));
@@ -142,6 +143,7 @@ std::uintmax_t parts_bytes(const CheckpointFolder& folder) {
   add_folder(folder.tokenizer);
   add(folder.text_encoder);
   add(folder.vae);
+  if (!folder.image_encoder.empty()) add(folder.image_encoder);
   return bytes;
 }
 

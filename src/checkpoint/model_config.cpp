@@ -17,7 +17,8 @@ namespace {
 
 constexpr std::uint64_t max_config_bytes = 1 << 20;
 constexpr std::int64_t max_size = 1 << 24;  // far above any width; products of two fit into 64 bits
-constexpr std::int64_t patch_pixels = 4;    // the patch is 1x2x2 (model.md 1.2)
+constexpr std::string_view image_norm = "img_emb.proj.0.weight";  // only Wan 2.1's image branch has it
+constexpr std::int64_t patch_pixels = 4;                          // the patch is 1x2x2 (model.md 1.2)
 
 /// config.json, with messages that name file and key.
 class ConfigFile {
@@ -81,9 +82,8 @@ const std::vector<std::int64_t>& shape_of(const Checkpoint& weights, std::string
   return entry.shape;
 }
 
-/// The number of different N in "blocks.N.". They must be 0, 1, ... without gaps.
-std::int64_t count_layers(const Checkpoint& weights) {
-  constexpr std::string_view prefix = "blocks.";
+/// The number of different N in `prefix` N ".". They must be 0, 1, ... without gaps.
+std::int64_t count_layers(const Checkpoint& weights, std::string_view prefix = "blocks.") {
   std::set<std::int64_t> layers;
   for (const auto& [name, entry] : weights.entries()) {
     if (!name.starts_with(prefix)) continue;
@@ -91,16 +91,17 @@ std::int64_t count_layers(const Checkpoint& weights) {
     const char* end = name.data() + name.size();
     const auto parsed = std::from_chars(name.data() + prefix.size(), end, layer);
     if (parsed.ec != std::errc() || parsed.ptr == end || *parsed.ptr != '.' || layer < 0) {
-      fail<UsageError>("{}: tensor {}: expected blocks.N.… with a layer number N", entry.file.string(),
-                       in_quotes(name));
+      fail<UsageError>("{}: tensor {}: expected {}N.… with a layer number N", entry.file.string(),
+                       in_quotes(name), prefix);
     }
     layers.insert(layer);
   }
   const auto count = static_cast<std::int64_t>(layers.size());
-  if (count == 0) fail<UsageError>("{}: no tensor of a block (blocks.0.…) found", weights.source().string());
+  if (count == 0)
+    fail<UsageError>("{}: no tensor of a block ({}0.…) found", weights.source().string(), prefix);
   if (*layers.rbegin() != count - 1) {
-    fail<UsageError>("{}: tensors of {} blocks found, the last one being blocks.{}; blocks are missing",
-                     weights.source().string(), count, *layers.rbegin());
+    fail<UsageError>("{}: tensors of {} blocks found, the last one being {}{}; blocks are missing",
+                     weights.source().string(), count, prefix, *layers.rbegin());
   }
   return count;
 }
@@ -128,6 +129,7 @@ TransformerConfig config_from_shapes(const Checkpoint& weights) {
   }
   config.out_dim = head_rows / patch_pixels;
   config.num_layers = count_layers(weights);
+  if (weights.contains(image_norm)) config.image_dim = shape_of(weights, image_norm, 1)[0];
   return config;
 }
 
@@ -221,6 +223,36 @@ void expect_same_config(const TransformerConfig& config, const std::string& name
   compare("num_heads", config.num_heads, other.num_heads);
   compare("num_layers", config.num_layers, other.num_layers);
   compare("eps", config.eps, other.eps);
+  compare("the width of the image features", config.image_dim, other.image_dim);
+}
+
+ImageEncoderConfig read_image_encoder_config(const Checkpoint& weights) {
+  if (weights.contains("vision_model.embeddings.class_embedding")) {
+    fail<UsageError>(
+        "{}: these are the tensor names of Hugging Face's CLIP; expected the official file "
+        "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth",
+        weights.source().string());
+  }
+  ImageEncoderConfig config;
+  const auto& patch = shape_of(weights, "visual.patch_embedding.weight", 4);  // [dim, 3, patch, patch]
+  config.dim = patch[0];
+  config.patch_size = patch[3];
+  const std::int64_t patches = shape_of(weights, "visual.pos_embedding", 3)[1] - 1;
+  const auto side = static_cast<std::int64_t>(std::llround(std::sqrt(static_cast<double>(patches))));
+  if (patches < 1 || side * side != patches) {
+    fail<UsageError>("{}: tensor 'visual.pos_embedding' has {} positions; expected one and a square number",
+                     weights.source().string(), patches + 1);
+  }
+  config.image_size = side * config.patch_size;
+  config.ffn_dim = shape_of(weights, "visual.transformer.0.mlp.0.weight", 2)[0];
+  config.num_layers = count_layers(weights, "visual.transformer.") - 1;  // the last one is not used
+  if (config.num_layers < 1)
+    fail<UsageError>("{}: one block of CLIP; expected two or more", weights.source().string());
+  if (config.dim % config.num_heads != 0) {
+    fail<UsageError>("{}: CLIP's width is {}; expected a multiple of its {} heads", weights.source().string(),
+                     config.dim, config.num_heads);
+  }
+  return config;
 }
 
 TextEncoderConfig read_text_encoder_config(const Checkpoint& weights) {

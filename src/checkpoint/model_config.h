@@ -43,6 +43,19 @@ struct TextEncoderConfig {
   bool operator==(const TextEncoderConfig&) const = default;
 };
 
+/// Sizes of the vision part of CLIP, as far as it is used (model.md 10.1).
+struct ImageEncoderConfig {
+  std::int64_t dim = 0;         ///< width of the residual stream and of the features
+  std::int64_t ffn_dim = 0;     ///< width inside the feed-forward
+  std::int64_t image_size = 0;  ///< pixels of a side
+  std::int64_t patch_size = 0;  ///< likewise
+  std::int64_t num_heads = 16;  ///< a constant of the official code; no file holds it
+  std::int64_t num_layers = 0;  ///< blocks that are computed: all of the file but the last
+  /// Rows of the features: the class token and the patches.
+  std::int64_t tokens() const { return 1 + (image_size / patch_size) * (image_size / patch_size); }
+  bool operator==(const ImageEncoderConfig&) const = default;
+};
+
 /// One diffusion transformer of a checkpoint.
 struct ExpertFolder {
   Expert expert = Expert::high_noise;
@@ -74,7 +87,7 @@ CheckpointFolder inspect_checkpoint(const std::filesystem::path& given, std::str
 /// Reads sizes from `folder`/config.json and compares them with the tensors' shapes. The number of heads is
 /// only in the file, the text width only in the shapes; all other sizes are in both. Throws UsageError: a
 /// value is missing, has the wrong type, is out of range or differs from the tensors; or the model is not
-/// supported (image branch of Wan 2.1, audio, VACE, animation, 48 latent channels; the message names it).
+/// supported (audio, VACE, animation, 48 latent channels; the message names it).
 TransformerConfig read_transformer_config(const std::filesystem::path& folder, const Checkpoint& weights);
 
 /// Reads sizes from a config.json alone. The file must give all of them, except the text width: `text_dim` is
@@ -88,17 +101,25 @@ void expect_same_config(const TransformerConfig& config, const std::string& name
 /// Sizes from the tensors' shapes. Throws UsageError if they do not belong to a umT5 encoder.
 TextEncoderConfig read_text_encoder_config(const Checkpoint& weights);
 
+/// Sizes from the tensors' shapes. Throws UsageError if they do not belong to CLIP's vision part.
+ImageEncoderConfig read_image_encoder_config(const Checkpoint& weights);
+
 /// The transformer's parameters by unit (model.md 1.3): "stem", "blocks.0" ..., "head". Offsets are in
 /// elements, without gaps. In a block, the q, k, v weights of the self-attention are adjacent, as one [3*dim,
-/// dim] matrix, and so are their biases, and k and v of the cross-attention.
+/// dim] matrix, and so are their biases, and k and v of the cross-attention, and k and v of its image branch.
 std::vector<UnitLayout> transformer_units(const TransformerConfig& config);
 
 /// The text encoder's parameters by unit (model.md 1.4): "blocks.0" ..., "final". No unit contains
 /// token_embedding.weight.
 std::vector<UnitLayout> text_encoder_units(const TextEncoderConfig& config);
 
-/// Every tensor of the file, in the order of the units.
+/// The image encoder's parameters by unit (model.md 10.1): "stem", "blocks.0" ... Parameters of other parts
+/// of the file belong to no unit.
+std::vector<UnitLayout> image_encoder_units(const ImageEncoderConfig& config);
+
+/// Every tensor of the file that is used, in the order of the units.
 std::vector<ExpectedTensor> transformer_tensors(const TransformerConfig& config);
 std::vector<ExpectedTensor> text_encoder_tensors(const TextEncoderConfig& config);
+std::vector<ExpectedTensor> image_encoder_tensors(const ImageEncoderConfig& config);
 
 }  // namespace wan::checkpoint

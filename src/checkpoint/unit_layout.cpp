@@ -29,6 +29,11 @@ class UnitBuilder {
     return add(name + ".weight", {out, in}).add(name + ".bias", {out});
   }
 
+  /// A norm's weight and bias [dim].
+  UnitBuilder& add_norm(const std::string& name, std::int64_t dim) {
+    return add(name + ".weight", {dim}).add(name + ".bias", {dim});
+  }
+
   UnitLayout take() { return std::move(unit_); }
 
  private:
@@ -39,22 +44,28 @@ class UnitBuilder {
 
 UnitLayout stem_unit(const TransformerConfig& config) {
   const std::int64_t dim = config.dim;
-  return UnitBuilder("stem", "")
-      .add("patch_embedding.weight", {dim, config.in_dim, 1, 2, 2})
+  UnitBuilder unit("stem", "");
+  unit.add("patch_embedding.weight", {dim, config.in_dim, 1, 2, 2})
       .add("patch_embedding.bias", {dim})
       .add_linear("text_embedding.0", dim, config.text_dim)
       .add_linear("text_embedding.2", dim, dim)
       .add_linear("time_embedding.0", dim, config.freq_dim)
       .add_linear("time_embedding.2", dim, dim)
-      .add_linear("time_projection.1", 6 * dim, dim)
-      .take();
+      .add_linear("time_projection.1", 6 * dim, dim);
+  if (config.image_dim > 0) {
+    unit.add_norm("img_emb.proj.0", config.image_dim)
+        .add_linear("img_emb.proj.1", config.image_dim, config.image_dim)
+        .add_linear("img_emb.proj.3", dim, config.image_dim)
+        .add_norm("img_emb.proj.4", dim);
+  }
+  return unit.take();
 }
 
 UnitLayout block_unit(const TransformerConfig& config, std::int64_t layer) {
   const std::int64_t dim = config.dim;
   const std::string name = fmt::format("blocks.{}", layer);
-  return UnitBuilder(name, name + ".")
-      .add("self_attn.q.weight", {dim, dim})
+  UnitBuilder unit(name, name + ".");
+  unit.add("self_attn.q.weight", {dim, dim})
       .add("self_attn.k.weight", {dim, dim})
       .add("self_attn.v.weight", {dim, dim})
       .add("self_attn.q.bias", {dim})
@@ -75,8 +86,15 @@ UnitLayout block_unit(const TransformerConfig& config, std::int64_t layer) {
       .add("norm3.bias", {dim})
       .add_linear("ffn.0", config.ffn_dim, dim)
       .add_linear("ffn.2", dim, config.ffn_dim)
-      .add("modulation", {1, 6, dim})
-      .take();
+      .add("modulation", {1, 6, dim});
+  if (config.image_dim > 0) {
+    unit.add("cross_attn.k_img.weight", {dim, dim})
+        .add("cross_attn.v_img.weight", {dim, dim})
+        .add("cross_attn.k_img.bias", {dim})
+        .add("cross_attn.v_img.bias", {dim})
+        .add("cross_attn.norm_k_img.weight", {dim});
+  }
+  return unit.take();
 }
 
 UnitLayout head_unit(const TransformerConfig& config) {
@@ -99,6 +117,27 @@ UnitLayout text_block_unit(const TextEncoderConfig& config, std::int64_t layer) 
       .add("ffn.fc1.weight", {config.ffn_dim, config.dim})
       .add("ffn.fc2.weight", {config.dim, config.ffn_dim})
       .add("pos_embedding.embedding.weight", {config.num_buckets, config.num_heads})
+      .take();
+}
+
+UnitLayout image_stem_unit(const ImageEncoderConfig& config) {
+  return UnitBuilder("stem", "visual.")
+      .add("patch_embedding.weight", {config.dim, 3, config.patch_size, config.patch_size})
+      .add("cls_embedding", {1, 1, config.dim})
+      .add("pos_embedding", {1, config.tokens(), config.dim})
+      .add_norm("pre_norm", config.dim)
+      .take();
+}
+
+UnitLayout image_block_unit(const ImageEncoderConfig& config, std::int64_t layer) {
+  const std::int64_t dim = config.dim;
+  return UnitBuilder(fmt::format("blocks.{}", layer), fmt::format("visual.transformer.{}.", layer))
+      .add_norm("norm1", dim)
+      .add_linear("attn.to_qkv", 3 * dim, dim)
+      .add_linear("attn.proj", dim, dim)
+      .add_norm("norm2", dim)
+      .add_linear("mlp.0", config.ffn_dim, dim)
+      .add_linear("mlp.2", dim, config.ffn_dim)
       .take();
 }
 
@@ -127,6 +166,13 @@ std::vector<UnitLayout> text_encoder_units(const TextEncoderConfig& config) {
   return units;
 }
 
+std::vector<UnitLayout> image_encoder_units(const ImageEncoderConfig& config) {
+  std::vector<UnitLayout> units{image_stem_unit(config)};
+  for (std::int64_t layer = 0; layer < config.num_layers; ++layer)
+    units.push_back(image_block_unit(config, layer));
+  return units;
+}
+
 std::vector<ExpectedTensor> transformer_tensors(const TransformerConfig& config) {
   std::vector<ExpectedTensor> tensors;
   append_tensors(transformer_units(config), tensors);
@@ -136,6 +182,12 @@ std::vector<ExpectedTensor> transformer_tensors(const TransformerConfig& config)
 std::vector<ExpectedTensor> text_encoder_tensors(const TextEncoderConfig& config) {
   std::vector<ExpectedTensor> tensors{{"token_embedding.weight", {config.vocabulary, config.dim}}};
   append_tensors(text_encoder_units(config), tensors);
+  return tensors;
+}
+
+std::vector<ExpectedTensor> image_encoder_tensors(const ImageEncoderConfig& config) {
+  std::vector<ExpectedTensor> tensors;
+  append_tensors(image_encoder_units(config), tensors);
   return tensors;
 }
 

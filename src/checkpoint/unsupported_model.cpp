@@ -29,23 +29,23 @@ constexpr std::array<KnownModel, 4> class_names{
      {"VaceWanModel", "VACE"},
      {"WanTransformer3DModel", "a checkpoint in Diffusers' layout"}}};
 
-constexpr std::array<KnownModel, 9> tensor_prefixes{{{"vace_", "VACE"},
-                                                     {"casual_audio_encoder.", "S2V-14B"},
-                                                     {"audio_injector.", "S2V-14B"},
-                                                     {"frame_packer.", "S2V-14B"},
-                                                     {"cond_encoder.", "S2V-14B"},
-                                                     {"motion_encoder.", "Animate-14B"},
-                                                     {"face_encoder.", "Animate-14B"},
-                                                     {"face_adapter.", "Animate-14B"},
-                                                     {"pose_patch_embedding.", "Animate-14B"}}};
+constexpr std::array<KnownModel, 10> tensor_prefixes{{{"vace_", "VACE"},
+                                                      {"img_emb.emb_pos", "Wan 2.1 FLF2V-14B"},
+                                                      {"casual_audio_encoder.", "S2V-14B"},
+                                                      {"audio_injector.", "S2V-14B"},
+                                                      {"frame_packer.", "S2V-14B"},
+                                                      {"cond_encoder.", "S2V-14B"},
+                                                      {"motion_encoder.", "Animate-14B"},
+                                                      {"face_encoder.", "Animate-14B"},
+                                                      {"face_adapter.", "Animate-14B"},
+                                                      {"pose_patch_embedding.", "Animate-14B"}}};
 
 constexpr std::array<KnownModel, 7> folder_marks{{{"wav2vec2-large-xlsr-53-english", "S2V-14B"},
                                                   {"relighting_lora", "Animate-14B"},
                                                   {"relighting_lora.ckpt", "Animate-14B"},
                                                   {"process_checkpoint", "Animate-14B"},
                                                   {"model_index.json", "a checkpoint in Diffusers' layout"},
-                                                  {"transformer", "a checkpoint in Diffusers' layout"},
-                                                  {"xlm-roberta-large", "Wan 2.1 I2V"}}};
+                                                  {"transformer", "a checkpoint in Diffusers' layout"}}};
 
 [[noreturn]] void refuse(const std::filesystem::path& where, std::string_view model,
                          std::string_view evidence) {
@@ -103,9 +103,6 @@ void refuse_unsupported_tensors(const Checkpoint& weights) {
     if (name.find(".lora_") != std::string::npos) {
       fail<UsageError>("{}: it contains a LoRA (tensor {}), not a model. Use the official checkpoint",
                        entry.file.string(), in_quotes(name));
-    }
-    if (name.starts_with("img_emb.") || name.ends_with(".cross_attn.k_img.weight")) {
-      refuse(entry.file, "Wan 2.1 I2V", fmt::format("its tensor {}", in_quotes(name)));
     }
     for (const KnownModel& model : tensor_prefixes) {
       if (name.starts_with(model.mark))

@@ -12,7 +12,7 @@ namespace wan::checkpoint {
 void refuse_unsupported_config(const nlohmann::json& config, const std::filesystem::path& path);
 
 /// Throws UsageError with the model's name if the tensors have parts that the supported models lack:
-/// Wan 2.1's image branch, audio, VACE, animation.
+/// audio, VACE, animation, a second image.
 void refuse_unsupported_tensors(const Checkpoint& weights);
 
 /// Throws UsageError with the model's name if the folder's files show a checkpoint of another task or layout.

@@ -102,7 +102,8 @@ at::Tensor Block::collect_heads(SequenceExchange& exchange) const {
   return result.flatten(1);  // [local_tokens, dim]
 }
 
-at::Tensor Block::cross_attention(const at::Tensor& input, const TextCondition::KeyValue& text) const {
+at::Tensor Block::cross_attention(const at::Tensor& input, const TextCondition::KeyValue& text,
+                                  const TextCondition::KeyValue* image, const Probe& report) const {
   const at::Tensor projected = [&] {
     const auto scope = clock.measure(Part::linear);
     return kernels::linear(input, weights.cross_q_weight, weights.cross_q_bias);  // [local_tokens, dim]
@@ -112,10 +113,17 @@ at::Tensor Block::cross_attention(const at::Tensor& input, const TextCondition::
     return kernels::rms_norm(projected, weights.cross_norm_q, eps)
         .unflatten(1, {heads, -1});  // [local_tokens, heads, head_dim]
   }();
-  const at::Tensor attended = [&] {
+  const auto attend = [&](const TextCondition::KeyValue& to) {
     const auto scope = clock.measure(Part::attention);
-    return kernels::attention(query, text.key, text.value, attention).flatten(1);  // [local_tokens, dim]
-  }();
+    return kernels::attention(query, to.key, to.value, attention).flatten(1);  // [local_tokens, dim]
+  };
+  at::Tensor attended = attend(text);
+  if (image != nullptr) {
+    if (report) report("attention.text", attended);
+    const at::Tensor of_image = attend(*image);  // a softmax of its own (model.md 10.2)
+    if (report) report("attention.image", of_image);
+    attended = attended + of_image;
+  }
   const auto scope = clock.measure(Part::linear);
   return kernels::linear(attended, weights.cross_out_weight, weights.cross_out_bias);  // [local_tokens, dim]
 }

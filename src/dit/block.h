@@ -1,5 +1,8 @@
 #pragma once
 
+#include <functional>
+#include <string_view>
+
 #include "dit/sequence_exchange.h"
 #include "dit/text_condition.h"
 #include "dit/weights.h"
@@ -8,6 +11,10 @@
 #include "model/part_clock.h"
 
 namespace wan::dit {
+
+/// Receives intermediate results by name ("patch_embedding", "blocks.0.self_attn", ...), for parity tests:
+/// [local_tokens, dim].
+using Probe = std::function<void(std::string_view name, const at::Tensor& value)>;
 
 /// The three sub-layers of a transformer block (model.md 5.6). Each turns its normed input [local_tokens,
 /// dim], in the weights' type, into its contribution to the residual stream before the gate: [local_tokens,
@@ -21,7 +28,10 @@ struct Block {
 
   at::Tensor self_attention(const at::Tensor& input, const kernels::RotaryTable& rotary,
                             SequenceExchange& exchange) const;
-  at::Tensor cross_attention(const at::Tensor& input, const TextCondition::KeyValue& text) const;
+  /// `image`: of Wan 2.1's image branch; null for a model without one. `report`, if it is not empty, receives
+  /// the results of both attentions, "attention.text" and "attention.image", before they are added.
+  at::Tensor cross_attention(const at::Tensor& input, const TextCondition::KeyValue& text,
+                             const TextCondition::KeyValue* image, const Probe& report) const;
   at::Tensor feed_forward(const at::Tensor& input) const;
 
  private:

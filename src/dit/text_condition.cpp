@@ -18,18 +18,23 @@ void TextCondition::embed(const StemWeights& weights, std::int64_t text_len) {
   embedded_ = kernels::linear(hidden, weights.text_2_weight, weights.text_2_bias);  // [text_len, dim]
 }
 
+TextCondition::KeyValue make_key_value(const at::Tensor& embedded, const at::Tensor& kv_weight,
+                                       const at::Tensor& kv_bias, const at::Tensor& norm_k,
+                                       std::int64_t heads, double eps) {
+  const std::int64_t dim = embedded.size(1);
+  const at::Tensor kv = kernels::linear(embedded, kv_weight, kv_bias);          // [tokens, 2 * dim]
+  const at::Tensor key = kernels::rms_norm(kv.narrow(1, 0, dim), norm_k, eps);  // [tokens, dim]
+  const at::Tensor value = kv.narrow(1, dim, dim).contiguous();                 // [tokens, dim]
+  return {.key = key.unflatten(1, {heads, -1}), .value = value.unflatten(1, {heads, -1})};
+}
+
 const TextCondition::KeyValue& TextCondition::key_value(std::size_t block, const BlockWeights& weights,
                                                         std::int64_t heads, double eps) {
   if (block < blocks_.size()) return blocks_[block];
   WAN_CHECK(block == blocks_.size() && embedded_.defined(), "keys of block {} asked for after {}", block,
             blocks_.size());
-  const std::int64_t dim = embedded_.size(1);
-  const at::Tensor kv =
-      kernels::linear(embedded_, weights.cross_kv_weight, weights.cross_kv_bias);  // [text_len, 2 * dim]
-  const at::Tensor key =
-      kernels::rms_norm(kv.narrow(1, 0, dim), weights.cross_norm_k, eps);  // [text_len, dim]
-  const at::Tensor value = kv.narrow(1, dim, dim).contiguous();            // [text_len, dim]
-  blocks_.push_back({.key = key.unflatten(1, {heads, -1}), .value = value.unflatten(1, {heads, -1})});
+  blocks_.push_back(make_key_value(embedded_, weights.cross_kv_weight, weights.cross_kv_bias,
+                                   weights.cross_norm_k, heads, eps));
   return blocks_.back();
 }
 

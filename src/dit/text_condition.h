@@ -35,4 +35,10 @@ class TextCondition {
   std::vector<KeyValue> blocks_;
 };
 
+/// Keys and values of embedded tokens [tokens, dim] for one block's cross-attention. `kv_weight`: [2 * dim,
+/// dim]; `kv_bias`: [2 * dim]; `norm_k`: [dim], of the keys.
+TextCondition::KeyValue make_key_value(const at::Tensor& embedded, const at::Tensor& kv_weight,
+                                       const at::Tensor& kv_bias, const at::Tensor& norm_k,
+                                       std::int64_t heads, double eps);
+
 }  // namespace wan::dit

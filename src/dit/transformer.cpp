@@ -66,10 +66,13 @@ std::span<const at::Tensor> Transformer::take_weights(int unit, const ForwardCon
 std::vector<at::Tensor> Transformer::forward(const at::Tensor& patches, int timestep,
                                              std::span<TextCondition* const> texts,
                                              const ForwardContext& context) {
+  WAN_CHECK((config_.image_dim > 0) == (context.image != nullptr),
+            "image features and the model's image branch do not go together");
   Streams streams;
   run_stem(patches, timestep, texts, context, streams);
   run_blocks(texts, context, streams);
   for (TextCondition* text : texts) text->finish_forward();
+  if (context.image != nullptr) context.image->finish_forward();
   std::vector<at::Tensor> predictions =
       run_head(HeadTurn(take_weights(head_unit(), context), streams.times), context, streams);
   weights_.end(head_unit());
@@ -86,6 +89,10 @@ void Transformer::run_stem(const at::Tensor& patches, int timestep, std::span<Te
     const StemWeights weights(unit);
     streams.times = embed_timesteps(weights, context.times.timesteps(timestep));
     for (TextCondition* text : texts) text->embed(weights, config_.text_len);
+    if (context.image != nullptr) {
+      const at::Tensor& image = context.image->embed(weights);  // [image tokens, dim]
+      if (context.probe && image.defined()) context.probe("img_emb", image);
+    }
     streams.x = {kernels::linear(patches, weights.patch_weight, weights.patch_bias)
                      .to(at::kFloat)};  // [local_tokens, dim]
   }
@@ -177,7 +184,17 @@ void Transformer::finish(
   at::Tensor& input = streams.input[stream];
   const auto& key_value =
       text.key_value(static_cast<std::size_t>(block), turn.weights, config_.num_heads, config_.eps);
-  const at::Tensor text_part = layers.cross_attention(input, key_value);  // [local_tokens, dim]
+  const TextCondition::KeyValue* image =
+      context.image == nullptr ? nullptr
+                               : &context.image->key_value(static_cast<std::size_t>(block), turn.weights,
+                                                           config_.num_heads, config_.eps);
+  Probe report_part;
+  if (context.probe)
+    report_part = [&](std::string_view part, const at::Tensor& value) {
+      context.probe(fmt::format("blocks.{}.{}", block, part), value);
+    };
+  const at::Tensor text_part =
+      layers.cross_attention(input, key_value, image, report_part);  // [local_tokens, dim]
   report(".cross_attn", text_part);
   {
     const auto scope = context.clock.measure(Part::elementwise);

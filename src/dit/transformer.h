@@ -7,6 +7,8 @@
 
 #include "checkpoint/model_config.h"
 #include "checkpoint/weight_source.h"
+#include "dit/block.h"
+#include "dit/image_context.h"
 #include "dit/sequence_exchange.h"
 #include "dit/text_condition.h"
 #include "dit/time_embedding.h"
@@ -17,12 +19,6 @@
 
 namespace wan::dit {
 
-struct Block;
-
-/// Receives intermediate results by name ("patch_embedding", "blocks.0.self_attn", ...), for parity tests:
-/// [local_tokens, dim].
-using Probe = std::function<void(std::string_view name, const at::Tensor& value)>;
-
 /// The inputs of a forward besides weights. They are the same for all steps of a request.
 struct ForwardContext {
   SequenceExchange& exchange;
@@ -31,6 +27,7 @@ struct ForwardContext {
   Probe probe;  ///< may be empty
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
   TokenTimes times = {};
+  ImageContext* image = nullptr;  ///< of a model with an image branch, and of no other
 };
 
 /// One expert of Wan 2.2 (model.md 5.6), over the tokens of one rank. Weights come through the port, one unit

@@ -25,7 +25,7 @@ at::Tensor joined(std::span<const at::Tensor> parts) {
 }  // namespace
 
 StemWeights::StemWeights(std::span<const at::Tensor> unit) {
-  WAN_CHECK(unit.size() == 12, "the stem has {} tensors", unit.size());
+  WAN_CHECK(unit.size() == 12 || unit.size() == 20, "the stem has {} tensors", unit.size());
   patch_weight = unit[0].flatten(1);
   patch_bias = unit[1];
   text_0_weight = unit[2];
@@ -38,10 +38,19 @@ StemWeights::StemWeights(std::span<const at::Tensor> unit) {
   time_2_bias = unit[9];
   time_projection_weight = unit[10];
   time_projection_bias = unit[11];
+  if (unit.size() == 12) return;
+  image = {.norm_0_weight = unit[12],
+           .norm_0_bias = unit[13],
+           .linear_0_weight = unit[14],
+           .linear_0_bias = unit[15],
+           .linear_1_weight = unit[16],
+           .linear_1_bias = unit[17],
+           .norm_1_weight = unit[18],
+           .norm_1_bias = unit[19]};
 }
 
 BlockWeights::BlockWeights(std::span<const at::Tensor> unit) {
-  WAN_CHECK(unit.size() == 27, "a block has {} tensors", unit.size());
+  WAN_CHECK(unit.size() == 27 || unit.size() == 32, "a block has {} tensors", unit.size());
   qkv_weight = joined(unit.subspan(0, 3));
   qkv_bias = joined(unit.subspan(3, 3));
   out_weight = unit[6];
@@ -63,6 +72,10 @@ BlockWeights::BlockWeights(std::span<const at::Tensor> unit) {
   ffn_2_weight = unit[24];
   ffn_2_bias = unit[25];
   modulation = unit[26].squeeze(0);
+  if (unit.size() == 27) return;
+  image_kv_weight = joined(unit.subspan(27, 2));
+  image_kv_bias = joined(unit.subspan(29, 2));
+  image_norm_k = unit[31];
 }
 
 HeadWeights::HeadWeights(std::span<const at::Tensor> unit) {

@@ -19,6 +19,15 @@ struct StemWeights {
   at::Tensor time_0_weight, time_0_bias;                    ///< [dim, freq_dim], [dim]
   at::Tensor time_2_weight, time_2_bias;                    ///< [dim, dim], [dim]
   at::Tensor time_projection_weight, time_projection_bias;  ///< [6 * dim, dim], [6 * dim]
+
+  /// The embedding of CLIP's features (model.md 10.2). All undefined where the model has no image branch.
+  struct ImageEmbedding {
+    at::Tensor norm_0_weight, norm_0_bias;      ///< [image_dim]
+    at::Tensor linear_0_weight, linear_0_bias;  ///< [image_dim, image_dim], [image_dim]
+    at::Tensor linear_1_weight, linear_1_bias;  ///< [dim, image_dim], [dim]
+    at::Tensor norm_1_weight, norm_1_bias;      ///< [dim]
+  };
+  ImageEmbedding image;
 };
 
 /// One transformer block.
@@ -36,6 +45,8 @@ struct BlockWeights {
   at::Tensor ffn_0_weight, ffn_0_bias;          ///< [ffn_dim, dim], [ffn_dim]
   at::Tensor ffn_2_weight, ffn_2_bias;          ///< [dim, ffn_dim], [dim]
   at::Tensor modulation;                        ///< [6, dim]
+  /// Of the image branch: [2 * dim, dim], [2 * dim], [dim]. Undefined where the model has none.
+  at::Tensor image_kv_weight, image_kv_bias, image_norm_k;
 };
 
 /// Everything after the last block.

@@ -99,6 +99,7 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root, const s
   for (std::size_t i = 0; i < experts.size(); ++i) {
     findings.push_back(check_part(folder.experts[i].name(), [&] {
       const engine::ExpertFiles files = engine::open_expert(folder.experts[i].path);
+      engine::require_image_branch(folder, files.config);
       experts[i] = files.config;
       return contents_text(files.weights);
     }));
@@ -112,6 +113,14 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root, const s
     if (experts.front()) engine::require_text_width(folder, *encoder, *experts.front());
     return contents_text(files);
   }));
+  if (!folder.image_encoder.empty()) {
+    findings.push_back(check_part("image encoder", [&] {
+      const auto files = checkpoint::Checkpoint::open_weights_file(folder.image_encoder);
+      const auto clip = engine::image_encoder_model(files).config;
+      if (experts.front()) engine::require_image_width(folder, clip, *experts.front());
+      return contents_text(files);
+    }));
+  }
   findings.push_back(check_part("VAE", [&] {
     const auto files = checkpoint::Checkpoint::open_torch_archive(folder.vae);
     static_cast<void>(engine::vae_model(files));

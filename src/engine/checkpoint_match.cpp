@@ -23,6 +23,31 @@ void require_vae_fits(const checkpoint::CheckpointFolder& folder, const vae::Vae
       kind.geometry.latent_channels, kind.vae_file);
 }
 
+void require_image_branch(const checkpoint::CheckpointFolder& folder,
+                          const checkpoint::TransformerConfig& transformer) {
+  const bool expects = model::model_kind(folder.task.name).has_image_encoder();
+  if (expects && transformer.image_dim == 0) {
+    fail<UsageError>(
+        "{}: the transformer has no image branch (no tensor 'img_emb.proj.0.weight'), which {} has: it is an "
+        "expert of i2v-A14B. Give the folder with high_noise_model and low_noise_model",
+        folder.root.string(), folder.task.name);
+  }
+  if (!expects && transformer.image_dim > 0) {
+    fail<UsageError>(
+        "{}: the transformer has an image branch (tensor 'img_emb.proj.0.weight'), which {} has not: it is "
+        "Wan 2.1 I2V-14B. Give a folder with it and CLIP in the root",
+        folder.root.string(), folder.task.name);
+  }
+}
+
+void require_image_width(const checkpoint::CheckpointFolder& folder,
+                         const checkpoint::ImageEncoderConfig& encoder,
+                         const checkpoint::TransformerConfig& transformer) {
+  if (encoder.dim == transformer.image_dim) return;
+  fail<UsageError>("{}: CLIP's width is {}, the transformer in {} expects {}", folder.image_encoder.string(),
+                   encoder.dim, folder.root.string(), transformer.image_dim);
+}
+
 void require_tokenizer_fits(const std::filesystem::path& tokenizer_folder, const text::Tokenizer& tokenizer,
                             const checkpoint::TextEncoderConfig& encoder) {
   if (tokenizer.vocabulary_size() <= encoder.vocabulary) return;

@@ -85,7 +85,8 @@ class Denoise final : public Stage {
                          .guide_scale = request.guide_scale,
                          .clean_from = run.setup().outputs.draft.after_step,
                          .bf16_terms = tools_.compute.type == at::kBFloat16},
-            .first_frame = values.get("first_frame")};
+            .first_frame = values.get("first_frame"),
+            .image_features = values.get("image_features")};
   }
 
   Names conditions_;
@@ -162,14 +163,16 @@ Pipeline make_pipeline(const model::ModelKind& kind, StageTools& tools) {
   const bool has_channels = kind.conditioning == model::Conditioning::image_channels;
   const bool has_first_frame = kind.conditioning == model::Conditioning::first_frame;
   if (!has_channels) stages.push_back(take_size(kind));
-  if (has_channels || has_first_frame) stages.push_back(read_image(kind));
+  if (has_channels || has_first_frame) stages.push_back(read_image(kind, tools));
   stages.push_back(restore_or_draw_noise(kind, tools));
   stages.push_back(encode_texts(tools));
+  if (kind.has_image_encoder()) stages.push_back(encode_features(tools));
   stages.push_back(check_memory(kind, tools));
   if (has_channels || has_first_frame) stages.push_back(encode_image(kind, tools));
   std::vector<std::string_view> conditions{"context", "negative_context"};
   if (has_channels) conditions.emplace_back("condition");
   if (has_first_frame) conditions.emplace_back("first_frame");
+  if (kind.has_image_encoder()) conditions.emplace_back("image_features");
   stages.push_back(denoise(std::move(conditions), tools));
   stages.push_back(decode(tools));
   stages.push_back(write_outputs());

@@ -68,6 +68,8 @@ struct Denoiser::Request {
   at::Tensor known;      ///< own tokens of the known first frame, [1 or more, features]; undefined: none
   std::map<std::pair<Expert, bool>, dit::TextCondition> texts;  ///< by expert and whether it is the prompt
 
+  std::optional<dit::ImageContext> image;  ///< of a model with an image branch
+
   /// A prediction under way, and the collectives of each group in it so far.
   struct OpenPrediction {
     sample::StepRequest step;
@@ -147,12 +149,15 @@ Denoiser::Request Denoiser::make_request(const DenoiseInput& input,
       .condition = {},
       .known = {},
       .texts = {},
+      .image = {},
       .open = {}};
   const dit::SequenceShape& shape = request.exchange.shape();
   request.rotary =
       kernels::make_rotary_table(grid, model.head_dim(), shape.first_token(), shape.local_tokens);
   request.rotary.cos = request.rotary.cos.to(options_.compute.device);
   request.rotary.sin = request.rotary.sin.to(options_.compute.device);
+  if (input.image_features.defined())
+    request.image.emplace(input.image_features.to(options_.compute.device));  // [tokens, image_dim]
   if (input.condition.defined()) {
     request.condition =
         own_tokens(dit::patchify(input.condition.to(options_.compute.device)), shape);  // [local_tokens, 80]
@@ -283,7 +288,8 @@ sample::Prediction Denoiser::predict(Request& request, const at::Tensor& x, cons
       .clock = clock_,
       .probe = nullptr,
       .attention = options_.attention,
-      .times = {.known_tokens = request.known.defined() ? request.known.size(0) : 0}};
+      .times = {.known_tokens = request.known.defined() ? request.known.size(0) : 0},
+      .image = request.image ? &*request.image : nullptr};
   std::vector<dit::TextCondition*> texts{&request.text(step.expert, is_prompt)};
   if (request.open->texts > 1) texts.push_back(&request.text(step.expert, false));
   std::vector<at::Tensor> predictions = state.transformer->forward(patches, step.timestep, texts, context);
@@ -320,11 +326,17 @@ void Denoiser::finish_collectives(Request& request) {
   std::vector<dit::TextCondition*> texts;
   texts.reserve(conditions.size());
   for (dit::TextCondition& condition : conditions) texts.push_back(&condition);
+  std::optional<dit::ImageContext> image;
+  if (request.image) image.emplace(parallel::outline_of({1, config().image_dim}, at::kFloat));
   PartClock clock;
   dit::Transformer(config(), weights)
       .forward(parallel::outline_of({tokens, config().in_dim * dit::patch_latents}, at::kFloat),
                open.step.timestep, texts,
-               {.exchange = exchange, .rotary = rotary, .clock = clock, .probe = nullptr});
+               {.exchange = exchange,
+                .rotary = rotary,
+                .clock = clock,
+                .probe = nullptr,
+                .image = image ? &*image : nullptr});
   if (!open.shares || open.shared.count() > 0) return;
   const std::int64_t features = request.input.start.latent.size(0) * dit::patch_latents;
   share_passes(request, at::zeros({tokens, features},

@@ -41,7 +41,8 @@ struct DenoiseInput {
   at::Tensor context;    ///< text embedding [tokens, text_dim]
   at::Tensor negative_context;  ///< undefined where guidance is 1 throughout
   sample::SamplerSettings settings;
-  at::Tensor first_frame = {};  ///< fp32 [channels, 1, height, width], known throughout; undefined: noise
+  at::Tensor first_frame = {};     ///< fp32 [channels, 1, height, width], known throughout; undefined: noise
+  at::Tensor image_features = {};  ///< of CLIP, fp32 [tokens, image_dim]; undefined without an image branch
 };
 
 /// Measurements of one step on this rank.

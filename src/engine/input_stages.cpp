@@ -33,43 +33,65 @@ void require(bool finite, const char* stage, const char* what) {
 
 class ReadImage final : public Stage {
  public:
-  explicit ReadImage(const model::ModelKind& kind) : kind_(kind) {}
+  ReadImage(const model::ModelKind& kind, const StageTools& tools) : kind_(kind), tools_(tools) {}
   std::string_view phase() const override { return "image"; }
   Names takes() const override { return {}; }
-  Names makes() const override { return {"image"}; }
+  Names makes() const override {
+    return kind_.has_image_encoder() ? Names{"image", "clip_image"} : Names{"image"};
+  }
   bool is_needed(const RequestRun& run) const override { return has_image(run.setup().request, kind_); }
 
   void run(RequestRun& run) override {
     TeamMeeting& meeting = run.meeting();
     at::Tensor image;                     // fp32 [3, height, width]
+    at::Tensor clip_image;                // fp32 [3, side, side], if CLIP encodes it
     std::array<std::int64_t, 2> sides{};  // width, height
     parallel::agree_on_root(meeting.group(), meeting.leader_rank(), "image", [&] {
-      image = read(run);
+      const media::Image pixels = read(run);
+      image = resized(pixels, run);
+      if (kind_.has_image_encoder()) clip_image = resize_image(pixels, clip_size()).contiguous();
       sides = {image.size(2), image.size(1)};
     });
     meeting.group().broadcast(std::as_writable_bytes(std::span(sides)), meeting.leader_rank()).wait();
     run.set_size({.width = static_cast<int>(sides[0]), .height = static_cast<int>(sides[1])});
     meeting.with_memory([&] {
-      if (!meeting.leads()) image = at::empty({3, sides[1], sides[0]}, at::kFloat);
+      if (meeting.leads()) return;
+      image = at::empty({3, sides[1], sides[0]}, at::kFloat);
+      if (kind_.has_image_encoder())
+        clip_image = at::empty({3, clip_size().height, clip_size().width}, at::kFloat);
     });
     meeting.group().broadcast(parallel::writable_bytes_of(image), meeting.leader_rank()).wait();
     run.values().put("image", image);
+    if (!clip_image.defined()) return;
+    meeting.group().broadcast(parallel::writable_bytes_of(clip_image), meeting.leader_rank()).wait();
+    run.values().put("clip_image", clip_image);
   }
 
  private:
-  /// [3, height, width] of the video's size.
-  at::Tensor read(const RequestRun& run) const {
+  media::Image read(const RequestRun& run) const {
     const Request& request = run.setup().request;
-    const media::Image image = media::read_image(request.image);
+    media::Image image = media::read_image(request.image);
     if (const std::string note = image_note(image, request.image); !note.empty() && run.setup().on_note)
       run.setup().on_note(fmt::format("{}: {}", request.id, note));
+    return image;
+  }
+
+  /// fp32 [3, height, width] of the video's size.
+  at::Tensor resized(const media::Image& image, const RequestRun& run) const {
     const PixelSize own{.width = image.width, .height = image.height};
+    const PixelSize wanted = run.setup().request.size;
     if (kind_.conditioning == model::Conditioning::first_frame)
-      return first_frame(image, fit_first_frame(own, request.size, kind_.geometry));
-    return resize_image(image, fit_to_area(own, request.size, kind_.geometry)).contiguous();
+      return first_frame(image, fit_first_frame(own, wanted, kind_.geometry));
+    return resize_image(image, fit_to_area(own, wanted, kind_.geometry)).contiguous();
+  }
+
+  PixelSize clip_size() const {
+    const auto side = static_cast<int>(tools_.networks.image->config().image_size);
+    return {.width = side, .height = side};
   }
 
   const model::ModelKind& kind_;
+  const StageTools& tools_;
 };
 
 class TakeSize final : public Stage {
@@ -265,7 +287,9 @@ class EncodeImage final : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> read_image(const model::ModelKind& kind) { return std::make_unique<ReadImage>(kind); }
+std::unique_ptr<Stage> read_image(const model::ModelKind& kind, StageTools& tools) {
+  return std::make_unique<ReadImage>(kind, tools);
+}
 
 std::unique_ptr<Stage> take_size(const model::ModelKind& kind) { return std::make_unique<TakeSize>(kind); }
 

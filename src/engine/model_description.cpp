@@ -17,6 +17,10 @@ namespace {
 constexpr std::int64_t full_text_dim = 4096;
 constexpr std::int64_t text_head_dim = 64;
 
+/// The official image encoder (model.md 10.1).
+constexpr checkpoint::ImageEncoderConfig clip_vit_h{
+    .dim = 1280, .ffn_dim = 5120, .image_size = 224, .patch_size = 14, .num_layers = 31};
+
 checkpoint::TransformerConfig full_transformer(const model::ModelKind& kind) {
   return {.model_type = std::string(kind.model_type),
           .dim = kind.official.dim,
@@ -28,7 +32,8 @@ checkpoint::TransformerConfig full_transformer(const model::ModelKind& kind) {
           .text_len = 512,
           .num_heads = kind.official.num_heads,
           .num_layers = kind.official.num_layers,
-          .eps = 1e-6};
+          .eps = 1e-6,
+          .image_dim = kind.has_image_encoder() ? clip_vit_h.dim : 0};
 }
 
 /// Sizes of an expert whose files hold every tensor of the model, as their headers say.
@@ -92,6 +97,12 @@ ModelDescription describe_model(const checkpoint::CheckpointFolder& folder) {
   const auto encoder = checkpoint::Checkpoint::open_torch_archive(folder.text_encoder);
   description.text_encoder = text_encoder_model(encoder).config;
   require_text_width(folder, description.text_encoder, description.transformer);
+  require_image_branch(folder, description.transformer);
+  if (description.kind->has_image_encoder()) {
+    const auto clip = checkpoint::Checkpoint::open_weights_file(folder.image_encoder);
+    description.image_encoder = image_encoder_model(clip).config;
+    require_image_width(folder, *description.image_encoder, description.transformer);
+  }
   description.vae = vae_model(checkpoint::Checkpoint::open_torch_archive(folder.vae)).config;
   require_vae_fits(folder, description.vae);
   return description;
@@ -103,6 +114,7 @@ ModelDescription describe_named_model(const std::string& name) {
   if (kind != model::model_kinds().end()) {
     description.kind = &*kind;
     description.transformer = full_transformer(*kind);
+    if (kind->has_image_encoder()) description.image_encoder = clip_vit_h;
   } else if (std::filesystem::exists(name)) {
     // The official file does not say how wide the text is: in proportion, as wide as the full model's.
     description.transformer = checkpoint::read_transformer_config_file(name, 0);

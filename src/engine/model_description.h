@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "checkpoint/model_config.h"
@@ -15,6 +16,7 @@ struct ModelDescription {
   const model::ModelKind* kind = nullptr;     ///< an entry of model::model_kinds()
   checkpoint::TransformerConfig transformer;  ///< of each expert
   checkpoint::TextEncoderConfig text_encoder;
+  std::optional<checkpoint::ImageEncoderConfig> image_encoder = {};  ///< of a kind that has one
   vae::VaeConfig vae;
 
   std::int64_t vae_parameters() const;

@@ -30,21 +30,35 @@ ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const Eng
   const std::vector<ExpertModel> experts = open_experts(folder);
   text_encoder_ = text_encoder_model(*text_files_);
   require_text_width(folder, text_encoder_->config, experts.front().config);
+  require_image_branch(folder, experts.front().config);
+  if (!folder.image_encoder.empty()) {
+    image_files_ = std::make_unique<checkpoint::Checkpoint>(
+        checkpoint::Checkpoint::open_weights_file(folder.image_encoder));
+    image_encoder_ = image_encoder_model(*image_files_);
+    require_image_width(folder, image_encoder_->config, experts.front().config);
+  }
   kernels::require_attention_backend(options.attention, options.compute.device, options.compute.type,
                                      experts.front().config.head_dim());
 
   std::vector<parallel::WeightLoading::Model> models;
-  models.reserve(experts.size() + 2);  // and text encoder and autoencoder
+  models.reserve(experts.size() + 3);  // and text encoder, image encoder and autoencoder
   experts_ = take_memory(experts, placement.transformers, options.compute,
                          place.share(placement.transformers.is_sharded()));
   for (std::size_t i = 0; i < experts.size(); ++i)
     models.push_back({.shards = experts_[i].shards.get(), .read = experts[i].read});
-  const TextEncoderOptions text = text_options(options, placement.text_encoder);
+  const EncoderOptions text = text_options(options, placement.text_encoder);
   if (text.keeps_weights()) {
     text_shards_ =
         std::make_shared<parallel::WeightShards>(checkpoint::text_encoder_units(text_encoder_->config),
                                                  place.share(text.placement.is_sharded()), text.compute);
     models.push_back({.shards = text_shards_.get(), .read = text_encoder_->read});
+  }
+  if (image_encoder_ && text.keeps_weights()) {
+    const kernels::Compute compute{.device = text.compute.device, .type = at::kFloat};
+    image_shards_ =
+        std::make_shared<parallel::WeightShards>(checkpoint::image_encoder_units(image_encoder_->config),
+                                                 place.share(text.placement.is_sharded()), compute);
+    models.push_back({.shards = image_shards_.get(), .read = image_encoder_->read});
   }
   if (vae_config_) {
     const kernels::Compute compute{.device = options.compute.device, .type = at::kFloat};
@@ -72,6 +86,7 @@ std::uint64_t ModelLoading::bytes_read() const {
   std::uint64_t bytes = 0;
   for (const ExpertFiles& files : expert_files_) bytes += files.weights.bytes_read();
   if (text_files_) bytes += text_files_->bytes_read();
+  if (image_files_) bytes += image_files_->bytes_read();
   if (vae_files_) bytes += vae_files_->bytes_read();
   return bytes;
 }

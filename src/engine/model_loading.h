@@ -51,6 +51,11 @@ class ModelLoading {
   /// The files stay open: the text encoder reads from them as long as texts come.
   std::unique_ptr<checkpoint::Checkpoint> take_text_files() { return std::move(text_files_); }
   const TextEncoderModel& text_encoder() const { return *text_encoder_; }  ///< reads from the text files
+  /// The image encoder, and its files and weights as those of the text encoder. Empty and null where the kind
+  /// has none.
+  const std::optional<ImageEncoderModel>& image_encoder() const { return image_encoder_; }
+  std::unique_ptr<checkpoint::Checkpoint> take_image_files() { return std::move(image_files_); }
+  std::shared_ptr<parallel::WeightShards> take_image_shards() { return std::move(image_shards_); }
   /// Refers to this object's memory.
   VaeModel vae() const;
 
@@ -60,10 +65,13 @@ class ModelLoading {
   std::unique_ptr<checkpoint::Checkpoint> text_files_;
   std::optional<checkpoint::Checkpoint> vae_files_;
   std::vector<ExpertFiles> expert_files_;
+  std::unique_ptr<checkpoint::Checkpoint> image_files_;
   std::optional<TextEncoderModel> text_encoder_;
+  std::optional<ImageEncoderModel> image_encoder_;
   std::optional<vae::VaeConfig> vae_config_;
   std::vector<ExpertShards> experts_;
   std::shared_ptr<parallel::WeightShards> text_shards_;
+  std::shared_ptr<parallel::WeightShards> image_shards_;
   std::shared_ptr<parallel::WeightShards> vae_shards_;
   std::unique_ptr<parallel::WeightLoading> loading_;  ///< last: its threads use the members above
 };

@@ -55,6 +55,13 @@ TextEncoderModel text_encoder_model(const checkpoint::Checkpoint& files) {
   return {.config = config, .read = checkpoint_reader(files)};
 }
 
+ImageEncoderModel image_encoder_model(const checkpoint::Checkpoint& files) {
+  const checkpoint::ImageEncoderConfig config = checkpoint::read_image_encoder_config(files);
+  checkpoint::expect_tensors(files, checkpoint::image_encoder_tensors(config),
+                             checkpoint::ExtraTensors::ignored);
+  return {.config = config, .read = checkpoint_reader(files)};
+}
+
 VaeModel vae_model(const checkpoint::Checkpoint& files) {
   const vae::VaeConfig config =
       vae::infer_vae_config([&](const std::string& name) { return files.entry(name).shape; });

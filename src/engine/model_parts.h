@@ -24,6 +24,12 @@ struct TextEncoderModel {
   parallel::ParameterReader read;
 };
 
+/// CLIP's vision part: its sizes, and where its parameters come from.
+struct ImageEncoderModel {
+  checkpoint::ImageEncoderConfig config;
+  parallel::ParameterReader read;
+};
+
 /// The autoencoder: its sizes, and where its tensors come from. They are small and read whole, in fp32, to
 /// the host.
 struct VaeModel {
@@ -45,6 +51,7 @@ ExpertFiles open_expert(const std::filesystem::path& folder);
 // are not those of such a model.
 ExpertModel expert_model(Expert expert, const ExpertFiles& files);
 TextEncoderModel text_encoder_model(const checkpoint::Checkpoint& files);
+ImageEncoderModel image_encoder_model(const checkpoint::Checkpoint& files);
 VaeModel vae_model(const checkpoint::Checkpoint& files);
 /// Reads any parameter of these files, which must outlive the reader.
 parallel::ParameterReader checkpoint_reader(const checkpoint::Checkpoint& from);
@@ -55,6 +62,7 @@ checkpoint::UnitLayout vae_unit(const vae::VaeConfig& config);
 // norms are like those of a trained model. They serve to measure time and memory, and make no pictures.
 ExpertModel synthetic_expert(Expert expert, const checkpoint::TransformerConfig& config);
 TextEncoderModel synthetic_text_encoder(const checkpoint::TextEncoderConfig& config);
+ImageEncoderModel synthetic_image_encoder(const checkpoint::ImageEncoderConfig& config);
 VaeModel synthetic_vae(const vae::VaeConfig& config);
 
 }  // namespace wan::engine

@@ -25,7 +25,7 @@ TextEncoderModel fitting(TextEncoderModel model, const text::Tokenizer& tokenize
 }  // namespace
 
 PromptEncoder::PromptEncoder(const std::filesystem::path& tokenizer_folder, TextEncoderModel model,
-                             const TextEncoderOptions& options, comm::Communicator& group,
+                             const EncoderOptions& options, comm::Communicator& group,
                              std::shared_ptr<parallel::WeightShards> shards)
     : tokenizer_(tokenizer_folder),
       encoder_(fitting(std::move(model), tokenizer_, tokenizer_folder), options, group, std::move(shards)),

@@ -21,7 +21,7 @@ class PromptEncoder {
  public:
   /// `shards`: as for TextEncoder. Throws UsageError if tokenizer and encoder do not belong together.
   PromptEncoder(const std::filesystem::path& tokenizer_folder, TextEncoderModel model,
-                const TextEncoderOptions& options, comm::Communicator& group,
+                const EncoderOptions& options, comm::Communicator& group,
                 std::shared_ptr<parallel::WeightShards> shards = nullptr);
 
   std::int64_t dim() const { return encoder_.config().dim; }  ///< width of an embedding

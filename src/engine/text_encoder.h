@@ -6,23 +6,10 @@
 #include <span>
 
 #include "comm/communicator.h"
+#include "engine/encoder_weights.h"
 #include "engine/model_parts.h"
-#include "kernels/compute.h"
-#include "parallel/outline.h"
-#include "parallel/unit_weights.h"
-#include "parallel/weight_placement.h"
-#include "text/umt5_encoder.h"
 
 namespace wan::engine {
-
-struct TextEncoderOptions {
-  /// Placement of the layers' weights. "Read when needed": load() reads them and unload() frees them;
-  /// otherwise they stay.
-  parallel::NetworkPlacement placement = {};
-  kernels::Compute compute = {};
-
-  bool keeps_weights() const { return placement.residence != parallel::Residence::read_when_needed; }
-};
 
 /// The umT5 encoder and its weights. The table of token embeddings, two fifths of all weights, never is in
 /// memory: the few rows that a text needs are read as they are needed.
@@ -30,12 +17,12 @@ class TextEncoder {
  public:
   /// If the weights are to be resident, takes `shards`, which hold them already, or without them reads the
   /// weights. `group` must outlive the encoder.
-  TextEncoder(TextEncoderModel model, const TextEncoderOptions& options, comm::Communicator& group,
+  TextEncoder(TextEncoderModel model, const EncoderOptions& options, comm::Communicator& group,
               std::shared_ptr<parallel::WeightShards> shards = nullptr);
 
   const checkpoint::TextEncoderConfig& config() const { return model_.config; }
   /// How often the weights were read.
-  std::int64_t loads() const { return loads_; }
+  std::int64_t loads() const { return weights_.loads(); }
   /// Bytes of an embedding of so many ids.
   std::int64_t embedding_bytes(std::size_t ids) const {
     return static_cast<std::int64_t>(ids) * model_.config.dim *
@@ -43,14 +30,14 @@ class TextEncoder {
   }
 
   /// Reads this rank's part of the weights unless it is there. No collective.
-  void load();
+  void load() { weights_.load(); }
   /// Takes the memory into which encode() gathers weights, unless it is already there. Call it after load()
   /// has succeeded on all ranks. Collective over the group.
-  void reserve();
+  void reserve() { weights_.reserve(); }
   /// Gives the weights' memory back unless they are resident.
-  void unload();
+  void unload() { weights_.unload(); }
   /// Likewise, and what reserve() took in any case; alike on all ranks of the group.
-  void release();
+  void release() { weights_.release(); }
 
   /// Collective over the group. `ids`: real token ids, </s> last. Returns [ids, dim] in the compute type.
   at::Tensor encode(std::span<const std::int64_t> ids);
@@ -59,18 +46,12 @@ class TextEncoder {
   void finish_collectives(bool has_begun);
 
  private:
-  void use(const std::shared_ptr<parallel::WeightShards>& shards);
   /// Rows of the embedding table, [ids, dim].
   at::Tensor read_embeddings(std::span<const std::int64_t> ids) const;
 
   TextEncoderModel model_;
-  TextEncoderOptions options_;
-  comm::Communicator& group_;
-  std::shared_ptr<parallel::GatherBuffers> gather_buffers_;  ///< null while unloaded, or if not sharded
-  std::unique_ptr<checkpoint::WeightSource> weights_;        ///< null while unloaded
-  std::unique_ptr<text::Umt5Encoder> encoder_;               ///< likewise
-  parallel::CallsSince gathers_;                             ///< of the last encode()
-  std::int64_t loads_ = 0;
+  EncoderOptions options_;
+  EncoderWeights weights_;
 };
 
 }  // namespace wan::engine

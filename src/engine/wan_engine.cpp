@@ -44,7 +44,7 @@ EngineOptions for_group(EngineOptions options, int ranks) {
 
 }  // namespace
 
-TextEncoderOptions text_options(const EngineOptions& options, const parallel::NetworkPlacement& placement) {
+EncoderOptions text_options(const EngineOptions& options, const parallel::NetworkPlacement& placement) {
   const bool on_host = placement.residence == parallel::Residence::computes_on_host;
   return {.placement = placement, .compute = on_host ? kernels::Compute() : options.compute};
 }
@@ -79,11 +79,17 @@ LoadingPlace WanEngine::place_in_group() const {
 
 void WanEngine::use_models(ModelLoading& loading) {
   text_encoder_files_ = loading.take_text_files();
-  const TextEncoderOptions text = text_options(options_, options_.placement.text_encoder);
+  const EncoderOptions text = text_options(options_, options_.placement.text_encoder);
   const bool together = text.compute.on_gpu() == options_.compute.on_gpu();
   tools_.networks.text = std::make_unique<PromptEncoder>(
       folder_.tokenizer, loading.text_encoder(), text, together ? *groups_.own().fsdp : *groups_.own().group,
       loading.take_text_shards());
+  image_encoder_files_ = loading.take_image_files();
+  if (loading.image_encoder()) {
+    tools_.networks.image = std::make_unique<ImageEncoder>(
+        *loading.image_encoder(), text, together ? *groups_.own().fsdp : *groups_.own().group,
+        loading.take_image_shards());
+  }
   tools_.networks.denoise =
       std::make_unique<Denoiser>(loading.take_experts(),
                                  DenoiseOptions{.placement = options_.placement.transformers,
@@ -165,6 +171,7 @@ std::string WanEngine::identity_of(const Request& request) const {
 
 void WanEngine::release_buffers() const {
   tools_.networks.text->release();
+  if (tools_.networks.image) tools_.networks.image->release();
   tools_.networks.denoise->release();
   if (options_.compute.on_gpu()) gpu::release_unused();
 }
@@ -245,6 +252,7 @@ bool WanEngine::can_offload() const {
 /// The models anew, placed as the options now say.
 void WanEngine::reload() {
   tools_.networks.text.reset();
+  tools_.networks.image.reset();
   tools_.networks.denoise.reset();
   if (options_.compute.on_gpu()) gpu::release_unused();
   ModelLoading loading(folder_, options_, place_in_group(), LoadedNetworks::without_vae);

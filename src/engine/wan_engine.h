@@ -47,10 +47,10 @@ struct EngineOptions {
   std::function<void(const std::string&)> on_note = {};
 };
 
-/// The text encoder's options for weights that are placed so.
-TextEncoderOptions text_options(const EngineOptions& options, const parallel::NetworkPlacement& placement);
+/// The options of the text encoder, and of the image encoder beside it, for weights that are placed so.
+EncoderOptions text_options(const EngineOptions& options, const parallel::NetworkPlacement& placement);
 
-/// The Wan 2.2 I2V-A14B and T2V-A14B pipelines over one group of ranks (model.md 7.1).
+/// The pipelines of all kinds of models over one group of ranks (model.md 7.1).
 class WanEngine final : public Engine {
  public:
   /// `loading`: the networks of `folder`, read completely for a rank of `group` with `options`; without it
@@ -99,6 +99,7 @@ class WanEngine final : public Engine {
     phase_listener_ = std::move(listener);
   }
   std::int64_t encoded_texts() const { return tools_.networks.text->encoded_texts(); }
+  std::int64_t image_encoder_loads() const { return tools_.networks.image->loads(); }
   std::int64_t text_encoder_loads() const { return tools_.networks.text->loads(); }
   const parallel::GroupCommunicators& communicators() const { return groups_.own(); }
 
@@ -127,8 +128,9 @@ class WanEngine final : public Engine {
   EngineOptions options_;
   GroupTeams groups_;
   const Stopwatch& run_clock_;
-  std::unique_ptr<checkpoint::Checkpoint> text_encoder_files_;  ///< read from as long as texts come
-  std::unique_ptr<gpu::Monitor> monitor_;                       ///< of this rank's GPU
+  std::unique_ptr<checkpoint::Checkpoint> text_encoder_files_;   ///< read from as long as texts come
+  std::unique_ptr<checkpoint::Checkpoint> image_encoder_files_;  ///< likewise, images; may be null
+  std::unique_ptr<gpu::Monitor> monitor_;                        ///< of this rank's GPU
   HostUse host_use_;
   StageTools tools_;
   Pipeline pipeline_;

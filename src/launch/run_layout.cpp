@@ -106,6 +106,7 @@ parallel::PlanInput sizes_of(const engine::ModelDescription& model) {
   parallel::PlanInput plan;
   plan.transformer = model.transformer;
   plan.text_encoder = model.text_encoder;
+  plan.image_encoder = model.image_encoder;
   plan.vae_parameters = model.vae_parameters();
   plan.vae_family = model.vae.family;
   plan.geometry = model.kind->geometry;

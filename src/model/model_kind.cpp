@@ -1,6 +1,7 @@
 #include "model/model_kind.h"
 
 #include <algorithm>
+#include <string>
 
 #include "core/check.h"
 
@@ -75,11 +76,25 @@ ModelKind ti2v_5b() {
   return kind;
 }
 
+/// The image-to-video model of Wan 2.1, for 480p and for 720p alike: files, sizes and defaults are the same.
+ModelKind i2v_14b() {
+  static const std::string negative_prompt = "镜头晃动，" + std::string(default_negative_prompt());
+  ModelKind kind = i2v_a14b();
+  kind.task = "i2v-14B";
+  kind.experts = {{.expert = Expert::single, .folder = ""}};
+  kind.image_encoder_file = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth";
+  kind.defaults.sample_shift_480p = 3.0;
+  kind.defaults.guide_scale = {.low_noise = 5.0, .high_noise = 5.0};
+  kind.defaults.boundary.reset();
+  kind.defaults.negative_prompt = negative_prompt;
+  return kind;
+}
+
 }  // namespace
 
 std::span<const ModelKind> model_kinds() {
-  static const std::vector<ModelKind> kinds{i2v_a14b(), t2v_a14b(), t2v_1_3b(),
-                                            wan21_t2v("t2v-14B", sizes_14b), ti2v_5b()};
+  static const std::vector<ModelKind> kinds{
+      i2v_a14b(), t2v_a14b(), t2v_1_3b(), wan21_t2v("t2v-14B", sizes_14b), i2v_14b(), ti2v_5b()};
   return kinds;
 }
 

@@ -77,6 +77,13 @@ std::int64_t text_cache_bytes(const PlanInput& input) {
          model.dim * input.element_bytes;
 }
 
+/// Keys and values of CLIP's features, which all passes share.
+std::int64_t image_cache_bytes(const PlanInput& input) {
+  if (!input.image_encoder) return 0;
+  const checkpoint::TransformerConfig& model = input.transformer;
+  return model.num_layers * 2 * input.image_encoder->tokens() * model.dim * input.element_bytes;
+}
+
 /// Bytes of one rank's part of one expert.
 std::int64_t expert_slice_bytes(const PlanInput& input) {
   const int ranks = input.placement.transformers.is_sharded() ? input.grid.group_size : 1;
@@ -98,6 +105,15 @@ std::int64_t text_encoder_bytes(const PlanInput& input) {
   return elements * input.element_bytes;
 }
 
+std::int64_t image_encoder_bytes(const PlanInput& input) {
+  const auto units = checkpoint::image_encoder_units(*input.image_encoder);
+  const bool is_sharded = input.placement.text_encoder.is_sharded();
+  const int ranks = is_sharded ? input.grid.group_size : 1;
+  std::int64_t elements = kept_elements(units, ranks);
+  if (is_sharded) elements += gather_buffer_elements(units, ranks);
+  return elements * fp32_bytes;
+}
+
 /// The autoencoder's activations for the pixels of one rank's rows.
 std::int64_t vae_bytes(const PlanInput& input) {
   const std::int64_t pixels = input.geometry.frame_pixels(input.tokens);
@@ -108,7 +124,7 @@ std::int64_t vae_bytes(const PlanInput& input) {
 std::int64_t denoise_bytes(const PlanInput& input) {
   const std::int64_t tokens = input.tokens.tokens();
   const std::int64_t local_tokens = (tokens + input.grid.ulysses - 1) / input.grid.ulysses;
-  return activation_bytes(input, local_tokens) + text_cache_bytes(input);
+  return activation_bytes(input, local_tokens) + text_cache_bytes(input) + image_cache_bytes(input);
 }
 
 void add_parts(const PlanInput& input, Plan& plan) {
@@ -131,6 +147,11 @@ void add_parts(const PlanInput& input, Plan& plan) {
     plan.bytes.emplace_back("text encoder", text_encoder_bytes(input));
   } else if (placement.text_encoder.residence == Residence::read_when_needed) {
     plan.phase_bytes.emplace_back("text: the encoder", text_encoder_bytes(input));
+  }
+  if (input.image_encoder && placement.text_encoder.residence == Residence::resident) {
+    plan.bytes.emplace_back("image encoder", image_encoder_bytes(input));
+  } else if (input.image_encoder && placement.text_encoder.residence == Residence::read_when_needed) {
+    plan.phase_bytes.emplace_back("encode: the image encoder", image_encoder_bytes(input));
   }
   plan.phase_bytes.emplace_back("encode, decode: VAE activations", vae_bytes(input));
   plan.phase_bytes.emplace_back("denoise: activations, exchange, text keys", denoise_bytes(input));
@@ -170,11 +191,12 @@ Plan make_plan(const PlanInput& input) {
   plan.local_tokens = (tokens + input.grid.ulysses - 1) / input.grid.ulysses;
   add_parts(input, plan);
 
+  const std::int64_t image_tokens = input.image_encoder ? input.image_encoder->tokens() : 0;
   const double rows = static_cast<double>(plan.local_tokens) * passes_per_rank(input);
   plan.linear_flop_per_step =
       2.0 * static_cast<double>(model.dim * (6 * model.dim + 2 * model.ffn_dim) * model.num_layers) * rows;
   plan.attention_flop_per_step = 4.0 * static_cast<double>(model.dim * model.num_layers) * rows *
-                                 static_cast<double>(tokens + model.text_len);
+                                 static_cast<double>(tokens + model.text_len + image_tokens);
   plan.wire_bytes_per_step = wire_bytes(input, plan.local_tokens);
   plan.step_s = expected_step_s(input, plan, rows);
   if (input.placement.transformers.waits_on_host()) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@ namespace wan::parallel {
 struct PlanInput {
   checkpoint::TransformerConfig transformer;
   checkpoint::TextEncoderConfig text_encoder;
+  std::optional<checkpoint::ImageEncoderConfig> image_encoder = {};  ///< placed as the text encoder; in fp32
   std::int64_t vae_parameters = 0;
   vae::Family vae_family = vae::Family::wan21;
   comm::GridShape grid;

@@ -48,7 +48,7 @@ TEST_P(ParityCases, EveryLayoutGivesTheReferencesNumbers) {
 
 INSTANTIATE_TEST_SUITE_P(Reference, ParityCases,
                          testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "wan21_t2v",
-                                         "ti2v_image", "ti2v_text"));
+                                         "wan21_i2v", "ti2v_image", "ti2v_text"));
 
 /// Requests with properties that the reference cases lack: no guidance, guidance in one expert only, Euler,
 /// heads in two exchanges, a token count that no rank count divides, more ranks than latent rows.

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "model/model_kind.h"
+
 namespace wan::test {
 
 ParityCase load_parity_case(const std::string& name) {
@@ -15,7 +17,9 @@ ParityCase load_parity_case(const std::string& name) {
   Request& request = result.request;
   request.id = "case";
   request.prompt = row.substr(prompt_at, row.find_last_not_of("\r\n") + 1 - prompt_at);
-  request.negative_prompt = default_negative_prompt();
+  const bool is_wan21_i2v = parameters.value("family", "") == "wan2.1-i2v";
+  request.negative_prompt =
+      is_wan21_i2v ? model::model_kind("i2v-14B").defaults.negative_prompt : default_negative_prompt();
   const bool may_have_image = parameters["task"] != "t2v" && !parameters["image"].is_null();
   if (may_have_image) request.image = result.folder / "input.png";
   request.seed = parameters["noise_seed"];

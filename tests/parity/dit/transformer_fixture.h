@@ -40,6 +40,7 @@ struct Fixture {
     exchange = std::make_unique<parallel::UlyssesExchange>(*alone, grid.tokens(), config.num_heads, head_dim,
                                                            compute, chunk_heads);
     rotary = kernels::make_rotary_table(grid, head_dim, 0, grid.tokens());
+    if (config.image_dim > 0) image.emplace(parity.tensor("clip.features"));
     timestep = static_cast<int>(parity.tensor("timesteps")[0].item<float>());
   }
 
@@ -50,7 +51,8 @@ struct Fixture {
                                 .rotary = rotary,
                                 .clock = clock,
                                 .probe = probe,
-                                .times = {.known_tokens = known_tokens}});
+                                .times = {.known_tokens = known_tokens},
+                                .image = image ? &*image : nullptr});
   }
 
   /// A model with one expert has it in the checkpoint's root.
@@ -68,6 +70,7 @@ struct Fixture {
   at::Tensor patches;
   std::unique_ptr<parallel::UlyssesExchange> exchange;
   kernels::RotaryTable rotary;
+  std::optional<dit::ImageContext> image;  ///< of a case with an image branch
   PartClock clock;
   int timestep = 0;
   std::int64_t known_tokens = 0;  ///< of the clean first frame

@@ -40,10 +40,13 @@ TEST_P(TransformerParity, BothPredictionsOfTheFirstStep) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, TransformerParity,
-                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "ti2v_image"));
+                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "wan21_t2v",
+                                         "wan21_i2v", "ti2v_image"));
 
-TEST(TransformerLayers, EveryIntermediateTensor) {
-  Fixture fixture("i2v_landscape");
+class TransformerLayers : public testing::TestWithParam<std::string> {};
+
+TEST_P(TransformerLayers, EveryIntermediateTensor) {
+  Fixture fixture(GetParam());
   std::map<std::string, at::Tensor, std::less<>> seen;
   TextCondition prompt(fixture.parity.tensor("text.context"));
   const std::vector<TextCondition*> texts{&prompt};
@@ -59,15 +62,29 @@ TEST(TransformerLayers, EveryIntermediateTensor) {
   check("time_projection", seen.at("time_projection"));
   check("head", seen.at("head"));
   for (int block = 0; block < fixture.config.num_layers; ++block) {
-    for (const char* layer : {"", ".self_attn", ".cross_attn", ".ffn"}) {
+    std::vector<std::string> layers{"", ".self_attn", ".cross_attn", ".ffn"};
+    if (fixture.image) layers.insert(layers.end(), {".attention.text", ".attention.image"});
+    for (const std::string& layer : layers) {
       const std::string name = "blocks." + std::to_string(block) + layer;
       check(name, seen.at(name));
     }
   }
+  if (fixture.image) check("img_emb", seen.at("img_emb"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, TransformerLayers,
+                         testing::Values("i2v_landscape", "wan21_t2v", "wan21_i2v"));
+
+TEST(ImageBranch, AndFeaturesGoTogether) {
+  Fixture fixture("wan21_i2v");
+  TextCondition prompt(fixture.parity.tensor("text.context"));
+  const std::vector<TextCondition*> texts{&prompt};
+  fixture.image.reset();
+  EXPECT_THROW(fixture.forward(texts), Error);
 }
 
 /// TI2V-5B with an image: the first frame's tokens see timestep 0.
-TEST(TransformerLayers, EveryIntermediateTensorWithTwoTimesteps) {
+TEST(TwoTimesteps, EveryIntermediateTensor) {
   Fixture fixture("ti2v_image");
   ASSERT_EQ(fixture.known_tokens, 6);
   const at::Tensor times = fixture.parity.tensor("timesteps.tokens")[0];  // [18]

@@ -241,7 +241,7 @@ TEST(Options, BadValuesNameTheOption) {
   EXPECT_EQ(message_with({"--codec", "lib;x"}),
             "option --codec: 'lib;x' is not the name of an encoder, for example libx264");
   EXPECT_EQ(message_with({"--task", "s2v-14B"}),
-            "option --task: 's2v-14B' is not one of i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, ti2v-5B");
+            "option --task: 's2v-14B' is not one of i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B, ti2v-5B");
   EXPECT_EQ(message_with({"--device", "tpu"}), "option --device: 'tpu' is not one of auto, cuda, cpu");
   EXPECT_EQ(message_with({"--precision", "fp64"}),
             "option --precision: 'fp64' is not one of bf16, fp32, fast");

@@ -131,8 +131,7 @@ TEST(ModelConfig, PartsOfOtherModelsAreRecognisedByTheirTensors) {
   const wan::test::TempDir dir;
   test::write_bytes(dir / "config.json", R"({"model_type":"i2v","num_heads":4})");
   for (const auto& [tensor, model] : std::vector<std::pair<std::string, std::string>>{
-           {"img_emb.proj.0.weight", "Wan 2.1 I2V"},
-           {"blocks.0.cross_attn.k_img.weight", "Wan 2.1 I2V"},
+           {"img_emb.emb_pos", "Wan 2.1 FLF2V-14B"},
            {"vace_blocks.0.modulation", "VACE"},
            {"casual_audio_encoder.weights", "S2V-14B"},
            {"face_adapter.fuser_blocks.0.linear1_kv.weight", "Animate-14B"}}) {

@@ -26,7 +26,7 @@ class Batch {
     for (int group = 0; group < groups; ++group) {
       stages_.push_back(std::make_unique<PromptEncoder>(
           folder_.tokenizer, text_encoder_model(files_),
-          TextEncoderOptions{.placement = {.residence = parallel::Residence::read_when_needed}}, *local_));
+          EncoderOptions{.placement = {.residence = parallel::Residence::read_when_needed}}, *local_));
     }
     made_.resize(static_cast<std::size_t>(groups));
   }

@@ -85,6 +85,21 @@ TEST(ModelKind, Ti2v) {
   EXPECT_NO_THROW(require_size_fits(model_kind("t2v-A14B"), {1280, 720}, "--size"));
 }
 
+TEST(ModelKind, ImageToVideoOfWan21) {
+  const ModelKind& kind = model_kind("i2v-14B");
+  EXPECT_TRUE(kind.has_image_encoder());
+  EXPECT_EQ(kind.input_channels(), 36);
+  const TaskDefaults& defaults = kind.defaults;
+  EXPECT_EQ(defaults.sample_steps, 40);
+  EXPECT_EQ(defaults.guide_scale, (GuideScale{5.0, 5.0}));
+  EXPECT_EQ(defaults.size, (PixelSize{1280, 720}));
+  EXPECT_EQ(defaults.shift_of({1280, 720}), 5.0);
+  EXPECT_EQ(defaults.shift_of({832, 480}), 3.0);
+  EXPECT_EQ(defaults.shift_of({480, 832}), 3.0);
+  EXPECT_EQ(model_kind("i2v-A14B").defaults.shift_of({832, 480}), 5.0);
+  EXPECT_EQ(defaults.negative_prompt, "镜头晃动，" + std::string(default_negative_prompt()));
+}
+
 TEST(ModelKind, OneExpertIsFoundByItsWidth) {
   const auto found = [](std::int64_t dim) { return find_single("t2v", dim)->task; };
   EXPECT_EQ(found(1536), "t2v-1.3B");
