@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Keeps the official checkpoints on a cluster: downloads them from the hub, continues after interruptions, checks them.
 
-    model_cache.py [--task i2v-A14B|t2v-A14B] [--cache FOLDER] download|status|quick|verify|clean
+    model_cache.py [--task TASK] [--cache FOLDER] download|status|quick|verify|clean
 
     download   downloads the missing files of the checkpoint and checks the SHA-256 of every file; keeps the revision
                of the first download until --update requests the newest one
@@ -9,6 +9,8 @@
     quick      sizes of all files, and whether they changed since they were checked, without network
     verify     SHA-256 of all files, without network (minutes: it reads everything)
     clean      deletes the checkpoint, after asking (--yes: without asking)
+
+TASK is i2v-A14B (the default), t2v-A14B or ti2v-5B of Wan 2.2; t2v-1.3B, t2v-14B, i2v-14B-480P or i2v-14B-720P of Wan 2.1.
 
 Files that are already in the hub's own cache are linked or copied, not downloaded again.
 
@@ -50,7 +52,9 @@ from hub_library import (
     prepare_library,
 )
 
-REPOSITORIES = {"i2v-A14B": "Wan-AI/Wan2.2-I2V-A14B", "t2v-A14B": "Wan-AI/Wan2.2-T2V-A14B"}
+REPOSITORIES = {"i2v-A14B": "Wan-AI/Wan2.2-I2V-A14B", "t2v-A14B": "Wan-AI/Wan2.2-T2V-A14B", "ti2v-5B": "Wan-AI/Wan2.2-TI2V-5B",
+                "t2v-1.3B": "Wan-AI/Wan2.1-T2V-1.3B", "t2v-14B": "Wan-AI/Wan2.1-T2V-14B",
+                "i2v-14B-480P": "Wan-AI/Wan2.1-I2V-14B-480P", "i2v-14B-720P": "Wan-AI/Wan2.1-I2V-14B-720P"}
 #: The files of a repository that wan_batch reads. The others are pictures and examples.
 WANTED = ("*.json", "*.safetensors", "*.pth", "google/*")
 #: Room that a download leaves free on the disk.

@@ -29,8 +29,8 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
   std::string text =
       fmt::format("ranks            {} in {} of {}\n", ranks, count(ranks / group_size, "group"), group_size);
   text += fmt::format("figures          {}\n", parallel::describe(subject.machine.figures));
-  if (model.vae_family == vae::Family::wan22)
-    text += "                 for TI2V-5B, bytes and times are computed from them, not measured\n";
+  if (model.experts == 1)
+    text += "                 for this model, bytes and times are computed from them, not measured\n";
   text += fmt::format("layout           {}; experts {}{}, text encoder {}\n", parallel::describe(plan.grid),
                       placement.transformers.is_sharded() ? over : "whole on each rank",
                       placement.transformers.waits_on_host() ? ", one of them on the host" : "",

@@ -28,6 +28,20 @@ def test_download_fetches_what_the_program_reads_and_all_checks_pass(cache, hub)
         assert cache.run(command)[0] == 0, command
 
 
+def test_another_task_has_another_repository_and_another_folder(cache, hub):
+    hub.repository = "Wan-AI/Wan2.1-T2V-1.3B"
+    hub.files = {"config.json": b'{"dim": 1536}', "diffusion_pytorch_model.safetensors": b"weights", "Wan2.1_VAE.pth": b"vae",
+                 "assets/logo.png": b"logo"}
+    code, _, err = cache.run("--task", "t2v-1.3B", "download")
+    assert code == 0, err
+    folder = cache.folder.parent / "Wan2.1-T2V-1.3B"
+    assert finished_files(folder) == set(hub.files) - {"assets/logo.png"}
+    assert not cache.folder.exists()
+    code, _, err = cache.run("--task", "i2v-14B", "status")
+    assert code == 2
+    assert "i2v-14B-480P" in err and "i2v-14B-720P" in err
+
+
 def test_goes_on_after_kill_9_at_5_points(cache, hub):
     hub.files[LARGEST] = random.Random(4).randbytes(45_000_000)  # the hub's library writes 10 MB at a time
     hub.block_delay_s = 0.003

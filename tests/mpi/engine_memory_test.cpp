@@ -163,7 +163,8 @@ TEST_P(Cases, MemoryThatRunsOutAnywhereFailsTheRequestOnAllRanksAndNothingElse) 
 }
 
 INSTANTIATE_TEST_SUITE_P(Reference, Cases,
-                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "ti2v_image"));
+                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "wan21_i2v",
+                                         "ti2v_image"));
 
 /// Two groups. The second helps the first from step 2 on, with memory that can run out on its last rank.
 class TeamScene {

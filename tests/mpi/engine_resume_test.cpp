@@ -128,7 +128,8 @@ TEST_P(Cases, ADraftGoesOnWithTheSameBits) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Reference, Cases,
-                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "ti2v_image"));
+                         testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "wan21_i2v",
+                                         "ti2v_image"));
 
 /// A state that cannot be used is reported, and the request starts again at step 0.
 TEST(States, ThoseOfOtherRequestsAndDamagedOnesAreNotUsed) {

@@ -74,5 +74,32 @@ TEST_F(EqualImages, AreEncodedOnceAndGiveTheSameBits) {
   expect_equal(made, first);
 }
 
+TEST(EqualImagesOfWan21, AreEncodedByClipOnce) {
+  test::RankWorld ranks;
+  const test::Toy toy("wan21_i2v", 1);
+  const test::SharedFolder folder(ranks);
+  const Stopwatch clock;
+  parallel::WeightPlacement placement = test::all_sharded;
+  placement.text_encoder.residence = parallel::Residence::read_when_needed;
+  const comm::GridShape shape = test::shapes_of(ranks.size(), toy.heads).front();
+  engine::WanEngine engine(toy.folder, {.placement = placement},
+                           ranks.communicators(shape, test::Backend::mpi, toy.heads), clock);
+  EXPECT_EQ(engine.image_encoder_loads(), 0) << "CLIP is read when an image comes";
+  const test::Made first = test::make(engine, toy.request());
+  Request longer = toy.request();
+  longer.frame_num += 4;  // another condition, but the same features
+  test::make(engine, longer);
+  const test::Made again = test::make(engine, toy.request());
+  EXPECT_EQ(engine.image_encoder_loads(), 1);
+  Request other = toy.request();
+  other.image = folder / "other.bmp";
+  if (ranks.rank() == 0) test::write_picture(other.image, {.width = 96, .height = 64}, 0x808080);
+  ranks.world().barrier().wait();
+  test::make(engine, other);
+  EXPECT_EQ(engine.image_encoder_loads(), 2);
+  if (ranks.rank() != 0) return;
+  EXPECT_TRUE(at::equal(first.latent, again.latent));
+}
+
 }  // namespace
 }  // namespace wan

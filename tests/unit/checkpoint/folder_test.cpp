@@ -192,6 +192,23 @@ TEST_F(TransformerInRoot, MissingPartsAreListedWithTheExpectedLayout) {
                     ::testing::Not(HasSubstr("high_noise_model"))));
 }
 
+TEST_F(TransformerInRoot, ClipIsAPartOfImageToVideo) {
+  const fs::path clip = root_ / "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth";
+  write(root_ / "config.json", R"({"model_type":"i2v","dim":5120})");
+  EXPECT_THAT(test::usage_error_of([&] { inspect_checkpoint(root_); }),
+              AllOf(HasSubstr("lacks " + clip.filename().string() + " (CLIP). Expected in it:"),
+                    HasSubstr(clip.filename().string() + "   or .safetensors\n")));
+  fs::path other = clip;
+  other.replace_extension(".safetensors");
+  write(other, "clip");
+  EXPECT_EQ(inspect_checkpoint(root_).image_encoder, other);
+  write(clip, "clip");
+  const CheckpointFolder folder = inspect_checkpoint(root_);
+  EXPECT_EQ(folder.task.name, "i2v-14B");
+  EXPECT_EQ(folder.image_encoder, clip);
+  EXPECT_THAT(folder_notes(folder), ElementsAre(HasSubstr("not used: '" + other.filename().string() + "'")));
+}
+
 class ForeignFile : public ::testing::Test {
  protected:
   /// The errors for these bytes in the place of a .pth, a .safetensors and a config.json.
