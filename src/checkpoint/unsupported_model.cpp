@@ -40,7 +40,7 @@ constexpr std::array<KnownModel, 10> tensor_prefixes{{{"vace_", "VACE"},
                                                       {"face_adapter.", "Animate-14B"},
                                                       {"pose_patch_embedding.", "Animate-14B"}}};
 
-constexpr std::array<KnownModel, 7> folder_marks{{{"wav2vec2-large-xlsr-53-english", "S2V-14B"},
+constexpr std::array<KnownModel, 6> folder_marks{{{"wav2vec2-large-xlsr-53-english", "S2V-14B"},
                                                   {"relighting_lora", "Animate-14B"},
                                                   {"relighting_lora.ckpt", "Animate-14B"},
                                                   {"process_checkpoint", "Animate-14B"},
