@@ -24,6 +24,9 @@ double sinc(double x) {
 
 double lanczos(double x) { return -lobes <= x && x < lobes ? sinc(x) * sinc(x / lobes) : 0; }
 
+/// Rounds towards zero, as Pillow does.
+int truncated(double value) { return static_cast<int>(value); }
+
 /// The input samples that make one output sample, and their integer weights.
 struct Taps {
   std::size_t first = 0;
@@ -39,8 +42,8 @@ std::vector<Taps> make_taps(int in, int out) {
   std::vector<double> exact;
   for (int i = 0; i < out; ++i) {
     const double center = (i + 0.5) * ratio;
-    const int first = std::max(0, static_cast<int>(center - support + 0.5));
-    const int end = std::min(in, static_cast<int>(center + support + 0.5));
+    const int first = std::max(0, truncated(center - support + 0.5));
+    const int end = std::min(in, truncated(center + support + 0.5));
     exact.clear();
     double sum = 0;
     for (int at = first; at < end; ++at) {

@@ -3,7 +3,7 @@
 namespace wan::vae {
 
 at::Tensor down_shortcut(const at::Tensor& x, const DownShortcut& level) {
-  const at::Tensor means = at::avg_pool2d(x, {2, 2});  // [C, T, h/2, W/2]
+  at::Tensor means = at::avg_pool2d(x, {2, 2});  // [C, T, h/2, W/2]
   if (!level.temporal) return means;
   // The clip's first chunk is one frame, the second of its pair.
   const at::Tensor paired = level.starts_clip ? at::constant_pad_nd(means, {0, 0, 0, 0, 1, 0}) : means;

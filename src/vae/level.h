@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <string>
+#include <utility>
 
 #include "vae/vae_config.h"
 #include "vae/weight_scope.h"
@@ -13,8 +14,8 @@ namespace wan::vae {
 /// ("downsamples.3"). Wan 2.2 numbers levels, and the layers of each ("downsamples.1.downsamples.0").
 class LayerNames {
  public:
-  LayerNames(const WeightScope& weights, std::string list, const VaeConfig& config)
-      : weights_(weights), list_(std::move(list)), is_nested_(config.family == Family::wan22) {}
+  LayerNames(WeightScope weights, std::string list, const VaeConfig& config)
+      : weights_(std::move(weights)), list_(std::move(list)), is_nested_(config.family == Family::wan22) {}
 
   void begin_level() {
     ++level_;
