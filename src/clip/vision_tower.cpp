@@ -41,7 +41,9 @@ struct BlockWeights {
 };
 
 at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  return at::layer_norm(x, {x.size(-1)}, weight, bias, norm_eps);
+  // ATen's layer norm takes no tensors without memory, which a rank that ran out of it walks with.
+  const at::Tensor centred = x - x.mean(-1, /*keepdim=*/true);
+  return centred * at::rsqrt(centred.square().mean(-1, /*keepdim=*/true) + norm_eps) * weight + bias;
 }
 
 /// -1..1 -> CLIP's own range. pixels: [3, size, size].

@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "kernels/linear.h"
+#include "kernels/normalization.h"
 
 namespace wan::dit {
 namespace {
@@ -12,8 +13,7 @@ constexpr double embedding_eps = 1e-5;  // not that of the blocks
 
 /// Computed in fp32 (model.md 10.2). x: [tokens, width].
 at::Tensor norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  return at::layer_norm(x.to(at::kFloat), {x.size(1)}, weight.to(at::kFloat), bias.to(at::kFloat),
-                        embedding_eps);
+  return kernels::layer_norm_affine(x.to(at::kFloat), weight, bias, embedding_eps, at::kFloat);
 }
 
 }  // namespace
