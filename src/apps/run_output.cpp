@@ -44,7 +44,7 @@ void print_plan(const launch::Options& options, const launch::RunInput& input, c
       {.model = plan.model,
        .choice = launch::weigh_layouts(options, plan.machine, plan.model),
        .machine = plan.machine,
-       .manifest = launch::expected_manifest_time(input, plan.model, plan.layout, plan.machine.ranks),
+       .manifest = launch::expected_manifest_time(input, plan.model, plan.layout, plan.machine),
        .objective = options.objective,
        .draft = input.draft}));
 }

@@ -69,6 +69,12 @@ struct ItemOutcome {
   std::int64_t row = -1;    ///< of a conflict: its index among the rows
   std::string holder = {};  ///< of an open item: the living job that makes it; may be empty
   std::vector<BackgroundPhase> background = {};  ///< in the order of their beginnings
+
+  /// Seconds from the first background phase's beginning to the last one's end; 0 without one.
+  double background_s() const {
+    if (background.empty()) return 0;
+    return std::chrono::duration<double>(background.back().end - background.front().begin).count();
+  }
 };
 
 ItemOutcome to_outcome(const manifest::ManifestRow& row, const FoundItem& found, const std::string& run);

@@ -82,14 +82,22 @@ void JobProgress::on_item_start(const batch::ItemStart& start) {
   write(true);
 }
 
+void JobProgress::on_writing(const std::string& id) {
+  writing_.insert(id);
+  estimate_.finish_item(now_s_());
+  write(false);
+}
+
 void JobProgress::on_item_end(const batch::ItemOutcome& outcome) {
+  const bool was_written = writing_.erase(outcome.id) > 0;
   // Another row may have been begun while a thread wrote this one.
   const bool is_current = outcome.id == progress_.id;
   if (is_current) progress_.in_hand = false;
   if (outcome.status != batch::ItemStatus::open) {
     const bool has_failed = outcome.status == batch::ItemStatus::failed;
     ++(has_failed ? progress_.failed : progress_.made);
-    if (!has_failed) estimate_.finish_item(now_s_());
+    if (!has_failed && was_written) estimate_.finish_writing(outcome.background_s());
+    if (!has_failed && !was_written) estimate_.finish_item(now_s_());
     if (is_current) {
       progress_.id.clear();
       progress_.step = progress_.steps = 0;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 
 #include "batch/observer.h"
@@ -31,6 +32,7 @@ class JobProgress final : public batch::ItemObserver {
   void on_step(const StepEvent& event) override;
   void on_stretch(const StretchEvent& stretch) override;
   void on_item_start(const batch::ItemStart& start) override;
+  void on_writing(const std::string& id) override;
   void on_item_end(const batch::ItemOutcome& outcome) override;
 
  private:
@@ -43,6 +45,7 @@ class JobProgress final : public batch::ItemObserver {
   store::GroupProgress progress_;
   /// Rows that earlier starts left unfinished, by id: how far they had come.
   std::map<std::string, store::GroupProgress> left_behind_;
+  std::set<std::string> writing_;  ///< ids of the rows that threads write
   bool is_first_item_ = true;
   double written_s_ = -1e9;
 };

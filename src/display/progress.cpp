@@ -124,10 +124,8 @@ void Progress::on_item_end(const batch::ItemOutcome& outcome) {
   ++settled_;
   if (outcome.status == batch::ItemStatus::failed) {
     ++failed_;
-  } else if (was_written && !outcome.background.empty()) {
-    const std::chrono::duration<double> duration =
-        outcome.background.back().end - outcome.background.front().begin;
-    estimate_.finish_writing(duration.count());
+  } else if (was_written) {
+    estimate_.finish_writing(outcome.background_s());
   } else {
     estimate_.finish_item(now_s_());
   }

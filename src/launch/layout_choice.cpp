@@ -57,8 +57,12 @@ void measure(const MachineSize& machine, const parallel::PlanInput& model, Layou
   }
   constexpr double s_per_hour = 3600;
   const int groups = machine.ranks / candidate.grid.group_size;
-  candidate.item_s = parallel::expected_item_time(input).total_s();
-  candidate.items_per_hour = groups * s_per_hour / candidate.item_s;
+  const parallel::ItemTime time = parallel::expected_item_time(input);
+  candidate.item_s = time.total_s();
+  const double interval_s = machine.writers > 0
+                                ? std::max(time.total_s() - time.write_s, time.write_s / machine.writers)
+                                : time.total_s();
+  candidate.items_per_hour = groups * s_per_hour / interval_s;
 }
 
 /// A group with its weights in one place; the text encoder is sharded where that makes room or its weights

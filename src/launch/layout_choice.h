@@ -17,6 +17,7 @@ struct MachineSize {
   std::uint64_t memory_bytes = 0;                       ///< of each rank's GPU, or its share of the host's
   std::optional<std::uint64_t> host_memory_bytes = {};  ///< of each GPU's rank; empty: not known
   parallel::MachineChoice figures = {};                 ///< that times are counted with
+  int writers = 0;  ///< threads of each group that write videos, as far as a plan knows
 };
 
 /// Page-locked host memory that a GPU's rank may take; empty: not known.
@@ -32,7 +33,7 @@ struct LayoutCandidate {
   std::int64_t host_bytes = 0;          ///< page-locked, per rank
   std::int64_t missing_host_bytes = 0;  ///< of them, beyond what can be used
   double item_s = 0;                    ///< expected of the planned request
-  double items_per_hour = 0;            ///< of all groups together
+  double items_per_hour = 0;            ///< of all groups together, while videos are written beside
 
   bool is_allowed() const { return refusal.empty(); }
   bool fits() const { return missing_bytes <= 0 && missing_host_bytes <= 0; }

@@ -83,9 +83,12 @@ std::string time_lines(const PlanSubject& subject, const parallel::Plan& plan) {
   line("together", time.total_s());
   const ManifestTime& manifest = subject.manifest;
   if (manifest.items > 1) {
-    text += fmt::format("expected time    {} for the manifest's {}, {} at work\n",
+    text += fmt::format("expected time    {} for the manifest's {}, {} at work{}\n",
                         format_duration(manifest.total_s), count(manifest.items, "item"),
-                        count(std::min<std::int64_t>(manifest.groups, manifest.items), "group"));
+                        count(std::min<std::int64_t>(manifest.groups, manifest.items), "group"),
+                        manifest.writers > 0 ? fmt::format("; {} of each write videos beside the next items",
+                                                           count(manifest.writers, "thread"))
+                                             : "");
   }
   return text + "  not in it: reading the checkpoint; a group is taken to be GPUs of one node\n";
 }

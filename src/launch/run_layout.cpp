@@ -8,6 +8,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <queue>
 #include <tuple>
 #include <utility>
@@ -15,7 +16,9 @@
 
 #include "core/check.h"
 #include "gpu/device.h"
+#include "launch/group_schedule.h"
 #include "launch/plan_report.h"
+#include "launch/writer_count.h"
 #include "parallel/item_time.h"
 
 namespace wan::launch {
@@ -118,7 +121,8 @@ MachineSize machine_size(const Options& options, int ranks, const RunDevice& dev
   const bool on_gpu = device.compute.on_gpu();
   MachineSize machine{.ranks = ranks,
                       .memory_bytes = device.memory_bytes,
-                      .figures = parallel::choose_machine(device.reference_gpu)};
+                      .figures = parallel::choose_machine(device.reference_gpu),
+                      .writers = options.writers.value_or(most_automatic_writers)};
   if (!options.plan) {
     if (on_gpu) machine.host_memory_bytes = device.host_memory_bytes;
     return machine;
@@ -232,30 +236,39 @@ parallel::ItemTime item_time(const parallel::PlanInput& input, const Draft& draf
 }
 
 ManifestTime expected_manifest_time(const RunInput& input, const parallel::PlanInput& plan,
-                                    const RunLayout& layout, int ranks) {
-  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, int>, double> known;
-  const auto seconds_of = [&](const ItemShape& shape) {
+                                    const RunLayout& layout, const MachineSize& machine) {
+  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, int>, parallel::ItemTime> known;
+  const auto time_of = [&](const ItemShape& shape) {
     const auto [found, is_new] = known.try_emplace(
-        {shape.tokens.frames, shape.tokens.rows, shape.tokens.columns, shape.guided, shape.steps}, 0.0);
+        {shape.tokens.frames, shape.tokens.rows, shape.tokens.columns, shape.guided, shape.steps},
+        parallel::ItemTime());
     if (is_new) {
       parallel::PlanInput item = plan;
       item.grid = shape.guided ? layout.guided : layout.unguided;
       item.tokens = shape.tokens;
       item.guided = shape.guided;
       item.sample_steps = shape.steps;
-      found->second = item_time(item, input.draft).total_s();
+      found->second = item_time(item, input.draft);
     }
     return found->second;
   };
-  ManifestTime time{.groups = ranks / layout.guided.group_size};
+  ManifestTime time{.groups = machine.ranks / layout.guided.group_size, .writers = machine.writers};
+  std::vector<GroupSchedule> groups(static_cast<std::size_t>(time.groups), GroupSchedule(machine.writers));
   // Each item goes to the group that is free first, as the claims have it.
-  std::priority_queue<double, std::vector<double>, std::greater<>> free_at_s(
-      std::greater<>(), std::vector<double>(static_cast<std::size_t>(time.groups), 0.0));
+  const auto is_free_later = [&](std::size_t a, std::size_t b) {
+    return std::pair(groups[a].free_at_s(), a) > std::pair(groups[b].free_at_s(), b);
+  };
+  std::vector<std::size_t> places(groups.size());
+  std::iota(places.begin(), places.end(), std::size_t{0});
+  std::priority_queue<std::size_t, std::vector<std::size_t>, decltype(is_free_later)> next(is_free_later,
+                                                                                           places);
   for (const ItemShape& shape : item_shapes(input)) {
-    const double end_s = free_at_s.top() + seconds_of(shape);
-    free_at_s.pop();
-    free_at_s.push(end_s);
-    time.total_s = std::max(time.total_s, end_s);
+    const std::size_t place = next.top();
+    next.pop();
+    const parallel::ItemTime item = time_of(shape);
+    groups[place].add(item.total_s() - item.write_s, item.write_s);
+    next.push(place);
+    time.total_s = std::max(time.total_s, groups[place].done_at_s());
     ++time.items;
   }
   return time;

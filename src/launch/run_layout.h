@@ -65,12 +65,14 @@ parallel::ItemTime item_time(const parallel::PlanInput& input, const Draft& draf
 struct ManifestTime {
   int groups = 1;
   std::int64_t items = 0;
-  double total_s = 0;  ///< until the last group is done; without what is done once, as in parallel::ItemTime
+  /// Until the last video is written; without work that is done once, as in parallel::ItemTime.
+  double total_s = 0;
+  int writers = 0;  ///< threads of each group that write videos beside the next items
 };
 
 /// `plan` as choose_layout() leaves it; rows with their own sizes and steps.
 ManifestTime expected_manifest_time(const RunInput& input, const parallel::PlanInput& plan,
-                                    const RunLayout& layout, int ranks);
+                                    const RunLayout& layout, const MachineSize& machine);
 
 /// Threads that one rank should compute with where OMP_NUM_THREADS does not say: the cores it is bound to, or
 /// its share of the node's.

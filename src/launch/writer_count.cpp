@@ -7,7 +7,6 @@
 namespace wan::launch {
 namespace {
 
-constexpr int most_automatic = 4;
 // libx264 holds about 50 frames of 1.5 bytes a pixel for its look-ahead, its references, and tables beside
 // them.
 constexpr std::int64_t encoder_bytes_per_pixel = 150;
@@ -29,7 +28,8 @@ std::int64_t bytes_in_writing(const RunInput& input, bool save_latents) {
 int writers_that_fit(int cores, std::uint64_t memory_bytes, std::int64_t video_bytes) {
   const auto videos = static_cast<std::int64_t>(memory_bytes / 2) / std::max<std::int64_t>(video_bytes, 1);
   const std::int64_t by_memory = std::max<std::int64_t>(videos - 1, 0);
-  return static_cast<int>(std::min<std::int64_t>({by_memory, std::max(cores - 1, 1), most_automatic}));
+  return static_cast<int>(
+      std::min<std::int64_t>({by_memory, std::max(cores - 1, 1), most_automatic_writers}));
 }
 
 int writers_of(const Options& options, const RunInput& input, const comm::MpiRanks& ranks) {

@@ -194,6 +194,24 @@ class Progressing : public JobRecord {
   double now_s_ = 0;
 };
 
+TEST_F(Progressing, TheTimeLeftOfAnItemIsKnownWhileAThreadWritesTheOneBefore) {
+  JobProgress progress = observer(1, "run 1");
+  begin(progress, 0);
+  steps(progress, 0, 10);
+  progress.on_writing("row0");
+  request_.id = "row1";
+  begin(progress, 0);
+  steps(progress, 0, 4);
+  now_s_ += 2;  // beyond the second in which nothing is written
+  batch::ItemOutcome written;
+  written.id = "row0";
+  written.status = batch::ItemStatus::done;
+  progress.on_item_end(written);
+  EXPECT_GE(read(1).left_s, 10) << "6 steps of 2 s are left of the second row";
+  EXPECT_EQ(read(1).made, 1);
+  EXPECT_EQ(read(1).id, "row1");
+}
+
 TEST_F(Progressing, CountsWhatRanAndWhatIsMadeAgain) {
   JobProgress first = observer(1, "run 1");
   begin(first, 0);

@@ -344,11 +344,12 @@ TEST(PlannedManifest, GroupsShareTheRows) {
   options.plan = true;
   options.gpus = 2;
   options.objective = Objective::throughput;
-  const auto time_of = [&](const std::string& csv, int ranks) {
+  const auto time_of = [&](const std::string& csv, int ranks, int writers = 0) {
     const RunInput input = input_of(csv);
     parallel::PlanInput plan = describe_model(input, options, false);
-    const RunLayout layout = choose_layout(options, {.ranks = ranks, .memory_bytes = 140 * gib}, plan);
-    return expected_manifest_time(input, plan, layout, ranks);
+    const MachineSize machine{.ranks = ranks, .memory_bytes = 140 * gib, .writers = writers};
+    const RunLayout layout = choose_layout(options, machine, plan);
+    return expected_manifest_time(input, plan, layout, machine);
   };
   const double small_s = time_of("prompt,size,sample_steps\na,832*480,4\n", 1).total_s;
   const double large_s = time_of("prompt,size,sample_steps\nb,1280*720,40\n", 1).total_s;
@@ -360,6 +361,13 @@ TEST(PlannedManifest, GroupsShareTheRows) {
   EXPECT_EQ(two.items, 3) << "a bad row takes no time";
   EXPECT_NEAR(two.total_s, large_s, 1e-6 * large_s) << "the small ones fit beside the large one";
   EXPECT_NEAR(time_of(rows, 1).total_s, large_s + 2 * small_s, 1e-6 * large_s);
+  // With a thread that writes, only the last video's writing has nothing beside it.
+  const std::string one_row = "prompt,size,sample_steps\na,832*480,40\n";
+  const std::string three_rows = one_row + "b,832*480,40\nc,832*480,40\n";
+  const double alone_s = time_of(one_row, 1).total_s;
+  EXPECT_DOUBLE_EQ(time_of(one_row, 1, 1).total_s, alone_s);
+  const double beside_s = time_of(three_rows, 1, 0).total_s - time_of(three_rows, 1, 1).total_s;
+  EXPECT_NEAR(beside_s, 2 * parallel::reference_machine().h264_s_per_pixel * 832 * 480 * 81, 1e-6 * alone_s);
 }
 
 TEST(BenchOptions, DefaultsAndSharedOptions) {
