@@ -1,4 +1,4 @@
-#include "apps/bench_program.h"
+#include "apps/bench_measurement.h"
 
 #include <ATen/ATen.h>
 
@@ -9,15 +9,11 @@
 
 #include "apps/bench_inputs.h"
 #include "apps/bench_observer.h"
-#include "apps/bench_options.h"
-#include "apps/bench_report.h"
 #include "apps/run_id.h"
-#include "apps/version_report.h"
 #include "comm/mpi/mpi.h"
 #include "comm/watch/watchdog.h"
 #include "core/check.h"
 #include "core/clock.h"
-#include "core/console.h"
 #include "core/log.h"
 #include "core/strings.h"
 #include "core/utc_time.h"
@@ -39,13 +35,17 @@ constexpr double sample_period_s = 0.1;
 constexpr std::int64_t prompt_tokens = 120;
 constexpr const char* item_id = "bench";  // of everything that is measured
 
-/// One run of the program on one rank.
-class BenchProgram {
+bool is_computing(Part part) {
+  return part == Part::attention || part == Part::linear || part == Part::elementwise;
+}
+
+/// One measurement, on one rank.
+class BenchMeasurement {
  public:
-  explicit BenchProgram(const comm::MpiEnvironment& mpi)
+  explicit BenchMeasurement(const comm::MpiRanks& mpi)
       : mpi_(mpi), world_(comm::make_mpi_world(mpi, {.timeout_s = launch::start_timeout_s})) {}
 
-  ExitCode run(std::span<const std::string> arguments);
+  BenchResult run(const launch::Options& options, std::span<const std::string> arguments);
 
  private:
   bool is_rank_0() const { return mpi_.rank() == 0; }
@@ -71,7 +71,7 @@ class BenchProgram {
   void collect_memory();
   std::vector<std::int64_t> latent_shape(std::int64_t channels) const;
 
-  const comm::MpiEnvironment& mpi_;
+  const comm::MpiRanks& mpi_;
   std::unique_ptr<comm::Communicator> world_;
   std::string began_ = utc_text_us(std::chrono::system_clock::now());
   Stopwatch clock_;
@@ -88,7 +88,7 @@ class BenchProgram {
   BenchResult result_;
 };
 
-parallel::PlanInput BenchProgram::plan_input() const {
+parallel::PlanInput BenchMeasurement::plan_input() const {
   const launch::BenchSettings& bench = options_.bench;
   parallel::PlanInput plan = launch::sizes_of(model_);
   plan.tokens = plan.geometry.token_grid(bench.frame_num, bench.size);
@@ -98,7 +98,7 @@ parallel::PlanInput BenchProgram::plan_input() const {
   return plan;
 }
 
-void BenchProgram::set_up(std::span<const std::string> arguments) {
+void BenchMeasurement::set_up(std::span<const std::string> arguments) {
   device_ = launch::choose_device(*world_, mpi_, options_);
   launch::agree(*world_, [&] {
     try {
@@ -108,8 +108,13 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
     }
     model::require_size_fits(*model_.kind, options_.bench.size, "--size");
     parallel::PlanInput plan = plan_input();
-    layout_ = launch::choose_layout(options_, launch::machine_size(options_, mpi_.size(), device_), plan);
+    const launch::MachineSize machine = launch::machine_size(options_, mpi_.size(), device_);
+    layout_ = launch::choose_layout(options_, machine, plan);
     launch::share_cores(mpi_);
+    result_.expected = parallel::expected_item_time(plan);
+    result_.expected_step_s = parallel::make_plan(plan).step_s;
+    result_.figures = parallel::describe(machine.figures);
+    result_.is_of_measured_gpu = machine.figures.is_measured();
   });
   communicators_ = std::make_unique<launch::RunCommunicators>(mpi_, *world_, device_, comm::end_process);
   group_ = communicators_->make_group(layout_, launch::step_timeout_s(options_));
@@ -138,7 +143,7 @@ void BenchProgram::set_up(std::span<const std::string> arguments) {
   result_.attention = kernels::to_string(backend);
 }
 
-TraceRun BenchProgram::trace_run(const std::string& run, std::span<const std::string> arguments) const {
+TraceRun BenchMeasurement::trace_run(const std::string& run, std::span<const std::string> arguments) const {
   return {.program = "wan_bench",
           .run = run,
           .started = began_,
@@ -157,13 +162,13 @@ TraceRun BenchProgram::trace_run(const std::string& run, std::span<const std::st
           .warm_up_steps = options_.bench.warmup};
 }
 
-void BenchProgram::open_trace(std::span<const std::string> arguments) {
+void BenchMeasurement::open_trace(std::span<const std::string> arguments) {
   const std::string run = launch::on_rank_0(*world_, [] { return new_run_id(); });
   last_phase_end_s_ = reporting_.trace->open(*world_, *group_.group, trace_run(run, arguments),
                                              {.phase = "load", .start_s = clock_.elapsed_s()});
 }
 
-void BenchProgram::close_trace() const {
+void BenchMeasurement::close_trace() const {
   if (TraceObserver* trace = reporting_.trace->observer()) {
     batch::ItemOutcome outcome;
     outcome.id = item_id;
@@ -174,7 +179,7 @@ void BenchProgram::close_trace() const {
                           {.finish_start_s = last_phase_end_s_, .exit_reason = "done"});
 }
 
-void BenchProgram::note_memory(const char* when) {
+void BenchMeasurement::note_memory(const char* when) {
   if (!on_gpu()) return;
   const gpu::MemoryUse use = gpu::memory_use(device_.gpu.index);
   const std::uint64_t used_bytes = gpu::used_bytes();
@@ -189,7 +194,7 @@ void BenchProgram::note_memory(const char* when) {
 }
 
 template <typename Work>
-double BenchProgram::phase(const char* name, Work&& work) {
+double BenchMeasurement::phase(const char* name, Work&& work) {
   world_->barrier().wait();
   engine::StepReporter& reporter = *reporting_.steps;
   const double start_s = clock_.elapsed_s();
@@ -218,7 +223,7 @@ double BenchProgram::phase(const char* name, Work&& work) {
   return wall_s;
 }
 
-void BenchProgram::measure_text() {
+void BenchMeasurement::measure_text() {
   const bool on_host = options_.t5_cpu || !on_gpu();
   const engine::EncoderOptions options{.placement = {.division = layout_.placement.text_encoder.division},
                                        .compute = on_host ? kernels::Compute() : device_.compute};
@@ -231,13 +236,13 @@ void BenchProgram::measure_text() {
   result_.text_s = phase("text", [&] { inputs_.contexts.push_back(encoder.encode(ids).cpu()); });
 }
 
-std::vector<std::int64_t> BenchProgram::latent_shape(std::int64_t channels) const {
+std::vector<std::int64_t> BenchMeasurement::latent_shape(std::int64_t channels) const {
   const auto shape =
       model_.kind->geometry.latent_shape(channels, options_.bench.frame_num, options_.bench.size);
   return {shape.begin(), shape.end()};
 }
 
-void BenchProgram::measure_encode(engine::Autoencoder& vae) {
+void BenchMeasurement::measure_encode(engine::Autoencoder& vae) {
   const bool is_first_frame = model_.kind->conditioning == model::Conditioning::first_frame;
   const int frames = is_first_frame ? 1 : options_.bench.frame_num;
   const int warmup_frames = std::min(frames, 9);  // 9 frames have every shape of chunk
@@ -249,7 +254,7 @@ void BenchProgram::measure_encode(engine::Autoencoder& vae) {
   inputs_.set_image(model_, latent);
 }
 
-void BenchProgram::measure_steps(engine::Denoiser& denoise) {
+void BenchMeasurement::measure_steps(engine::Denoiser& denoise) {
   const int steps = options_.bench.warmup + options_.bench.steps;
   const engine::DenoiseInput input{
       .start = {.steps_done = 0,
@@ -289,7 +294,7 @@ void BenchProgram::measure_steps(engine::Denoiser& denoise) {
   }
 }
 
-void BenchProgram::measure_decode(engine::Autoencoder& vae) {
+void BenchMeasurement::measure_decode(engine::Autoencoder& vae) {
   std::vector<std::int64_t> warmup_shape = latent_shape(model_.kind->geometry.latent_channels);
   warmup_shape[1] = std::min<std::int64_t>(warmup_shape[1], 3);
   const auto drop = [](const at::Tensor& /*frames*/) {};
@@ -299,10 +304,11 @@ void BenchProgram::measure_decode(engine::Autoencoder& vae) {
 }
 
 /// Collects the steps that count, of all ranks of rank 0's group.
-void BenchProgram::collect_steps() {
+void BenchMeasurement::collect_steps() {
   if (!is_rank_0()) return;
   const auto ranks = static_cast<double>(group_.group->size());
   std::vector<double> slowest(static_cast<std::size_t>(options_.bench.warmup + options_.bench.steps));
+  if (options_.bench.part_times) result_.rank_computing_s.assign(static_cast<std::size_t>(ranks), 0.0);
   for (const StepEvent& event : reporting_.observer->events()) {
     const auto step = static_cast<std::size_t>(event.step);
     slowest[step] = std::max(slowest[step], event.wall_s);
@@ -313,6 +319,9 @@ void BenchProgram::collect_steps() {
       const double seconds = on_gpu() ? event.part_gpu_s[part] : event.part_wall_s[part];
       result_.parts_s[std::string(to_string(static_cast<Part>(part)))] +=
           seconds / options_.bench.steps / ranks;
+      if (is_computing(static_cast<Part>(part)))
+        result_.rank_computing_s[static_cast<std::size_t>(event.group_rank)] +=
+            seconds / options_.bench.steps;
     }
   }
   result_.step_s.assign(slowest.begin() + options_.bench.warmup, slowest.end());
@@ -320,7 +329,7 @@ void BenchProgram::collect_steps() {
     result_.trace = trace_cost(result_.step_s, options_.bench.warmup, reporting_.observer->trace_s());
 }
 
-void BenchProgram::collect_memory() {
+void BenchMeasurement::collect_memory() {
   if (reporting_.monitor)
     result_.peak_vram_bytes = std::max(result_.peak_vram_bytes, reporting_.monitor->peak_used_bytes());
   std::array<std::int64_t, 2> peaks{static_cast<std::int64_t>(result_.peak_vram_bytes),
@@ -331,7 +340,7 @@ void BenchProgram::collect_memory() {
 }
 
 /// Everything that is measured is one video in the trace.
-void BenchProgram::begin_item() const {
+void BenchMeasurement::begin_item() const {
   TraceObserver* trace = reporting_.trace->observer();
   if (trace == nullptr) return;
   Request request;
@@ -342,7 +351,7 @@ void BenchProgram::begin_item() const {
   trace->on_item_start({.request = request});
 }
 
-void BenchProgram::measure() {
+void BenchMeasurement::measure() {
   begin_item();
   measure_text();
   result_.vae_encode_s = std::numeric_limits<double>::quiet_NaN();
@@ -369,30 +378,22 @@ void BenchProgram::measure() {
   measure_decode(*vae);
 }
 
-ExitCode BenchProgram::run(std::span<const std::string> arguments) {
-  ParsedCommandLine parsed;
-  launch::agree(*world_, [&] { parsed = parse_bench_options(arguments); });
-  if (parsed.action != Action::run) {
-    if (is_rank_0()) print_result(parsed.action == Action::help ? bench_help_text() : version_report());
-    return ExitCode::done;
-  }
-  options_ = parsed.options;
+BenchResult BenchMeasurement::run(const launch::Options& options, std::span<const std::string> arguments) {
+  options_ = options;
   log_ = std::make_unique<Log>(mpi_.rank(), is_rank_0() ? options_.log_level : LogLevel::quiet, stderr);
   set_up(arguments);
   measure();
   collect_steps();
   collect_memory();
   close_trace();
-  if (is_rank_0()) {
-    print_result(bench_table(options_.bench, result_) + bench_json(options_.bench, result_) + "\n");
-  }
-  return ExitCode::done;
+  return result_;
 }
 
 }  // namespace
 
-ExitCode run_bench_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
-  return BenchProgram(mpi).run(arguments);
+BenchResult measure_bench(const comm::MpiRanks& ranks, const launch::Options& options,
+                          std::span<const std::string> arguments) {
+  return BenchMeasurement(ranks).run(options, arguments);
 }
 
 }  // namespace wan::apps

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "apps/options.h"
+#include "parallel/item_time.h"
 #include "wan/engine.h"
 
 namespace wan::apps {
@@ -35,6 +36,7 @@ struct BenchResult {
   std::string attention;
   std::vector<double> step_s;             ///< of the steps that count, without warm-up
   std::map<std::string, double> parts_s;  ///< by part: device time per step, mean of the ranks; may be empty
+  std::vector<double> rank_computing_s;   ///< by rank of the first group: computing in a step; may be empty
   double fill_s = 0;                      ///< making the random weights
   double text_s = 0;
   double vae_encode_s = 0;  ///< NaN for t2v
@@ -45,6 +47,12 @@ struct BenchResult {
   std::uint64_t weights_bytes_per_gpu = 0;  ///< of both experts, in GPU or host memory
   std::optional<TraceCost> trace;           ///< with --trace-cost
   std::uint64_t wire_bytes_per_step = 0;    ///< bytes handed to other ranks, by the rank with the most
+
+  // The plan's expectations, on every rank.
+  parallel::ItemTime expected = {};
+  double expected_step_s = 0;
+  std::string figures = {};         ///< the machine whose figures they are, and their source
+  bool is_of_measured_gpu = false;  ///< they were measured on GPUs of this kind
 };
 
 /// A table for people.

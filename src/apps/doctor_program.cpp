@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "apps/acceptance.h"
+#include "apps/bench_measurement.h"
 #include "apps/option_parser.h"
 #include "apps/version_report.h"
 #include "comm/mpi/mpi.h"
@@ -16,6 +18,7 @@
 #include "doctor/library_checks.h"
 #include "doctor/storage_checks.h"
 #include "doctor/system_checks.h"
+#include "gpu/device.h"
 #include "gpu/gpu_signs.h"
 #include "launch/agreement.h"
 #include "media/video.h"
@@ -123,6 +126,25 @@ std::vector<doctor::Finding> collect(comm::Communicator& world, const RankReport
   return merged;
 }
 
+/// Measures all GPUs of the job in place of the checks.
+ExitCode accept_gpus(const comm::MpiEnvironment& mpi, comm::Communicator& world,
+                     std::span<const std::string> arguments, const launch::Options& options) {
+  launch::agree(world, [&] {
+    if (!gpu::is_built_in()) {
+      fail<UsageError>(
+          "--accept measures GPUs, and this build has no GPU support: build it where CUDA is found "
+          "(docs/cluster.md), or leave --accept out");
+    }
+  });
+  const Acceptance acceptance = judge(measure_bench(mpi, acceptance_options(options), arguments));
+  // Rank 0 alone has all figures.
+  std::array<std::int64_t, 1> has_failed{mpi.rank() == 0 && !acceptance.is_accepted() ? 1 : 0};
+  world.all_reduce(std::span<std::int64_t>(has_failed), comm::ReduceOp::max).wait();
+  if (mpi.rank() == 0)
+    print_result(options.doctor_json ? acceptance_json(acceptance) : acceptance_table(acceptance));
+  return has_failed[0] == 0 ? ExitCode::done : ExitCode::failure;
+}
+
 }  // namespace
 
 ParsedCommandLine parse_doctor_options(std::span<const std::string> arguments) {
@@ -136,7 +158,9 @@ std::string doctor_help_text() {
          "  wan_doctor [options]\n"
          "  mpirun -np N wan_doctor [options]     started like a run: merges the findings of all ranks\n\n" +
          OptionParser(table, not_built_table(), {}).help() +
-         "Exit codes: 0 no check failed; 1 a check failed; 2 usage.\n";
+         "Exit codes: 0 no check failed, or accepted; 1 a check failed, or not accepted; 2 usage, or no GPU "
+         "to "
+         "measure.\n";
 }
 
 ExitCode run_doctor_program(const comm::MpiEnvironment& mpi, std::span<const std::string> arguments) {
@@ -147,6 +171,7 @@ ExitCode run_doctor_program(const comm::MpiEnvironment& mpi, std::span<const std
     if (mpi.rank() == 0) print_result(parsed.action == Action::help ? doctor_help_text() : version_report());
     return ExitCode::done;
   }
+  if (parsed.options.doctor_accept) return accept_gpus(mpi, *world, arguments, parsed.options);
   RankReport own;
   launch::agree(*world, [&] { own = examine(mpi, parsed.options); });
   const std::vector<doctor::Finding> findings = collect(*world, own);

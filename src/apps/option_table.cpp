@@ -330,6 +330,11 @@ constexpr OptionEntry bench_entries[] = {
 constexpr OptionEntry doctor_entries[] = {
     {output, "json", Takes::nothing, "", "print one JSON object instead of a table",
      [](launch::Options& o, std::string_view text) { o.doctor_json = parse_switch(text); }},
+    {output, "accept", Takes::nothing, "",
+     "in place of the checks, run the engine on random weights for about a minute, on all GPUs of the job, "
+     "and "
+     "compare its times with the plan's",
+     [](launch::Options& o, std::string_view text) { o.doctor_accept = parse_switch(text); }},
 };
 
 constexpr NotBuilt not_built[] = {
@@ -359,7 +364,8 @@ std::vector<OptionEntry> doctor_option_table() {
   for (const OptionEntry& entry : table) {
     if (std::ranges::find(shared, entry.name) == shared.end()) continue;
     entries.push_back(entry);
-    if (entry.name == "output-dir") entries.push_back(doctor_entries[0]);
+    if (entry.name == "output-dir")
+      entries.insert(entries.end(), std::begin(doctor_entries), std::end(doctor_entries));
   }
   return entries;
 }

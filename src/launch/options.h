@@ -101,8 +101,9 @@ struct Options {
   LogLevel log_level = LogLevel::normal;
   ProgressMode progress = ProgressMode::automatic;
 
-  BenchSettings bench;       ///< of wan_bench alone
-  bool doctor_json = false;  ///< of wan_doctor alone
+  BenchSettings bench;         ///< of wan_bench alone
+  bool doctor_json = false;    ///< of wan_doctor alone
+  bool doctor_accept = false;  ///< of wan_doctor alone: measure in place of the checks
 };
 
 /// The preview that the options ask for; not wanted without --draft.

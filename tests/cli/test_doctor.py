@@ -45,6 +45,14 @@ class Doctor(CliCase):
         self.assertRegex(result.stdout, r"(?m)^ +-> unset NCCL_P2P_DISABLE")
         self.assertRegex(result.stdout, r"\d+ checks: \d+ OK, \d+ WARN, \d+ FAIL\n$")
 
+    def test_accept_needs_a_gpu(self):
+        for ranks in (0, 2):
+            with self.subTest(ranks=ranks):
+                result = self.doctor("--accept", ranks=ranks, CUDA_VISIBLE_DEVICES="")
+                self.assertEqual(result.returncode, USAGE, result)
+                self.assertIn("GPU", result.stderr)
+                self.assertEqual(result.stdout, "")
+
     def test_an_incomplete_checkpoint_fails(self):
         copy = self.folder / "ckpt"
         shutil.copytree(CHECKPOINT, copy)
