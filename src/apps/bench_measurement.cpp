@@ -35,10 +35,6 @@ constexpr double sample_period_s = 0.1;
 constexpr std::int64_t prompt_tokens = 120;
 constexpr const char* item_id = "bench";  // of everything that is measured
 
-bool is_computing(Part part) {
-  return part == Part::attention || part == Part::linear || part == Part::elementwise;
-}
-
 /// One measurement, on one rank.
 class BenchMeasurement {
  public:
@@ -319,7 +315,7 @@ void BenchMeasurement::collect_steps() {
       const double seconds = on_gpu() ? event.part_gpu_s[part] : event.part_wall_s[part];
       result_.parts_s[std::string(to_string(static_cast<Part>(part)))] +=
           seconds / options_.bench.steps / ranks;
-      if (is_computing(static_cast<Part>(part)))
+      if (part <= static_cast<std::size_t>(Part::elementwise))  // the parts that compute come first
         result_.rank_computing_s[static_cast<std::size_t>(event.group_rank)] +=
             seconds / options_.bench.steps;
     }

@@ -1,5 +1,6 @@
 #include "apps/run_account.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <vector>
@@ -10,7 +11,8 @@
 namespace wan::apps {
 namespace {
 
-constexpr double per_s = 1e9;  // times travel between the ranks as whole nanoseconds
+constexpr std::size_t most_numbers = 1U << 20U;  // of all ranks together, 8 MiB
+constexpr double per_s = 1e9;                    // times travel between the ranks as whole nanoseconds
 
 std::int64_t whole(double value, double unit) { return std::llround(value * unit); }
 
@@ -20,8 +22,13 @@ class Adder {
   explicit Adder(std::size_t count) { numbers_.reserve(count); }
   void add(std::int64_t number) { numbers_.push_back(number); }
   void add_s(double seconds) { add(whole(seconds, per_s)); }
+  /// Each call of an all_reduce takes the memory of all ranks' numbers, so that many go in several calls.
   void sum(comm::Communicator& world) {
-    world.all_reduce(std::span(numbers_), comm::ReduceOp::sum).wait();
+    const std::size_t most = std::max<std::size_t>(most_numbers / static_cast<std::size_t>(world.size()), 1);
+    for (std::size_t at = 0; at < numbers_.size(); at += most) {
+      const std::span<std::int64_t> part = std::span(numbers_).subspan(at);
+      world.all_reduce(part.first(std::min(most, part.size())), comm::ReduceOp::sum).wait();
+    }
     at_ = 0;
   }
   std::int64_t next() { return numbers_.at(at_++); }

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from cli_case import CHECKPOINT, DONE, SMALL, CliCase, environment
+from cli_case import CHECKPOINT, DONE, SMALL, CliCase, environment, nightly
 from test_kill import processes_of
 
 STOPPED = 85
@@ -136,6 +136,47 @@ class Stopped(CliCase):
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
         self.assertIn("came: the step in hand is finished and the item saved", self.check_stopped(process, "signal"))
+
+    def start_long_phase(self) -> subprocess.Popen:
+        """A run that is in its first item for much longer than these tests take, and between whose steps nobody asks for signals."""
+        process = self.start(self.long_run("--size", "832*480", "--frame-num", "81"), 0)
+        deadline = time.monotonic() + 60
+        while not any('"two"' in owner.read_text(encoding="utf-8") for owner in (self.out / ".claims").glob(".owner-*")):
+            self.assertIsNone(process.poll(), (self.folder / "stopped.log").read_text())
+            self.assertLess(time.monotonic(), deadline, "the item was not begun")
+            time.sleep(0.02)
+        return process
+
+    def assert_runs_on(self, process: subprocess.Popen, seconds: float) -> None:
+        time.sleep(seconds)
+        self.assertIsNone(process.poll(), (self.folder / "stopped.log").read_text())
+
+    def assert_left(self, process: subprocess.Popen, within_s: float) -> None:
+        self.assertEqual(process.wait(timeout=within_s), STOPPED, (self.folder / "stopped.log").read_text())
+        self.assertEqual([path.name for path in self.out.glob("*.mp4")], [])
+        self.assertEqual(self.records(), {})
+
+    @nightly
+    def test_a_second_sigterm_leaves_and_sigusr1_is_never_a_second(self):
+        process = self.start_long_phase()
+        process.send_signal(signal.SIGTERM)
+        self.assert_runs_on(process, 0.5)
+        process.send_signal(signal.SIGTERM)  # within five seconds: the same request
+        self.assert_runs_on(process, 5.0)
+        process.send_signal(signal.SIGUSR1)
+        self.assert_runs_on(process, 1.0)
+        process.send_signal(signal.SIGTERM)
+        self.assert_left(process, 5)
+        self.assertIn("a second signal, SIGTERM, came: the run leaves now", (self.folder / "stopped.log").read_text())
+
+    @nightly
+    def test_a_third_signal_ends_the_process_at_once(self):
+        process = self.start_long_phase()
+        process.send_signal(signal.SIGINT)
+        self.assert_runs_on(process, 5.5)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        self.assert_left(process, 2)
 
     def test_the_end_of_the_slurm_job(self):
         job = ["--size", "160*96", "--frame-num", "17"]
