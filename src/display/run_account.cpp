@@ -84,7 +84,7 @@ std::string made_text(const RunAccount& account) {
   if (sums.items == 0) return {};
   std::string text =
       fmt::format("made {} item{} with {:.1f} s of video: {} items and {} s of video per {}-hour", sums.items,
-                  sums.items == 1 ? "" : "s", sums.video_s, account.items_per_rank_hour(),
+                  sums.items == 1 ? "" : "s", sums.video_s, three_digits(account.items_per_rank_hour()),
                   three_digits(account.video_s_per_rank_hour()), account.unit());
   if (std::isfinite(account.wh_per_item()))
     text += fmt::format(", {} Wh per item", three_digits(account.wh_per_item()));

@@ -95,7 +95,7 @@ RunAccount small_account() {
   account.ranks[1][static_cast<std::size_t>(TimeName::steps)].seconds = 84;
   account.sums.waiting_s[static_cast<std::size_t>(batch::WaitFor::other_groups)] = 10;
   account.sums.items = 4;
-  account.sums.video_s = 20;
+  account.sums.video_s = 20.1;
   account.sums.energy_j = 4 * 3600 * 50.0;
   close_account(account);
   return account;
@@ -116,7 +116,7 @@ TEST(RunAccount, SaysWhereTheTimeWentAndWhatCameOfIt) {
   EXPECT_THAT(text, testing::ContainsRegex("load +2 +10.00 +10.00 +10.00 +10.0\n"));
   EXPECT_THAT(text, HasSubstr("ranks idle 18.0 %: load 10.0 %, idle for other groups 5.0 %, other 3.0 %\n"));
   EXPECT_THAT(text,
-              HasSubstr("made 4 items with 20.0 s of video: 72 items and 360 s of video per rank-hour\n"));
+              HasSubstr("made 4 items with 20.1 s of video: 72 items and 362 s of video per rank-hour\n"));
   EXPECT_THAT(text, Not(HasSubstr("decode")));  // there was none
   EXPECT_THAT(text, Not(HasSubstr("Wh")));      // a CPU's energy is not known
 }
@@ -130,6 +130,14 @@ TEST(RunAccount, SpeaksOfGpusAndTheirEnergyOnGpus) {
   account.sums.unmetered = 1;
   EXPECT_TRUE(std::isnan(account.wh_per_item()));
   EXPECT_THAT(account_text(account, {}), Not(HasSubstr("Wh")));
+}
+
+TEST(RunAccount, ShowsRatesWithThreeDigits) {
+  RunAccount account = small_account();
+  account.wall_s = {1000, 1007};
+  EXPECT_THAT(account_text(account, {}), HasSubstr(": 7.17 items and 36.1 s of video per rank-hour\n"));
+  account.wall_s = {1, 1.1};
+  EXPECT_THAT(account_text(account, {}), HasSubstr(": 6857 items and "));
 }
 
 TEST(RunAccount, ShowsNotesAndNoFiguresOfItemsWithoutOne) {
