@@ -118,7 +118,8 @@ struct OutputPaths {
   std::filesystem::path latents = {};      ///< empty: no latents are wanted
   std::filesystem::path state = {};        ///< state of the unfinished request; empty: none is saved
   std::filesystem::path resume_from = {};  ///< a saved state to continue; the leader reads it; empty: none
-  Draft draft = {};  ///< if it is wanted, `video` gets the preview, and no latents are written
+  Draft draft = {};           ///< if it is wanted, `video` gets the preview, and no latents are written
+  bool step_latents = false;  ///< `latents` also gets the latent after each step; the same on every rank
 };
 
 /// The outputs of a request that is computed but not written. It holds all that writing needs: neither the

@@ -189,6 +189,7 @@ batch::RunContext BatchProgram::make_context() {
       .results = {.resume = options_.resume,
                   .retry_failed = options_.retry_failed,
                   .save_latents = options_.save_latents,
+                  .step_latents = options_.step_latents,
                   .draft = input_.draft,
                   .names = {.no_resume = "--no-resume",
                             .retry_failed = "--retry-failed",

@@ -28,6 +28,18 @@ bool is_switch_word(std::string_view text) {
   }
 }
 
+/// Whether `text` may be the value of an option that also stands alone: a switch, or one of the words of its
+/// help.
+bool is_word_of(const OptionEntry& entry, std::string_view text) {
+  if (is_switch_word(text)) return true;
+  for (std::string_view words = entry.value_name; !words.empty();) {
+    const std::size_t end = std::min(words.find('|'), words.size());
+    if (words.substr(0, end) == text) return true;
+    words.remove_prefix(std::min(end + 1, words.size()));
+  }
+  return false;
+}
+
 /// The options in Boost's form. Every value is taken as text and parsed by the option's own parser.
 po::options_description boost_options(std::span<const OptionEntry> table) {
   po::options_description options;
@@ -133,7 +145,7 @@ std::size_t OptionParser::add_canonical_option(std::span<const std::string> argu
     result.push_back(*next);
     return at + 2;
   }
-  const bool has_value = entry.takes == Takes::optional && next != nullptr && is_switch_word(*next);
+  const bool has_value = entry.takes == Takes::optional && next != nullptr && is_word_of(entry, *next);
   result.push_back(name + "=" + (has_value ? *next : "on"));
   return has_value ? at + 2 : at + 1;
 }

@@ -173,8 +173,12 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.codec = parse_codec(text); }},
     {output, "crf", Takes::value, "N", "quality, 1 (libx265: 0) to 51, smaller is better (default: 10)",
      [](launch::Options& o, std::string_view text) { o.crf = static_cast<int>(parse_integer(text, 0, 51)); }},
-    {output, "save-latents", Takes::nothing, "", "also write each video's final latent and frames",
-     [](launch::Options& o, std::string_view text) { o.save_latents = parse_switch(text); }},
+    {output, "save-latents", Takes::optional, "final|steps|off",
+     "also write each video's final latent and frames; steps: and the latent after each step",
+     [](launch::Options& o, std::string_view text) {
+       o.step_latents = text == "steps";
+       o.save_latents = o.step_latents || text == "final" || parse_switch(text);
+     }},
     {output, "stop-after-step", Takes::value, "K", "with --draft: the denoising steps of each item",
      [](launch::Options& o, std::string_view text) {
        o.stop_after_step = static_cast<int>(parse_integer(text, 1, most_draft_steps));

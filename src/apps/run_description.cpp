@@ -24,7 +24,8 @@ std::vector<std::string> command_again(const launch::Options& options, const lau
   if (options.t5_cpu) words.emplace_back("--t5-cpu");
   if (options.cfg_size) add("--cfg-size", *options.cfg_size);
   if (options.ulysses_size) add("--ulysses-size", *options.ulysses_size);
-  if (options.save_latents) words.emplace_back("--save-latents");
+  if (options.save_latents)
+    words.emplace_back(options.step_latents ? "--save-latents=steps" : "--save-latents");
   return words;
 }
 

@@ -19,6 +19,7 @@ std::string why_not_done(const store::StoredRecord& record, const manifest::Mani
   if (!record.answers_request) return record.differs.empty() ? "the row is faulty now" : record.differs;
   if (!counts(record, context)) return context.results.names.no_resume;
   if (context.results.save_latents && !record.latents) return "no latents were saved";
+  if (context.results.step_latents && !record.step_latents) return "no latents of the steps were saved";
   const auto problem = [&](const std::filesystem::path& path, const store::OutputFile& file) -> std::string {
     if (store::matches(path, file, by_content)) return {};
     return fmt::format("{} is not the file that the record names", path.filename().string());

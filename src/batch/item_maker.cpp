@@ -62,6 +62,7 @@ OutputPaths ItemMaker::outputs_of(const ItemInHand& item) const {
   outputs.state = store::SavedStates(context_.folder.states()).temporary(id, token());
   if (item.before) outputs.resume_from = item.before->path;
   outputs.draft = context_.results.draft;
+  outputs.step_latents = context_.results.step_latents;
   return outputs;
 }
 

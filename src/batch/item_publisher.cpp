@@ -94,6 +94,7 @@ ItemOutcome ItemPublisher::publish(const ItemInHand& item, const RequestReport& 
     store::Sidecar sidecar = sidecar_of(item, report);
     sidecar.video = finished_output(temporary.video);
     if (context_.results.save_latents) sidecar.latents = finished_output(temporary.latents);
+    sidecar.step_latents = context_.results.step_latents;
     sidecar.made_again = make_room(item, {.video = sidecar.video, .latents = sidecar.latents});
     publish_output(item, temporary.video, folder.video(id));
     if (context_.results.save_latents) publish_output(item, temporary.latents, folder.latents(id));

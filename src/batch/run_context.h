@@ -40,6 +40,7 @@ struct ResultPolicy {
   bool resume = true;  ///< false: results from before this job do not count, and their items are made again
   bool retry_failed = false;  ///< failures from before this job do not count
   bool save_latents = false;
+  bool step_latents = false;  ///< with them, those after each step
   Draft draft = {};  ///< if it is wanted, items get a preview and a saved state in place of their video
   SettingNames names = {};
 };

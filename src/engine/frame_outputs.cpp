@@ -1,9 +1,10 @@
 #include "engine/frame_outputs.h"
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "checkpoint/safetensors.h"
 #include "core/check.h"
@@ -13,6 +14,17 @@
 #include "parallel/tensor_bytes.h"
 
 namespace wan::engine {
+namespace {
+
+/// `latent`: fp32 on the host.
+checkpoint::TensorView latent_view(std::string name, const at::Tensor& latent) {
+  return {.name = std::move(name),
+          .dtype = checkpoint::DType::f32,
+          .shape = latent.sizes().vec(),
+          .bytes = parallel::bytes_of(latent)};
+}
+
+}  // namespace
 
 FrameOutputs::FrameOutputs(const Request& request, OutputPaths paths, PixelSize size, Made made)
     : request_(request), paths_(std::move(paths)), size_(size), made_(std::move(made)) {
@@ -21,8 +33,11 @@ FrameOutputs::FrameOutputs(const Request& request, OutputPaths paths, PixelSize 
 }
 
 void FrameOutputs::write_state() {
-  write_request_state(paths_.state, {.steps_done = made_.steps_done, .latent = made_.latent, .history = {}},
-                      made_.identity, made_.carried);
+  write_request_state(paths_.state,
+                      {.state = {.steps_done = made_.steps_done, .latent = made_.latent, .history = {}},
+                       .carried = made_.carried,
+                       .step_latents = made_.step_latents},
+                      made_.identity);
 }
 
 bool FrameOutputs::write(const std::function<bool()>& is_given_up) {
@@ -68,12 +83,11 @@ void FrameOutputs::write_latents() const {
     frames.insert(frames.end(), bytes.begin(), bytes.end());
     shape.front() += chunk.size(0);
   }
-  const std::array<checkpoint::TensorView, 2> tensors{
-      {{.name = "latent",
-        .dtype = checkpoint::DType::f32,
-        .shape = made_.latent.sizes().vec(),
-        .bytes = parallel::bytes_of(made_.latent)},
-       {.name = "frames", .dtype = checkpoint::DType::u8, .shape = shape, .bytes = frames}}};
+  std::vector<checkpoint::TensorView> tensors{
+      latent_view("latent", made_.latent),
+      {.name = "frames", .dtype = checkpoint::DType::u8, .shape = shape, .bytes = frames}};
+  for (const auto& [step, latent] : made_.step_latents)
+    tensors.push_back(latent_view(step_latent_name(step), latent));
   checkpoint::write_safetensors(paths_.latents, tensors);
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/request_state.h"
 #include "engine/stage_values.h"
 #include "wan/engine.h"
 
@@ -18,6 +19,7 @@ struct Made {
   int steps_done = 0;              ///< of all clips
   std::string identity;            ///< of a saved state
   StageValues carried;             ///< by clips, for a saved state
+  StepLatents step_latents = {};
 };
 
 /// The frames and the latent of a finished request, on their way into files.

@@ -164,25 +164,19 @@ bool RequestRun::pass(int steps_done, const std::function<DenoiseState()>& gathe
   const StepAction action =
       meeting_.most_urgent(setup_.control.next_action(all_done, clips_ * setup_.request.sample_steps));
   const bool drafts = is_draft_due(all_done) && action != StepAction::stop;
-  if (action == StepAction::hand_over && !drafts) {
-    report_.end = RunEnd::handed_over;
-    meeting_.with_memory([&] { state_ = gather(); });
-    if (meeting_.leads()) {
-      handed_over_ = std::make_unique<HandOver>(HandOver{.state = state_,
-                                                         .values = values_,
-                                                         .size = size_,
-                                                         .stage = stage_,
-                                                         .steps_done = all_done,
-                                                         .clips = clips_});
-    }
+  const bool hands_over = action == StepAction::hand_over && !drafts;
+  const bool saves = !hands_over && (drafts || action != StepAction::go_on) && all_done > steps_saved_;
+  const bool keeps = setup_.outputs.step_latents && all_done > report_.first_step;
+  DenoiseState state;
+  if (hands_over || saves || drafts || keeps) meeting_.with_memory([&] { state = gather(); });
+  if (keeps && meeting_.leads()) step_latents_.insert_or_assign(all_done - 1, state.latent);
+  if (hands_over) {
+    hand_over(std::move(state));
     return false;
   }
-  const bool saves = (drafts || action != StepAction::go_on) && all_done > steps_saved_;
+  if (drafts) preview_ = state.clean;
+  if (saves) save_state(std::move(state));
   if (saves || drafts) {
-    DenoiseState state;
-    meeting_.with_memory([&] { state = gather(); });
-    if (drafts) preview_ = state.clean;
-    if (saves) save_state(std::move(state));
     meeting_.await_leader();
     steps_saved_ = all_done;
   }

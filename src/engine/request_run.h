@@ -8,6 +8,7 @@
 #include "core/clock.h"
 #include "engine/denoiser.h"
 #include "engine/frame_outputs.h"
+#include "engine/request_state.h"
 #include "engine/stage.h"
 #include "engine/stage_values.h"
 #include "engine/step_reporter.h"
@@ -29,6 +30,7 @@ struct HandOver {
   std::size_t stage = 0;  ///< of the pipeline, to go on with
   int steps_done = 0;     ///< of all clips
   int clips = 1;
+  StepLatents step_latents = {};
 };
 
 /// The arguments of a request's run. Everything that they refer to outlives the run.
@@ -105,6 +107,7 @@ class RequestRun {
   void run_stages();
   void run_stage(Stage& stage);
   void next_clip();
+  void hand_over(DenoiseState state);
   void take_over(std::unique_ptr<HandOver> taken_over);
   void phase(std::string_view name, double start_s, const std::function<void()>& work);
   void save_state(DenoiseState state);
@@ -129,6 +132,7 @@ class RequestRun {
   int clip_ = 0;  ///< index of the clip under way
   int clips_ = 1;
   double last_phase_end_s_ = 0;
+  StepLatents step_latents_;
   int steps_saved_ = 0;  ///< steps of the last state that was saved or resumed
   std::unique_ptr<HandOver> handed_over_;
 };

@@ -30,7 +30,8 @@ void RequestRun::restore(at::IntArrayRef latent_shape) {
                                  {.identity = setup_.identity,
                                   .latent_shape = latent_shape.vec(),
                                   .most_steps = clips_ * steps,
-                                  .carried = loop ? loop->carried : std::vector<std::string>()});
+                                  .carried = loop ? loop->carried : std::vector<std::string>(),
+                                  .step_latents = setup_.outputs.step_latents});
     } catch (const Error& error) {
       setup_.control.on_state_problem(
           fmt::format("{}: the state in {} cannot be used, so the item begins anew: {}", setup_.request.id,
@@ -42,6 +43,7 @@ void RequestRun::restore(at::IntArrayRef latent_shape) {
   broadcast_state(meeting_.group(), meeting_.leader_rank(), saved.state);
   if (saved.state.steps_done == 0) return;
   state_ = std::move(saved.state);
+  step_latents_ = std::move(saved.step_latents);
   begin_at(state_.steps_done);
   if (loop) {
     values_.add(std::move(saved.carried));
@@ -56,12 +58,27 @@ void RequestRun::begin_at(int steps_done) {
   state_.steps_done = steps_done - steps_before();
 }
 
+/// `state`: between two steps of the clip under way.
+void RequestRun::hand_over(DenoiseState state) {
+  report_.end = RunEnd::handed_over;
+  state_ = std::move(state);
+  if (!meeting_.leads()) return;
+  handed_over_ = std::make_unique<HandOver>(HandOver{.state = state_,
+                                                     .values = values_,
+                                                     .size = size_,
+                                                     .stage = stage_,
+                                                     .steps_done = report_.steps_done,
+                                                     .clips = clips_,
+                                                     .step_latents = std::move(step_latents_)});
+}
+
 void RequestRun::take_over(std::unique_ptr<HandOver> taken_over) {
   WAN_CHECK(!meeting_.leads() || taken_over != nullptr, "nothing was handed over");
   std::array<std::int64_t, 5> numbers{};  // width, height, stage, steps done of all clips, clips
   if (meeting_.leads()) {
     state_ = std::move(taken_over->state);
     values_ = std::move(taken_over->values);
+    step_latents_ = std::move(taken_over->step_latents);
     numbers = {taken_over->size.width, taken_over->size.height, static_cast<std::int64_t>(taken_over->stage),
                taken_over->steps_done, taken_over->clips};
   }
@@ -86,14 +103,17 @@ Made RequestRun::take_made() {
           .latent = values_.get("latent"),
           .steps_done = report_.steps_done,
           .identity = setup_.identity,
-          .carried = std::move(carried)};
+          .carried = std::move(carried),
+          .step_latents = step_latents_};
 }
 
 void RequestRun::save_state(DenoiseState state) {
   if (!meeting_.leads() || setup_.outputs.state.empty()) return;
   state.steps_done = report_.steps_done;
   try {
-    write_request_state(setup_.outputs.state, state, setup_.identity, carried_values());
+    write_request_state(setup_.outputs.state,
+                        {.state = state, .carried = carried_values(), .step_latents = step_latents_},
+                        setup_.identity);
   } catch (const StorageError& error) {
     setup_.control.on_storage_problem(describe_loss(setup_.request.id, state.steps_done, error));
     return;

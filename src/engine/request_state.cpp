@@ -1,6 +1,7 @@
 #include "engine/request_state.h"
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -123,8 +124,12 @@ class StateFile {
 
 }  // namespace
 
-void write_request_state(const std::filesystem::path& path, const DenoiseState& state,
-                         const std::string& identity, const StageValues& carried) {
+std::string step_latent_name(int step) { return fmt::format("step.{}", step); }
+
+void write_request_state(const std::filesystem::path& path, const SavedRequest& saved,
+                         const std::string& identity) {
+  const DenoiseState& state = saved.state;
+  const StageValues& carried = saved.carried;
   const auto steps_done = static_cast<std::int32_t>(state.steps_done);
   std::vector<checkpoint::TensorView> tensors{{.name = "identity",
                                                .dtype = checkpoint::DType::u8,
@@ -139,6 +144,8 @@ void write_request_state(const std::filesystem::path& path, const DenoiseState& 
     tensors.push_back(float_view(std::string(history_prefix) + name, tensor));
   }
   if (state.clean.defined()) tensors.push_back(float_view(std::string(clean_name), state.clean));
+  for (const auto& [step, latent] : saved.step_latents)
+    tensors.push_back(float_view(step_latent_name(step), latent));
   std::vector<at::Tensor> kept;  // the views refer to them
   for (const auto& [name, tensor] : carried.shared()) {
     kept.push_back(tensor.cpu().contiguous());
@@ -184,6 +191,11 @@ SavedRequest read_request_state(const std::filesystem::path& path, const StateEx
     const std::string of_leader = std::string(leader_prefix) + name;
     if (file.entries().contains(shared)) saved.carried.put(name, file.read_floats(shared));
     if (file.entries().contains(of_leader)) saved.carried.on_leader(name) = {file.read_bytes(of_leader)};
+  }
+  for (int step = 0; expected.step_latents && step < state.steps_done; ++step) {
+    const std::string name = step_latent_name(step);
+    if (file.entries().contains(name))
+      saved.step_latents.emplace(step, file.read_latent(name, expected.latent_shape));
   }
   return saved;
 }

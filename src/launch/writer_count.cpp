@@ -13,14 +13,18 @@ constexpr std::int64_t encoder_bytes_per_pixel = 150;
 
 }  // namespace
 
-std::int64_t bytes_in_writing(const RunInput& input, bool save_latents) {
+std::int64_t bytes_in_writing(const RunInput& input, bool save_latents, bool step_latents) {
   std::int64_t most = 0;
   for (const manifest::ManifestRow& row : input.rows) {
     if (row.error) continue;
     const Request request = resolve_row(input, row);
     const std::int64_t pixels = std::int64_t{request.size.width} * request.size.height;
     const std::int64_t frames_bytes = pixels * 3 * request.frame_num;
-    most = std::max(most, frames_bytes * (save_latents ? 2 : 1) + pixels * encoder_bytes_per_pixel);
+    const auto latent =
+        input.geometry.latent_shape(input.geometry.latent_channels, request.frame_num, request.size);
+    const std::int64_t latent_bytes = latent[0] * latent[1] * latent[2] * latent[3] * 4;  // fp32
+    most = std::max(most, frames_bytes * (save_latents ? 2 : 1) + pixels * encoder_bytes_per_pixel +
+                              (step_latents ? request.sample_steps * latent_bytes : 0));
   }
   return most;
 }
@@ -35,7 +39,7 @@ int writers_that_fit(int cores, std::uint64_t memory_bytes, std::int64_t video_b
 int writers_of(const Options& options, const RunInput& input, const comm::MpiRanks& ranks) {
   if (options.writers) return *options.writers;
   return writers_that_fit(threads_per_rank(ranks), memory_per_rank_bytes(ranks),
-                          bytes_in_writing(input, options.save_latents));
+                          bytes_in_writing(input, options.save_latents, options.step_latents));
 }
 
 }  // namespace wan::launch

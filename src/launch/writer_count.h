@@ -13,7 +13,7 @@ inline constexpr int most_automatic_writers = 4;
 
 /// Host memory that a video takes from its decoding until it is written: its frames, and the encoder's own.
 /// The largest of the manifest's rows.
-std::int64_t bytes_in_writing(const RunInput& input, bool save_latents);
+std::int64_t bytes_in_writing(const RunInput& input, bool save_latents, bool step_latents = false);
 
 /// The threads that fit: each has a core beside the one that computes, and all videos in writing and the one
 /// that is being made take at most half of the memory. 0 if not even two videos fit; at most

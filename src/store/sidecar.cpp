@@ -64,7 +64,10 @@ StoredRecord parse_record(const json& fields, const Wanted& wanted) {
   }
   if (const auto outputs = fields.find("outputs"); outputs != fields.end()) {
     record.video = output_from(outputs->at("video"));
-    if (outputs->contains("latents")) record.latents = output_from(outputs->at("latents"));
+    if (const auto latents = outputs->find("latents"); latents != outputs->end()) {
+      record.latents = output_from(*latents);
+      record.step_latents = latents->value("steps", false);
+    }
     record.size = {.width = fields.at("width").get<int>(), .height = fields.at("height").get<int>()};
     record.frames = fields.at("frames").get<int>();
   }
@@ -136,7 +139,10 @@ bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_
 std::string to_json_text(const Sidecar& sidecar) {
   const std::string& id = sidecar.parameters.request.id;
   json outputs{{"video", to_json(sidecar.video, id + (sidecar.draft ? ".draft.mp4" : ".mp4"))}};
-  if (sidecar.latents) outputs["latents"] = to_json(*sidecar.latents, id + ".latent.safetensors");
+  if (sidecar.latents) {
+    outputs["latents"] = to_json(*sidecar.latents, id + ".latent.safetensors");
+    if (sidecar.step_latents) outputs["latents"]["steps"] = true;
+  }
   const RequestReport& report = sidecar.report;
   json fields{{"id", id},
               {"status", sidecar.draft ? "drafted" : "done"},

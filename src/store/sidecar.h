@@ -78,6 +78,7 @@ struct Sidecar {
   RequestReport report;
   OutputFile video;
   std::optional<OutputFile> latents;
+  bool step_latents = false;    ///< `latents` holds the latent after each step, too
   double seconds = 0;           ///< spent on the item by all runs
   double gpu_seconds = 0;       ///< spent on the item by all runs
   double energy_j = 0;          ///< of its GPUs, by all runs; 0 or NaN: unknown
@@ -127,6 +128,7 @@ struct StoredRecord {
   std::string differs;  ///< describe(differences()) from the wanted parameters; empty: it answers them
   OutputFile video;
   std::optional<OutputFile> latents;
+  bool step_latents = false;        ///< `latents` holds the latent after each step, too
   std::optional<Draft> draft = {};  ///< of a preview; `after_step`: the steps that it was made after
 };
 

@@ -131,6 +131,54 @@ INSTANTIATE_TEST_SUITE_P(Reference, Cases,
                          testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "wan21_i2v",
                                          "ti2v_image"));
 
+/// Checks a file of latents against those of the official code after each step.
+void expect_reference_steps(const std::map<std::string, at::Tensor>& made,
+                            const test::ParityCase& reference) {
+  for (int step = 0; step < reference.request.sample_steps; ++step) {
+    SCOPED_TRACE(step);
+    const auto found = made.find(fmt::format("step.{}", step));
+    ASSERT_NE(found, made.end());
+    EXPECT_LT(test::relative_error(found->second, reference.tensor(fmt::format("step.{}.latent", step))),
+              1e-4);
+  }
+  EXPECT_EQ(made.size(), 2U + static_cast<std::size_t>(reference.request.sample_steps))
+      << "latent and frames";
+}
+
+TEST(StepLatents, AreKeptThroughAStop) {
+  constexpr const char* name = "i2v_landscape";
+  test::RankWorld ranks;
+  const Toy toy(name, test::load_parity_case(name).request.sample_steps);
+  const SharedFolder out(ranks);
+  const comm::GridShape shape = test::shapes_of(ranks.size(), toy.heads).front();
+  test::SilentObserver observer;
+  const Stopwatch clock;
+  engine::WanEngine engine(toy.folder, {}, ranks.communicators(shape, Backend::mpi, toy.heads), clock);
+  OutputPaths outputs{
+      .video = out / "1.mp4", .latents = out / "1", .state = out / "state", .step_latents = true};
+  ScriptedControl stop({{3, StepAction::stop}});
+  EXPECT_EQ(engine.run(toy.request(), outputs, observer, stop, {}).end, RunEnd::stopped);
+  outputs.resume_from = outputs.state;
+  test::NoControl control;
+  EXPECT_EQ(engine.run(toy.request(), outputs, observer, control, {}).first_step, 3);
+  if (ranks.rank() == 0) expect_reference_steps(test::load_tensors(outputs.latents), toy.parity);
+}
+
+TEST(StepLatents, AreHandedOverToATeam) {
+  constexpr const char* name = "t2v_square";
+  test::RankWorld ranks;
+  if (ranks.size() != 2) GTEST_SKIP() << "a team of 2 groups";
+  const Toy toy(name, test::load_parity_case(name).request.sample_steps);
+  Teams teams(ranks, toy, {}, {});
+  const SharedFolder out(ranks);
+  const OutputPaths outputs{.video = out / "v.mp4", .latents = out / "latent", .step_latents = true};
+  ScriptedControl alone({{2, StepAction::hand_over}});
+  if (ranks.rank() == 1) teams.run(outputs, alone, {});
+  ScriptedControl control({});
+  teams.run(outputs, control, {.width = 2, .leader = 1});
+  if (ranks.rank() == 1) expect_reference_steps(test::load_tensors(outputs.latents), toy.parity);
+}
+
 /// A state that cannot be used is reported, and the request starts again at step 0.
 TEST(States, ThoseOfOtherRequestsAndDamagedOnesAreNotUsed) {
   test::RankWorld ranks;

@@ -67,7 +67,14 @@ TEST(Options, InputAndOutput) {
   EXPECT_EQ(options.codec, "libx265");
   EXPECT_EQ(options.crf, 18);
   EXPECT_TRUE(options.save_latents);
+  EXPECT_FALSE(options.step_latents);
   EXPECT_EQ(options.trace, "t.h5");
+  for (const Arguments& steps : {Arguments{"--save-latents", "steps"}, Arguments{"--save-latents=steps"}}) {
+    EXPECT_TRUE(parse_with(steps).save_latents);
+    EXPECT_TRUE(parse_with(steps).step_latents);
+  }
+  EXPECT_TRUE(parse_with({"--save-latents", "final"}).save_latents);
+  EXPECT_FALSE(parse_with({"--save-latents", "off"}).save_latents);
 }
 
 TEST(Options, MachineAndRun) {

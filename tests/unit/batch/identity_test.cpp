@@ -157,6 +157,15 @@ TEST_F(Identity, AStateOfOtherWeightsIsNotUsed) {
   EXPECT_THAT(first_steps_, ElementsAre(0));
 }
 
+TEST_F(Identity, LatentsOfTheStepsAreMadeIfTheyAreMissing) {
+  const Change latents = [](RunContext& c) { c.results.save_latents = true; };
+  const Change steps = [](RunContext& c) { c.results.save_latents = c.results.step_latents = true; };
+  run(cat_, "run-1", latents);
+  EXPECT_THAT(run(cat_, "run-2", steps), ElementsAre("cat"));
+  EXPECT_THAT(run(cat_, "run-3", steps), ElementsAre());
+  EXPECT_THAT(run(cat_, "run-4", latents), ElementsAre()) << "those of the steps do no harm";
+}
+
 TEST_F(Identity, TheEarlierResultIsKeptWithItsRecordAndLatents) {
   const Change latents = [](RunContext& c) { c.results.save_latents = true; };
   run(cat_, "run-1", latents);

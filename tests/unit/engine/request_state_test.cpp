@@ -25,7 +25,7 @@ class RequestState : public testing::Test {
   DenoiseState write(const Names& names) const {
     DenoiseState state{.steps_done = 3, .latent = latent(), .history = {}};
     for (const std::string& name : names) state.history.emplace(name, latent());
-    write_request_state(path_, state, identity);
+    write_request_state(path_, {.state = state, .carried = {}, .step_latents = {}}, identity);
     return state;
   }
   DenoiseState read() const {
@@ -33,7 +33,10 @@ class RequestState : public testing::Test {
   }
   /// The clean sample of a state that was written with `clean`; undefined if it cannot be read.
   at::Tensor read_after(const at::Tensor& clean) const {
-    write_request_state(path_, {.steps_done = 3, .latent = latent(), .history = {}, .clean = clean},
+    write_request_state(path_,
+                        {.state = {.steps_done = 3, .latent = latent(), .history = {}, .clean = clean},
+                         .carried = {},
+                         .step_latents = {}},
                         identity);
     try {
       return read().clean;
@@ -67,6 +70,21 @@ TEST_F(RequestState, KeepsTheCleanSampleIfThereIsOne) {
   EXPECT_TRUE(at::equal(read_after(clean), clean));
   read_after(at::randn({16, 2, 4, 5}));
   EXPECT_NE(problem().find("'clean' has the shape"), std::string::npos) << problem();
+}
+
+TEST_F(RequestState, KeepsTheLatentsOfStepsForThoseWhoWantThem) {
+  const StepLatents steps{{0, latent()}, {2, latent()}};  // the second step was made without the option
+  write_request_state(
+      path_,
+      {.state = {.steps_done = 3, .latent = latent(), .history = {}}, .carried = {}, .step_latents = steps},
+      identity);
+  StateExpectation expected{.identity = identity, .latent_shape = shape_, .most_steps = 5};
+  EXPECT_TRUE(read_request_state(path_, expected).step_latents.empty());
+  expected.step_latents = true;
+  const StepLatents found = read_request_state(path_, expected).step_latents;
+  ASSERT_EQ(found.size(), 2);
+  EXPECT_TRUE(at::equal(found.at(0), steps.at(0)));
+  EXPECT_TRUE(at::equal(found.at(2), steps.at(2)));
 }
 
 /// Nothing here knows which tensors a solver keeps: one that does not exist yet resumes like any other.
@@ -106,8 +124,10 @@ TEST_F(RequestState, OfVersion020IsRead) {
 }
 
 TEST_F(RequestState, OfAnotherPrecisionIsNotUsed) {
-  write_request_state(path_, {.steps_done = 1, .latent = latent(), .history = {}},
-                      "t2v-A14B fp32 5 steps of unipc, weights 0123");
+  write_request_state(
+      path_,
+      {.state = {.steps_done = 1, .latent = latent(), .history = {}}, .carried = {}, .step_latents = {}},
+      "t2v-A14B fp32 5 steps of unipc, weights 0123");
   EXPECT_NE(problem().find("it was made for 't2v-A14B fp32"), std::string::npos) << problem();
 }
 
