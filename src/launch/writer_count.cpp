@@ -1,8 +1,11 @@
 #include "launch/writer_count.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "launch/run_layout.h"
+#include "model/model_kind.h"
 
 namespace wan::launch {
 namespace {
@@ -10,6 +13,14 @@ namespace {
 // libx264 holds about 50 frames of 1.5 bytes a pixel for its look-ahead, its references, and tables beside
 // them.
 constexpr std::int64_t encoder_bytes_per_pixel = 150;
+
+/// Of one latent, fp32.
+std::int64_t latent_bytes(const RunInput& input, const Request& request) {
+  const model::VideoGeometry& geometry = model::model_kind(input.checkpoint.task.name).geometry;
+  const auto shape = geometry.latent_shape(geometry.latent_channels, request.frame_num, request.size);
+  constexpr std::int64_t value_bytes = 4;
+  return std::accumulate(shape.begin(), shape.end(), value_bytes, std::multiplies<>());
+}
 
 }  // namespace
 
@@ -20,11 +31,8 @@ std::int64_t bytes_in_writing(const RunInput& input, bool save_latents, bool ste
     const Request request = resolve_row(input, row);
     const std::int64_t pixels = std::int64_t{request.size.width} * request.size.height;
     const std::int64_t frames_bytes = pixels * 3 * request.frame_num;
-    const auto latent =
-        input.geometry.latent_shape(input.geometry.latent_channels, request.frame_num, request.size);
-    const std::int64_t latent_bytes = latent[0] * latent[1] * latent[2] * latent[3] * 4;  // fp32
     most = std::max(most, frames_bytes * (save_latents ? 2 : 1) + pixels * encoder_bytes_per_pixel +
-                              (step_latents ? request.sample_steps * latent_bytes : 0));
+                              (step_latents ? request.sample_steps * latent_bytes(input, request) : 0));
   }
   return most;
 }
