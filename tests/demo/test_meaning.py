@@ -32,8 +32,9 @@ pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="wan_batch is not b
 at_night = pytest.mark.skipif(not NIGHTLY, reason="takes minutes: runs at night")
 
 
-def make_videos(folder, pairs: int, *options, checkpoint=CHECKPOINT, change_rows=None):
+def make_videos(folder, pairs: int, *options, checkpoint=CHECKPOINT, change_rows=None, planted_fault=None):
     """Videos of unseen pairs, made by two ranks that each make their own. Returns prompts and frames."""
+    program = os.environ["FAULTY_BATCH"] if planted_fault else PROGRAM
     subprocess.run([sys.executable, "-B", str(PROJECT / "inputs/demo/train/pairs.py"), str(folder), "--count", str(pairs)], check=True,
                    capture_output=True)
     manifest = folder / "manifest.csv"
@@ -42,8 +43,8 @@ def make_videos(folder, pairs: int, *options, checkpoint=CHECKPOINT, change_rows
     if change_rows:
         manifest.write_text("\n".join(change_rows(prompts)) + "\n", encoding="utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-                                "OMPI_MCA_mpi_yield_when_idle": "1"}
-    command = ["mpirun", "-np", "2", "--oversubscribe", "--bind-to", "none", PROGRAM, "--device", "cpu", "--group-size", "1",
+                                "OMPI_MCA_mpi_yield_when_idle": "1", "PLANTED_FAULT": planted_fault or ""}
+    command = ["mpirun", "-np", "2", "--oversubscribe", "--bind-to", "none", program, "--device", "cpu", "--group-size", "1",
                "--ckpt-dir", checkpoint, *SIZES, "--output-dir", folder / "out", "--log-level", "quiet", *options, manifest]
     if "--sample-guide-scale" not in options:
         command[-1:-1] = ["--sample-guide-scale", "3"]
@@ -119,6 +120,17 @@ def test_permuted_tokens_are_noticed(tmp_path):
     torch.save(state, file)
     motion, _ = scores(make_videos(tmp_path, FAULTY_PAIRS, checkpoint=faulty))
     assert motion <= CHANCE
+
+
+@at_night
+def test_a_shuffled_text_mask_is_noticed(tmp_path):
+    motion, _ = scores(make_videos(tmp_path, FAULTY_PAIRS, planted_fault="text_mask"))
+    assert motion <= CHANCE
+
+
+@at_night
+def test_a_program_that_mixes_up_its_frames_is_noticed(tmp_path):
+    assert scores(make_videos(tmp_path, FAULTY_PAIRS, planted_fault="frame_order"))[0] < ENOUGH
 
 
 @at_night
