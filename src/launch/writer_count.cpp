@@ -14,7 +14,7 @@ namespace {
 // them.
 constexpr std::int64_t encoder_bytes_per_pixel = 150;
 
-/// Of one latent, fp32.
+/// The bytes of one latent, fp32.
 std::int64_t latent_bytes(const RunInput& input, const Request& request) {
   const model::VideoGeometry& geometry = model::model_kind(input.checkpoint.task.name).geometry;
   const auto shape = geometry.latent_shape(geometry.latent_channels, request.frame_num, request.size);

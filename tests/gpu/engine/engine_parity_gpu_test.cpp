@@ -81,7 +81,8 @@ TEST_P(GpuParity, EveryLayoutGivesTheReferencesNumbers) {
 
 INSTANTIATE_TEST_SUITE_P(Reference, GpuParity,
                          testing::Combine(testing::Values("i2v_landscape", "i2v_portrait_ragged",
-                                                          "t2v_square"),
+                                                          "t2v_square", "ti2v_image", "ti2v_text",
+                                                          "wan21_t2v", "wan21_i2v"),
                                           testing::Values(fp32, bf16)),
                          [](const auto& instance) {
                            return std::string(std::get<0>(instance.param)) + "_" +
