@@ -48,7 +48,8 @@ void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& m
   const test::Made made = test::make(engine, parity.request);
   if (ranks.rank() != 0) return;
   const double error = test::relative_error(made.latent, parity.final_latent());
-  const double off = test::fraction_off_by_more_than_one(made.frames, parity.tensor("frames"));
+  const double off =  // a case whose autoencoder is another case's has no frames
+      parity.has("frames") ? test::fraction_off_by_more_than_one(made.frames, parity.tensor("frames")) : 0;
   fmt::print("PARITY {} GPUs, {}, {}, {}, {}: final latent {:.2e}, values off by more than 1 level {:.2e}\n",
              ranks.size(), parity.folder.filename().string(), mode.name, parallel::describe(shape),
              placement.name, error, off);
@@ -79,15 +80,22 @@ TEST_P(GpuParity, EveryLayoutGivesTheReferencesNumbers) {
   if (layouts == 0) GTEST_SKIP() << heads << " heads over " << ranks.size() << " ranks";
 }
 
+std::string name_of(const testing::TestParamInfo<Parameters>& instance) {
+  return std::string(std::get<0>(instance.param)) + "_" + std::get<1>(instance.param).name;
+}
+
 INSTANTIATE_TEST_SUITE_P(Reference, GpuParity,
                          testing::Combine(testing::Values("i2v_landscape", "i2v_portrait_ragged",
-                                                          "t2v_square", "ti2v_image", "ti2v_text",
-                                                          "wan21_t2v", "wan21_i2v"),
+                                                          "t2v_square"),
                                           testing::Values(fp32, bf16)),
-                         [](const auto& instance) {
-                           return std::string(std::get<0>(instance.param)) + "_" +
-                                  std::get<1>(instance.param).name;
-                         });
+                         name_of);
+
+// In fp32 alone: the official code's own bf16 was not measured on these cases.
+INSTANTIATE_TEST_SUITE_P(Family, GpuParity,
+                         testing::Combine(testing::Values("ti2v_image", "ti2v_text", "wan21_t2v",
+                                                          "wan21_i2v"),
+                                          testing::Values(fp32)),
+                         name_of);
 
 }  // namespace
 }  // namespace wan

@@ -22,7 +22,7 @@ checkpoint::CheckpointFolder folder_of(const char* task) {
 }
 
 std::string branch_error(const char* task, std::int64_t image_dim) {
-  const checkpoint::TransformerConfig config{.image_dim = image_dim};
+  const checkpoint::TransformerConfig config{.model_type = {}, .image_dim = image_dim};
   return test::message_of<UsageError>([&] { require_image_branch(folder_of(task), config); });
 }
 
@@ -36,7 +36,7 @@ TEST(CheckpointMatch, ExpertsOfWan22AndModelsOfWan21AreToldApart) {
 
 TEST(CheckpointMatch, ClipOfAnotherWidthIsNamed) {
   const checkpoint::ImageEncoderConfig clip{.dim = 1024};
-  const checkpoint::TransformerConfig config{.image_dim = 1280};
+  const checkpoint::TransformerConfig config{.model_type = {}, .image_dim = 1280};
   EXPECT_EQ(test::message_of<UsageError>([&] { require_image_width(folder_of("i2v-14B"), clip, config); }),
             "/ckpt/clip.pth: CLIP's width is 1024, the transformer in /ckpt expects 1280");
 }
