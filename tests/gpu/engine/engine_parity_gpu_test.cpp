@@ -90,11 +90,18 @@ INSTANTIATE_TEST_SUITE_P(Reference, GpuParity,
                                           testing::Values(fp32, bf16)),
                          name_of);
 
-// In fp32 alone: the official code's own bf16 was not measured on these cases.
+/// The official modules in bf16, umT5 included, end further from the fp32 numbers of these cases than of
+/// those above: 1.28e-2, 2.23e-2, 1.48e-2 and 1.02e-2 (analysis/results/family_h200.md). The tolerance is 1.5
+/// times that.
+constexpr Mode bf16_within(double tolerance) { return {launch::Precision::bf16, "bf16", tolerance}; }
+
 INSTANTIATE_TEST_SUITE_P(Family, GpuParity,
-                         testing::Combine(testing::Values("ti2v_image", "ti2v_text", "wan21_t2v",
-                                                          "wan21_i2v"),
-                                          testing::Values(fp32)),
+                         testing::Values(Parameters{"ti2v_image", fp32}, Parameters{"ti2v_text", fp32},
+                                         Parameters{"wan21_t2v", fp32}, Parameters{"wan21_i2v", fp32},
+                                         Parameters{"ti2v_image", bf16_within(1.9e-2)},
+                                         Parameters{"ti2v_text", bf16_within(3.3e-2)},
+                                         Parameters{"wan21_t2v", bf16_within(2.2e-2)},
+                                         Parameters{"wan21_i2v", bf16_within(1.5e-2)}),
                          name_of);
 
 }  // namespace
