@@ -4,8 +4,8 @@
 #include "engine/denoiser.h"
 #include "mpi/engine_fixture.h"
 
-// The models with one expert in bf16 on the CPU, against the fp32 numbers of the official code. The official modules in bf16, played on the
-// modules in bf16, played on the CPU as in tests/data/parity/make_exact.py, end as far from these numbers as
+// The models with one expert in bf16 on the CPU, against the fp32 numbers of the official code. The official
+// modules in bf16, with casts as in tests/data/parity/make_exact.py, end as far from these numbers as
 // `official` says.
 
 namespace wan {
