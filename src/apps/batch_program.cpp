@@ -367,13 +367,13 @@ ExitCode BatchProgram::finish(const batch::GroupCounts& mine, const batch::RunCo
   if (mine.stopped && mine.problem.empty()) log_->info("{}", reason_of(mine.stop_cause));
   const batch::RunResult result =
       batch::finish_run(*control_.meeting, mine, input_.rows, context, input_.checkpoint.task);
-  const auto closing = trace_.close(*control_.meeting, *control_.orders,
-                                    {.finish_start_s = finish_start_s,
-                                     .exit_reason = exit_reason(result.counts),
-                                     .notes = [&](const display::RunAccount& account) {
-                                       return account_notes(
-                                           account, account_facts(options_, plan_, device_, context.writers));
-                                     }});
+  const auto closing =
+      trace_.close(*control_.meeting, *control_.orders,
+                   {.finish_start_s = finish_start_s,
+                    .exit_reason = exit_reason(result.counts),
+                    .notes = [&](const display::RunAccount& account) {
+                      return account_notes(account, account_facts(options_, plan_, device_, context.writers));
+                    }});
   const ExitCode exit_code = batch::exit_code(result.counts);
   if (is_rank_0() && exit_code != ExitCode::stopped_early && result.counts.problem.empty())
     store::forget_starts(context.folder, context.job.id);

@@ -57,7 +57,7 @@ struct Options {
   std::filesystem::path output_dir = "outputs";
   std::optional<std::filesystem::path> trace;  ///< empty: OUT/trace.h5
   bool save_latents = false;
-  bool step_latents = false;  ///< with them, those after each step
+  bool step_latents = false;           ///< with them, those after each step
   std::optional<int> stop_after_step;  ///< of drafts
   bool draft = false;
   std::optional<int> draft_frames;  ///< 4n+1; empty: all
