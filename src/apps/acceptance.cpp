@@ -45,9 +45,10 @@ Acceptance judge(const BenchResult& result) {
           fmt::format("{} x {}, {}, {}", result.gpus, result.gpu_model, result.precision, result.layout),
       .figures = result.figures,
       .rows = {phase_row(result, "step", engine::median(result.step_s), result.expected_step_s)}};
-  if (std::isfinite(result.vae_encode_s))
+  if (std::isfinite(result.vae_encode_s)) {
     acceptance.rows.push_back(
         phase_row(result, "encode the image", result.vae_encode_s, result.expected.encode_s));
+  }
   acceptance.rows.push_back(
       phase_row(result, "decode the video", result.vae_decode_s, result.expected.decode_s));
   if (result.rank_computing_s.size() > 1) {

@@ -315,9 +315,10 @@ void BenchMeasurement::collect_steps() {
       const double seconds = on_gpu() ? event.part_gpu_s[part] : event.part_wall_s[part];
       result_.parts_s[std::string(to_string(static_cast<Part>(part)))] +=
           seconds / options_.bench.steps / ranks;
-      if (part <= static_cast<std::size_t>(Part::elementwise))  // the parts that compute come first
+      if (part <= static_cast<std::size_t>(Part::elementwise)) {  // the parts that compute come first
         result_.rank_computing_s[static_cast<std::size_t>(event.group_rank)] +=
             seconds / options_.bench.steps;
+      }
     }
   }
   result_.step_s.assign(slowest.begin() + options_.bench.warmup, slowest.end());

@@ -100,9 +100,10 @@ std::vector<std::string> folder_notes(const CheckpointFolder& folder) {
   std::vector<std::string> used_in_root{folder.text_encoder.filename().string(),
                                         folder.vae.filename().string(),
                                         folder.image_encoder.filename().string()};
-  for (const ExpertFolder& expert : folder.experts)
+  for (const ExpertFolder& expert : folder.experts) {
     if (expert.path == folder.root)
       std::ranges::copy(used_files(expert.path), std::back_inserter(used_in_root));
+  }
   note_unused(folder.root, folder.root, used_in_root, notes);
   const ExpertFolder* before = nullptr;
   std::vector<std::string> files_before;

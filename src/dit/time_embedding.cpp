@@ -28,6 +28,7 @@ at::Tensor timestep_sinusoid(int timestep, std::int64_t freq_dim) {
 
 std::vector<TimeEmbedding> embed_timesteps(const StemWeights& weights, const std::vector<int>& timesteps) {
   std::vector<at::Tensor> sinusoids;
+  sinusoids.reserve(timesteps.size());
   for (const int timestep : timesteps)
     sinusoids.push_back(timestep_sinusoid(timestep, weights.time_0_weight.size(1)));
   // A single one stays a vector: a product of one row may be summed in another order.
@@ -41,6 +42,7 @@ std::vector<TimeEmbedding> embed_timesteps(const StemWeights& weights, const std
           .unflatten(-1, {6, -1});  // [(times,) 6, dim]
   if (timesteps.size() == 1) return {{.embedding = embedding, .projection = projection}};
   std::vector<TimeEmbedding> result;
+  result.reserve(timesteps.size());
   for (std::int64_t i = 0; i < embedding.size(0); ++i)
     result.push_back({.embedding = embedding[i], .projection = projection[i]});
   return result;

@@ -189,10 +189,11 @@ void Transformer::finish(
                                : &context.image->key_value(static_cast<std::size_t>(block), turn.weights,
                                                            config_.num_heads, config_.eps);
   Probe report_part;
-  if (context.probe)
+  if (context.probe) {
     report_part = [&](std::string_view part, const at::Tensor& value) {
       context.probe(fmt::format("blocks.{}.{}", block, part), value);
     };
+  }
   const at::Tensor text_part =
       layers.cross_attention(input, key_value, image, report_part);  // [local_tokens, dim]
   report(".cross_attn", text_part);

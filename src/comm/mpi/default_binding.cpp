@@ -67,7 +67,7 @@ std::optional<std::set<int>> cpus_before_default_binding(const Environment& envi
     const auto status = read_status(processes / ancestor / "status");
     if (!status) return std::nullopt;
     if (std::ranges::find(launchers, status->name) != launchers.end()) {
-      const std::set<int> before = parse_cpu_list(status->cpus);
+      std::set<int> before = parse_cpu_list(status->cpus);
       if (before.empty() || before == parse_cpu_list(own->cpus)) return std::nullopt;
       return before;
     }
