@@ -4,7 +4,7 @@ namespace wan::engine {
 
 EncoderWeights::EncoderWeights(std::vector<checkpoint::UnitLayout> units, parallel::ParameterReader read,
                                const EncoderOptions& options, comm::Communicator& group,
-                               std::shared_ptr<parallel::WeightShards> shards)
+                               const std::shared_ptr<parallel::WeightShards>& shards)
     : units_(std::move(units)),
       read_(std::move(read)),
       options_(options),

@@ -29,7 +29,7 @@ class EncoderWeights {
   /// weights. `group` must outlive this object.
   EncoderWeights(std::vector<checkpoint::UnitLayout> units, parallel::ParameterReader read,
                  const EncoderOptions& options, comm::Communicator& group,
-                 std::shared_ptr<parallel::WeightShards> shards);
+                 const std::shared_ptr<parallel::WeightShards>& shards);
 
   /// How often the weights were read.
   std::int64_t loads() const { return loads_; }

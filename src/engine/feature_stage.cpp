@@ -45,7 +45,7 @@ class EncodeFeatures final : public Stage {
     run.values().put("image_features", features);
   }
 
-  at::Tensor encode(RequestRun& run, const at::Tensor& image) {
+  at::Tensor encode(RequestRun& run, const at::Tensor& image) const {
     TeamMeeting& meeting = run.meeting();
     ImageEncoder& encoder = *tools_.networks.image;
     meeting.with_memory_and_files([&] { encoder.load(); });

@@ -26,8 +26,8 @@ checkpoint::TensorView latent_view(std::string name, const at::Tensor& latent) {
 
 }  // namespace
 
-FrameOutputs::FrameOutputs(const Request& request, OutputPaths paths, PixelSize size, Made made)
-    : request_(request), paths_(std::move(paths)), size_(size), made_(std::move(made)) {
+FrameOutputs::FrameOutputs(Request request, OutputPaths paths, PixelSize size, Made made)
+    : request_(std::move(request)), paths_(std::move(paths)), size_(size), made_(std::move(made)) {
   for (at::Tensor& frames : made_.frames) frames = frames.contiguous();
   made_.latent = made_.latent.cpu().contiguous();
 }

@@ -26,7 +26,7 @@ struct Made {
 class FrameOutputs final : public UnwrittenOutputs {
  public:
   /// Copies the latent to the host.
-  FrameOutputs(const Request& request, OutputPaths paths, PixelSize size, Made made);
+  FrameOutputs(Request request, OutputPaths paths, PixelSize size, Made made);
 
   void write_state() override;
   bool write(const std::function<bool()>& is_given_up) override;

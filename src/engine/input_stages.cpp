@@ -270,7 +270,7 @@ class EncodeImage final : public Stage {
   }
 
   at::Tensor encode(const RequestRun& run, const at::Tensor& image, int frame_num) const {
-    const at::Tensor latent = tools_.networks.vae->encode_image(
+    at::Tensor latent = tools_.networks.vae->encode_image(
         image, frame_num, *run.setup().team.vae);  // [channels, latent frames, height, width]
     if (is_first_frame()) return latent;
     const std::int64_t mask_channels = kind_.condition_channels - latent.size(0);
