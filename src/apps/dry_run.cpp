@@ -26,6 +26,7 @@ constexpr double video_bytes_per_pixel = 0.1;
 constexpr double state_bytes_per_pixel = 1;
 // For --save-latents: three bytes of colour, and the latent.
 constexpr double latents_bytes_per_pixel = 3.25;
+constexpr double step_latent_bytes_per_pixel = 0.25;  // for each step
 
 double pixels_of(const Request& request) {
   return static_cast<double>(request.size.width) * request.size.height * request.frame_num;
@@ -95,7 +96,8 @@ void check_space_and_lacks(const store::OutputProbe& probe, const launch::RunInp
     const Request request = launch::resolve_row(input, row);
     if (!fits_host(request, kind, use)) continue;  // the item fails by itself
     const double pixels = pixels_of(request);
-    all += kept * pixels;
+    const double steps_kept = options.step_latents ? request.sample_steps : 0;
+    all += (kept + steps_kept * step_latent_bytes_per_pixel) * pixels;
     largest = std::max(largest, pixels);
   }
   const auto free = static_cast<double>(*probe.free_bytes);
