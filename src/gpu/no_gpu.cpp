@@ -32,7 +32,7 @@ void release_unused() { fail_without_cuda(); }
 void use_expandable_segments() { fail_without_cuda(); }
 at::Tensor make_pinned(at::IntArrayRef /*shape*/, at::ScalarType /*type*/) { fail_without_cuda(); }
 
-struct Upload::Slot {};
+struct Upload::Slots {};
 Upload::Upload() { fail_without_cuda(); }
 Upload::~Upload() = default;
 void Upload::fill(const at::Tensor& /*out*/, const Make& /*make*/) { fail_without_cuda(); }

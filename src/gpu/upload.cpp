@@ -4,6 +4,7 @@
 #include <c10/cuda/CUDAStream.h>
 
 #include <algorithm>
+#include <array>
 
 #include "core/check.h"
 #include "gpu/cuda_check.h"
@@ -18,15 +19,20 @@ constexpr std::size_t slot_count = 2;
 
 }  // namespace
 
-struct Upload::Slot {
-  at::Tensor memory = make_pinned({piece_bytes}, at::kByte);
-  Event sent{cudaEventDisableTiming};  ///< recorded after the copy out of `memory`
+struct Upload::Slots {
+  struct Slot {
+    at::Tensor memory = make_pinned({piece_bytes}, at::kByte);
+    Event sent{cudaEventDisableTiming};  ///< recorded after the copy out of `memory`
+  };
+
+  std::array<Slot, slot_count> all;
+  std::size_t next = 0;  ///< the slot that the next piece uses
 };
 
-Upload::Upload() : slots_(std::make_unique<Slot[]>(slot_count)) {}
+Upload::Upload() : slots_(std::make_unique<Slots>()) {}
 
 Upload::~Upload() {
-  for (std::size_t i = 0; i < slot_count; ++i) slots_[i].sent.wait_quietly();
+  for (const Slots::Slot& slot : slots_->all) slot.sent.wait_quietly();
 }
 
 void Upload::fill(const at::Tensor& out, const Make& make) {
@@ -35,8 +41,8 @@ void Upload::fill(const at::Tensor& out, const Make& make) {
   const std::int64_t piece_elements = piece_bytes / static_cast<std::int64_t>(out.element_size());
   for (std::int64_t first = 0; first < out.numel(); first += piece_elements) {
     const std::int64_t count = std::min(piece_elements, out.numel() - first);
-    Slot& slot = slots_[next_];
-    next_ = (next_ + 1) % slot_count;
+    Slots::Slot& slot = slots_->all[slots_->next];
+    slots_->next = (slots_->next + 1) % slot_count;
     slot.sent.wait();
     const at::Tensor piece = slot.memory.view(out.scalar_type()).narrow(0, 0, count);
     make(first, piece);

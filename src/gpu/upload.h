@@ -24,9 +24,8 @@ class Upload {
   void fill(const at::Tensor& out, const Make& make);
 
  private:
-  struct Slot;
-  std::unique_ptr<Slot[]> slots_;
-  [[maybe_unused]] std::size_t next_ = 0;
+  struct Slots;
+  std::unique_ptr<Slots> slots_;
 };
 
 }  // namespace wan::gpu
