@@ -103,10 +103,11 @@ class Starts(PlayedCase):
         table = (SCRIPTS.parent / "docs" / "cluster.md").read_text(encoding="utf-8").partition("## Trouble")[2].replace("`", "")
         quoted = re.findall(r'"([^"]+)"', "\n".join(line.split(" | ")[0] for line in table.splitlines()))
         messages = []
-        for path in [*SCRIPTS.glob("i2v_*.sh"), SCRIPTS / "common.sh", *SCRIPTS.glob("lib/*.sh")]:
+        for path in [*SCRIPTS.glob("*.sh"), *SCRIPTS.glob("lib/*.sh")]:
             text = path.read_text().replace("\\\n", " ")
-            messages += re.findall(r'(?:\bdie|\bsay) "((?:not requeued|[^"$]*\$?)[^\n]*)', text) if path.name == "requeue.sh" else \
-                re.findall(r'\bdie "([^\n]*)', text)
+            messages += re.findall(r'\b(?:die|fail) "([^\n]*)', text) + re.findall(r'echo "[^"\n]*error: ([^\n]*)', text)
+            if path.name in ("requeue.sh", "watch.sh", "ledger.sh"):
+                messages += re.findall(r'\bsay "((?:not requeued|[^"$]*\$?)[^\n]*)', text)
         told = ("told to stop", "stopped early", "requeueing", "exit code", "run:", "no step was gained", "$reason; this is crash")
         errors = [message for message in messages if not message.startswith(told)]
         self.assertGreater(len(errors), 25)
