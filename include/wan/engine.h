@@ -73,7 +73,7 @@ struct StretchEvent {
   std::int32_t ranks = 1;       ///< of the team
   std::string layout;           ///< "cfg2 x ulysses2"
   std::string placement;        ///< "whole", "sharded over 4", "offloaded", "sharded over 4, offloaded"
-  std::string precision;        ///< "bf16", "fp32"
+  std::string precision;        ///< "bf16", "fp16", "fp32"
   std::int32_t passes = 1;      ///< of the transformer in a guided step
   std::string guidance;         ///< scales of the low-noise and the high-noise expert: "3.5:3.5"
   std::string solver;
@@ -194,7 +194,7 @@ struct RequestReport {
   int frames = 0;
   std::string layout;                     ///< "cfg2 x ulysses2, fsdp4"
   std::string device;                     ///< "cpu" or the GPU's name
-  std::string precision;                  ///< "bf16", "fp32"
+  std::string precision;                  ///< "bf16", "fp16", "fp32"
   std::map<std::string, double> phase_s;  ///< seconds, keyed by phase
   double median_step_s = 0;
   std::vector<LostText> lost_texts;  ///< texts that were too long for the text encoder

@@ -18,7 +18,8 @@ namespace wan {
 /// choice to the planner. All ranks must give the same values, except for the two functions.
 struct SessionOptions {
   enum class Device { automatic, cuda, cpu };
-  enum class Precision { automatic, bf16, fp32 };  ///< automatic: bf16 on GPUs, fp32 on the CPU
+  /// automatic: bf16 on GPUs, fp32 on the CPU; fp16: as wan_batch --precision fp16
+  enum class Precision { automatic, bf16, fp32, fp16 };
   enum class Choice { automatic, on, off };
 
   std::filesystem::path checkpoint;  ///< a folder in the official layout

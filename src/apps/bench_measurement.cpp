@@ -102,6 +102,8 @@ void BenchMeasurement::set_up(std::span<const std::string> arguments) {
     } catch (const UsageError& error) {
       fail<UsageError>("--model: {}", error.what());
     }
+    if (options_.precision == launch::Precision::fp16)
+      model::require_fp16_offered(*model_.kind, "--precision fp16");
     model::require_size_fits(*model_.kind, options_.bench.size, "--size");
     parallel::PlanInput plan = plan_input();
     const launch::MachineSize machine = launch::machine_size(options_, mpi_.size(), device_);

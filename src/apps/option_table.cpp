@@ -77,8 +77,9 @@ constexpr std::array<std::pair<std::string_view, launch::Device>, 3> device_word
     {{"auto", launch::Device::automatic}, {"cuda", launch::Device::cuda}, {"cpu", launch::Device::cpu}}};
 constexpr std::array<std::pair<std::string_view, NoiseDevice>, 2> noise_device_words{
     {{"cpu", NoiseDevice::cpu}, {"cuda", NoiseDevice::cuda}}};
-constexpr std::array<std::pair<std::string_view, launch::Precision>, 3> precision_words{
+constexpr std::array<std::pair<std::string_view, launch::Precision>, 4> precision_words{
     {{bf16_name, launch::Precision::bf16},
+     {fp16_name, launch::Precision::fp16},
      {fp32_name, launch::Precision::fp32},
      {"fast", launch::Precision::fast}}};
 constexpr std::array<std::pair<std::string_view, launch::Objective>, 2> objective_words{
@@ -200,7 +201,8 @@ constexpr OptionEntry table[] = {
     {machine, "device", Takes::value, "NAME", "auto, cuda or cpu (default: auto)",
      [](launch::Options& o, std::string_view text) { o.device = parse_word(text, device_words); }},
     {machine, "precision", Takes::value, "NAME",
-     "bf16 (also written exact), fp32 or fast (default: bf16 on a GPU, fp32 on the CPU)",
+     "bf16 (also written exact), fp16 (of t2v-1.3B and ti2v-5B, on GPUs), fp32 or fast (default: bf16 on a "
+     "GPU, fp32 on the CPU)",
      [](launch::Options& o, std::string_view text) {
        o.precision = parse_word(current_precision_name(text), precision_words);
      }},

@@ -138,8 +138,11 @@ void Transformer::run_blocks(std::span<TextCondition* const> texts, const Forwar
       return norm_by_time(context.times, x, is_last ? at::kFloat : turn->type(), [&](TimedTokens& tokens) {
         const at::Tensor& next = modulation[tokens.time];
         return kernels::add_gated_layer_norm_modulate(
-            tokens.x, {.y = tokens.of(fed), .gate = turn->modulation[tokens.time][5]}, next[1], next[0],
-            config_.eps, tokens.out);
+            tokens.x,
+            {.y = tokens.of(fed),
+             .gate = turn->modulation[tokens.time][5],
+             .overflow = context.overflow_of(block, SubLayer::feed_forward)},
+            next[1], next[0], config_.eps, tokens.out);
       });
     };
     for (std::size_t i = 0; i < texts.size(); ++i)
@@ -167,7 +170,10 @@ void Transformer::attend(int block, const BlockTurn& turn, const ForwardContext&
   streams.input[stream] =
       norm_by_time(context.times, streams.x[stream], turn.type(), [&](TimedTokens& tokens) {
         return kernels::add_gated_layer_norm_affine(
-            tokens.x, {.y = tokens.of(attended), .gate = turn.modulation[tokens.time][2]},
+            tokens.x,
+            {.y = tokens.of(attended),
+             .gate = turn.modulation[tokens.time][2],
+             .overflow = context.overflow_of(block, SubLayer::self_attention)},
             turn.weights.norm3_weight, turn.weights.norm3_bias, config_.eps, tokens.out);
       });
 }
@@ -201,8 +207,12 @@ void Transformer::finish(
     const auto scope = context.clock.measure(Part::elementwise);
     input = norm_by_time(context.times, x, turn.type(), [&](TimedTokens& tokens) {
       const at::Tensor& modulation = turn.modulation[tokens.time];
-      return kernels::add_gated_layer_norm_modulate(tokens.x, {.y = tokens.of(text_part), .gate = {}},
-                                                    modulation[4], modulation[3], config_.eps, tokens.out);
+      return kernels::add_gated_layer_norm_modulate(
+          tokens.x,
+          {.y = tokens.of(text_part),
+           .gate = {},
+           .overflow = context.overflow_of(block, SubLayer::cross_attention)},
+          modulation[4], modulation[3], config_.eps, tokens.out);
     });
   }
   const at::Tensor fed = layers.feed_forward(input);  // [local_tokens, dim]

@@ -9,6 +9,7 @@
 #include "checkpoint/weight_source.h"
 #include "dit/block.h"
 #include "dit/image_context.h"
+#include "dit/overflow.h"
 #include "dit/sequence_exchange.h"
 #include "dit/text_condition.h"
 #include "dit/time_embedding.h"
@@ -27,7 +28,12 @@ struct ForwardContext {
   Probe probe;  ///< may be empty
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
   TokenTimes times = {};
-  ImageContext* image = nullptr;  ///< of a model with an image branch, and of no other
+  ImageContext* image = nullptr;            ///< of a model with an image branch, and of no other
+  const OverflowMarks* overflow = nullptr;  ///< marked where values go out of range; null: nobody asks
+
+  at::Tensor overflow_of(int block, SubLayer layer) const {
+    return overflow == nullptr ? at::Tensor() : overflow->of(block, layer);
+  }
 };
 
 /// One expert of Wan 2.2 (model.md 5.6), over the tokens of one rank. Weights come through the port, one unit

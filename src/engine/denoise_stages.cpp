@@ -53,6 +53,7 @@ class Denoise final : public Stage {
               const StepTimes& times) {
             if (tools_.step_listener) tools_.step_listener(step, prediction, x, times);
             run.reporter().end_step(step, times);
+            if (times.overflow) report_overflow(run, step, *times.overflow);
           },
           &gate);
       if (!latent.defined() && !run.preview().defined()) return;
@@ -71,6 +72,17 @@ class Denoise final : public Stage {
   }
 
  private:
+  /// The ranks hear of it at their next meeting, before the next step.
+  static void report_overflow(RequestRun& run, const sample::StepRequest& step,
+                              const dit::OverflowPlace& place) {
+    run.meeting().report(
+        {.order = place.order(),
+         .message = fmt::format(
+             "step {} of {}: {} gave values beyond 65504, the largest number of fp16; make this item in bf16 "
+             "or fp32",
+             step.index + 1, run.setup().request.sample_steps, place.describe())});
+  }
+
   DenoiseInput input_of(RequestRun& run) const {
     const Request& request = run.setup().request;
     const StageValues& values = run.values();

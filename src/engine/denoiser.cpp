@@ -68,7 +68,8 @@ struct Denoiser::Request {
   at::Tensor known;      ///< own tokens of the known first frame, [1 or more, features]; undefined: none
   std::map<std::pair<Expert, bool>, dit::TextCondition> texts;  ///< by expert and whether it is the prompt
 
-  std::optional<dit::ImageContext> image;  ///< of a model with an image branch
+  std::optional<dit::ImageContext> image;      ///< of a model with an image branch
+  std::optional<dit::OverflowMarks> overflow;  ///< in fp16
 
   /// A prediction under way, and the collectives of each group in it so far.
   struct OpenPrediction {
@@ -150,6 +151,7 @@ Denoiser::Request Denoiser::make_request(const DenoiseInput& input,
       .known = {},
       .texts = {},
       .image = {},
+      .overflow = {},
       .open = {}};
   const dit::SequenceShape& shape = request.exchange.shape();
   request.rotary =
@@ -158,6 +160,7 @@ Denoiser::Request Denoiser::make_request(const DenoiseInput& input,
   request.rotary.sin = request.rotary.sin.to(options_.compute.device);
   if (input.image_features.defined())
     request.image.emplace(input.image_features.to(options_.compute.device));  // [tokens, image_dim]
+  if (options_.compute.type == at::kHalf) request.overflow.emplace(model.num_layers, options_.compute.device);
   if (input.condition.defined()) {
     request.condition =
         own_tokens(dit::patchify(input.condition.to(options_.compute.device)), shape);  // [local_tokens, 80]
@@ -226,7 +229,7 @@ at::Tensor Denoiser::run_steps(std::optional<Request>& request, const DenoiseInp
   };
   const auto listener = [&](const sample::StepRequest& step, const sample::Prediction& prediction,
                             const at::Tensor& x) {
-    StepTimes times = end_step();
+    StepTimes times = end_step(*request);
     times.wall_s = watch.elapsed_s();
     if (on_step) on_step(step, prediction, x, times);
   };
@@ -252,13 +255,14 @@ DenoiseState Denoiser::gather_state(const Request& request, const sample::Sample
 }
 
 /// On a GPU this is where the host waits for the step.
-StepTimes Denoiser::end_step() {
+StepTimes Denoiser::end_step(Request& request) {
   StepTimes times{.wall_s = 0, .part_s = clock_.part_s(), .gpu_part_s = {}, .memory = {}};
+  if (options_.compute.on_gpu()) times.gpu_part_s = timer_->take();
+  if (request.overflow) times.overflow = request.overflow->take();
   if (!options_.compute.on_gpu()) {
     times.gpu_part_s.fill(std::numeric_limits<double>::quiet_NaN());
     return times;
   }
-  times.gpu_part_s = timer_->take();
   if (!options_.part_times) times.gpu_part_s.fill(std::numeric_limits<double>::quiet_NaN());
   times.memory = gpu::memory_use(options_.compute.device.index());
   gpu::reset_peak(options_.compute.device.index());
@@ -289,7 +293,8 @@ sample::Prediction Denoiser::predict(Request& request, const at::Tensor& x, cons
       .probe = nullptr,
       .attention = options_.attention,
       .times = {.known_tokens = request.known.defined() ? request.known.size(0) : 0},
-      .image = request.image ? &*request.image : nullptr};
+      .image = request.image ? &*request.image : nullptr,
+      .overflow = request.overflow ? &*request.overflow : nullptr};
   std::vector<dit::TextCondition*> texts{&request.text(step.expert, is_prompt)};
   if (request.open->texts > 1) texts.push_back(&request.text(step.expert, false));
   std::vector<at::Tensor> predictions = state.transformer->forward(patches, step.timestep, texts, context);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "dit/overflow.h"
 #include "dit/transformer.h"
 #include "engine/expert_shards.h"
 #include "engine/model_parts.h"
@@ -48,9 +49,10 @@ struct DenoiseInput {
 /// Measurements of one step on this rank.
 struct StepTimes {
   double wall_s = 0;
-  std::array<double, part_count> part_s{};      ///< host seconds
-  std::array<double, part_count> gpu_part_s{};  ///< GPU seconds; NaN on the CPU and without part_times
-  gpu::MemoryUse memory;                        ///< of this rank's GPU at the end; peak: in the step
+  std::array<double, part_count> part_s{};          ///< host seconds
+  std::array<double, part_count> gpu_part_s{};      ///< GPU seconds; NaN on the CPU and without part_times
+  gpu::MemoryUse memory;                            ///< of this rank's GPU at the end; peak: in the step
+  std::optional<dit::OverflowPlace> overflow = {};  ///< in fp16: where a value of this rank went out of range
 };
 
 /// Hears each step: the request, this rank's tokens of both predictions and of the new sample, and times.
@@ -129,7 +131,7 @@ class Denoiser {
   sample::Prediction share_passes(Request& request, const at::Tensor& own);
   void finish_collectives(Request& request);
   static DenoiseState gather_state(const Request& request, const sample::SamplerState& state);
-  StepTimes end_step();
+  StepTimes end_step(Request& request);
   ExpertState& expert(Expert which);
 
   parallel::GroupCommunicators& group_;

@@ -19,6 +19,9 @@ struct EncoderOptions {
   parallel::NetworkPlacement placement = {};
   kernels::Compute compute = {};
 
+  /// The type of activations and products. Weights of fp16 are widened as they are used: activations of umT5
+  /// leave the range of fp16.
+  at::ScalarType arithmetic() const { return compute.type == at::kHalf ? at::kFloat : compute.type; }
   bool keeps_weights() const { return placement.residence != parallel::Residence::read_when_needed; }
 };
 

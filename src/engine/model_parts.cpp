@@ -2,6 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
 #include "core/check.h"
 
 namespace wan::engine {
@@ -14,19 +19,43 @@ at::Tensor read_whole(const checkpoint::Checkpoint& from, const std::string& nam
   return tensor;
 }
 
+/// Reads elements from `first` on as fp16. Throws UsageError for a value that fp16 cannot hold.
+void read_fp16(const checkpoint::Checkpoint& from, const checkpoint::TensorEntry& entry, std::int64_t first,
+               std::span<at::Half> out) {
+  constexpr std::size_t elements_at_a_time = std::size_t{1} << 18;
+  constexpr float largest = 65504;
+  std::vector<float> wide(std::min(out.size(), elements_at_a_time));
+  for (std::size_t done = 0; done < out.size(); done += wide.size()) {
+    const std::span<float> part(wide.data(), std::min(wide.size(), out.size() - done));
+    from.read_floats(entry, first + static_cast<std::int64_t>(done), part);
+    for (std::size_t i = 0; i < part.size(); ++i) {
+      if (!(std::abs(part[i]) <= largest)) {
+        fail<UsageError>(
+            "tensor {} of {} holds the value {}, and the numbers of fp16 end at 65504; compute in bf16 or "
+            "fp32",
+            checkpoint::in_quotes(entry.name), entry.file.string(), part[i]);
+      }
+      out[done + i] = static_cast<at::Half>(part[i]);
+    }
+  }
+}
+
 }  // namespace
 
 parallel::ParameterReader checkpoint_reader(const checkpoint::Checkpoint& from) {
   return parallel::ParameterReader::of_files(
       [&from](const checkpoint::Parameter& parameter, std::int64_t first, const at::Tensor& out) {
         const checkpoint::TensorEntry& entry = from.entry(parameter.name);
-        const bool is_bf16 = out.scalar_type() == at::kBFloat16;
-        WAN_CHECK(is_bf16 || out.scalar_type() == at::kFloat, "weights are read as bf16 or fp32");
         const auto count = static_cast<std::size_t>(out.numel());
-        if (is_bf16) {
-          from.read_bf16(entry, first, {static_cast<std::uint16_t*>(out.data_ptr()), count});
-        } else {
-          from.read_floats(entry, first, {out.data_ptr<float>(), count});
+        switch (out.scalar_type()) {
+          case at::kBFloat16:
+            return from.read_bf16(entry, first, {static_cast<std::uint16_t*>(out.data_ptr()), count});
+          case at::kHalf:
+            return read_fp16(from, entry, first, {out.data_ptr<at::Half>(), count});
+          case at::kFloat:
+            return from.read_floats(entry, first, {out.data_ptr<float>(), count});
+          default:
+            fail("weights are read as bf16, fp16 or fp32, not as {}", at::toString(out.scalar_type()));
         }
       });
 }

@@ -1,6 +1,7 @@
 #include "engine/team_meeting.h"
 
 #include <array>
+#include <limits>
 #include <span>
 
 #include "comm/first_message.h"
@@ -26,12 +27,23 @@ void TeamMeeting::with_memory_and_files(const std::function<void()>& work) {
   meet(shortage);
 }
 
+std::int64_t TeamMeeting::urgency(bool is_short) const {
+  if (fault_) return std::numeric_limits<std::int64_t>::max() - fault_->order;
+  return is_short ? 1 : 0;
+}
+
 void TeamMeeting::meet(const std::optional<std::string>& shortage) {
-  std::int64_t is_short = shortage ? 1 : 0;
-  group_.all_reduce(std::span(&is_short, 1), comm::ReduceOp::max).wait();
-  if (is_short == 0) return;
-  const auto first = comm::first_message(group_, shortage);
+  const std::int64_t own = urgency(shortage.has_value());
+  std::int64_t most = own;
+  group_.all_reduce(std::span(&most, 1), comm::ReduceOp::max).wait();
+  if (most == 0) return;
+  const bool is_fault = most > 1;
+  std::optional<std::string> message = is_fault ? std::nullopt : shortage;
+  if (is_fault && own == most) message = fault_->message;
+  fault_.reset();
+  const auto first = comm::first_message(group_, message);
   hooks_.release();
+  if (is_fault) throw ItemError(phase_, first ? first->text : "a rank cannot go on");
   throw MemoryError(phase_, first ? first->text : "a rank has too little memory");
 }
 

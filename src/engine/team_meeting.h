@@ -21,6 +21,11 @@ namespace wan::engine {
 /// the others. It says so at the next meeting, where all ranks throw MemoryError.
 class TeamMeeting {
  public:
+  /// Why a request cannot go on.
+  struct Fault {
+    std::int64_t order = 0;  ///< 0 or more; smaller for what came first
+    std::string message;
+  };
   struct Hooks {
     /// The message on a shortage of this rank.
     std::function<std::string(const c10::OutOfMemoryError&)> describe;
@@ -45,8 +50,11 @@ class TeamMeeting {
   void with_memory(const std::function<void()>& work);
   /// The same where ranks read files, which may take any time.
   void with_memory_and_files(const std::function<void()>& work);
-  /// All ranks tell each other whether they had memory enough; MemoryError if not. `shortage`: what this rank
-  /// lacked. Collective.
+  /// This rank will tell the others at the next meeting why the request cannot go on, in `phase()`. The fault
+  /// with the least order of all ranks counts. At most one between two meetings.
+  void report(Fault fault) { fault_ = std::move(fault); }
+  /// All ranks tell each other whether they had memory enough, and their faults; ItemError of the first
+  /// fault, else MemoryError if one had too little. `shortage`: what this rank lacked. Collective.
   void meet(const std::optional<std::string>& shortage);
   /// In place of the next meet(), on a rank that ran out of memory. Always throws.
   [[noreturn]] void give_up(const c10::OutOfMemoryError& shortage);
@@ -57,11 +65,14 @@ class TeamMeeting {
 
  private:
   std::optional<std::string> shortage_in(const std::function<void()>& work) const;
+  /// How urgent it is what this rank has to say: 0 is nothing.
+  std::int64_t urgency(bool is_short) const;
 
   comm::Communicator& group_;
   int leader_rank_;
   Hooks hooks_;
   std::string phase_;
+  std::optional<Fault> fault_;
 };
 
 }  // namespace wan::engine

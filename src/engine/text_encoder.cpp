@@ -25,7 +25,7 @@ void TextEncoder::finish_collectives(bool has_begun) {
   const auto owed = weights_.owed(has_begun);
   const auto lookup = [this](std::span<const std::int64_t> ids) {
     return parallel::outline_of({static_cast<std::int64_t>(ids.size()), model_.config.dim},
-                                options_.compute.type);
+                                options_.arithmetic());
   };
   constexpr std::array<std::int64_t, 1> any_text{0};  // the collectives do not depend on the text
   text::Umt5Encoder(model_.config, *owed, lookup).encode(any_text);
@@ -36,7 +36,7 @@ at::Tensor TextEncoder::read_embeddings(std::span<const std::int64_t> ids) const
   const checkpoint::Parameter table{
       .name = "token_embedding.weight", .shape = {config.vocabulary, config.dim}, .offset = 0};
   const at::Tensor rows =
-      at::empty({static_cast<std::int64_t>(ids.size()), config.dim}, options_.compute.type);  // [ids, dim]
+      at::empty({static_cast<std::int64_t>(ids.size()), config.dim}, options_.arithmetic());  // [ids, dim]
   for (std::size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= config.vocabulary) {
       fail_item("text",

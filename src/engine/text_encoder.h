@@ -26,7 +26,7 @@ class TextEncoder {
   /// Bytes of an embedding of so many ids.
   std::int64_t embedding_bytes(std::size_t ids) const {
     return static_cast<std::int64_t>(ids) * model_.config.dim *
-           static_cast<std::int64_t>(c10::elementSize(options_.compute.type));
+           static_cast<std::int64_t>(c10::elementSize(options_.arithmetic()));
   }
 
   /// Reads this rank's part of the weights unless it is there. No collective.
@@ -39,7 +39,8 @@ class TextEncoder {
   /// Likewise, and what reserve() took in any case; alike on all ranks of the group.
   void release() { weights_.release(); }
 
-  /// Collective over the group. `ids`: real token ids, </s> last. Returns [ids, dim] in the compute type.
+  /// Collective over the group. `ids`: real token ids, </s> last. Returns [ids, dim] in the type
+  /// of EncoderOptions::arithmetic().
   at::Tensor encode(std::span<const std::int64_t> ids);
   /// Completes the group's pending collectives after encode() threw on this rank, or, if `has_begun` is
   /// false, was never called here. Produces no embedding.

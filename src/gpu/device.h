@@ -61,6 +61,10 @@ bool can_access_peer(int index, int peer);
 /// The official code has the same rules.
 void allow_tf32_convolutions(bool allowed);
 
+/// From here on, cuBLAS sums products of fp16 in fp32 also where it divides a sum among multiprocessors.
+/// LibTorch's default lets it add such parts in fp16.
+void sum_fp16_products_in_fp32();
+
 /// A torch generator on GPU `index`.
 at::Generator make_generator(int index, std::uint64_t seed);
 

@@ -18,8 +18,9 @@ void linear_out(at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, 
 }
 
 at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (weight.is_cuda() && weight.scalar_type() == at::kBFloat16) {
-    return at::_addmm_activation(bias, x.to(at::kBFloat16), weight.t(), /*beta=*/1, /*alpha=*/1,
+  const bool is_half = weight.scalar_type() == at::kBFloat16 || weight.scalar_type() == at::kHalf;
+  if (weight.is_cuda() && is_half) {
+    return at::_addmm_activation(bias, x.to(weight.scalar_type()), weight.t(), /*beta=*/1, /*alpha=*/1,
                                  /*use_gelu=*/true);
   }
   at::Tensor result = linear(x, weight, bias);  // [rows, out]

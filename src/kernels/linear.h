@@ -11,9 +11,9 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 /// The same, written to `out`: [rows, out] in the weight's type, dense.
 void linear_out(at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
-/// gelu_tanh(linear(x, weight, bias)). On a GPU in bf16 the matrix product itself applies the GELU, before
-/// the product is rounded. That saves reading and writing [rows, out]. Elsewhere the GELU is applied to the
-/// rounded product.
+/// gelu_tanh(linear(x, weight, bias)). On a GPU in bf16 and fp16 the matrix product itself applies the GELU,
+/// before the product is rounded. That saves reading and writing [rows, out]. Elsewhere the GELU is applied
+/// to the rounded product.
 at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
 /// GELU in its tanh form, computed in fp32 and rounded once (model.md 5.9).

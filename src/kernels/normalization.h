@@ -27,17 +27,17 @@ struct NormResult {
 at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift,
                                double eps, const NormResult& out, bool round_norm = false);
 
-/// Layer norm with learned weight and bias [dim], fp32 or bf16 (norm3). x: fp32 [tokens, dim].
+/// Layer norm with learned weight and bias [dim], fp32, bf16 or fp16 (norm3). x: fp32 [tokens, dim].
 at::Tensor layer_norm_affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                              double eps, const NormResult& out);
 
 /// Root-mean-square norm over the last axis, times weight [dim]. Statistics are fp32; the value is rounded to
 /// x's type before and after the weight (model.md 5.9). A row contains all heads together (model.md 5.6). x:
-/// fp32 or bf16 [tokens, dim], any distance between rows; weight in x's type.
+/// fp32, bf16 or fp16 [tokens, dim], any distance between rows; weight in x's type.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-/// x += gate * y, in place. x: fp32 [tokens, dim]; y: fp32 or bf16 [tokens, dim]; gate: fp32 [dim], undefined
-/// for 1.
+/// x += gate * y, in place. x: fp32 [tokens, dim]; y: fp32, bf16 or fp16 [tokens, dim]; gate: fp32 [dim],
+/// undefined for 1.
 void add_gated(at::Tensor& x, const at::Tensor& y, const at::Tensor& gate);
 
 }  // namespace wan::kernels

@@ -8,8 +8,11 @@ namespace wan::kernels {
 
 /// The output of a sub-layer, to be added to the residual stream: x += gate * y.
 struct GatedResidual {
-  const at::Tensor& y;     ///< fp32 or bf16 [tokens, dim]
+  const at::Tensor& y;     ///< fp32, bf16 or fp16 [tokens, dim]
   const at::Tensor& gate;  ///< fp32 [dim], undefined for 1
+  /// int32, one element on x's device. It becomes 1 if a row of x holds a value that is not finite once y was
+  /// added, and keeps its value otherwise. Undefined: nobody asks.
+  at::Tensor overflow = {};
 };
 
 // Adds one sub-layer's residual and computes the next one's norm in one pass: on a GPU x is read and written

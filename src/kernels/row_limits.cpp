@@ -16,7 +16,8 @@ bool is_aligned(const at::Tensor& x) {
 }  // namespace
 
 bool fits_row_kernels(const at::Tensor& x) {
-  const bool has_type = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+  const at::ScalarType type = x.scalar_type();
+  const bool has_type = type == at::kFloat || type == at::kBFloat16 || type == at::kHalf;
   return has_type && x.dim() == 2 && x.size(1) > 0 && x.size(1) % row_multiple == 0 && x.size(1) <= max_row &&
          x.stride(1) == 1 && (x.size(0) <= 1 || x.stride(0) % row_multiple == 0) && is_aligned(x);
 }

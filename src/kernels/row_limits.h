@@ -12,8 +12,8 @@ namespace wan::kernels {
 // The inputs that the row kernels of kernels/cuda accept. Other inputs use ATen's operations, as on the CPU,
 // with the same roundings. They are slower, but only models of toy size need them.
 
-/// Whether the row kernels accept x [tokens, dim]: fp32 or bf16, dense rows, length a multiple of
-/// row_multiple up to max_row, memory and distance between rows aligned to 16 bytes. Ignores the device.
+/// Whether the row kernels accept x [tokens, dim]: fp32, bf16 or fp16, dense rows, length a multiple
+/// of row_multiple up to max_row, memory and distance between rows aligned to 16 bytes. Ignores the device.
 bool fits_row_kernels(const at::Tensor& x);
 
 /// Whether the kernel of norm_rotate_pack() accepts qkv [tokens, 3 * dim] and buffers [parts, tokens, 3,

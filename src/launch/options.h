@@ -20,10 +20,11 @@ namespace wan::launch {
 enum class Switch { automatic, on, off };
 enum class Device { automatic, cuda, cpu };
 enum class Precision {
-  bf16,
-  fp32,
+  bf16,  ///< rounded where the official code rounds
+  fp16,  ///< weights and matrix products in fp16, of the models for which it is offered
+  fp32,  ///< parity mode
   fast
-};  ///< bf16: rounded where the official code rounds; fp32: parity mode
+};
 using parallel::Objective;
 
 /// The measurements of wan_bench.

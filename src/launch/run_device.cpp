@@ -94,6 +94,7 @@ void check_peers(const GpuCard& own, const std::vector<GpuCard>& cards) {
 }
 
 at::ScalarType type_of(const Options& options) {
+  if (options.precision == Precision::fp16) return at::kHalf;
   return options.precision == Precision::fp32 ? at::kFloat : at::kBFloat16;
 }
 
@@ -136,6 +137,7 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiRanks& ranks, const 
     check_peers(own, cards);
     // The official code leaves convolutions TF32; the parity mode is strict.
     gpu::allow_tf32_convolutions(options.precision != Precision::fp32);
+    if (options.precision == Precision::fp16) gpu::sum_fp16_products_in_fp32();
     device.host_memory_bytes = memory_per_rank_bytes(ranks);
   });
   device.compute = {.device = at::Device(at::kCUDA, static_cast<at::DeviceIndex>(device.gpu.index)),

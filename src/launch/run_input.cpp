@@ -15,6 +15,7 @@
 #include "manifest/chosen_ids.h"
 #include "manifest/item_id.h"
 #include "model/model_kind.h"
+#include "model/precision_name.h"
 #include "text/clean.h"
 
 namespace wan::launch {
@@ -119,6 +120,8 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
     if (!on_gpu && !options.plan && !options.dry_run) check_cpu_run(options, input.checkpoint);
   });
   agree(world, [&] {
+    if (options.precision == Precision::fp16)
+      model::require_fp16_offered(model::model_kind(input.checkpoint.task.name), "--precision fp16");
     model::require_values_fit(model::model_kind(input.checkpoint.task.name), options.request.boundary,
                               options.request.guide_scale, "--boundary", "--sample-guide-scale");
     if (options.request.size) {
@@ -166,10 +169,11 @@ void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& c
   if (options.noise_device == NoiseDevice::cuda) {
     fail<UsageError>("--noise-device cuda needs a GPU, and this run is on the CPU; use --noise-device cpu");
   }
-  if (options.precision == Precision::bf16) {
+  if (options.precision == Precision::bf16 || options.precision == Precision::fp16) {
     fail<UsageError>(
-        "--precision bf16 needs a GPU, and this run is on the CPU, which computes in fp32; use --precision "
-        "fp32");
+        "--precision {} needs a GPU, and this run is on the CPU, which computes in fp32; use --precision "
+        "fp32",
+        options.precision == Precision::bf16 ? bf16_name : fp16_name);
   }
   if (options.offload_model == Switch::on) {
     fail<UsageError>(

@@ -29,8 +29,8 @@ struct RunInput {
 /// what the run computes on. Collective; throws AgreedError.
 RunInput read_run_input(comm::Communicator& world, const Options& options, bool on_gpu);
 
-/// Refuses what a run on the CPU cannot do: --precision bf16, --noise-device cuda, --offload-model on, and a
-/// model over 2 GB that was not asked for. Throws UsageError.
+/// Refuses what a run on the CPU cannot do: --precision bf16 and fp16, --noise-device cuda, --offload-model
+/// on, and a model over 2 GB that was not asked for. Throws UsageError.
 void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& checkpoint);
 
 /// The work of a run's host with these options, as far as it is known on a machine that may lack GPUs. Models

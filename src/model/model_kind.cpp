@@ -1,6 +1,7 @@
 #include "model/model_kind.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 
 #include "core/check.h"
@@ -58,6 +59,7 @@ ModelKind wan21_t2v(std::string_view task, const TransformerSizes& sizes) {
 
 ModelKind t2v_1_3b() {
   ModelKind kind = wan21_t2v("t2v-1.3B", {.dim = 1536, .ffn_dim = 8960, .num_heads = 12, .num_layers = 30});
+  kind.has_fp16 = true;
   kind.defaults.size = {.width = 832, .height = 480};
   return kind;
 }
@@ -70,6 +72,7 @@ ModelKind ti2v_5b() {
   kind.vae_file = "Wan2.2_VAE.pth";
   kind.geometry = wan22_geometry;
   kind.conditioning = Conditioning::first_frame;
+  kind.has_fp16 = true;
   kind.defaults.size = {.width = 1280, .height = 704};
   kind.defaults.frame_num = 121;
   kind.defaults.fps = 24;
@@ -88,6 +91,19 @@ ModelKind i2v_14b() {
   kind.defaults.boundary.reset();
   kind.defaults.negative_prompt = negative_prompt;
   return kind;
+}
+
+/// The names of some kinds, "i2v-A14B, ... and t2v-14B".
+std::string names_of(const std::function<bool(const ModelKind&)>& is_meant) {
+  std::vector<std::string_view> names;
+  for (const ModelKind& kind : model_kinds())
+    if (is_meant(kind)) names.push_back(kind.task);
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (i > 0) text += i + 1 == names.size() ? " and " : ", ";
+    text += names[i];
+  }
+  return text;
 }
 
 }  // namespace
@@ -149,14 +165,14 @@ void require_size_fits(const ModelKind& kind, PixelSize size, std::string_view n
                    size.width, size.height, step, kind.task, nearest(size.width), nearest(size.height));
 }
 
+void require_fp16_offered(const ModelKind& kind, std::string_view name) {
+  if (kind.has_fp16) return;
+  fail<UsageError>("{} is offered for {}, not for {}; use bf16, or fp32", name,
+                   names_of([](const ModelKind& other) { return other.has_fp16; }), kind.task);
+}
+
 std::string known_tasks() {
-  std::string text;
-  const std::span<const ModelKind> kinds = model_kinds();
-  for (std::size_t i = 0; i < kinds.size(); ++i) {
-    if (i > 0) text += i + 1 == kinds.size() ? " and " : ", ";
-    text += kinds[i].task;
-  }
-  return text;
+  return names_of([](const ModelKind& /*kind*/) { return true; });
 }
 
 }  // namespace wan::model

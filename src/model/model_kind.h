@@ -59,6 +59,7 @@ struct ModelKind {
   VideoGeometry geometry;
   Conditioning conditioning = Conditioning::none;
   std::int64_t condition_channels = 0;  ///< channels of the transformer's input beside the latent's
+  bool has_fp16 = false;                ///< whether --precision fp16 is offered
   TaskDefaults defaults;
 
   bool has_one_expert() const { return experts.size() == 1; }
@@ -92,6 +93,9 @@ void require_values_fit(const ModelKind& kind, std::optional<double> boundary,
 
 /// Throws UsageError naming the value, `name`, unless both sides of a size are multiples of a token's.
 void require_size_fits(const ModelKind& kind, PixelSize size, std::string_view name);
+
+/// Throws UsageError naming the option, `name`, and the kinds for which fp16 is offered, unless this is one.
+void require_fp16_offered(const ModelKind& kind, std::string_view name);
 
 /// The official names, "i2v-A14B, ... and t2v-14B", for messages.
 std::string known_tasks();

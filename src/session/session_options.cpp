@@ -37,6 +37,8 @@ std::optional<launch::Precision> precision_of(SessionOptions::Precision precisio
       return launch::Precision::bf16;
     case SessionOptions::Precision::fp32:
       return launch::Precision::fp32;
+    case SessionOptions::Precision::fp16:
+      return launch::Precision::fp16;
     case SessionOptions::Precision::automatic:
       break;
   }

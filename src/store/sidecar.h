@@ -30,7 +30,7 @@ bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_
 /// The values that decide how a video looks, beside the request. They are the same for all items of a run.
 struct ModelIdentity {
   std::string weights;    ///< checkpoint::fingerprint()
-  std::string precision;  ///< "bf16", "fp32"
+  std::string precision;  ///< "bf16", "fp16", "fp32"
   std::map<std::string, std::string> lossy_options =
       {};  ///< options that trade accuracy for speed, by name; there are none today
 };

@@ -35,6 +35,11 @@ struct LayerWeights {
   at::Tensor position;        ///< [buckets, heads]
 };
 
+/// x weight^T, in x's type, to which narrower weights are widened.
+at::Tensor product(const at::Tensor& x, const at::Tensor& weight) {
+  return at::linear(x, weight.to(x.scalar_type()));
+}
+
 /// Statistics are fp32. The value is rounded to x's type before and after the product with the weight. x:
 /// [ids, dim].
 at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) {
@@ -64,7 +69,7 @@ at::Tensor position_buckets(std::int64_t ids, std::int64_t buckets) {
 at::Tensor self_attention(const at::Tensor& x, const LayerWeights& weights, const at::Tensor& buckets) {
   const std::int64_t heads = weights.position.size(1);
   const auto project = [&](const at::Tensor& weight) {
-    return at::linear(x, weight).unflatten(1, {heads, -1}).transpose(0, 1);  // [heads, ids, head_dim]
+    return product(x, weight).unflatten(1, {heads, -1}).transpose(0, 1);  // [heads, ids, head_dim]
   };
   const at::Tensor bias = at::index(weights.position, {buckets.flatten()})  // [ids * ids, heads]
                               .t()
@@ -74,13 +79,13 @@ at::Tensor self_attention(const at::Tensor& x, const LayerWeights& weights, cons
   const at::Tensor probabilities = at::softmax(scores.to(at::kFloat), -1).to(x.scalar_type());
   const at::Tensor attended =
       at::matmul(probabilities, project(weights.v)).transpose(0, 1).flatten(1);  // [ids, attention_dim]
-  return at::linear(attended, weights.o);
+  return product(attended, weights.o);
 }
 
 at::Tensor feed_forward(const at::Tensor& x, const LayerWeights& weights) {
   const at::Tensor hidden =
-      at::linear(x, weights.fc1) * gelu_in_steps(at::linear(x, weights.gate));  // [ids, ffn_dim]
-  return at::linear(hidden, weights.fc2);
+      product(x, weights.fc1) * gelu_in_steps(product(x, weights.gate));  // [ids, ffn_dim]
+  return product(hidden, weights.fc2);
 }
 
 }  // namespace

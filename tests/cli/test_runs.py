@@ -50,6 +50,25 @@ class TextAndImage(CliCase):
             self.assertIn(words, result.err)
 
 
+    def test_a_row_with_a_boundary_fails_alone(self):
+        rows = self.manifest("id,image,prompt,boundary,sample_guide_scale", "cat,,A white cat,,5", "kite,,A kite rises,0.9,5",
+                             "fog,,A ship in the fog,,3:4")
+        words = ("boundary: ti2v-5B has one expert, and so no boundary between two; leave it out",
+                 "sample_guide_scale: ti2v-5B has one expert and takes one guidance scale")
+        arguments = ("--ckpt-dir", self.CHECKPOINT, rows, "--size", "64*64", "--frame-num", "5", "--sample-steps", "1",
+                     "--output-dir", self.out)
+        result = self.run_program(*arguments, "--dry-run")
+        self.assertEqual(result.code, SOME_FAILED, result)
+        for word in words:
+            self.assertIn(word, result.err + result.out)
+        result = self.run_program(*arguments)
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assertEqual(set(self.records()), {"cat"})
+        for name, word in zip(("kite", "fog"), words, strict=True):
+            failed = json.loads((self.out / f"{name}.failed.json").read_text(encoding="utf-8"))
+            self.assertIn(word, json.dumps(failed))
+
+
 class SingleRequest(CliCase):
     def request(self, *arguments, ranks: int = 0):
         return self.run_program("--ckpt_dir", CHECKPOINT, *SMALL, "--image", "good.png", "--prompt", "A white cat", *arguments,

@@ -77,6 +77,7 @@ class Options(CliCase):
         (("--sample-solver", "magic"), ("--sample-solver", "unipc")),
         (("--config", "absent.cfg"), ("--config", "absent.cfg")),
         (("--offload-model", "True"), ("--offload-model on", "on the CPU")),
+        (("--precision", "fp16"), ("--precision fp16 needs a GPU", "--precision fp32")),
         (("--device", "cuda"), ("--device cuda", "has no GPU")),
         (("--attention", "flash"), ("--attention", "cudnn")),
         (("--head-chunks", "3"), ("--head-chunks 3", "4 heads")),
@@ -254,6 +255,7 @@ class Plan(CliCase):
         self.assertIn("does NOT fit into 48.0 GiB", result.out)
         self.assertIn("refused by --group-size 2", result.out)
         self.assert_usage_error(self.run_program("--plan", "--gpus", "8", "--gpu-memory", "48GiB"), "--task")
+        self.assert_usage_error(self.run_program(*plan, "--precision", "fp16"), "--precision fp16", "t2v-1.3B and ti2v-5B", "i2v-A14B")
 
 
 class SingleRequest(CliCase):

@@ -31,10 +31,12 @@ class AttentionGpu : public GpuTest, public testing::WithParamInterface<Attentio
       EXPECT_EQ(out.sizes(), q.sizes());
       EXPECT_EQ(out.scalar_type(), q.scalar_type());
       const double error = relative_error(out, exact);
-      // The reference in bf16 also rounds the scores, which a fused kernel keeps in fp32.
-      const double allowed = q.scalar_type() == at::kFloat                     ? 3e-6
-                             : backend == parse_attention_backend("reference") ? 1e-2
-                                                                               : 4e-3;
+      // The reference in 16 bits also rounds the scores, which a fused kernel keeps in fp32.
+      const bool is_reference = backend == parse_attention_backend("reference");
+      const double of_bf16 = is_reference ? 1e-2 : 4e-3;
+      const double allowed = q.scalar_type() == at::kFloat      ? 3e-6
+                             : q.scalar_type() == at::kBFloat16 ? of_bf16
+                                                                : of_bf16 / 4;
       std::printf("  %-10s %-8s [%lld, %lld, %lld] x %lld keys: error %.2e\n",
                   std::string(to_string(backend)).c_str(), at::toString(q.scalar_type()),
                   static_cast<long long>(q.size(0)), static_cast<long long>(q.size(1)),
@@ -46,7 +48,7 @@ class AttentionGpu : public GpuTest, public testing::WithParamInterface<Attentio
 
 TEST_P(AttentionGpu, EveryBackendMatchesFp64) {
   const auto [queries, keys, heads, head_dim] = GetParam();
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
     const at::TensorOptions options = at::TensorOptions(at::kCUDA).dtype(type);
     expect_all_close(at::randn({queries, heads, head_dim}, options),
                      at::randn({keys, heads, head_dim}, options),
@@ -57,7 +59,7 @@ TEST_P(AttentionGpu, EveryBackendMatchesFp64) {
 TEST_P(AttentionGpu, EveryBackendTakesStridedInputsAmidNan) {
   const auto [queries, keys, heads, head_dim] = GetParam();
   const std::int64_t tokens = std::max(queries, keys);
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf}) {
     // The layout of the exchange: q, k and v of a token side by side, with padding tokens after the real
     // ones.
     const at::Tensor qkv =
@@ -87,6 +89,10 @@ TEST_F(AttentionChoiceGpu, AutomaticIsCudnnInBf16AndMathInFp32) {
             has_flashinfer ? parse_attention_backend("flashinfer") : parse_attention_backend("cudnn"));
   const at::Tensor q = at::randn({130, 2, 128}, at::kCUDA).to(at::kBFloat16);
   EXPECT_TRUE(at::equal(attention(q, q, q), attention(q, q, q, parse_attention_backend("cudnn"))));
+}
+
+TEST_F(AttentionChoiceGpu, AutomaticIsCudnnInFp16) {
+  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kHalf, 128, 32760), parse_attention_backend("cudnn"));
 }
 
 TEST_F(AttentionChoiceGpu, HeadsThatNoFastKernelTakesGoToTheReference) {

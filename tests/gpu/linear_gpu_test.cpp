@@ -49,6 +49,14 @@ TEST_P(LinearGpu, GeluInTheProduct) {
   EXPECT_LT(fused, 1.1 * apart) << "one rounding less cannot be worse";
 }
 
+TEST_P(LinearGpu, InFp16) {
+  const at::Tensor x = x_.to(at::kHalf);
+  const at::Tensor weight = weight_.to(at::kHalf);  // bf16 of this size fits into fp16
+  const at::Tensor bias = bias_.to(at::kHalf);
+  EXPECT_LT(relative_error(kernels::linear(x, weight, bias), expected_), 5e-4);
+  EXPECT_LT(relative_error(kernels::linear_gelu(x, weight, bias), at::gelu(expected_, "tanh")), 1e-3);
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, LinearGpu,
                          testing::Values(LinearCase{33, 96, 288}, LinearCase{1001, 5120, 13824},
                                          LinearCase{512, 4096, 5120}));

@@ -1,5 +1,7 @@
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "gpu/gpu_test.h"
 #include "kernels/residual.h"
 #include "wan/error.h"
@@ -10,6 +12,7 @@ namespace {
 constexpr double eps = 1e-6;
 constexpr double fp32_error = 1e-6;
 constexpr double bf16_error = 4e-3;  // of one rounding: 2^-8 at most
+constexpr double fp16_error = 5e-4;  // 2^-11 at most
 
 struct RowShape {
   std::int64_t tokens, dim;
@@ -128,6 +131,47 @@ TEST_P(NormalizationGpu, RmsNormOfStridedRows) {
   }
 }
 
+TEST_P(NormalizationGpu, InFp16) {
+  const at::Tensor y = y_.to(at::kHalf);
+  const at::Tensor weight = weight_.to(at::kHalf);
+  const at::Tensor bias = bias_.to(at::kHalf);
+  const at::Tensor expected_x = x_.to(at::kDouble) + y.to(at::kDouble) * gate_;
+  at::Tensor x = x_.cuda();
+  const at::Tensor modulated = add_gated_layer_norm_modulate(x, {.y = y.cuda(), .gate = gate_.cuda()},
+                                                             weight_.cuda(), bias_.cuda(), eps, at::kHalf);
+  EXPECT_LT(relative_error(x, expected_x), fp32_error);
+  EXPECT_LT(relative_error(modulated, layer_norm_fp64(expected_x) * (1 + weight_.to(at::kDouble)) + bias_),
+            fp16_error);
+  const at::Tensor affine = layer_norm_affine(x_.cuda(), weight.cuda(), bias.cuda(), eps, at::kHalf);
+  EXPECT_LT(relative_error(affine, layer_norm_fp64(x_) * weight.to(at::kDouble) + bias.to(at::kDouble)),
+            fp16_error);
+  const at::Tensor wide = y.to(at::kDouble);
+  const at::Tensor normed = wide / at::sqrt(wide.square().mean(1, /*keepdim=*/true) + eps);
+  EXPECT_LT(relative_error(rms_norm(y.cuda(), weight.cuda(), eps), normed * weight.to(at::kDouble)),
+            2 * fp16_error);
+}
+
+TEST_P(NormalizationGpu, MarksRowsThatAreNoLongerFinite) {
+  const auto [tokens, dim] = GetParam();
+  const at::Tensor no_gate;
+  for (const at::ScalarType type : {at::kHalf, at::kFloat}) {
+    for (const double value : {1.0, HUGE_VAL, -HUGE_VAL, std::nan("")}) {
+      at::Tensor y = y_.to(type).cuda();
+      y[tokens - 1][dim - 1] = value;
+      const at::Tensor marks = at::zeros({4}, at::TensorOptions(at::kCUDA).dtype(at::kInt));
+      const auto marking = [&](int mark) {
+        return GatedResidual{.y = y, .gate = no_gate, .overflow = marks.narrow(0, mark, 1)};
+      };
+      at::Tensor x = x_.cuda();
+      add_gated_layer_norm_modulate(x, marking(1), weight_.cuda(), bias_.cuda(), eps, type);
+      x = x_.cuda();
+      add_gated_layer_norm_affine(x, marking(2), weight_.to(type).cuda(), bias_.to(type).cuda(), eps, type);
+      const int marked = std::isfinite(value) ? 0 : 1;
+      EXPECT_TRUE(at::equal(marks.cpu(), at::tensor({0, marked, marked, 0}, at::kInt))) << value;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, NormalizationGpu,
                          testing::Values(RowShape{1, 8}, RowShape{33, 96}, RowShape{7, 1024},
                                          RowShape{129, 1536}, RowShape{1001, 5120}, RowShape{3, 5128},
@@ -147,6 +191,12 @@ TEST_F(NormalizationGpuErrors, RowsThatTheKernelsDoNotTake) {
             fp32_error);
   at::Tensor half = at::randn({4, 16}, at::kCUDA).to(at::kBFloat16);
   EXPECT_THROW(add_gated(half, half, {}), Error) << "the stream is fp32";
+}
+
+TEST_F(NormalizationGpuErrors, TwoTypesOf16BitsInOneCall) {
+  const at::Tensor x = at::randn({4, 16}, at::kCUDA);
+  const at::Tensor weight = at::ones({16}, at::kCUDA).to(at::kHalf);
+  EXPECT_THROW(layer_norm_affine(x, weight, weight, eps, at::kBFloat16), Error);
 }
 
 TEST_F(NormalizationGpuErrors, NoRowsAreNoWork) {

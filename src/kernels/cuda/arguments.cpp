@@ -24,7 +24,8 @@ DeviceStream::DeviceStream(const at::Tensor& on)
 Element element_of(const at::Tensor& tensor, const char* kernel) {
   if (tensor.scalar_type() == at::kFloat) return Element::fp32;
   if (tensor.scalar_type() == at::kBFloat16) return Element::bf16;
-  fail("GPU kernel {}: {} tensors are not supported; it takes fp32 and bf16", kernel,
+  if (tensor.scalar_type() == at::kHalf) return Element::fp16;
+  fail("GPU kernel {}: {} tensors are not supported; it takes fp32, bf16 and fp16", kernel,
        at::toString(tensor.scalar_type()));
 }
 

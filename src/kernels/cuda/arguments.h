@@ -18,7 +18,7 @@ class DeviceStream {
   cudaStream_t stream_;
 };
 
-/// fp32 or bf16. Throws Error with `kernel` for any other type.
+/// fp32, bf16 or fp16. Throws Error with `kernel` for any other type.
 Element element_of(const at::Tensor& tensor, const char* kernel);
 
 /// Throws Error unless the row kernels accept `x`: [tokens, dim] with dense rows, dim a multiple of 8 up to

@@ -13,10 +13,10 @@
 namespace wan::kernels::cuda {
 
 /// The element type behind an untyped pointer.
-enum class Element { fp32, bf16 };
+enum class Element { fp32, bf16, fp16 };
 
 /// x += gate * residual if there is a residual, then layer norm of x, then norm * (around_one ? 1 + weight :
-/// weight) + bias.
+/// weight) + bias. The types are fp32 and at most one 16-bit type.
 struct LayerNormRows {
   float* x = nullptr;              ///< [tokens, dim]; written only with a residual
   const void* residual = nullptr;  ///< [tokens, dim], or null
@@ -29,6 +29,8 @@ struct LayerNormRows {
   bool round_norm = false;  ///< rounds the norm to bf16, before weight and bias
   void* out = nullptr;      ///< [tokens, dim]
   Element out_type = Element::fp32;
+  /// Becomes 1 if a row of x holds a value that is not finite, and keeps its value otherwise; may be null.
+  int* overflow = nullptr;
   std::int64_t tokens = 0;
   int dim = 0;
   float eps = 0;

@@ -50,6 +50,8 @@ __global__ void __launch_bounds__(max_threads<Units>) layer_norm_kernel(LayerNor
     for (int j = 0; j < unit; ++j) sum += x[i].value[j];  // units beyond the row are zero
   }
   const float mean = block_sum(sum, sums) / static_cast<float>(rows.dim);
+  // One value that is not finite makes the sum not finite. All blocks that write, write the same.
+  if (rows.overflow != nullptr && threadIdx.x == 0 && !isfinite(mean)) *rows.overflow = 1;
   float square = 0;
 #pragma unroll
   for (int i = 0; i < Units; ++i) {
@@ -79,9 +81,11 @@ __global__ void __launch_bounds__(max_threads<Units>) layer_norm_kernel(LayerNor
   }
 }
 
-template <typename Residual, typename Parameter, bool AroundOne>
+// A launch has one 16-bit type beside fp32: Half.
+
+template <typename Half, typename Residual, typename Parameter, bool AroundOne>
 cudaError_t launch_typed(const LayerNormRows& rows, cudaStream_t stream) {
-  return with_type(rows.out_type, [&](auto out) {
+  return with_float_or<Half>(rows.out_type, [&](auto out) {
     return with_units(rows.dim / unit, [&](auto units, int threads) {
       layer_norm_kernel<units(), Residual, Parameter, AroundOne, typename decltype(out)::type>
           <<<static_cast<unsigned>(rows.tokens), threads, 0, stream>>>(rows);
@@ -89,14 +93,22 @@ cudaError_t launch_typed(const LayerNormRows& rows, cudaStream_t stream) {
   });
 }
 
-template <typename Residual>
+template <typename Half, typename Residual>
 cudaError_t launch_with_residual(const LayerNormRows& rows, cudaStream_t stream) {
   if (rows.around_one) {
     if (rows.parameter_type != Element::fp32) return cudaErrorInvalidValue;
-    return launch_typed<Residual, float, true>(rows, stream);
+    return launch_typed<Half, Residual, float, true>(rows, stream);
   }
-  return with_type(rows.parameter_type, [&](auto parameter) {
-    return launch_typed<Residual, typename decltype(parameter)::type, false>(rows, stream);
+  return with_float_or<Half>(rows.parameter_type, [&](auto parameter) {
+    return launch_typed<Half, Residual, typename decltype(parameter)::type, false>(rows, stream);
+  });
+}
+
+template <typename Half>
+cudaError_t launch_with_half(const LayerNormRows& rows, cudaStream_t stream) {
+  if (rows.residual == nullptr) return launch_with_residual<Half, void>(rows, stream);
+  return with_float_or<Half>(rows.residual_type, [&](auto residual) {
+    return launch_with_residual<Half, typename decltype(residual)::type>(rows, stream);
   });
 }
 
@@ -120,10 +132,15 @@ __global__ void __launch_bounds__(256) add_gated_kernel(GatedRows rows) {
 }  // namespace
 
 cudaError_t launch_layer_norm(const LayerNormRows& rows, cudaStream_t stream) {
-  if (rows.residual == nullptr) return launch_with_residual<void>(rows, stream);
-  return with_type(rows.residual_type, [&](auto residual) {
-    return launch_with_residual<typename decltype(residual)::type>(rows, stream);
-  });
+  const Element types[] = {rows.residual_type, rows.parameter_type, rows.out_type};
+  bool has_bf16 = false;
+  bool has_fp16 = false;
+  for (const Element type : types) {
+    has_bf16 |= type == Element::bf16;
+    has_fp16 |= type == Element::fp16;
+  }
+  if (has_bf16 && has_fp16) return cudaErrorInvalidValue;
+  return has_fp16 ? launch_with_half<__half>(rows, stream) : launch_with_half<__nv_bfloat16>(rows, stream);
 }
 
 cudaError_t launch_add_gated(const GatedRows& rows, cudaStream_t stream) {

@@ -23,6 +23,15 @@ Residual dense_residual(const at::Tensor& x, const Residual& residual, const cha
   return result;
 }
 
+/// Null if nobody asks.
+int* overflow_of(const at::Tensor& x, const Residual& residual, const char* kernel) {
+  const at::Tensor& overflow = residual.overflow;
+  if (!overflow.defined()) return nullptr;
+  WAN_CHECK(overflow.scalar_type() == at::kInt && overflow.numel() == 1 && overflow.device() == x.device(),
+            "GPU kernel {}: the mark of an overflow is one int32 on the device of the rows", kernel);
+  return overflow.mutable_data_ptr<int>();
+}
+
 const float* gate_of(const Residual& residual) {
   return residual.gate.defined() ? residual.gate.const_data_ptr<float>() : nullptr;
 }
@@ -59,6 +68,7 @@ at::Tensor layer_norm(const at::Tensor& x, const Residual& residual, const Affin
     rows.residual = added.y.const_data_ptr();
     rows.residual_type = element_of(added.y, kernel);
     rows.gate = gate_of(added);
+    rows.overflow = overflow_of(x, residual, kernel);
   }
   const DeviceStream device(x);
   check_launch(launch_layer_norm(rows, device.stream()), kernel);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <type_traits>
 
@@ -39,11 +40,14 @@ struct alignas(sizeof(T) * Count < 16 ? sizeof(T) * Count : 16) Elements {
 
 __device__ inline float widen(float value) { return value; }
 __device__ inline float widen(__nv_bfloat16 value) { return __bfloat162float(value); }
+__device__ inline float widen(__half value) { return __half2float(value); }
 
 template <typename T>
 __device__ T narrow(float value) {
   if constexpr (std::is_same_v<T, float>) {
     return value;
+  } else if constexpr (std::is_same_v<T, __half>) {
+    return __float2half_rn(value);
   } else {
     return __float2bfloat16_rn(value);
   }
@@ -102,7 +106,21 @@ struct Type {
 /// Calls launch(Type<T>) for the C++ type of `element`.
 template <typename Launch>
 cudaError_t with_type(Element element, Launch&& launch) {
-  return element == Element::bf16 ? launch(Type<__nv_bfloat16>{}) : launch(Type<float>{});
+  switch (element) {
+    case Element::bf16:
+      return launch(Type<__nv_bfloat16>{});
+    case Element::fp16:
+      return launch(Type<__half>{});
+    case Element::fp32:
+      break;
+  }
+  return launch(Type<float>{});
+}
+
+/// Calls launch(Type<float>) for fp32, and launch(Type<Half>) for any other element.
+template <typename Half, typename Launch>
+cudaError_t with_float_or(Element element, Launch&& launch) {
+  return element == Element::fp32 ? launch(Type<float>{}) : launch(Type<Half>{});
 }
 
 }  // namespace wan::kernels::cuda

@@ -16,6 +16,7 @@ struct Mode {
   double tolerance;
 };
 constexpr Mode fp32{launch::Precision::fp32, "fp32", 1e-4};
+constexpr Mode fp16{launch::Precision::fp16, "fp16", 2e-3};
 constexpr Mode bf16{launch::Precision::bf16, "bf16", 1e-2};
 
 struct Placement {
@@ -98,6 +99,8 @@ constexpr Mode bf16_within(double tolerance) { return {launch::Precision::bf16, 
 INSTANTIATE_TEST_SUITE_P(Family, GpuParity,
                          testing::Values(Parameters{"ti2v_image", fp32}, Parameters{"ti2v_text", fp32},
                                          Parameters{"wan21_t2v", fp32}, Parameters{"wan21_i2v", fp32},
+                                         Parameters{"ti2v_image", fp16}, Parameters{"ti2v_text", fp16},
+                                         Parameters{"wan21_t2v", fp16},
                                          Parameters{"ti2v_image", bf16_within(1.9e-2)},
                                          Parameters{"ti2v_text", bf16_within(3.3e-2)},
                                          Parameters{"wan21_t2v", bf16_within(2.2e-2)},

@@ -251,7 +251,7 @@ TEST(Options, BadValuesNameTheOption) {
             "option --task: 's2v-14B' is not one of i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B, ti2v-5B");
   EXPECT_EQ(message_with({"--device", "tpu"}), "option --device: 'tpu' is not one of auto, cuda, cpu");
   EXPECT_EQ(message_with({"--precision", "fp64"}),
-            "option --precision: 'fp64' is not one of bf16, fp32, fast");
+            "option --precision: 'fp64' is not one of bf16, fp16, fp32, fast");
   EXPECT_EQ(message_with({"--objective", "speed"}),
             "option --objective: 'speed' is not one of latency, throughput");
   EXPECT_EQ(message_with({"--noise-device", "gpu"}), "option --noise-device: 'gpu' is not one of cpu, cuda");
@@ -326,6 +326,7 @@ TEST(Options, ExactIsAnotherWordForBf16) {
   std::ofstream(dir / "run.cfg") << "precision = exact\n";
   EXPECT_EQ(parse_with({"--precision", "bf16"}).precision, launch::Precision::bf16);
   EXPECT_EQ(parse_with({"--precision", "exact"}).precision, launch::Precision::bf16);
+  EXPECT_EQ(parse_with({"--precision", "fp16"}).precision, launch::Precision::fp16);
   EXPECT_EQ(parse_with({"--config", (dir / "run.cfg").string()}).precision, launch::Precision::bf16);
 }
 

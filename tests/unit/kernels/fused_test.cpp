@@ -77,7 +77,33 @@ TEST_P(FusedResidual, WritesIntoRowsThatExist) {
   EXPECT_TRUE(at::equal(split, whole));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, FusedResidual, testing::Values(at::kFloat, at::kBFloat16));
+TEST_P(FusedResidual, MarksARowThatIsNoLongerFinite) {
+  const at::ScalarType type = GetParam();
+  const at::Tensor no_gate;
+  const at::Tensor ones = at::ones({40});
+  for (const double value : {1.0, HUGE_VAL, -HUGE_VAL, std::nan("")}) {
+    const at::Tensor marks = at::zeros({4}, at::kInt);
+    at::Tensor y = at::randn({7, 40});
+    y[6][39] = value;
+    y = y.to(type);
+    at::Tensor x = at::randn({7, 40});
+    at::Tensor affine_x = x.clone();
+    const auto marking = [&](int mark) {
+      return GatedResidual{.y = y, .gate = no_gate, .overflow = marks.narrow(0, mark, 1)};
+    };
+    add_gated_layer_norm_modulate(x, marking(1), ones, ones, eps, type);
+    add_gated_layer_norm_affine(affine_x, marking(2), ones, ones, eps, type);
+    const int marked = std::isfinite(value) ? 0 : 1;
+    EXPECT_TRUE(at::equal(marks, at::tensor({0, marked, marked, 0}, at::kInt))) << value;
+    const at::Tensor quiet = at::zeros({7, 40}, type);
+    at::Tensor finite_x = at::zeros({7, 40});
+    add_gated_layer_norm_modulate(finite_x, {.y = quiet, .gate = no_gate, .overflow = marks.narrow(0, 1, 1)},
+                                  ones, ones, eps, type);
+    EXPECT_EQ(marks[1].item<int>(), marked) << "a mark stays";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, FusedResidual, testing::Values(at::kFloat, at::kBFloat16, at::kHalf));
 
 struct PackCase {
   std::int64_t tokens, parts;

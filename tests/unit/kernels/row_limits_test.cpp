@@ -15,6 +15,7 @@ at::Tensor rows(std::int64_t tokens, std::int64_t dim, at::ScalarType type = at:
 TEST(RowLimits, WhatTheRowKernelsTake) {
   EXPECT_TRUE(fits_row_kernels(rows(3, 8)));
   EXPECT_TRUE(fits_row_kernels(rows(3, 5120, at::kBFloat16)));
+  EXPECT_TRUE(fits_row_kernels(rows(3, 5120, at::kHalf)));
   EXPECT_TRUE(fits_row_kernels(rows(1, max_row)));
   EXPECT_TRUE(fits_row_kernels(rows(4, 24).narrow(1, 8, 16)));  // strided rows, aligned
 }
@@ -27,7 +28,7 @@ TEST(RowLimits, WhatGoesToATen) {
   EXPECT_FALSE(fits_row_kernels(rows(8, 8).t()));
   EXPECT_FALSE(
       fits_row_kernels(rows(4, 12).narrow(1, 0, 8)));  // 48 bytes from row to row: aligned, but 12 elements
-  EXPECT_FALSE(fits_row_kernels(at::zeros({4, 8}, at::kHalf)));
+  EXPECT_FALSE(fits_row_kernels(at::zeros({4, 8}, at::kDouble)));
   EXPECT_FALSE(fits_row_kernels(at::zeros({8})));
 }
 

@@ -124,6 +124,14 @@ TEST(ModelKind, OneExpertTakesNeitherABoundaryNorTwoScales) {
   EXPECT_NO_THROW(require_values_fit(model_kind("t2v-A14B"), 0.5, GuideScale{3, 4}, "", ""));
 }
 
+TEST(ModelKind, Fp16IsOfferedForTheSmallModels) {
+  EXPECT_NO_THROW(require_fp16_offered(model_kind("t2v-1.3B"), "--precision fp16"));
+  EXPECT_NO_THROW(require_fp16_offered(model_kind("ti2v-5B"), "--precision fp16"));
+  EXPECT_EQ(
+      test::message_of<UsageError>([] { require_fp16_offered(model_kind("i2v-A14B"), "--precision fp16"); }),
+      "--precision fp16 is offered for t2v-1.3B and ti2v-5B, not for i2v-A14B; use bf16, or fp32");
+}
+
 TEST(VideoGeometry, LatentsAndTokensOfTheA14BModels) {
   const VideoGeometry& geometry = model_kind("i2v-A14B").geometry;
   EXPECT_EQ(geometry.pixels_per_token(), 16);

@@ -130,7 +130,7 @@ TEST_P(TransformerOutline, MakesExactlyTheCollectivesThatFollow) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, TransformerOutline, testing::Values(at::kFloat, at::kBFloat16));
+INSTANTIATE_TEST_SUITE_P(Types, TransformerOutline, testing::Values(at::kFloat, at::kBFloat16, at::kHalf));
 
 TEST(TextEncoderOutline, MakesExactlyTheGathersThatFollow) {
   const checkpoint::TextEncoderConfig config{.vocabulary = 50,
