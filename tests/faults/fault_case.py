@@ -21,7 +21,8 @@ TEST_PROGRAMS = PROJECT / "build" / "tests" / "bin"
 STUB = Path(os.environ.get("WAN_STUB_BATCH", TEST_PROGRAMS / "stub_batch"))
 SHIM = Path(os.environ.get("WAN_FAULT_SHIM", TEST_PROGRAMS / "libfault_shim.so"))
 NIGHTLY = os.environ.get("WAN_NIGHTLY") == "1"
-WORKERS = 4  # runs at a time: most of a run is starting and ending, which waits more than it computes
+# Runs at a time: most of a run is starting and ending, which waits more than it computes.
+WORKERS = int(os.environ.get("WAN_FAULT_WORKERS", "4"))
 
 DONE, FAILURE, SOME_FAILED = 0, 1, 3
 

@@ -3,7 +3,7 @@
 
     .venv/bin/python tests/faults/run_fault_tests.py [unittest arguments, for example test_kill_matrix or -k decode]
 
-WAN_NIGHTLY=1 asks for the long form. WAN_STUB_BATCH, WAN_FAULT_SHIM, WAN_BATCH and WAN_MPIEXEC name other programs.
+WAN_NIGHTLY=1 asks for the long form, WAN_FAULT_WORKERS=N for N runs at a time. WAN_STUB_BATCH, WAN_FAULT_SHIM, WAN_BATCH and WAN_MPIEXEC name other programs.
 """
 
 import sys

@@ -30,7 +30,7 @@ class RealBatch(Batch):
         super().__init__(items, PROGRAM)
 
     def arguments(self, layout: Layout) -> list[str]:
-        return ["--ckpt-dir", str(CHECKPOINT), "--output-dir", str(self.out), *SMALL, "--sample-steps", str(STEPS), "--group-size",
+        return ["--device", "cpu", "--ckpt-dir", str(CHECKPOINT), "--output-dir", str(self.out), *SMALL, "--sample-steps", str(STEPS), "--group-size",
                 str(layout.group_size), "--save-latents", "rows.csv"]
 
     def engine_runs(self) -> list[str]:
