@@ -41,6 +41,7 @@ struct Options {
   double checkpoint_interval_s = 300;
   double time_limit_s = 0;  ///< 0: no limit
   int writers = 0;
+  int draft_after = 0;  ///< 0: no drafts
   bool save_latents = false;
   bool no_resume = false;
   bool retry_failed = false;
@@ -68,6 +69,7 @@ po::options_description describe(Options& options, std::string& journal) {
   add("time-limit", po::value(&options.time_limit_s), "seconds that the job may take");
   add("writers", po::value(&options.writers),
       "threads of a leader that write videos beside its group's work");
+  add("draft-after", po::value(&options.draft_after), "make drafts after so many steps");
   add("write-seconds", po::value(&options.stub.write_s), "duration of writing a video");
   add("save-latents", po::bool_switch(&options.save_latents), "as wan_batch's");
   add("no-resume", po::bool_switch(&options.no_resume), "as wan_batch's");
@@ -168,6 +170,7 @@ batch::RunContext StubProgram::make_context(const std::shared_ptr<Log>& log) {
   context.stop.elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); };
   if (options_.time_limit_s > 0) context.stop.time_limit_s = options_.time_limit_s;
   context.writers = options_.writers;
+  context.results.draft.after_step = options_.draft_after;
   context.checkpoint_interval_s = options_.checkpoint_interval_s;
   context.log = log;
   return context;

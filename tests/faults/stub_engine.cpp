@@ -57,7 +57,9 @@ class StubOutputs final : public UnwrittenOutputs {
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
     const std::string content = video_content(request_, options_.video_bytes);
-    write_file(paths_.video, content);
+    const bool is_draft = paths_.draft.is_wanted() && paths_.draft.after_step < request_.sample_steps;
+    write_file(paths_.video, is_draft ? fmt::format("draft of {}", content) : content);
+    if (is_draft) return true;
     if (!paths_.latents.empty()) write_file(paths_.latents, "latents of " + content);
     return true;
   }
@@ -185,6 +187,10 @@ RunEnd StubEngine::denoise(const Request& request, const OutputPaths& outputs, O
     const StepAction action = agree_on_action(step, step_count, control);
     if (action != StepAction::go_on) save(step, request, outputs, control);
     if (action == StepAction::stop) return RunEnd::stopped;
+    if (outputs.draft.is_wanted() && step >= outputs.draft.after_step && step < step_count) {
+      save(step, request, outputs, control);
+      return RunEnd::drafted;
+    }
     if (step == step_count) return RunEnd::finished;
     const Expert expert = step < high_noise_steps ? Expert::high_noise : Expert::low_noise;
     const double start_s = clock_.elapsed_s();
