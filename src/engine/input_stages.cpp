@@ -7,6 +7,7 @@
 #include "core/check.h"
 #include "dit/patchify.h"
 #include "engine/condition_cache.h"
+#include "engine/image_ahead.h"
 #include "engine/image_condition.h"
 #include "engine/request_run.h"
 #include "engine/validate.h"
@@ -62,15 +63,17 @@ class ReadImage final : public Stage {
     });
     meeting.group().broadcast(parallel::writable_bytes_of(image), meeting.leader_rank()).wait();
     run.values().put("image", image);
-    if (!clip_image.defined()) return;
-    meeting.group().broadcast(parallel::writable_bytes_of(clip_image), meeting.leader_rank()).wait();
-    run.values().put("clip_image", clip_image);
+    if (clip_image.defined()) {
+      meeting.group().broadcast(parallel::writable_bytes_of(clip_image), meeting.leader_rank()).wait();
+      run.values().put("clip_image", clip_image);
+    }
+    if (meeting.leads()) begin_next(run.setup().request);
   }
 
  private:
-  media::Image read(const RequestRun& run) const {
+  media::Image read(const RequestRun& run) {
     const Request& request = run.setup().request;
-    media::Image image = media::read_image(request.image);
+    media::Image image = ahead_.take(request.image);
     if (const std::string note = image_note(image, request.image); !note.empty() && run.setup().on_note)
       run.setup().on_note(fmt::format("{}: {}", request.id, note));
     return image;
@@ -90,8 +93,22 @@ class ReadImage final : public Stage {
     return {.width = side, .height = side};
   }
 
+  /// Groups that are equally fast take turns: this group's next request is as many away as there are groups.
+  void begin_next(const Request& now) {
+    const LookAhead& look = tools_.look_ahead;
+    if (!look.upcoming) return;
+    int place = 0;
+    std::filesystem::path next;
+    look.upcoming(now, [&](const Request& request) {
+      next = request.image;
+      return ++place < look.groups;
+    });
+    if (!next.empty()) ahead_.begin(next);
+  }
+
   const model::ModelKind& kind_;
   const StageTools& tools_;
+  ImageAhead ahead_;
 };
 
 class TakeSize final : public Stage {

@@ -45,7 +45,7 @@ Pipeline make_pipeline(const model::ModelKind& kind, StageTools& tools);
 // height, width, 3] each.
 
 /// Makes "image", and "clip_image" for a kind with an image encoder, and sets the size of the video. Runs for
-/// a request with an image.
+/// a request with an image. Begins to decode the image of the request that is likely to be next.
 std::unique_ptr<Stage> read_image(const model::ModelKind& kind, StageTools& tools);
 /// Sets the size of the video to that of the request. Runs for a request without an image.
 std::unique_ptr<Stage> take_size(const model::ModelKind& kind);
