@@ -86,6 +86,10 @@ MadeItem ItemMaker::make_once(ItemInHand& item, Attempt& attempt) {
     if (report.end != RunEnd::handed_over) {
       const int saved = std::max(control.steps_saved(), item.before ? item.before->steps_done : 0);
       const bool is_saved = saved == report.steps_done;
+      if (report.end == RunEnd::drafted && !is_saved) {  // the storage failed, which ends the run
+        report.end = RunEnd::stopped;
+        static_cast<void>(control.take_outputs());
+      }
       return {.report = std::move(report),
               .steps_gained = std::max(steps_kept - *first_step, 0),
               .outputs = control.take_outputs(),

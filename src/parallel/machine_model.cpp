@@ -40,9 +40,9 @@ constexpr MachineModel h200{
     .vae_encode_undivided = undivided(1.280, 0.387),
     .vae_decode_undivided = undivided(6.038, 1.658),
     .text_encode_s = 0.019,
-    // analysis/results/wan_batch_4xh200.h5: its phase "decode" took 9.8 s at 480p on 4 GPUs. By the figures
-    // above, the autoencoder took 0.72 s of them. The rest was the H.264 encoding of a video of noise.
-    .h264_s_per_pixel = (9.8 - 0.72) / pixels_480p,
+    // analysis/results/no_gpu_waits_h200.md: the last video's writing, with nothing beside it, in the runs of 3
+    // and 8 items on 2 GPUs and of 4 items on one. They are videos of noise.
+    .h264_s_per_pixel = 13.1 / (768.0 * 512 * 81),
     // An estimate: PCIe 5.0 x16 carries 32e9 * 16 * 128 / 130 / 8 = 63e9 bytes/s. Packet headers and flow
     // control leave about seven eighths of them.
     .host_to_gpu_bytes_per_s = 55e9,
