@@ -286,6 +286,7 @@ void BenchMeasurement::measure_steps(engine::Denoiser& denoise) {
                            reporting_.steps->begin_step();
                          });
   });
+  denoise.rest();
   if (!latent.isfinite().all().item<bool>()) {
     throw Error(
         "the latent holds values that are not finite: random weights of this model do not stay in range");

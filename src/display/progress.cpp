@@ -138,6 +138,8 @@ std::string Progress::status(double now_s) const {
   if (steps_done > 0 && steps_done < estimate_.step_count()) {
     text +=
         fmt::format("  step {}/{}  {:.2f} s/step", steps_done, estimate_.step_count(), estimate_.step_s());
+  } else if (steps_done > 0 && phase_ != "decode") {
+    text += fmt::format("  step {}/{} done, decoding", steps_done, steps_done);
   } else if (!phase_.empty()) {
     text += fmt::format("  after {}", phase_);
   }

@@ -18,6 +18,7 @@ class Autoencoder {
  public:
   /// Reads the weights. `device`: where it computes, in fp32.
   Autoencoder(const VaeModel& model, at::Device device);
+  const vae::VaeConfig& config() const { return config_; }
 
   /// Collective over `group`. `image`: fp32 [3, height, width], the same on every rank; the clip is the image
   /// and zero frames. Returns the normalised latent [channels, frames, height / factor, width / factor],

@@ -64,6 +64,7 @@ class Denoise final : public Stage {
       run.values().put("latent", made);
       finite = made.isfinite().all().item<bool>();
     });
+    denoiser.rest();
     if (finite && !*finite) {
       fail_item(
           "denoise",

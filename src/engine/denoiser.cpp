@@ -107,6 +107,7 @@ Denoiser::Denoiser(std::vector<ExpertShards> experts, const DenoiseOptions& opti
                                                                 options_.compute);
   }
   for (ExpertShards& expert : experts) experts_.push_back(use(std::move(expert)));
+  rest();
 }
 
 std::int64_t Denoiser::weight_bytes() const {
@@ -177,10 +178,16 @@ Denoiser::Request Denoiser::make_request(const DenoiseInput& input,
 
 void Denoiser::reserve() {
   if (gather_buffers_) gather_buffers_->reserve();
+  experts_.front().shards->reserve();  // the experts share what they have
 }
 
 void Denoiser::release() {
   if (gather_buffers_) gather_buffers_->release();
+  rest();
+}
+
+void Denoiser::rest() {
+  if (experts_.size() == 1) experts_.front().shards->release();
 }
 
 at::Tensor Denoiser::run(const DenoiseInput& input, const parallel::GroupCommunicators& team,

@@ -97,10 +97,14 @@ class Denoiser {
   /// Bytes of all experts' weights on this rank, on the GPU or the host.
   std::int64_t weight_bytes() const;
 
-  /// Takes the memory that run() gathers weights into unless it is there. Collective over the group.
+  /// Takes the memory for weights that run() gathers or brings in from the host, unless it is there.
+  /// Collective over the group.
   void reserve();
   /// Gives it back. Alike on all ranks of the group.
   void release();
+  /// After run(): the only expert of a model, if it waits on the host, leaves the GPU to the autoencoder and
+  /// the text encoder. Two experts keep their room, because the next request needs it for the other one.
+  void rest();
 
   /// Collective over `team`: this denoiser's group or a larger one that it is part of; after reserve().
   /// Returns the denoised latent [channels, frames, height, width], whole on every rank, on the compute

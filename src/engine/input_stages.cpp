@@ -217,15 +217,17 @@ class CheckMemory final : public Stage {
   }
 
  private:
-  /// Bytes that denoising needs on each rank beside the weights.
+  /// Bytes that denoising and the autoencoder need on each rank beside the weights that stay there.
   std::int64_t denoise_bytes(const RequestRun& run) const {
     const Request& request = run.setup().request;
     const bool guided = sample::is_guided(request.guide_scale);
     const parallel::PlanInput input{.transformer = tools_.networks.denoise->config(),
                                     .text_encoder = {},
                                     .vae_parameters = 0,
+                                    .vae_family = tools_.networks.vae->config().family,
                                     .grid = run.setup().team.passes(guided).shape,
                                     .geometry = kind_.geometry,
+                                    .experts = static_cast<int>(kind_.experts.size()),
                                     .tokens = kind_.geometry.token_grid(request.frame_num, run.size()),
                                     .guided = guided,
                                     .placement = tools_.placement,

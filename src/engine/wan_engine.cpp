@@ -32,14 +32,13 @@ class ScopeExit {
   Function function_;
 };
 
-/// The options as the engine takes them for a group of so many ranks: a rank alone divides nothing; nothing
-/// can wait on the host without a GPU; and one expert alone makes no room by waiting there.
-EngineOptions for_group(EngineOptions options, int ranks, const model::ModelKind& kind) {
+/// The options as the engine takes them for a group of so many ranks: a rank alone divides nothing, and
+/// nothing can wait on the host without a GPU.
+EngineOptions for_group(EngineOptions options, int ranks) {
   parallel::WeightPlacement& leanest = options.leaner.leanest;
   options.placement = parallel::for_group(options.placement, ranks);
   leanest = parallel::for_group(leanest, ranks);
-  if (!options.compute.on_gpu() || kind.has_one_expert())
-    leanest.transformers.residence = options.placement.transformers.residence;
+  if (!options.compute.on_gpu()) leanest.transformers.residence = options.placement.transformers.residence;
   return options;
 }
 
@@ -55,7 +54,7 @@ WanEngine::WanEngine(const checkpoint::CheckpointFolder& folder, const EngineOpt
                      std::unique_ptr<ModelLoading> loading)
     : folder_(folder),
       kind_(model::model_kind(folder.task.name)),
-      options_(for_group(options, group.group->size(), kind_)),
+      options_(for_group(options, group.group->size())),
       groups_(std::move(group)),
       run_clock_(run_clock),
       tools_{.compute = options_.compute, .gpu = options_.gpu, .placement = options_.placement},

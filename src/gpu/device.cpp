@@ -73,6 +73,7 @@ DeviceInfo open_device(int index) {
   std::size_t free_bytes = 0;
   std::size_t total_bytes = 0;
   require(cudaMemGetInfo(&free_bytes, &total_bytes), "creating a context on it");
+  at::globalContext().lazyInitDevice(at::kCUDA);  // the allocator, which memory_use() asks
   return {.index = index,
           .name = properties.name,
           .bus_id = bus_id.data(),

@@ -31,9 +31,13 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
   text += fmt::format("figures          {}\n", parallel::describe(subject.machine.figures));
   if (model.experts == 1)
     text += "                 for this model, bytes and times are computed from them, not measured\n";
-  text += fmt::format("layout           {}; experts {}{}, text encoder {}\n", parallel::describe(plan.grid),
+  const bool is_one = model.experts == 1;
+  text += fmt::format("layout           {}; {} {}{}, text encoder {}\n", parallel::describe(plan.grid),
+                      is_one ? "transformer" : "experts",
                       placement.transformers.is_sharded() ? over : "whole on each rank",
-                      placement.transformers.waits_on_host() ? ", one of them on the host" : "",
+                      !placement.transformers.waits_on_host() ? ""
+                      : is_one                                ? ", on the host except for the steps"
+                                                              : ", one of them on the host",
                       placement.text_encoder.is_sharded() ? over : "whole on each rank");
   text += fmt::format("video            {}*{}, {} frames, {}{}\n", tokens.columns * side, tokens.rows * side,
                       model.geometry.frame_num(tokens), count(model.sample_steps, "step"),

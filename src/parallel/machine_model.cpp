@@ -40,8 +40,8 @@ constexpr MachineModel h200{
     .vae_encode_undivided = undivided(1.280, 0.387),
     .vae_decode_undivided = undivided(6.038, 1.658),
     .text_encode_s = 0.019,
-    // analysis/results/no_gpu_waits_h200.md: the last video's writing, with nothing beside it, in the runs of 3
-    // and 8 items on 2 GPUs and of 4 items on one. They are videos of noise.
+    // analysis/results/no_gpu_waits_h200.md: the last video's writing, with nothing beside it, in the runs of
+    // 3 and 8 items on 2 GPUs and of 4 items on one. They are videos of noise.
     .h264_s_per_pixel = 13.1 / (768.0 * 512 * 81),
     // An estimate: PCIe 5.0 x16 carries 32e9 * 16 * 128 / 130 / 8 = 63e9 bytes/s. Packet headers and flow
     // control leave about seven eighths of them.

@@ -90,8 +90,14 @@ std::int64_t expert_slice_bytes(const PlanInput& input) {
   return kept_elements(checkpoint::transformer_units(input.transformer), ranks) * input.element_bytes;
 }
 
-/// Bytes of the experts' weights that one rank keeps on its GPU.
+/// Whether the only expert leaves the GPU while text is encoded and frames are decoded.
+bool expert_comes_and_goes(const PlanInput& input) {
+  return input.experts == 1 && input.placement.transformers.waits_on_host();
+}
+
+/// Bytes of the experts' weights that one rank keeps on its GPU all the time.
 std::int64_t expert_bytes(const PlanInput& input) {
+  if (expert_comes_and_goes(input)) return 0;
   return (input.placement.transformers.waits_on_host() ? 1 : input.experts) * expert_slice_bytes(input);
 }
 
@@ -124,16 +130,19 @@ std::int64_t vae_bytes(const PlanInput& input) {
 std::int64_t denoise_bytes(const PlanInput& input) {
   const std::int64_t tokens = input.tokens.tokens();
   const std::int64_t local_tokens = (tokens + input.grid.ulysses - 1) / input.grid.ulysses;
-  return activation_bytes(input, local_tokens) + text_cache_bytes(input) + image_cache_bytes(input);
+  const std::int64_t weights = expert_comes_and_goes(input) ? expert_slice_bytes(input) : 0;
+  return weights + activation_bytes(input, local_tokens) + text_cache_bytes(input) + image_cache_bytes(input);
 }
 
 void add_parts(const PlanInput& input, Plan& plan) {
   const auto units = checkpoint::transformer_units(input.transformer);
   const WeightPlacement& placement = input.placement;
-  plan.bytes.emplace_back(input.experts == 1                       ? "transformer"
-                          : placement.transformers.waits_on_host() ? "experts (one at a time)"
-                                                                   : "experts (both)",
-                          expert_bytes(input));
+  if (!expert_comes_and_goes(input)) {
+    plan.bytes.emplace_back(input.experts == 1                       ? "transformer"
+                            : placement.transformers.waits_on_host() ? "experts (one at a time)"
+                                                                     : "experts (both)",
+                            expert_bytes(input));
+  }
   if (placement.transformers.is_sharded()) {
     plan.bytes.emplace_back("weight gather buffers",
                             gather_buffer_elements(units, input.grid.group_size) * input.element_bytes);
@@ -154,7 +163,10 @@ void add_parts(const PlanInput& input, Plan& plan) {
     plan.phase_bytes.emplace_back("encode: the image encoder", image_encoder_bytes(input));
   }
   plan.phase_bytes.emplace_back("encode, decode: VAE activations", vae_bytes(input));
-  plan.phase_bytes.emplace_back("denoise: activations, exchange, text keys", denoise_bytes(input));
+  plan.phase_bytes.emplace_back(expert_comes_and_goes(input)
+                                    ? "denoise: transformer, activations, exchange, text keys"
+                                    : "denoise: activations, exchange, text keys",
+                                denoise_bytes(input));
 }
 
 /// Seconds of a step in bf16. `rows`: tokens of a rank, counted once for each pass that it makes.

@@ -18,16 +18,23 @@ std::vector<at::Tensor> parameter_views(const checkpoint::UnitLayout& unit, cons
   return views;
 }
 
-ResidentWeights::ResidentWeights(std::shared_ptr<WeightShards> shards) : shards_(std::move(shards)) {
-  for (std::size_t unit = 0; unit < shards_->units().size(); ++unit)
-    views_.push_back(parameter_views(shards_->units()[unit], shards_->slice(static_cast<int>(unit))));
-}
+ResidentWeights::ResidentWeights(std::shared_ptr<WeightShards> shards)
+    : shards_(std::move(shards)), units_(shards_->units().size()) {}
 
 void ResidentWeights::begin(int /*unit*/) {}
+
 std::span<const at::Tensor> ResidentWeights::weights(int unit) {
-  return views_.at(static_cast<std::size_t>(unit));
+  Views& of = units_.at(static_cast<std::size_t>(unit));
+  if (of.tensors.empty() || of.generation != shards_->generation()) {
+    of = {.tensors = parameter_views(shards_->units()[static_cast<std::size_t>(unit)], shards_->slice(unit)),
+          .generation = shards_->generation()};
+  }
+  return of.tensors;
 }
-void ResidentWeights::end(int /*unit*/) {}
+
+void ResidentWeights::end(int unit) {
+  if (shards_->may_leave()) units_.at(static_cast<std::size_t>(unit)) = {};
+}
 
 GatherBuffers::GatherBuffers(const std::vector<checkpoint::UnitLayout>& units, comm::Communicator& group,
                              const kernels::Compute& compute)

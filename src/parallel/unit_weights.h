@@ -28,8 +28,13 @@ class ResidentWeights final : public checkpoint::WeightSource {
   void settle() override {}
 
  private:
+  /// One tensor for each parameter of a unit. They keep the memory that they were made from.
+  struct Views {
+    std::vector<at::Tensor> tensors;
+    int generation = 0;
+  };
   std::shared_ptr<WeightShards> shards_;
-  std::vector<std::vector<at::Tensor>> views_;  ///< for each unit, one tensor for each parameter
+  std::vector<Views> units_;
 };
 
 /// The two buffers into which units are gathered. Models that never run at the same time share them.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/check.h"
 #include "gpu/memory.h"
@@ -34,16 +35,34 @@ std::int64_t piece_elements(std::int64_t slice_elements, int readers) {
 }
 
 WeightArena::WeightArena(const std::vector<checkpoint::UnitLayout>& units, int parts,
-                         const kernels::Compute& compute, int readers) {
+                         const kernels::Compute& compute, int readers)
+    : options_(compute.options()) {
   for (const checkpoint::UnitLayout& unit : units) {
-    const std::int64_t elements = shard_elements(unit, parts);
-    landings_.push_back(at::empty({readers * piece_elements(elements, readers)}, compute.options()));
-    slices_.push_back(landings_.back().narrow(0, 0, elements));
+    slice_elements_.push_back(shard_elements(unit, parts));
+    landing_elements_.push_back(readers * piece_elements(slice_elements_.back(), readers));
   }
+  reserve();
+}
+
+void WeightArena::reserve() {
+  if (!landings_.empty()) return;
+  std::vector<at::Tensor> landings;  // all or none, because there may be room for some only
+  for (const std::int64_t elements : landing_elements_) landings.push_back(at::empty({elements}, options_));
+  landings_ = std::move(landings);
+  for (std::size_t unit = 0; unit < landings_.size(); ++unit)
+    slices_.push_back(landings_[unit].narrow(0, 0, slice_elements_[unit]));
+  ++generation_;
+}
+
+void WeightArena::release() {
+  slices_.clear();
+  landings_.clear();
+  held_ = nullptr;
 }
 
 void WeightArena::bring_in(const std::vector<at::Tensor>& host_slices) {
   if (held_ == &host_slices) return;
+  reserve();
   WAN_CHECK(host_slices.size() == slices_.size(), "an arena of {} units for a model of {}", slices_.size(),
             host_slices.size());
   for (std::size_t unit = 0; unit < slices_.size(); ++unit)
@@ -79,6 +98,14 @@ WeightShards::WeightShards(std::vector<checkpoint::UnitLayout> units, const Para
 
 void WeightShards::bring_in() {
   if (arena_) arena_->bring_in(slices_);
+}
+
+void WeightShards::reserve() {
+  if (arena_) arena_->reserve();
+}
+
+void WeightShards::release() {
+  if (arena_) arena_->release();
 }
 
 const at::Tensor& WeightShards::slice(int unit) const {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/TensorOptions.h>
 
 #include <memory>
 #include <vector>
@@ -29,13 +30,22 @@ class WeightArena {
   const std::vector<at::Tensor>& slices() const { return slices_; }
   const std::vector<at::Tensor>& landings() const { return landings_; }  ///< where slices come in
   /// Copies the host's slices into the arena, in the order of the compute stream, if they are not there
-  /// already.
+  /// already. Reserves the memory.
   void bring_in(const std::vector<at::Tensor>& host_slices);
+  /// Takes the memory if it was given back. Throws c10::OutOfMemoryError.
+  void reserve();
+  /// Gives the memory back.
+  void release();
+  int generation() const { return generation_; }  ///< changes with the memory
 
  private:
+  std::vector<std::int64_t> landing_elements_;
+  std::vector<std::int64_t> slice_elements_;
+  at::TensorOptions options_;
   std::vector<at::Tensor> landings_;               ///< one for each unit
   std::vector<at::Tensor> slices_;                 ///< views of the landings
   const std::vector<at::Tensor>* held_ = nullptr;  ///< the slices whose content is in the arena
+  int generation_ = 0;
 };
 
 /// A rank's part of a model's weights: for every unit one of `parts` even slices of its flat buffer, or the
@@ -60,6 +70,12 @@ class WeightShards {
   const WeightShare& share() const { return share_; }
   /// Call it before a model's turn. Afterwards slice() returns its values.
   void bring_in();
+  /// Takes the arena's memory if it was given back. Throws c10::OutOfMemoryError.
+  void reserve();
+  /// After a model's turn: gives the arena's memory back. Tensors of slice() must not be held longer.
+  void release();
+  bool may_leave() const { return arena_ != nullptr; }  ///< whether release() gives anything back
+  int generation() const { return arena_ ? arena_->generation() : 0; }  ///< changes with the slices' memory
   /// On the compute device: [elements of a slice of the unit].
   const at::Tensor& slice(int unit) const;
   std::int64_t bytes() const;

@@ -132,6 +132,7 @@ TEST_F(ProgressTest, OnlyTheLastItemsWritingCountsWhereThreadsWrite) {
        .background = {{.phase = "write", .begin = begin, .end = begin + std::chrono::seconds(7)}}});
   EXPECT_EQ(last_line(written()), "2/2 b  step 6/10  1.00 s/step  13 s left");
   make_steps(progress, 6, 10, 10, 1);
+  EXPECT_EQ(last_line(written()), "2/2 b  step 10/10 done, decoding  9.0 s left");
   now_s_ += 2;
   progress.on_writing("b");
   EXPECT_EQ(last_line(written()), "2/2 b  after decode  1 being written  7.0 s left");

@@ -8,6 +8,7 @@
 #include "apps/bench_options.h"
 #include "engine/model_description.h"
 #include "launch/plan_report.h"
+#include "layout_inputs.h"
 #include "model/model_kind.h"
 #include "parallel/item_time.h"
 #include "wan/error.h"
@@ -17,33 +18,15 @@ namespace {
 
 using parallel::Division;
 using parallel::Residence;
+using test::full_model;
+using test::gib;
+using test::input_of;
+using test::placed;
 using ::testing::HasSubstr;
-
-constexpr std::uint64_t gib = std::uint64_t{1} << 30;
-
-/// The 14B model at 480p, 81 frames, bf16.
-parallel::PlanInput full_model(bool on_gpu) {
-  const engine::ModelDescription model = engine::describe_named_model("i2v-A14B");
-  return {.transformer = model.transformer,
-          .text_encoder = model.text_encoder,
-          .vae_parameters = model.vae_parameters(),
-          .grid = {},
-          .tokens = {.frames = 21, .rows = 30, .columns = 52},
-          .guided = true,
-          .placement = {.transformers = {},
-                        .text_encoder = {.residence = parallel::text_encoder_residence(on_gpu, false)}},
-          .on_gpu = on_gpu,
-          .element_bytes = 2};
-}
 
 RunLayout layout_for(int ranks, std::uint64_t gpu_bytes, const Options& options = {}) {
   parallel::PlanInput plan = full_model(true);
   return choose_layout(options, {.ranks = ranks, .memory_bytes = gpu_bytes}, plan);
-}
-
-/// The placement of a run on GPUs: the transformers as given, the text encoder read when it is needed.
-parallel::WeightPlacement placed(const parallel::NetworkPlacement& transformers, Division text_encoder) {
-  return {.transformers = transformers, .text_encoder = {text_encoder, Residence::read_when_needed}};
 }
 
 std::string refusal_for(int ranks, std::uint64_t gpu_bytes, const Options& options = {}) {
@@ -114,67 +97,6 @@ TEST(Residency, SaysHowManyGpusWouldDo) {
   Options options;
   options.group_size = 1;
   EXPECT_THAT(refusal_for(2, 24 * gib, options), HasSubstr("no number of such GPUs up to 64 would do"));
-}
-
-// Memory in use on an H200, all programs together, as measured (analysis/results/gpu_h200.md).
-TEST(Plan, PredictsThePeaksMeasured) {
-  const auto predicted_gib = [](int ranks, bool sharded, bool offloaded, bool is_720p) {
-    parallel::PlanInput plan = full_model(true);
-    if (is_720p) plan.tokens = {.frames = 21, .rows = 45, .columns = 80};
-    plan.grid = parallel::choose_grid({}, ranks, 40, true);
-    const Division division = sharded ? Division::sharded : Division::whole;
-    plan.placement = placed({division, offloaded ? Residence::waits_on_host : Residence::resident}, division);
-    return static_cast<double>(parallel::make_plan(plan).total_bytes()) / static_cast<double>(gib);
-  };
-  EXPECT_NEAR(predicted_gib(1, false, false, false), 65.1, 0.05 * 65.1);
-  EXPECT_NEAR(predicted_gib(1, false, false, true), 79.9, 0.05 * 79.9);
-  EXPECT_NEAR(predicted_gib(4, true, false, false), 21.2, 0.05 * 21.2);
-  EXPECT_NEAR(predicted_gib(2, true, true, true), 31.0, 0.05 * 31.0);
-}
-
-// Seconds per step and seconds of the autoencoder, from the same page.
-TEST(Plan, PredictsTheTimesMeasured) {
-  struct Measured {
-    int ranks;
-    bool sharded, is_720p;
-    double step_s;
-  };
-  for (const Measured& measured :
-       {Measured{1, false, false, 5.139}, Measured{2, false, false, 2.644}, Measured{4, false, false, 1.399},
-        Measured{4, true, false, 1.406}, Measured{1, false, true, 19.88}, Measured{4, false, true, 5.263}}) {
-    parallel::PlanInput plan = full_model(true);
-    if (measured.is_720p) plan.tokens = {.frames = 21, .rows = 45, .columns = 80};
-    plan.grid = parallel::choose_grid({}, measured.ranks, 40, true);
-    if (measured.sharded) plan.placement.transformers.division = Division::sharded;
-    EXPECT_NEAR(parallel::make_plan(plan).step_s, measured.step_s, 0.04 * measured.step_s)
-        << measured.ranks << " GPUs, 720p " << measured.is_720p << ", sharded " << measured.sharded;
-  }
-  parallel::PlanInput plan = full_model(true);
-  plan.tokens = {.frames = 21, .rows = 45, .columns = 80};
-  plan.grid = {.group_size = 4, .cfg = 2, .ulysses = 2};
-  plan.sample_steps = 4;
-  const parallel::ItemTime time = parallel::expected_item_time(plan);
-  EXPECT_NEAR(time.encode_s, 0.387, 0.001);
-  EXPECT_NEAR(time.decode_s, 1.658, 0.001);
-  EXPECT_DOUBLE_EQ(time.denoise_s, 4 * parallel::make_plan(plan).step_s);
-  EXPECT_EQ(time.swap_s, 0);
-  plan.tokens = {.frames = 21, .rows = 30, .columns = 52};
-  EXPECT_NEAR(parallel::expected_item_time(plan).total_s(), 15.65, 0.05 * 15.65) << "as measured end to end";
-  plan.transformer.model_type = "t2v";
-  plan.placement.transformers.residence = Residence::waits_on_host;
-  EXPECT_EQ(parallel::expected_item_time(plan).encode_s, 0);
-  EXPECT_NEAR(parallel::expected_item_time(plan).swap_s, 2 * 28.58 / 55, 0.01);
-}
-
-// analysis/results/gpu_h100x2.md, "one GPU, 40 heads".
-TEST(Plan, PredictsAStepOnAnH100) {
-  const auto step_s = [](const char* gpu) {
-    parallel::PlanInput plan = full_model(true);
-    plan.machine = parallel::choose_machine(gpu).model;
-    return parallel::make_plan(plan).step_s;
-  };
-  EXPECT_NEAR(step_s("NVIDIA H100 80GB HBM3"), 5.187, 0.04 * 5.187);
-  EXPECT_GT(step_s("NVIDIA H100 80GB HBM3"), step_s("NVIDIA H200"));
 }
 
 TEST(Layout, TimesAreThoseOfTheMachine) {
@@ -295,14 +217,6 @@ TEST(PlanReport, ShowsChoiceTimesAndAlternatives) {
         "denoise: 40 steps of 1.", "2 h 00 min for the manifest's 10 items", "chosen", "does not fit by"})
     EXPECT_THAT(report, HasSubstr(part));
   EXPECT_TRUE(layout.placement.transformers.is_sharded());
-}
-
-RunInput input_of(const std::string& csv) {
-  RunInput input;
-  input.checkpoint.task = {
-      .kind = TaskKind::t2v, .name = "t2v-A14B", .defaults = model::model_kind("t2v-A14B").defaults};
-  input.rows = manifest::parse_manifest(csv, "m.csv", TaskKind::t2v);
-  return input;
 }
 
 TEST(PlannedManifest, NeedsNoCheckpointAndPlansForTheLargestRow) {

@@ -56,6 +56,30 @@ TEST(WeightShards, ModelsTakeTurnsInAnArena) {
   }
 }
 
+TEST(WeightShards, AnArenaThatWasGivenBackIsFilledAnew) {
+  const auto arena = std::make_shared<WeightArena>(two_units(), 1, kernels::Compute());
+  const auto shards =
+      std::make_shared<WeightShards>(two_units(), counting(0), 1, 0, kernels::Compute(), arena);
+  ResidentWeights weights(shards);
+  for (int turn = 0; turn < 3; ++turn) {
+    shards->bring_in();
+    EXPECT_EQ(weights.weights(1)[0][1][1].item<double>(), 203);
+    weights.weights(1)[0].zero_();  // the next turn must not find it
+    EXPECT_EQ(arena->slices()[1].use_count(), 1U) << "the arena's own";
+    EXPECT_GT(arena->slices()[1].storage().use_count(), 2U) << "views hold the memory during the turn";
+    weights.end(1);
+    EXPECT_EQ(arena->slices()[1].storage().use_count(), 2U) << "after it, only the arena does";
+    shards->release();
+    EXPECT_TRUE(arena->slices().empty());
+  }
+  shards->bring_in();
+  static_cast<void>(weights.weights(0));  // its turn is not ended, as after an exception
+  shards->release();
+  shards->bring_in();
+  weights.weights(0)[0].zero_();
+  EXPECT_EQ(arena->slices()[0][0].item<double>(), 0) << "views of memory that was given back";
+}
+
 TEST(ShardedWeights, OfOnePartAreTheWhole) {
   const auto alone = comm::make_local("fsdp");
   const auto shards = std::make_shared<WeightShards>(two_units(), counting(0), 1, 0, kernels::Compute());
