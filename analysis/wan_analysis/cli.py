@@ -1,4 +1,4 @@
-"""The command line: ``wan_analysis report TRACE...``, ``compare BASE NEW``, ``model TRACE...``, ``nightly``, ``quality``."""
+"""The command line: ``wan-analysis report TRACE...``, ``compare BASE NEW``, ``model TRACE...``, ``nightly``, ``quality``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from wan_analysis.nightly import (
     grown_parts,
     judge,
     judgement_text,
+    own_references,
     read_references,
     references_file,
     run_benchmark,
@@ -34,6 +35,7 @@ from wan_analysis.report import Report
 from wan_analysis.run import Run, gather_runs
 from wan_analysis.study import make_study
 from wan_analysis.trace_file import Problem, read_traces
+from wan_analysis.version import package_version
 
 DONE, FAILURE, REGRESSION = 0, 1, 3
 WEAK = {"frames": ANY_FRAMES, "items": SAME_KINDS}
@@ -56,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wan_analysis", description="Reads the traces of wan_batch and wan_bench.")
+    parser = argparse.ArgumentParser(prog="wan-analysis", description="Reads the traces of wan_batch and wan_bench.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     report = commands.add_parser("report", help="one page about how a study scaled, and where time and memory went")
     report.set_defaults(run=_report)
@@ -86,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     nightly.set_defaults(run=_nightly)
     nightly.add_argument("--project", type=Path, default=Path(), help="the checkout (default: here)")
     nightly.add_argument("--history", type=Path, metavar="FOLDER", help="history.jsonl and trend.html (default: nightly/ in it)")
-    nightly.add_argument("--references", type=Path, metavar="FILE", help="bounds (default: analysis/references/GPU.json in it)")
+    nightly.add_argument("--references", type=Path, metavar="FILE",
+                         help="bounds (default: analysis/references/GPU.json in it, else those that came with this program)")
     nightly.add_argument("--manifest-command", metavar="COMMAND", help="a run of wan_batch on a fixed manifest, to be timed as a whole")
     nightly.add_argument("--update", action="store_true", help="store the result as the new references")
     nightly.add_argument("command", nargs="+", help="the benchmark; the last line that it prints is a JSON object")
@@ -107,6 +111,8 @@ def _nightly(options: argparse.Namespace) -> int:
         if options.update:
             write_references(path, key, result)
             print(f"{path}: references of '{key}' written")
+        elif not options.references and not path.exists() and own_references(path).is_file():
+            path = own_references(path)
         references = read_references(path, key)
         (history / "trend.html").write_text(trend_html(entries, references, key), encoding="utf-8")
     except NightlyError as error:

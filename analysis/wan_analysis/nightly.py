@@ -122,6 +122,12 @@ def references_file(project: Path, result: dict[str, Any]) -> Path:
     return project / "analysis" / "references" / f"{name}.json"
 
 
+def own_references(path: Path) -> Path:
+    """The file of this name that came with the package: in an installed package, or in its checkout. It may not exist."""
+    installed = Path(__file__).resolve().parent / "references" / path.name
+    return installed if installed.is_file() else Path(__file__).resolve().parents[1] / "references" / path.name
+
+
 def read_references(path: Path, key: str) -> dict[str, Reference]:
     """The bounds of one benchmark. Throws NightlyError if there are none or they are malformed."""
     try:

@@ -1,22 +1,29 @@
-"""The command `quality`."""
+"""The command `quality`. What reads videos and latents is imported when the command runs, because an installation may lack it."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from wan_analysis.quality import Quality, QualityError, compare_folders
-from wan_analysis.quality_page import quality_html, quality_text
+from wan_analysis.quality_world import has_judge
 
+if TYPE_CHECKING:
+    from wan_analysis.quality import Quality
+
+#: Module -> package. analysis/pyproject.toml has the packages as the extra "quality".
+NEEDED = {"av": "av", "safetensors": "safetensors", "skimage": "scikit-image"}
 DONE, FAILURE, TOO_FAR = 0, 1, 3
 
 
 def add_quality(commands: argparse._SubParsersAction) -> None:
     """Declares the command."""
     quality = commands.add_parser(
-        "quality", help="compare the videos of two runs: PSNR, SSIM, latents; for the demo's world also whether they follow their prompts",
+        "quality", help="compare the videos of two runs: PSNR, SSIM, latents; for the demo's world also whether they follow their prompts "
+        "(an installed package needs the extra 'quality')",
         epilog="Exit code 3: a frame is worse than --least-psnr, or a score is below --least-score.")
     quality.set_defaults(run=_quality)
     quality.add_argument("a", type=Path, metavar="RUN_A", help="output folder of wan_batch, the reference")
@@ -29,6 +36,19 @@ def add_quality(commands: argparse._SubParsersAction) -> None:
 
 
 def _quality(options: argparse.Namespace) -> int:
+    missing = [package for module, package in NEEDED.items() if find_spec(module) is None]
+    if missing:
+        print(f"wan_analysis: error: quality needs Python packages that are missing: {', '.join(missing)}. They are the extra 'quality': "
+              "run pip install './analysis[quality]' in a checkout of wan_batch. For jobs/analysis.sh, jobs/setup.sh installs them",
+              file=sys.stderr)
+        return FAILURE
+    if options.least_score is not None and not has_judge():
+        print("wan_analysis: error: --least-score needs the demo's judge, which only a checkout of wan_batch has (inputs/demo/train): "
+              "run jobs/analysis.sh quality there", file=sys.stderr)
+        return FAILURE
+    from wan_analysis.quality import QualityError, compare_folders
+    from wan_analysis.quality_page import quality_html, quality_text
+
     try:
         quality = compare_folders(options.a, options.b or options.a)
         options.output.write_text(quality_html(quality), encoding="utf-8")
@@ -36,9 +56,6 @@ def _quality(options: argparse.Namespace) -> int:
             options.json.write_text(json.dumps(quality.as_json(), indent=1) + "\n", encoding="utf-8")
     except QualityError as error:
         print(f"wan_analysis: error: {error}", file=sys.stderr)
-        return FAILURE
-    except ImportError as error:
-        print(f"wan_analysis: error: the Python package {error.name} is missing; jobs/setup.sh installs it", file=sys.stderr)
         return FAILURE
     except OSError as error:
         print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)

@@ -1,4 +1,7 @@
-"""For videos of the demo's world: does a clip do what its prompt says? The judge itself lies with the world, in inputs/demo/train."""
+"""Whether a clip of the demo's world does what its prompt says.
+
+The judge itself lies with the world, in inputs/demo/train of a checkout. An installed package has no judge.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,15 @@ class Judged:
     colour_kept: bool  # through all frames, and it is the colour that the prompt names
 
 
+def has_judge() -> bool:
+    """Whether the code runs from a checkout, which has the demo's judge."""
+    return (WORLD / "judge.py").is_file()
+
+
 def judge_frames(frames: np.ndarray, prompt: str) -> Judged | None:
-    """Judges uint8 frames [frames, height, width, 3]; None if the prompt is no sentence of the demo's grammar."""
+    """Judges uint8 frames [frames, height, width, 3]. None if the prompt is no sentence of the demo's grammar, or without a judge."""
+    if not has_judge():
+        return None
     if str(WORLD) not in sys.path:
         sys.path.append(str(WORLD))
     from grammar import parse
