@@ -7,9 +7,11 @@
 #include <array>
 #include <cstdio>
 #include <memory>
+#include <system_error>
 
 #include "core/check.h"
 #include "core/printable.h"
+#include "core/strings.h"
 #include "store/batch_status.h"
 #include "store/job_record.h"
 
@@ -38,6 +40,15 @@ std::string take_field(std::string& line) {
   std::string field = line.substr(0, end);
   line.erase(0, end + 1);
   return field;
+}
+
+/// The command that shows a batch, by this program where it lies: users have a prefix, a module or a
+/// checkout.
+std::string status_command(const std::filesystem::path& folder) {
+  std::error_code failed;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", failed);
+  return fmt::format("{} status {}", shell_quote(failed ? "wan_batch" : program.string()),
+                     shell_quote(folder.string()));
 }
 
 }  // namespace
@@ -78,7 +89,8 @@ std::string job_account(const std::filesystem::path& folder, const std::string& 
   } catch (const UsageError&) {
     status = {};  // no start has begun a row yet
   }
-  return display::account_text(ask_queue({job}).front(), starts, status, folder.string(), "--retry-failed");
+  return display::account_text(ask_queue({job}).front(), starts, status, status_command(folder),
+                               "--retry-failed");
 }
 
 std::string job_lines(const std::filesystem::path& folder) {

@@ -8,7 +8,6 @@
 #include <ctime>
 
 #include "core/printable.h"
-#include "core/strings.h"
 
 namespace wan::display {
 namespace {
@@ -87,8 +86,7 @@ std::string failures_text(const store::BatchStatus& status) {
 
 /// The one command to type next.
 std::string next_text(const QueueState& queue, const store::JobStart& last, const store::BatchStatus& status,
-                      const std::string& folder, const std::string& retry) {
-  const std::string look = fmt::format("build/bin/wan_batch status {}", shell_quote(folder));
+                      const std::string& look, const std::string& retry) {
   const std::string again = last.command.empty() ? "the same sbatch command" : printable(last.command, 4000);
   if (last.will_start_again && last.has_ended) {
     return fmt::format("  next: nothing, Slurm starts the job again; to watch it: squeue -j {}\n", queue.job);
@@ -138,7 +136,7 @@ GpuHours gpu_hours(std::span<const store::JobStart> starts) {
 }
 
 std::string account_text(const QueueState& queue, std::span<const store::JobStart> starts,
-                         const store::BatchStatus& status, const std::string& folder,
+                         const store::BatchStatus& status, const std::string& look,
                          const std::string& retry) {
   const std::string words = queue_words(queue, starts);
   std::string text = fmt::format("job {}{}{}: {} start{}, {} of {} rows done", printable(queue.job, 40),
@@ -147,7 +145,7 @@ std::string account_text(const QueueState& queue, std::span<const store::JobStar
   text += status.failed > 0 ? fmt::format(", {} failed\n", status.failed) : "\n";
   if (starts.empty()) return text;
   return text + starts_text(starts, queue) + hours_text(starts) + failures_text(status) +
-         next_text(queue, starts.back(), status, folder, retry);
+         next_text(queue, starts.back(), status, look, retry);
 }
 
 }  // namespace wan::display

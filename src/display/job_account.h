@@ -30,9 +30,9 @@ struct GpuHours {
 GpuHours gpu_hours(std::span<const store::JobStart> starts);
 
 /// The account of a job: its starts and why each ended, its GPU-hours, the failed rows with their place, and
-/// the one command to type next. `retry` are the words to add to a command that tries failed rows again.
+/// the one command to type next. `look` is the command that shows the batch. `retry` are the words to add to
+/// a command that tries failed rows again.
 std::string account_text(const QueueState& queue, std::span<const store::JobStart> starts,
-                         const store::BatchStatus& status, const std::string& folder,
-                         const std::string& retry);
+                         const store::BatchStatus& status, const std::string& look, const std::string& retry);
 
 }  // namespace wan::display

@@ -189,6 +189,7 @@ while :; do sleep 0.1; done
         self.assert_completed(job.wait(timeout_s=200))
         self.assertLess(time.monotonic() - started, 200)
         self.assertIn("2 starts, 2 of 2 rows done", job.text())
+        self.assertIn(f"  next: nothing, all rows are done; see {os.path.realpath(program)} status {out}", job.text())
 
 
 if __name__ == "__main__":

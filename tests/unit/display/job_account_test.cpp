@@ -47,7 +47,7 @@ class JobRecord : public ::testing::Test {
   void write(int number, const std::string& lines) const { std::ofstream(start(number)) << lines; }
   std::vector<store::JobStart> starts() const { return store::read_job_starts(folder()); }
   std::string account(const QueueState& queue, const store::BatchStatus& status = {}) const {
-    return account_text(queue, starts(), status, "/out", "--retry");
+    return account_text(queue, starts(), status, "/bin/wan_batch status /out", "--retry");
   }
 
   wan::test::TempDir out_;
@@ -96,7 +96,7 @@ TEST_F(Chain, EachStartSaysWhyItEnded) {
   EXPECT_THAT(text, HasSubstr("0:30:30     8  killed without notice: a preemption without grace"));
   EXPECT_THAT(text, HasSubstr("told to end (SIGTERM)\n"));
   EXPECT_THAT(text, HasSubstr("(4 steps made again)"));
-  EXPECT_THAT(text, HasSubstr("next: nothing, all rows are done"));
+  EXPECT_THAT(text, HasSubstr("next: nothing, all rows are done; see /bin/wan_batch status /out\n"));
 }
 
 TEST_F(JobRecord, TheNextCommandFollowsFromTheLastStart) {
