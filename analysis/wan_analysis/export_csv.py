@@ -14,7 +14,7 @@ import pandas as pd
 
 from wan_analysis.campaign import find_campaigns
 from wan_analysis.run import Run
-from wan_analysis.trace_format import PARTS, STRETCH_COLUMNS, TABLES, UNKNOWN
+from wan_analysis.trace_format import ATTENTION_BACKEND, PARTS, STRETCH_COLUMNS, TABLES, UNKNOWN
 
 #: The meanings of columns whose names do not say it.
 MEANINGS = {
@@ -28,6 +28,7 @@ MEANINGS = {
     "assumed": "1: the trace has this for the group's leader only", "first_step": "steps that were done before",
     "steps": "steps of the item", "steps_done": "steps made here", "outcome": "how the item ended", "passes": "passes of a guided step",
     "team_width": "groups that make the steps together", "ranks": "world ranks that make the steps", "gpus": "ranks of the start",
+    ATTENTION_BACKEND: "what computes self-attention",
     "campaign": "starts of one batch have the same name", "steps_lost": "steps made and never used",
     "steps_repeated": "steps that an earlier start had made", "throttle_reasons": "bits of NVML's nvmlClocksThrottleReasons",
     **{f"{part}_s": f"time of the part '{part}': by the GPU's clock on GPUs, else by the host's" for part in PARTS}}
@@ -73,7 +74,8 @@ _ATTRIBUTES = ("group", "groups", "ranks", "format", "version", "program", "star
                "job_start", "array_task", "task", "layout", "device", "gpu_model", "revision", "build", "driver", "cuda", "nccl", "mpi",
                "libtorch", "hdf5", "dropped_rows", "command")
 _TABLES: dict[str, Callable[[Run], pd.DataFrame]] = {
-    "runs": _runs, "items": lambda run: run.items, "stretches": lambda run: run.stretches, "steps": _steps,
+    "runs": _runs, "items": lambda run: run.items,
+    "stretches": lambda run: run.stretches.rename(columns={"attention": ATTENTION_BACKEND}), "steps": _steps,
     "phases": lambda run: run.phases, "samples": lambda run: run.samples.rename(columns={"rank": "world_rank"}),
     "ranks": lambda run: run.rank_info.merge(run.rank_spans, left_on="world_rank", right_index=True, how="left")}
 #: Columns in which -1 stands for a value that is not known. In others -1 is a value: a phase of no item.
@@ -88,7 +90,7 @@ def _tidy(table: pd.DataFrame, run: Run) -> pd.DataFrame:
             table[column] = values.astype(int)
         elif column in ("width_pixel", "height_pixel", "frames") or (column in _UNKNOWN_IF_NEGATIVE and (values == UNKNOWN["int"]).any()):
             table[column] = values.where(values >= 0).astype("Int64")
-        elif column in STRETCH_COLUMNS or column in ("gpu_model", "gpu_uuid", "pci_bus", "host"):
+        elif column in STRETCH_COLUMNS or column in (ATTENTION_BACKEND, "gpu_model", "gpu_uuid", "pci_bus", "host"):
             table[column] = values.where(values != UNKNOWN["text"], "")
     if "group" in table and len(run.groups) and "groups" not in table:
         table["group"] = [int(run.groups[place].attributes["group"]) for place in table["group"]]

@@ -1,4 +1,4 @@
-"""The command `quality`. What reads videos and latents is imported when the command runs, because an installation may lack it."""
+"""The command `quality`. Packages that read videos and latents are imported when the command runs, because they may be missing."""
 
 from __future__ import annotations
 

@@ -127,6 +127,12 @@ def test_every_column_of_a_table_is_explained(tmp_path):
     assert tables["steps"]["start_s"].groupby([tables["steps"]["item_id"], tables["steps"]["step"]]).nunique().max() <= 2
 
 
+def test_the_kernel_of_a_stretch_is_not_called_a_time(tmp_path):
+    stretches = export(tmp_path, team(tmp_path / "out"))[0]["stretches"]
+    assert "attention_s" not in stretches
+    assert set(stretches["attention_backend"]) == {"cudnn"}
+
+
 def test_what_is_not_known_is_an_empty_cell(tmp_path):
     export(tmp_path, H200)
     with (tmp_path / "csv" / "steps.csv").open(newline="", encoding="utf-8") as file:

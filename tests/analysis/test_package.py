@@ -156,7 +156,8 @@ def test_commands_run_in_a_fresh_environment_without_pytorch(installed, tmp_path
     shown = {key: float(value) for value, key in re.findall(r'<data value="([^"]+)" data-key="([^"]+)">', html)}
     assert shown == json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["values"]
     for number in (1, 2):
-        synthetic1.Start(name=f"r{number}", seed=number, group_size=number, steps=8, noise=0.001).write(tmp_path / f"out{number}")
+        synthetic1.Start(name=f"r{number}", seed=number, group_size=number, layout=f"cfg{number} x ulysses1", steps=8,
+                         noise=0.001).write(tmp_path / f"out{number}")
     run(program, "compare", "out1", "out1", cwd=tmp_path)
     run(program, "model", "out1", "out2", "--gpus", "2", cwd=tmp_path)
     run(program, "export", H200, "--csv", "tables", "--perfetto", "timeline.json", cwd=tmp_path)
