@@ -1,4 +1,4 @@
-"""The command line: ``wan-analysis report TRACE...``, ``compare BASE NEW``, ``model TRACE...``, ``nightly``, ``quality``."""
+"""The command line: ``wan-analysis report TRACE...``, ``compare BASE... --with NEW...``, ``model TRACE...``, ``nightly``, ``quality``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wan_analysis.compare import changes_text, choose_comparable, compare_runs, culprits, late_ranks
+from wan_analysis.compare_command import add_compare
 from wan_analysis.cost_model import TRUSTED_ERROR, predict, predictions_text
 from wan_analysis.efficiency import ANY_FRAMES, SAME_KINDS
 from wan_analysis.export_command import add_export
@@ -32,7 +32,6 @@ from wan_analysis.operations import A14B
 from wan_analysis.plan import read_plans
 from wan_analysis.quality_command import add_quality
 from wan_analysis.report import Report
-from wan_analysis.run import Run, gather_runs
 from wan_analysis.study import make_study
 from wan_analysis.trace_file import Problem, read_traces
 from wan_analysis.version import package_version
@@ -74,11 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--plan", type=Path, action="append", default=[], metavar="FILE",
                         help="output of wan_batch --plan, to compare with peaks; may be given several times")
     report.add_argument("--title", default="Scaling study", help="heading of the page (default: %(default)s)")
-    compare = commands.add_parser("compare", help="compare a run with an earlier one: which metrics and which part became slower",
-                                  epilog="Exit code 3: something became slower or takes more memory.")
-    compare.set_defaults(run=_compare)
-    compare.add_argument("base", type=Path, help="traces of the earlier run: an output folder, its trace.h5, or one group's file")
-    compare.add_argument("new", type=Path, help="traces of the later run; several starts in one folder are taken together")
+    add_compare(commands)
     model = commands.add_parser("model", help="fit a cost model to the measured GPU counts and predict others")
     model.set_defaults(run=_model)
     model.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="as for report; at least two GPU counts")
@@ -154,53 +149,6 @@ def _model(options: argparse.Namespace) -> int:
     for reason in refused:
         print(f"wan_analysis: error: {reason}", file=sys.stderr)
     return FAILURE if refused else DONE
-
-
-def _compare(options: argparse.Namespace) -> int:
-    found = [_runs_with_steps(path) for path in (options.base, options.new)]
-    if not all(found):
-        return FAILURE
-    try:
-        base, new = choose_comparable(*found)
-        for path, runs, chosen in zip((options.base, options.new), found, (base, new), strict=True):
-            _say_which(path, runs, chosen)
-        changes = compare_runs(base, new)
-    except ValueError as error:
-        print(f"wan_analysis: error: {error}", file=sys.stderr)
-        return FAILURE
-    print(changes_text(changes), end="")
-    if not any(change.is_regression for change in changes):
-        return DONE
-    parts = culprits(changes)
-    print(f"regression: {', '.join(change.metric for change in changes if change.is_regression)}")
-    for rank in late_ranks(changes):
-        print(f"late: {rank}")
-    if parts:
-        print(f"a step's time grew in: {', '.join(parts)}")
-    return REGRESSION
-
-
-def _runs_with_steps(path: Path) -> list[Run]:
-    """The starts with steps among the traces of `path`. Reports problems with them on stderr, also if there are none."""
-    traces = read_traces([path])
-    every = gather_runs(traces.groups)
-    for problem in (*traces.problems, *(problem for run in every for problem in run.problems)):
-        print(f"wan_analysis: {problem}", file=sys.stderr)
-    runs = [run for run in every if not run.steps.empty]
-    if not runs:
-        print(f"wan_analysis: error: {path}: there is no trace with a step to compare", file=sys.stderr)
-    return runs
-
-
-def _say_which(path: Path, runs: list[Run], chosen: list[Run]) -> None:
-    """Prints which of several starts are compared."""
-    if len(runs) == 1:
-        return
-    names = ", ".join(run.name for run in chosen)
-    left_out = [f"{run.name} ({run.gpus} ranks in groups of {run.group_size})" for run in runs if run not in chosen]
-    together = "the starts are taken together" if len(chosen) > 1 else "one start is taken"
-    print(f"wan_analysis: {path}: {together}: {names}"
-          + (f"; left out, because the other run has none like it: {', '.join(left_out)}" if left_out else ""), file=sys.stderr)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -72,7 +72,7 @@ def choose_comparable(base: list[Run], new: list[Run]) -> tuple[list[Run], list[
         return base, new
     layouts = {_ranks(run) for run in base} & {_ranks(run) for run in new}
     if not layouts:
-        raise ValueError(f"the runs are on {_ranks_text(base)} and on {_ranks_text(new)}; for those make a report, which shows "
+        raise ValueError(f"the runs are on {ranks_text(base)} and on {ranks_text(new)}; for those make a report, which shows "
                          "how it scales")
 
     def steps(runs: list[Run], layout: tuple[int, int]) -> int:
@@ -86,7 +86,8 @@ def _ranks(run: Run) -> tuple[int, int]:
     return run.gpus, run.group_size
 
 
-def _ranks_text(runs: list[Run]) -> str:
+def ranks_text(runs: Sequence[Run]) -> str:
+    """"4 ranks in groups of 2" for each layout of the runs."""
     return ", ".join(f"{gpus} ranks in groups of {size}" for gpus, size in sorted({_ranks(run) for run in runs}))
 
 
@@ -104,7 +105,7 @@ def compare_runs(base: Run | Sequence[Run], new: Run | Sequence[Run]) -> list[Ch
         raise ValueError(f"the runs are on {before.gpus} and {after.gpus} ranks; for those make a report, which shows how it scales")
     _refuse_other_work(bases[0], news[0])
     changes = [change for shape in shapes for change in _step_changes(before, after, shape)]
-    return changes + _late_ranks(bases, news) + _phase_changes(before, after) + _memory_change(before, after)
+    return changes + late_changes(bases, news) + _phase_changes(before, after) + _memory_change(before, after)
 
 
 def _refuse_other_work(base: Run, new: Run) -> None:
@@ -152,7 +153,7 @@ def _step_changes(base: Run, new: Run, shape: Shape) -> list[Change]:
     return changes
 
 
-def _late_ranks(bases: list[Run], news: list[Run]) -> list[Change]:
+def late_changes(bases: list[Run], news: list[Run]) -> list[Change]:
     """Parts of ranks that are late in the new runs and were not as late in the base.
 
     `base` is the median of all ranks in the new runs, with the rank's excess in the base: what it would take if it were not late.

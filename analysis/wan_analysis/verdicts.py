@@ -1,8 +1,8 @@
 """Two sets of starts of the same work: for each metric how much slower one is, that they are equal, or how many runs are missing.
 
 The unit is a start, because the steps of one start share card, clocks and placement. A metric has one value for each start. The
-change is the ratio of the geometric means, with an interval by Student's t on logarithms: with equal numbers of starts the spread
-of both sets is pooled, else each set has its own (Welch). The levels of all metrics together are corrected (Bonferroni), so that
+change is the ratio of the geometric means, with an interval by Student's t on logarithms: with about equal numbers of starts the
+spread of both sets is pooled, else each set has its own (Welch). The levels of all metrics together are corrected (Bonferroni), so that
 equal sets of starts raise an alarm in at most 5 % of the comparisons, however many metrics there are. The metrics that a user pays
 for (step, item, load, memory, energy) share half of this risk, and those that explain them (parts, phases) the other half.
 """
@@ -28,6 +28,8 @@ EQUAL_RISK = 0.05
 POWER = 0.8
 #: The fewest starts of a side that have a spread.
 LEAST_STARTS = 2
+#: The spread of both sides is pooled if one has at most so many times the starts of the other. Else the smaller side's would hardly count.
+MOST_UNEQUAL = 1.5
 #: Nobody makes more runs than this.
 MOST_RUNS = 100_000
 
@@ -55,7 +57,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What two sets of starts say about one metric. `change`, `low`, `high` and `margin` are fractions of the base."""
+    """The answer of two sets of starts on one metric. `change`, `low`, `high` and `margin` are fractions of the base."""
 
     metric: str
     unit: str
@@ -68,7 +70,7 @@ class Verdict:
     low: float  #: interval of `change`; NaN if a side has too few starts
     high: float
     level: float  #: of the interval, 0 to 1; with it all metrics' intervals together hold with 1 - RISK
-    margin: float  #: a change within it is no change
+    margin: float  #: a change within it is no change; of equal sets: the change that can be excluded, at least the one that matters
     answer: str  #: WORSE, BETTER, EQUAL or UNKNOWN
     more_runs: int = 0  #: of each side, if the answer is UNKNOWN
     cause: str = ""  #: the part or rank that explains the change; empty: none is known
@@ -82,7 +84,7 @@ class Verdict:
     def text(self) -> str:
         """The answer: "1.3 % slower (0.9 to 1.8), by linear", "equal within 1 %", or "cannot tell: 4 more runs of each"."""
         if self.answer == EQUAL:
-            return f"equal within {100 * self.margin:.2g} %"
+            return f"equal within {100 * self.margin:g} %"
         if self.answer == UNKNOWN:
             so_far = "" if math.isnan(self.low) else f" (now {100 * self.low:+.1f} to {100 * self.high:+.1f} %)"
             return f"cannot tell: {plural(self.more_runs, 'more run')} of each{so_far}"
@@ -94,6 +96,11 @@ class Verdict:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}" if abs(fraction) < 10 else f"{100 * fraction:.0f}"
+
+
+def _rounded_up(fraction: float) -> float:
+    """The next multiple of 0.1 %."""
+    return math.ceil(1000.0 * fraction - 1e-9) / 1000.0
 
 
 def judge(samples: Sequence[Sample], within: float = WITHIN) -> list[Verdict]:
@@ -114,7 +121,7 @@ class _Effect:
     """The change of one metric, the spread of the starts, and what follows from them."""
 
     def __init__(self, sample: Sample, within: float) -> None:
-        self.sample = sample
+        self.sample, self.within = sample, within
         self.base, self.new = (np.array([v for v in values if math.isfinite(v)], float) for values in (sample.base, sample.new))
         self.counts = len(self.base), len(self.new)
         self.medians = tuple(float(np.median(values)) if len(values) else math.nan for values in (self.base, self.new))
@@ -141,8 +148,9 @@ class _Effect:
     def error(self, more: int = 0) -> tuple[float, float]:
         """(standard error of the difference, degrees of freedom) with `more` starts of each side and the same spread."""
         (one, two), (first, second) = self.variances, (count + more for count in self.counts)
-        if first == second:
-            return math.sqrt((one + two) / first), 2.0 * (first - 1)
+        if max(first, second) <= MOST_UNEQUAL * min(first, second):
+            freedom = first + second - 2.0
+            return math.sqrt(((first - 1) * one + (second - 1) * two) / freedom * (1.0 / first + 1.0 / second)), freedom
         parts = one / first, two / second
         total = sum(parts)
         if total == 0.0:
@@ -163,12 +171,12 @@ class _Effect:
     def verdict(self, risk: float) -> Verdict:
         """The answer; `risk` is that of the interval."""
         low, high = self.interval(risk) if self.is_known else (math.nan, math.nan)
-        answer, more_runs = UNKNOWN, 0
+        answer, more_runs, margin = UNKNOWN, 0, self.margin
         if self.is_known:
             equal_low, equal_high = self.interval(EQUAL_RISK)
             grew_is_worse = _WORDS[self.sample.kind][2]
             if -self.margin <= equal_low and equal_high <= self.margin:
-                answer = EQUAL
+                answer, margin = EQUAL, max(self.within, _rounded_up(max(-equal_low, equal_high)))
             elif low > 0.0 or high < 0.0:
                 answer = WORSE if (low > 0.0) == grew_is_worse else BETTER
             else:
@@ -176,7 +184,7 @@ class _Effect:
         else:
             more_runs = LEAST_STARTS - min(self.counts)
         return Verdict(self.sample.metric, self.sample.unit, self.sample.kind, *self.medians, *self.counts, self.fraction(self.difference),
-                       low, high, 1.0 - risk, self.margin, answer, more_runs)
+                       low, high, 1.0 - risk, margin, answer, more_runs)
 
     def missing_runs(self, risk: float) -> int:
         """The fewest starts of each side that must be added to find the change.

@@ -92,12 +92,12 @@ def batch_of_starts(folder, gpus, **options):
     return folder
 
 
-def test_a_batch_of_several_starts_is_compared_as_one(tmp_path, capsys):
+def test_each_start_of_a_batch_counts_once(tmp_path, capsys):
     base = batch_of_starts(tmp_path / "base", (4, 4, 4), seed=1)
     same = batch_of_starts(tmp_path / "same", (4, 4), seed=20)
     slow = batch_of_starts(tmp_path / "slow", (4, 4), seed=30, parts_s=slowed("attention", 1.08))
     assert main(["compare", str(base), str(same)]) == 0
-    assert "base: the starts are taken together: 20260101T000000Z-00000000, 2026" in capsys.readouterr().err
+    assert "base: each start counts once: 20260101T000000Z-00000000, 2026" in capsys.readouterr().err
     assert main(["compare", str(base), str(slow)]) == 3
     assert "a step's time grew in: attention" in capsys.readouterr().out
 

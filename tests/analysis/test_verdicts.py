@@ -62,11 +62,12 @@ def test_quantiles_that_do_not_exist_are_refused(probability, freedom):
         t_quantile(probability, freedom)
 
 
-@pytest.mark.parametrize(("kind", "count"), [(normal, 5), (skewed, 5), (two_modes, 10)])
+@pytest.mark.parametrize(("kind", "count"), [(normal, 5), (skewed, 5), (two_modes, 20)])
 def test_equal_sets_raise_few_alarms(kind, count):
     """20 metrics together, noise of each 0.5 to 3 %: at most 7 % of the comparisons have any alarm.
 
-    Five starts of a machine with two modes may by chance all be in one of them, and look like starts with little noise: it needs more.
+    Five starts of a machine with two modes may by chance all be in one of them, and look like starts with little noise. Such a machine
+    needs more starts: 11 % of the comparisons of 5 and 5 have an alarm, 8 % of 10 and 10, 6 % of 20 and 20.
     """
     random = np.random.default_rng(24)
     alarms = 0
@@ -101,17 +102,17 @@ def test_2_percent_slower_is_found_or_the_missing_runs_find_it(noise):
     assert found + len(later) == COMPARISONS
 
 
-@pytest.mark.parametrize("counts", [(5, 5), (6, 12), (20, 3)])
+@pytest.mark.parametrize("counts", [(5, 5), (3, 2), (6, 12), (20, 3)])
 def test_an_interval_holds_the_truth(counts):
-    """Each metric by itself, also with other numbers of starts and other noise on the two sides."""
+    """Each metric by itself, also with other numbers of starts and other noise on the two sides, where Welch's t is an approximation."""
     random = np.random.default_rng(3)
     held, comparisons = 0, 40 * COMPARISONS
-    noises = (0.01, 0.01 if counts == (5, 5) else 0.02)
+    noises = (0.01, 0.01 if counts in ((5, 5), (3, 2)) else 0.02)
     for _ in range(comparisons):
         base, new = (np.exp(noise * normal(random, count)) for noise, count in zip(noises, counts, strict=True))
         verdict = one(base, 1.013 * new)
         held += verdict.low <= 0.013 <= verdict.high
-    assert held / comparisons >= 0.935, held / comparisons
+    assert held / comparisons >= 0.93, held / comparisons
 
 
 def test_the_three_answers():
@@ -151,7 +152,8 @@ def test_a_change_below_the_floor_matters_to_nobody():
     floor = {"floor": 0.005}
     assert judge([Sample("part wait", "s", tuple(spread(0.001, 0.1)), tuple(spread(0.004, 0.1)), **floor)]) == []
     grown = one(spread(0.02, 0.001), spread(0.022, 0.001), **floor)
-    assert grown.text == "equal within 25 %"
+    assert (grown.answer, grown.text) == (EQUAL, "equal within 10.2 %")
+    assert one(spread(0.02, 0.001), spread(0.02, 0.001), **floor).text == "equal within 1 %"
     assert one(spread(0.02, 0.001), spread(0.04, 0.001), **floor).answer == WORSE
 
 
