@@ -2,7 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "core/check.h"
-#include "engine/condition_cache.h"
+#include "engine/encoded_images.h"
 #include "engine/request_run.h"
 #include "engine/wan_stages.h"
 
@@ -20,30 +20,15 @@ class EncodeFeatures final : public Stage {
   bool is_needed(const RequestRun& run) const override { return run.has_steps_left(); }
 
   void run(RequestRun& run) override {
-    try {
-      run_with_cache(run);
-    } catch (const MemoryError&) {  // alike on all ranks
-      known_.clear();
-      throw;
-    }
+    const at::Tensor image = run.values().get("clip_image");  // fp32 [3, side, side]
+    const at::Tensor features =                               // fp32 [tokens, image_dim]
+        known_.find_or_encode(run, image, any_frames, [&] { return encode(run, image); });
+    run.values().drop("clip_image");
+    run.values().put("image_features", features);
   }
 
  private:
   static constexpr int any_frames = 0;  // the features do not depend on the number of frames
-
-  void run_with_cache(RequestRun& run) {
-    const at::Tensor image = run.values().get("clip_image");  // fp32 [3, side, side]
-    const parallel::GroupCommunicators& team = run.setup().team;
-    const bool keeps = team.group->size() == team.fsdp->size();  // ranks of other groups know other images
-    at::Tensor features;                                         // fp32 [tokens, image_dim]
-    if (keeps) features = known_.find(image, any_frames);
-    if (!features.defined()) {
-      features = encode(run, image);
-      if (keeps) run.meeting().with_memory([&] { known_.keep(image, any_frames, features); });
-    }
-    run.values().drop("clip_image");
-    run.values().put("image_features", features);
-  }
 
   at::Tensor encode(RequestRun& run, const at::Tensor& image) const {
     TeamMeeting& meeting = run.meeting();
@@ -66,7 +51,7 @@ class EncodeFeatures final : public Stage {
   }
 
   StageTools& tools_;
-  ConditionCache known_;  ///< of this group, alike on all its ranks
+  EncodedImages known_;
 };
 
 }  // namespace

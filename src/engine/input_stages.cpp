@@ -6,7 +6,7 @@
 
 #include "core/check.h"
 #include "dit/patchify.h"
-#include "engine/condition_cache.h"
+#include "engine/encoded_images.h"
 #include "engine/image_ahead.h"
 #include "engine/image_condition.h"
 #include "engine/request_run.h"
@@ -251,42 +251,27 @@ class EncodeImage final : public Stage {
   }
 
   void run(RequestRun& run) override {
-    try {
-      run_with_cache(run);
-    } catch (const MemoryError&) {  // alike on all ranks
-      known_.clear();
-      throw;
-    }
-  }
-
- private:
-  /// Ranks of other groups know other images, so a team encodes in any case.
-  static bool is_of_one_group(const RequestRun& run) {
-    const parallel::GroupCommunicators& team = run.setup().team;
-    return team.group->size() == team.fsdp->size();
-  }
-
-  bool is_first_frame() const { return kind_.conditioning == model::Conditioning::first_frame; }
-  std::string_view result() const { return is_first_frame() ? "first_frame" : "condition"; }
-
-  void run_with_cache(RequestRun& run) {
     const at::Tensor image = run.values().get("image");
     const int frame_num =
         is_first_frame() ? 1 : run.setup().request.frame_num;  // of the clip that is encoded
-    at::Tensor condition;  // fp32 [channels, latent frames, height, width]
-    if (is_of_one_group(run)) condition = known_.find(image, frame_num);
-    const bool is_known = condition.defined();
-    bool finite = true;
-    run.meeting().with_memory([&] {
-      if (!is_known) condition = encode(run, image, frame_num);
-      finite = is_finite(condition);
-    });
-    require(finite, "encode", "the encoded image");
-    if (!is_known && is_of_one_group(run))
-      run.meeting().with_memory([&] { known_.keep(image, frame_num, condition); });
+    const at::Tensor condition =  // fp32 [channels, latent frames, height, width]
+        known_.find_or_encode(run, image, frame_num, [&] {
+          at::Tensor made;
+          bool finite = true;
+          run.meeting().with_memory([&] {
+            made = encode(run, image, frame_num);
+            finite = is_finite(made);
+          });
+          require(finite, "encode", "the encoded image");
+          return made;
+        });
     run.values().drop("image");
     run.values().put(result(), condition);
   }
+
+ private:
+  bool is_first_frame() const { return kind_.conditioning == model::Conditioning::first_frame; }
+  std::string_view result() const { return is_first_frame() ? "first_frame" : "condition"; }
 
   at::Tensor encode(const RequestRun& run, const at::Tensor& image, int frame_num) const {
     at::Tensor latent = tools_.networks.vae->encode_image(
@@ -301,7 +286,7 @@ class EncodeImage final : public Stage {
 
   const model::ModelKind& kind_;
   StageTools& tools_;
-  ConditionCache known_;  ///< of this group, alike on all its ranks
+  EncodedImages known_;
 };
 
 }  // namespace
