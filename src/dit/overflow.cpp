@@ -18,7 +18,7 @@ int OverflowPlace::order() const { return block * sub_layers + static_cast<int>(
 std::string OverflowPlace::describe() const {
   constexpr std::array<std::string_view, sub_layers> names{"self-attention", "cross-attention",
                                                            "feed-forward"};
-  // What is embedded before the blocks shows where it is used first.
+  // An embedding made before the blocks shows where it is used first.
   constexpr std::array<std::string_view, sub_layers> before{"the patch embedding or ",
                                                             "the text's embedding or ", ""};
   const auto index = static_cast<std::size_t>(layer);

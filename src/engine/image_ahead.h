@@ -24,7 +24,7 @@ class ImageAhead {
   std::int64_t hits() const { return hits_; }  ///< images that were begun before they were asked for
 
  private:
-  /// What says that a file is still the same one.
+  /// Marks of a file by which it is known to be still the same one.
   struct Stamp {
     std::uint64_t device = 0;
     std::uint64_t inode = 0;

@@ -1,4 +1,4 @@
-// What was measured on lent machines, held against the plan.
+// Measurements of lent machines, held against the plan.
 #include <gtest/gtest.h>
 
 #include "launch/run_layout.h"
