@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-HEADS = {"i2v_landscape": 4, "i2v_portrait_ragged": 3, "t2v_square": 4}
+HEADS = {"i2v_landscape": 4, "i2v_portrait_ragged": 3, "t2v_square": 4, "ti2v_image": 4, "ti2v_text": 6, "wan21_t2v": 4,
+         "wan21_i2v": 4}
 
 #: (group size, cfg, ulysses, sharded)
 Layout = tuple[int, int, int, str]
@@ -41,10 +42,11 @@ def make_case(program: pathlib.Path, case: str, ranks: int, layout: Layout, out:
     """Makes the video of a case with a layout."""
     folder, values = ROOT / "tests/data/parity" / case, case_values(case)
     group, cfg, ulysses, sharded = layout
+    boundary = [] if values["boundary"] is None else ["--boundary", values["boundary"]]  # of two experts
     start(program, ranks,
           ["--ckpt-dir", folder / "ckpt", "--size", values["size"], "--frame-num", values["frames"],
            "--sample-steps", values["steps"], "--sample-shift", values["shift"], "--sample-solver", values["solver"],
-           "--sample-guide-scale", f"{values['guide_low']},{values['guide_high']}", "--boundary", values["boundary"],
+           "--sample-guide-scale", f"{values['guide_low']},{values['guide_high']}", *boundary,
            "--base-seed", values["noise_seed"], "--device", device, "--precision", precision,
            "--group-size", group, "--cfg-size", cfg, "--ulysses-size", ulysses,
            "--dit-fsdp", sharded, "--t5-fsdp", sharded, folder / "manifest.csv"], out)
