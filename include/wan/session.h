@@ -23,7 +23,7 @@ struct SessionOptions {
   enum class Choice { automatic, on, off };
 
   std::filesystem::path checkpoint;  ///< a folder in the official layout
-  std::optional<std::string> task;   ///< "i2v-A14B" or "t2v-A14B": what the checkpoint must be
+  std::optional<std::string> task;   ///< a name that `wan_batch --task` takes: what the checkpoint must be
 
   Device device = Device::automatic;
   Precision precision = Precision::automatic;

@@ -2,12 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include <numeric>
+
 namespace wan::apps {
 
 void BenchInputs::set_image(const engine::ModelDescription& model, const at::Tensor& latent) {
   const model::ModelKind& kind = *model.kind;
-  if (model.image_encoder)
-    image_features = at::randn({model.image_encoder->tokens(), model.image_encoder->dim}, at::kFloat);
   if (kind.conditioning == model::Conditioning::first_frame) {
     first_frame = latent;
     return;
@@ -15,6 +15,38 @@ void BenchInputs::set_image(const engine::ModelDescription& model, const at::Ten
   std::vector<std::int64_t> mask_shape = latent.sizes().vec();
   mask_shape.front() = kind.condition_channels - latent.size(0);
   condition = at::cat({at::zeros(mask_shape, latent.options()), latent}, 0);
+}
+
+engine::DenoiseInput BenchInputs::request(const engine::ModelDescription& model, const at::Tensor& noise,
+                                          int steps, bool bf16_terms) const {
+  return {.start = {.steps_done = 0, .latent = noise, .history = {}},
+          .condition = condition,
+          .context = contexts[0],
+          .negative_context = contexts[1],
+          .settings = {.solver = Solver::unipc,
+                       .steps = steps,
+                       .shift = 5,
+                       .boundary = model.kind->has_one_expert() ? std::nullopt : std::optional(0.0),
+                       .guide_scale = {3.5, 3.5},
+                       .bf16_terms = bf16_terms},
+          .first_frame = first_frame,
+          .image_features = image_features};
+}
+
+std::vector<std::int64_t> bench_prompt() {
+  constexpr std::size_t tokens = 120;
+  std::vector<std::int64_t> ids(tokens);
+  std::iota(ids.begin(), ids.end(), 2);
+  return ids;
+}
+
+Request bench_item(const launch::BenchSettings& settings) {
+  Request request;
+  request.id = bench_item_id;
+  request.size = settings.size;
+  request.frame_num = settings.frame_num;
+  request.sample_steps = settings.warmup + settings.steps;
+  return request;
 }
 
 }  // namespace wan::apps

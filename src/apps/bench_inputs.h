@@ -2,9 +2,13 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <vector>
 
+#include "engine/denoiser.h"
 #include "engine/model_description.h"
+#include "launch/options.h"
+#include "wan/request.h"
 
 namespace wan::apps {
 
@@ -13,11 +17,23 @@ struct BenchInputs {
   std::vector<at::Tensor> contexts;  ///< of prompt and negative prompt, [tokens, text_dim] each
   at::Tensor condition;              ///< fp32 [20, frames, height, width]; undefined without one
   at::Tensor first_frame;            ///< fp32 [channels, 1, height, width]; undefined without one
-  at::Tensor image_features;  ///< random, in place of CLIP's: fp32 [tokens, dim]; undefined without CLIP
+  at::Tensor image_features;         ///< of CLIP, fp32 [tokens, dim]; undefined without CLIP
 
   /// `latent`: the encoded image, fp32 [channels, frames, height, width], with one frame where it is the
   /// first.
   void set_image(const engine::ModelDescription& model, const at::Tensor& latent);
+
+  /// The request of a model that begins with this noise, [channels, frames, height, width], and makes so many
+  /// steps. `bf16_terms`: as in sample::SamplerSettings.
+  engine::DenoiseInput request(const engine::ModelDescription& model, const at::Tensor& noise, int steps,
+                               bool bf16_terms) const;
 };
+
+/// Token ids of a prompt of the usual length.
+std::vector<std::int64_t> bench_prompt();
+
+/// Everything that is measured is one item of this name in the trace.
+inline constexpr const char* bench_item_id = "bench";
+Request bench_item(const launch::BenchSettings& settings);
 
 }  // namespace wan::apps

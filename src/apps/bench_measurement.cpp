@@ -19,6 +19,7 @@
 #include "core/utc_time.h"
 #include "engine/autoencoder.h"
 #include "engine/denoiser.h"
+#include "engine/image_encoder.h"
 #include "engine/text_encoder.h"
 #include "gpu/memory.h"
 #include "launch/agreement.h"
@@ -32,8 +33,6 @@ namespace wan::apps {
 namespace {
 
 constexpr double sample_period_s = 0.1;
-constexpr std::int64_t prompt_tokens = 120;
-constexpr const char* item_id = "bench";  // of everything that is measured
 
 /// One measurement, on one rank.
 class BenchMeasurement {
@@ -57,9 +56,17 @@ class BenchMeasurement {
   double phase(const char* name, Work&& work);
   void note_memory(const char* when);
 
+  /// The encoders of texts and images are placed alike.
+  bool encodes_on_host() const { return options_.t5_cpu || !on_gpu(); }
+  engine::EncoderOptions encoder_options() const;
+  comm::Communicator& encoder_group() const {
+    return encodes_on_host() && on_gpu() ? *group_.group : *group_.fsdp;
+  }
+
   void measure();
   void begin_item() const;
   void measure_text();
+  void measure_features();
   void measure_encode(engine::Autoencoder& vae);
   void measure_steps(engine::Denoiser& denoise);
   void measure_decode(engine::Autoencoder& vae);
@@ -169,7 +176,7 @@ void BenchMeasurement::open_trace(std::span<const std::string> arguments) {
 void BenchMeasurement::close_trace() const {
   if (TraceObserver* trace = reporting_.trace->observer()) {
     batch::ItemOutcome outcome;
-    outcome.id = item_id;
+    outcome.id = bench_item_id;
     outcome.status = batch::ItemStatus::done;
     trace->on_item_end(outcome);
   }
@@ -201,10 +208,10 @@ double BenchMeasurement::phase(const char* name, Work&& work) {
   const std::uint64_t sent_before = group_.sent_bytes();
   work();
   if (on_gpu()) gpu::synchronize();
-  note_memory(name);
-  if (on_gpu()) gpu::release_unused();
   world_->barrier().wait();
   last_phase_end_s_ = clock_.elapsed_s();
+  note_memory(name);
+  if (on_gpu()) gpu::release_unused();  // takes milliseconds, as much as the encoding of one frame
   const double wall_s = last_phase_end_s_ - start_s;
   const std::uint64_t sent_bytes = group_.sent_bytes() - sent_before;
   reporter.add_phase(
@@ -221,17 +228,29 @@ double BenchMeasurement::phase(const char* name, Work&& work) {
   return wall_s;
 }
 
+engine::EncoderOptions BenchMeasurement::encoder_options() const {
+  return {.placement = {.division = layout_.placement.text_encoder.division},
+          .compute = encodes_on_host() ? kernels::Compute() : device_.compute};
+}
+
 void BenchMeasurement::measure_text() {
-  const bool on_host = options_.t5_cpu || !on_gpu();
-  const engine::EncoderOptions options{.placement = {.division = layout_.placement.text_encoder.division},
-                                       .compute = on_host ? kernels::Compute() : device_.compute};
-  engine::TextEncoder encoder(engine::synthetic_text_encoder(model_.text_encoder), options,
-                              on_host && on_gpu() ? *group_.group : *group_.fsdp);
-  std::vector<std::int64_t> ids(prompt_tokens);
-  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<std::int64_t>(i) + 2;
+  engine::TextEncoder encoder(engine::synthetic_text_encoder(model_.text_encoder), encoder_options(),
+                              encoder_group());
+  const std::vector<std::int64_t> ids = bench_prompt();
   inputs_.contexts.push_back(encoder.encode(ids).cpu());
   // The first text also pays for the start of the libraries. The second shows the cost of a prompt.
   result_.text_s = phase("text", [&] { inputs_.contexts.push_back(encoder.encode(ids).cpu()); });
+}
+
+void BenchMeasurement::measure_features() {
+  result_.clip_s = std::numeric_limits<double>::quiet_NaN();
+  if (!model_.image_encoder) return;
+  const std::int64_t side = model_.image_encoder->image_size;
+  const at::Tensor image = at::rand({3, side, side}, at::kFloat) * 2 - 1;
+  engine::ImageEncoder encoder(engine::synthetic_image_encoder(*model_.image_encoder), encoder_options(),
+                               encoder_group());
+  encoder.encode(image);
+  result_.clip_s = phase("encode", [&] { inputs_.image_features = encoder.encode(image); });
 }
 
 std::vector<std::int64_t> BenchMeasurement::latent_shape(std::int64_t channels) const {
@@ -243,32 +262,19 @@ std::vector<std::int64_t> BenchMeasurement::latent_shape(std::int64_t channels) 
 void BenchMeasurement::measure_encode(engine::Autoencoder& vae) {
   const bool is_first_frame = model_.kind->conditioning == model::Conditioning::first_frame;
   const int frames = is_first_frame ? 1 : options_.bench.frame_num;
-  const int warmup_frames = std::min(frames, 9);  // 9 frames have every shape of chunk
   const at::Tensor image =
       at::rand({3, options_.bench.size.height, options_.bench.size.width}, at::kFloat) * 2 - 1;
-  vae.encode_image(image, warmup_frames, *group_.vae);
-  at::Tensor latent;  // [channels, frames, height, width]
+  vae.encode_image(image, std::min(frames, 9), *group_.vae);  // 9 frames have every shape of chunk
+  at::Tensor latent;                                          // [channels, frames, height, width]
   result_.vae_encode_s = phase("encode", [&] { latent = vae.encode_image(image, frames, *group_.vae); });
   inputs_.set_image(model_, latent);
 }
 
 void BenchMeasurement::measure_steps(engine::Denoiser& denoise) {
   const int steps = options_.bench.warmup + options_.bench.steps;
-  const engine::DenoiseInput input{
-      .start = {.steps_done = 0,
-                .latent = at::randn(latent_shape(model_.kind->geometry.latent_channels), at::kFloat),
-                .history = {}},
-      .condition = inputs_.condition,
-      .context = inputs_.contexts[0],
-      .negative_context = inputs_.contexts[1],
-      .settings = {.solver = Solver::unipc,
-                   .steps = steps,
-                   .shift = 5,
-                   .boundary = model_.kind->has_one_expert() ? std::nullopt : std::optional(0.0),
-                   .guide_scale = {3.5, 3.5},
-                   .bf16_terms = device_.compute.type == at::kBFloat16},
-      .first_frame = inputs_.first_frame,
-      .image_features = inputs_.image_features};
+  const engine::DenoiseInput input =
+      inputs_.request(model_, at::randn(latent_shape(model_.kind->geometry.latent_channels), at::kFloat),
+                      steps, device_.compute.type == at::kBFloat16);
   at::Tensor latent;
   phase("denoise", [&] {
     StretchEvent stretch = denoise.describe(input, group_);
@@ -341,19 +347,14 @@ void BenchMeasurement::collect_memory() {
 
 /// Everything that is measured is one video in the trace.
 void BenchMeasurement::begin_item() const {
-  TraceObserver* trace = reporting_.trace->observer();
-  if (trace == nullptr) return;
-  Request request;
-  request.id = item_id;
-  request.size = options_.bench.size;
-  request.frame_num = options_.bench.frame_num;
-  request.sample_steps = options_.bench.warmup + options_.bench.steps;
-  trace->on_item_start({.request = request});
+  if (TraceObserver* trace = reporting_.trace->observer())
+    trace->on_item_start({.request = bench_item(options_.bench)});
 }
 
 void BenchMeasurement::measure() {
   begin_item();
   measure_text();
+  measure_features();
   result_.vae_encode_s = std::numeric_limits<double>::quiet_NaN();
   std::unique_ptr<engine::Denoiser> denoise;
   std::unique_ptr<engine::Autoencoder> vae;

@@ -48,6 +48,7 @@ std::string bench_table(const launch::BenchSettings& settings, const BenchResult
   for (const auto& [part, seconds] : result.parts_s)
     text += fmt::format("    {:<15}{:9.3f} s   {:4.1f} %\n", part, seconds, 100 * seconds / median_s);
   text += fmt::format("  text encoder     {:9.3f} s\n", result.text_s);
+  if (std::isfinite(result.clip_s)) text += fmt::format("  CLIP             {:9.3f} s\n", result.clip_s);
   if (std::isfinite(result.vae_encode_s))
     text += fmt::format("  VAE encode       {:9.3f} s\n", result.vae_encode_s);
   text += fmt::format("  VAE decode       {:9.3f} s\n", result.vae_decode_s);
@@ -84,6 +85,7 @@ std::string bench_json(const launch::BenchSettings& settings, const BenchResult&
   json["parts_s"] = nullptr;  // and an object as soon as there is a part
   for (const auto& [part, seconds] : result.parts_s) json["parts_s"][part] = number(seconds);
   json["text_s"] = result.text_s;
+  json["clip_s"] = number(result.clip_s);
   json["vae_encode_s"] = number(result.vae_encode_s);
   json["vae_decode_s"] = result.vae_decode_s;
   json["fill_s"] = result.fill_s;

@@ -9,9 +9,9 @@
 
 namespace wan::engine {
 
-/// What a stage made of the images of a group's last requests, so that equal images are encoded once. Alike
-/// on all ranks of the group. A team of several groups encodes in any case, because ranks of other groups
-/// know other images.
+/// The encodings of the images of a group's last requests, so that equal images are encoded once. Alike on
+/// all ranks of the group. A team of several groups encodes in any case, because ranks of other groups know
+/// other images.
 class EncodedImages {
  public:
   /// Returns what is known of an equal `image` and number of frames, or what `encode` makes of it, which is

@@ -62,6 +62,7 @@ checkpoint::UnitLayout vae_unit(const vae::VaeConfig& config);
 // norms are like those of a trained model. They serve to measure time and memory, and make no pictures.
 ExpertModel synthetic_expert(Expert expert, const checkpoint::TransformerConfig& config);
 TextEncoderModel synthetic_text_encoder(const checkpoint::TextEncoderConfig& config);
+ImageEncoderModel synthetic_image_encoder(const checkpoint::ImageEncoderConfig& config);
 VaeModel synthetic_vae(const vae::VaeConfig& config);
 
 }  // namespace wan::engine

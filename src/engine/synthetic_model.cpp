@@ -62,6 +62,10 @@ TextEncoderModel synthetic_text_encoder(const checkpoint::TextEncoderConfig& con
   return {.config = config, .read = synthetic_reader()};
 }
 
+ImageEncoderModel synthetic_image_encoder(const checkpoint::ImageEncoderConfig& config) {
+  return {.config = config, .read = synthetic_reader()};
+}
+
 VaeModel synthetic_vae(const vae::VaeConfig& config) {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const vae::ExpectedShape& tensor : vae::vae_tensors(config)) shapes.emplace(tensor.name, tensor.shape);

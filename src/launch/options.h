@@ -43,7 +43,7 @@ struct BenchSettings {
 // NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): in the order in which users meet them
 struct Options {
   std::filesystem::path ckpt_dir;
-  std::optional<std::string> task;  ///< "i2v-A14B" or "t2v-A14B": what the checkpoint must be
+  std::optional<std::string> task;  ///< official name, "i2v-A14B": what the checkpoint must be
 
   // Input: either a manifest or one request given by prompt, with an image where the task takes one.
   std::optional<std::filesystem::path> manifest;

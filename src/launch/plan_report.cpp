@@ -8,8 +8,10 @@
 #include "core/strings.h"
 #include "launch/layout_choice.h"
 #include "launch/run_layout.h"
+#include "model/precision_name.h"
 #include "parallel/item_time.h"
 #include "parallel/layout.h"
+#include "parallel/measured_videos.h"
 
 namespace wan::launch {
 namespace {
@@ -29,14 +31,15 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
   std::string text =
       fmt::format("ranks            {} in {} of {}\n", ranks, count(ranks / group_size, "group"), group_size);
   text += fmt::format("figures          {}\n", parallel::describe(subject.machine.figures));
-  if (model.experts == 1)
-    text += "                 for this model, bytes and times are computed from them, not measured\n";
-  const bool is_one = model.experts == 1;
+  text += fmt::format("                 {}\n",
+                      parallel::describe_measurements(subject.task, model.transformer, group_size));
+  text += fmt::format("precision        {}{}\n", subject.precision,
+                      subject.precision == bf16_name ? "" : "; the times are those of bf16");
   text += fmt::format("layout           {}; {} {}{}, text encoder {}\n", parallel::describe(plan.grid),
-                      is_one ? "transformer" : "experts",
+                      model.experts == 1 ? "transformer" : "experts",
                       placement.transformers.is_sharded() ? over : "whole on each rank",
                       !placement.transformers.waits_on_host() ? ""
-                      : is_one                                ? ", on the host except for the steps"
+                      : model.experts == 1                    ? ", on the host except for the steps"
                                                               : ", one of them on the host",
                       placement.text_encoder.is_sharded() ? over : "whole on each rank");
   text += fmt::format("video            {}*{}, {} frames, {}{}\n", tokens.columns * side, tokens.rows * side,
@@ -79,7 +82,9 @@ std::string time_lines(const PlanSubject& subject, const parallel::Plan& plan) {
   };
   line("text", time.text_s);
   if (time.encode_s > 0) line("encode the image", time.encode_s);
-  if (time.swap_s > 0) line("experts in from the host", time.swap_s);
+  if (time.swap_s > 0)
+    line(fmt::format("{} in from the host", subject.model.experts == 1 ? "transformer" : "experts"),
+         time.swap_s);
   line(fmt::format("denoise: {} of {:.3g} s", count(subject.model.sample_steps, "step"), plan.step_s),
        time.denoise_s);
   line(subject.draft.is_wanted() ? "decode the preview" : "decode", time.decode_s);
@@ -102,7 +107,8 @@ std::string candidate_lines(const PlanSubject& subject) {
                                  subject.objective == parallel::Objective::latency ? "latency" : "throughput",
                                  "the one to prefer first");
   text += fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8}  {:>7}  {}\n", "group", "layout",
-                      "experts' weights", "per rank", "s/item", "items/h", "why not");
+                      subject.model.experts == 1 ? "transformer's weights" : "experts' weights", "per rank",
+                      "s/item", "items/h", "why not");
   for (std::size_t i = 0; i < subject.choice.candidates.size(); ++i) {
     const LayoutCandidate& candidate = subject.choice.candidates[i];
     const std::string reason = subject.choice.reason(i, subject.objective);
@@ -112,10 +118,10 @@ std::string candidate_lines(const PlanSubject& subject) {
                           layout, "-", "-", "-", "-", reason);
       continue;
     }
-    text +=
-        fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8.1f}  {:>7.1f}  {}\n", candidate.grid.group_size,
-                    layout, parallel::describe_transformers(candidate.placement.transformers),
-                    format_bytes(candidate.bytes), candidate.item_s, candidate.items_per_hour, reason);
+    text += fmt::format(
+        "  {:<5}  {:<18}  {:<31}  {:>10}  {:>8.1f}  {:>7.1f}  {}\n", candidate.grid.group_size, layout,
+        parallel::describe_transformers(candidate.placement.transformers, subject.model.experts),
+        format_bytes(candidate.bytes), candidate.item_s, candidate.items_per_hour, reason);
   }
   return text;
 }

@@ -15,7 +15,9 @@ struct PlanSubject {
   const MachineSize& machine;
   const ManifestTime& manifest;
   parallel::Objective objective;
-  Draft draft = {};  ///< of each item, if it is wanted
+  std::string_view task;       ///< of the model
+  std::string_view precision;  ///< in which the plan's bytes are
+  Draft draft = {};            ///< of each item, if it is wanted
 };
 
 /// A plan as --plan prints it: the layout, bytes per rank by part against the memory there is, host memory,

@@ -76,7 +76,7 @@ std::string describe_what_fits(const Options& options, MachineSize machine,
   return fmt::format("no number of such GPUs up to {} would do", most);
 }
 
-[[noreturn]] void fail_for_memory(const LayoutCandidate& smallest, const MachineSize& machine,
+[[noreturn]] void fail_for_memory(const LayoutCandidate& smallest, const MachineSize& machine, int experts,
                                   const std::string& what_fits) {
   const bool of_host = smallest.missing_bytes <= 0;
   const std::int64_t needed = of_host ? smallest.host_bytes : smallest.bytes;
@@ -87,7 +87,7 @@ std::string describe_what_fits(const Options& options, MachineSize machine,
       "leave --dit-fsdp and --offload-model to the planner (--plan shows what fits, and --plan --gpus N "
       "--gpu-memory M elsewhere)",
       machine.ranks, machine.ranks == 1 ? "" : "s", parallel::describe(smallest.grid),
-      parallel::describe_transformers(smallest.placement.transformers), format_bytes(needed),
+      parallel::describe_transformers(smallest.placement.transformers, experts), format_bytes(needed),
       of_host ? "of page-locked host memory for each GPU" : "on each GPU", format_bytes(missing),
       format_bytes(needed - missing), what_fits);
 }
@@ -204,7 +204,7 @@ RunLayout choose_layout(const Options& options, const MachineSize& machine, para
   const LayoutChoice choice = weigh_layouts(options, machine, plan);
   const LayoutCandidate& taken = choice.taken();
   if (!taken.fits() && plan.on_gpu && !options.plan)
-    fail_for_memory(taken, machine, describe_what_fits(options, machine, plan));
+    fail_for_memory(taken, machine, plan.experts, describe_what_fits(options, machine, plan));
   plan = plan_input_of(plan, machine, taken);
   const parallel::LayoutWishes wishes{.ulysses_size = options.ulysses_size};
   RunLayout layout{.guided = taken.grid,

@@ -6,11 +6,12 @@ namespace {
 /// The cost of an autoencoder. The machine's figures are those of the full Wan 2.1 autoencoder.
 struct VaeCost {
   double full_parameters;  ///< (model.md 1.5)
-  double encode, decode;   ///< multiplications for a pixel of a frame, relative to those of Wan 2.1
+  double encode, decode;   ///< time for a pixel of a frame, relative to that of Wan 2.1
 };
 constexpr VaeCost wan21_vae{.full_parameters = 126'892'531, .encode = 1, .decode = 1};
-// Counted from the layers, not measured. Only one frame is encoded.
-constexpr VaeCost wan22_vae{.full_parameters = 704'688'668, .encode = 0.93, .decode = 2.18};
+// Measured (analysis/results/family_h200.md). It has 2.2 times the multiplications for a decoded pixel, and
+// its convolutions are wider. One frame is encoded, which fills a GPU less than a clip.
+constexpr VaeCost wan22_vae{.full_parameters = 704'688'668, .encode = 2.72, .decode = 1.0};
 
 double divided(double alone_s, double undivided, int ranks) {
   return alone_s * (undivided + (1 - undivided) / ranks);

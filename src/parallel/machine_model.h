@@ -17,7 +17,7 @@ struct MachineModel {
   // A step.
   double linear_flop_per_s;             ///< matrix products, sustained
   double attention_flop_per_s;          ///< attention, with all waves full
-  double elementwise_s_per_token;       ///< all elementwise kernels of a step with two passes
+  double elementwise_s_per_token;       ///< all elementwise kernels of a step of A14B with two passes
   double exposed_s_per_exchanged_byte;  ///< for the bytes that a rank sends to others for attention
   double sharded_step_ratio;  ///< time of a step with sharded weights, divided by that with whole weights
 

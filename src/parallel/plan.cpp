@@ -12,8 +12,9 @@ namespace {
 // over its weights, divided by the video's pixels, and the ratio of the allocator's memory to the tensors'.
 constexpr std::int64_t vae_bytes_per_pixel = 30'000;
 constexpr double allocator_share = 1.4;
-// Computed, not measured: the widest tensors of the Wan 2.2 autoencoder have 512 channels at half the pixels'
-// resolution, those of Wan 2.1 have 192 at the full one.
+// The widest tensors of the Wan 2.2 autoencoder have 512 channels at half the pixels' resolution, those of
+// Wan 2.1 have 192 at the full one. With these bytes the plan for TI2V-5B gives 28.7 GiB in tensors, and 28.3
+// were measured (analysis/results/family_h200.md).
 constexpr std::int64_t wan22_vae_bytes_per_pixel = vae_bytes_per_pixel * 512 / (4 * 192);
 
 constexpr int fp32_bytes = 4;
@@ -172,11 +173,16 @@ void add_parts(const PlanInput& input, Plan& plan) {
 /// Seconds of a step in bf16. `rows`: tokens of a rank, counted once for each pass that it makes.
 double expected_step_s(const PlanInput& input, const Plan& plan, double rows) {
   const MachineModel& machine = input.machine;
+  // Elementwise kernels read and write every element of a token in every block. The machine's figure is
+  // A14B's.
+  constexpr double a14b_elements_per_token = 5120.0 * 40;
+  const double width =
+      static_cast<double>(input.transformer.dim * input.transformer.num_layers) / a14b_elements_per_token;
   const double exchanged_bytes =
       static_cast<double>(ulysses_bytes(input, plan.local_tokens)) * bf16_bytes / input.element_bytes;
   const double step_s = plan.linear_flop_per_step / machine.linear_flop_per_s +
                         plan.attention_flop_per_step / machine.attention_flop_per_s +
-                        machine.elementwise_s_per_token / 2 * rows +
+                        machine.elementwise_s_per_token * width / 2 * rows +
                         machine.exposed_s_per_exchanged_byte * exchanged_bytes;
   return input.placement.transformers.is_sharded() ? step_s * machine.sharded_step_ratio : step_s;
 }

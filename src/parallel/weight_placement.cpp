@@ -31,9 +31,10 @@ WeightPlacement leaner_placement(const WeightPlacement& now, const WeightPlaceme
   return leaner;
 }
 
-std::string describe_transformers(const NetworkPlacement& placement) {
+std::string describe_transformers(const NetworkPlacement& placement, int experts) {
   if (!placement.waits_on_host()) return placement.is_sharded() ? "sharded" : "whole";
-  return placement.is_sharded() ? "sharded, one expert on the host" : "one expert on the host";
+  const std::string waits = experts == 1 ? "on the host except for the steps" : "one expert on the host";
+  return placement.is_sharded() ? "sharded, " + waits : waits;
 }
 
 std::string describe_step(const WeightPlacement& before, const WeightPlacement& after) {

@@ -65,7 +65,8 @@ WeightPlacement for_group(WeightPlacement placement, int ranks);
 WeightPlacement leaner_placement(const WeightPlacement& now, const WeightPlacement& leanest);
 
 /// Text about the transformers' weights, for a table: "whole", "sharded", "sharded, one expert on the host".
-std::string describe_transformers(const NetworkPlacement& placement);
+/// For a model of one expert: "on the host except for the steps".
+std::string describe_transformers(const NetworkPlacement& placement, int experts = 2);
 
 /// Text for the user about a step of leaner_placement(): "weights split over the group's ranks". Empty if the
 /// placements are equal.

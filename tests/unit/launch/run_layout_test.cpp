@@ -209,11 +209,14 @@ TEST(PlanReport, ShowsChoiceTimesAndAlternatives) {
                                           .choice = weigh_layouts(options, machine, plan),
                                           .machine = machine,
                                           .manifest = manifest,
-                                          .objective = options.objective});
+                                          .objective = options.objective,
+                                          .task = "i2v-A14B",
+                                          .precision = "bf16"});
   for (const char* part :
        {"4 in 1 group of 4", "cfg2 x ulysses2; experts sharded over 4", "832*480, 81 frames, 40 steps",
         "with one H200 per rank",
         "figures          H200 (analysis/results/gpu_h200.md); the GPU is not known", "fits into 24.0 GiB",
+        "i2v-A14B: measured on up to 4 GPUs (analysis/results/gpu_h200.md)\n", "precision        bf16\n",
         "denoise: 40 steps of 1.", "2 h 00 min for the manifest's 10 items", "chosen", "does not fit by"})
     EXPECT_THAT(report, HasSubstr(part));
   EXPECT_TRUE(layout.placement.transformers.is_sharded());

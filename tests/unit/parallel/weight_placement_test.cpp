@@ -26,6 +26,7 @@ TEST(WeightPlacement, SaysWhereTheTransformersLie) {
   EXPECT_EQ(describe_transformers(sharded), "sharded");
   EXPECT_EQ(describe_transformers(whole_waiting), "one expert on the host");
   EXPECT_EQ(describe_transformers(sharded_waiting), "sharded, one expert on the host");
+  EXPECT_EQ(describe_transformers(whole_waiting, 1), "on the host except for the steps");
 }
 
 TEST(WeightPlacement, ALoneRankDividesNothing) {
