@@ -1,7 +1,7 @@
 """The package wan-analysis: its version, its parts, and what its commands do where something is missing.
 
 With WAN_NIGHTLY=1 it is also built and installed into an environment of its own, which needs PyPI: there all commands run without
-PyTorch, and the environment stays small.
+PyTorch, the example notebook runs in a kernel, and the environment stays small.
 """
 
 import importlib.util
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import synthetic1
+import test_notebook
 import wan_analysis
 from wan_analysis import quality_command
 from wan_analysis.cli import main
@@ -43,7 +44,7 @@ def bounds(key: str) -> dict[str, tuple[int, ...]]:
 
 
 def run(*command: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess:
-    done = subprocess.run([*map(str, command)], cwd=cwd, env=CLEAN, capture_output=True, text=True, check=False)
+    done = subprocess.run([*map(str, command)], cwd=cwd, env=CLEAN | {"IPYTHONDIR": str(cwd)}, capture_output=True, text=True, check=False)
     assert done.returncode == code, done
     return done
 
@@ -163,3 +164,20 @@ def test_commands_run_in_a_fresh_environment_without_pytorch(installed, tmp_path
     run(program, "export", H200, "--csv", "tables", "--perfetto", "timeline.json", cwd=tmp_path)
     assert "missing: av, safetensors, scikit-image" in run(program, "quality", "a", "b", cwd=tmp_path, code=1).stderr
     assert environment_bytes(installed / "venv") <= MOST_BYTES
+
+
+@NIGHTLY
+def test_the_notebook_runs_in_a_kernel(installed, tmp_path):
+    """Comes last, because it adds the runner of notebooks to the environment."""
+    (wheel,) = (installed / "wheel").iterdir()
+    python = installed / "venv" / "bin" / "python"
+    run(python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-cache-dir", f"{wheel}[notebook]", cwd=tmp_path)
+    assert environment_bytes(installed / "venv") <= MOST_BYTES_WITH_NOTEBOOKS
+    test_notebook.write_study(tmp_path)
+    script = ("import nbclient, nbformat, sys\nnotebook = nbformat.read(sys.argv[1], 4)\n"
+              "nbclient.NotebookClient(notebook, timeout=120, kernel_name='python3').execute()\nnbformat.write(notebook, 'made.ipynb')\n")
+    run(python, "-c", script, test_notebook.NOTEBOOK, cwd=tmp_path)
+    made = json.loads((tmp_path / "made.ipynb").read_text(encoding="utf-8"))
+    outputs = [output for cell in made["cells"] for output in cell.get("outputs", [])]
+    assert "Look at rank 2 of r4" in "".join("".join(output.get("text", "")) for output in outputs)
+    assert any("image/png" in output.get("data", {}) for output in outputs)
