@@ -1,4 +1,4 @@
-"""The command line: ``wan-analysis report TRACE...``, ``compare BASE... --with NEW...``, ``model TRACE...``, ``nightly``, ``quality``."""
+"""The command line: ``wan-analysis report TRACE...``, ``compare BASE... --with NEW...``, ``ab``, ``model TRACE...`` and others."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from wan_analysis.ab_command import add_ab, split_programs
 from wan_analysis.compare_command import add_compare
 from wan_analysis.cost_model import TRUSTED_ERROR, predict, predictions_text
 from wan_analysis.efficiency import ANY_FRAMES, SAME_KINDS
@@ -47,7 +48,8 @@ OBJECTS_BETWEEN_SEARCHES = 200_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code; argparse leaves with 2 on wrong usage."""
-    options = _parser().parse_args(arguments)
+    own, programs = split_programs(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(own, argparse.Namespace(programs=programs))
     thresholds = gc.get_threshold()
     gc.set_threshold(OBJECTS_BETWEEN_SEARCHES, *thresholds[1:])
     try:
@@ -74,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="output of wan_batch --plan, to compare with peaks; may be given several times")
     report.add_argument("--title", default="Scaling study", help="heading of the page (default: %(default)s)")
     add_compare(commands)
+    add_ab(commands)
     model = commands.add_parser("model", help="fit a cost model to the measured GPU counts and predict others")
     model.set_defaults(run=_model)
     model.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="as for report; at least two GPU counts")

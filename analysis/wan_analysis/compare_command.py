@@ -32,9 +32,14 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
     compare.add_argument("base", type=Path, nargs="+", metavar="BASE", help="traces of the earlier runs: an output folder, its trace.h5, "
                          "or one group's file; the second of two is NEW without --with")
     compare.add_argument("--with", dest="new", type=Path, nargs="+", metavar="NEW", help="traces of the later runs")
-    compare.add_argument("--within", type=_percent, default=100 * WITHIN, metavar="PERCENT",
-                         help="a change of so much matters; smaller ones are equal (default: %(default)g)")
-    compare.add_argument("--json", type=Path, metavar="FILE", help="also write all verdicts")
+    add_verdict_options(compare)
+
+
+def add_verdict_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of a verdict: --within and --json."""
+    parser.add_argument("--within", type=_percent, default=100 * WITHIN, metavar="PERCENT",
+                        help="a change of so much matters; smaller ones are equal (default: %(default)g)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all verdicts")
 
 
 def _percent(text: str) -> float:

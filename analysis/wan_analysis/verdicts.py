@@ -31,7 +31,9 @@ LEAST_STARTS = 2
 #: The spread of both sides is pooled if one has at most so many times the starts of the other. Else the smaller side's would hardly count.
 MOST_UNEQUAL = 1.5
 #: Nobody makes more runs than this.
-MOST_RUNS = 100_000
+MOST_RUNS = 1000
+#: An interval that is wider than this is not shown: nothing is known.
+WIDEST_SHOWN = 1.0
 
 TIME, AMOUNT, RATE = "time", "amount", "rate"
 WORSE, BETTER, EQUAL, UNKNOWN = "worse", "better", "equal", "cannot tell"
@@ -72,7 +74,7 @@ class Verdict:
     level: float  #: of the interval, 0 to 1; with it all metrics' intervals together hold with 1 - RISK
     margin: float  #: a change within it is no change; of equal sets: the change that can be excluded, at least the one that matters
     answer: str  #: WORSE, BETTER, EQUAL or UNKNOWN
-    more_runs: int = 0  #: of each side, if the answer is UNKNOWN
+    more_runs: int = 0  #: of each side, if the answer is UNKNOWN; MOST_RUNS: so many or more
     cause: str = ""  #: the part or rank that explains the change; empty: none is known
 
     @property
@@ -86,8 +88,9 @@ class Verdict:
         if self.answer == EQUAL:
             return f"equal within {100 * self.margin:g} %"
         if self.answer == UNKNOWN:
-            so_far = "" if math.isnan(self.low) else f" (now {100 * self.low:+.1f} to {100 * self.high:+.1f} %)"
-            return f"cannot tell: {plural(self.more_runs, 'more run')} of each{so_far}"
+            so_far = f" (now {100 * self.low:+.1f} to {100 * self.high:+.1f} %)" if self.high - self.low <= WIDEST_SHOWN else ""
+            over = "over " if self.more_runs >= MOST_RUNS else ""
+            return f"cannot tell: {over}{plural(self.more_runs, 'more run')} of each{so_far}"
         grew, fell, _ = _WORDS[self.kind]
         ends = sorted((abs(self.low), abs(self.high)))
         said = f"{_percent(abs(self.change))} % {grew if self.change > 0 else fell} ({_percent(ends[0])} to {_percent(ends[1])})"
@@ -206,4 +209,4 @@ class _Effect:
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if is_enough(middle) else (middle, high)
-        return high
+        return min(high, MOST_RUNS)

@@ -170,6 +170,12 @@ def test_values_without_any_spread():
     assert (more.answer, more.text) == (WORSE, "3.3 % more (3.3 to 3.3)")
 
 
+def test_starts_that_differ_widely_have_short_answers():
+    verdict = one([1.0, 3.0], [0.1, 5.0])
+    assert verdict.text == f"cannot tell: over {verdict.more_runs} more runs of each"
+    assert one([1.0, 1.2], [1.0, 1.3]).text.startswith("cannot tell: ")
+
+
 def test_starts_that_do_not_know_a_metric_do_not_count():
     verdict = one([5.0, math.nan, 5.001, 5.002], [5.0, math.inf, 5.001, 5.002])
     assert (verdict.base_starts, verdict.new_starts, verdict.answer) == (3, 3, EQUAL)
