@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Keeps the official checkpoints on a cluster: downloads them from the hub, continues after interruptions, checks them.
+"""Keeps checkpoints on a cluster: downloads them from the hub, continues after interruptions, checks them.
 
-    model_cache.py [--task TASK] [--cache FOLDER] download|status|quick|verify|clean
+    model_cache.py [--task TASK [--diffusers] | --repository ORG/NAME [--files PATTERN]...] [--cache FOLDER]
+                   download|status|quick|verify|clean
 
     download   downloads the missing files of the checkpoint and checks the SHA-256 of every file; keeps the revision
                of the first download until --update requests the newest one
@@ -11,6 +12,8 @@
     clean      deletes the checkpoint, after asking (--yes: without asking)
 
 TASK is i2v-A14B (the default), t2v-A14B or ti2v-5B of Wan 2.2; t2v-1.3B, t2v-14B, i2v-14B-480P or i2v-14B-720P of Wan 2.1.
+--diffusers takes the same checkpoint from its repository in Diffusers' layout. --repository names any other repository of
+the hub, and --files (may be repeated) the files to take from one that holds many: --files '*t2v_1.3B_fp16.safetensors'.
 
 Files that are already in the hub's own cache are linked or copied, not downloaded again.
 
@@ -24,6 +27,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
+import re
 import shutil
 import sys
 from fnmatch import fnmatch
@@ -66,8 +70,8 @@ def gib(count: int) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
-def ask_hub(repository: str) -> Record:
-    """The record of the hub's current files. Throws CacheError."""
+def ask_hub(repository: str, patterns: tuple[str, ...] = WANTED) -> Record:
+    """The record of the hub's current files that match. Throws CacheError."""
     from huggingface_hub import HfApi
 
     with hub_errors(repository):
@@ -75,13 +79,13 @@ def ask_hub(repository: str) -> Record:
     files = []
     for sibling in info.siblings or []:
         name = sibling.rfilename
-        if not any(fnmatch(name, pattern) for pattern in WANTED):
+        if not any(fnmatch(name, pattern) for pattern in patterns):
             continue
         if name.startswith("/") or ".." in Path(name).parts or sibling.size is None:
             raise CacheError(f"{repository}: the hub lists a file that cannot be kept: {name!r}")
         files.append(WantedFile(name, sibling.size, sibling.lfs.sha256 if sibling.lfs else None))
     if not files:
-        raise CacheError(f"{repository}: the hub lists no file of a checkpoint there")
+        raise CacheError(f"{repository}: the hub lists no file of a checkpoint there (none is called {' or '.join(patterns)})")
     return Record(repository, str(info.sha), tuple(files))
 
 
@@ -148,18 +152,23 @@ def forget(folder: Path, file: WantedFile) -> None:
     (folder / ".cache" / "huggingface" / "download" / f"{file.name}.metadata").unlink(missing_ok=True)
 
 
-def wanted_record(folder: Path, repository: str, *, update: bool) -> Record:
-    """The files that the checkpoint must have: from its record, or else from the hub."""
+def wanted_record(folder: Path, repository: str, *, update: bool, patterns: tuple[str, ...] = ()) -> Record:
+    """The files that the checkpoint must have: from its record, or else from the hub. `patterns`: only these, and those of the record."""
     known = None
     with contextlib.suppress(CacheError):
         known = read_record(folder)
-    if known is not None and not update and known.repository == repository:
+    if known is not None and not update and known.repository == repository and holds_all(known, patterns):
         return known
     if is_on("HF_HUB_OFFLINE"):
         raise CacheError(f"{repository}: {OFFLINE}")
-    newest = ask_hub(repository)
+    kept = tuple(file.name for file in known.files) if known is not None and patterns else ()
+    newest = ask_hub(repository, (*patterns, *kept) or WANTED)
+    if not holds_all(newest, patterns):
+        raise CacheError(f"{repository}: the hub lists no file that is called as one of --files says: {' '.join(patterns)}")
     if known is None:
         return newest
+    if patterns and not update and known.revision != newest.revision:
+        raise CacheError(f"{folder} holds revision {known.revision[:12]}, and the hub has {newest.revision[:12]}: add --update")
     if known.revision != newest.revision:
         print(f"from revision {known.revision[:12]} to {newest.revision[:12]}")
     # A checked file keeps its mark if the hub's sum is the same. The sum of a small file is known only for its revision.
@@ -171,6 +180,11 @@ def wanted_record(folder: Path, repository: str, *, update: bool) -> Record:
             old.sha256 == file.sha256 if file.sha256 else known.revision == newest.revision)
         files.append(old if same else file)
     return Record(newest.repository, newest.revision, tuple(files))
+
+
+def holds_all(record: Record, patterns: tuple[str, ...]) -> bool:
+    """Whether each pattern has a file in the record."""
+    return all(any(fnmatch(file.name, pattern) for file in record.files) for pattern in patterns)
 
 
 def missing_of(folder: Path, record: Record) -> tuple[list[WantedFile], Record]:
@@ -199,7 +213,7 @@ def require_room(folder: Path, record: Record, missing: list[WantedFile]) -> Non
                          "choose another --cache")
 
 
-def download(folder: Path, repository: str, *, update: bool) -> int:
+def download(folder: Path, repository: str, *, update: bool, patterns: tuple[str, ...] = ()) -> int:
     """Downloads the missing files."""
     prepare_library(folder.parent)
     folder.mkdir(parents=True, exist_ok=True)
@@ -209,14 +223,14 @@ def download(folder: Path, repository: str, *, update: bool) -> int:
                 print(said, file=sys.stderr)
             if not download_lock.has_flock(folder):
                 do_without_hub_locks()
-            return download_locked(folder, repository, update=update)
+            return download_locked(folder, repository, update=update, patterns=patterns)
     except download_lock.LockedError as error:
         raise CacheError(str(error)) from None
 
 
-def download_locked(folder: Path, repository: str, *, update: bool) -> int:
+def download_locked(folder: Path, repository: str, *, update: bool, patterns: tuple[str, ...] = ()) -> int:
     """The same, for the holder of the folder's lock."""
-    record = wanted_record(folder, repository, update=update)
+    record = wanted_record(folder, repository, update=update, patterns=patterns)
     missing, record = missing_of(folder, record)
     require_room(folder, record, missing)
     write_record(folder, record)
@@ -225,8 +239,8 @@ def download_locked(folder: Path, repository: str, *, update: bool) -> int:
         fetched = fetch(folder, record, file)
         record = dataclasses.replace(record, files=tuple(fetched if f.name == file.name else f for f in record.files))
         write_record(folder, record)
-    print(f"complete: {len(record.files)} files, {gib(record.bytes)}, revision {record.revision[:12]}\n"
-          f"use it with: --ckpt-dir {folder}")
+    use = f"use them with: --model, --vae, ..., with files of {folder}" if patterns else f"use it with: --ckpt-dir {folder}"
+    print(f"complete: {len(record.files)} files, {gib(record.bytes)}, revision {record.revision[:12]}\n{use}")
     return 0
 
 
@@ -294,20 +308,34 @@ def cache_folder(given: Path | None) -> Path:
         raise CacheError("there is no home folder (HOME is not set); name the cache with --cache or WAN_MODEL_CACHE") from None
 
 
+def is_repository(name: str) -> bool:
+    """Whether a name is ORG/NAME, and NAME can be a folder's name."""
+    return re.fullmatch(r"[\w.-]+/[\w-][\w.-]*", name, re.ASCII) is not None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("download", "status", "quick", "verify", "clean"))
-    parser.add_argument("--task", choices=tuple(REPOSITORIES), default="i2v-A14B")
+    parser.add_argument("--task", choices=tuple(REPOSITORIES), help="default: i2v-A14B")
     parser.add_argument("--cache", type=Path, help="default: WAN_MODEL_CACHE, then ~/.cache/wan_batch")
     parser.add_argument("--update", action="store_true", help="download: the newest revision instead of the recorded one")
     parser.add_argument("--yes", action="store_true", help="clean: do not ask")
+    parser.add_argument("--diffusers", action="store_true", help="the task's repository in Diffusers' layout")
+    parser.add_argument("--repository", metavar="ORG/NAME", help="a repository of the hub, in place of --task")
+    parser.add_argument("--files", metavar="PATTERN", action="append", default=[], help="with --repository: only these files")
     options = parser.parse_args(arguments)
-    repository = REPOSITORIES[options.task]
+    if options.repository and (options.task or options.diffusers):
+        parser.error("--repository takes the place of --task and --diffusers")
+    if options.repository and not is_repository(options.repository):
+        parser.error(f"--repository: {options.repository!r} is not of the form ORG/NAME")
+    if options.files and not options.repository:
+        parser.error("--files goes with --repository")
+    repository = options.repository or REPOSITORIES[options.task or "i2v-A14B"] + ("-Diffusers" if options.diffusers else "")
     folder = None
     try:
         folder = cache_folder(options.cache) / repository.split("/")[1]
-        run = {"download": lambda: download(folder, repository, update=options.update), "status": lambda: status(folder),
+        run = {"download": lambda: download(folder, repository, update=options.update, patterns=tuple(options.files)), "status": lambda: status(folder),
                "quick": lambda: check(folder, by_content=False), "verify": lambda: check(folder, by_content=True),
                "clean": lambda: clean(folder, yes=options.yes)}
         return run[options.command]()

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from cache_case import LARGEST, REPOSITORY, SCRIPT, Cache, finished_files
+from cache_case import LARGEST, REPOSITORY, SCRIPT, Cache, finished_files, one_line
 from hub_stand_in import Hub
 
 
@@ -40,6 +40,38 @@ def test_another_task_has_another_repository_and_another_folder(cache, hub):
     code, _, err = cache.run("--task", "i2v-14B", "status")
     assert code == 2
     assert "i2v-14B-480P" in err and "i2v-14B-720P" in err
+
+
+def test_a_repository_of_diffusers_is_fetched_whole(cache, hub):
+    hub.repository = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+    hub.files = {"model_index.json": b"{}", "transformer/config.json": b"{}", "transformer/diffusion_pytorch_model.safetensors": b"weights",
+                 "text_encoder/model-00001-of-00002.safetensors": b"t5", "tokenizer/tokenizer.json": b"{}", "assets/logo.png": b"logo"}
+    code, out, err = cache.run("--task", "t2v-1.3B", "--diffusers", "download")
+    assert code == 0, err
+    folder = cache.folder.parent / "Wan2.1-T2V-1.3B-Diffusers"
+    assert finished_files(folder) == set(hub.files) - {"assets/logo.png"}
+    assert f"use it with: --ckpt-dir {folder}" in out
+    assert cache.run("--task", "t2v-1.3B", "--diffusers", "verify")[0] == 0
+
+
+def test_single_files_of_another_repository_are_chosen(cache, hub):
+    hub.repository = "Comfy-Org/Wan_2.2_ComfyUI_Repackaged"
+    hub.files = {"split_files/vae/wan_2.1_vae.safetensors": b"vae", "split_files/diffusion_models/high_fp8_scaled.safetensors": b"high",
+                 "split_files/diffusion_models/low_fp8_scaled.safetensors": b"low"}
+    which = ("--repository", hub.repository)
+    code, out, err = cache.run(*which, "--files", "*_fp8_scaled.safetensors", "download")
+    assert code == 0, err
+    folder = cache.folder.parent / "Wan_2.2_ComfyUI_Repackaged"
+    assert finished_files(folder) == {name for name in hub.files if "fp8" in name}
+    assert "use them with: --model" in out
+    assert cache.run(*which, "--files", "*/wan_2.1_vae.safetensors", "download")[0] == 0  # the others stay
+    assert finished_files(folder) == set(hub.files)
+    assert cache.run(*which, "status")[0] == 0
+    code, _, err = cache.run(*which, "--files", "*.pth", "download")
+    assert code == 1 and "no file that is called" in one_line(err)
+    for wrong in (("--repository", "../x/y"), ("--repository", "x"), (*which, "--diffusers"), ("--files", "*")):
+        code, _, err = cache.run(*wrong, "download")
+        assert code == 2, wrong
 
 
 def test_goes_on_after_kill_9_at_5_points(cache, hub):
