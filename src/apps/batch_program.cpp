@@ -92,7 +92,6 @@ class BatchProgram {
   void open_records(const batch::RunContext& context);
   void allow_teams();
   batch::RunContext make_context();
-  void warn_of_checkpoint() const;
   void check_environment();
 
   const comm::MpiEnvironment& mpi_;
@@ -109,6 +108,7 @@ class BatchProgram {
   std::shared_ptr<Log> log_;
   launch::ControlGroups control_;
   std::unique_ptr<launch::EngineHost> host_;
+  std::string widened_;  ///< parts of the checkpoint whose weights were stored in fewer bits
   PhaseEvent load_;
   RunTrace trace_{mpi_, start_.clock};
 };
@@ -155,7 +155,7 @@ ExitCode BatchProgram::list_rows() {
 
 ExitCode BatchProgram::dry_run() {
   const std::string failed = launch::on_rank_0(*world_, [&] {
-    warn_of_checkpoint();
+    warn_of_checkpoint(input_.checkpoint, *log_);
     const engine::HostUse use = launch::host_use(options_, input_.checkpoint);
     check_space_and_lacks(probe_, input_, options_, use, *log_);
     return std::to_string(check_rows(options_, input_, plan_.model.text_encoder,
@@ -176,6 +176,7 @@ void BatchProgram::check_environment() {
 batch::RunContext BatchProgram::make_context() {
   std::unique_ptr<store::OutputFolder> folder;
   launch::agree(*world_, [&] { folder = std::make_unique<store::OutputFolder>(options_.output_dir); });
+  widened_ = launch::on_rank_0(*world_, [&] { return checkpoint::widened_note(input_.checkpoint); });
   const batch::JobIdentity job = identify_job(*world_, *folder, start_.job, start_.run_id);
   if (!job.earlier_runs.empty() && (!options_.resume || options_.retry_failed)) {
     log_->info("start {} of job {}: --no-resume and --retry-failed hold for its first start only",
@@ -204,7 +205,8 @@ batch::RunContext BatchProgram::make_context() {
                  .started = store::utc_now(),
                  .ranks = plan_.layout.guided.group_size,
                  .libraries = library_versions(),
-                 .attention = attention_name(options_, device_.compute, plan_.model.transformer)},
+                 .attention = attention_name(options_, device_.compute, plan_.model.transformer),
+                 .widened = widened_},
       .job = job,
       .place = {.group_index = mpi_.rank() / plan_.layout.guided.group_size,
                 .group_count = mpi_.size() / plan_.layout.guided.group_size,
@@ -250,12 +252,6 @@ void BatchProgram::open_records(const batch::RunContext& context) {
   log_->detail("run {}: {}", start_.run_id,
                headline(options_, input_, plan_.layout, mpi_.size(), device_.name()));
   log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);
-}
-
-void BatchProgram::warn_of_checkpoint() const {
-  if (!is_rank_0()) return;
-  for (const std::string& note : checkpoint::folder_notes(input_.checkpoint))
-    log_->warn("the checkpoint {}: {}", input_.checkpoint.root.string(), note);
 }
 
 void BatchProgram::load_engine() {
@@ -337,7 +333,7 @@ ExitCode BatchProgram::run_batch() {
                plan_.oversized_rows, input_.rows.size(), plan_.oversized_rows == 1 ? "is" : "are");
   }
   if (is_rank_0()) warn_of_input(input_, *log_);
-  warn_of_checkpoint();
+  if (is_rank_0()) warn_of_checkpoint(input_.checkpoint, *log_);
   limit_ = find_stop_limit(*world_, options_, start_.age_s + start_.clock.elapsed_s(), *log_);
   mark_start();
   load_engine();

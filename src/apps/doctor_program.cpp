@@ -21,6 +21,7 @@
 #include "gpu/device.h"
 #include "gpu/gpu_signs.h"
 #include "launch/agreement.h"
+#include "launch/option_names.h"
 #include "media/video.h"
 #include "trace/trace_index.h"
 #include "wan/version.h"
@@ -49,6 +50,13 @@ std::vector<doctor::Finding> check_output(const std::filesystem::path& folder) {
   return doctor::check_storage(facts);
 }
 
+/// The checkpoint's checks, with options where they name settings.
+std::vector<doctor::Finding> check_checkpoint(const launch::Options& options) {
+  auto findings = doctor::check_checkpoint(options.ckpt_dir, "--ckpt-dir", options.parts);
+  for (doctor::Finding& finding : findings) finding.found = launch::with_options(std::move(finding.found));
+  return findings;
+}
+
 RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& options) {
   const Environment environment = read_environment();
   RankReport report;
@@ -71,7 +79,7 @@ RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& optio
     add(doctor::check_host(system));
     add(doctor::check_encoders(media::video_codecs()));
     add(check_output(options.output_dir));
-    if (!options.ckpt_dir.empty()) add(doctor::check_checkpoint(options.ckpt_dir, "--ckpt-dir"));
+    if (!options.ckpt_dir.empty() || options.parts.has_experts()) add(check_checkpoint(options));
   }
   report.facts = {.rank = mpi.rank(),
                   .host = mpi.host_name(),

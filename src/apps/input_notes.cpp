@@ -1,5 +1,6 @@
 #include "apps/input_notes.h"
 
+#include "checkpoint/folder_notes.h"
 #include "core/printable.h"
 #include "engine/validate.h"
 #include "text/clean.h"
@@ -46,6 +47,13 @@ void warn_of_lost_texts(const launch::RunInput& input, const text::Tokenizer& to
       continue;  // the item itself will report the problem
     }
   }
+}
+
+void warn_of_checkpoint(const checkpoint::CheckpointFolder& folder, Log& log) {
+  for (const std::string& note : checkpoint::folder_notes(folder))
+    log.warn("the checkpoint {}: {}", folder.root.string(), note);
+  if (const std::string note = checkpoint::widened_note(folder); !note.empty())
+    log.info("the checkpoint: {}", note);
 }
 
 }  // namespace wan::apps

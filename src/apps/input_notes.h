@@ -1,5 +1,6 @@
 #pragma once
 
+#include "checkpoint/model_config.h"
 #include "core/log.h"
 #include "launch/run_input.h"
 #include "text/tokenizer.h"
@@ -11,5 +12,8 @@ void warn_of_input(const launch::RunInput& input, Log& log);
 
 /// Warns of prompts that are longer than the text encoder takes, and quotes the first words that are lost.
 void warn_of_lost_texts(const launch::RunInput& input, const text::Tokenizer& tokenizer, Log& log);
+
+/// Warns of files in the checkpoint that are not used, and says which weights are widened.
+void warn_of_checkpoint(const checkpoint::CheckpointFolder& folder, Log& log);
 
 }  // namespace wan::apps

@@ -16,7 +16,6 @@ namespace {
 
 constexpr int largest_rank_count = 65536;
 constexpr double longest_timeout_s = 86400;
-constexpr int most_bench_steps = 10000;
 constexpr int most_draft_steps = 10000;
 
 /// Parses one of a few words. The message lists them.
@@ -93,16 +92,35 @@ constexpr std::array<std::pair<std::string_view, ProgressMode>, 4> progress_word
      {"lines", ProgressMode::lines},
      {"off", ProgressMode::off}}};
 
-constexpr std::string_view input = "Input";
-constexpr std::string_view sampling = "Sampling (a manifest row may set its own)";
-constexpr std::string_view output = "Output";
-constexpr std::string_view machine = "Machine and layout";
-constexpr std::string_view running = "The run";
-constexpr std::string_view general = "General";
+using namespace option_group;
+
+/// Takes the path of a part that is named by itself.
+template <std::filesystem::path checkpoint::GivenParts::*part>
+void set_part(launch::Options& options, std::string_view text) {
+  options.parts.*part = parse_path(text);
+}
 
 constexpr OptionEntry table[] = {
-    {input, "ckpt-dir", Takes::value, "DIR", "checkpoint in the official layout; sizes are read from it",
+    {input, "ckpt-dir", Takes::value, "DIR",
+     "checkpoint in the official layout or a Diffusers repository; sizes are read from it",
      [](launch::Options& o, std::string_view text) { o.ckpt_dir = parse_path(text); }},
+    {input, "model", Takes::value, "PATH",
+     "the only expert of a model: a file of weights (.safetensors; official, Diffusers or ComfyUI names; "
+     "fp8_scaled, too) or a folder with config.json; takes the place of the one in --ckpt-dir",
+     set_part<&checkpoint::GivenParts::model>},
+    {input, "high-noise-model", Takes::value, "PATH",
+     "the same for the first expert of a model with two; with --low-noise-model",
+     set_part<&checkpoint::GivenParts::high_noise_model>},
+    {input, "low-noise-model", Takes::value, "PATH", "the same for the second one",
+     set_part<&checkpoint::GivenParts::low_noise_model>},
+    {input, "vae", Takes::value, "PATH", "the VAE: a .pth or .safetensors file, or a folder with one",
+     set_part<&checkpoint::GivenParts::vae>},
+    {input, "text-encoder", Takes::value, "PATH", "umT5, likewise",
+     set_part<&checkpoint::GivenParts::text_encoder>},
+    {input, "image-encoder", Takes::value, "PATH", "CLIP, likewise, for i2v-14B",
+     set_part<&checkpoint::GivenParts::image_encoder>},
+    {input, "tokenizer", Takes::value, "PATH", "folder with umT5's tokenizer.json, or this file",
+     set_part<&checkpoint::GivenParts::tokenizer>},
     {input, "task", Takes::value, "NAME",
      "official name of the model: i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B or ti2v-5B; refused when "
      "the checkpoint is another; with --plan it needs no checkpoint",
@@ -301,48 +319,6 @@ constexpr OptionEntry table[] = {
     {general, "version", Takes::nothing, "", "print the versions of the program and its libraries, and exit"},
 };
 
-constexpr std::string_view measured = "What is measured";
-
-constexpr OptionEntry bench_entries[] = {
-    {measured, "model", Takes::value, "NAME|FILE",
-     "i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B, ti2v-5B, or a config.json whose text encoder and VAE "
-     "are "
-     "scaled "
-     "alike "
-     "(default: i2v-A14B)",
-     [](launch::Options& o, std::string_view text) { o.bench.model = parse_path(text).string(); }},
-    {measured, "size", Takes::value, "W*H", "pixels of the video, exactly (default: 832*480)",
-     [](launch::Options& o, std::string_view text) { o.bench.size = parse_size(text); }},
-    {measured, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81)",
-     [](launch::Options& o, std::string_view text) { o.bench.frame_num = parse_frame_num(text); }},
-    {measured, "steps", Takes::value, "N", "denoising steps that count (default: 3)",
-     [](launch::Options& o, std::string_view text) {
-       o.bench.steps = static_cast<int>(parse_integer(text, 1, most_bench_steps));
-     }},
-    {measured, "warmup", Takes::value, "N", "steps before those (default: 1)",
-     [](launch::Options& o, std::string_view text) {
-       o.bench.warmup = static_cast<int>(parse_integer(text, 0, most_bench_steps));
-     }},
-    {measured, "part-times", Takes::optional, "on|off",
-     "measure the seconds of each part of a step; off shows how much these events cost (default: on)",
-     [](launch::Options& o, std::string_view text) { o.bench.part_times = parse_switch(text); }},
-    {measured, "trace-cost", Takes::nothing, "",
-     "with --trace: leave every second step out of the trace, and report what a step in it costs more",
-     [](launch::Options& o, std::string_view text) { o.bench.trace_cost = parse_switch(text); }},
-    {measured, "trace", Takes::value, "FILE", "HDF5 trace (default: none)",
-     [](launch::Options& o, std::string_view text) { o.trace = parse_path(text); }},
-};
-
-constexpr OptionEntry doctor_entries[] = {
-    {output, "json", Takes::nothing, "", "print one JSON object instead of a table",
-     [](launch::Options& o, std::string_view text) { o.doctor_json = parse_switch(text); }},
-    {output, "accept", Takes::nothing, "",
-     "in place of the checks, run the engine on random weights for about a minute, on all GPUs of the job, "
-     "and "
-     "compare its times with the plan's",
-     [](launch::Options& o, std::string_view text) { o.doctor_accept = parse_switch(text); }},
-};
-
 constexpr NotBuilt not_built[] = {
     {"precision", "fast"},
     {"blocks-on-host", ""},
@@ -351,30 +327,6 @@ constexpr NotBuilt not_built[] = {
 }  // namespace
 
 std::span<const OptionEntry> option_table() { return table; }
-
-std::vector<OptionEntry> bench_option_table() {
-  constexpr std::array<std::string_view, 5> shared{"config", "collective-timeout", "log-level", "help",
-                                                   "version"};
-  constexpr std::string_view not_of_use = "convert-model-dtype";
-  std::vector<OptionEntry> entries(std::begin(bench_entries), std::end(bench_entries));
-  for (const OptionEntry& entry : table) {
-    const bool is_shared = std::ranges::find(shared, entry.name) != shared.end();
-    if (is_shared || (entry.group == machine && entry.name != not_of_use)) entries.push_back(entry);
-  }
-  return entries;
-}
-
-std::vector<OptionEntry> doctor_option_table() {
-  constexpr std::array<std::string_view, 5> shared{"ckpt-dir", "config", "output-dir", "help", "version"};
-  std::vector<OptionEntry> entries;
-  for (const OptionEntry& entry : table) {
-    if (std::ranges::find(shared, entry.name) == shared.end()) continue;
-    entries.push_back(entry);
-    if (entry.name == "output-dir")
-      entries.insert(entries.end(), std::begin(doctor_entries), std::end(doctor_entries));
-  }
-  return entries;
-}
 
 std::span<const NotBuilt> not_built_table() { return not_built; }
 

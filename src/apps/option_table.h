@@ -9,6 +9,17 @@
 
 namespace wan::apps {
 
+/// Headings in --help.
+namespace option_group {
+inline constexpr std::string_view input = "Input";
+inline constexpr std::string_view sampling = "Sampling (a manifest row may set its own)";
+inline constexpr std::string_view output = "Output";
+inline constexpr std::string_view machine = "Machine and layout";
+inline constexpr std::string_view running = "The run";
+inline constexpr std::string_view general = "General";
+inline constexpr std::string_view measured = "What is measured";
+}  // namespace option_group
+
 enum class Takes {
   nothing,   ///< --dry-run; in a file: dry-run = on
   optional,  ///< --dit-fsdp or --dit-fsdp auto

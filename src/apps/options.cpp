@@ -39,13 +39,17 @@ void check_consistency(const launch::Options& options) {
     fail<UsageError>("--gpu-memory goes with --plan or --dry-run only; a run asks the GPUs themselves");
   if (!options.manifest && !single && !options.plan)
     fail<UsageError>("there is nothing to make: give a manifest, or --prompt with --image; see --help");
-  if (options.ckpt_dir.empty() && options.plan && !options.task) {
+  const bool names_model = !options.ckpt_dir.empty() || options.parts.has_experts();
+  if (!names_model && options.plan && !options.task) {
     fail<UsageError>(
         "--plan needs a model's sizes: give --ckpt-dir, or without a checkpoint --task, for example "
         "i2v-A14B");
   }
-  if (options.ckpt_dir.empty() && !options.plan && !options.list_rows)
-    fail<UsageError>("--ckpt-dir is missing: the folder of the checkpoint in the official layout");
+  if (!names_model && !options.plan && !options.list_rows) {
+    fail<UsageError>(
+        "--ckpt-dir is missing: the folder of the checkpoint. Parts that lie apart are named by --model (or "
+        "--high-noise-model and --low-noise-model), --vae, --text-encoder, --tokenizer");
+  }
 }
 
 /// Checks the rules for drafts and for going on with some of them.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <utility>
 
 #include "apps/run_identity.h"
 
@@ -12,8 +13,16 @@ std::vector<std::string> command_again(const launch::Options& options, const lau
                                        const kernels::Compute& compute) {
   std::vector<std::string> words;
   if (layout.guided.group_size > 1) words = {"mpirun", "-np", std::to_string(layout.guided.group_size)};
-  words.insert(words.end(),
-               {"wan_batch", "--ckpt-dir", std::filesystem::absolute(options.ckpt_dir).string()});
+  words.emplace_back("wan_batch");
+  for (const auto& [option, path] :
+       {std::pair{"--ckpt-dir", &options.ckpt_dir}, std::pair{"--model", &options.parts.model},
+        std::pair{"--high-noise-model", &options.parts.high_noise_model},
+        std::pair{"--low-noise-model", &options.parts.low_noise_model},
+        std::pair{"--vae", &options.parts.vae}, std::pair{"--text-encoder", &options.parts.text_encoder},
+        std::pair{"--image-encoder", &options.parts.image_encoder},
+        std::pair{"--tokenizer", &options.parts.tokenizer}}) {
+    if (!path->empty()) words.insert(words.end(), {option, std::filesystem::absolute(*path).string()});
+  }
   const auto add = [&words](const char* option, const auto& value) {
     words.insert(words.end(), {option, fmt::format("{}", value)});
   };

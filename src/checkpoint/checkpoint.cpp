@@ -104,18 +104,17 @@ Checkpoint Checkpoint::open_torch_archive(const std::filesystem::path& file) {
 }
 
 Checkpoint Checkpoint::open_safetensors_folder(const std::filesystem::path& folder) {
-  const std::filesystem::path index_path = folder / index_file;
-  std::error_code unreadable;
-  if (!std::filesystem::exists(index_path, unreadable)) {
-    if (!std::filesystem::exists(folder / single_file, unreadable)) {
-      fail<UsageError>("{} has neither {} nor {}; expected one of them with the model's weights",
-                       folder.string(), index_file, single_file);
-    }
-    Checkpoint checkpoint = open_safetensors_file(folder / single_file);
+  const std::filesystem::path entry_file = part_entry_file(folder);
+  if (entry_file.empty()) {
+    fail<UsageError>("{} has neither {} nor {}; expected one of them with the model's weights",
+                     folder.string(), index_file, single_file);
+  }
+  if (entry_file.extension() != ".json") {
+    Checkpoint checkpoint = open_safetensors_file(entry_file);
     checkpoint.source_ = folder;
     return checkpoint;
   }
-  const ShardIndex index = read_shard_index(index_path);
+  const ShardIndex index = read_shard_index(entry_file);
   Checkpoint checkpoint(folder);
   for (const std::string& shard : index.shards()) {
     const std::filesystem::path path = folder / shard;
@@ -157,6 +156,13 @@ const TensorEntry& Checkpoint::entry(std::string_view name) const {
 void Checkpoint::read_floats(const TensorEntry& entry, std::int64_t first_element,
                              std::span<float> out) const {
   check_range(entry, first_element, out.size());
+  if (!entry.parts.empty()) {
+    for_each_part(entry, first_element, out.size(),
+                  [&](const TensorEntry& part, std::int64_t first, std::size_t before, std::size_t elements) {
+                    read_floats(part, first, out.subspan(before, elements));
+                  });
+    return;
+  }
   // no conversion is needed: read directly into the output
   if (entry.dtype == DType::f32 && is_contiguous(entry)) {
     read_file(entry, static_cast<std::uint64_t>(first_element) * sizeof(float), std::as_writable_bytes(out));
@@ -166,11 +172,28 @@ void Checkpoint::read_floats(const TensorEntry& entry, std::int64_t first_elemen
     });
   }
   if (entry.negated) std::ranges::transform(out, out.begin(), std::negate<>());
+  if (entry.scale) apply_scale(entry, first_element, out);
 }
 
 void Checkpoint::read_bf16(const TensorEntry& entry, std::int64_t first_element,
                            std::span<std::uint16_t> out) const {
   check_range(entry, first_element, out.size());
+  if (!entry.parts.empty()) {
+    for_each_part(entry, first_element, out.size(),
+                  [&](const TensorEntry& part, std::int64_t first, std::size_t before, std::size_t elements) {
+                    read_bf16(part, first, out.subspan(before, elements));
+                  });
+    return;
+  }
+  if (entry.scale) {
+    std::vector<float> values(std::min(out.size(), chunk_bytes));
+    for (std::size_t done = 0; done < out.size(); done += values.size()) {
+      const auto part = std::span(values).first(std::min(values.size(), out.size() - done));
+      read_floats(entry, first_element + static_cast<std::int64_t>(done), part);
+      std::ranges::transform(part, out.subspan(done).begin(), bf16_from_float);  // exact
+    }
+    return;
+  }
   if (entry.dtype == DType::bf16 && is_contiguous(entry)) {
     read_file(entry, static_cast<std::uint64_t>(first_element) * sizeof(std::uint16_t),
               std::as_writable_bytes(out));
@@ -183,6 +206,40 @@ void Checkpoint::read_bf16(const TensorEntry& entry, std::int64_t first_element,
   if (entry.negated) {
     std::ranges::transform(out, out.begin(),
                            [](std::uint16_t bits) { return static_cast<std::uint16_t>(bits ^ sign); });
+  }
+}
+
+void Checkpoint::for_each_part(
+    const TensorEntry& entry, std::int64_t first_element, std::size_t elements,
+    const std::function<void(const TensorEntry&, std::int64_t, std::size_t, std::size_t)>& read) const {
+  const std::int64_t end = first_element + static_cast<std::int64_t>(elements);
+  std::int64_t part_begin = 0;
+  for (const TensorEntry& part : entry.parts) {
+    const std::int64_t part_end = part_begin + part.elements();
+    const std::int64_t from = std::max(first_element, part_begin);
+    const std::int64_t to = std::min(end, part_end);
+    if (from < to) {
+      read(part, from - part_begin, static_cast<std::size_t>(from - first_element),
+           static_cast<std::size_t>(to - from));
+    }
+    part_begin = part_end;
+  }
+}
+
+void Checkpoint::apply_scale(const TensorEntry& entry, std::int64_t first_element,
+                             std::span<float> values) const {
+  if (values.empty()) return;
+  const std::int64_t scales = entry.scale->elements();
+  const std::int64_t per_scale = entry.elements() / scales;
+  const std::int64_t last = first_element + static_cast<std::int64_t>(values.size()) - 1;
+  const std::int64_t first_scale = first_element / per_scale;
+  std::vector<float> factors(static_cast<std::size_t>(last / per_scale - first_scale + 1));
+  read_floats(*entry.scale, first_scale, factors);
+  std::size_t done = 0;
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    const std::int64_t end = (first_scale + static_cast<std::int64_t>(i) + 1) * per_scale - first_element;
+    for (; done < std::min(values.size(), static_cast<std::size_t>(end)); ++done)
+      values[done] = float_from_bf16(bf16_from_float(values[done] * factors[i]));
   }
 }
 

@@ -6,11 +6,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "checkpoint/part.h"
 #include "checkpoint/tensor_file.h"
 
 namespace wan::checkpoint {
@@ -22,7 +24,8 @@ class Checkpoint {
   using Entries = std::map<std::string, TensorEntry, std::less<>>;
 
   /// Opens `folder`/diffusion_pytorch_model.safetensors.index.json with all its shards. Without an index,
-  /// opens the single file `folder`/diffusion_pytorch_model.safetensors (model.md 1.6). Throws UsageError:
+  /// opens the single file `folder`/diffusion_pytorch_model.safetensors (model.md 1.6). Both may begin with
+  /// "model" in place of "diffusion_pytorch_model". Throws UsageError:
   /// neither exists, the index is malformed, a shard is missing or is not a plain file name, or the index
   /// disagrees with the shards' tensors.
   static Checkpoint open_safetensors_folder(const std::filesystem::path& folder);
@@ -36,6 +39,13 @@ class Checkpoint {
   /// Opens a .safetensors file or else a .pth file, by the ending of its name. Throws UsageError.
   static Checkpoint open_weights_file(const std::filesystem::path& file);
 
+  /// Opens a part of a model in any dialect that users' files have, and gives its tensors their official
+  /// names: a .safetensors or .pth file, or a folder with diffusion_pytorch_model.safetensors or
+  /// model.safetensors (or their .index.json and shards). See dialects/dialect.h and dialects/scales.h.
+  /// Throws UsageError, also if the file holds another part, mixes dialects, or lacks the scales of its
+  /// weights.
+  static Checkpoint open_part(Part part, const std::filesystem::path& path);
+
   const std::filesystem::path& source() const { return source_; }  ///< the folder or file that was opened
   const Entries& entries() const { return entries_; }
   std::vector<std::string> names() const;  ///< in alphabetical order
@@ -44,9 +54,9 @@ class Checkpoint {
   const TensorEntry& entry(std::string_view name) const;
 
   /// Reads elements [first_element, first_element + out.size()) of a tensor of this checkpoint, counted
-  /// row-major, as floats. For a contiguous tensor it reads exactly the bytes of that range; for a strided
-  /// one it reads at least those. Throws UsageError if the type is not floating-point. Throws Error if the
-  /// range is not inside the tensor or the file cannot be read.
+  /// row-major, as floats. For a contiguous tensor it reads exactly the bytes of that range (and its scales);
+  /// for a strided one it reads at least those. Throws UsageError if the type is not floating-point. Throws
+  /// Error if the range is not inside the tensor or the file cannot be read.
   void read_floats(const TensorEntry& entry, std::int64_t first_element, std::span<float> out) const;
 
   /// The same as bfloat16 bits. Wider types in the file are rounded to nearest even.
@@ -62,6 +72,13 @@ class Checkpoint {
 
   explicit Checkpoint(std::filesystem::path source) : source_(std::move(source)) {}
   void add_file(const std::filesystem::path& path, UniqueFd file, std::vector<TensorEntry>&& tensors);
+  /// Calls read(part, first element in it, elements before it in the range, elements) for each part of the
+  /// range.
+  void for_each_part(
+      const TensorEntry& entry, std::int64_t first_element, std::size_t elements,
+      const std::function<void(const TensorEntry&, std::int64_t, std::size_t, std::size_t)>& read) const;
+  /// Multiplies fp8 values, of the range that begins at `first_element`, by their scales, and rounds to bf16.
+  void apply_scale(const TensorEntry& entry, std::int64_t first_element, std::span<float> values) const;
   void check_range(const TensorEntry& entry, std::int64_t first_element, std::size_t elements) const;
   void read_file(const TensorEntry& entry, std::uint64_t offset_bytes, std::span<std::byte> out) const;
   void read_contiguous(const TensorEntry& entry, std::int64_t first_element, std::size_t elements,
@@ -76,6 +93,13 @@ class Checkpoint {
   std::map<std::filesystem::path, UniqueFd> files_;
   std::unique_ptr<std::atomic<std::uint64_t>> bytes_read_ = std::make_unique<std::atomic<std::uint64_t>>(0);
 };
+
+/// The index of a folder's shards, or else its only file of weights; empty if it has neither.
+std::filesystem::path part_entry_file(const std::filesystem::path& folder);
+
+/// The part whose weights a file holds, in any dialect; nothing if it is none that is known. Throws
+/// UsageError if the file cannot be read.
+std::optional<Part> part_in(const std::filesystem::path& file);
 
 /// A tensor that a model needs.
 struct ExpectedTensor {

@@ -1,188 +1,166 @@
 #include <fmt/ranges.h>
 
-#include <algorithm>
-#include <iterator>
-#include <nlohmann/json.hpp>
+#include <array>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
+#include "checkpoint/checkpoint_layout.h"
 #include "checkpoint/file_kind.h"
-#include "checkpoint/json_file.h"
 #include "checkpoint/locate.h"
+#include "checkpoint/lone_file.h"
 #include "checkpoint/model_config.h"
-#include "checkpoint/tensor_file.h"
+#include "checkpoint/transformer_config_file.h"
 #include "checkpoint/unsupported_model.h"
 #include "core/check.h"
+#include "core/setting_error.h"
 #include "model/model_kind.h"
 
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::uint64_t max_config_bytes = 1 << 20;
+namespace fs = std::filesystem;
 
-/// The parts of a checkpoint of this kind, one on each line, for a message.
-std::string expected_layout(const model::ModelKind& kind) {
-  std::string text;
-  if (kind.has_one_expert()) text = "  config.json, diffusion_pytorch_model*.safetensors (and .index.json)\n";
-  for (const model::ExpertKind& expert : kind.experts) {
-    if (expert.folder.empty()) continue;
-    text += fmt::format(
-        "  {:<18} {}\n", std::string(expert.folder) + "/",
-        text.empty() ? "config.json, diffusion_pytorch_model*.safetensors (and .index.json)" : "the same");
+bool is_file(const fs::path& path) {
+  std::error_code unreadable;
+  return fs::is_regular_file(path, unreadable);
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code unreadable;
+  return fs::is_directory(path, unreadable);
+}
+
+/// A named part's path. Throws UsageError if nothing is there.
+const fs::path& existing(const char* option, const fs::path& path) {
+  if (!path.empty() && !is_file(path) && !is_folder(path)) {
+    fail<UsageError>("{} {}: there is no such file or folder{}", option, path.string(), dangling_note(path));
   }
-  if (kind.has_image_encoder()) text += fmt::format("  {}   or .safetensors\n", kind.image_encoder_file);
-  return text + fmt::format("  {}\n  {}\n  {}/   tokenizer files", kind.text_encoder_file, kind.vae_file,
-                            kind.tokenizer_folder);
+  return path;
 }
 
-bool is_file(const std::filesystem::path& path) {
-  std::error_code unreadable;
-  return std::filesystem::is_regular_file(path, unreadable);
+void require_existing(const GivenParts& parts) {
+  for (const auto& [option, path] :
+       {std::pair{"setting 'model'", &parts.model},
+        std::pair{"setting 'high-noise model'", &parts.high_noise_model},
+        std::pair{"setting 'low-noise model'", &parts.low_noise_model},
+        std::pair{"setting 'VAE'", &parts.vae}, std::pair{"setting 'text encoder'", &parts.text_encoder},
+        std::pair{"setting 'image encoder'", &parts.image_encoder},
+        std::pair{"setting 'tokenizer'", &parts.tokenizer}}) {
+    existing(option, *path);
+  }
 }
 
-bool is_folder(const std::filesystem::path& path) {
-  std::error_code unreadable;
-  return std::filesystem::is_directory(path, unreadable);
+/// Replaces the places of the parts that are named.
+void put_given(const GivenParts& parts, const model::ModelKind& kind, CheckpointFolder& folder) {
+  if (parts.has_experts()) {
+    folder.experts.clear();
+    for (const model::ExpertKind& expert : kind.experts) {
+      const fs::path& place = expert.expert == Expert::single       ? parts.model
+                              : expert.expert == Expert::high_noise ? parts.high_noise_model
+                                                                    : parts.low_noise_model;
+      folder.experts.push_back({.expert = expert.expert, .path = place});
+    }
+  }
+  if (!parts.vae.empty()) folder.vae = parts.vae;
+  if (!parts.text_encoder.empty()) folder.text_encoder = parts.text_encoder;
+  if (!parts.tokenizer.empty())
+    folder.tokenizer = is_file(parts.tokenizer) ? parts.tokenizer.parent_path() : parts.tokenizer;
+  if (parts.image_encoder.empty()) return;
+  if (!kind.has_image_encoder())
+    fail<UsageError>("setting 'image encoder': {} has no image encoder; leave the option out", kind.task);
+  folder.image_encoder = parts.image_encoder;
 }
 
-/// Names of an expert's missing files, relative to the checkpoint. Shards are checked when the expert is
-/// opened.
-std::vector<std::string> missing_of_expert(const ExpertFolder& expert) {
-  const std::filesystem::path& folder = expert.path;
-  const std::string name = expert.expert == Expert::single ? "" : expert.name() + "/";
-  if (!is_folder(folder)) return {name + dangling_note(folder)};
+/// Throws unless every part of a model without a checkpoint folder is named.
+void require_all_named(const CheckpointFolder& folder, const model::ModelKind& kind) {
   std::vector<std::string> missing;
-  const auto missing_file = [&](const char* file) {
-    return fmt::format("{}{}{}", name, file, dangling_note(folder / file));
-  };
-  if (!is_file(folder / "config.json")) missing.push_back(missing_file("config.json"));
-  if (!is_file(folder / "diffusion_pytorch_model.safetensors.index.json") &&
-      !is_file(folder / "diffusion_pytorch_model.safetensors")) {
-    missing.push_back(missing_file("diffusion_pytorch_model.safetensors.index.json"));
+  if (folder.text_encoder.empty()) missing.emplace_back("setting 'text encoder'");
+  if (folder.vae.empty()) missing.emplace_back("setting 'VAE'");
+  if (kind.has_image_encoder() && folder.image_encoder.empty())
+    missing.emplace_back("setting 'image encoder'");
+  if (folder.tokenizer.empty()) missing.emplace_back("setting 'tokenizer'");
+  if (missing.empty()) return;
+  fail<UsageError>(
+      "{} needs {} as well, or setting 'checkpoint folder' with a folder that has the parts that are not "
+      "named",
+      kind.task, fmt::join(missing, ", "));
+}
+
+void require_parts(const CheckpointFolder& folder, const model::ModelKind& kind) {
+  const std::vector<std::string> missing = missing_parts(folder, kind);
+  if (missing.empty()) return;
+  if (folder.lies_apart) {
+    fail<UsageError>("parts of {} are missing: {}. Each must be a file of weights or a folder with one",
+                     kind.task, fmt::join(missing, ", "));
   }
-  return missing;
+  const std::string loose = describe_loose_files(
+      folder.root, {folder.text_encoder, folder.vae, folder.image_encoder,
+                    folder.experts.front().path / "diffusion_pytorch_model.safetensors"});
+  fail<UsageError>(
+      "the checkpoint folder {} lacks {}. Expected in it:\n{}{}{}", folder.root.string(),
+      fmt::join(missing, ", "), expected_layout(folder.root, kind),
+      loose.empty() ? "" : "\nParts that lie elsewhere or have other names are named by options:", loose);
 }
 
-nlohmann::json supported_config(const std::filesystem::path& folder) {
-  const std::filesystem::path path = folder / "config.json";
-  nlohmann::json config = read_json_object(path, max_config_bytes);
-  refuse_unsupported_config(config, path);
-  return config;
+/// Type of an expert in a folder; empty for a lone file, whose kind was looked at before.
+std::string type_of(const ExpertFolder& expert) {
+  return is_file(expert.path) ? std::string()
+                              : TransformerConfigFile(expert.path / "config.json").model_type();
 }
 
-std::string model_type(const std::filesystem::path& folder) {
-  return supported_config(folder).at("model_type").get<std::string>();
-}
-
-/// Whether a checkpoint's only transformer lies in its root.
-bool has_transformer_in_root(const std::filesystem::path& root) {
-  for (const model::ModelKind& kind : model::model_kinds()) {
-    for (const model::ExpertKind& expert : kind.experts)
-      if (!expert.folder.empty() && is_folder(root / expert.folder)) return false;
+/// The task of a checkpoint of two experts of one type. Throws UsageError if their types differ.
+Task task_of_pair(const CheckpointFolder& folder, const model::ModelKind& kind) {
+  const ExpertFolder& first = folder.experts.front();
+  const std::string type = type_of(first);
+  for (const ExpertFolder& other : folder.experts) {
+    const std::string other_type = type_of(other);
+    if (!type.empty() && !other_type.empty() && other_type != type) {
+      fail<UsageError>("{}: {} has type {}, {} has type {}; they belong to two checkpoints",
+                       folder.root.string(), first.name(), type, other.name(), other_type);
+    }
   }
-  return is_file(root / "config.json");
-}
-
-/// The kind of a checkpoint with a transformer in its root: by the type and the width in config.json, and by
-/// the wanted task where the width is of no official model.
-const model::ModelKind& kind_in_root(const std::filesystem::path& root, std::string_view wanted_task) {
-  const nlohmann::json config = supported_config(root);
-  const auto type = config.at("model_type").get<std::string>();
-  const auto width = config.find("dim");
-  const bool has_width = width != config.end() && width->is_number_unsigned();
-  const auto dim = has_width ? width->get<std::int64_t>() : std::int64_t{0};  // the weights are checked later
-  const model::ModelKind* kind = model::find_single(type, dim);
-  if (kind == nullptr) {
-    fail<UsageError>(
-        "{}: a transformer of model_type {} in the checkpoint's root; there is no supported task with one: "
-        "this program supports {}",
-        (root / "config.json").string(), in_quotes(type), model::known_tasks());
-  }
-  if (kind->official.dim == dim) return *kind;
-  for (const model::ModelKind& other : model::model_kinds())
-    if (other.task == wanted_task && model::have_same_files(*kind, other)) return other;
-  return *kind;
-}
-
-/// The kind of a checkpoint, by the places of its files. Kinds with the same places and names are told apart
-/// by the type in config.json.
-const model::ModelKind& layout_of(const std::filesystem::path& root, std::string_view wanted_task) {
-  return has_transformer_in_root(root) ? kind_in_root(root, wanted_task) : model::model_kinds().front();
-}
-
-/// Files that hold a missing part in a form that is not read, for a message.
-std::string other_forms(const std::filesystem::path& root) {
-  std::vector<std::string> found;
-  std::error_code error;
-  for (std::filesystem::directory_iterator at(root, error);
-       !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
-    const std::string name = at->path().filename().string();
-    if (found.size() < 5 && (name.ends_with(".safetensors") || name.ends_with(".gguf")))
-      found.push_back(in_quotes(name));
-  }
-  if (found.empty()) return {};
-  std::ranges::sort(found);
-  return fmt::format(
-      "\nIt contains {}: this program does not read parts in this form; use the official files, as "
-      "jobs/model_cache.py download does",
-      fmt::join(found, ", "));
-}
-
-/// The file of the image encoder: the official one, or one with the same name in safetensors.
-std::filesystem::path find_image_encoder(const std::filesystem::path& root, const model::ModelKind& kind) {
-  if (!kind.has_image_encoder()) return {};
-  std::filesystem::path official = root / kind.image_encoder_file;
-  std::filesystem::path other = official;
-  other.replace_extension(".safetensors");
-  return !is_file(official) && is_file(other) ? other : official;
+  if (type.empty() || folder.lies_apart) return kind.as_task();
+  return model::find_model_type(type)->as_task();  // type_of() refuses every other type
 }
 
 }  // namespace
 
-CheckpointFolder inspect_checkpoint(const std::filesystem::path& given, std::string_view wanted_task) {
-  const std::filesystem::path root = locate_checkpoint(given);
-  refuse_unsupported_folder(root);
-  const model::ModelKind& layout = layout_of(root, wanted_task);
-  CheckpointFolder folder{.root = root,
-                          .experts = {},
-                          .text_encoder = root / layout.text_encoder_file,
-                          .vae = root / layout.vae_file,
-                          .tokenizer = root / layout.tokenizer_folder,
-                          .image_encoder = find_image_encoder(root, layout),
-                          .task = {}};
-  std::vector<std::string> missing;
-  for (const model::ExpertKind& expert : layout.experts) {
-    folder.experts.push_back(
-        {.expert = expert.expert, .path = expert.folder.empty() ? root : root / expert.folder});
-    std::ranges::move(missing_of_expert(folder.experts.back()), std::back_inserter(missing));
+CheckpointFolder inspect_checkpoint(const fs::path& given, const GivenParts& parts,
+                                    std::string_view wanted_task) {
+  check_given_experts(parts);
+  require_existing(parts);
+  fs::path root;
+  if (!given.empty()) {
+    root = locate_checkpoint(given);
+    refuse_unsupported_folder(root);
+  } else if (!parts.has_experts()) {
+    fail<UsageError>(
+        "no model is named: give setting 'checkpoint folder', setting 'model', or setting 'high-noise model' "
+        "and setting 'low-noise model'");
   }
-  if (!is_file(folder.text_encoder))
-    missing.push_back(folder.text_encoder.filename().string() + dangling_note(folder.text_encoder));
-  if (!is_file(folder.vae)) missing.push_back(folder.vae.filename().string() + dangling_note(folder.vae));
-  if (layout.has_image_encoder() && !is_file(folder.image_encoder)) {
-    missing.push_back(folder.image_encoder.filename().string() + " (CLIP)" +
-                      dangling_note(folder.image_encoder));
+  const bool is_pair = parts.model.empty();
+  const model::ModelKind& kind =
+      parts.has_experts()
+          ? kind_of_expert(is_pair ? parts.high_noise_model : parts.model, is_pair, wanted_task)
+          : kind_in_folder(root, wanted_task);
+  CheckpointFolder folder;
+  if (!root.empty()) folder = places_in(root, kind);
+  put_given(parts, kind, folder);
+  if (root.empty()) {
+    folder.lies_apart = true;
+    folder.root = fs::absolute(folder.experts.front().path).parent_path();
+    require_all_named(folder, kind);
   }
-  if (!is_folder(folder.tokenizer))
-    missing.push_back(fmt::format("{}/{}", layout.tokenizer_folder, dangling_note(folder.tokenizer)));
-  if (!missing.empty()) {
-    fail<UsageError>("the checkpoint folder {} lacks {}. Expected in it:\n{}{}", root.string(),
-                     fmt::join(missing, ", "), expected_layout(layout), other_forms(root));
-  }
-  folder.task = layout.as_task();
-  if (layout.has_one_expert()) return folder;
-  const ExpertFolder& first = folder.experts.front();
-  const std::string type = model_type(first.path);
-  for (const ExpertFolder& other : folder.experts) {
-    if (const std::string other_type = model_type(other.path); other_type != type) {
-      fail<UsageError>("{}: {} has type {}, {} has type {}; they belong to two checkpoints", root.string(),
-                       first.name(), type, other.name(), other_type);
-    }
-  }
-  folder.task = model::find_model_type(type)->as_task();  // model_type() refuses every other type
+  require_parts(folder, kind);
+  folder.task = kind.has_one_expert() ? kind.as_task() : task_of_pair(folder, kind);
   return folder;
+}
+
+CheckpointFolder inspect_checkpoint(const fs::path& given, std::string_view wanted_task) {
+  return inspect_checkpoint(given, GivenParts{}, wanted_task);
 }
 
 }  // namespace wan::checkpoint

@@ -17,7 +17,7 @@ struct DTypeInfo {
   std::size_t size_bytes;
 };
 
-constexpr std::array<DTypeInfo, 10> infos{{{DType::f64, "F64", 8},
+constexpr std::array<DTypeInfo, 12> infos{{{DType::f64, "F64", 8},
                                            {DType::f32, "F32", 4},
                                            {DType::f16, "F16", 2},
                                            {DType::bf16, "BF16", 2},
@@ -26,7 +26,9 @@ constexpr std::array<DTypeInfo, 10> infos{{{DType::f64, "F64", 8},
                                            {DType::i16, "I16", 2},
                                            {DType::i8, "I8", 1},
                                            {DType::u8, "U8", 1},
-                                           {DType::boolean, "BOOL", 1}}};
+                                           {DType::boolean, "BOOL", 1},
+                                           {DType::f8_e4m3, "F8_E4M3", 1},
+                                           {DType::f8_e5m2, "F8_E5M2", 1}}};
 
 const DTypeInfo& info(DType dtype) { return infos.at(static_cast<std::size_t>(dtype)); }
 
@@ -56,8 +58,11 @@ void check_source(DType dtype, std::span<const std::byte> source, std::size_t el
 std::size_t size_bytes(DType dtype) { return info(dtype).size_bytes; }
 
 bool is_floating(DType dtype) {
-  return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+  return dtype == DType::f64 || dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16 ||
+         is_fp8(dtype);
 }
+
+bool is_fp8(DType dtype) { return dtype == DType::f8_e4m3 || dtype == DType::f8_e5m2; }
 
 std::string_view to_string(DType dtype) { return info(dtype).name; }
 
@@ -84,6 +89,22 @@ float float_from_bf16(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
+float float_from_f8_e4m3(std::uint8_t bits) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x80U) << 24;
+  const std::uint32_t exponent = (bits >> 3) & 0xFU;
+  const std::uint32_t mantissa = bits & 0x7U;
+  if ((bits & 0x7FU) == 0x7FU) return std::bit_cast<float>(sign | 0x7FC00000U);
+  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-9
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-9F;
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(magnitude) | sign);
+  }
+  return std::bit_cast<float>(sign | ((exponent + (127 - 7)) << 23) | (mantissa << 20));
+}
+
+float float_from_f8_e5m2(std::uint8_t bits) {  // the upper half of an f16
+  return float_from_f16(static_cast<std::uint16_t>(bits << 8));
+}
+
 std::uint16_t bf16_from_float(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & 0x7FFFFFFFU) > 0x7F800000U) return 0x7FC0;
@@ -102,6 +123,10 @@ void convert_to_float(DType dtype, std::span<const std::byte> source, std::span<
       return convert_each<std::uint16_t>(source, out, float_from_f16);
     case DType::bf16:
       return convert_each<std::uint16_t>(source, out, float_from_bf16);
+    case DType::f8_e4m3:
+      return convert_each<std::uint8_t>(source, out, float_from_f8_e4m3);
+    case DType::f8_e5m2:
+      return convert_each<std::uint8_t>(source, out, float_from_f8_e5m2);
     default:
       fail("elements of type {} are not floating-point numbers", to_string(dtype));
   }
@@ -120,6 +145,12 @@ void convert_to_bf16(DType dtype, std::span<const std::byte> source, std::span<s
           source, out, [](std::uint16_t bits) { return bf16_from_float(float_from_f16(bits)); });
     case DType::bf16:
       return copy_elements(source, out);
+    case DType::f8_e4m3:
+      return convert_each<std::uint8_t>(
+          source, out, [](std::uint8_t bits) { return bf16_from_float(float_from_f8_e4m3(bits)); });
+    case DType::f8_e5m2:
+      return convert_each<std::uint8_t>(
+          source, out, [](std::uint8_t bits) { return bf16_from_float(float_from_f8_e5m2(bits)); });
     default:
       fail("elements of type {} are not floating-point numbers", to_string(dtype));
   }

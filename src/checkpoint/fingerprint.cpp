@@ -21,7 +21,8 @@ constexpr std::size_t digits = 32;
 
 /// A tensor of one of the files.
 struct Sample {
-  std::string_view part;  ///< "vae", ...
+  std::string_view part;              ///< "vae", ...
+  const std::string* name = nullptr;  ///< the official one
   const Checkpoint* file = nullptr;
   const TensorEntry* entry = nullptr;
 };
@@ -52,7 +53,7 @@ std::string values_hash(const Sample& sample) {
 
 std::string line_of(const Sample& sample) {
   const TensorEntry& entry = *sample.entry;
-  return fmt::format("{} {} {} {} {}\n", sample.part, entry.name, to_string(entry.dtype),
+  return fmt::format("{} {} {} {} {}\n", sample.part, *sample.name, to_string(entry.dtype),
                      shape_text(entry.shape), values_hash(sample));
 }
 
@@ -86,22 +87,26 @@ std::string fingerprint(const CheckpointFolder& folder) {
     std::vector<std::pair<std::string_view, Checkpoint>> opened;
     opened.reserve(folder.experts.size() + 3);
     for (const ExpertFolder& expert : folder.experts)
-      opened.emplace_back(to_string(expert.expert), Checkpoint::open_safetensors_folder(expert.path));
-    opened.emplace_back("text_encoder", Checkpoint::open_torch_archive(folder.text_encoder));
-    opened.emplace_back("vae", Checkpoint::open_torch_archive(folder.vae));
+      opened.emplace_back(to_string(expert.expert), Checkpoint::open_part(Part::transformer, expert.path));
+    opened.emplace_back("text_encoder", Checkpoint::open_part(Part::text_encoder, folder.text_encoder));
+    opened.emplace_back("vae", Checkpoint::open_part(Part::vae, folder.vae));
     if (!folder.image_encoder.empty())
-      opened.emplace_back("image_encoder", Checkpoint::open_weights_file(folder.image_encoder));
+      opened.emplace_back("image_encoder", Checkpoint::open_part(Part::image_encoder, folder.image_encoder));
     return opened;
   }();
   std::vector<Sample> samples;
   for (const auto& [part, file] : files) {
     for (const auto& [name, entry] : file.entries())
-      samples.push_back({.part = part, .file = &file, .entry = &entry});
+      samples.push_back({.part = part, .name = &name, .file = &file, .entry = &entry});
   }
   std::string text = "fingerprint 1\n";
   std::vector<std::filesystem::path> whole_files;
   whole_files.reserve(folder.experts.size() + 1);
-  for (const ExpertFolder& expert : folder.experts) whole_files.push_back(expert.path / "config.json");
+  std::error_code unreadable;
+  for (const ExpertFolder& expert : folder.experts) {  // a lone file has no config.json
+    if (std::filesystem::is_directory(expert.path, unreadable))
+      whole_files.push_back(expert.path / "config.json");
+  }
   whole_files.push_back(folder.tokenizer / "tokenizer.json");
   for (const std::filesystem::path& file : whole_files) {
     text += fmt::format("{} {}\n", file.filename().string(), sha256_file_hex(file));

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/shard_index.h"
 #include "checkpoint/tensor_file.h"
 #include "core/check.h"
@@ -37,11 +38,19 @@ bool holds_weights(const std::string& name) {
   return std::ranges::any_of(endings, [&](std::string_view ending) { return name.ends_with(ending); });
 }
 
-/// The weight files of an expert that a run reads.
-std::vector<std::string> used_files(const fs::path& expert) {
+/// The weight files of a part that a run reads, by their names in its folder.
+std::vector<std::string> used_files(const fs::path& part) {
   std::error_code unreadable;
-  if (fs::exists(expert / index_name, unreadable)) return read_shard_index(expert / index_name).shards();
-  return {std::string(single_name)};
+  if (!fs::is_directory(part, unreadable)) return {part.filename().string()};
+  const fs::path entry_file = part_entry_file(part);
+  if (entry_file.extension() == ".json") return read_shard_index(entry_file).shards();
+  return {entry_file.filename().string()};
+}
+
+/// The folder in which a part's files lie.
+fs::path folder_of(const fs::path& part) {
+  std::error_code unreadable;
+  return fs::is_directory(part, unreadable) ? part : part.parent_path();
 }
 
 void note_unused(const fs::path& folder, const fs::path& root, const std::vector<std::string>& used,
@@ -104,13 +113,16 @@ std::vector<std::string> folder_notes(const CheckpointFolder& folder) {
     if (expert.path == folder.root)
       std::ranges::copy(used_files(expert.path), std::back_inserter(used_in_root));
   }
-  note_unused(folder.root, folder.root, used_in_root, notes);
+  if (!folder.lies_apart) note_unused(folder.root, folder.root, used_in_root, notes);
   const ExpertFolder* before = nullptr;
   std::vector<std::string> files_before;
   for (const ExpertFolder& expert : folder.experts) {
     const std::vector<std::string> files = used_files(expert.path);
-    if (expert.path != folder.root) note_unused(expert.path, folder.root, files, notes);
-    if (before != nullptr && same_weights(before->path, files_before, expert.path, files)) {
+    std::error_code unreadable;
+    const bool has_folder = fs::is_directory(expert.path, unreadable) && expert.path != folder.root;
+    if (has_folder && !folder.lies_apart) note_unused(expert.path, folder.root, files, notes);
+    if (before != nullptr &&
+        same_weights(folder_of(before->path), files_before, folder_of(expert.path), files)) {
       notes.push_back(
           fmt::format("{} and {} contain the same weights, but the official checkpoints have {} different "
                       "experts. Was one of "
@@ -121,6 +133,22 @@ std::vector<std::string> folder_notes(const CheckpointFolder& folder) {
     files_before = files;
   }
   return notes;
+}
+
+std::string widened_note(const CheckpointFolder& folder) {
+  std::vector<std::pair<Part, fs::path>> parts;
+  for (const ExpertFolder& expert : folder.experts) parts.emplace_back(Part::transformer, expert.path);
+  parts.emplace_back(Part::text_encoder, folder.text_encoder);
+  parts.emplace_back(Part::vae, folder.vae);
+  if (!folder.image_encoder.empty()) parts.emplace_back(Part::image_encoder, folder.image_encoder);
+  std::string names;
+  for (const auto& [part, path] : parts) {
+    const Checkpoint weights = Checkpoint::open_part(part, path);
+    const auto is_widened = [](const auto& item) { return is_fp8(item.second.dtype); };
+    if (std::ranges::any_of(weights.entries(), is_widened))
+      names += (names.empty() ? "" : ", ") + path.filename().string();
+  }
+  return names.empty() ? names : "fp8 widened to bf16: " + names;
 }
 
 std::uintmax_t parts_bytes(const CheckpointFolder& folder) {
@@ -137,14 +165,21 @@ std::uintmax_t parts_bytes(const CheckpointFolder& folder) {
     if (expert.path == folder.root) {
       for (const std::string& name : files_of(expert.path))
         if (name == "config.json" || name.starts_with("diffusion_pytorch_model")) add(expert.path / name);
+    } else if (std::error_code error; !fs::is_directory(expert.path, error)) {
+      add(expert.path);
     } else {
       add_folder(expert.path);
     }
   }
   add_folder(folder.tokenizer);
-  add(folder.text_encoder);
-  add(folder.vae);
-  if (!folder.image_encoder.empty()) add(folder.image_encoder);
+  for (const fs::path& part : {folder.text_encoder, folder.vae, folder.image_encoder}) {
+    std::error_code error;
+    if (fs::is_directory(part, error)) {
+      add_folder(part);
+    } else if (!part.empty()) {
+      add(part);
+    }
+  }
   return bytes;
 }
 

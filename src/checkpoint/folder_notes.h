@@ -13,6 +13,10 @@ namespace wan::checkpoint {
 /// do not belong to the checkpoint (lost+found).
 std::vector<std::string> folder_notes(const CheckpointFolder& folder);
 
+/// The parts whose weights are fp8, which are widened to bf16 while they are read: "fp8 widened to bf16:
+/// a.safetensors, text_encoder". Empty if there are none. Reads headers.
+std::string widened_note(const CheckpointFolder& folder);
+
 /// Bytes of the files that a run may read: the parts of the checkpoint, without other files in its folder.
 std::uintmax_t parts_bytes(const CheckpointFolder& folder);
 

@@ -8,7 +8,9 @@
 #include <system_error>
 #include <vector>
 
+#include "checkpoint/checkpoint_layout.h"
 #include "checkpoint/file_kind.h"
+#include "checkpoint/lone_file.h"
 #include "checkpoint/tensor_file.h"
 #include "core/file.h"
 #include "core/setting_error.h"
@@ -31,6 +33,7 @@ bool is_there(const fs::path& path) {
 
 /// Whether a part of a checkpoint of some kind is there.
 bool has_parts(const fs::path& folder) {
+  if (is_diffusers_repository(folder)) return true;
   return std::ranges::any_of(model::model_kinds(), [&](const model::ModelKind& kind) {
     return exists(folder / kind.text_encoder_file) || is_there(folder / kind.vae_file) ||
            std::ranges::any_of(kind.experts, [&](const model::ExpertKind& expert) {
@@ -131,11 +134,7 @@ void require_folder(const fs::path& given) {
   }
   const fs::path above = checkpoint_above(given);
   if (!above.empty()) refuse(given, "is a file, but a checkpoint is a folder", above);
-  fail_setting(folder_setting,
-               "{} does not exist or is not a folder: give the folder that contains the transformers "
-               "(high_noise_model and low_noise_model, or one in the folder itself), the text encoder, the "
-               "VAE and the tokenizer",
-               given.string());
+  refuse_lone_file(given);
 }
 
 }  // namespace

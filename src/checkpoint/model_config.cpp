@@ -1,13 +1,14 @@
 #include "checkpoint/model_config.h"
 
+#include <fmt/ranges.h>
+
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
-#include "checkpoint/json_file.h"
+#include "checkpoint/transformer_config_file.h"
 #include "checkpoint/unsupported_model.h"
 #include "core/check.h"
 #include "model/model_kind.h"
@@ -15,59 +16,9 @@
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::uint64_t max_config_bytes = 1 << 20;
 constexpr std::int64_t max_size = 1 << 24;  // far above any width; products of two fit into 64 bits
 constexpr std::string_view image_norm = "img_emb.proj.0.weight";  // only Wan 2.1's image branch has it
 constexpr std::int64_t patch_pixels = 4;                          // the patch is 1x2x2 (model.md 1.2)
-
-/// config.json, with messages that name file and key.
-class ConfigFile {
- public:
-  explicit ConfigFile(std::filesystem::path path)
-      : path_(std::move(path)), json_(read_json_object(path_, max_config_bytes)) {}
-
-  const std::filesystem::path& path() const { return path_; }
-  const nlohmann::json& json() const { return json_; }
-
-  std::int64_t size(const char* key) const {
-    const auto found = json_.find(key);
-    if (found == json_.end())
-      fail<UsageError>("{}: '{}' is missing; expected a positive integer", path_.string(), key);
-    if (!found->is_number_unsigned() || *found == 0 || *found > max_size) {
-      fail<UsageError>("{}: '{}' is {}; expected an integer from 1 to {}", path_.string(), key,
-                       in_quotes(found->dump()), max_size);
-    }
-    return found->get<std::int64_t>();
-  }
-
-  std::int64_t size_or(const char* key, std::int64_t otherwise) const {
-    return json_.contains(key) ? size(key) : otherwise;
-  }
-
-  double eps() const {
-    const auto found = json_.find("eps");
-    if (found == json_.end()) return 1e-6;  // the default of the official constructor
-    if (!found->is_number() || !(found->get<double>() > 0) || !(found->get<double>() < 1)) {
-      fail<UsageError>("{}: 'eps' is {}; expected a number between 0 and 1", path_.string(),
-                       in_quotes(found->dump()));
-    }
-    return found->get<double>();
-  }
-
-  /// For keys that the official file omits because their values never vary. If such a key is present, it must
-  /// have this value.
-  void expect_fixed(const char* key, const nlohmann::json& value) const {
-    const auto found = json_.find(key);
-    if (found != json_.end() && *found != value) {
-      fail<UsageError>("{}: '{}' is {}; only {} is supported", path_.string(), key, in_quotes(found->dump()),
-                       value.dump());
-    }
-  }
-
- private:
-  std::filesystem::path path_;
-  nlohmann::json json_;
-};
 
 /// A tensor's shape. Throws unless it has the expected number of dimensions, each from 1 to max_size.
 const std::vector<std::int64_t>& shape_of(const Checkpoint& weights, std::string_view name,
@@ -106,10 +57,11 @@ std::int64_t count_layers(const Checkpoint& weights, std::string_view prefix = "
   return count;
 }
 
-void expect_size(const ConfigFile& config, const char* key, std::int64_t in_file, const std::string& from) {
-  if (config.json().contains(key) && config.size(key) != in_file) {
+void expect_size(const TransformerConfigFile& config, const char* key, std::int64_t in_file,
+                 const std::string& from) {
+  if (config.contains(key) && config.size(key) != in_file) {
     fail<UsageError>("{}: '{}' is {}, but the tensors give {} ({}); file and weights do not belong together",
-                     config.path().string(), key, config.size(key), in_file, from);
+                     config.path().string(), config.key_in_file(key), config.size(key), in_file, from);
   }
 }
 
@@ -150,7 +102,38 @@ void check_consistency(const TransformerConfig& config, const std::string& where
   }
 }
 
-void expect_fixed_values(const ConfigFile& file) {
+/// Sizes of a file without config.json. Nothing holds the number of heads: it is that of the released model
+/// of this width.
+TransformerConfig config_of_lone_file(const std::filesystem::path& file, const Checkpoint& weights) {
+  refuse_unsupported_tensors(weights);
+  TransformerConfig config = config_from_shapes(weights);
+  std::set<std::int64_t> widths;
+  for (const model::ModelKind& kind : model::model_kinds()) {
+    widths.insert(kind.official.dim);
+    if (kind.official.dim == config.dim) config.num_heads = kind.official.num_heads;
+    if (kind.input_channels() == config.in_dim) config.model_type = kind.model_type;
+  }
+  if (config.model_type.empty()) {
+    fail<UsageError>(
+        "{}: tensor 'patch_embedding.weight' takes {} channels; this program knows models of 16 (text to "
+        "video), "
+        "36 (image to video) and 48 (TI2V-5B). It supports {}",
+        file.string(), config.in_dim, model::known_tasks());
+  }
+  if (config.num_heads == 0) {
+    fail<UsageError>(
+        "{}: the width is {}, and a file without config.json does not hold the number of heads. It is known "
+        "for "
+        "the released widths {}. Give a folder with the file and its config.json",
+        file.string(), config.dim, fmt::join(widths, ", "));
+  }
+  config.text_len = 512;
+  config.eps = 1e-6;
+  check_consistency(config, file.string());
+  return config;
+}
+
+void expect_fixed_values(const TransformerConfigFile& file) {
   file.expect_fixed("text_len", 512);  // the official value; prompts are cut to it
   file.expect_fixed("patch_size", {1, 2, 2});
   file.expect_fixed("window_size", {-1, -1});
@@ -160,12 +143,13 @@ void expect_fixed_values(const ConfigFile& file) {
 
 }  // namespace
 
-TransformerConfig read_transformer_config(const std::filesystem::path& folder, const Checkpoint& weights) {
-  const ConfigFile file(folder / "config.json");
-  refuse_unsupported_config(file.json(), file.path());
+TransformerConfig read_transformer_config(const std::filesystem::path& place, const Checkpoint& weights) {
+  std::error_code unreadable;
+  if (std::filesystem::is_regular_file(place, unreadable)) return config_of_lone_file(place, weights);
+  const TransformerConfigFile file(place / "config.json");
   refuse_unsupported_tensors(weights);
   TransformerConfig config = config_from_shapes(weights);
-  config.model_type = file.json().at("model_type").get<std::string>();
+  config.model_type = file.model_type();
   config.num_heads = file.size("num_heads");
   config.text_len = file.size_or("text_len", 512);
   config.eps = file.eps();
@@ -184,9 +168,8 @@ TransformerConfig read_transformer_config(const std::filesystem::path& folder, c
 }
 
 TransformerConfig read_transformer_config_file(const std::filesystem::path& path, std::int64_t text_dim) {
-  const ConfigFile file(path);
-  refuse_unsupported_config(file.json(), file.path());
-  const auto type = file.json().at("model_type").get<std::string>();
+  const TransformerConfigFile file(path);
+  const std::string type = file.model_type();
   const std::int64_t latent_channels = model::find_model_type(type)->geometry.latent_channels;
   TransformerConfig config{.model_type = type,
                            .dim = file.size("dim"),
@@ -227,12 +210,6 @@ void expect_same_config(const TransformerConfig& config, const std::string& name
 }
 
 ImageEncoderConfig read_image_encoder_config(const Checkpoint& weights) {
-  if (weights.contains("vision_model.embeddings.class_embedding")) {
-    fail<UsageError>(
-        "{}: these are the tensor names of Hugging Face's CLIP; expected the official file "
-        "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth",
-        weights.source().string());
-  }
   ImageEncoderConfig config;
   const auto& patch = shape_of(weights, "visual.patch_embedding.weight", 4);  // [dim, 3, patch, patch]
   config.dim = patch[0];
@@ -256,12 +233,6 @@ ImageEncoderConfig read_image_encoder_config(const Checkpoint& weights) {
 }
 
 TextEncoderConfig read_text_encoder_config(const Checkpoint& weights) {
-  if (weights.contains("shared.weight") || weights.contains("encoder.embed_tokens.weight")) {
-    fail<UsageError>(
-        "{}: these are the tensor names of Hugging Face's umT5; expected the official file "
-        "models_t5_umt5-xxl-enc-bf16.pth",
-        weights.source().string());
-  }
   TextEncoderConfig config;
   const auto& embedding = shape_of(weights, "token_embedding.weight", 2);  // [vocabulary, dim]
   config.vocabulary = embedding[0];

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/given_parts.h"
 #include "checkpoint/weight_source.h"
 #include "wan/engine.h"
 #include "wan/request.h"
@@ -59,36 +60,46 @@ struct ImageEncoderConfig {
 /// One diffusion transformer of a checkpoint.
 struct ExpertFolder {
   Expert expert = Expert::high_noise;
-  std::filesystem::path path;  ///< folder with config.json and safetensors
+  std::filesystem::path path;  ///< folder with config.json and safetensors, or a file of weights
 
   /// For messages: the folder's name, or "transformer" if it is the checkpoint's root.
   std::string name() const { return expert == Expert::single ? "transformer" : path.filename().string(); }
 };
 
-/// A checkpoint in the official layout (model.md 1.1), with all its parts.
+/// The parts of a checkpoint. Each is a file of weights, or a folder with one or with shards
+/// (Checkpoint::open_part()).
 struct CheckpointFolder {
-  std::filesystem::path root;
+  std::filesystem::path root;                ///< for messages; the first expert's folder if parts lie apart
   std::vector<ExpertFolder> experts;         ///< the expert for the noisiest steps comes first
   std::filesystem::path text_encoder;        ///< models_t5_umt5-xxl-enc-bf16.pth
   std::filesystem::path vae;                 ///< Wan2.1_VAE.pth
   std::filesystem::path tokenizer;           ///< google/umt5-xxl
   std::filesystem::path image_encoder = {};  ///< models_clip_...; empty: the kind has none
   Task task;                                 ///< one of model::model_kinds()
+  bool lies_apart = false;                   ///< there is no folder of the whole checkpoint
 };
 
-/// Finds the parts of a checkpoint and its task by names and config.json. Opens no weights. `given` may also
-/// be a folder of the hub's cache with one snapshot. `wanted_task`, if it is not empty, decides between tasks
-/// that differ in sizes alone, where the sizes are of no official model. Throws UsageError: the folder does
-/// not exist; another folder is meant (the message names it); parts are missing (the message lists all, with
-/// the expected layout); the checkpoint belongs to a task that is not supported (TI2V-5B, S2V-14B,
-/// Animate-14B, Wan 2.1, VACE, Diffusers' layout; the message names it).
+/// Finds the parts of a checkpoint and its task: in the official layout or in that of a Diffusers repository
+/// (model_index.json, transformer/, ...), by names and config.json. `given` may also be a folder of the hub's
+/// cache with one snapshot; it may be empty if `parts` names all that the model needs. `parts` take the place
+/// of those in the folder. It opens no weights, except experts that are lone files, and of those only the
+/// headers. `wanted_task`, if it is not empty, decides between tasks that differ in sizes alone, where the
+/// sizes are of no official model. Throws UsageError: the folder does not exist; another folder is meant (the
+/// message names it); parts are missing (the message lists all, with the expected layout); a lone file is
+/// given that may be several models; experts are swapped, by their names; the checkpoint belongs to a task
+/// that is not supported (S2V-14B, Animate-14B, VACE; the message names it).
+CheckpointFolder inspect_checkpoint(const std::filesystem::path& given, const GivenParts& parts,
+                                    std::string_view wanted_task = {});
 CheckpointFolder inspect_checkpoint(const std::filesystem::path& given, std::string_view wanted_task = {});
 
-/// Reads sizes from `folder`/config.json and compares them with the tensors' shapes. The number of heads is
-/// only in the file, the text width only in the shapes; all other sizes are in both. Throws UsageError: a
-/// value is missing, has the wrong type, is out of range or differs from the tensors; or the model is not
-/// supported (audio, VACE, animation, 48 latent channels; the message names it).
-TransformerConfig read_transformer_config(const std::filesystem::path& folder, const Checkpoint& weights);
+/// Reads sizes from `place`/config.json, the official one or that of Diffusers, and compares them with the
+/// tensors' shapes. The number of heads is only in the file, the text width only in the shapes of the
+/// official form; all other sizes are in both. `place` may also be a file of weights, which has no
+/// config.json: the sizes are then those of the shapes, with the heads of the released model of this width.
+/// Throws UsageError: a value is missing, has the wrong type, is out of range or differs from the tensors; or
+/// the model is not supported (audio, VACE, animation; the message names it); or a lone file has a width that
+/// no released model has.
+TransformerConfig read_transformer_config(const std::filesystem::path& place, const Checkpoint& weights);
 
 /// Reads sizes from a config.json alone. The file must give all of them, except the text width: `text_dim` is
 /// used if the file lacks it, as the official one does. Throws UsageError as read_transformer_config() does.

@@ -90,13 +90,15 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
     const std::optional<DType> dtype = parse_dtype(value);
     if (!dtype && (value.starts_with("F8_") || value.starts_with("F4") || value.starts_with("F6_"))) {
       fail<UsageError>(
-          "{}: tensor {} has the dtype {}: weights of 8 bits or fewer are not supported; use a checkpoint in "
-          "BF16, F16 or F32",
+          "{}: tensor {} has the dtype {}: of the formats with 8 bits or fewer only F8_E4M3 and F8_E5M2 are "
+          "supported (not NVFP4, MXFP8 or MXFP4); use a checkpoint in BF16, F16 or fp8_scaled",
           file_, in_quotes(tensor_.name), in_quotes(value));
     }
     if (!dtype) {
       fail<UsageError>(
-          "{}: tensor {} has the dtype {}; expected one of F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL. "
+          "{}: tensor {} has the dtype {}; expected one of F64, F32, F16, BF16, F8_E4M3, F8_E5M2, I64, I32, "
+          "I16, I8, U8, "
+          "BOOL. "
           "Use the official file, or convert this tensor",
           file_, in_quotes(tensor_.name), in_quotes(value));
     }

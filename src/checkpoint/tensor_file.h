@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -28,6 +29,12 @@ struct TensorEntry {
   std::filesystem::path file;
   std::uint64_t begin_byte = 0;  ///< position of the first element, from the file's beginning
   bool negated = false;  ///< the elements have the opposite sign of the stored ones (torch's negative bit)
+  /// Not empty: the elements are those of these tensors, one tensor after the other. `file` is then that of
+  /// the first one, and `stride` and `begin_byte` say nothing.
+  std::vector<TensorEntry> parts = {};
+  /// Null, or the factors of fp8 weights: one, or one of each row. An element is then its stored value times
+  /// the factor, rounded to bf16.
+  std::shared_ptr<const TensorEntry> scale = nullptr;
   std::int64_t elements() const;
 };
 

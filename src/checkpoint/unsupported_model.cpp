@@ -23,13 +23,15 @@ struct KnownModel {
 constexpr std::array<KnownModel, 4> model_types{
     {{"s2v", "S2V-14B"}, {"animate", "Animate-14B"}, {"vace", "VACE"}, {"flf2v", "Wan 2.1 FLF2V-14B"}}};
 
-constexpr std::array<KnownModel, 4> class_names{
-    {{"WanModel_S2V", "S2V-14B"},
-     {"WanAnimateModel", "Animate-14B"},
-     {"VaceWanModel", "VACE"},
-     {"WanTransformer3DModel", "a checkpoint in Diffusers' layout"}}};
+constexpr std::array<KnownModel, 5> class_names{{{"WanModel_S2V", "S2V-14B"},
+                                                 {"WanAnimateModel", "Animate-14B"},
+                                                 {"WanAnimateTransformer3DModel", "Animate-14B"},
+                                                 {"VaceWanModel", "VACE"},
+                                                 {"WanVACETransformer3DModel", "VACE"}}};
 
-constexpr std::array<KnownModel, 10> tensor_prefixes{{{"vace_", "VACE"},
+constexpr std::array<KnownModel, 12> tensor_prefixes{{{"vace_", "VACE"},
+                                                      {"control_adapter.", "a Fun or camera control model"},
+                                                      {"ref_conv.", "a Fun control model"},
                                                       {"img_emb.emb_pos", "Wan 2.1 FLF2V-14B"},
                                                       {"casual_audio_encoder.", "S2V-14B"},
                                                       {"audio_injector.", "S2V-14B"},
@@ -40,12 +42,10 @@ constexpr std::array<KnownModel, 10> tensor_prefixes{{{"vace_", "VACE"},
                                                       {"face_adapter.", "Animate-14B"},
                                                       {"pose_patch_embedding.", "Animate-14B"}}};
 
-constexpr std::array<KnownModel, 6> folder_marks{{{"wav2vec2-large-xlsr-53-english", "S2V-14B"},
+constexpr std::array<KnownModel, 4> folder_marks{{{"wav2vec2-large-xlsr-53-english", "S2V-14B"},
                                                   {"relighting_lora", "Animate-14B"},
                                                   {"relighting_lora.ckpt", "Animate-14B"},
-                                                  {"process_checkpoint", "Animate-14B"},
-                                                  {"model_index.json", "a checkpoint in Diffusers' layout"},
-                                                  {"transformer", "a checkpoint in Diffusers' layout"}}};
+                                                  {"process_checkpoint", "Animate-14B"}}};
 
 [[noreturn]] void refuse(const std::filesystem::path& where, std::string_view model,
                          std::string_view evidence) {
@@ -94,16 +94,6 @@ void refuse_unsupported_config(const nlohmann::json& config, const std::filesyst
 
 void refuse_unsupported_tensors(const Checkpoint& weights) {
   for (const auto& [name, entry] : weights.entries()) {
-    if (name.starts_with("model.diffusion_model.") || name.starts_with("diffusion_model.")) {
-      fail<UsageError>(
-          "{}: its tensor names begin with 'model.diffusion_model.' or 'diffusion_model.' ({}), as ComfyUI's "
-          "files and LoRAs have them; this program does not read those. Use the official checkpoint",
-          entry.file.string(), in_quotes(name));
-    }
-    if (name.find(".lora_") != std::string::npos) {
-      fail<UsageError>("{}: it contains a LoRA (tensor {}), not a model. Use the official checkpoint",
-                       entry.file.string(), in_quotes(name));
-    }
     for (const KnownModel& model : tensor_prefixes) {
       if (name.starts_with(model.mark))
         refuse(entry.file, model.name, fmt::format("its tensor {}", in_quotes(name)));

@@ -82,16 +82,17 @@ void add_notes(const checkpoint::CheckpointFolder& folder, std::vector<Finding>&
 
 }  // namespace
 
-std::vector<Finding> check_checkpoint(const std::filesystem::path& root, const std::string& option) {
+std::vector<Finding> check_checkpoint(const std::filesystem::path& root, const std::string& option,
+                                      const checkpoint::GivenParts& parts) {
   checkpoint::CheckpointFolder folder;
   std::vector<Finding> findings{check_part(
       "folder",
       [&] {
-        folder = checkpoint::inspect_checkpoint(root);
-        return fmt::format("{}, {}", printable(root.string()), folder.task.name);
+        folder = checkpoint::inspect_checkpoint(root, parts);
+        return fmt::format("{}, {}", printable(folder.root.string()), folder.task.name);
       },
-      fmt::format("give {}the folder of a checkpoint in the official layout (jobs/model_cache.py download "
-                  "fetches one)",
+      fmt::format("give {}the folder of a checkpoint, official or of Diffusers (jobs/model_cache.py "
+                  "download fetches one)",
                   option.empty() ? "" : option + " "))};
   if (findings.front().verdict != Verdict::ok) return findings;
   std::vector<Part<checkpoint::TransformerConfig>> experts(folder.experts.size());
@@ -108,21 +109,22 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root, const s
       std::ranges::all_of(experts, [](const auto& config) { return config.has_value(); });
   if (are_readable && experts.size() > 1) findings.push_back(check_experts(folder, experts));
   findings.push_back(check_part("text encoder", [&] {
-    const auto files = checkpoint::Checkpoint::open_torch_archive(folder.text_encoder);
+    const auto files = checkpoint::Checkpoint::open_part(checkpoint::Part::text_encoder, folder.text_encoder);
     encoder = engine::text_encoder_model(files).config;
     if (experts.front()) engine::require_text_width(folder, *encoder, *experts.front());
     return contents_text(files);
   }));
   if (!folder.image_encoder.empty()) {
     findings.push_back(check_part("image encoder", [&] {
-      const auto files = checkpoint::Checkpoint::open_weights_file(folder.image_encoder);
+      const auto files =
+          checkpoint::Checkpoint::open_part(checkpoint::Part::image_encoder, folder.image_encoder);
       const auto clip = engine::image_encoder_model(files).config;
       if (experts.front()) engine::require_image_width(folder, clip, *experts.front());
       return contents_text(files);
     }));
   }
   findings.push_back(check_part("VAE", [&] {
-    const auto files = checkpoint::Checkpoint::open_torch_archive(folder.vae);
+    const auto files = checkpoint::Checkpoint::open_part(checkpoint::Part::vae, folder.vae);
     static_cast<void>(engine::vae_model(files));
     return contents_text(files);
   }));

@@ -29,13 +29,15 @@ void require_image_branch(const checkpoint::CheckpointFolder& folder,
   if (expects && transformer.image_dim == 0) {
     fail<UsageError>(
         "{}: the transformer has no image branch (no tensor 'img_emb.proj.0.weight'), which {} has: it is an "
-        "expert of i2v-A14B. Give the folder with high_noise_model and low_noise_model",
+        "expert of i2v-A14B. Give the folder with high_noise_model and low_noise_model, or both experts as "
+        "setting 'high-noise model' and setting 'low-noise model'",
         folder.root.string(), folder.task.name);
   }
   if (!expects && transformer.image_dim > 0) {
     fail<UsageError>(
         "{}: the transformer has an image branch (tensor 'img_emb.proj.0.weight'), which {} has not: it is "
-        "Wan 2.1 I2V-14B. Give a folder with it and CLIP in the root",
+        "Wan 2.1 I2V-14B. Give a folder with it and CLIP in the root, or both as setting 'model' and setting "
+        "'image encoder'",
         folder.root.string(), folder.task.name);
   }
 }

@@ -94,16 +94,17 @@ ModelDescription describe_model(const checkpoint::CheckpointFolder& folder) {
     checkpoint::expect_same_config(description.transformer, first.name(), describe_expert(other.path),
                                    other.name());
   }
-  const auto encoder = checkpoint::Checkpoint::open_torch_archive(folder.text_encoder);
+  const auto encoder = checkpoint::Checkpoint::open_part(checkpoint::Part::text_encoder, folder.text_encoder);
   description.text_encoder = text_encoder_model(encoder).config;
   require_text_width(folder, description.text_encoder, description.transformer);
   require_image_branch(folder, description.transformer);
   if (description.kind->has_image_encoder()) {
-    const auto clip = checkpoint::Checkpoint::open_weights_file(folder.image_encoder);
+    const auto clip =
+        checkpoint::Checkpoint::open_part(checkpoint::Part::image_encoder, folder.image_encoder);
     description.image_encoder = image_encoder_model(clip).config;
     require_image_width(folder, *description.image_encoder, description.transformer);
   }
-  description.vae = vae_model(checkpoint::Checkpoint::open_torch_archive(folder.vae)).config;
+  description.vae = vae_model(checkpoint::Checkpoint::open_part(checkpoint::Part::vae, folder.vae)).config;
   require_vae_fits(folder, description.vae);
   return description;
 }

@@ -20,10 +20,10 @@ parallel::WeightShare LoadingPlace::share(bool is_sharded) const {
 ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const EngineOptions& options,
                            const LoadingPlace& place, LoadedNetworks networks)
     : text_files_(std::make_unique<checkpoint::Checkpoint>(
-          checkpoint::Checkpoint::open_torch_archive(folder.text_encoder))) {
+          checkpoint::Checkpoint::open_part(checkpoint::Part::text_encoder, folder.text_encoder))) {
   const parallel::WeightPlacement placement = parallel::for_group(options.placement, place.group_size);
   if (networks == LoadedNetworks::all) {
-    vae_files_.emplace(checkpoint::Checkpoint::open_torch_archive(folder.vae));
+    vae_files_.emplace(checkpoint::Checkpoint::open_part(checkpoint::Part::vae, folder.vae));
     vae_config_ = vae_model(*vae_files_).config;
     require_vae_fits(folder, *vae_config_);
   }
@@ -33,7 +33,7 @@ ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const Eng
   require_image_branch(folder, experts.front().config);
   if (!folder.image_encoder.empty()) {
     image_files_ = std::make_unique<checkpoint::Checkpoint>(
-        checkpoint::Checkpoint::open_weights_file(folder.image_encoder));
+        checkpoint::Checkpoint::open_part(checkpoint::Part::image_encoder, folder.image_encoder));
     image_encoder_ = image_encoder_model(*image_files_);
     require_image_width(folder, image_encoder_->config, experts.front().config);
   }

@@ -67,9 +67,9 @@ checkpoint::UnitLayout vae_unit(const vae::VaeConfig& config) {
   return unit;
 }
 
-ExpertFiles open_expert(const std::filesystem::path& folder) {
-  checkpoint::Checkpoint weights = checkpoint::Checkpoint::open_safetensors_folder(folder);
-  checkpoint::TransformerConfig config = checkpoint::read_transformer_config(folder, weights);
+ExpertFiles open_expert(const std::filesystem::path& place) {
+  checkpoint::Checkpoint weights = checkpoint::Checkpoint::open_part(checkpoint::Part::transformer, place);
+  checkpoint::TransformerConfig config = checkpoint::read_transformer_config(place, weights);
   checkpoint::expect_tensors(weights, checkpoint::transformer_tensors(config));
   return {.weights = std::move(weights), .config = std::move(config)};
 }

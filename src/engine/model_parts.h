@@ -43,9 +43,9 @@ struct ExpertFiles {
   checkpoint::TransformerConfig config;
 };
 
-/// Opens an expert's folder and checks that it holds exactly the tensors that its sizes call for. Throws
-/// UsageError.
-ExpertFiles open_expert(const std::filesystem::path& folder);
+/// Opens an expert's folder or file and checks that it holds exactly the tensors that its sizes call for.
+/// Throws UsageError.
+ExpertFiles open_expert(const std::filesystem::path& place);
 
 // Models of a checkpoint's files, which must outlive the returned models. All throw UsageError if the tensors
 // are not those of such a model.

@@ -13,6 +13,9 @@ namespace wan::launch {
 /// what that is: "--ckpt-dir: /x is no checkpoint ...".
 std::string with_option(const std::exception& error);
 
+/// A library's text with options in the places where it names settings: "setting 'VAE'" becomes "--vae".
+std::string with_options(std::string text);
+
 /// Runs `work` and returns its result. Its UsageError gets the option behind it that the remedy is about:
 /// "... compute on the CPU (--device cpu)".
 template <typename Work>

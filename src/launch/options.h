@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "checkpoint/given_parts.h"
 #include "core/log.h"
 #include "core/progress_mode.h"
 #include "kernels/attention.h"
@@ -43,6 +44,7 @@ struct BenchSettings {
 // NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): in the order in which users meet them
 struct Options {
   std::filesystem::path ckpt_dir;
+  checkpoint::GivenParts parts;     ///< named one by one
   std::optional<std::string> task;  ///< official name, "i2v-A14B": what the checkpoint must be
 
   // Input: either a manifest or one request given by prompt, with an image where the task takes one.

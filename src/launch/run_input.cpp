@@ -34,7 +34,8 @@ void check_task(const Options& options, const checkpoint::CheckpointFolder& fold
 /// The task of a plan without a checkpoint.
 Task known_task(const Options& options) {
   if (!options.plan || !options.task)
-    fail<UsageError>("--ckpt-dir is missing: name the folder of a checkpoint in the official layout");
+    fail<UsageError>(
+        "--ckpt-dir is missing: name the folder of a checkpoint, or its parts by --model, --vae, ...");
   return model::model_kind(*options.task).as_task();
 }
 
@@ -111,11 +112,12 @@ void keep_chosen(comm::Communicator& world, const Options& options, TaskKind kin
 RunInput read_run_input(comm::Communicator& world, const Options& options, bool on_gpu) {
   RunInput input;
   agree(world, [&] {
-    if (options.ckpt_dir.empty()) {
+    if (options.ckpt_dir.empty() && !options.parts.has_experts()) {
       input.checkpoint.task = known_task(options);
       return;
     }
-    input.checkpoint = checkpoint::inspect_checkpoint(options.ckpt_dir, options.task.value_or(""));
+    input.checkpoint =
+        checkpoint::inspect_checkpoint(options.ckpt_dir, options.parts, options.task.value_or(""));
     check_task(options, input.checkpoint);
     if (!on_gpu && !options.plan && !options.dry_run) check_cpu_run(options, input.checkpoint);
   });
@@ -193,7 +195,7 @@ engine::HostUse host_use(const Options& options, const checkpoint::CheckpointFol
   const bool is_small = checkpoint::parts_bytes(checkpoint) <= largest_model_on_cpu_bytes;
   const bool on_cpu = options.device == Device::cpu ||
                       (options.device == Device::automatic && is_small && gpu::visible_gpus().count == 0);
-  const auto vae = checkpoint::Checkpoint::open_torch_archive(checkpoint.vae);
+  const auto vae = checkpoint::Checkpoint::open_part(checkpoint::Part::vae, checkpoint.vae);
   const auto config = engine::vae_model(vae).config;
   const std::int64_t patch = config.pixel_patch();
   return {.computes = on_cpu, .vae_width = config.decoder_level(0) / (patch * patch)};

@@ -176,6 +176,7 @@ std::string to_json_text(const Sidecar& sidecar) {
   }
   if (!sidecar.extension.empty()) fields["prompt_extension"] = sidecar.extension;
   if (!sidecar.origin.attention.empty()) fields["attention"] = sidecar.origin.attention;
+  if (!sidecar.origin.widened.empty()) fields["weights_widened"] = sidecar.origin.widened;
   add_image_stamp(fields, sidecar.parameters);
   add_origin(fields, sidecar.origin);
   return dump(fields);

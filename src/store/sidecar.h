@@ -63,6 +63,7 @@ struct Origin {
   int ranks = 1;
   std::map<std::string, std::string> libraries = {};  ///< their versions by name
   std::string attention = {};  ///< the library whose kernel computes it; empty: unknown
+  std::string widened = {};    ///< parts whose weights were stored in fewer bits; empty: none
 };
 
 /// An item had a result before that does not count.

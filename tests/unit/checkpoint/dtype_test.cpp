@@ -28,11 +28,12 @@ double half_by_definition(std::uint16_t bits) {
 }
 
 TEST(DType, NamesGoThereAndBack) {
-  for (const DType dtype : {DType::f64, DType::f32, DType::f16, DType::bf16, DType::i64, DType::i32,
-                            DType::i16, DType::i8, DType::u8, DType::boolean}) {
+  for (const DType dtype :
+       {DType::f64, DType::f32, DType::f16, DType::bf16, DType::i64, DType::i32, DType::i16, DType::i8,
+        DType::u8, DType::boolean, DType::f8_e4m3, DType::f8_e5m2}) {
     EXPECT_EQ(parse_dtype(to_string(dtype)), dtype);
   }
-  EXPECT_EQ(parse_dtype("F8_E4M3"), std::nullopt);
+  EXPECT_EQ(parse_dtype("F8_E8M0"), std::nullopt);
   EXPECT_EQ(parse_dtype("f32"), std::nullopt);
   EXPECT_EQ(size_bytes(DType::bf16), 2U);
   EXPECT_EQ(size_bytes(DType::f64), 8U);

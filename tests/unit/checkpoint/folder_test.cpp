@@ -95,10 +95,17 @@ TEST_F(Folder, TheHubsCacheHasItsOnlySnapshotTaken) {
 }
 
 TEST_F(Folder, PartsInOtherFormsAreNamed) {
-  fs::rename(root_ / "Wan2.1_VAE.pth", root_ / "wan_2.1_vae.safetensors");
+  fs::remove(root_ / "Wan2.1_VAE.pth");
+  const fs::path other = root_ / "wan_2.1_vae.safetensors";
+  const std::string entry = R"({"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  write(other, test::safetensors(R"({"decoder.conv1.weight":)" + entry, 4));
+  write(root_ / "lightning.safetensors",
+        test::safetensors(R"({"blocks.0.ffn.0.lora_up.weight":)" + entry, 4));
+  write(root_ / "model.gguf", "GGUF and more");
   EXPECT_THAT(error_of(root_),
-              AllOf(HasSubstr("lacks Wan2.1_VAE.pth"), HasSubstr("It contains 'wan_2.1_vae.safetensors'"),
-                    HasSubstr("not read")));
+              AllOf(HasSubstr("lacks Wan2.1_VAE.pth"), HasSubstr("are named by options:"),
+                    HasSubstr("'wan_2.1_vae.safetensors': a VAE: setting 'VAE' " + other.string()),
+                    HasSubstr("is a GGUF file"), HasSubstr("it is a LoRA")));
 }
 
 std::vector<std::string> notes_of(const fs::path& root) { return folder_notes(inspect_checkpoint(root)); }
@@ -256,27 +263,39 @@ TEST_F(ForeignFile, OtherFormatsOfWeightsAreNamed) {
 }
 
 TEST_F(ForeignFile, EightBitWeightsAreNamed) {
-  for (const char* type : {"F8_E4M3", "F8_E5M2", "F8_E8M0"}) {
+  for (const char* type : {"F8_E8M0", "F4", "F6_E2M3"}) {
     test::write_bytes(
         dir_ / "f",
         test::safetensors(R"({"w":{"dtype":")"s + type + R"(","shape":[4],"data_offsets":[0,4]}})", 4));
-    EXPECT_THAT(test::usage_error_of([&] { Checkpoint::open_safetensors_file(dir_ / "f"); }),
-                AllOf(HasSubstr("tensor 'w' has the dtype '"s + type),
-                      HasSubstr("8 bits or fewer are not supported")));
+    EXPECT_THAT(
+        test::usage_error_of([&] { Checkpoint::open_safetensors_file(dir_ / "f"); }),
+        AllOf(HasSubstr("tensor 'w' has the dtype '"s + type), HasSubstr("not NVFP4, MXFP8 or MXFP4")));
   }
 }
 
-TEST_F(ForeignFile, ComfysNamesAndLorasAreNamed) {
+TEST_F(ForeignFile, LorasAndOtherContentsAreNamed) {
   const auto error_with = [&](const std::string& name) {
+    const fs::path file = dir_ / "f.safetensors";
     test::write_bytes(
-        dir_ / "diffusion_pytorch_model.safetensors",
+        file,
         test::safetensors(R"({")" + name + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4));
-    test::write_bytes(dir_ / "config.json", R"({"model_type":"i2v"})");
-    const Checkpoint weights = Checkpoint::open_safetensors_folder(dir_.path());
-    return test::usage_error_of([&] { read_transformer_config(dir_.path(), weights); });
+    return test::usage_error_of([&] { Checkpoint::open_part(Part::transformer, file); });
   };
-  EXPECT_THAT(error_with("model.diffusion_model.blocks.0.ffn.0.weight"), HasSubstr("as ComfyUI's files"));
-  EXPECT_THAT(error_with("blocks.0.ffn.0.lora_down.weight"), HasSubstr("it contains a LoRA"));
+  for (const auto& [name, what] : std::vector<std::pair<std::string, std::string>>{
+           {"blocks.0.ffn.0.lora_down.weight", "it is a LoRA"},
+           {"diffusion_model.blocks.0.self_attn.q.lora_A.weight", "it is a LoRA"},
+           {"lora_unet_blocks_0_self_attn_q.alpha", "it is a LoRA"},
+           {"blocks.0.diff_m", "it is a LoRA (differences"},
+           {"blocks.0.ffn.0.weight_scale_2", "NVFP4"},
+           {"blocks.0.ffn.0.weight.absmax", "bitsandbytes"},
+           {"blocks.0.ffn.0.qweight", "GPTQ"},
+           {"model.diffusion_model.double_blocks.0.img_mlp.0.weight", "FLUX or HunyuanVideo"},
+           {"transformer_blocks.0.attn1.to_q.weight", "LTX-Video"},
+           {"model.diffusion_model.input_blocks.0.0.weight", "Stable Diffusion"},
+           {"token_embedding.weight", "a umT5 text encoder, and a diffusion transformer must be"},
+           {"decoder.conv1.weight", "a VAE, and a diffusion transformer must be"}}) {
+    EXPECT_THAT(error_with(name), HasSubstr(what)) << name;
+  }
 }
 
 TEST_F(ForeignFile, TextLengthIsTheOfficialOne) {
