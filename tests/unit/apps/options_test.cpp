@@ -298,12 +298,16 @@ TEST(Options, Shard) {
 }
 
 TEST(Options, WhatARunNeeds) {
-  EXPECT_EQ(message_of({"rows.csv"}),
-            "--ckpt-dir is missing: the folder of the checkpoint in the official layout");
+  EXPECT_EQ(
+      message_of({"rows.csv"}),
+      "--ckpt-dir is missing: the folder of the checkpoint. Parts that lie apart are named by --model (or "
+      "--high-noise-model and --low-noise-model), --vae, --text-encoder, --tokenizer");
   EXPECT_EQ(parse({"--plan", "--task", "i2v-A14B", "--gpus", "2"}).task, "i2v-A14B");
   EXPECT_THAT(message_of({"--plan", "--gpus", "2"}), HasSubstr("or without a checkpoint --task"));
-  EXPECT_EQ(message_of({"--task", "i2v-A14B", "rows.csv"}),
-            "--ckpt-dir is missing: the folder of the checkpoint in the official layout");
+  EXPECT_EQ(
+      message_of({"--task", "i2v-A14B", "rows.csv"}),
+      "--ckpt-dir is missing: the folder of the checkpoint. Parts that lie apart are named by --model (or "
+      "--high-noise-model and --low-noise-model), --vae, --text-encoder, --tokenizer");
   EXPECT_EQ(message_of({"--ckpt-dir", "c"}),
             "there is nothing to make: give a manifest, or --prompt with --image; see --help");
 }
