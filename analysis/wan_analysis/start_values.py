@@ -43,14 +43,14 @@ def layout_samples(bases: Sequence[Run], news: Sequence[Run]) -> list[Sample]:
     if not shapes:
         raise ValueError("the two sets of runs have no size in common")
     kinds = _kinds(bases) & _kinds(news)
-    with_energy = not _mixed(bases, news)
+    with_energy = not kinds_differ(bases, news)
     sides = [[_values(run, shapes, sorted(kinds), with_energy=with_energy) for run in runs] for runs in (bases, news)]
     return _samples(*sides)
 
 
 def rate_samples(bases: Sequence[Run], news: Sequence[Run]) -> list[Sample]:
     """Videos per GPU-hour and energy, for starts in any layouts. Throws ValueError if their items are not of the same kinds."""
-    differ = _mixed(bases, news)
+    differ = kinds_differ(bases, news)
     benches = [set(shapes_of(run)) for run in (*bases, *news) if RunFigures(run).is_benchmark]
     if not differ and benches and (len(benches) < len(bases) + len(news) or any(sizes != benches[0] for sizes in benches)):
         differ = "runs of wan_bench can be compared with those of wan_bench at the same sizes only"
@@ -81,7 +81,7 @@ def _kinds(runs: Sequence[Run]) -> set[Kind]:
     return {kind for run in runs for kind in _item_seconds(run)}
 
 
-def _mixed(bases: Sequence[Run], news: Sequence[Run]) -> str:
+def kinds_differ(bases: Sequence[Run], news: Sequence[Run]) -> str:
     """The first difference of the work of two starts that finished an item. Empty: they all made the same kinds in equal shares."""
     works = [figures.work for run in (*bases, *news) if (figures := RunFigures(run)).work.count and not figures.is_benchmark]
     differ = (work_differences(work, works[0], SAME_KINDS) for work in works[1:])

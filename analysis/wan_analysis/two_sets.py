@@ -12,7 +12,7 @@ from wan_analysis.compare_tables import WAITING
 from wan_analysis.measures import Shape
 from wan_analysis.run import Run
 from wan_analysis.series import Work, differences, step_series
-from wan_analysis.start_values import layout_samples, rate_samples
+from wan_analysis.start_values import kinds_differ, layout_samples, rate_samples
 from wan_analysis.texts import listed
 from wan_analysis.verdicts import BETTER, UNKNOWN, WITHIN, WORSE, Sample, Verdict, judge
 
@@ -42,7 +42,9 @@ class Comparison:
 
 
 def compare_sets(bases: Sequence[Run], news: Sequence[Run], within: float = WITHIN) -> Comparison:
-    """Compares starts of one layout metric by metric, and other ones by videos per GPU-hour.
+    """Compares starts metric by metric, and those of different layouts by videos per GPU-hour, too.
+
+    Starts on other numbers of ranks, or in other groups, are compared by videos per GPU-hour and energy only.
 
     Throws ValueError if the runs did other work, if a start is on both sides, or if a side mixes layouts of which the other one has none.
     """
@@ -57,6 +59,9 @@ def compare_sets(bases: Sequence[Run], news: Sequence[Run], within: float = WITH
     base, new = choose_comparable(list(bases), list(news))
     samples = layout_samples(base, new)
     _refuse_other_work([*base, *new])
+    if {run.layout for run in base} != {run.layout for run in new} and not kinds_differ(base, new):
+        known = {sample.metric for sample in samples}
+        samples = [sample for sample in rate_samples(base, new) if sample.metric not in known] + samples
     verdicts = judge(samples, within)
     slower = any(verdict.is_regression and verdict.metric.startswith("step, ") for verdict in verdicts)
     late = late_changes(base, new) if slower else []

@@ -1,6 +1,7 @@
 """compare with several starts of each side: the metrics, what explains a change, other layouts, the command line and its JSON file."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -127,6 +128,28 @@ def test_other_counts_and_layouts_are_compared_by_videos_per_gpu_hour(base, tmp_
     rate = answers(base, idle)["videos per GPU-hour"]
     assert rate.change == pytest.approx(-0.5, abs=0.01)
     assert rate.is_regression
+
+
+def test_other_layouts_of_the_same_ranks_are_compared_by_both(tmp_path):
+    two = {"group_size": 2, "count": 2}
+    passes = write_starts(tmp_path / "passes", 1, layout="cfg2 x ulysses1", parts_s=synthetic.scaled_parts(2, cfg=2, ulysses=1, fsdp=False),
+                          **two)
+    heads = write_starts(tmp_path / "heads", 2, layout="cfg1 x ulysses2", parts_s=synthetic.scaled_parts(2, cfg=1, ulysses=2, fsdp=False),
+                         **two)
+    found = answers(passes, heads)
+    assert {"videos per GPU-hour", "videos per GPU-hour, with load", "energy of a video", f"step, {SIZE}"} <= set(found)
+    assert found["videos per GPU-hour"].change < 0 < found[f"step, {SIZE}"].change
+
+
+@pytest.mark.parametrize("pairs", [40 if os.environ.get("WAN_NIGHTLY") else 1])
+def test_noise_between_starts_raises_few_alarms(tmp_path, pairs):
+    """Equal sets of 5 starts with 1.5 % of noise between starts: alarms in at most 5 %."""
+    alarms = []
+    for pair in range(pairs):
+        sides = [write_starts(tmp_path / f"{pair}{side}", 100 + 2 * pair + place, count=5, noise=0.015, items=1)
+                 for place, side in enumerate("ab")]
+        alarms.append(sorted(name for name, verdict in answers(*sides).items() if verdict.is_regression))
+    assert sum(map(bool, alarms)) <= 0.05 * pairs, alarms
 
 
 def test_several_folders_on_each_side(base, tmp_path, capsys):
