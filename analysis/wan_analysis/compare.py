@@ -40,6 +40,9 @@ LEAST_STEPS = 5
 #: Standard error of a median over that of a mean, for normal noise.
 MEDIAN_ERROR = 1.2533
 
+#: The remedy for runs on other numbers of ranks, of which a side has one start only.
+OTHER_RANKS = "make a report, which shows how it scales, or name 2 or more starts of each: they are compared by videos per GPU-hour"
+
 
 @dataclass(frozen=True)
 class Change:
@@ -72,8 +75,7 @@ def choose_comparable(base: list[Run], new: list[Run]) -> tuple[list[Run], list[
         return base, new
     layouts = {_ranks(run) for run in base} & {_ranks(run) for run in new}
     if not layouts:
-        raise ValueError(f"the runs are on {ranks_text(base)} and on {ranks_text(new)}; for those make a report, which shows "
-                         "how it scales")
+        raise ValueError(f"the runs are on {ranks_text(base)} and on {ranks_text(new)}; {OTHER_RANKS}")
 
     def steps(runs: list[Run], layout: tuple[int, int]) -> int:
         return sum(len(run.steps) for run in runs if _ranks(run) == layout)
@@ -102,7 +104,7 @@ def compare_runs(base: Run | Sequence[Run], new: Run | Sequence[Run]) -> list[Ch
     if not shapes:
         raise ValueError("the two runs have no size in common")
     if before.gpus != after.gpus:
-        raise ValueError(f"the runs are on {before.gpus} and {after.gpus} ranks; for those make a report, which shows how it scales")
+        raise ValueError(f"the runs are on {before.gpus} and {after.gpus} ranks; {OTHER_RANKS}")
     _refuse_other_work(bases[0], news[0])
     changes = [change for shape in shapes for change in _step_changes(before, after, shape)]
     return changes + late_changes(bases, news) + _phase_changes(before, after) + _memory_change(before, after)
