@@ -97,7 +97,8 @@ def load(*paths: str | PathLike[str]) -> StudyTables:
 def _runs(run: Run) -> pd.DataFrame:
     figures = RunFigures(run)
     made = throughput([figures]) if len(run.steps) else []
-    row = {name: run.attribute(name) or pd.NA for name in ("program", "version", "revision", "task", "device", "started", "exit_reason")}
+    row: dict[str, object] = {
+        name: run.attribute(name) or pd.NA for name in ("program", "version", "revision", "task", "device", "started", "exit_reason")}
     row |= {name: run.attribute(name) for name in ("gpu_model", "host", "job")}
     row |= {
         "label": run.label, "layout": run.layout or pd.NA, "precision": run.precision or pd.NA, "ranks": run.gpus,
@@ -125,6 +126,7 @@ def _shaped(table: pd.DataFrame, run: Run, columns: tuple[Column, ...]) -> pd.Da
     table = table.rename(columns=_NAMES)
     numbers = [int(group.attributes["group"]) for group in run.groups]
     result = {}
+    values: pd.Series
     for column in columns:
         if column.name == "run":
             values = pd.Series(run.name, index=table.index)
