@@ -34,8 +34,7 @@ std::string readings_of(const fs::path& file) {
   if (single.has_image_encoder()) return fmt::format("one of the two experts of {}: {}", pair->task, as_pair);
   return fmt::format(
       "either the transformer of {} (Wan 2.1): {}, or one of the two experts of {} (Wan 2.2): {}. Their "
-      "tensors "
-      "have equal names and shapes, so the file does not say which",
+      "tensors have equal names and shapes, so the file does not say which",
       single.task, as_single, pair->task, as_pair);
 }
 
@@ -112,9 +111,7 @@ void check_given_experts(const GivenParts& parts) {
   if (!parts.model.empty() && is_pair) {
     fail<UsageError>(
         "setting 'model' names the only expert of a model, setting 'high-noise model' and setting 'low-noise "
-        "model' those of a model "
-        "with "
-        "two: give one or the other");
+        "model' those of a model with two: give one or the other");
   }
   if (!is_pair) return;
   if (parts.high_noise_model.empty() || parts.low_noise_model.empty()) {
