@@ -335,7 +335,8 @@ def main(arguments: list[str] | None = None) -> int:
     folder = None
     try:
         folder = cache_folder(options.cache) / repository.split("/")[1]
-        run = {"download": lambda: download(folder, repository, update=options.update, patterns=tuple(options.files)), "status": lambda: status(folder),
+        run = {"download": lambda: download(folder, repository, update=options.update, patterns=tuple(options.files)),
+               "status": lambda: status(folder),
                "quick": lambda: check(folder, by_content=False), "verify": lambda: check(folder, by_content=True),
                "clean": lambda: clean(folder, yes=options.yes)}
         return run[options.command]()

@@ -110,9 +110,7 @@ void allow_tf32_convolutions(bool allowed) {
   at::globalContext().setAllowTF32CuBLAS(false);
 }
 
-void sum_fp16_products_in_fp32() {
-  at::globalContext().setAllowFP16ReductionCuBLAS(false);
-}
+void sum_fp16_products_in_fp32() { at::globalContext().setAllowFP16ReductionCuBLAS(false); }
 
 at::Generator make_generator(int index, std::uint64_t seed) {
   at::Generator generator = at::cuda::detail::createCUDAGenerator(static_cast<c10::DeviceIndex>(index));

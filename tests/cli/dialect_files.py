@@ -39,7 +39,9 @@ def read_file(path: Path) -> tuple[Shapes, dict[str, bytes]]:
     return shapes, data
 
 
-def transformer(width: int = 1536, channels: int = 16, latent: int = 16, text: int = 32, image: int = 0, layers: int = 1, kind: str = "BF16") -> Shapes:
+def transformer(
+    width: int = 1536, channels: int = 16, latent: int = 16, text: int = 32, image: int = 0, layers: int = 1, kind: str = "BF16"
+) -> Shapes:
     """The official tensors of a transformer."""
     ffn = 32
     names: dict[str, list[int]] = {"patch_embedding.weight": [width, channels, 1, 2, 2], "patch_embedding.bias": [width]}

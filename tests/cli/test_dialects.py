@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy
+
 from cli_case import CHECKPOINT, DONE, CliCase, each, nightly
 from dialect_files import bf16_bytes, fp8_values, is_scaled, read_file, scaled, transformer, write_file
 

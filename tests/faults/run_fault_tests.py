@@ -16,7 +16,8 @@ sys.dont_write_bytecode = True
 
 from fault_case import SHIM, STUB  # noqa: E402  (needs the path)
 
-MODULES = ["test_kill_matrix", "test_full_disk", "test_many_starts", "test_stops", "test_writers", "test_drafts", "test_real_engine", "test_long_run"]
+MODULES = [
+    "test_kill_matrix", "test_full_disk", "test_many_starts", "test_stops", "test_writers", "test_drafts", "test_real_engine", "test_long_run"]
 
 if __name__ == "__main__":
     for built in (STUB, SHIM):

@@ -30,8 +30,8 @@ class RealBatch(Batch):
         super().__init__(items, PROGRAM)
 
     def arguments(self, layout: Layout) -> list[str]:
-        return ["--device", "cpu", "--ckpt-dir", str(CHECKPOINT), "--output-dir", str(self.out), *SMALL, "--sample-steps", str(STEPS), "--group-size",
-                str(layout.group_size), "--save-latents", "rows.csv"]
+        return ["--device", "cpu", "--ckpt-dir", str(CHECKPOINT), "--output-dir", str(self.out), *SMALL, "--sample-steps", str(STEPS),
+                "--group-size", str(layout.group_size), "--save-latents", "rows.csv"]
 
     def engine_runs(self) -> list[str]:
         """From the traces, whose names begin with the time of their run."""
