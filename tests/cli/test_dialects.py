@@ -12,8 +12,14 @@ from cli_case import CHECKPOINT, DONE, CliCase, each, nightly
 from dialect_files import bf16_bytes, fp8_values, is_scaled, read_file, scaled, transformer, write_file
 
 T2V = ["--size", "64*64", "--frame-num", "5", "--sample-steps", "2", "--base-seed", "7"]
-OTHERS = ["--vae", CHECKPOINT / "Wan2.1_VAE.pth", "--text-encoder", CHECKPOINT / "models_t5_umt5-xxl-enc-bf16.pth",
-          "--tokenizer", CHECKPOINT / "google/umt5-xxl"]  # fmt: skip
+OTHERS = [
+    "--vae",
+    CHECKPOINT / "Wan2.1_VAE.pth",
+    "--text-encoder",
+    CHECKPOINT / "models_t5_umt5-xxl-enc-bf16.pth",
+    "--tokenizer",
+    CHECKPOINT / "google/umt5-xxl",
+]
 
 
 def text_width() -> int:
@@ -35,7 +41,9 @@ def with_prefix(tensors: dict, prefix: str) -> dict:
 
 class Dialect(CliCase):
     def dry_run(self, *arguments):
-        return self.run_program("--device", "cpu", "--dry-run", "--output-dir", self.out, *T2V, self.manifest("id,image,prompt", "one,,A white cat"), *arguments)
+        return self.run_program(
+            "--device", "cpu", "--dry-run", "--output-dir", self.out, *T2V, self.manifest("id,image,prompt", "one,,A white cat"), *arguments
+        )
 
     def lone(self, tensors: dict, name: str = "model.safetensors", data: dict | None = None) -> Path:
         return write_file(self.folder / name, tensors, data)
@@ -49,7 +57,9 @@ class LoneFiles(Dialect):
     def test_a_single_file_is_a_model(self, prefix):
         result = self.dry_run("--model", self.lone(with_prefix(self.small(kind="F16"), prefix)), *OTHERS)
         self.assertEqual(result.code, DONE, result)
-        plan = self.run_program("--plan", "--gpus", "1", "--gpu-memory", "80GiB", *T2V, "--model", self.folder / "model.safetensors", *OTHERS)
+        plan = self.run_program(
+            "--plan", "--gpus", "1", "--gpu-memory", "80GiB", *T2V, "--model", self.folder / "model.safetensors", *OTHERS
+        )
         self.assertEqual(plan.code, DONE, plan)
 
     def test_two_files_are_the_experts_of_one(self):
@@ -91,20 +101,37 @@ class LoneFiles(Dialect):
         lone = self.lone(tensors, "model.safetensors", data)
         folder = self.folder / "official"
         write_file(folder / "diffusion_pytorch_model.safetensors", official, products)
-        (folder / "config.json").write_text(json.dumps({"model_type": "t2v", "dim": 1536, "ffn_dim": 32, "freq_dim": 256, "in_dim": 16, "out_dim": 16,
-                                                        "num_heads": 12, "num_layers": 1, "eps": 1e-6}))  # fmt: skip
+        (folder / "config.json").write_text(
+            json.dumps(
+                {
+                    "model_type": "t2v",
+                    "dim": 1536,
+                    "ffn_dim": 32,
+                    "freq_dim": 256,
+                    "in_dim": 16,
+                    "out_dim": 16,
+                    "num_heads": 12,
+                    "num_layers": 1,
+                    "eps": 1e-6,
+                }
+            )
+        )
         rows = self.manifest("id,prompt", "one,A white cat")
         made = []
         for name, model, ranks in (("a", lone, 0), ("b", folder, 0), ("c", lone, 2)):
             out = self.folder / name
-            result = self.run_program("--device", "cpu", "--output-dir", out, *T2V, "--model", model, *OTHERS, rows, "--save-latents", ranks=ranks)
+            result = self.run_program(
+                "--device", "cpu", "--output-dir", out, *T2V, "--model", model, *OTHERS, rows, "--save-latents", ranks=ranks
+            )
             self.assertEqual(result.code, DONE, result)
             made.append((out / "one.mp4").read_bytes())
             record = json.loads((out / "one.json").read_text(encoding="utf-8"))
             self.assertEqual(record.get("weights_widened"), None if model == folder else "fp8 widened to bf16: model.safetensors")
         self.assertEqual(made[0], made[1])
         self.assertEqual((self.folder / "a/one.latent.safetensors").read_bytes(), (self.folder / "b/one.latent.safetensors").read_bytes())
-        result = self.run_program("--device", "cpu", "--output-dir", self.folder / "a", *T2V, "--model", lone, *OTHERS, rows, "--save-latents")
+        result = self.run_program(
+            "--device", "cpu", "--output-dir", self.folder / "a", *T2V, "--model", lone, *OTHERS, rows, "--save-latents"
+        )
         self.assertEqual(result.code, DONE, result)
         self.assertEqual((self.folder / "a/one.mp4").read_bytes(), made[0])
 
@@ -138,8 +165,15 @@ def raw(case: Dialect, name: str, content: bytes) -> list:
 FULL = {"text": TEXT}
 BROKEN = [
     # the file does not say which model it is
-    broken(lambda c: ["--ckpt-dir", c.lone(c.small(width=5120))], "--ckpt-dir: ", "either the transformer of t2v-14B", "--model ",
-           "or one of the two experts of t2v-A14B", "--high-noise-model FILE --low-noise-model FILE", "does not say which"),
+    broken(
+        lambda c: ["--ckpt-dir", c.lone(c.small(width=5120))],
+        "--ckpt-dir: ",
+        "either the transformer of t2v-14B",
+        "--model ",
+        "or one of the two experts of t2v-A14B",
+        "--high-noise-model FILE --low-noise-model FILE",
+        "does not say which",
+    ),
     broken(lambda c: ["--ckpt-dir", c.lone(c.small(width=5120, channels=36))], "one of the two experts of i2v-A14B"),
     broken(lambda c: ["--ckpt-dir", c.lone(c.small())], "the transformer of t2v-1.3B: --model"),
     broken(lambda c: ["--ckpt-dir", c.lone(c.small(width=5120), "folder/x.safetensors").parent], "either the transformer of t2v-14B"),
@@ -151,20 +185,48 @@ BROKEN = [
     broken(lambda c: ["--high-noise-model", c.lone(c.small()), *OTHERS], "--high-noise-model is given without --low-noise-model"),
     broken(lambda c: [*pair(c, "a.safetensors", "b.safetensors"), "--model", c.folder / "a.safetensors"], "give one or the other"),
     broken(lambda c: [*model(c, c.small()), "--vae", c.folder / "none.safetensors"], "--vae ", "there is no such file"),
-    broken(lambda c: other_part(c, "--image-encoder", {"visual.patch_embedding.weight": ("F32", [1])}), "--image-encoder: t2v-1.3B has no image encoder"),
+    broken(
+        lambda c: other_part(c, "--image-encoder", {"visual.patch_embedding.weight": ("F32", [1])}),
+        "--image-encoder: t2v-1.3B has no image encoder",
+    ),
     broken(lambda c: ["--vae", c.lone(c.small())], "--ckpt-dir is missing"),
     # experts
     broken(lambda c: pair(c, "t2v_low_noise_14B.safetensors", "b.safetensors"), "--high-noise-model ", "low-noise expert", "swapped"),
     broken(lambda c: pair(c, "a.safetensors", "Wan-High-Noise.safetensors"), "--low-noise-model ", "high-noise expert", "swapped"),
-    broken(lambda c: ["--high-noise-model", c.lone(c.small()), "--low-noise-model", c.folder / "model.safetensors", *OTHERS], "are the same"),
-    broken(lambda c: [*pair(c, "a.safetensors", "b.safetensors"), "--low-noise-model", c.lone(c.small(layers=2), "c.safetensors")], "differ in num_layers"),
-    broken(lambda c: ["--high-noise-model", c.lone(c.small(width=3072, channels=48, latent=48)), "--low-noise-model",
-                      c.lone(c.small(), "b.safetensors"), *OTHERS], "the transformer of ti2v-5B, a model with one expert"),
-    broken(lambda c: model(c, c.small(channels=36), "--image-encoder", c.lone({"visual.patch_embedding.weight": ("F32", [1])}, "clip.safetensors")),
-           "no image branch", "expert of i2v-A14B"),
+    broken(
+        lambda c: ["--high-noise-model", c.lone(c.small()), "--low-noise-model", c.folder / "model.safetensors", *OTHERS], "are the same"
+    ),
+    broken(
+        lambda c: [*pair(c, "a.safetensors", "b.safetensors"), "--low-noise-model", c.lone(c.small(layers=2), "c.safetensors")],
+        "differ in num_layers",
+    ),
+    broken(
+        lambda c: [
+            "--high-noise-model",
+            c.lone(c.small(width=3072, channels=48, latent=48)),
+            "--low-noise-model",
+            c.lone(c.small(), "b.safetensors"),
+            *OTHERS,
+        ],
+        "the transformer of ti2v-5B, a model with one expert",
+    ),
+    broken(
+        lambda c: model(
+            c, c.small(channels=36), "--image-encoder", c.lone({"visual.patch_embedding.weight": ("F32", [1])}, "clip.safetensors")
+        ),
+        "no image branch",
+        "expert of i2v-A14B",
+    ),
     # the wrong part
-    broken(lambda c: other_part(c, "--vae", {"shared.weight": ("F32", [1])}), "it holds the tensors of a umT5 text encoder, and a VAE must be", "--text-encoder"),
-    broken(lambda c: other_part(c, "--text-encoder", CHECKPOINT / "Wan2.1_VAE.pth"), "it holds the tensors of a VAE, and a umT5 text encoder must be"),
+    broken(
+        lambda c: other_part(c, "--vae", {"shared.weight": ("F32", [1])}),
+        "it holds the tensors of a umT5 text encoder, and a VAE must be",
+        "--text-encoder",
+    ),
+    broken(
+        lambda c: other_part(c, "--text-encoder", CHECKPOINT / "Wan2.1_VAE.pth"),
+        "it holds the tensors of a VAE, and a umT5 text encoder must be",
+    ),
     broken(lambda c: model(c, c.small(width=3072, channels=48, latent=48)), "16 latent channels", "ti2v-5B works with 48"),
     broken(lambda c: model(c, transformer(text=TEXT + 8)), "the text encoder's width is"),
     broken(lambda c: model(c, without(c.small(), "blocks.0.ffn.0.bias")), "1 missing: 'blocks.0.ffn.0.bias'"),
@@ -173,13 +235,35 @@ BROKEN = [
     broken(lambda c: model(c, {**c.small(), "condition_embedder.time_proj.bias": ("BF16", [9216])}), "names of two dialects are mixed"),
     broken(lambda c: model(c, {**with_prefix(c.small(), "model.diffusion_model."), "vae.conv1.weight": ("F32", [1])}), "several networks"),
     # fp8
-    broken(lambda c: model(c, without(scaled(c.small()), "blocks.0.ffn.2.scale_weight")), "'blocks.0.ffn.2.weight' has no scale", "incomplete"),
-    broken(lambda c: model(c, without(scaled(c.small()), "blocks.0.ffn.2.weight")), "the scale 'blocks.0.ffn.2.scale_weight', but no tensor"),
-    broken(lambda c: model(c, {**scaled(c.small()), "blocks.0.ffn.2.scale_weight": ("F32", [48, 2])}), "in blocks, with more than one scale for a row"),
+    broken(
+        lambda c: model(c, without(scaled(c.small()), "blocks.0.ffn.2.scale_weight")), "'blocks.0.ffn.2.weight' has no scale", "incomplete"
+    ),
+    broken(
+        lambda c: model(c, without(scaled(c.small()), "blocks.0.ffn.2.weight")), "the scale 'blocks.0.ffn.2.scale_weight', but no tensor"
+    ),
+    broken(
+        lambda c: model(c, {**scaled(c.small()), "blocks.0.ffn.2.scale_weight": ("F32", [48, 2])}),
+        "in blocks, with more than one scale for a row",
+    ),
     broken(lambda c: model(c, {**scaled(c.small(), "weight_scale"), "blocks.0.ffn.2.weight": ("I8", [1536, 32])}), "INT8"),
-    broken(lambda c: model(c, {**c.small(), "blocks.0.ffn.2.weight": ("U8", [1536, 16]), "blocks.0.ffn.2.weight_scale": ("F8_E4M3", [1536, 2]),
-                               "blocks.0.ffn.2.weight_scale_2": ("F32", [])}), "NVFP4"),
-    broken(lambda c: model(c, {**c.small(), "blocks.0.ffn.2.weight": ("F8_E4M3", [1536, 32]), "blocks.0.ffn.2.weight_scale": ("U8", [1536, 1])}), "MXFP8"),
+    broken(
+        lambda c: model(
+            c,
+            {
+                **c.small(),
+                "blocks.0.ffn.2.weight": ("U8", [1536, 16]),
+                "blocks.0.ffn.2.weight_scale": ("F8_E4M3", [1536, 2]),
+                "blocks.0.ffn.2.weight_scale_2": ("F32", []),
+            },
+        ),
+        "NVFP4",
+    ),
+    broken(
+        lambda c: model(
+            c, {**c.small(), "blocks.0.ffn.2.weight": ("F8_E4M3", [1536, 32]), "blocks.0.ffn.2.weight_scale": ("U8", [1536, 1])}
+        ),
+        "MXFP8",
+    ),
     # other things
     broken(lambda c: model(c, {"blocks.0.self_attn.q.lora_A.weight": ("F32", [4, 8])}), "it is a LoRA, not a model"),
     broken(lambda c: model(c, {"double_blocks.0.img_attn.qkv.weight": ("BF16", [8, 8])}), "another model (FLUX or HunyuanVideo)"),
@@ -187,7 +271,7 @@ BROKEN = [
     broken(lambda c: model(c, {**c.small(channels=36, image=64), "img_emb.emb_pos": ("BF16", [1, 514, 64])}), "FLF2V"),
     broken(lambda c: raw(c, "wan-Q4_K_M.gguf", b"GGUF" + struct.pack("<I", 3) + bytes(64)), "is a GGUF file"),
     broken(lambda c: raw(c, "model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n"), "is a Git LFS pointer"),
-]  # fmt: skip
+]
 
 
 class Broken(Dialect):

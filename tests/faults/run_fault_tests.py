@@ -3,7 +3,8 @@
 
     .venv/bin/python tests/faults/run_fault_tests.py [unittest arguments, for example test_kill_matrix or -k decode]
 
-WAN_NIGHTLY=1 asks for the long form, WAN_FAULT_WORKERS=N for N runs at a time. WAN_STUB_BATCH, WAN_FAULT_SHIM, WAN_BATCH and WAN_MPIEXEC name other programs.
+WAN_NIGHTLY=1 asks for the long form, WAN_FAULT_WORKERS=N for N runs at a time.
+WAN_STUB_BATCH, WAN_FAULT_SHIM, WAN_BATCH and WAN_MPIEXEC name other programs.
 """
 
 import sys
@@ -17,7 +18,15 @@ sys.dont_write_bytecode = True
 from fault_case import SHIM, STUB  # noqa: E402  (needs the path)
 
 MODULES = [
-    "test_kill_matrix", "test_full_disk", "test_many_starts", "test_stops", "test_writers", "test_drafts", "test_real_engine", "test_long_run"]
+    "test_kill_matrix",
+    "test_full_disk",
+    "test_many_starts",
+    "test_stops",
+    "test_writers",
+    "test_drafts",
+    "test_real_engine",
+    "test_long_run",
+]
 
 if __name__ == "__main__":
     for built in (STUB, SHIM):
