@@ -195,7 +195,7 @@ def loaded_script():
 def test_a_full_disk_is_noticed_before_anything_is_fetched(tmp_path, monkeypatch, capsys):
     script = loaded_script()
     record = script.Record(REPOSITORY, "0" * 40, (script.WantedFile("a.safetensors", 60 << 30, None),))
-    monkeypatch.setattr(script, "ask_hub", lambda repository: record)
+    monkeypatch.setattr(script, "ask_hub", lambda repository, patterns: record)
     monkeypatch.setattr(script.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 50 << 30})())
     assert script.main(["download", "--cache", str(tmp_path)]) == 1
     assert "60.0 GiB are to be fetched and 50.0 GiB are free" in capsys.readouterr().err
