@@ -11,7 +11,8 @@ namespace wan {
 template <typename Closer>
 class UniqueHandle {
  public:
-  using Value = typename Closer::Value;  // Clang 14 needs the typename
+  // Clang 14 needs the typename.
+  using Value = typename Closer::Value;  // NOLINT(readability-redundant-typename)
 
   UniqueHandle() = default;
   explicit UniqueHandle(Value value) noexcept : value_(value) {}

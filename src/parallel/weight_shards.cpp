@@ -47,6 +47,7 @@ WeightArena::WeightArena(const std::vector<checkpoint::UnitLayout>& units, int p
 void WeightArena::reserve() {
   if (!landings_.empty()) return;
   std::vector<at::Tensor> landings;  // all or none, because there may be room for some only
+  landings.reserve(landing_elements_.size());
   for (const std::int64_t elements : landing_elements_) landings.push_back(at::empty({elements}, options_));
   landings_ = std::move(landings);
   for (std::size_t unit = 0; unit < landings_.size(); ++unit)
