@@ -178,7 +178,7 @@ Denoiser::Request Denoiser::make_request(const DenoiseInput& input,
 
 void Denoiser::reserve() {
   if (gather_buffers_) gather_buffers_->reserve();
-  experts_.front().shards->reserve();  // the experts share what they have
+  experts_.front().shards->reserve();  // of the arena, which all experts share
 }
 
 void Denoiser::release() {
