@@ -11,9 +11,9 @@ from pathlib import Path
 
 from wan_analysis.ab_command import add_ab, split_programs
 from wan_analysis.compare_command import add_compare
-from wan_analysis.cost_model import TRUSTED_ERROR, predict, predictions_text
 from wan_analysis.efficiency import ANY_FRAMES, SAME_KINDS
 from wan_analysis.export_command import add_export
+from wan_analysis.model_command import add_model
 from wan_analysis.nightly import (
     NightlyError,
     append_history,
@@ -29,7 +29,6 @@ from wan_analysis.nightly import (
     trend_html,
     write_references,
 )
-from wan_analysis.operations import A14B
 from wan_analysis.plan import read_plans
 from wan_analysis.quality_command import add_quality
 from wan_analysis.report import Report
@@ -77,12 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--title", default="Scaling study", help="heading of the page (default: %(default)s)")
     add_compare(commands)
     add_ab(commands)
-    model = commands.add_parser("model", help="fit a cost model to the measured GPU counts and predict others")
-    model.set_defaults(run=_model)
-    model.add_argument("traces", nargs="+", type=Path, metavar="TRACE", help="as for report; at least two GPU counts")
-    model.add_argument("--gpus", type=_gpu_counts, default=[8], metavar="N[,N...]", help="counts to predict (default: 8)")
-    model.add_argument("--heads", type=int, default=A14B.heads, metavar="N", help="attention heads of the model, over which a group's "
-                       "ranks must divide (default: %(default)s, those of the 14B models)")
+    add_model(commands)
     nightly = commands.add_parser("nightly", help="run a benchmark and compare it with references; see jobs/nightly.sh")
     nightly.set_defaults(run=_nightly)
     nightly.add_argument("--project", type=Path, default=Path(), help="the checkout (default: here)")
@@ -127,31 +121,6 @@ def _nightly(options: argparse.Namespace) -> int:
     if parts := grown_parts(judged):
         print(f"a step's time grew in: {', '.join(parts)}")
     return REGRESSION
-
-
-def _gpu_counts(text: str) -> list[int]:
-    counts = [int(part) for part in text.split(",")]
-    if min(counts) < 1:
-        raise ValueError(text)
-    return counts
-
-
-def _model(options: argparse.Namespace) -> int:
-    study = make_study(read_traces(options.traces))
-    for problem in study.problems:
-        print(f"wan_analysis: {problem}", file=sys.stderr)
-    try:
-        model, predictions, refused = predict(study.steps, options.gpus, options.heads)
-    except ValueError as error:
-        print(f"wan_analysis: error: {error}", file=sys.stderr)
-        return FAILURE
-    print(predictions_text(model, predictions), end="")
-    if any(abs(entry.error) > TRUSTED_ERROR for entry in predictions):
-        print(f"wan_analysis: the model misses a measured step by more than {100 * TRUSTED_ERROR:.0f} %: do not trust its predictions",
-              file=sys.stderr)
-    for reason in refused:
-        print(f"wan_analysis: error: {reason}", file=sys.stderr)
-    return FAILURE if refused else DONE
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -1,168 +1,252 @@
-"""A cost model of a step. It is fitted to the measured GPU counts and predicts others.
+"""A model of a step's time, fitted to repeated starts: times of layouts that were not measured, with intervals, or the missing run.
 
-The form of each part follows from its work. Computing divides over all GPUs except for a constant (launches, waves
-that do not fill the chip). An all-to-all moves (u - 1) / u^2 of a pass's heads and tokens on each of u ranks. A gather
-fetches (n - 1) / n of the weights. The exchange between the two passes happens or does not.
+`Predictor(starts).predict(layout)` gives a `Prediction` (median step of a new start, and the interval that holds it with 95 %), or a
+`Refusal` that names the part which no run determines and the one run that would settle it. A layout that was measured is answered
+from its own starts, any other one by the laws of cost_parts.py. The interval holds the noise from start to start, the error of the fit,
+and the doubt about the laws. `starts_of(rows)` makes the starts of the rows of a step table (`Study.step_tables[n].rows`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from wan_analysis.cost_parts import EVERY_PART, Estimate, Measurements, Start, estimate, like
+from wan_analysis.layouts import NODE_GPUS, Division, Layout, divisions, layout_of
 from wan_analysis.operations import A14B
 from wan_analysis.step_table import StepRow
+from wan_analysis.student import t_quantile
 from wan_analysis.texts import listed
-from wan_analysis.trace_format import PARTS, REMAINDER
+from wan_analysis.trace_file import Problem
 
-#: If a model misses its own input by more than this fraction, its predictions are not reliable.
+#: If the model misses its own input by more than this fraction, its predictions are not reliable.
 TRUSTED_ERROR = 0.03
+#: Two ulysses ranks that lose more of their rate than this fraction have another cause than fewer heads and rows.
+MOST_LOSS = 0.15
+#: The probability with which an interval holds a new start.
+COVERAGE = 0.95
+_NORMAL = 1.96
+
+#: Parts that are unknown without a run that has them: name, and what no run had.
+_PARTS = {
+    "all_to_all": ("all to all", "an exchange between the ranks of a pass"),
+    "wait": ("the exchange of the two passes", "the passes of guidance on two ranks"),
+    "weight_gather": ("the gather of weights", "sharded weights"),
+    "host_copy": ("the copies from the host", "weights in host memory"),
+}
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a group divides a step."""
+def starts_of(rows: Iterable[StepRow], problems: list[Problem] | None = None) -> list[Start]:
+    """One start for each row of a step table. A row whose layout is not that of one group becomes a problem.
 
-    cfg: int
-    ulysses: int
-    sharded: bool
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of the group."""
-        return self.cfg * self.ulysses
-
-    def __str__(self) -> str:
-        return f"cfg{self.cfg} x ulysses{self.ulysses}" + (f", sharded over {self.gpus}" if self.sharded else "")
-
-
-def layout_of(row: StepRow) -> Layout:
-    """The layout of measured steps. Throws ValueError if their trace has none."""
-    layout = row.layout
-    if layout.cfg is None or layout.ulysses is None:
-        raise ValueError(f"run {row.run.name}: the layout of its steps is not recorded; run it again with today's programs")
-    return Layout(layout.cfg, layout.ulysses, "sharded" in (layout.placement or ""))
-
-
-def group_layouts(gpus: int, heads: int, *, guided: bool) -> list[tuple[int, int]]:
-    """(cfg, ulysses) of every way in which wan_batch divides a step over a group of so many GPUs, its choice first.
-
-    As possible_grids() in src/parallel/layout.cpp: the passes of guidance are split or not, and the heads divide.
+    The attention kernel must be the same in all: rows with another one than most are left out, too.
     """
-    ways = [(cfg, gpus // cfg) for cfg in ((2, 1) if guided else (1,)) if gpus % cfg == 0]
-    return [(cfg, ulysses) for cfg, ulysses in ways if heads % ulysses == 0]
-
-
-def layout_for(gpus: int, like: Layout, *, heads: int = A14B.heads, guided: bool = True) -> Layout:
-    """The program's choice for one group of this number of GPUs. Weights lie as in `like`.
-
-    Throws ValueError if wan_batch takes no such group; the message names the groups that it takes on so many GPUs.
-    """
-    ways = group_layouts(gpus, heads, guided=guided)
-    if ways:
-        return Layout(*ways[0], like.sharded and gpus > 1)
-    sizes = [str(size) for size in range(1, gpus) if gpus % size == 0 and group_layouts(size, heads, guided=guided)]
-    tried = " or ".join(f"cfg{cfg} x ulysses{gpus // cfg}" for cfg in ((2, 1) if guided else (1,)) if gpus % cfg == 0)
-    raise ValueError(f"--gpus {gpus}: wan_batch takes no group of {gpus} GPUs ({tried}: {heads} heads do not divide over it). "
-                     f"On {gpus} GPUs it takes groups of {listed(sizes, 20)}; give one of them, as each group makes its own videos")
-
-
-def _features(part: str, layout: Layout) -> list[float]:
-    share = 1.0 / layout.gpus
-    if part == "all_to_all":
-        return [(layout.ulysses - 1) / layout.ulysses**2 / layout.cfg]
-    if part == "weight_gather":
-        return [(layout.gpus - 1) / layout.gpus if layout.sharded else 0.0]
-    if part == "wait":
-        return [1.0 if layout.cfg == 2 else 0.0]
-    return [share, 1.0]
-
-
-@dataclass(frozen=True)
-class CostModel:
-    """Coefficients by part."""
-
-    coefficients: dict[str, np.ndarray]
-
-    def parts_s(self, layout: Layout) -> dict[str, float]:
-        """Seconds of a step by part."""
-        return {part: float(np.dot(_features(part, layout), values)) for part, values in self.coefficients.items()}
-
-    def step_s(self, layout: Layout) -> float:
-        """Seconds of a step."""
-        return sum(self.parts_s(layout).values())
-
-
-def fit(rows: Sequence[StepRow]) -> CostModel:
-    """Fits each part by least squares, without negative coefficients. Throws ValueError for fewer than two GPU counts."""
-    layouts = [layout_of(row) for row in rows]
-    if len({layout.gpus for layout in layouts}) < 2:
-        raise ValueError("a cost model needs runs on at least two GPU counts")
-    coefficients = {}
-    for part in (*PARTS, REMAINDER):
-        matrix = np.array([_features(part, layout) for layout in layouts])
-        seconds = np.array([row.parts_s[part] for row in rows])
-        coefficients[part] = _non_negative_least_squares(matrix, seconds)
-    return CostModel(coefficients)
-
-
-def _non_negative_least_squares(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Tries every choice of the one or two columns, and takes the best one whose solution has no negative coefficient."""
-    columns = matrix.shape[1]
-    best, best_error = np.zeros(columns), float(values @ values)
-    for chosen in range(1, 2**columns):
-        used = [column for column in range(columns) if chosen >> column & 1]
-        solution = np.zeros(columns)
-        solution[used] = np.linalg.lstsq(matrix[:, used], values, rcond=None)[0]
-        error = float(np.sum((matrix @ solution - values) ** 2))
-        if solution.min() >= 0 and error < best_error:
-            best, best_error = solution, error
-    return best
+    rows, said = list(rows), problems if problems is not None else []
+    kernels = [row.layout.attention for row in rows]
+    usual = max(dict.fromkeys(kernels), key=kernels.count, default=None)
+    found = []
+    for row in rows:
+        if row.layout.attention != usual:
+            said.append(Problem(f"run {row.run.name}", f"attention {row.layout.attention}, most runs {usual}: its steps are left out"))
+            continue
+        try:
+            layout = layout_of(row)
+        except ValueError as error:
+            said.append(Problem("model", str(error)))
+            continue
+        scale = row.median_s / row.step_s  # the parts are those of the mean step
+        found.append(Start(layout, row.median_s, {part: seconds * scale for part, seconds in row.parts_s.items()}, row.run.name))
+    return found
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One GPU count: the model's time, and the measured time (NaN if there is none)."""
+    """The median step of a new start. `low_s` and `high_s` hold it with 95 %; NaN: no run was repeated, so nothing is known of noise."""
 
     layout: Layout
-    predicted_s: float
-    measured_s: float
+    step_s: float
+    low_s: float
+    high_s: float
+    parts_s: dict[str, float]  #: seconds by part; they add up to `step_s`
+    starts: int  #: of this layout, from which it was taken; 0: it was not measured
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval, as a fraction of the step."""
+        return (self.high_s - self.low_s) / 2.0 / self.step_s
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the layout was measured."""
+        return self.starts > 0
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a layout has no prediction: `unknown` names the parts, `missing` is the one run that would settle them."""
+
+    layout: Layout
+    unknown: tuple[str, ...]
+    reasons: tuple[str, ...]  #: for each of `unknown`
+    missing: Layout
+
+    @property
+    def command(self) -> str:
+        """The missing run."""
+        missing, launcher = self.missing, f"mpirun -np {self.missing.gpus} " if self.missing.gpus > 1 else ""
+        return f"{launcher}wan_bench {missing.options}"
+
+    @property
+    def text(self) -> str:
+        """"2 GPUs as ulysses 2: all to all is not known: no run had an exchange ...; run wan_bench on ..."."""
+        whole = "; ".join(f"{name} is not known, because {reason}" for name, reason in zip(self.unknown, self.reasons, strict=True))
+        return f"{self.layout.short}: {whole}. Run wan_bench on {self.missing.short}: {self.command}"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A measured layout, and what the others say of it."""
+
+    measured: Prediction
+    predicted: Prediction | Refusal
 
     @property
     def error(self) -> float:
-        """Fraction by which the prediction is too long. NaN without a measurement."""
-        return self.predicted_s / self.measured_s - 1.0
+        """Fraction by which the prediction is too long. NaN if it is refused."""
+        return math.nan if isinstance(self.predicted, Refusal) else self.predicted.step_s / self.measured.step_s - 1.0
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the interval holds the measured step. False if there is none."""
+        return not isinstance(self.predicted, Refusal) and self.predicted.low_s <= self.measured.step_s <= self.predicted.high_s
 
 
-def predict(rows: Sequence[StepRow], gpus: Sequence[int], heads: int = A14B.heads) -> tuple[CostModel, list[Prediction], list[str]]:
-    """The model, its times for the measured and the requested GPU counts, and why some counts have none.
+class Predictor:
+    """Predicts the step of layouts from starts of the same work. Throws ValueError without a start."""
 
-    Throws ValueError as fit() does.
-    """
-    model = fit(rows)
-    known = [Prediction(layout_of(row), model.step_s(layout_of(row)), row.step_s) for row in rows]
-    asked, refused = [], []
-    for number in gpus:
-        try:
-            asked.append(layout_for(number, layout_of(rows[-1]), heads=heads, guided=rows[-1].work.passes != 1))
-        except ValueError as error:
-            refused.append(str(error))
-    return model, known + [Prediction(layout, model.step_s(layout), float("nan")) for layout in asked], refused
+    def __init__(self, starts: Sequence[Start], *, heads: int = A14B.heads, guided: bool = True, node_gpus: int = NODE_GPUS) -> None:
+        if not starts:
+            raise ValueError("a cost model needs steps whose layout is recorded")
+        self.heads, self.guided, self.node_gpus = heads, guided, node_gpus
+        self.starts = list(starts)
+        self._measured = Measurements(starts)
+
+    @property
+    def layouts(self) -> list[Layout]:
+        """The measured layouts, those with the fewest GPUs first."""
+        return self._measured.layouts
+
+    def divisions(self, gpus: int) -> list[Division]:
+        """The divisions of so many GPUs that wan_batch takes, the largest groups first. Weights lie as in the largest measured layout."""
+        largest = self.layouts[-1]
+        return divisions(gpus, self.heads, guided=self.guided, sharded=largest.sharded, node_gpus=self.node_gpus)
+
+    def choice(self, gpus: int) -> Division:
+        """The largest group of so many GPUs that wan_batch takes. One that spans nodes only if such a group was measured."""
+        spans = any(layout.spans for layout in self.layouts)
+        return next(way for way in self.divisions(gpus) if spans or not way.layout.spans)
+
+    def predict(self, layout: Layout) -> Prediction | Refusal:
+        """The median step of a new start in one layout, with its interval, or the run that is missing."""
+        measured = self._measured.starts.get(layout)
+        if measured is not None:
+            return self._of_own(layout, measured)
+        unknown = unknown_parts(layout, self.layouts)
+        if unknown:
+            return Refusal(layout, *zip(*unknown, strict=True), self._missing(layout))
+        return self._with_interval(layout, estimate(self._measured, layout))
+
+    def leave_one_out(self) -> list[LeftOut]:
+        """Each measured layout beside what the other layouts say of it."""
+        found = []
+        for layout, of_layout in self._measured.starts.items():
+            others = [start for start in self.starts if start.layout != layout]
+            if others:
+                rest = Predictor(others, heads=self.heads, guided=self.guided, node_gpus=self.node_gpus)
+                found.append(LeftOut(self._of_own(layout, of_layout), rest.predict(layout)))
+        return found
+
+    def doubts(self) -> list[str]:
+        """Why predictions should not be trusted; empty: nothing speaks against them."""
+        found = []
+        if len({layout.gpus for layout in self.layouts}) < 2:
+            found.append("all runs had the same number of GPUs")
+        if not self._measured.freedom:
+            found.append("no layout was run twice, so there are no intervals; start each one 5 times")
+        for layout, starts in self._measured.starts.items():
+            fitted = estimate(self._measured, layout)
+            error = fitted.step_s / float(np.mean([start.step_s for start in starts])) - 1.0
+            if abs(error) > TRUSTED_ERROR:
+                found.append(f"the model misses the measured step of {layout.short} by {100 * error:+.1f} %: do not trust its predictions")
+            if abs(fitted.loss) > MOST_LOSS and layout.ulysses > 1:
+                found.append(f"2 ulysses ranks would lose {100 * fitted.loss:.0f} % of their rate, which fewer heads and rows do not "
+                             "explain: do not trust predictions with other numbers of them")
+        missed = [left for left in self.leave_one_out() if not math.isnan(left.error) and not left.is_held
+                  and not math.isnan(left.measured.low_s)]
+        found += [f"without the runs of {left.measured.layout.short}, the others miss its step by {100 * left.error:+.1f} %, which is "
+                  "outside their interval" for left in missed]
+        return list(dict.fromkeys(found))
+
+    def _of_own(self, layout: Layout, starts: Sequence[Start]) -> Prediction:
+        step_s = float(np.mean([start.step_s for start in starts]))
+        parts_s = {part: float(np.mean([start.parts_s.get(part, 0.0) for start in starts])) for part in EVERY_PART}
+        half_s = self._quantile() * self._step_noise() * step_s * math.sqrt(1.0 + 1.0 / len(starts))
+        return Prediction(layout, step_s, step_s - half_s, step_s + half_s, parts_s, len(starts))
+
+    def _quantile(self) -> float:
+        freedom = self._measured.freedom
+        return t_quantile((1.0 + COVERAGE) / 2.0, freedom) if freedom else math.nan
+
+    def _step_noise(self) -> float:
+        steps = {layout: [start.step_s for start in starts] for layout, starts in self._measured.starts.items()}
+        return self._measured.noise(steps, {layout: float(np.mean(of)) for layout, of in steps.items()})
+
+    def _with_interval(self, layout: Layout, found: Estimate) -> Prediction:
+        """The error of the fit follows from each start's weighted sum of parts; a new start adds its own noise."""
+        values, scales = {}, {}
+        for known, weights in found.weights.items():
+            starts = self._measured.starts[known]
+            means = [weight * float(np.mean([start.parts_s.get(part, 0.0) for start in starts])) for part, weight in weights.items()]
+            scales[known] = max(abs(sum(means)), math.hypot(*means), 1e-9 * found.step_s)
+            values[known] = [sum(weight * start.parts_s.get(part, 0.0) for part, weight in weights.items()) for start in starts]
+        fit_noise = self._measured.noise(values, scales)
+        variance = sum((fit_noise * scales[known]) ** 2 / len(values[known]) for known in values)
+        variance += (self._step_noise() * found.step_s) ** 2
+        half_s = math.hypot(self._quantile() * math.sqrt(variance), _NORMAL * found.law_s)
+        return Prediction(layout, found.step_s, found.step_s - half_s, found.step_s + half_s, found.parts_s, 0)
+
+    def _missing(self, asked: Layout) -> Layout:
+        """The run on the fewest GPUs after which `asked` can be predicted."""
+        if asked.spans:
+            return asked
+        for gpus in range(1, asked.gpus + 1):
+            for way in divisions(gpus, self.heads, guided=self.guided)[:2]:
+                if way.groups > 1:
+                    continue
+                for sharded in sorted({False, asked.sharded and gpus > 1}):
+                    for offloaded in sorted({False, asked.offloaded}):
+                        run = Layout(way.layout.cfg, way.layout.ulysses, sharded, offloaded)
+                        if not unknown_parts(asked, [*self.layouts, run]):
+                            return run
+        return asked
 
 
-def predictions_text(model: CostModel, predictions: Sequence[Prediction]) -> str:
-    """A table for a terminal."""
-    base = predictions[0]
-    lines = [f"{'GPUs':>4}  {'layout':<26} {'model [s]':>9} {'measured [s]':>12} {'error':>7} {'speed-up':>8}"]
-    for entry in predictions:
-        measured = "" if np.isnan(entry.measured_s) else f"{entry.measured_s:.4g}"
-        error = "" if np.isnan(entry.error) else f"{100 * entry.error:+.1f} %"
-        lines.append(f"{entry.layout.gpus:>4}  {entry.layout!s:<26} {entry.predicted_s:9.4g} {measured:>12} {error:>7} "
-                     f"{base.predicted_s / entry.predicted_s:8.2f}")
-    last = predictions[-1]
-    parts = sorted(model.parts_s(last.layout).items(), key=lambda part: -part[1])
-    named = [f"{part.replace('_', ' ')} {seconds:.3g} s" for part, seconds in parts if seconds > 0]
-    lines.append(f"on {last.layout.gpus}: {', '.join(named)}")
-    return "\n".join(lines) + "\n"
+def unknown_parts(asked: Layout, known: Sequence[Layout]) -> list[tuple[str, str]]:
+    """(name, why) of each part of `asked` that runs of the layouts `known` do not determine."""
+    found = []
+    if asked.spans and not any(layout.spans for layout in known):
+        return [("the network between nodes", "no run had a group that spans nodes")]
+    needed = {"all_to_all": asked.ulysses > 1, "wait": asked.cfg == 2, "weight_gather": asked.sharded and asked.gpus > 1,
+              "host_copy": asked.offloaded}
+    for part, is_needed in needed.items():
+        if is_needed and not any(like(part, layout, asked) for layout in known):
+            name, what = _PARTS[part]
+            found.append((name, f"no run had {what}" + (" on several nodes" if asked.spans else "")))
+    sizes = sorted({layout.ulysses for layout in known})
+    if asked.ulysses not in sizes and len(sizes) < 2:
+        had = f"all runs had ulysses {listed([str(size) for size in sizes])}" if sizes else "there is no run"
+        found.append(("the rate of attention and linear with fewer heads and rows", had))
+    return found

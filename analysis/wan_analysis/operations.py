@@ -47,3 +47,12 @@ def attention_flop(width: int, height: int, frames: int, passes: int, sizes: Mod
 def step_flop(width: int, height: int, frames: int, passes: int, sizes: ModelSizes = A14B) -> float:
     """Operations of a step, over all ranks."""
     return linear_flop(width, height, frames, passes, sizes) + attention_flop(width, height, frames, passes, sizes)
+
+
+#: Attention heads of the models that have other than 40 (src/model/model_kind.cpp).
+_HEADS = {"t2v-1.3B": 12, "ti2v-5B": 24}
+
+
+def heads_of(task: str | None) -> int:
+    """Attention heads of a model, over which the ulysses ranks of a group must divide."""
+    return _HEADS.get(task or "", A14B.heads)
