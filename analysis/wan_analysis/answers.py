@@ -21,7 +21,7 @@ PERCENT = 100.0
 #: The first sentence names this many divisions of the GPUs.
 _MOST_DIVISIONS = 4
 #: Names of the account in words that fit behind "is spent on".
-_WORDS = {
+WORDS = {
     "steps": "denoising steps",
     "decode": "decoding videos",
     "warm_up": "the warm-up of the benchmark",
@@ -159,7 +159,7 @@ def _limit(one: RunCauses, unit: str, loss: Sequence[Number | str]) -> Sentence 
 def _words(name: str, one: RunCauses) -> str:
     if name == "decode" and one.figures.run.attribute("format") == "0":
         return "decoding and writing videos"  # one phase in traces of that format
-    return _WORDS.get(name, f"the phase '{name}'")
+    return WORDS.get(name, f"the phase '{name}'")
 
 
 def _step_loss(study: Study, one: RunCauses, unit: str) -> list[Number | str]:

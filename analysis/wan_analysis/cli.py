@@ -33,6 +33,7 @@ from wan_analysis.plan import read_plans
 from wan_analysis.quality_command import add_quality
 from wan_analysis.report import Report
 from wan_analysis.study import make_study
+from wan_analysis.study_record import record_of
 from wan_analysis.trace_file import Problem, read_traces
 from wan_analysis.version import package_version
 
@@ -127,7 +128,7 @@ def _report(options: argparse.Namespace) -> int:
     plan_problems: list[Problem] = []
     plans = read_plans(options.plan, plan_problems)
     study = make_study(read_traces(options.traces), WEAK[options.weak] if options.weak else None)
-    page = Report(study, plans, options.title, plan_problems)
+    page = Report(study, plans, options.title, plan_problems, record_of(options.traces))
     for problem in page.problems:
         print(f"wan_analysis: {problem}", file=sys.stderr)
     if not any(not run.steps.empty for run in study.runs):

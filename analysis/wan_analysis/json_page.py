@@ -14,17 +14,19 @@ from wan_analysis.texts import printable
 PAGE_FORMAT = 1
 
 
-def json_page(title: str, blocks: Sequence[Block]) -> str:
-    """The JSON text. Numbers have all their digits."""
+def json_page(title: str, blocks: Sequence[Block], measured: Sequence[dict[str, Any]] = ()) -> str:
+    """The JSON text. Numbers have all their digits. `measured`: the cases of the study, as measured.py gives them."""
     values = {entry.key: entry.value for entry in numbers_of(blocks)}
     document = {
         "format": PAGE_FORMAT,
         "title": printable(title),
         "sections": [block.text for block in blocks if isinstance(block, Heading)],
+        "advice": _listed(blocks, "advice"),
         "answers": _listed(blocks, "answers"),
         "problems": _listed(blocks, "problems"),
         "values": values,
         "charts": {chart.key: {"description": chart.description, "series": _plain(chart.data)} for chart in charts_of(blocks)},
+        "measured": _plain(list(measured)),
     }
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 

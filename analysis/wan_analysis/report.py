@@ -13,10 +13,15 @@ from wan_analysis.chart_style import MOST_BARS
 from wan_analysis.efficiency import ANY_FRAMES, Scaled
 from wan_analysis.html_page import blocks_html, figure_bytes, page
 from wan_analysis.json_page import json_page
+from wan_analysis.measured import measured_values
 from wan_analysis.plan import Plans
+from wan_analysis.repetitions import is_repeated
+from wan_analysis.report_repeated import RepeatedReport
 from wan_analysis.sections_causes import RunCauses
 from wan_analysis.step_table import StepTable, merged_table
 from wan_analysis.study import MOST_UNITS, Study
+from wan_analysis.study_record import StudyRecord
+from wan_analysis.study_rules import judge_rules, rules_section
 from wan_analysis.trace_file import Problem
 
 #: The page shows this many problems and counts the rest; stderr has them all.
@@ -26,17 +31,23 @@ MOST_PROBLEMS = 30
 class Report:
     """Collects the blocks of a page; `write` puts them on disk."""
 
-    def __init__(self, study: Study, plans: Plans, title: str, plan_problems: Sequence[Problem] = ()) -> None:
+    def __init__(self, study: Study, plans: Plans, title: str, plan_problems: Sequence[Problem] = (),
+                 record: StudyRecord | None = None) -> None:
         self.study = study
+        self.record = record
         self.plans = plans
         self.title = title
-        self.problems = [*study.problems, *plan_problems]
+        left_out = [Problem("study", text) for text in record.left_out] if record else []
+        self.problems = [*left_out, *study.problems, *plan_problems]
 
     @cached_property
     def blocks(self) -> list[Block]:
         """The whole page."""
         if not self.study.figures:
             return [sentence("No run with steps was found.", kind="lead"), *self._problem_list()]
+        if is_repeated(self.study.cases):
+            page = RepeatedReport(self.study, self.plans, self.record)
+            return [*page.answers(), *self._problem_list(), *page.tables(), *page.charts()]
         return [*answers(self.study, self.causes), *self._problem_list(), *self._tables(), Heading("Charts"), *self._charts()]
 
     @cached_property
@@ -60,7 +71,7 @@ class Report:
 
     def json(self) -> str:
         """The page's numbers and charts."""
-        return json_page(self.title, self.blocks)
+        return json_page(self.title, self.blocks, measured_values(self.study.cases, self.study.step_tables))
 
     def write(self, html_path: Path, png_dir: Path | None, json_path: Path | None = None) -> None:
         """Writes the page, with `json_path` its numbers, and with `png_dir` a PNG of every chart. Throws OSError."""
@@ -102,6 +113,7 @@ class Report:
         blocks += sections_runs.items_section(study.shown, unit)
         blocks += sections_runs.outliers_section(runs, unit)
         blocks += sections_runs.memory_section([run for run in runs if charts_run.has_vram(run)], self.plans, unit)
+        blocks += rules_section(judge_rules(study.cases, study.strong, study.step_tables, self.record))
         return blocks + sections_runs.runs_section(study.figures, unit)
 
     def _charts(self) -> list[Block]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from wan_analysis.blocks import Block, Cell, Heading, Table, count, note, number, sentence
@@ -20,8 +23,28 @@ MOST_ROWS = 24
 Row = TypeVar("Row")
 
 
+_is_unlimited: ContextVar[bool] = ContextVar("_is_unlimited", default=False)
+
+
+@contextmanager
+def all_rows() -> Iterator[None]:
+    """Within it, tables are not cut: their rows will be put together by case."""
+    token = _is_unlimited.set(True)
+    try:
+        yield
+    finally:
+        _is_unlimited.reset(token)
+
+
+def most_rows() -> int:
+    """How many rows a table may have."""
+    return sys.maxsize if _is_unlimited.get() else MOST_ROWS
+
+
 def limited(name: str, rows: Sequence[Row], most: int = MOST_ROWS) -> tuple[Sequence[Row], list[Block]]:
     """The first rows, and a sentence that counts the others."""
+    if _is_unlimited.get():
+        return rows, []
     if len(rows) <= most:
         return rows, []
     return rows[:most], [note(count(f"{name}/hidden", len(rows) - most), " more rows are not shown; export --csv has all of them.")]
@@ -149,7 +172,7 @@ def throughput_section(rows: Sequence[Throughput], unit: str) -> list[Block]:
     """Items per hour of runs with one or several groups."""
     if not rows:
         return []
-    shown, more = limited("throughput", sorted(rows, key=lambda row: -row.figures.work.count) if len(rows) > MOST_ROWS else rows)
+    shown, more = limited("throughput", sorted(rows, key=lambda row: -row.figures.work.count) if len(rows) > most_rows() else rows)
     cells: list[list[Cell]] = []
     for row in shown:
         key, figures = f"throughput/{row.figures.name}", row.figures

@@ -22,7 +22,7 @@ from wan_analysis.factors import (
     run_factors,
 )
 from wan_analysis.figures import RunFigures
-from wan_analysis.sections import MOST_ROWS, PERCENT, limited
+from wan_analysis.sections import PERCENT, limited, most_rows
 from wan_analysis.step_table import StepRow, row_keys
 from wan_analysis.stragglers import Slowest, Straggler, comparable_rows, slowest_of, stragglers_of
 
@@ -90,7 +90,7 @@ def account_section(causes: Sequence[RunCauses], unit: str) -> list[Block]:
         return []
     names = list(dict.fromkeys(name for one in causes for name in one.gpu_s))
     blocks: list[Block] = [Heading(f"Where all {unit}-seconds went")]
-    shown, more = limited("account", sorted(causes, key=lambda one: -one.total_gpu_s) if len(causes) > MOST_ROWS else causes)
+    shown, more = limited("account", sorted(causes, key=lambda one: -one.total_gpu_s) if len(causes) > most_rows() else causes)
     header = [
         ("run", unit + "s"),
         *((name.replace("_", " "), f"{unit}-s") for name in names),
@@ -159,7 +159,7 @@ def factors_section(tables: Sequence[Sequence[StepRow]], unit: str) -> list[Bloc
     for rows in tables:
         base = factors(rows[0].rank_steps)
         for row in rows:
-            if len(ratios) == MOST_ROWS:
+            if len(ratios) >= most_rows():
                 hidden += 1
                 continue
             here, key = factors(row.rank_steps), f"factors/{keys[id(row)]}"
@@ -236,7 +236,7 @@ def run_factors_section(causes: Sequence[RunCauses], unit: str) -> list[Block]:
     """The losses of each run, from idle ranks to the steps' factors, with the GPU-seconds of each."""
     if not causes:
         return []
-    shown, more = limited("run_factors", sorted(causes, key=lambda one: -one.total_gpu_s) if len(causes) > MOST_ROWS else causes)
+    shown, more = limited("run_factors", sorted(causes, key=lambda one: -one.total_gpu_s) if len(causes) > most_rows() else causes)
     rows: list[list[Cell]] = []
     names: list[str] = []
     for one in shown:

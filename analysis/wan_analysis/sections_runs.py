@@ -11,7 +11,7 @@ from wan_analysis.figures import RunFigures
 from wan_analysis.measures import outliers, vram_peaks_bytes
 from wan_analysis.plan import Plans, planned_bytes
 from wan_analysis.run import Run
-from wan_analysis.sections import PERCENT, limited
+from wan_analysis.sections import MOST_ROWS, PERCENT, limited, most_rows
 
 GIB = 2**30
 #: The page lists this many outliers and counts the rest.
@@ -132,7 +132,7 @@ def memory_section(runs: Sequence[Run], plans: Plans, unit: str) -> list[Block]:
     if not runs:
         return [Heading("Memory"), sentence("The traces record no GPU memory.")]
     peaks_of = {run.name: vram_peaks_bytes(run) for run in runs}
-    if sum(len(peaks) for peaks in peaks_of.values()) > 2 * MOST_GPUS:
+    if most_rows() > MOST_ROWS or sum(len(peaks) for peaks in peaks_of.values()) > 2 * MOST_GPUS:
         return _memory_summary(runs, plans, unit)
     rows: list[list[Cell]] = []
     for run in runs:

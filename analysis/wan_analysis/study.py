@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from wan_analysis.campaign import Campaign, find_campaigns
 from wan_analysis.campaign_figures import CampaignFigures, together
 from wan_analysis.efficiency import SAME_ITEMS, Scaled, ScalingTable, Throughput, scaling_table, throughput
 from wan_analysis.figures import RunFigures
+from wan_analysis.repetitions import Case, find_cases
 from wan_analysis.run import Run, gather_runs
 from wan_analysis.series import LayoutNames
 from wan_analysis.step_table import StepRow, StepTable, step_tables
@@ -19,7 +21,7 @@ from wan_analysis.trace_file import Problem, Traces
 MOST_UNITS = 24
 
 
-@dataclass
+@dataclass(eq=False)
 class Study:
     """`runs` are all runs that could be read. The tables hold those that can be compared; `problems` names the others."""
 
@@ -33,6 +35,11 @@ class Study:
     throughput: list[Throughput]
     step_tables: list[StepTable]
     problems: list[Problem] = field(default_factory=list)
+
+    @cached_property
+    def cases(self) -> list[Case]:
+        """The units by case: starts that repeat one another."""
+        return find_cases(self.units)
 
     @property
     def scaling(self) -> list[Scaled]:

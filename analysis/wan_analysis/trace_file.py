@@ -17,6 +17,7 @@ import pandas as pd
 from wan_analysis.clean import clean_attributes, clean_columns, clean_text, wrong_attributes
 from wan_analysis.raw_file import RawFile, missing_columns, not_a_file
 from wan_analysis.reader_process import FileReader
+from wan_analysis.study_record import start_folders
 from wan_analysis.trace_format import REQUIRED_TABLES, TABLES
 from wan_analysis.upgrade import complete, to_frame, upgrade
 
@@ -107,10 +108,14 @@ class _Reading:
         self.result = Traces()
 
     def named(self, path: Path) -> None:
-        """A path that the user named: a folder or a file."""
+        """A path that the user named: an output folder, a folder of output folders, or a file."""
         try:
             if not path.is_dir():
                 self._file(path)
+                return
+            if below := start_folders(path):
+                for folder in below:
+                    self.named(folder)
                 return
             index = path / "trace.h5"
             files = [index] if index.is_file() else sorted(path.glob("trace/*.h5")) or sorted(path.glob("*.h5"))
