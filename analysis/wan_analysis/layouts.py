@@ -80,10 +80,11 @@ def layout_of(row: StepRow) -> Layout:
     sharded = placement.startswith("sharded")
     if sharded and not placement.startswith(f"sharded over {layout.ranks}"):
         raise ValueError(f"{name}: {layout} is a team of several groups; its steps are left out")
-    return Layout(layout.cfg, layout.ulysses, sharded, "offloaded" in placement, spans=len(_hosts(row)) > 1)
+    return Layout(layout.cfg, layout.ulysses, sharded, "offloaded" in placement, spans=len(hosts_of(row)) > 1)
 
 
-def _hosts(row: StepRow) -> set[str]:
+def hosts_of(row: StepRow) -> set[str]:
+    """The hosts of the team that lies on most of them. Empty: the trace does not say."""
     info = row.run.rank_info
     if info.empty or "host" not in info:
         return set()

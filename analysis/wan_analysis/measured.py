@@ -7,6 +7,8 @@ from typing import Any
 
 from wan_analysis.compare_tables import phase_seconds
 from wan_analysis.intervals import Interval, median_interval
+from wan_analysis.item_phases import PHASES, item_phases_s
+from wan_analysis.layouts import hosts_of
 from wan_analysis.measures import vram_peaks_bytes
 from wan_analysis.repetitions import Case, items_per_hour
 from wan_analysis.run import Run
@@ -28,15 +30,18 @@ def measured_values(cases: Sequence[Case], tables: Sequence[StepTable]) -> list[
 def _entry(case: Case, rows: Sequence[StepRow]) -> dict[str, Any]:
     first = rows[0]
     work, layout, figures = first.work, first.layout, case.first
+    of_items = [item_phases_s(row) for row in rows]
     shares = {part: _figure([row.parts_s[part] for row in rows]) for part in first.parts_s}
     return {
         "case": case.name, "program": figures.run.attribute("program") or ("wan_bench" if figures.is_benchmark else "wan_batch"),
         "task": work.task, "device": work.device, "precision": work.precision, "passes": work.passes, "solver": work.solver,
         "width": work.width, "height": work.height, "frames": work.frames, "steps": _steps_of_items(case, work.size),
-        "gpus": case.gpus, "groups": figures.groups, "group_gpus": layout.ranks, "cfg": layout.cfg, "ulysses": layout.ulysses,
+        "nodes": max(len(hosts_of(row)) for row in rows) or 1, "gpus": case.gpus,
+        "groups": figures.groups, "group_gpus": layout.ranks, "cfg": layout.cfg, "ulysses": layout.ulysses,
         "placement": layout.placement, "attention": layout.attention, "head_chunks": layout.head_chunks, "starts": len(case.starts),
         "step_s": _figure([row.median_s for row in rows]), "step_parts_s": shares,
         "between_steps_s": _figure([row.shares_gpu_s[BETWEEN] / row.gpus for row in rows]),
+        "item_phases_s": {name: _figure(of_name) for name in PHASES if (of_name := [of[name] for of in of_items if name in of])},
         "phases_s": _phases(case), "item_interval_s": _shown(case.interval(lambda one: one.item_interval_s)),
         "items_per_hour": _shown(case.interval(items_per_hour)),
         "peak_vram_bytes": _figure([_peak(run) for run in case.runs])}

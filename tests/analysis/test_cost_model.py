@@ -189,12 +189,13 @@ def test_layouts_are_those_of_the_program():
 
 
 @pytest.mark.skipif(not PROGRAM.exists(), reason="wan_batch is not built")
-@pytest.mark.parametrize("task", ["i2v-A14B", "t2v-1.3B"])
+@pytest.mark.parametrize("task", ["i2v-A14B", "t2v-1.3B"] if NIGHTLY else ["i2v-A14B"])
 def test_the_plan_accepts_every_layout_of_every_count(task):
+    """By default the largest groups of each count, which a count's answer is about; with WAN_NIGHTLY=1 all divisions."""
     predictor = Predictor(starts_on(Machine(np.random.default_rng(9), 0.005), (ONE, CFG2, FOUR)), heads=heads_of(task))
     for gpus in range(1, 9):
         assert isinstance(predictor.predict(predictor.choice(gpus).layout), Prediction)
-        for way in predictor.divisions(gpus):
+        for way in predictor.divisions(gpus) if NIGHTLY else [predictor.choice(gpus)]:
             assert isinstance(predictor.predict(way.layout), Prediction)
             command = [PROGRAM, "--plan", "--task", task, "--gpus", str(gpus), "--gpu-memory", "139GiB", "--size", "832*480",
                        *way.layout.options.split()]
