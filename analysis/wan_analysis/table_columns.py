@@ -63,7 +63,7 @@ ITEMS = (
 )
 STEPS = (
     _RUN, _GROUP, _ITEM, _ITEM_ID, _WORLD_RANK, Column("group_rank", INT, "1", "rank in its group or team"),
-    Column("step", INT, "1", "step of the item, from 0"), Column("timestep", INT, "1", "noise level of the step, 1000 to 0"),
+    Column("step", INT, "1", "step of the item, from 0"), Column("timestep", FLOAT, "1", "noise level of the step, 1000 to 0"),
     Column("expert", TEXT, "1", "transformer that made the step: high_noise, low_noise or single"),
     Column("warm_up", BOOL, "1", "a step that measures leave out"), _START, Column("wall_s", FLOAT, "s", "the step, by the host's clock"),
     *(Column(f"{part}_s", FLOAT, "s", f"time of the part {part}: by the GPU's clock on GPUs, by the host's on CPUs") for part in PARTS),

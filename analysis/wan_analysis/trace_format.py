@@ -31,7 +31,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
     "items": {"id": ("text", "1"), "seed": ("int", "1"), "width": ("int", "pixel"), "height": ("int", "pixel"),
               "frames": ("int", "1"), "steps": ("int", "1"), "layout": ("text", "1")},
     "steps": {"item": ("int", "1"), "stretch": ("int", "1"), "world_rank": ("int", "1"), "group_rank": ("int", "1"),
-              "step": ("int", "1"), "timestep": ("int", "1"), "expert": ("text", "1"), "warm_up": ("int", "1"),
+              "step": ("int", "1"), "timestep": ("float", "1"), "expert": ("text", "1"), "warm_up": ("int", "1"),
               "start_s": ("float", "s"), "wall_s": ("float", "s"),
               **{f"wall_{part}_s": ("float", "s") for part in PARTS}, **{f"gpu_{part}_s": ("float", "s") for part in PARTS},
               "sent_bytes": ("int", "byte"), "vram_allocated_bytes": ("int", "byte"), "vram_reserved_bytes": ("int", "byte"),

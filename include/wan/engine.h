@@ -30,7 +30,7 @@ struct StepEvent {
   std::int32_t group_ranks = 1;  ///< number of ranks in the team
   std::int32_t step = 0;         ///< counts from 0
   std::int32_t step_count = 0;
-  std::int32_t timestep = 0;  ///< 0 to 1000
+  double timestep = 0;  ///< 0 to 1000; a whole number for all solvers but euler
   Expert expert = Expert::high_noise;
   double start_s = 0;  ///< seconds since the run began
   double wall_s = 0;

@@ -14,7 +14,7 @@ namespace wan {
 #define WAN_SOLVER_TABLE(ROW)                                                      \
   ROW(unipc, "unipc", 1.0F - 1.0F / 1000, "UniPC of order 2, the official choice") \
   ROW(dpmpp, "dpm++", 1.0F, "DPM-Solver++(2M)")                                    \
-  ROW(euler, "euler", 1.0F, "the explicit Euler method")
+  ROW(euler, "euler", 1.0F, "the explicit Euler method, for distilled models")
 
 #define WAN_SOLVER_VALUE(value, name, first_sigma, description) value,
 enum class Solver { WAN_SOLVER_TABLE(WAN_SOLVER_VALUE) };

@@ -14,22 +14,23 @@ at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& weight, const at::
 
 }  // namespace
 
-at::Tensor timestep_sinusoid(int timestep, std::int64_t freq_dim) {
+at::Tensor timestep_sinusoid(float timestep, std::int64_t freq_dim) {
   const std::int64_t half = freq_dim / 2;
   at::Tensor result = at::empty({freq_dim}, at::kFloat);
   auto* values = result.data_ptr<float>();
   for (std::int64_t j = 0; j < half; ++j) {
-    const double angle = timestep * std::pow(10000.0, -static_cast<double>(j) / static_cast<double>(half));
+    const double angle = static_cast<double>(timestep) *
+                         std::pow(10000.0, -static_cast<double>(j) / static_cast<double>(half));
     values[j] = static_cast<float>(std::cos(angle));
     values[half + j] = static_cast<float>(std::sin(angle));
   }
   return result;
 }
 
-std::vector<TimeEmbedding> embed_timesteps(const StemWeights& weights, const std::vector<int>& timesteps) {
+std::vector<TimeEmbedding> embed_timesteps(const StemWeights& weights, const std::vector<float>& timesteps) {
   std::vector<at::Tensor> sinusoids;
   sinusoids.reserve(timesteps.size());
-  for (const int timestep : timesteps)
+  for (const float timestep : timesteps)
     sinusoids.push_back(timestep_sinusoid(timestep, weights.time_0_weight.size(1)));
   // A single one stays a vector: a product of one row may be summed in another order.
   const at::Tensor input = (sinusoids.size() == 1 ? sinusoids.front() : at::stack(sinusoids))

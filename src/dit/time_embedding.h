@@ -13,9 +13,9 @@ struct TimeEmbedding {
 };
 
 /// cos and sin of the timestep at freq_dim / 2 frequencies, fp32 [freq_dim], computed in fp64.
-at::Tensor timestep_sinusoid(int timestep, std::int64_t freq_dim);
+at::Tensor timestep_sinusoid(float timestep, std::int64_t freq_dim);
 
 /// One for each timestep.
-std::vector<TimeEmbedding> embed_timesteps(const StemWeights& weights, const std::vector<int>& timesteps);
+std::vector<TimeEmbedding> embed_timesteps(const StemWeights& weights, const std::vector<float>& timesteps);
 
 }  // namespace wan::dit

@@ -17,8 +17,8 @@ struct TokenTimes {
   std::int64_t known_tokens = 0;  ///< of this rank
 
   /// The timesteps of a forward, in the order of the tokens that see them.
-  std::vector<int> timesteps(int timestep) const {
-    return known_tokens > 0 ? std::vector<int>{0, timestep} : std::vector<int>{timestep};
+  std::vector<float> timesteps(float timestep) const {
+    return known_tokens > 0 ? std::vector<float>{0, timestep} : std::vector<float>{timestep};
   }
 };
 

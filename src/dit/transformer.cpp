@@ -63,7 +63,7 @@ std::span<const at::Tensor> Transformer::take_weights(int unit, const ForwardCon
   return weights_.weights(unit);
 }
 
-std::vector<at::Tensor> Transformer::forward(const at::Tensor& patches, int timestep,
+std::vector<at::Tensor> Transformer::forward(const at::Tensor& patches, float timestep,
                                              std::span<TextCondition* const> texts,
                                              const ForwardContext& context) {
   WAN_CHECK((config_.image_dim > 0) == (context.image != nullptr),
@@ -79,7 +79,7 @@ std::vector<at::Tensor> Transformer::forward(const at::Tensor& patches, int time
   return predictions;
 }
 
-void Transformer::run_stem(const at::Tensor& patches, int timestep, std::span<TextCondition* const> texts,
+void Transformer::run_stem(const at::Tensor& patches, float timestep, std::span<TextCondition* const> texts,
                            const ForwardContext& context, Streams& streams) {
   weights_.begin(0);
   weights_.begin(unit_of_block(0));

@@ -47,7 +47,7 @@ class Transformer {
   /// prediction [local_tokens, out_dim * 4] for each text, in patchify's feature order, fp32. Texts share all
   /// work that does not depend on them: embeddings, block 0 up to its cross-attention, and each unit's
   /// gather.
-  std::vector<at::Tensor> forward(const at::Tensor& patches, int timestep,
+  std::vector<at::Tensor> forward(const at::Tensor& patches, float timestep,
                                   std::span<TextCondition* const> texts, const ForwardContext& context);
 
   const checkpoint::TransformerConfig& config() const { return config_; }
@@ -57,7 +57,7 @@ class Transformer {
   struct BlockTurn;
   struct HeadTurn;
 
-  void run_stem(const at::Tensor& patches, int timestep, std::span<TextCondition* const> texts,
+  void run_stem(const at::Tensor& patches, float timestep, std::span<TextCondition* const> texts,
                 const ForwardContext& context, Streams& streams);
   void run_blocks(std::span<TextCondition* const> texts, const ForwardContext& context, Streams& streams);
   Block layers_of(const BlockTurn& turn, const ForwardContext& context) const;

@@ -12,7 +12,7 @@ namespace wan::sample {
 /// One evaluation of the model that the sampler requests.
 struct StepRequest {
   int index = 0;
-  int timestep = 0;
+  float timestep = 0;  ///< 0..1000, a whole number for all solvers but euler
   Expert expert = Expert::high_noise;
   bool guided = true;  ///< false: the guidance scale is 1, so the unconditional pass is not needed
 };

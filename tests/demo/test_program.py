@@ -73,13 +73,14 @@ def test_the_program_computes_what_the_training_computes(trained, pairs, tmp_pat
     experts = {name: load_expert(checkpoint / f"{name}_noise_model") for name in ("high", "low")}
     texts, lengths = embed(encoder, Words(checkpoint / "google" / "umt5-xxl"), [*prompts, NEGATIVE_PROMPT], "cpu")
     images = encode_image(vae, first, SMOKE.frames)
-    sigmas = schedule(STEPS, 5.0)
+    sigmas = [float(np.float32(sigma)) for sigma in schedule(STEPS, 5.0)]
     for row in range(ROWS):
         image = images[row:row + 1]
         latent = torch.randn(image.shape[1:], generator=torch.Generator().manual_seed(SEED + row))[None]
         for sigma, following in zip(sigmas, sigmas[1:], strict=False):
-            expert = experts["high" if int(sigma * 1000) >= 900 else "low"]
-            seen, timestep = with_condition(latent, image), torch.tensor([int(sigma * 1000)])
+            timestep = torch.tensor([sigma * 1000])
+            expert = experts["high" if float(timestep) >= 900 else "low"]
+            seen = with_condition(latent, image)
             with_prompt, without = (expert(seen, timestep, texts[index:][:1], lengths[index:][:1]) for index in (row, ROWS))
             latent = latent + (following - sigma) * (without + GUIDANCE * (with_prompt - without))
         saved = load_file(next(tmp_path.glob(f"{row}-*.latent.safetensors")))

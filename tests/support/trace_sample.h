@@ -12,8 +12,11 @@ namespace wan::test {
 inline std::vector<trace::StepRecord> sample_steps(int step, int item = 0) {
   std::vector<trace::StepRecord> records;
   for (int rank = 0; rank < 2; ++rank) {
-    StepEvent event{
-        .world_rank = 4 + rank, .group_rank = rank, .step = step, .step_count = 10, .timestep = 1000 - step};
+    StepEvent event{.world_rank = 4 + rank,
+                    .group_rank = rank,
+                    .step = step,
+                    .step_count = 10,
+                    .timestep = 1000.0 - step};
     event.expert = step < 3 ? Expert::high_noise : Expert::low_noise;
     event.start_s = step * 2.0;
     event.wall_s = 1.5 + rank;

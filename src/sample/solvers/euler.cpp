@@ -5,7 +5,7 @@
 namespace wan::sample {
 namespace {
 
-/// The explicit Euler method on the flow: x + (sigma_next - sigma) * velocity.
+/// The explicit Euler method on the flow (model.md 6.7): x + (sigma_next - sigma) * velocity.
 class Euler final : public FlowSolver {
  public:
   explicit Euler(Schedule schedule) : schedule_(std::move(schedule)) {}

@@ -41,7 +41,7 @@ struct Fixture {
                                                            compute, chunk_heads);
     rotary = kernels::make_rotary_table(grid, head_dim, 0, grid.tokens());
     if (config.image_dim > 0) image.emplace(parity.tensor("clip.features"));
-    timestep = static_cast<int>(parity.tensor("timesteps")[0].item<float>());
+    timestep = parity.tensor("timesteps")[0].item<float>();
   }
 
   std::vector<at::Tensor> forward(std::span<dit::TextCondition* const> texts,
@@ -72,7 +72,7 @@ struct Fixture {
   kernels::RotaryTable rotary;
   std::optional<dit::ImageContext> image;  ///< of a case with an image branch
   PartClock clock;
-  int timestep = 0;
+  float timestep = 0;
   std::int64_t known_tokens = 0;  ///< of the clean first frame
 };
 

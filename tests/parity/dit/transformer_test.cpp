@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "dit/patchify.h"
 #include "parity/dit/transformer_fixture.h"
 
@@ -124,6 +126,17 @@ TEST(TimeEmbedding, SinusoidAsTabulated) {
   const std::map<int, float> expected{{0, 0.999649853F},    {1, 0.963782479F},    {127, 0.994243164F},
                                       {128, -0.026460753F}, {129, -0.266689584F}, {255, 0.107147238F}};
   for (const auto& [index, value] : expected) EXPECT_NEAR(v[index].item<float>(), value, 1e-7) << index;
+}
+
+/// A timestep of the Lightning grid keeps its fraction, and its fp32 value is widened, not the decimal
+/// number.
+TEST(TimeEmbedding, AFractionalTimestepIsWidenedFromFp32) {
+  constexpr float timestep = 833.333313F;
+  const at::Tensor v = timestep_sinusoid(timestep, 256);
+  EXPECT_EQ(v[0].item<float>(), static_cast<float>(std::cos(833.33331298828125)));
+  EXPECT_EQ(v[128].item<float>(), static_cast<float>(std::sin(833.33331298828125)));
+  EXPECT_NE(v[128].item<float>(), static_cast<float>(std::sin(2500.0 / 3.0)));
+  EXPECT_GT((v - timestep_sinusoid(833, 256)).abs().max().item<float>(), 0.1);
 }
 
 TEST(Patchify, IsInvertedByUnpatchify) {

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -32,7 +33,7 @@ TEST(Solvers, FollowAllReferenceTrajectories) {
     ASSERT_TRUE(solver.has_value());
     const Schedule schedule = make_schedule(*solver, c["steps"], c["shift"]);
     SCOPED_TRACE(c["solver"].get<std::string>() + " " + c["steps"].dump() + " shift " + c["shift"].dump());
-    EXPECT_EQ(schedule.timesteps, c["timesteps"].get<std::vector<int>>());
+    EXPECT_EQ(schedule.timesteps, c["timesteps"].get<std::vector<float>>());
     EXPECT_EQ(schedule.sigmas, c["sigmas"].get<std::vector<float>>());
     const auto stepper = make_solver(*solver, schedule);
     at::Tensor x = to_tensor(c["x0"]);
@@ -41,6 +42,55 @@ TEST(Solvers, FollowAllReferenceTrajectories) {
       const at::Tensor expected = to_tensor(c["trajectory"][i]);
       const auto error = ((x - expected).norm() / expected.norm()).item<double>();
       ASSERT_LT(error, 1e-5) << "step " << i;
+    }
+  }
+}
+
+/// The fractional grid of distilled models, and more steps and shifts of the other solvers.
+TEST(Solvers, FollowTheReferenceTrajectoriesOfDistilledModels) {
+  std::ifstream file(WAN_TEST_DATA "/parity/scheduler_cases_2.json");
+  const json data = json::parse(file);
+  ASSERT_EQ(data["cases"].size(), 37U);
+  for (const json& c : data["cases"]) {
+    const Solver solver = *parse_solver(c["solver"].get<std::string>());
+    const Schedule schedule = make_schedule(solver, c["steps"], c["shift"]);
+    SCOPED_TRACE(c["solver"].get<std::string>() + " " + c["steps"].dump() + " shift " + c["shift"].dump());
+    EXPECT_EQ(schedule.timesteps, c["timesteps"].get<std::vector<float>>());
+    EXPECT_EQ(schedule.sigmas, c["sigmas"].get<std::vector<float>>());
+    for (const auto& [boundary, model] : {std::pair(0.9, "i2v"), std::pair(0.875, "t2v")}) {
+      const auto high = std::ranges::count_if(
+          schedule.timesteps, [&](float t) { return expert_for(t, boundary) == Expert::high_noise; });
+      EXPECT_EQ(high, c["high_noise_steps"][model].get<int>()) << model;
+    }
+    const auto stepper = make_solver(solver, schedule);
+    at::Tensor x = to_tensor(c["x0"]);
+    std::vector<at::Tensor> made;
+    for (int i = 0; i < schedule.steps(); ++i) {
+      x = stepper->step(i, x, toy_velocity(x, schedule.timesteps[i]));
+      made.push_back(x);
+    }
+    const auto rows = static_cast<int>(c["trajectory"].size());  // the last ones
+    for (int row = 0; row < rows; ++row) {
+      const at::Tensor expected = to_tensor(c["trajectory"][row]);
+      const at::Tensor& of_row = made[schedule.steps() - rows + row];
+      const auto error = ((of_row - expected).norm() / expected.norm()).item<double>();
+      ASSERT_LT(error, solver == Solver::euler ? 3e-7 : 1e-5) << "row " << row;
+    }
+  }
+}
+
+/// Each Euler step has the reference's bits where the velocity has.
+TEST(Solvers, AnEulerStepIsOneProductAndOneSum) {
+  const Schedule schedule = make_schedule(Solver::euler, 4, 5);
+  const auto stepper = make_solver(Solver::euler, schedule);
+  const at::Tensor x = at::randn({64});
+  const at::Tensor velocity = at::randn({64});
+  for (int i = 0; i < schedule.steps(); ++i) {
+    const at::Tensor made = stepper->step(i, x, velocity);
+    const float difference = schedule.sigmas[i + 1] - schedule.sigmas[i];
+    for (int k = 0; k < 64; ++k) {
+      const volatile float change = velocity[k].item<float>() * difference;
+      ASSERT_EQ(made[k].item<float>(), x[k].item<float>() + change) << "step " << i;
     }
   }
 }
