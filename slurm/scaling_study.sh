@@ -9,20 +9,28 @@
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 #
-# A scaling study: the same work on 1, 2, 4 and 8 GPUs one after the other, then one page with the figures (jobs/analysis.sh report).
+# A scaling study: the same work on 1, 2, 4 and 8 GPUs, at least 6 starts of each in random, interleaved order, then one page with medians and
+# intervals (jobs/study.sh has the same steps without Slurm).
 #
 #   sbatch slurm/scaling_study.sh                                       # wan_bench: the 14B model with random weights, 832*480
 #   sbatch slurm/scaling_study.sh --size 1280*720 --steps 5             # options of wan_bench
 #   WAN_STUDY=wan_batch sbatch slurm/scaling_study.sh --ckpt-dir CKPT manifest.csv    # options of wan_batch: whole videos
 #   sbatch --nodes=2 --exclusive slurm/scaling_study.sh                 # 1, 2, 4, 8 and 16
+#   WAN_STUDY=wan_batch WAN_CASES="8; 8 --group-size 4; 8 --group-size 1" sbatch slurm/scaling_study.sh manifest.csv     # layouts of 8
+#   WAN_STUDY_DIR=scaling_4711 sbatch slurm/scaling_study.sh            # goes on with the study of job 4711
 #
 #   WAN_STUDY      the program to run: wan_bench or wan_batch (default: wan_bench)
 #   WAN_COUNTS     numbers of GPUs, separated by blanks (default: 1, 2, 4 ... up to the job's tasks)
-#   WAN_STUDY_DIR  folder of the traces, report.html and report.json (default: scaling_JOBID where sbatch was started)
+#   WAN_CASES      instead of WAN_COUNTS: numbers of GPUs with options of the program, separated by semicolons
+#   WAN_STUDY_DIR  folder of the study, with report.html and report.json (default: scaling_JOBID where sbatch was started)
+#   WAN_STUDY_STARTS     starts of each case at least (default: 6)
+#   WAN_STUDY_PRECISION  percent: a case has enough starts when the 95 % interval of its median step (wan_bench) or of its items per hour
+#                        (wan_batch) ends so near the median (default: 1)
+#   WAN_STUDY_HOURS      all starts together (default: the job's time without its last 10 minutes)
 #   WAN_BENCH      the program wan_bench (default: as for WAN_BATCH)
 #
-# A count that fails is left out of the report and makes the job's exit code 1. A study is not requeued, because a run in two pieces
-# measures neither. The top of common.sh describes the other settings (WAN_LAUNCHER, WAN_MODULES, ...).
+# A count that fails twice is left out of the report and makes the job's exit code 1. A study is not requeued, because a start in two pieces
+# measures neither; a new job with the same folder and arguments goes on with it, and repeats no start. The top of common.sh describes the other settings (WAN_LAUNCHER, WAN_MODULES, ...).
 set -euo pipefail
 # Slurm runs a copy of this file from its spool folder; the job's record has the path of the submitted file. While Slurm's controller is
 # down, the script asks for the record again. Both the path and the arguments after it may contain blanks and "/slurm/".
@@ -54,24 +62,6 @@ powers_up_to() {
   printf '%d' "$1"
 }
 
-fail() {
-  say "$*"
-  exit 1
-}
-
-# run_count N: runs the program on N ranks. Its trace goes to $folder/gpus_N.
-run_count() {
-  local count=$1 output=$folder/gpus_$1 launch
-  shift
-  launch_words "$count" "$((count < ranks_per_node ? count : ranks_per_node))"
-  mkdir -p "$output"
-  if [ "$study" = wan_bench ]; then
-    run_ranks "${launch[@]}" "$program" "$@" --trace "$output/trace.h5"
-  else
-    run_ranks "${launch[@]}" "$program" --no-resume "$@" --output-dir "$output"
-  fi
-}
-
 prepare_job
 study=${WAN_STUDY:-wan_bench} tasks=${SLURM_NTASKS:-1}
 require_word WAN_STUDY "$study" wan_bench wan_batch
@@ -80,25 +70,37 @@ program=$(find_program "$study" "$knob")
 require_libraries "$program"
 folder=${WAN_STUDY_DIR:-$PWD/scaling_${SLURM_JOB_ID:-0}}
 read_tasks_per_node
-read -ra counts <<<"${WAN_COUNTS:-$(powers_up_to "$tasks")}"
-for count in "${counts[@]}"; do
-  if ! [[ $count =~ ^[1-9][0-9]*$ ]] || ((count > tasks)); then
-    die "WAN_COUNTS has '$count'; this job has $tasks tasks, so it can be 1 to $tasks"
+list=WAN_COUNTS
+if [ -n "${WAN_CASES-}" ]; then
+  list=WAN_CASES
+  IFS=';' read -ra cases <<<"$WAN_CASES"
+else
+  read -ra cases <<<"${WAN_COUNTS:-$(powers_up_to "$tasks")}"
+fi
+for case in "${cases[@]}"; do
+  read -ra words <<<"$case"
+  if ! [[ ${words[0]-} =~ ^[1-9][0-9]*$ ]] || ((words[0] > tasks)); then
+    die "$list has '${words[0]-}'; this job has $tasks tasks, so it can be 1 to $tasks"
   fi
 done
 if [ "$study" = wan_batch ]; then
   default_checkpoint "$@"
   set -- "${checkpoint_words[@]}" "$@"
 fi
-
-made=() failed=()
 choose_image "$folder" "$@"
-for count in "${counts[@]}"; do
-  run_count "$count" "$@"
-  if [ "$exit_code" -eq 0 ]; then made+=("$folder/gpus_$count"); else failed+=("$count"); fi
-  say "GPUs: $count, exit code $exit_code"
+options=(--output "$folder" --starts "${WAN_STUDY_STARTS:-6}" --precision "${WAN_STUDY_PRECISION:-1}")
+end_s=${SLURM_JOB_END_TIME-}
+if [ -n "${WAN_STUDY_HOURS-}" ]; then
+  options+=(--budget "$WAN_STUDY_HOURS")
+elif [[ $end_s =~ ^[0-9]+$ ]] && ((end_s - $(date +%s) > 900)); then
+  left_s=$((end_s - $(date +%s) - 600))
+  options+=(--session-hours "$(printf '%d.%03d' $((left_s / 3600)) $((left_s % 3600 * 1000 / 3600)))")
+fi
+for case in "${cases[@]}"; do
+  read -ra words <<<"$case"
+  count=${words[0]}
+  launch_words "$count" "$((count < ranks_per_node ? count : ranks_per_node))"
+  options+=(--case "${words[*]}" --launch "$count $(quoted "${launch[@]}")")
 done
-[ ${#made[@]} -gt 0 ] || fail "no count ran to its end, so there is nothing to report; the messages are above"
-"$project/jobs/analysis.sh" report "${made[@]}" -o "$folder/report.html" --json "$folder/report.json"
-say "report: $folder/report.html, its numbers: $folder/report.json"
-[ ${#failed[@]} -eq 0 ] || fail "failed with GPUs: ${failed[*]}; the messages are above"
+run_ranks "$project/jobs/analysis.sh" study "${options[@]}" -- "$program" "$@"
+exit "$exit_code"

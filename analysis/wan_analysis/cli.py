@@ -33,6 +33,7 @@ from wan_analysis.plan import read_plans
 from wan_analysis.quality_command import add_quality
 from wan_analysis.report import Report
 from wan_analysis.study import make_study
+from wan_analysis.study_command import add_study
 from wan_analysis.study_record import record_of
 from wan_analysis.trace_file import Problem, read_traces
 from wan_analysis.version import package_version
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--title", default="Scaling study", help="heading of the page (default: %(default)s)")
     add_compare(commands)
     add_ab(commands)
+    add_study(commands)
     add_model(commands)
     nightly = commands.add_parser("nightly", help="run a benchmark and compare it with references; see jobs/nightly.sh")
     nightly.set_defaults(run=_nightly)

@@ -71,8 +71,10 @@ class StudyRecord:
         """Adds a start's line to starts.jsonl and waits until it is on the disk."""
         self.starts.append(start)
         values = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in asdict(start).items()}
-        with (folder / STARTS).open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(values) + "\n")
+        path = folder / STARTS
+        is_cut = path.is_file() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
+        with path.open("a", encoding="utf-8") as lines:
+            lines.write(("\n" if is_cut else "") + json.dumps(values) + "\n")
             lines.flush()
             os.fsync(lines.fileno())
 
@@ -128,15 +130,15 @@ def record_of(folders: Iterable[Path]) -> StudyRecord | None:
 def start_folders(folder: Path) -> list[Path]:
     """Output folders below a folder that itself holds no trace: FOLDER/* and FOLDER/*/* with a trace.h5 or trace/. Sorted.
 
-    In a study's folder, starts that failed are left out.
+    In a study's folder they are the starts that ended well.
     """
-    if any((folder / name).exists() for name in ("trace.h5", "trace")) or any(folder.glob("*.h5")):
-        return []
-    below = [path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern)) if path.is_dir() and path.name != "trace"]
-    found = [path for path in below if (path / "trace.h5").is_file() or (path / "trace").is_dir()]
     try:
         record = read_record(folder)
     except StudyError:
         record = None
-    failed = {folder / start.folder for start in record.starts if start.exit_code != 0} if record else set()
-    return [path for path in found if path not in failed]
+    if record is not None:
+        return [folder / start.folder for start in record.starts if start.exit_code == 0 and (folder / start.folder).is_dir()]
+    if any((folder / name).exists() for name in ("trace.h5", "trace")) or any(folder.glob("*.h5")):
+        return []
+    below = [path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern)) if path.is_dir() and path.name != "trace"]
+    return [path for path in below if (path / "trace.h5").is_file() or (path / "trace").is_dir()]
