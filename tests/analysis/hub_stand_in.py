@@ -15,8 +15,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """Serves `files` (name -> bytes) of `repository`. Large files have a SHA-256, as those in large-file storage do."""
 
-    def __init__(self, repository: str, files: dict[str, bytes], *, block_delay_s: float = 0.0) -> None:
-        self.repository, self.files, self.block_delay_s = repository, files, block_delay_s
+    def __init__(self, repository: str, files: dict[str, bytes]) -> None:
+        self.repository, self.files = repository, files
+        self.hold_at_bytes: int | None = None  #: sends no more than this in all until it is raised or None
         self.token: str | None = None  #: demanded of every request, if set
         self.commit = COMMIT  #: the newest revision; others are not served
         self.served_bytes = 0
@@ -99,10 +100,9 @@ class Hub:
         block = 1 << 16
         try:
             for start in range(0, len(body), block):
+                while len(body) > block and self.hold_at_bytes is not None and self.served_bytes >= self.hold_at_bytes:
+                    time.sleep(0.01)
                 request.wfile.write(body[start:start + block])
                 self.served_bytes += len(body[start:start + block])
-                if self.block_delay_s and len(body) > block:
-                    request.wfile.flush()
-                    time.sleep(self.block_delay_s)
         except (BrokenPipeError, ConnectionResetError):
             request.close_connection = True

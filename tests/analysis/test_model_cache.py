@@ -76,12 +76,12 @@ def test_single_files_of_another_repository_are_chosen(cache, hub):
 
 def test_goes_on_after_kill_9_at_5_points(cache, hub):
     hub.files[LARGEST] = random.Random(4).randbytes(45_000_000)  # the hub's library writes 10 MB at a time
-    hub.block_delay_s = 0.003
     kills = 0
     for megabytes in (2, 12, 12, 12, 6):
-        process, before = cache.start("download"), hub.served_bytes
+        hub.hold_at_bytes = hub.served_bytes + int(megabytes * 1e6)  # it cannot come to its end before it is killed
+        process = cache.start("download")
         deadline = time.monotonic() + 60
-        while hub.served_bytes - before < megabytes * 1e6 and process.poll() is None and time.monotonic() < deadline:
+        while hub.served_bytes < hub.hold_at_bytes and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -91,7 +91,7 @@ def test_goes_on_after_kill_9_at_5_points(cache, hub):
             assert (cache.folder / name).read_bytes() == hub.files[name], f"{name} is partial under its final name"
         assert cache.run("status")[0] == 1
     assert kills == 5
-    hub.block_delay_s = 0
+    hub.hold_at_bytes = None
     assert cache.run("download")[0] == 0
     assert cache.run("verify")[0] == 0
     assert hub.ranges, "no request went on where the one before it had stopped"

@@ -58,7 +58,7 @@ def test_a_killed_download_of_this_host_does_not_wait(cache):
 
 
 def test_two_downloads_at_a_time_are_refused(cache, hub):
-    hub.block_delay_s = 0.05
+    hub.hold_at_bytes = 1_000_000
     first = cache.start("download")
     deadline = time.monotonic() + 30
     while not (cache.folder / ".wan_download.json").exists() and time.monotonic() < deadline:
@@ -66,7 +66,7 @@ def test_two_downloads_at_a_time_are_refused(cache, hub):
     code, _, err = cache.run("download")
     assert code == 1
     assert f"process {first.pid}" in one_line(err)
-    hub.block_delay_s = 0
+    hub.hold_at_bytes = None
     assert first.wait(60) == 0
 
 
