@@ -38,7 +38,7 @@ LAW_DEVIATION = 0.2
 
 @dataclass(frozen=True)
 class Start:
-    """What one start of the program measured: the median step, and its seconds by part, which add up to it."""
+    """A start of the program, as it was measured: the median step, and its seconds by part, which add up to it."""
 
     layout: Layout
     step_s: float
@@ -178,7 +178,7 @@ class _Computing:
 
 
 def _amount(part: str, layout: Layout) -> float:
-    """What a part's seconds are proportional to; 0: the layout does not have it."""
+    """The amount to which a part's seconds are proportional; 0: the layout does not have it."""
     if part == "all_to_all":
         return (layout.ulysses - 1) / layout.ulysses**2 / layout.cfg
     if part == "weight_gather":

@@ -272,6 +272,10 @@ constexpr OptionEntry table[] = {
     {running, "gpu-memory", Takes::value, "BYTES",
      "with --plan or --dry-run: memory of each GPU, for example 48GiB (default: a GPU's here)",
      [](launch::Options& o, std::string_view text) { o.gpu_memory_bytes = parse_bytes(text); }},
+    {running, "measured", Takes::value, "FILE",
+     "with --plan: this site's own times in place of this program's, as jobs/analysis.sh report --json wrote "
+     "them",
+     [](launch::Options& o, std::string_view text) { o.measured = parse_path(text); }},
     {running, "dry-run", Takes::nothing, "", "check every row, image and the checkpoint; write nothing",
      [](launch::Options& o, std::string_view text) { o.dry_run = parse_switch(text); }},
     {running, "list-rows", Takes::nothing, "",

@@ -37,6 +37,8 @@ void check_consistency(const launch::Options& options) {
     fail<UsageError>("--gpus goes with --plan or --dry-run only; mpirun sets the ranks of a run");
   if (!options.plan && !options.dry_run && options.gpu_memory_bytes)
     fail<UsageError>("--gpu-memory goes with --plan or --dry-run only; a run asks the GPUs themselves");
+  if (!options.plan && options.measured)
+    fail<UsageError>("--measured goes with --plan only; a run measures its times itself");
   if (!options.manifest && !single && !options.plan)
     fail<UsageError>("there is nothing to make: give a manifest, or --prompt with --image; see --help");
   const bool names_model = !options.ckpt_dir.empty() || options.parts.has_experts();

@@ -9,7 +9,6 @@
 #include "launch/plan_report.h"
 #include "manifest/row_list.h"
 #include "model/model_kind.h"
-#include "model/precision_name.h"
 
 namespace wan::apps {
 
@@ -48,9 +47,7 @@ void print_plan(const launch::Options& options, const launch::RunInput& input, c
        .manifest = launch::expected_manifest_time(input, plan.model, plan.layout, plan.machine),
        .objective = options.objective,
        .task = input.checkpoint.task.name,
-       .precision = options.precision == launch::Precision::fp16 ? fp16_name
-                    : plan.model.element_bytes == 2              ? bf16_name
-                                                                 : fp32_name,
+       .precision = launch::precision_of(options, plan.model),
        .draft = input.draft}));
 }
 

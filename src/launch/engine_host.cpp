@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "launch/agreement.h"
 #include "launch/engine_options.h"
+#include "launch/site_study.h"
 
 namespace wan::launch {
 namespace {
@@ -38,6 +39,7 @@ RunPlan plan_run(comm::Communicator& world, const Options& options, const RunInp
   agree(world, [&] {
     plan.machine = machine_size(options, world.size(), device);
     plan.model = describe_model(input, options, device.compute.on_gpu());
+    if (options.measured) use_site_study(options, input.checkpoint.task.name, plan.machine, plan.model);
     plan.oversized_rows = leave_out_oversized(input, options, plan.machine, plan.model);
     plan.layout = choose_layout(options, plan.machine, plan.model);
   });

@@ -59,6 +59,7 @@ void measure(const MachineSize& machine, const parallel::PlanInput& model, Layou
   const int groups = machine.ranks / candidate.grid.group_size;
   const parallel::ItemTime time = parallel::expected_item_time(input);
   candidate.item_s = time.total_s();
+  candidate.step_source = time.sources.step;
   const double interval_s = machine.writers > 0
                                 ? std::max(time.total_s() - time.write_s, time.write_s / machine.writers)
                                 : time.total_s();

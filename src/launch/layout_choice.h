@@ -33,6 +33,7 @@ struct LayoutCandidate {
   std::int64_t host_bytes = 0;          ///< page-locked, per rank
   std::int64_t missing_host_bytes = 0;  ///< of them, beyond what can be used
   double item_s = 0;                    ///< expected of the planned request
+  std::string step_source = {};         ///< of its steps, as in parallel::ItemSources
   double items_per_hour = 0;            ///< of all groups together, while videos are written beside
 
   bool is_allowed() const { return refusal.empty(); }

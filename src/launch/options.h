@@ -91,6 +91,7 @@ struct Options {
   bool plan = false;
   std::optional<int> gpus;                        ///< of the machine to plan for
   std::optional<std::uint64_t> gpu_memory_bytes;  ///< of each of its GPUs
+  std::optional<std::filesystem::path> measured;  ///< a study's JSON file with the site's own figures
   bool dry_run = false;
   bool list_rows = false;
   bool resume = true;

@@ -33,6 +33,12 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
   text += fmt::format("figures          {}\n", parallel::describe(subject.machine.figures));
   text += fmt::format("                 {}\n",
                       parallel::describe_measurements(subject.task, model.transformer, group_size));
+  if (model.site) {
+    text += fmt::format("measured         {}: {} of {} on {}; other times are those of the figures\n",
+                        printable(model.site->file),
+                        count(static_cast<std::int64_t>(model.site->videos.size()), "layout"), subject.task,
+                        model.site->gpu);
+  }
   text += fmt::format("precision        {}{}\n", subject.precision,
                       subject.precision == bf16_name ? "" : "; the times are those of bf16");
   text += fmt::format("layout           {}; {} {}{}, text encoder {}\n", parallel::describe(plan.grid),
@@ -73,23 +79,31 @@ std::string memory_lines(const PlanSubject& subject, const parallel::Plan& plan)
   return text;
 }
 
-std::string time_lines(const PlanSubject& subject, const parallel::Plan& plan) {
+/// "  measured, 6 starts", or the figures that seconds come from; empty if there are no others.
+std::string source_note(const PlanSubject& subject, std::string_view source) {
+  if (!subject.model.site) return {};
+  return source.empty() ? fmt::format("  {}'s figures", subject.model.machine.name)
+                        : fmt::format("  {}", source);
+}
+
+std::string time_lines(const PlanSubject& subject) {
   const parallel::ItemTime time = item_time(subject.model, subject.draft);
   std::string text =
       fmt::format("expected time of such an item, with one {} per rank, bf16\n", subject.model.machine.name);
-  const auto line = [&](std::string_view what, double seconds) {
-    text += fmt::format("  {:<44}{:>10.2f} s\n", what, seconds);
+  const auto line = [&](std::string_view what, double seconds, std::string_view source) {
+    text += fmt::format("  {:<44}{:>10.2f} s{}\n", what, seconds, source_note(subject, source));
   };
-  line("text", time.text_s);
-  if (time.encode_s > 0) line("encode the image", time.encode_s);
+  const parallel::ItemSources& sources = time.sources;
+  line("text", time.text_s, sources.text);
+  if (time.encode_s > 0) line("encode the image", time.encode_s, sources.encode);
   if (time.swap_s > 0)
     line(fmt::format("{} in from the host", subject.model.experts == 1 ? "transformer" : "experts"),
-         time.swap_s);
-  line(fmt::format("denoise: {} of {:.3g} s", count(subject.model.sample_steps, "step"), plan.step_s),
-       time.denoise_s);
-  line(subject.draft.is_wanted() ? "decode the preview" : "decode", time.decode_s);
-  line("H.264 (of noise; others take less)", time.write_s);
-  line("together", time.total_s());
+         time.swap_s, "");
+  line(fmt::format("denoise: {} of {:.3g} s", count(subject.model.sample_steps, "step"), time.step_s),
+       time.denoise_s, sources.step);
+  line(subject.draft.is_wanted() ? "decode the preview" : "decode", time.decode_s, sources.decode);
+  line(sources.write.empty() ? "H.264 (of noise; others take less)" : "H.264", time.write_s, sources.write);
+  text += fmt::format("  {:<44}{:>10.2f} s\n", "together", time.total_s());
   const ManifestTime& manifest = subject.manifest;
   if (manifest.items > 1) {
     text += fmt::format("expected time    {} for the manifest's {}, {} at work{}\n",
@@ -106,22 +120,30 @@ std::string candidate_lines(const PlanSubject& subject) {
   std::string text = fmt::format("layouts for {} ({})\n",
                                  subject.objective == parallel::Objective::latency ? "latency" : "throughput",
                                  "the one to prefer first");
-  text += fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8}  {:>7}  {}\n", "group", "layout",
+  // The source of a candidate's steps: the first word of "measured, 6 starts" or "scaled from ...".
+  const auto source = [&](const std::string& said) {
+    if (!subject.model.site) return std::string();
+    const std::string word =
+        said.empty() ? std::string(subject.model.machine.name) : said.substr(0, said.find_first_of(", "));
+    return fmt::format("{:<9}  ", word);
+  };
+  text += fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8}  {:>7}  {}{}\n", "group", "layout",
                       subject.model.experts == 1 ? "transformer's weights" : "experts' weights", "per rank",
-                      "s/item", "items/h", "why not");
+                      "s/item", "items/h", source("steps"), "why not");
   for (std::size_t i = 0; i < subject.choice.candidates.size(); ++i) {
     const LayoutCandidate& candidate = subject.choice.candidates[i];
     const std::string reason = subject.choice.reason(i, subject.objective);
     const std::string layout = parallel::describe(candidate.grid);
     if (candidate.bytes == 0) {
-      text += fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8}  {:>7}  {}\n", candidate.grid.group_size,
-                          layout, "-", "-", "-", "-", reason);
+      text += fmt::format("  {:<5}  {:<18}  {:<31}  {:>10}  {:>8}  {:>7}  {}{}\n", candidate.grid.group_size,
+                          layout, "-", "-", "-", "-", source("-"), reason);
       continue;
     }
     text += fmt::format(
-        "  {:<5}  {:<18}  {:<31}  {:>10}  {:>8.1f}  {:>7.1f}  {}\n", candidate.grid.group_size, layout,
+        "  {:<5}  {:<18}  {:<31}  {:>10}  {:>8.1f}  {:>7.1f}  {}{}\n", candidate.grid.group_size, layout,
         parallel::describe_transformers(candidate.placement.transformers, subject.model.experts),
-        format_bytes(candidate.bytes), candidate.item_s, candidate.items_per_hour, reason);
+        format_bytes(candidate.bytes), candidate.item_s, candidate.items_per_hour,
+        source(candidate.step_source), reason);
   }
   return text;
 }
@@ -146,7 +168,7 @@ std::string plan_report(const PlanSubject& subject) {
   text +=
       fmt::format("work per step    {:.3g} PFLOP in linear layers, {:.3g} PFLOP in attention, on each rank\n",
                   plan.linear_flop_per_step / 1e15, plan.attention_flop_per_step / 1e15);
-  return text + time_lines(subject, plan) + candidate_lines(subject);
+  return text + time_lines(subject) + candidate_lines(subject);
 }
 
 }  // namespace wan::launch

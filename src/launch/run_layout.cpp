@@ -19,6 +19,7 @@
 #include "launch/group_schedule.h"
 #include "launch/plan_report.h"
 #include "launch/writer_count.h"
+#include "model/precision_name.h"
 #include "parallel/item_time.h"
 
 namespace wan::launch {
@@ -152,6 +153,11 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
   plan.placement.text_encoder.residence = parallel::text_encoder_residence(plan.on_gpu, options.t5_cpu);
   plan.element_bytes = plan.on_gpu && options.precision != Precision::fp32 ? bf16_bytes : fp32_bytes;
   return plan;
+}
+
+std::string_view precision_of(const Options& options, const parallel::PlanInput& plan) {
+  if (options.precision == Precision::fp16) return fp16_name;
+  return plan.element_bytes == bf16_bytes ? bf16_name : fp32_name;
 }
 
 std::int64_t leave_out_oversized(const RunInput& input, const Options& options, const MachineSize& machine,

@@ -40,6 +40,9 @@ MachineSize machine_size(const Options& options, int ranks, const RunDevice& dev
 /// task's official model. Throws UsageError.
 parallel::PlanInput describe_model(const RunInput& input, const Options& options, bool on_gpu);
 
+/// The precision in which a plan's bytes are: "bf16", "fp16" or "fp32".
+std::string_view precision_of(const Options& options, const parallel::PlanInput& plan);
+
 /// Turns `plan`, which describe_model() made, into one for the largest request that fits into GPU memory with
 /// some layout: one row that is too large must not keep the others from being made. Returns how many rows are
 /// larger; each of them is refused when its turn comes. Leaves `plan` alone if none fits, with --plan and on

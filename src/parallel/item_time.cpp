@@ -1,5 +1,7 @@
 #include "parallel/item_time.h"
 
+#include <optional>
+
 namespace wan::parallel {
 namespace {
 
@@ -12,6 +14,22 @@ constexpr VaeCost wan21_vae{.full_parameters = 126'892'531, .encode = 1, .decode
 // Measured (analysis/results/family_h200.md). It has 2.2 times the multiplications for a decoded pixel, and
 // its convolutions are wider. One frame is encoded, which fills a GPU less than a clip.
 constexpr VaeCost wan22_vae{.full_parameters = 704'688'668, .encode = 2.72, .decode = 1.0};
+
+/// Takes a site's figure in place of the machine's.
+void take(const std::optional<SitedSeconds>& figure, double& seconds, std::string& source) {
+  if (!figure) return;
+  seconds = figure->seconds;
+  source = figure->source;
+}
+
+void take_site_figures(const PlanInput& input, ItemTime& time) {
+  const SiteItem site = site_item(*input.site, input);
+  take(site.text, time.text_s, time.sources.text);
+  if (time.encode_s > 0) take(site.encode, time.encode_s, time.sources.encode);
+  take(site.step, time.step_s, time.sources.step);
+  take(site.decode, time.decode_s, time.sources.decode);
+  take(site.write, time.write_s, time.sources.write);
+}
 
 double divided(double alone_s, double undivided, int ranks) {
   return alone_s * (undivided + (1 - undivided) / ranks);
@@ -40,10 +58,12 @@ ItemTime expected_item_time(const PlanInput& input) {
                           machine.vae_encode_undivided, ranks);
   // Both experts are copied in for every item. host_bytes counts each once.
   time.swap_s = static_cast<double>(plan.host_bytes) / machine.host_to_gpu_bytes_per_s;
-  time.denoise_s = plan.step_s * input.sample_steps;
+  time.step_s = plan.step_s;
   time.decode_s =
       divided(machine.vae_decode_s_per_pixel * vae_pixels * vae.decode, machine.vae_decode_undivided, ranks);
   time.write_s = machine.h264_s_per_pixel * pixels;
+  if (input.site) take_site_figures(input, time);
+  time.denoise_s = time.step_s * input.sample_steps;
   return time;
 }
 

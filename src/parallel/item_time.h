@@ -1,12 +1,19 @@
 #pragma once
 
+#include <string>
+
 #include "parallel/plan.h"
 
 namespace wan::parallel {
 
+/// The sources of an item's seconds; empty: the machine's figures.
+struct ItemSources {
+  std::string text, encode, step, decode, write;
+};
+
 /// Expected seconds of an item by phase, on a group with one GPU of the input's machine for each rank, in
-/// bf16. They leave out work that is done once in a run: reading the checkpoint and the text encoder's
-/// weights.
+/// bf16, or by the site's own figures where it has them. They leave out work that is done once in a run:
+/// reading the checkpoint and the text encoder's weights.
 struct ItemTime {
   double text_s = 0;
   double encode_s = 0;  ///< 0 without an image
@@ -14,10 +21,13 @@ struct ItemTime {
   double denoise_s = 0;
   double decode_s = 0;
   double write_s = 0;  ///< H.264 encoding on the host
+  double step_s = 0;   ///< one step of `denoise_s`
+  ItemSources sources = {};
   double total_s() const { return text_s + encode_s + swap_s + denoise_s + decode_s + write_s; }
 };
 
-/// From the sizes alone (video, steps, layout, where the weights lie) and the machine's figures.
+/// From the sizes alone (video, steps, layout, where the weights lie), and from the figures of the machine
+/// and the site.
 ItemTime expected_item_time(const PlanInput& input);
 
 }  // namespace wan::parallel

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "kernels/rotary.h"
 #include "model/model_kind.h"
 #include "parallel/machine_model.h"
+#include "parallel/site_figures.h"
 #include "parallel/weight_placement.h"
 #include "vae/vae_config.h"
 
@@ -33,6 +35,9 @@ struct PlanInput {
   bool on_gpu = false;                         ///< else everything lies in host memory
   MachineModel machine = reference_machine();  ///< one of its GPUs per rank; times are its
   int element_bytes = 2;                       ///< of weights and matrix work: 2 in bf16, 4 in fp32
+  /// A site's own figures, in place of the machine's where it measured a layout; null: none. They count in
+  /// expected times of items only.
+  std::shared_ptr<const SiteFigures> site = {};
 };
 
 /// The memory and work of one rank.
