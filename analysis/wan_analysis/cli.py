@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wan_analysis.ab_command import add_ab, split_programs
+from wan_analysis.advice import Wishes
+from wan_analysis.advise_command import DEFAULT_VIDEOS, add_advise, advice_of, videos_count
 from wan_analysis.compare_command import add_compare
 from wan_analysis.efficiency import ANY_FRAMES, SAME_KINDS
 from wan_analysis.export_command import add_export
@@ -75,10 +77,13 @@ def _parser() -> argparse.ArgumentParser:
                         "floating-point operations) or items")
     report.add_argument("--plan", type=Path, action="append", default=[], metavar="FILE",
                         help="output of wan_batch --plan, to compare with peaks; may be given several times")
+    report.add_argument("--videos", type=videos_count, default=DEFAULT_VIDEOS, metavar="N",
+                        help="advise which layout makes so many videos (default: %(default)s)")
     report.add_argument("--title", default="Scaling study", help="heading of the page (default: %(default)s)")
     add_compare(commands)
     add_ab(commands)
     add_study(commands)
+    add_advise(commands)
     add_model(commands)
     nightly = commands.add_parser("nightly", help="run a benchmark and compare it with references; see jobs/nightly.sh")
     nightly.set_defaults(run=_nightly)
@@ -130,7 +135,8 @@ def _report(options: argparse.Namespace) -> int:
     plan_problems: list[Problem] = []
     plans = read_plans(options.plan, plan_problems)
     study = make_study(read_traces(options.traces), WEAK[options.weak] if options.weak else None)
-    page = Report(study, plans, options.title, plan_problems, record_of(options.traces))
+    record = record_of(options.traces)
+    page = Report(study, plans, options.title, plan_problems, record, advice_of(study, Wishes(options.videos), record))
     for problem in page.problems:
         print(f"wan_analysis: {problem}", file=sys.stderr)
     if not any(not run.steps.empty for run in study.runs):

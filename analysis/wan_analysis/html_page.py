@@ -33,8 +33,8 @@ th { font-weight: 600; border-bottom: 2px solid #888; } td.n, th.n { text-align:
 td { white-space: nowrap; } td.w { white-space: normal; min-width: 14rem; }
 th small { font-weight: 400; color: #555; display: block; }
 ul.problems { border-left: 4px solid #D55E00; background: #fdf3ea; padding: .7rem 1rem .7rem 2rem; }
-ul.answers { border-left: 4px solid #0072B2; background: #eef5fa; padding: .7rem 1rem .7rem 2rem; font-size: 1.02rem; }
-ul.answers li { margin: .3rem 0; }
+ul.answers, ul.advice { border-left: 4px solid #0072B2; background: #eef5fa; padding: .7rem 1rem .7rem 2rem; font-size: 1.02rem; }
+ul.answers li, ul.advice li { margin: .3rem 0; }
 figure { margin: .8rem 0; } figure img { max-width: 100%; height: auto; }
 .wide { overflow-x: auto; } code { font-size: .85rem; overflow-wrap: anywhere; }
 """

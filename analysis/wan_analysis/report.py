@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from wan_analysis import charts, charts_run, charts_timeline, sections, sections_causes, sections_notes, sections_ranks, sections_runs
+from wan_analysis.advice import Advice
 from wan_analysis.answers import answers
 from wan_analysis.blocks import Block, Chart, Heading, Listing, charts_of, count, sentence
 from wan_analysis.chart_style import MOST_BARS
@@ -17,6 +18,7 @@ from wan_analysis.measured import measured_values
 from wan_analysis.plan import Plans
 from wan_analysis.repetitions import is_repeated
 from wan_analysis.report_repeated import RepeatedReport
+from wan_analysis.sections_advice import advice_section
 from wan_analysis.sections_causes import RunCauses
 from wan_analysis.step_table import StepTable, merged_table
 from wan_analysis.study import MOST_UNITS, Study
@@ -32,9 +34,10 @@ class Report:
     """Collects the blocks of a page; `write` puts them on disk."""
 
     def __init__(self, study: Study, plans: Plans, title: str, plan_problems: Sequence[Problem] = (),
-                 record: StudyRecord | None = None) -> None:
+                 record: StudyRecord | None = None, advice: Advice | None = None) -> None:
         self.study = study
         self.record = record
+        self.advice = advice
         self.plans = plans
         self.title = title
         left_out = [Problem("study", text) for text in record.left_out] if record else []
@@ -47,8 +50,12 @@ class Report:
             return [sentence("No run with steps was found.", kind="lead"), *self._problem_list()]
         if is_repeated(self.study.cases):
             page = RepeatedReport(self.study, self.plans, self.record)
-            return [*page.answers(), *self._problem_list(), *page.tables(), *page.charts()]
-        return [*answers(self.study, self.causes), *self._problem_list(), *self._tables(), Heading("Charts"), *self._charts()]
+            return [*self._advice(), *page.answers(), *self._problem_list(), *page.tables(), *page.charts()]
+        said = answers(self.study, self.causes)
+        return [*self._advice(), *said, *self._problem_list(), *self._tables(), Heading("Charts"), *self._charts()]
+
+    def _advice(self) -> list[Block]:
+        return advice_section(self.advice, self.study.unit) if self.advice else []
 
     @cached_property
     def causes(self) -> list[RunCauses]:

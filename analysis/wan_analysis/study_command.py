@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from wan_analysis.advice import Wishes
+from wan_analysis.advise_command import DEFAULT_VIDEOS, advice_of
 from wan_analysis.figures import RunFigures
 from wan_analysis.repetitions import items_per_hour, step_s
 from wan_analysis.report import Report
@@ -245,7 +247,8 @@ class _Runner:
             print("wan_analysis: error: no count ran to its end, so there is nothing to report; the messages are above", file=sys.stderr)
             return FAILURE
         page = self.folder / "report.html"
-        Report(study, {}, "Scaling study", (), self.record).write(page, None, self.folder / "report.json")
+        advice = advice_of(study, Wishes(DEFAULT_VIDEOS), self.record)
+        Report(study, {}, "Scaling study", (), self.record, advice).write(page, None, self.folder / "report.json")
         print(f"report: {page}, its numbers: {self.folder / 'report.json'}")
         if failed:
             print(f"failed with GPUs: {' '.join(dict.fromkeys(failed))}; the messages are above")

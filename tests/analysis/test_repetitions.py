@@ -116,8 +116,10 @@ def test_the_measured_cases_are_in_the_json(study):
     assert (two["steps"], two["width"]) == (3, 832)
 
 
-def test_answers_have_intervals(study):
-    *_, stored = study
+def test_answers_have_intervals_and_advice_stands_before_them(study):
+    _, _, html, stored = study
+    assert html.index('<ul class="advice">') < html.index('<ul class="answers">') < html.index("Speed of each case")
+    assert [text.split(":")[0] for text in stored["advice"]] == ["Soonest", "Cheapest"]
     speed, limit, scaling = stored["answers"]
     assert re.match(r"2 GPUs \(cfg2 x ulysses1\): [\d.]+ \[[\d.]+, [\d.]+\] videos an hour, 6 starts; 1 GPU ", speed)
     assert " % of their GPU-seconds" in limit

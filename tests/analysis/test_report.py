@@ -165,7 +165,7 @@ def test_the_page_loads_nothing_and_names_its_units(tmp_path):
     assert all(source.startswith("data:") for source in sources)
     assert not re.search(r"https?://", re.sub(r'src="data:[^"]*"', "", page))
     assert {path.name for path in (tmp_path / "png").iterdir()} == {
-        f"{name}.png" for name in ("scaling", "step_scaling", "account", "timeline", "parts", "communication", "items", "steps",
+        f"{name}.png" for name in ("advice", "scaling", "step_scaling", "account", "timeline", "parts", "communication", "items", "steps",
                                   "vram_peaks", "vram_timeline")}
 
 
