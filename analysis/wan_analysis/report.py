@@ -20,6 +20,7 @@ from wan_analysis.repetitions import is_repeated
 from wan_analysis.report_repeated import RepeatedReport
 from wan_analysis.sections_advice import advice_section
 from wan_analysis.sections_causes import RunCauses
+from wan_analysis.sections_model import model_section
 from wan_analysis.step_table import StepTable, merged_table
 from wan_analysis.study import MOST_UNITS, Study
 from wan_analysis.study_record import StudyRecord
@@ -108,6 +109,7 @@ class Report:
         blocks += sections.throughput_section(study.throughput, unit)
         blocks += sections_runs.campaign_section(study.campaigns, unit)
         blocks += sections.step_sections(self.step_tables, unit)
+        blocks += model_section(study.step_tables[0] if study.step_tables else None, unit)
         blocks += sections_causes.run_factors_section(self.causes, unit)
         blocks += sections_ranks.straggler_section(self.causes, unit)
         blocks += sections_ranks.drift_section(self.causes, unit)

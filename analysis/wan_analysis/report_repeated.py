@@ -28,6 +28,7 @@ from wan_analysis.figures import RunFigures
 from wan_analysis.plan import Plans
 from wan_analysis.repetitions import Case
 from wan_analysis.sections_causes import RunCauses
+from wan_analysis.sections_model import model_section
 from wan_analysis.step_table import StepRow, StepTable, merged_table
 from wan_analysis.study import Study
 from wan_analysis.study_record import StudyRecord
@@ -66,6 +67,7 @@ class RepeatedReport:
             what = "work that grows with the frames" if study.weak.equal == ANY_FRAMES else "more items of the same kinds"
             blocks += sections_repeated.repeated_scaling_section(study.weak, cases, "weak", f"Weak scaling: {what}", unit)
         blocks += sections_repeated.repeated_step_sections(study.step_tables, cases, unit)
+        blocks += model_section(study.step_tables[0] if study.step_tables else None, unit)
         with sections.all_rows():
             blocks += by_case(self._tables_of_starts(), cases)
         blocks += study_rules.rules_section(study_rules.judge_rules(cases, study.strong, study.step_tables, self.record))

@@ -235,6 +235,24 @@ def test_the_command_takes_repeated_starts_and_gives_intervals(tmp_path, capsys)
     assert "5 times" not in said.err
 
 
+def test_the_page_has_measured_and_predicted_layouts(tmp_path):
+    paths = [synthetic.scaled_run(gpus, items=1, steps=4, noise=0.01, seed=10 * gpus + seed, name=f"20260101-0000{gpus}{seed}-7").write(
+        tmp_path / f"{gpus}-{seed}") for gpus in (1, 2, 4) for seed in range(2)]
+    page, values = tmp_path / "page.html", tmp_path / "page.json"
+    assert main(["report", *map(str, paths), "-o", str(page), "--json", str(values)]) == 0
+    stored = json.loads(values.read_text())["values"]
+    predictor = Predictor(starts_of(make_study(read_traces(paths)).steps))
+    eight = predictor.predict(Layout(2, 4, sharded=True))
+    key = f"model/{eight.layout}"
+    assert [stored[f"{key}/{name}"] for name in ("step_s", "low_s", "high_s")] == [eight.step_s, eight.low_s, eight.high_s]
+    assert f"{key}/starts" not in stored
+    one, *_, four = predictor.leave_one_out()
+    assert stored[f"model/{one.measured.layout}/left_out/error_percent"] == 100 * one.error
+    assert stored[f"model/{four.measured.layout}/starts"] == 2
+    assert f"model/{four.measured.layout}/left_out/error_percent" not in stored
+    assert "unknown: all to all, the rate of attention and linear with fewer heads and rows" in page.read_text()
+
+
 @pytest.mark.parametrize("counts", [(1, 2), (2,)])
 def test_the_command_refuses_with_the_missing_run(tmp_path, capsys, counts):
     study_of(tmp_path, counts, noise=0.005)
