@@ -9,7 +9,7 @@ from itertools import pairwise
 from wan_analysis.blocks import Block, Heading, Table, note
 from wan_analysis.efficiency import ScalingTable
 from wan_analysis.intervals import LEAST_STARTS
-from wan_analysis.repetitions import Case
+from wan_analysis.repetitions import Case, is_repeated
 from wan_analysis.step_table import StepTable
 from wan_analysis.study_record import StudyRecord
 from wan_analysis.texts import listed, plural
@@ -44,12 +44,14 @@ class Rule:
 
 def judge_rules(cases: Sequence[Case], strong: ScalingTable, tables: Sequence[StepTable], record: StudyRecord | None) -> list[Rule]:
     """All twelve rules, in their order. `record`: what jobs/study.sh wrote, if it made the study."""
-    whys = (_base(cases, strong, tables), _left_out(cases, record), (True, "times are medians; rates are items over the sum of their time"),
-            (True, "speed-up and efficiency are ratios of two medians; no ratio is averaged"), _intervals(cases),
+    drawn = "every start is a point of the chart of distributions; " if is_repeated(cases) else ""
+    middle = "times are medians over the starts" if is_repeated(cases) else "times are means over the steps of a start"
+    whys = (_base(cases, strong, tables), _left_out(cases, record), (True, f"{middle}; rates are items over the sum of their time"),
+            (True, "speed-up and efficiency are ratios of two times; no ratio is averaged"), _intervals(cases),
             (True, "intervals come from the order of the values; no distribution is assumed"), _comparison(cases), _tails(cases),
             _factors(cases, record), _order(cases, record),
             (True, "the charts have the line of ideal scaling; the factors name what each cause costs at most"),
-            (True, "every start is a point of the chart of distributions; lines join medians of one series of layouts only"))
+            (True, f"{drawn}lines join points of one series of layouts only"))
     return [Rule(place, text, is_kept, why) for place, (text, (is_kept, why)) in enumerate(zip(RULES, whys, strict=True), 1)]
 
 

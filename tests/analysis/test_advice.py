@@ -4,6 +4,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from synthetic1 import ONE_GPU_PARTS_S, Start
 from wan_analysis.advice import Spread, Wishes, advise, outcome_of
 from wan_analysis.advice_lines import sbatch_line
 from wan_analysis.advise_command import advice_json, advice_of
+from wan_analysis.answers import answers
 from wan_analysis.campaign_facts import LayoutFacts, StartFacts
 from wan_analysis.cli import main
 from wan_analysis.html_page import blocks_html
 from wan_analysis.json_page import json_page
 from wan_analysis.sections_advice import advice_section
+from wan_analysis.sections_causes import RunCauses
 from wan_analysis.study import make_study
 from wan_analysis.trace_file import read_traces
 
@@ -164,3 +167,23 @@ def test_what_cannot_be_advised(tmp_path, capsys):
         with pytest.raises(SystemExit) as left:
             main(["advise", str(tmp_path / "bench"), *wrong])
         assert left.value.code == 2
+
+
+def test_the_walk_in_the_readme_quotes_the_page():
+    """The figures that analysis/README.md walks through are those of the trace in the checkout."""
+    analysis = Path(__file__).resolve().parents[2] / "analysis"
+    told = re.sub(r"\s+", " ", (analysis / "README.md").read_text(encoding="utf-8"))
+    study = make_study(read_traces([analysis / "results" / "wan_batch_4xh200.h5"]))
+    advice = advice_of(study, Wishes(500))
+    causes = [RunCauses(one) for one in study.shown]
+    (said,) = json.loads(json_page("t", answers(study, causes)))["answers"][1:2]
+    assert f'"{said}"' in told
+    soonest = json.loads(advice_json(advice, "GPU"))["sentences"][0]
+    assert soonest.split(". Type: ")[0] in told
+    predicted = next(one for one in advice.outcomes if not one.facts.is_measured)
+    assert f"{predicted.total_s.median / 3600:.2f} h and {predicted.gpu_hours.median:.2f} GPU-hours" in told
+    (late,) = causes[0].stragglers
+    assert f"rank {late.rank} takes {100 * late.excess:.2f} % longer" in told
+    assert f"{late.cost_gpu_s:.3f} GPU-seconds" in told
+    shares = {loss.name: 100 * loss.share for loss in causes[0].factors.losses}
+    assert f"{shares['start-up and load']:.1f} % start-up and load, {shares['other than steps']:.1f} % other phases" in told

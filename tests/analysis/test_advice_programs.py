@@ -1,7 +1,7 @@
 """Advice on real campaigns of the toy model on CPU ranks: the predicted rank-hours hold those of other manifests.
 
-With WAN_NIGHTLY=1: a study of three layouts, then five manifests. A preloaded library makes the writing of a video last three seconds, so that
-an item's time is not only that of cores which other processes use, too.
+With WAN_NIGHTLY=1: a study of three layouts, then five manifests. A preloaded library makes the writing of a video last three seconds, so
+that an item's time is not only that of cores which other processes use, too.
 """
 
 import json
