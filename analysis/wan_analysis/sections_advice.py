@@ -89,7 +89,7 @@ def advice_section(advice: Advice, unit: str) -> list[Block]:
 
 
 def advice_chart(advice: Advice, unit: str) -> Chart:
-    """Time against GPU-hours; the Pareto front is joined."""
+    """Time against GPU-hours; the Pareto front has names and is joined."""
     shown = shown_outcomes(advice)
     drawing, axes = new_figure(1, 1, 9.6, 4.2)
     axis = axes[0][0]
@@ -103,7 +103,8 @@ def advice_chart(advice: Advice, unit: str) -> Chart:
         colour = palette.BLUE if one.is_on_front else palette.GREY
         axis.errorbar([hours.median], [cost.median], xerr=bars[0], yerr=bars[1], fmt="o" if one.facts.is_measured else "D", color=colour,
                       mfc=colour if one.facts.is_measured else "white", markersize=5, linewidth=1, capsize=2)
-        axis.annotate(chart_text(one.name, 46), (hours.median, cost.median), textcoords="offset points", xytext=(5, 4), fontsize=7)
+        if one.is_on_front:  # the table names the others
+            axis.annotate(chart_text(one.name, 46), (hours.median, cost.median), textcoords="offset points", xytext=(5, 4), fontsize=7)
     front = sorted((one for one in shown if one.is_on_front), key=lambda one: one.total_s.median)
     axis.step([one.total_s.median / SECONDS_PER_HOUR for one in front], [one.gpu_hours.median for one in front], where="post",
               color=palette.BLUE, linewidth=1, linestyle=":")
