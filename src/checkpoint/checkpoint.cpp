@@ -103,6 +103,15 @@ Checkpoint Checkpoint::open_torch_archive(const std::filesystem::path& file) {
   return checkpoint;
 }
 
+Checkpoint Checkpoint::open_lora_file(const std::filesystem::path& file) {
+  if (file.extension() == ".safetensors") return open_safetensors_file(file);
+  Checkpoint checkpoint(file);
+  UniqueFd fd = open_checkpoint_file(file);
+  std::vector<TensorEntry> tensors = read_torch_archive(fd, file, StateDictLevel::top_or_below);
+  checkpoint.add_file(file, std::move(fd), std::move(tensors));
+  return checkpoint;
+}
+
 Checkpoint Checkpoint::open_safetensors_folder(const std::filesystem::path& folder) {
   const std::filesystem::path entry_file = part_entry_file(folder);
   if (entry_file.empty()) {

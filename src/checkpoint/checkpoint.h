@@ -39,6 +39,10 @@ class Checkpoint {
   /// Opens a .safetensors file or else a .pth file, by the ending of its name. Throws UsageError.
   static Checkpoint open_weights_file(const std::filesystem::path& file);
 
+  /// Opens a LoRA's file as it is: as open_weights_file(), but the tensors of a .pt file may lie in an entry
+  /// "state_dict". Throws UsageError.
+  static Checkpoint open_lora_file(const std::filesystem::path& file);
+
   /// Opens a part of a model in any dialect that users' files have, and gives its tensors their official
   /// names: a .safetensors or .pth file, or a folder with diffusion_pytorch_model.safetensors or
   /// model.safetensors (or their .index.json and shards). See dialects/dialect.h and dialects/scales.h.

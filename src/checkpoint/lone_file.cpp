@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <optional>
 #include <system_error>
 #include <vector>
@@ -10,6 +9,7 @@
 #include "checkpoint/dialects/dialect.h"
 #include "checkpoint/locate.h"
 #include "checkpoint/model_config.h"
+#include "checkpoint/noise_name.h"
 #include "core/setting_error.h"
 #include "model/model_kind.h"
 
@@ -54,21 +54,6 @@ bool holds_weights(const fs::path& file) {
   constexpr std::array<std::string_view, 6> endings{".safetensors", ".pth", ".pt", ".gguf", ".bin", ".ckpt"};
   const std::string name = file.filename().string();
   return std::ranges::any_of(endings, [&](std::string_view ending) { return name.ends_with(ending); });
-}
-
-enum class Noise { unknown, high, low };
-
-/// The steps that an expert's file or folder is named for.
-Noise noise_in_name(const fs::path& path) {
-  std::string name = "_" + (path.has_filename() ? path : path.parent_path()).filename().string();
-  std::ranges::transform(name, name.begin(), [](unsigned char c) {
-    return std::isalnum(c) ? static_cast<char>(std::tolower(c)) : '_';
-  });
-  const auto says = [&](const std::string& word) {
-    return name.find("_" + word + "_") != std::string::npos || name.find(word + "noise") != std::string::npos;
-  };
-  if (says("high") == says("low")) return Noise::unknown;
-  return says("high") ? Noise::high : Noise::low;
 }
 
 }  // namespace

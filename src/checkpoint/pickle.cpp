@@ -62,10 +62,10 @@ class Unpickler : private PickleMachine {
  public:
   using PickleMachine::PickleMachine;
 
-  std::vector<PickledTensor> read() {
+  std::vector<PickledTensor> read(StateDictLevel level) {
     while (!step(take_opcode())) {
     }
-    return state_dict(result());
+    return state_dict(level == StateDictLevel::top ? result() : state_dict_in(result()));
   }
 
  private:
@@ -305,6 +305,16 @@ class Unpickler : private PickleMachine {
     return result;
   }
 
+  /// The dictionary in the entry "state_dict", or else the object itself.
+  ValueId state_dict_in(ValueId id) {
+    const std::vector<ValueId>& items = expect(id, Kind::dictionary, "the pickled object").items;
+    for (std::size_t i = 0; i < items.size(); i += 2) {
+      const Value& key = value(items[i]);
+      if (key.kind == Kind::text && key.text == "state_dict") return items[i + 1];
+    }
+    return id;
+  }
+
   std::vector<PickledTensor> state_dict(ValueId id) {
     const std::vector<ValueId>& items = expect(id, Kind::dictionary, "the pickled object").items;
     if (items.size() / 2 > max_tensors_per_file) error("more than {} items", max_tensors_per_file);
@@ -330,8 +340,9 @@ class Unpickler : private PickleMachine {
 
 }  // namespace
 
-std::vector<PickledTensor> read_pickled_state_dict(std::string_view pickle, const std::string& where) {
-  return Unpickler(pickle, where).read();
+std::vector<PickledTensor> read_pickled_state_dict(std::string_view pickle, const std::string& where,
+                                                   StateDictLevel level) {
+  return Unpickler(pickle, where).read(level);
 }
 
 }  // namespace wan::checkpoint

@@ -116,13 +116,14 @@ std::uint64_t storage_byte(const UniqueFd& file, const std::filesystem::path& pa
 
 }  // namespace
 
-std::vector<TensorEntry> read_torch_archive(const UniqueFd& file, const std::filesystem::path& path) {
+std::vector<TensorEntry> read_torch_archive(const UniqueFd& file, const std::filesystem::path& path,
+                                            StateDictLevel level) {
   expect_zip(file, path);
   const ZipDirectory directory(file, path);
   const std::string top = top_folder(directory, path);
   expect_little_endian(file, path, directory, top);
   std::vector<PickledTensor> tensors = read_pickled_state_dict(
-      read_member(file, path, directory, top + "data.pkl", max_pickle_bytes), path.string());
+      read_member(file, path, directory, top + "data.pkl", max_pickle_bytes), path.string(), level);
 
   std::vector<TensorEntry> entries;
   entries.reserve(tensors.size());

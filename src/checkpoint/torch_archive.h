@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "checkpoint/pickle.h"
 #include "checkpoint/tensor_file.h"
 
 namespace wan::checkpoint {
@@ -12,6 +13,7 @@ namespace wan::checkpoint {
 /// inside its storage and its storage is inside the file. Strides and storage offsets are the file's; several
 /// entries may share a storage. Throws UsageError with file, tensor or byte, the value found and the value
 /// expected.
-std::vector<TensorEntry> read_torch_archive(const UniqueFd& file, const std::filesystem::path& path);
+std::vector<TensorEntry> read_torch_archive(const UniqueFd& file, const std::filesystem::path& path,
+                                            StateDictLevel level = StateDictLevel::top);
 
 }  // namespace wan::checkpoint

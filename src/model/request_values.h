@@ -4,7 +4,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "model/lora_choice.h"
 #include "wan/request.h"
 
 namespace wan {
@@ -21,6 +23,7 @@ struct RequestOverrides {
   std::optional<GuideScale> guide_scale;
   std::optional<double> boundary;
   std::optional<Solver> solver;
+  std::optional<std::vector<LoraChoice>> loras;
 };
 
 // The values of a request as users write them. Each function throws ValueError (core/parse_value.h).

@@ -32,13 +32,13 @@ struct KnownContents {
 };
 
 constexpr std::array<KnownContents, 21> known_contents{{
-    {".lora_", false, "a LoRA, not a model; LoRAs are not applied"},
-    {".lora.down.", false, "a LoRA, not a model; LoRAs are not applied"},
-    {".lora.up.", false, "a LoRA, not a model; LoRAs are not applied"},
-    {"lora_unet_", true, "a LoRA, not a model; LoRAs are not applied"},
-    {"lycoris_", true, "a LoRA (LyCORIS), not a model; LoRAs are not applied"},
-    {".diff_b", false, "a LoRA (differences of a model), not a model; LoRAs are not applied"},
-    {".diff_m", false, "a LoRA (differences of a model), not a model; LoRAs are not applied"},
+    {".lora_", false, "a LoRA, not a model: setting 'LoRA' adds it to one"},
+    {".lora.down.", false, "a LoRA, not a model: setting 'LoRA' adds it to one"},
+    {".lora.up.", false, "a LoRA, not a model: setting 'LoRA' adds it to one"},
+    {"lora_unet_", true, "a LoRA, not a model: setting 'LoRA' adds it to one"},
+    {"lycoris_", true, "a LoRA (LyCORIS), not a model: setting 'LoRA' adds it to one"},
+    {".diff_b", false, "a LoRA (differences of a model), not a model: setting 'LoRA' adds it to one"},
+    {".diff_m", false, "a LoRA (differences of a model), not a model: setting 'LoRA' adds it to one"},
     {".quant_state.bitsandbytes", false, "a model that bitsandbytes quantised (4 bits), which is not read"},
     {".absmax", false, "a model that bitsandbytes quantised (4 bits), which is not read"},
     {".qweight", false, "a model that GPTQ, AWQ or SVDQuant quantised, which is not read"},

@@ -186,6 +186,31 @@ class Translation {
 
 }  // namespace
 
+std::vector<ModuleName> module_names(Part part, std::int64_t count) {
+  const auto without_dot = [](std::string name) {
+    if (name.ends_with('.')) name.pop_back();
+    return name;
+  };
+  std::vector<ModuleName> names;
+  for (const Dialect& dialect : dialects()) {
+    if (dialect.part != part) continue;
+    for (const NameRule& rule : dialect.rules) {
+      const std::size_t number = rule.theirs.find("{}");
+      const std::int64_t numbers = number == std::string_view::npos ? 1 : count;
+      for (std::int64_t i = 0; i < numbers; ++i) {
+        std::string theirs(rule.theirs);
+        if (number != std::string_view::npos) theirs.replace(number, 2, std::to_string(i));
+        const std::optional<Match> found = match(rule.theirs, theirs);
+        WAN_CHECK(found && found->rest.empty(), "the rule {} does not match itself", rule.theirs);
+        std::string official = official_name(rule, *found);
+        names.push_back(
+            {.theirs = without_dot(std::move(theirs)), .official = without_dot(std::move(official))});
+      }
+    }
+  }
+  return names;
+}
+
 TensorEntries with_official_names(Part part, TensorEntries&& entries, const std::filesystem::path& where) {
   const Dialect* dialect = dialect_of(part, entries);
   if (dialect == nullptr) return std::move(entries);

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "checkpoint/part.h"
 #include "checkpoint/tensor_file.h"
@@ -37,6 +39,16 @@ struct Dialect {
 
 /// Every dialect, those with the narrower mark first. Official names are none of them.
 std::span<const Dialect> dialects();
+
+/// A module's name in a dialect, and the official one: "blocks.3.attn1.to_q", "blocks.3.self_attn.q".
+struct ModuleName {
+  std::string theirs;
+  std::string official;
+};
+
+/// The modules that the dialects of `part` name, and tensors that lie in no module. Numbers run from 0 to
+/// `count` - 1. For dialects without numbers that depend on two.
+std::vector<ModuleName> module_names(Part part, std::int64_t count);
 
 /// The same tensors under their official names, from official names or a dialect's. Names that belong to
 /// neither stay as they are. Throws UsageError: names of two dialects, two tensors with one official name, or

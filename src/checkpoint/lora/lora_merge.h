@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "checkpoint/lora/lora_file.h"
+#include "checkpoint/lora/lora_set.h"
+
+namespace wan::checkpoint {
+
+/// Adds the LoRAs of a set to the weights of one expert while they are read:
+///
+///   W' = fp32( W + sum over the LoRAs of strength x scale x (B A) + strength x difference )
+///
+/// with the sum in fp64 and one rounding to fp32 (model.md 12). The bits of an element depend on nothing but
+/// its place in its tensor: not on the part of the tensor that a rank reads. Several threads may call it.
+class LoraMerge {
+ public:
+  /// Opens the files of the set. Throws UsageError, as LoraFile does.
+  LoraMerge(const LoraSet& loras, Expert expert, const TransformerConfig& config);
+  LoraMerge(const LoraMerge&) = delete;
+  LoraMerge& operator=(const LoraMerge&) = delete;
+  ~LoraMerge();
+
+  /// Whether a tensor of the model is changed.
+  bool changes(std::string_view tensor) const { return terms_.contains(tensor); }
+
+  /// Adds the changes to elements [first, first + values.size()) of a tensor, counted row-major. `shape`: the
+  /// whole tensor's. Throws UsageError if a value of a LoRA is not finite.
+  void add(const std::string& tensor, std::span<const std::int64_t> shape, std::int64_t first,
+           std::span<float> values) const;
+
+ private:
+  /// What one LoRA adds to one tensor.
+  struct Term {
+    const LoraFile* file = nullptr;
+    LoraChange change;
+    double strength = 1;
+  };
+  class FactorCache;
+  struct Rows;
+
+  std::vector<std::unique_ptr<LoraFile>> files_;
+  std::map<std::string, std::vector<Term>, std::less<>> terms_;
+  std::unique_ptr<FactorCache> cache_;
+};
+
+}  // namespace wan::checkpoint
