@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "wan/engine.h"
 #include "wan/error.h"
@@ -24,6 +25,10 @@ struct SessionOptions {
 
   std::filesystem::path checkpoint;  ///< a folder in the official layout
   std::optional<std::string> task;   ///< a name that `wan_batch --task` takes: what the checkpoint must be
+
+  /// LoRAs that are added to the weights, each as `wan_batch --lora` takes it:
+  /// FILE[:STRENGTH][@high|low|both].
+  std::vector<std::string> loras = {};
 
   Device device = Device::automatic;
   Precision precision = Precision::automatic;

@@ -156,6 +156,7 @@ ExitCode BatchProgram::list_rows() {
 ExitCode BatchProgram::dry_run() {
   const std::string failed = launch::on_rank_0(*world_, [&] {
     warn_of_checkpoint(input_.checkpoint, *log_);
+    tell_of_loras(input_, plan_.model.transformer, /*reads_values=*/true, *log_);
     const engine::HostUse use = launch::host_use(options_, input_.checkpoint);
     check_space_and_lacks(probe_, input_, options_, use, *log_);
     return std::to_string(check_rows(options_, input_, plan_.model.text_encoder,
@@ -186,7 +187,7 @@ batch::RunContext BatchProgram::make_context() {
       .folder = *folder,
       .requests = {.command_line = input_.overrides,
                    .settings = input_.settings,
-                   .model = model_identity(host_->weights(), device_.compute)},
+                   .model = model_identity(host_->weights(), host_->loras(), device_.compute)},
       .results = {.resume = options_.resume,
                   .retry_failed = options_.retry_failed,
                   .save_latents = options_.save_latents,
@@ -200,12 +201,13 @@ batch::RunContext BatchProgram::make_context() {
                  .host = mpi_.host_name(),
                  .manifest = input_.manifest_name,
                  .line = 0,
-                 .command = command_again(options_, plan_.layout, device_.compute),
+                 .command = command_again(options_, host_->loras(), plan_.layout, device_.compute),
                  .request_options = request_options,
                  .started = store::utc_now(),
                  .ranks = plan_.layout.guided.group_size,
                  .libraries = library_versions(),
                  .attention = attention_name(options_, device_.compute, plan_.model.transformer),
+                 .lora_files = lora_files(host_->loras()),
                  .widened = widened_},
       .job = job,
       .place = {.group_index = mpi_.rank() / plan_.layout.guided.group_size,
@@ -262,7 +264,7 @@ void BatchProgram::load_engine() {
   control_ = launch::make_control_groups(*world_, plan_.layout.guided);
   load_.phase = "load";
   load_.start_s = start_.clock.elapsed_s();
-  host_->load(input_.checkpoint, options_, plan_, start_.clock);
+  host_->load(input_, options_, plan_, start_.clock);
   allow_teams();
   load_.wall_s = start_.clock.elapsed_s() - load_.start_s;
 }
@@ -334,6 +336,9 @@ ExitCode BatchProgram::run_batch() {
   }
   if (is_rank_0()) warn_of_input(input_, *log_);
   if (is_rank_0()) warn_of_checkpoint(input_.checkpoint, *log_);
+  launch::agree(*world_, [&] {
+    if (is_rank_0()) tell_of_loras(input_, plan_.model.transformer, /*reads_values=*/false, *log_);
+  });
   limit_ = find_stop_limit(*world_, options_, start_.age_s + start_.clock.elapsed_s(), *log_);
   mark_start();
   load_engine();

@@ -3,10 +3,13 @@
 #include "checkpoint/folder_notes.h"
 #include "core/printable.h"
 #include "engine/validate.h"
+#include "launch/run_loras.h"
 #include "text/clean.h"
 
 namespace wan::apps {
 namespace {
+
+constexpr std::size_t longest_note = 1000;  // in bytes
 
 /// The place of a row's value: in the manifest, or the option of a single request.
 std::string place_of(const launch::RunInput& input, const manifest::ManifestRow& row,
@@ -54,6 +57,15 @@ void warn_of_checkpoint(const checkpoint::CheckpointFolder& folder, Log& log) {
     log.warn("the checkpoint {}: {}", folder.root.string(), note);
   if (const std::string note = checkpoint::widened_note(folder); !note.empty())
     log.info("the checkpoint: {}", note);
+}
+
+void tell_of_loras(const launch::RunInput& input, const checkpoint::TransformerConfig& transformer,
+                   bool reads_values, Log& log) {
+  for (const std::string& note : input.lora_notes) log.info("{}", printable(note, longest_note));
+  for (const lora::LoraSummary& lora : launch::inspect_loras(input, transformer, reads_values)) {
+    log.info("{}", printable(lora.line, longest_note));
+    for (const std::string& note : lora.notes) log.warn("{}", printable(note, longest_note));
+  }
 }
 
 }  // namespace wan::apps

@@ -204,7 +204,7 @@ GivenOptions OptionParser::parse_command_line(std::span<const std::string> argum
         given.insert_or_assign(std::string(positional_), Given{text, fmt::format("the {}", positional_)});
       } else {
         if (option.string_key == positional_) add_bare(text);
-        given.insert_or_assign(option.string_key, Given{text, "option --" + option.string_key});
+        add_given(option.string_key, Given{text, "option --" + option.string_key}, given);
       }
     }
   } catch (const po::error_with_option_name& error) {
@@ -215,6 +215,16 @@ GivenOptions OptionParser::parse_command_line(std::span<const std::string> argum
     fail<UsageError>("the command line cannot be read: {}", error.what());
   }
   return given;
+}
+
+/// Adds an option. Earlier values of one that may repeat stay.
+void OptionParser::add_given(const std::string& name, Given value, GivenOptions& given) const {
+  const auto earlier = given.find(name);
+  if (earlier != given.end() && find_entry(name)->may_repeat) {
+    value.before = std::move(earlier->second.before);
+    value.before.push_back(std::move(earlier->second.text));
+  }
+  given.insert_or_assign(name, std::move(value));
 }
 
 /// Adds the options of the file that `given` lacks.
@@ -233,8 +243,9 @@ void OptionParser::add_config_file(const std::filesystem::path& path, const std:
     const std::string in_path = fmt::format(" in {}", path.string());
     if (find_entry(name) == nullptr) fail_unknown(option.name, name, in_path, "");
     if (name == "config") fail<UsageError>("option config{}: a file cannot name another one", in_path);
-    if (!in_file.emplace(name, Given{option.value, fmt::format("option {}{}", name, in_path), true}).second)
+    if (in_file.contains(name) && !find_entry(name)->may_repeat)
       fail<UsageError>("option {}{} is given twice", name, in_path);
+    add_given(name, Given{option.value, fmt::format("option {}{}", name, in_path), true}, in_file);
   }
   given.merge(in_file);
 }
@@ -259,6 +270,7 @@ launch::Options OptionParser::apply(const GivenOptions& given) const {
     refuse_not_built(*entry, value);
     if (entry->apply == nullptr) continue;
     try {
+      for (const std::string& earlier : value.before) entry->apply(options, earlier);
       entry->apply(options, value.text);
     } catch (const ValueError& error) {
       const bool has_comment = value.is_in_file && value.text.find('#') != std::string::npos;

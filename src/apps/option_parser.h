@@ -16,6 +16,7 @@ struct Given {
   std::string text;
   std::string where;
   bool is_in_file = false;
+  std::vector<std::string> before = {};  ///< of an option that may repeat: its earlier values
 };
 using GivenOptions = std::map<std::string, Given, std::less<>>;
 
@@ -42,6 +43,7 @@ class OptionParser {
   std::string help() const;
 
  private:
+  void add_given(const std::string& name, Given value, GivenOptions& given) const;
   const OptionEntry* find_entry(std::string_view name) const;
   [[noreturn]] void fail_unknown(std::string_view written, std::string_view name, const std::string& where,
                                  std::string_view dashes) const;

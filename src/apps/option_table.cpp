@@ -100,6 +100,11 @@ void set_part(launch::Options& options, std::string_view text) {
   options.parts.*part = parse_path(text);
 }
 
+void add_lora(launch::Options& options, std::string_view text) {
+  if (!options.request.loras) options.request.loras.emplace();
+  options.request.loras->push_back(parse_lora(text));
+}
+
 constexpr OptionEntry table[] = {
     {input, "ckpt-dir", Takes::value, "DIR",
      "checkpoint in the official layout or a Diffusers repository; sizes are read from it",
@@ -121,6 +126,13 @@ constexpr OptionEntry table[] = {
      set_part<&checkpoint::GivenParts::image_encoder>},
     {input, "tokenizer", Takes::value, "PATH", "folder with umT5's tokenizer.json, or this file",
      set_part<&checkpoint::GivenParts::tokenizer>},
+    {input, "lora", Takes::value, "FILE[:STRENGTH][@high|low|both]",
+     "a LoRA that is added to the experts' weights as they are read: a .safetensors or .pt file of any "
+     "dialect "
+     "(kohya, PEFT, Diffusers, Lightning, LightX2V), or the folder of Wan2.2-Lightning; may be given several "
+     "times "
+     "(default: strength 1, both experts or the one that the file names)",
+     add_lora, nullptr, true},
     {input, "task", Takes::value, "NAME",
      "official name of the model: i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B or ti2v-5B; refused when "
      "the checkpoint is another; with --plan it needs no checkpoint",

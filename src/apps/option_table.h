@@ -38,6 +38,7 @@ struct OptionEntry {
   void (*apply)(launch::Options& options, std::string_view text) = nullptr;
   /// Writes the end of `help`, where the choices are the rows of a table elsewhere; null: `help` is all.
   std::string (*choices)() = nullptr;
+  bool may_repeat = false;  ///< each value counts; of other options the last one
 };
 
 /// Every option, in the order of --help.

@@ -7,8 +7,21 @@
 
 namespace wan::apps {
 
-store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute) {
-  return {.weights = weights, .precision = std::string(compute.precision_name())};
+store::ModelIdentity model_identity(const std::string& weights, const lora::LoraSet& loras,
+                                    const kernels::Compute& compute) {
+  store::ModelIdentity identity{.weights = weights, .precision = std::string(compute.precision_name())};
+  for (const lora::Lora& lora : loras) {
+    identity.loras.push_back(
+        {.sha256 = lora.sha256, .strength = lora.strength, .experts = std::string(to_string(lora.experts))});
+  }
+  return identity;
+}
+
+std::vector<std::string> lora_files(const lora::LoraSet& loras) {
+  std::vector<std::string> files;
+  files.reserve(loras.size());
+  for (const lora::Lora& lora : loras) files.push_back(lora.file.string());
+  return files;
 }
 
 std::string attention_name(const launch::Options& options, const kernels::Compute& compute,

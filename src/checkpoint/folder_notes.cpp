@@ -61,8 +61,8 @@ void note_unused(const fs::path& folder, const fs::path& root, const std::vector
     if (name == single_name) {
       notes.push_back(fmt::format("not used: {}; the files that {} lists are read", shown, index_name));
     } else {
-      notes.push_back(
-          fmt::format("not used: {}; it does not belong to the checkpoint (a LoRA is given by its own option)", shown));
+      notes.push_back(fmt::format(
+          "not used: {}; it does not belong to the checkpoint (a LoRA is given by its own option)", shown));
     }
   }
 }

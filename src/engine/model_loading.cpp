@@ -27,7 +27,7 @@ ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const Eng
     vae_config_ = vae_model(*vae_files_).config;
     require_vae_fits(folder, *vae_config_);
   }
-  const std::vector<ExpertModel> experts = open_experts(folder);
+  const std::vector<ExpertModel> experts = open_experts(folder, options.loras);
   text_encoder_ = text_encoder_model(*text_files_);
   require_text_width(folder, text_encoder_->config, experts.front().config);
   require_image_branch(folder, experts.front().config);
@@ -70,7 +70,8 @@ ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const Eng
   loading_ = std::make_unique<parallel::WeightLoading>(std::move(models));
 }
 
-std::vector<ExpertModel> ModelLoading::open_experts(const checkpoint::CheckpointFolder& folder) {
+std::vector<ExpertModel> ModelLoading::open_experts(const checkpoint::CheckpointFolder& folder,
+                                                    const lora::LoraSet& loras) {
   std::vector<ExpertModel> experts;
   expert_files_.reserve(folder.experts.size());  // an expert's reader refers to its files
   for (const checkpoint::ExpertFolder& expert : folder.experts) {
@@ -78,6 +79,10 @@ std::vector<ExpertModel> ModelLoading::open_experts(const checkpoint::Checkpoint
     experts.push_back(expert_model(expert.expert, expert_files_.back()));
     checkpoint::expect_same_config(experts.front().config, folder.experts.front().name(),
                                    experts.back().config, expert.name());
+    if (loras.empty()) continue;
+    experts.back().read =
+        merging_reader(expert_files_.back().weights,
+                       std::make_shared<lora::LoraMerge>(loras, expert.expert, experts.back().config));
   }
   return experts;
 }

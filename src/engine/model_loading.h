@@ -60,7 +60,8 @@ class ModelLoading {
   VaeModel vae() const;
 
  private:
-  std::vector<ExpertModel> open_experts(const checkpoint::CheckpointFolder& folder);
+  std::vector<ExpertModel> open_experts(const checkpoint::CheckpointFolder& folder,
+                                        const lora::LoraSet& loras);
 
   std::unique_ptr<checkpoint::Checkpoint> text_files_;
   std::optional<checkpoint::Checkpoint> vae_files_;

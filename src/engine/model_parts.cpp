@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
@@ -19,24 +20,48 @@ at::Tensor read_whole(const checkpoint::Checkpoint& from, const std::string& nam
   return tensor;
 }
 
-/// Reads elements from `first` on as fp16. Throws UsageError for a value that fp16 cannot hold.
+/// Rounds values to fp16. Throws UsageError for one that fp16 cannot hold.
+void round_to_fp16(const checkpoint::TensorEntry& entry, std::span<const float> values,
+                   std::span<at::Half> out) {
+  constexpr float largest = 65504;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (!(std::abs(values[i]) <= largest)) {
+      fail<UsageError>(
+          "tensor {} of {} holds the value {}, and the numbers of fp16 end at 65504; compute in bf16 or "
+          "fp32",
+          checkpoint::in_quotes(entry.name), entry.file.string(), values[i]);
+    }
+    out[i] = static_cast<at::Half>(values[i]);
+  }
+}
+
+/// Reads elements from `first` on as fp16, likewise.
 void read_fp16(const checkpoint::Checkpoint& from, const checkpoint::TensorEntry& entry, std::int64_t first,
                std::span<at::Half> out) {
   constexpr std::size_t elements_at_a_time = std::size_t{1} << 18;
-  constexpr float largest = 65504;
   std::vector<float> wide(std::min(out.size(), elements_at_a_time));
   for (std::size_t done = 0; done < out.size(); done += wide.size()) {
     const std::span<float> part(wide.data(), std::min(wide.size(), out.size() - done));
     from.read_floats(entry, first + static_cast<std::int64_t>(done), part);
-    for (std::size_t i = 0; i < part.size(); ++i) {
-      if (!(std::abs(part[i]) <= largest)) {
-        fail<UsageError>(
-            "tensor {} of {} holds the value {}, and the numbers of fp16 end at 65504; compute in bf16 or "
-            "fp32",
-            checkpoint::in_quotes(entry.name), entry.file.string(), part[i]);
-      }
-      out[done + i] = static_cast<at::Half>(part[i]);
-    }
+    round_to_fp16(entry, part, out.subspan(done, part.size()));
+  }
+}
+
+[[noreturn]] void fail_type(at::ScalarType type) {
+  fail("weights are read as bf16, fp16 or fp32, not as {}", at::toString(type));
+}
+
+/// Rounds values to the type of `out`.
+void round_to(const checkpoint::TensorEntry& entry, std::span<const float> values, const at::Tensor& out) {
+  switch (out.scalar_type()) {
+    case at::kBFloat16:
+      std::ranges::transform(values, static_cast<std::uint16_t*>(out.data_ptr()),
+                             checkpoint::bf16_from_float);
+      return;
+    case at::kHalf:
+      return round_to_fp16(entry, values, {out.data_ptr<at::Half>(), values.size()});
+    default:
+      fail_type(out.scalar_type());
   }
 }
 
@@ -55,8 +80,29 @@ parallel::ParameterReader checkpoint_reader(const checkpoint::Checkpoint& from) 
           case at::kFloat:
             return from.read_floats(entry, first, {out.data_ptr<float>(), count});
           default:
-            fail("weights are read as bf16, fp16 or fp32, not as {}", at::toString(out.scalar_type()));
+            fail_type(out.scalar_type());
         }
+      });
+}
+
+parallel::ParameterReader merging_reader(const checkpoint::Checkpoint& from,
+                                         std::shared_ptr<const lora::LoraMerge> loras) {
+  // A merge on the GPU would stand behind the upload of a piece, in parallel::WeightLoading::read(), with the
+  // base in fp32. Here the loader's threads merge each piece before it is copied.
+  return parallel::ParameterReader::of_files(
+      [&from, loras = std::move(loras), plain = checkpoint_reader(from)](
+          const checkpoint::Parameter& parameter, std::int64_t first, const at::Tensor& out) {
+        if (!loras->changes(parameter.name)) return plain(parameter, first, out);
+        const checkpoint::TensorEntry& entry = from.entry(parameter.name);
+        const auto count = static_cast<std::size_t>(out.numel());
+        const auto merge_into = [&](std::span<float> values) {
+          from.read_floats(entry, first, values);
+          loras->add(parameter.name, parameter.shape, first, values);
+        };
+        if (out.scalar_type() == at::kFloat) return merge_into({out.data_ptr<float>(), count});
+        std::vector<float> wide(count);
+        merge_into(wide);
+        round_to(entry, wide, out);
       });
 }
 

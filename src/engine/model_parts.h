@@ -1,9 +1,11 @@
 #pragma once
 
 #include <filesystem>
+#include <memory>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/model_config.h"
+#include "lora/lora_merge.h"
 #include "parallel/parameter_reader.h"
 #include "vae/vae.h"
 #include "wan/engine.h"
@@ -55,6 +57,9 @@ ImageEncoderModel image_encoder_model(const checkpoint::Checkpoint& files);
 VaeModel vae_model(const checkpoint::Checkpoint& files);
 /// Reads any parameter of these files, which must outlive the reader.
 parallel::ParameterReader checkpoint_reader(const checkpoint::Checkpoint& from);
+/// The same with LoRAs added, before the values are rounded to the type in which they are kept.
+parallel::ParameterReader merging_reader(const checkpoint::Checkpoint& from,
+                                         std::shared_ptr<const lora::LoraMerge> loras);
 /// All tensors of an autoencoder as one unit.
 checkpoint::UnitLayout vae_unit(const vae::VaeConfig& config);
 

@@ -165,8 +165,9 @@ RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs,
 }
 
 std::string WanEngine::identity_of(const Request& request) const {
-  return fmt::format("{} {} {} steps of {}, weights {}", folder_.task.name, precision_name(),
-                     request.sample_steps, to_string(request.solver), options_.weights);
+  return fmt::format("{} {} {} steps of {}, weights {}{}", folder_.task.name, precision_name(),
+                     request.sample_steps, to_string(request.solver), options_.weights,
+                     lora::identity_text(options_.loras));
 }
 
 void WanEngine::release_buffers() const {

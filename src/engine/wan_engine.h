@@ -18,6 +18,7 @@
 #include "engine/wan_stages.h"
 #include "gpu/device.h"
 #include "gpu/monitor.h"
+#include "lora/lora_set.h"
 #include "model/model_kind.h"
 #include "parallel/layout.h"
 #include "parallel/weight_placement.h"
@@ -43,6 +44,9 @@ struct EngineOptions {
       "use more ranks per group, a smaller size, fewer frames, sharded weights or one expert on the host";
   std::string weights =
       {};  ///< checkpoint::fingerprint(), the same on all ranks: states of others are not used
+  /// Added to the experts' weights as they are read. Their checksums, if they are known, decide with
+  /// `weights` which saved states are used.
+  lora::LoraSet loras = {};
   /// Called on the leader with a note for the user on a request that is made all the same.
   std::function<void(const std::string&)> on_note = {};
 };

@@ -69,6 +69,20 @@ engine::LoadingPlace EngineHost::place_in(const RunLayout& layout) const {
   return place;
 }
 
+/// Rank 0 reads the LoRAs for their checksums and tells the others.
+void EngineHost::take_checksums() {
+  constexpr std::size_t digits = 64;
+  if (loras_.empty()) return;
+  const std::string all = on_rank_0(world_, [&] {
+    lora::LoraSet read = loras_;
+    lora::take_checksums(read);
+    std::string text;
+    for (const lora::Lora& lora : read) text += lora.sha256;
+    return text;
+  });
+  for (std::size_t i = 0; i < loras_.size(); ++i) loras_[i].sha256 = all.substr(i * digits, digits);
+}
+
 void EngineHost::finish(engine::ModelLoading& loading) {
   const parallel::NodeRanks node = communicators_.make_node(start_timeout_s);
   std::exception_ptr problem;
@@ -83,13 +97,18 @@ void EngineHost::finish(engine::ModelLoading& loading) {
   });
 }
 
-void EngineHost::load(const checkpoint::CheckpointFolder& checkpoint, const Options& options,
-                      const RunPlan& plan, const Stopwatch& clock) {
+void EngineHost::load(const RunInput& input, const Options& options, const RunPlan& plan,
+                      const Stopwatch& clock) {
+  const checkpoint::CheckpointFolder& checkpoint = input.checkpoint;
+  loras_ = input.loras;
   share_cores(ranks_);
   const auto work_as = [&] {
-    return engine_options(
-        options, plan.layout,
-        {.device = device_, .machine = plan.machine, .weights = weights_, .on_note = listeners_.on_note});
+    return engine_options(options, plan.layout,
+                          {.device = device_,
+                           .machine = plan.machine,
+                           .weights = weights_,
+                           .loras = loras_,
+                           .on_note = listeners_.on_note});
   };
   parallel::GroupCommunicators group = communicators_.make_group(plan.layout, step_timeout_s(options));
   std::unique_ptr<engine::ModelLoading> loading;
@@ -99,6 +118,7 @@ void EngineHost::load(const checkpoint::CheckpointFolder& checkpoint, const Opti
   // From here on threads read the weights. The other ranks wait without a limit for the fingerprint: a slow
   // file system takes its time.
   weights_ = on_rank_0(world_, [&] { return fingerprint_of(checkpoint); });
+  take_checksums();
   finish(*loading);
   agree(world_, [&] {
     engine_ = std::make_unique<engine::WanEngine>(checkpoint, work_as(), std::move(group), clock,

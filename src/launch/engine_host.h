@@ -57,16 +57,17 @@ class EngineHost {
   /// not work is refused before memory is taken. The ranks of a node read each byte of the weights once
   /// between them; meanwhile it takes the checkpoint's fingerprint. `clock` began with the run and must
   /// outlive this object. Collective. Throws AgreedError.
-  void load(const checkpoint::CheckpointFolder& checkpoint, const Options& options, const RunPlan& plan,
-            const Stopwatch& clock);
+  void load(const RunInput& input, const Options& options, const RunPlan& plan, const Stopwatch& clock);
 
   RunCommunicators& communicators() { return communicators_; }
   /// After load().
   engine::WanEngine& engine() { return *engine_; }
   const std::string& weights() const { return weights_; }  ///< the checkpoint's fingerprint, after load()
+  const lora::LoraSet& loras() const { return loras_; }    ///< with their checksums, after load()
 
  private:
   engine::LoadingPlace place_in(const RunLayout& layout) const;
+  void take_checksums();
   /// Waits for the weights, together with the other ranks of the node. Collective over the world.
   void finish(engine::ModelLoading& loading);
 
@@ -76,6 +77,7 @@ class EngineHost {
   Listeners listeners_;
   RunCommunicators communicators_;
   std::string weights_;
+  lora::LoraSet loras_;
   std::unique_ptr<engine::WanEngine> engine_;
 };
 

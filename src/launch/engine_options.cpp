@@ -27,6 +27,7 @@ engine::EngineOptions engine_options(const Options& options, const RunLayout& la
           .memory_remedy =
               "use more ranks per group, a smaller size, fewer frames, --dit-fsdp on or --offload-model on",
           .weights = surroundings.weights,
+          .loras = surroundings.loras,
           .on_note = surroundings.on_note};
 }
 

@@ -16,6 +16,7 @@ struct EngineSurroundings {
   const RunDevice& device;
   const MachineSize& machine;
   const std::string& weights;                              ///< the checkpoint's fingerprint
+  const lora::LoraSet& loras;                              ///< added to its weights
   const std::function<void(const std::string&)>& on_note;  ///< hears the engine's notes
 };
 

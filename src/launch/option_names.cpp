@@ -9,7 +9,7 @@ namespace wan::launch {
 namespace {
 
 /// The name of a setting in libraries, and the option by which a user of the programs sets it.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 9> options{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 10> options{
     {{"checkpoint folder", "--ckpt-dir"},
      {"output folder", "--output-dir"},
      {"model", "--model"},
@@ -18,7 +18,8 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 9> options{
      {"VAE", "--vae"},
      {"text encoder", "--text-encoder"},
      {"image encoder", "--image-encoder"},
-     {"tokenizer", "--tokenizer"}}};
+     {"tokenizer", "--tokenizer"},
+     {"LoRA", "--lora"}}};
 
 }  // namespace
 

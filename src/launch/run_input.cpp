@@ -12,6 +12,7 @@
 #include "gpu/device.h"
 #include "launch/agreement.h"
 #include "launch/option_names.h"
+#include "launch/run_loras.h"
 #include "manifest/chosen_ids.h"
 #include "manifest/item_id.h"
 #include "model/model_kind.h"
@@ -90,6 +91,8 @@ std::string id_of_values(const Request& request, const Options& options) {
                                    request.guide_scale.high_noise, boundary, to_string(request.solver),
                                    to_string(request.noise_device), request.fps, request.codec, request.crf);
   if (options.request.seed) values += fmt::format(" seed {}", request.seed);
+  for (const LoraChoice& lora : options.request.loras.value_or(std::vector<LoraChoice>()))
+    values += fmt::format(" {}", to_text(lora));
   const std::string hint =
       request.image.empty() ? request.prompt.substr(0, 40) : request.image.stem().string();
   return manifest::automatic_id(hint, values);
@@ -152,6 +155,10 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   input.overrides = options.request;
   input.overrides.seed.reset();
   agree(world, [&] { drop_empty_negative_prompts(input); });
+  agree(world, [&] {
+    input.loras = lora::resolve_loras(lora_choices(input.rows, input.overrides, input.manifest_name),
+                                      model::model_kind(input.checkpoint.task.name), input.lora_notes);
+  });
   const std::string base_seed = on_rank_0(world, [&] {
     return std::to_string(options.request.seed ? *options.request.seed : manifest::draw_base_seed());
   });

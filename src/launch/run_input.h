@@ -6,6 +6,7 @@
 #include "comm/communicator.h"
 #include "engine/host_size.h"
 #include "launch/options.h"
+#include "lora/lora_set.h"
 #include "manifest/manifest.h"
 #include "manifest/resolve.h"
 
@@ -19,10 +20,12 @@ struct RunInput {
   std::vector<manifest::ManifestRow> whole;  ///< these rows, where `rows` is a part of them; on rank 0
   RequestOverrides overrides;                ///< the command line's, without the seed
   manifest::RunSettings settings;
-  bool is_chosen = false;          ///< --continue has chosen the rows
-  Draft draft = {};                ///< the preview that the run makes of each item, if it is wanted
-  std::vector<std::string> notes;  ///< on the manifest, for its author
-  std::string manifest_name;       ///< for records; empty for a single request
+  bool is_chosen = false;               ///< --continue has chosen the rows
+  Draft draft = {};                     ///< the preview that the run makes of each item, if it is wanted
+  std::vector<std::string> notes;       ///< on the manifest, for its author
+  lora::LoraSet loras = {};             ///< of all rows, without checksums
+  std::vector<std::string> lora_notes;  ///< on the experts that they are for
+  std::string manifest_name;            ///< for records; empty for a single request
 };
 
 /// Reads checkpoint folder (a plan may do without) and manifest (on rank 0; the text is broadcast). `on_gpu`:

@@ -196,6 +196,7 @@ class RowParser {
     });
     parse_into("sample_solver", [&](auto text) { to.solver = parse_solver_name(text); });
     parse_into("boundary", [&](auto text) { to.boundary = parse_boundary(text); });
+    parse_into("lora", [&](auto text) { to.loras = parse_loras(text, folder_of_manifest(manifest_)); });
   }
 
   void copy_extension() {

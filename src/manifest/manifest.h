@@ -46,7 +46,7 @@ std::string read_manifest(const std::filesystem::path& path);
 /// .json-lines or .json, or if the text begins with '{' or '['. Otherwise it is CSV with a header line (RFC
 /// 4180, UTF-8). A byte order mark, CRLF, and semicolons, tabs or bars instead of commas are accepted. The
 /// columns are image (required for i2v, empty for t2v) and prompt, and optionally id, negative_prompt, seed,
-/// size, frame_num, sample_steps, sample_shift, sample_guide_scale, sample_solver and boundary.
+/// size, frame_num, sample_steps, sample_shift, sample_guide_scale, sample_solver, boundary and lora.
 /// The columns of jobs/extend_prompts.py (original_prompt, extend_model, ...) are copied into the records and
 /// name no item. An empty
 /// value counts as missing, and so do NaN and null for a number. Rows without any value are skipped. Rows

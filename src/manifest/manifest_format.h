@@ -23,7 +23,7 @@ inline constexpr std::array<std::string_view, 6> extension_columns{"original_pro
                                                                    "extend_seed",         "extend_status"};
 
 /// Every column that a manifest may have.
-inline constexpr std::array<std::string_view, 18> manifest_columns{"id",
+inline constexpr std::array<std::string_view, 19> manifest_columns{"id",
                                                                    "image",
                                                                    "prompt",
                                                                    "negative_prompt",
@@ -35,6 +35,7 @@ inline constexpr std::array<std::string_view, 18> manifest_columns{"id",
                                                                    "sample_guide_scale",
                                                                    "sample_solver",
                                                                    "boundary",
+                                                                   "lora",
                                                                    "original_prompt",
                                                                    "extend_model",
                                                                    "extend_model_sha256",

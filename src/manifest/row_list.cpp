@@ -70,6 +70,9 @@ json values_of(const ManifestRow& row) {
     values["sample_guide_scale"] = {given.guide_scale->low_noise, given.guide_scale->high_noise};
   if (given.solver) values["sample_solver"] = to_string(*given.solver);
   if (given.boundary) values["boundary"] = *given.boundary;
+  if (given.loras) {
+    for (const LoraChoice& lora : *given.loras) values["lora"].push_back(to_text(lora));
+  }
   if (!row.extension.empty()) values["prompt_extension"] = row.extension;
   return values;
 }

@@ -32,7 +32,7 @@ bool is_number(std::string_view text) {
   return parsed.ec != std::errc::invalid_argument && parsed.ptr == text.data() + text.size();
 }
 
-/// What stands behind the last `sign` of a file's name; nothing if there is none.
+/// The text behind the last `sign` of a file's name; nothing if there is none.
 std::optional<std::string_view> behind(std::string_view text, char sign) {
   const std::size_t at = text.rfind(sign);
   if (at == std::string_view::npos || text.find('/', at) != std::string_view::npos) return std::nullopt;

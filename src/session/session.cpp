@@ -97,7 +97,9 @@ class Session::Impl {
     input_ = launch::read_run_input(*world_, options_, device_.compute.on_gpu());
     const launch::RunPlan plan = launch::plan_run(*world_, options_, input_, device_);
     host_ = std::make_unique<launch::EngineHost>(ranks_, *world_, device_, listeners_of(options));
-    host_->load(input_.checkpoint, options_, plan, clock_);
+    host_->load(input_, options_, plan, clock_);
+    for (const std::string& note : input_.lora_notes)
+      if (world_->rank() == 0) on_note_(note);
   }
 
   const Task& task() const { return input_.checkpoint.task; }

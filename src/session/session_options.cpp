@@ -87,19 +87,30 @@ launch::Options launch_options(const SessionOptions& options, int ranks) {
   } catch (const ValueError& error) {
     fail<UsageError>("SessionOptions: the largest request: {}", error.what());
   }
+  for (const std::string& lora : options.loras) {
+    try {
+      if (!run.request.loras) run.request.loras.emplace();
+      run.request.loras->push_back(parse_lora(lora));
+    } catch (const ValueError& error) {
+      fail<UsageError>("SessionOptions::loras: {}", error.what());
+    }
+  }
   return run;
 }
 
 std::string describe_values(const SessionOptions& options) {
   const auto count = [](const std::optional<int>& value) { return value.value_or(0); };
   const PixelSize size = options.largest_size.value_or(PixelSize());
-  return fmt::format(
-      "{}\n{}\n{} {} {} {} {} {} {} {} {} {}*{} {} {}", options.checkpoint.string(),
-      options.task.value_or(""), static_cast<int>(options.device), static_cast<int>(options.precision),
-      options.attention, static_cast<int>(options.shard_transformer),
-      static_cast<int>(options.shard_text_encoder), static_cast<int>(options.offload_expert),
-      options.text_encoder_on_host, count(options.cfg_size), count(options.ulysses_size), size.width,
-      size.height, count(options.largest_frame_num), options.collective_timeout_s.value_or(0));
+  std::string loras;
+  for (const std::string& lora : options.loras) loras += lora + "\n";
+  return loras + fmt::format("{}\n{}\n{} {} {} {} {} {} {} {} {} {}*{} {} {}", options.checkpoint.string(),
+                             options.task.value_or(""), static_cast<int>(options.device),
+                             static_cast<int>(options.precision), options.attention,
+                             static_cast<int>(options.shard_transformer),
+                             static_cast<int>(options.shard_text_encoder),
+                             static_cast<int>(options.offload_expert), options.text_encoder_on_host,
+                             count(options.cfg_size), count(options.ulysses_size), size.width, size.height,
+                             count(options.largest_frame_num), options.collective_timeout_s.value_or(0));
 }
 
 }  // namespace wan::session

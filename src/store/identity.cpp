@@ -25,7 +25,7 @@ constexpr std::array<const char*, 2> not_compared{"seed_is_automatic", "image"};
 /// Fields with long texts that are cut to their first digits.
 constexpr std::array<std::string_view, 2> checksums{"image_sha256", "weights"};
 /// The fields that are named first, as they concern all items of a run.
-constexpr std::array<const char*, 3> told_first{"weights", "precision", "task"};
+constexpr std::array<const char*, 4> told_first{"weights", "loras", "precision", "task"};
 
 std::string file_name_of(const json& fields) {
   return std::filesystem::path(fields.value("image", std::string())).filename().string();

@@ -104,6 +104,9 @@ json to_json(const Parameters& parameters) {
       {"precision", parameters.model.precision},
   };
   if (!parameters.model.lossy_options.empty()) fields["lossy_options"] = parameters.model.lossy_options;
+  for (const LoraIdentity& lora : parameters.model.loras)
+    fields["loras"].push_back(
+        {{"sha256", lora.sha256}, {"strength", lora.strength}, {"experts", lora.experts}});
   if (!request.image.empty()) {
     fields["image"] = request.image.string();
     fields["image_sha256"] = parameters.image_sha256;
@@ -176,6 +179,7 @@ std::string to_json_text(const Sidecar& sidecar) {
   }
   if (!sidecar.extension.empty()) fields["prompt_extension"] = sidecar.extension;
   if (!sidecar.origin.attention.empty()) fields["attention"] = sidecar.origin.attention;
+  if (!sidecar.origin.lora_files.empty()) fields["lora_files"] = sidecar.origin.lora_files;
   if (!sidecar.origin.widened.empty()) fields["weights_widened"] = sidecar.origin.widened;
   add_image_stamp(fields, sidecar.parameters);
   add_origin(fields, sidecar.origin);

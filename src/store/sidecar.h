@@ -27,10 +27,18 @@ struct OutputFile {
 /// Whether `path` is a regular file of that size and, with `by_content`, of that checksum.
 bool matches(const std::filesystem::path& path, const OutputFile& file, bool by_content);
 
+/// A LoRA that the weights hold.
+struct LoraIdentity {
+  std::string sha256;  ///< of the file
+  double strength = 1;
+  std::string experts;  ///< "high", "low", "both"
+};
+
 /// The values that decide how a video looks, beside the request. They are the same for all items of a run.
 struct ModelIdentity {
   std::string weights;    ///< checkpoint::fingerprint()
   std::string precision;  ///< "bf16", "fp16", "fp32"
+  std::vector<LoraIdentity> loras = {};
   std::map<std::string, std::string> lossy_options =
       {};  ///< options that trade accuracy for speed, by name; there are none today
 };
@@ -62,8 +70,9 @@ struct Origin {
   std::string started;  ///< UTC, "2025-11-03T10:00:00Z"
   int ranks = 1;
   std::map<std::string, std::string> libraries = {};  ///< their versions by name
-  std::string attention = {};  ///< the library whose kernel computes it; empty: unknown
-  std::string widened = {};    ///< parts whose weights were stored in fewer bits; empty: none
+  std::string attention = {};                ///< the library whose kernel computes it; empty: unknown
+  std::vector<std::string> lora_files = {};  ///< in the order of ModelIdentity::loras
+  std::string widened = {};                  ///< parts whose weights were stored in fewer bits; empty: none
 };
 
 /// An item had a result before that does not count.

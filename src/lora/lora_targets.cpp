@@ -1,11 +1,11 @@
-#include "checkpoint/lora/lora_targets.h"
+#include "lora/lora_targets.h"
 
 #include <algorithm>
 #include <array>
 
 #include "checkpoint/dialects/dialect.h"
 
-namespace wan::checkpoint {
+namespace wan::lora {
 namespace {
 
 constexpr std::string_view weight = ".weight";
@@ -25,10 +25,10 @@ std::string_view before(std::string_view name, std::string_view ending) {
 }
 
 /// Modules of the largest model: also those of the image branch, which LoRAs for this model may name.
-std::vector<std::string> all_modules(TransformerConfig config) {
+std::vector<std::string> all_modules(checkpoint::TransformerConfig config) {
   config.image_dim = some_image_width;
   std::vector<std::string> modules;
-  for (const ExpectedTensor& tensor : transformer_tensors(config)) {
+  for (const checkpoint::ExpectedTensor& tensor : checkpoint::transformer_tensors(config)) {
     for (const std::string_view ending : {weight, bias, modulation}) {
       const std::string_view module = before(tensor.name, ending);
       if (!module.empty()) modules.emplace_back(module);
@@ -40,15 +40,17 @@ std::vector<std::string> all_modules(TransformerConfig config) {
 
 }  // namespace
 
-LoraTargets::LoraTargets(const TransformerConfig& config)
+LoraTargets::LoraTargets(const checkpoint::TransformerConfig& config)
     : layers_(config.num_layers), has_image_branch_(config.image_dim > 0) {
-  for (const ExpectedTensor& tensor : transformer_tensors(config)) shapes_.emplace(tensor.name, tensor.shape);
+  for (const checkpoint::ExpectedTensor& tensor : checkpoint::transformer_tensors(config))
+    shapes_.emplace(tensor.name, tensor.shape);
   const auto add = [&](const std::string& theirs, const std::string& official) {
     official_.emplace(theirs, official);
     mangled_.emplace(with_underscores(theirs), official);
   };
   for (const std::string& module : all_modules(config)) add(module, module);
-  for (const ModuleName& name : module_names(Part::transformer, layers_)) add(name.theirs, name.official);
+  for (const checkpoint::ModuleName& name : checkpoint::module_names(checkpoint::Part::transformer, layers_))
+    add(name.theirs, name.official);
 }
 
 std::string LoraTargets::module_of(const LoraKey& key) const {
@@ -86,4 +88,4 @@ bool LoraTargets::may_be_absent(std::string_view official_module) const {
       absent, [&](std::string_view part) { return official_module.find(part) != std::string_view::npos; });
 }
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

@@ -1,32 +1,51 @@
-// Compiled with -ffp-contract=fast: a fused multiply-add of an exact product rounds as a multiplication and
-// an addition do.
-#include "checkpoint/lora/low_rank.h"
+// Compiled with -O3 -ffp-contract=fast, so that each multiplication and addition of vectors is one fused
+// operation. lora_test holds every element to std::fma().
+#include "lora/low_rank.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/check.h"
 
-namespace wan::checkpoint {
+namespace wan::lora {
 namespace {
+
+using Multiply = void (*)(const float* up, const float* down, std::int64_t rows, std::int64_t rank,
+                          float* out);
+
+/// For a processor without fused operations on vectors.
+void multiply_plain(const float* up, const float* down, std::int64_t rows, std::int64_t rank, float* out) {
+  std::fill_n(out, rows * panel_columns, 0.0F);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    float* sums = out + row * panel_columns;
+    for (std::int64_t k = 0; k < rank; ++k) {
+      const float factor = up[row * rank + k];
+      const float* values = down + k * panel_columns;
+      for (std::int64_t i = 0; i < panel_columns; ++i) sums[i] = std::fma(factor, values[i], sums[i]);
+    }
+  }
+}
+
+#if defined(__x86_64__)
 
 template <int bytes>
 struct Lanes {
-  using Vector [[gnu::vector_size(bytes)]] = double;
+  using Vector [[gnu::vector_size(bytes)]] = float;
 };
 
 /// `row_count` rows of one panel, with vectors of so many bytes.
 template <int bytes, int row_count>
-[[gnu::always_inline]] inline void multiply_rows(const double* up, const double* down, std::int64_t rank,
-                                                 double* out) {
+[[gnu::always_inline]] inline void multiply_rows(const float* up, const float* down, std::int64_t rank,
+                                                 float* out) {
   using Vector = typename Lanes<bytes>::Vector;
-  constexpr int lanes = bytes / static_cast<int>(sizeof(double));
-  constexpr int vectors = static_cast<int>(panel_columns) / lanes;
+  constexpr int vectors = static_cast<int>(panel_columns * sizeof(float)) / bytes;
   Vector sums[row_count][vectors] = {};
   for (std::int64_t k = 0; k < rank; ++k) {
     Vector values[vectors];
     std::memcpy(values, down + k * panel_columns, sizeof(values));
     for (int row = 0; row < row_count; ++row) {
-      const double factor = up[row * rank + k];
+      const float factor = up[row * rank + k];
       for (int i = 0; i < vectors; ++i) sums[row][i] += factor * values[i];
     }
   }
@@ -35,41 +54,36 @@ template <int bytes, int row_count>
 }
 
 template <int bytes, int row_count>
-[[gnu::always_inline]] inline void multiply_all(const double* up, const double* down, std::int64_t rows,
-                                                std::int64_t rank, double* out) {
+[[gnu::always_inline]] inline void multiply_all(const float* up, const float* down, std::int64_t rows,
+                                                std::int64_t rank, float* out) {
   std::int64_t row = 0;
   for (; row + row_count <= rows; row += row_count)
     multiply_rows<bytes, row_count>(up + row * rank, down, rank, out + row * panel_columns);
   for (; row < rows; ++row) multiply_rows<bytes, 1>(up + row * rank, down, rank, out + row * panel_columns);
 }
 
-using Multiply = void (*)(const double* up, const double* down, std::int64_t rows, std::int64_t rank,
-                          double* out);
-
 // As many rows at a time as the sums fit into the registers.
-void multiply_plain(const double* up, const double* down, std::int64_t rows, std::int64_t rank, double* out) {
-  multiply_all<16, 1>(up, down, rows, rank, out);
-}
-
-#if defined(__x86_64__)
-[[gnu::target("avx2,fma")]] void multiply_avx2(const double* up, const double* down, std::int64_t rows,
-                                               std::int64_t rank, double* out) {
+[[gnu::target("avx2,fma")]] void multiply_avx2(const float* up, const float* down, std::int64_t rows,
+                                               std::int64_t rank, float* out) {
   multiply_all<32, 2>(up, down, rows, rank, out);
 }
 
-[[gnu::target("avx512f")]] void multiply_avx512(const double* up, const double* down, std::int64_t rows,
-                                                std::int64_t rank, double* out) {
-  multiply_all<64, 6>(up, down, rows, rank, out);
+[[gnu::target("avx512f")]] void multiply_avx512(const float* up, const float* down, std::int64_t rows,
+                                                std::int64_t rank, float* out) {
+  multiply_all<64, 8>(up, down, rows, rank, out);
 }
-#endif
 
 Multiply choose_multiply() {
-#if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f")) return multiply_avx512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return multiply_avx2;
-#endif
   return multiply_plain;
 }
+
+#else
+
+Multiply choose_multiply() { return multiply_plain; }
+
+#endif
 
 }  // namespace
 
@@ -84,8 +98,8 @@ PackedDown::PackedDown(std::span<const float> values, std::int64_t rank, std::in
   }
 }
 
-void multiply_panel(std::span<const double> up, std::int64_t rows, const PackedDown& down, std::int64_t panel,
-                    std::span<double> out) {
+void multiply_panel(std::span<const float> up, std::int64_t rows, const PackedDown& down, std::int64_t panel,
+                    std::span<float> out) {
   static const Multiply multiply = choose_multiply();
   WAN_CHECK(std::ssize(up) == rows * down.rank() && std::ssize(out) >= rows * panel_columns &&
                 panel < down.panels(),
@@ -93,4 +107,4 @@ void multiply_panel(std::span<const double> up, std::int64_t rows, const PackedD
   multiply(up.data(), down.panel(panel), rows, down.rank(), out.data());
 }
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

@@ -1,4 +1,4 @@
-#include "checkpoint/lora/lora_set.h"
+#include "lora/lora_set.h"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 #include "core/check.h"
 #include "core/checksum.h"
 
-namespace wan::checkpoint {
+namespace wan::lora {
 namespace {
 
 namespace fs = std::filesystem;
@@ -48,11 +48,11 @@ void add_folder(const LoraChoice& choice, const model::ModelKind& kind, LoraSet&
 
 /// The experts of a file for a model with two.
 LoraExperts experts_of(const LoraChoice& choice, std::vector<std::string>& notes) {
-  const Noise noise = noise_in_name(choice.path.stem());
-  const LoraExperts named = noise == Noise::high  ? LoraExperts::high_noise
-                            : noise == Noise::low ? LoraExperts::low_noise
-                                                  : LoraExperts::both;
-  if (noise == Noise::unknown)
+  const checkpoint::Noise noise = checkpoint::noise_in_name(choice.path.stem());
+  const LoraExperts named = noise == checkpoint::Noise::high  ? LoraExperts::high_noise
+                            : noise == checkpoint::Noise::low ? LoraExperts::low_noise
+                                                              : LoraExperts::both;
+  if (noise == checkpoint::Noise::unknown)
     return choice.experts == LoraExperts::automatic ? LoraExperts::both : choice.experts;
   const std::string file = choice.path.filename().string();
   if (choice.experts == LoraExperts::automatic) {
@@ -74,8 +74,8 @@ std::string experts_text(const Lora& lora, std::span<const Expert> experts) {
   return fmt::format(", {} expert", expert_name(lora.experts));
 }
 
-LoraSummary inspect(const Lora& lora, const TransformerConfig& config, std::span<const Expert> experts,
-                    bool reads_values) {
+LoraSummary inspect(const Lora& lora, const checkpoint::TransformerConfig& config,
+                    std::span<const Expert> experts, bool reads_values) {
   const LoraFile file(lora.file, config);
   if (experts.size() == 1 && file.names_second_expert()) {
     fail<UsageError>(
@@ -149,7 +149,7 @@ std::string identity_text(const LoraSet& loras) {
   return text;
 }
 
-std::vector<LoraSummary> inspect_loras(const LoraSet& loras, const TransformerConfig& config,
+std::vector<LoraSummary> inspect_loras(const LoraSet& loras, const checkpoint::TransformerConfig& config,
                                        std::span<const Expert> experts, bool reads_values) {
   std::vector<LoraSummary> summaries;
   summaries.reserve(loras.size());
@@ -157,4 +157,4 @@ std::vector<LoraSummary> inspect_loras(const LoraSet& loras, const TransformerCo
   return summaries;
 }
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

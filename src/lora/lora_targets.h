@@ -7,15 +7,15 @@
 #include <string_view>
 #include <vector>
 
-#include "checkpoint/lora/lora_key.h"
 #include "checkpoint/model_config.h"
+#include "lora/lora_key.h"
 
-namespace wan::checkpoint {
+namespace wan::lora {
 
 /// The tensors of a transformer that a LoRA may change, by all names that LoRAs use.
 class LoraTargets {
  public:
-  explicit LoraTargets(const TransformerConfig& config);
+  explicit LoraTargets(const checkpoint::TransformerConfig& config);
 
   /// The official name of the tensor that a key is about; nothing if the model has none.
   std::optional<std::string> tensor_of(const LoraKey& key) const;
@@ -24,7 +24,7 @@ class LoraTargets {
 
   const std::vector<std::int64_t>& shape(const std::string& tensor) const { return shapes_.at(tensor); }
   /// Whether LoRAs that this model takes may have keys of this module, which it has not: the image branch of
-  /// Wan 2.1 on an expert of Wan 2.2 (model.md 12).
+  /// Wan 2.1 on an expert of Wan 2.2 (model.md 1.9).
   bool may_be_absent(std::string_view official_module) const;
   std::int64_t layers() const { return layers_; }
 
@@ -36,4 +36,4 @@ class LoraTargets {
   bool has_image_branch_ = false;
 };
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

@@ -12,7 +12,7 @@
 #include "checkpoint/model_config.h"
 #include "checkpoint/safetensors.h"
 
-namespace wan::checkpoint::test {
+namespace wan::lora::test {
 
 /// Values of a tensor, to be written in any floating-point type.
 struct Numbers {
@@ -22,7 +22,7 @@ struct Numbers {
 using NumbersByName = std::map<std::string, Numbers>;
 
 /// A small transformer.
-inline TransformerConfig small_config(std::string type = "t2v", std::int64_t image_dim = 0) {
+inline checkpoint::TransformerConfig small_config(std::string type = "t2v", std::int64_t image_dim = 0) {
   return {.model_type = std::move(type),
           .dim = 24,
           .ffn_dim = 40,
@@ -64,11 +64,11 @@ inline PlainLora::Pair draw_pair(std::int64_t out, std::int64_t in, std::int64_t
 }
 
 /// Pairs of several ranks, with alpha, without, and with 0; no difference.
-inline PlainLora pairs_of(const TransformerConfig& config, std::uint32_t seed = 1) {
+inline PlainLora pairs_of(const checkpoint::TransformerConfig& config, std::uint32_t seed = 1) {
   std::mt19937 random(seed);
   PlainLora lora;
   int count = 0;
-  for (const ExpectedTensor& tensor : transformer_tensors(config)) {
+  for (const checkpoint::ExpectedTensor& tensor : checkpoint::transformer_tensors(config)) {
     constexpr std::string_view weight = ".weight";
     if (tensor.shape.size() != 2 || !tensor.name.ends_with(weight)) continue;
     const std::string module = tensor.name.substr(0, tensor.name.size() - weight.size());
@@ -82,32 +82,33 @@ inline PlainLora pairs_of(const TransformerConfig& config, std::uint32_t seed = 
 }
 
 /// Adds differences of biases, norms, modulations and the patch embedding.
-inline void add_differences(const TransformerConfig& config, PlainLora& lora) {
+inline void add_differences(const checkpoint::TransformerConfig& config, PlainLora& lora) {
   std::mt19937 random(7);
-  for (const ExpectedTensor& tensor : transformer_tensors(config))
+  for (const checkpoint::ExpectedTensor& tensor : checkpoint::transformer_tensors(config))
     if (tensor.shape.size() != 2) lora.differences.emplace(tensor.name, draw(tensor.shape, random));
 }
 
 /// Writes tensors in one type.
 inline void write_numbers(const std::filesystem::path& path, const NumbersByName& tensors,
-                          DType type = DType::f32) {
+                          checkpoint::DType type = checkpoint::DType::f32) {
   std::vector<std::vector<std::byte>> bytes;
-  std::vector<TensorView> views;
+  std::vector<checkpoint::TensorView> views;
   bytes.reserve(tensors.size());
   for (const auto& [name, numbers] : tensors) {
-    std::vector<std::byte>& content = bytes.emplace_back(numbers.values.size() * size_bytes(type));
+    std::vector<std::byte>& content =
+        bytes.emplace_back(numbers.values.size() * checkpoint::size_bytes(type));
     for (std::size_t i = 0; i < numbers.values.size(); ++i) {
-      const std::uint16_t narrow = bf16_from_float(numbers.values[i]);
-      if (type == DType::f32) std::memcpy(content.data() + 4 * i, &numbers.values[i], 4);
-      if (type == DType::bf16) std::memcpy(content.data() + 2 * i, &narrow, 2);
+      const std::uint16_t narrow = checkpoint::bf16_from_float(numbers.values[i]);
+      if (type == checkpoint::DType::f32) std::memcpy(content.data() + 4 * i, &numbers.values[i], 4);
+      if (type == checkpoint::DType::bf16) std::memcpy(content.data() + 2 * i, &narrow, 2);
     }
     views.push_back({.name = name, .dtype = type, .shape = numbers.shape, .bytes = content});
   }
-  write_safetensors(path, views);
+  checkpoint::write_safetensors(path, views);
 }
 
-/// The weight plus the LoRA, computed in fp64 from the definition (model.md 12).
-inline std::vector<double> plainly_merged(const PlainLora& lora, const ExpectedTensor& tensor,
+/// The weight plus the LoRA, computed in fp64 from the definition (model.md 1.9).
+inline std::vector<double> plainly_merged(const PlainLora& lora, const checkpoint::ExpectedTensor& tensor,
                                           const std::vector<float>& weight, double strength) {
   std::vector<double> result(weight.begin(), weight.end());
   constexpr std::string_view ending = ".weight";
@@ -133,4 +134,4 @@ inline std::vector<double> plainly_merged(const PlainLora& lora, const ExpectedT
   return result;
 }
 
-}  // namespace wan::checkpoint::test
+}  // namespace wan::lora::test

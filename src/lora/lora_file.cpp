@@ -1,11 +1,11 @@
-#include "checkpoint/lora/lora_file.h"
+#include "lora/lora_file.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/check.h"
 
-namespace wan::checkpoint {
+namespace wan::lora {
 namespace {
 
 using Shape = std::vector<std::int64_t>;
@@ -20,23 +20,23 @@ Shape squeezed(std::span<const std::int64_t> shape) {
 }
 
 /// Rows and columns of a matrix, or of a convolution whose later dimensions are one.
-std::pair<std::int64_t, std::int64_t> matrix_of(const TensorEntry& entry) {
+std::pair<std::int64_t, std::int64_t> matrix_of(const checkpoint::TensorEntry& entry) {
   const std::int64_t rows = entry.shape.empty() ? 0 : entry.shape.front();
   return {rows, rows == 0 ? 0 : entry.elements() / rows};
 }
 
-std::string describe(const TensorEntry& entry) {
-  return fmt::format("{} {}", in_quotes(entry.name), shape_text(entry.shape));
+std::string describe(const checkpoint::TensorEntry& entry) {
+  return fmt::format("{} {}", checkpoint::in_quotes(entry.name), checkpoint::shape_text(entry.shape));
 }
 
-void refuse_foreign(const Checkpoint& tensors) {
+void refuse_foreign(const checkpoint::Checkpoint& tensors) {
   for (const auto& [name, entry] : tensors.entries()) {
     const std::string_view kind = foreign_kind_of_lora_key(name);
     if (kind.empty()) continue;
     fail<UsageError>(
         "{}: it is {}, which is not read (tensor {}); use a LoRA of pairs (lora_down and lora_up, or "
         "lora_A and lora_B) for this model",
-        tensors.source().string(), kind, in_quotes(name));
+        tensors.source().string(), kind, checkpoint::in_quotes(name));
   }
 }
 
@@ -54,38 +54,39 @@ std::int64_t block_in(std::string_view module) {
   return digits == 0 ? -1 : number;
 }
 
-[[noreturn]] void fail_unknown(const TensorEntry& entry, const LoraKey& key, std::int64_t layers) {
+[[noreturn]] void fail_unknown(const checkpoint::TensorEntry& entry, const LoraKey& key,
+                               std::int64_t layers) {
   const std::int64_t block = block_in(key.module);
   if (block >= layers) {
     fail<UsageError>(
         "{}: tensor {} is of block {}, and the model has {} blocks: the LoRA belongs to another model",
-        entry.file.string(), in_quotes(entry.name), block, layers);
+        entry.file.string(), checkpoint::in_quotes(entry.name), block, layers);
   }
   fail<UsageError>(
       "{}: tensor {} belongs to no tensor of the model: the LoRA is of another model, or of a dialect that "
       "is "
       "not known",
-      entry.file.string(), in_quotes(entry.name));
+      entry.file.string(), checkpoint::in_quotes(entry.name));
 }
 
-Checkpoint open(const std::filesystem::path& file) {
+checkpoint::Checkpoint open(const std::filesystem::path& file) {
   std::error_code unreadable;
   if (std::filesystem::is_directory(file, unreadable))
     fail<UsageError>("{} is a folder; a LoRA is a file, or a folder with one for each expert", file.string());
-  return Checkpoint::open_lora_file(file);
+  return checkpoint::Checkpoint::open_lora_file(file);
 }
 
 }  // namespace
 
 /// The tensors of the file for one tensor of the model.
 struct LoraFile::Parts {
-  const TensorEntry* down = nullptr;
-  const TensorEntry* up = nullptr;
-  const TensorEntry* alpha = nullptr;
-  const TensorEntry* difference = nullptr;
+  const checkpoint::TensorEntry* down = nullptr;
+  const checkpoint::TensorEntry* up = nullptr;
+  const checkpoint::TensorEntry* alpha = nullptr;
+  const checkpoint::TensorEntry* difference = nullptr;
 };
 
-LoraFile::LoraFile(const std::filesystem::path& file, const TransformerConfig& config)
+LoraFile::LoraFile(const std::filesystem::path& file, const checkpoint::TransformerConfig& config)
     : tensors_(open(file)) {
   if (tensors_.entries().empty()) fail<UsageError>("{}: the file holds no tensor", file.string());
   refuse_foreign(tensors_);
@@ -102,15 +103,15 @@ LoraFile::LoraFile(const std::filesystem::path& file, const TransformerConfig& c
   if (skipped_ > 0) {
     notes_.push_back(
         fmt::format("{} keys of an image branch, which this model has not, are left out ({}, ...)", skipped_,
-                    in_quotes(first_skipped_)));
+                    checkpoint::in_quotes(first_skipped_)));
   }
 }
 
-void LoraFile::skip(const TensorEntry& entry) {
+void LoraFile::skip(const checkpoint::TensorEntry& entry) {
   if (skipped_++ == 0) first_skipped_ = entry.name;
 }
 
-void LoraFile::add_key(const TensorEntry& entry, const LoraTargets& targets, PartsByTensor& first,
+void LoraFile::add_key(const checkpoint::TensorEntry& entry, const LoraTargets& targets, PartsByTensor& first,
                        PartsByTensor& second) {
   const std::optional<LoraKey> key = read_lora_key(entry.name);
   if (!key) {
@@ -118,7 +119,7 @@ void LoraFile::add_key(const TensorEntry& entry, const LoraTargets& targets, Par
         "{}: tensor {} has no name of a LoRA's tensor (such as NAME.lora_down.weight or NAME.diff); is the "
         "file a "
         "whole model?",
-        path().string(), in_quotes(entry.name));
+        path().string(), checkpoint::in_quotes(entry.name));
   }
   if (dialect_.empty() && !key->spelling.empty())
     dialect_ = fmt::format("{}{}{}", key->spelling, key->prefix.empty() ? "" : ", ", key->prefix);
@@ -131,16 +132,16 @@ void LoraFile::add_key(const TensorEntry& entry, const LoraTargets& targets, Par
   }
   if (!is_floating(entry.dtype)) {
     fail<UsageError>("{}: tensor {} is of type {}; floating-point numbers are expected", path().string(),
-                     in_quotes(entry.name), to_string(entry.dtype));
+                     checkpoint::in_quotes(entry.name), to_string(entry.dtype));
   }
   Parts& parts = (key->is_second_expert ? second : first)[*tensor];
-  const TensorEntry*& place = key->role == LoraRole::down    ? parts.down
-                              : key->role == LoraRole::up    ? parts.up
-                              : key->role == LoraRole::alpha ? parts.alpha
-                                                             : parts.difference;
+  const checkpoint::TensorEntry*& place = key->role == LoraRole::down    ? parts.down
+                                          : key->role == LoraRole::up    ? parts.up
+                                          : key->role == LoraRole::alpha ? parts.alpha
+                                                                         : parts.difference;
   if (place != nullptr) {
     fail<UsageError>("{}: the tensors {} and {} are for the same thing, in two spellings", path().string(),
-                     in_quotes(place->name), in_quotes(entry.name));
+                     checkpoint::in_quotes(place->name), checkpoint::in_quotes(entry.name));
   }
   place = &entry;
 }
@@ -159,11 +160,12 @@ std::optional<LoraChange> LoraFile::change_of(const std::string& tensor, const P
   const bool has_pair = parts.down != nullptr && parts.up != nullptr;
   if (!has_pair && (parts.down != nullptr || parts.up != nullptr)) {
     fail<UsageError>("{}: tensor {} is there without the other half of its pair: the file is incomplete",
-                     path().string(), in_quotes((parts.down != nullptr ? parts.down : parts.up)->name));
+                     path().string(),
+                     checkpoint::in_quotes((parts.down != nullptr ? parts.down : parts.up)->name));
   }
   if (!has_pair && parts.alpha != nullptr && parts.difference == nullptr) {
     fail<UsageError>("{}: tensor {} is there without the pair that it scales: the file is incomplete",
-                     path().string(), in_quotes(parts.alpha->name));
+                     path().string(), checkpoint::in_quotes(parts.alpha->name));
   }
   LoraChange change{.down = parts.down, .up = parts.up, .difference = parts.difference};
   if (parts.difference != nullptr && squeezed(parts.difference->shape) != squeezed(shape)) {
@@ -172,11 +174,12 @@ std::optional<LoraChange> LoraFile::change_of(const std::string& tensor, const P
                                 theirs[0] == shape[0] && theirs[1] != shape[1];
     if (!other_channels) {
       fail<UsageError>("{}: tensor {} is a difference of {}, which is {}: the LoRA belongs to another model",
-                       path().string(), describe(*parts.difference), in_quotes(tensor), shape_text(shape));
+                       path().string(), describe(*parts.difference), checkpoint::in_quotes(tensor),
+                       checkpoint::shape_text(shape));
     }
     notes_.push_back(
         fmt::format("the difference of {} is for {} channels and the model has {}: it is left out",
-                    in_quotes(tensor), theirs[1], shape[1]));
+                    checkpoint::in_quotes(tensor), theirs[1], shape[1]));
     change.difference = nullptr;
   }
   if (!has_pair) return change.difference == nullptr ? std::nullopt : std::optional(change);
@@ -186,11 +189,11 @@ std::optional<LoraChange> LoraFile::change_of(const std::string& tensor, const P
     fail<UsageError>("{}: the pair {} and {} has no common rank: the file is damaged, or the two are swapped",
                      path().string(), describe(*parts.down), describe(*parts.up));
   }
-  const std::int64_t columns = shape.size() < 2 ? 0 : checked_elements(shape.subspan(1)).value();
+  const std::int64_t columns = shape.size() < 2 ? 0 : checkpoint::checked_elements(shape.subspan(1)).value();
   if (shape.size() < 2 || out != shape[0] || in != columns) {
     fail<UsageError>("{}: the pair {} and {} makes [{}, {}], and {} is {}: the LoRA belongs to another model",
-                     path().string(), describe(*parts.down), describe(*parts.up), out, in, in_quotes(tensor),
-                     shape_text(shape));
+                     path().string(), describe(*parts.down), describe(*parts.up), out, in,
+                     checkpoint::in_quotes(tensor), checkpoint::shape_text(shape));
   }
   change.scale = scale_of(parts);
   return change;
@@ -214,12 +217,12 @@ const LoraChanges& LoraFile::changes(Expert expert, LoraExperts experts) const {
   return expert == Expert::low_noise && names_second_expert() ? second_ : first_;
 }
 
-void LoraFile::read(const TensorEntry& entry, std::int64_t first, std::span<float> out) const {
+void LoraFile::read(const checkpoint::TensorEntry& entry, std::int64_t first, std::span<float> out) const {
   tensors_.read_floats(entry, first, out);
   const auto bad = std::ranges::find_if(out, [](float value) { return !std::isfinite(value); });
   if (bad != out.end()) {
     fail<UsageError>("{}: tensor {} holds the value {}: the file is damaged, or its training has failed",
-                     path().string(), in_quotes(entry.name), *bad);
+                     path().string(), checkpoint::in_quotes(entry.name), *bad);
   }
 }
 
@@ -228,7 +231,7 @@ void LoraFile::check_values() const {
   std::vector<float> values(at_a_time);
   for (const LoraChanges* changes : {&first_, &second_}) {
     for (const auto& [tensor, change] : *changes) {
-      for (const TensorEntry* entry : {change.down, change.up, change.difference}) {
+      for (const checkpoint::TensorEntry* entry : {change.down, change.up, change.difference}) {
         const std::int64_t elements = entry == nullptr ? 0 : entry->elements();
         for (std::int64_t first = 0; first < elements; first += at_a_time) {
           const std::int64_t count = std::min(at_a_time, elements - first);
@@ -239,4 +242,4 @@ void LoraFile::check_values() const {
   }
 }
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

@@ -8,21 +8,22 @@
 #include <string_view>
 #include <vector>
 
-#include "checkpoint/lora/lora_file.h"
-#include "checkpoint/lora/lora_set.h"
+#include "lora/lora_file.h"
+#include "lora/lora_set.h"
 
-namespace wan::checkpoint {
+namespace wan::lora {
 
 /// Adds the LoRAs of a set to the weights of one expert while they are read:
 ///
 ///   W' = fp32( W + sum over the LoRAs of strength x scale x (B A) + strength x difference )
 ///
-/// with the sum in fp64 and one rounding to fp32 (model.md 12). The bits of an element depend on nothing but
-/// its place in its tensor: not on the part of the tensor that a rank reads. Several threads may call it.
+/// with each B A in fp32, the sums in fp64, and one rounding to fp32 (model.md 1.9). The bits of an element
+/// depend on nothing but its place in its tensor: not on the part of the tensor that a rank reads. Several
+/// threads may call it.
 class LoraMerge {
  public:
   /// Opens the files of the set. Throws UsageError, as LoraFile does.
-  LoraMerge(const LoraSet& loras, Expert expert, const TransformerConfig& config);
+  LoraMerge(const LoraSet& loras, Expert expert, const checkpoint::TransformerConfig& config);
   LoraMerge(const LoraMerge&) = delete;
   LoraMerge& operator=(const LoraMerge&) = delete;
   ~LoraMerge();
@@ -36,7 +37,7 @@ class LoraMerge {
            std::span<float> values) const;
 
  private:
-  /// What one LoRA adds to one tensor.
+  /// One LoRA's share in one tensor.
   struct Term {
     const LoraFile* file = nullptr;
     LoraChange change;
@@ -50,4 +51,4 @@ class LoraMerge {
   std::unique_ptr<FactorCache> cache_;
 };
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

@@ -4,9 +4,9 @@
 #include <string>
 #include <string_view>
 
-namespace wan::checkpoint {
+namespace wan::lora {
 
-/// What a tensor of a LoRA is to a tensor of the model (model.md 12).
+/// The part that a tensor of a LoRA plays for a tensor of the model (model.md 1.9).
 enum class LoraRole {
   down,                   ///< A [rank, in] of the weight
   up,                     ///< B [out, rank] of the weight
@@ -33,4 +33,4 @@ std::string_view foreign_kind_of_lora_key(std::string_view name);
 /// Nothing if the name has no ending that a LoRA's tensor has.
 std::optional<LoraKey> read_lora_key(std::string_view name);
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

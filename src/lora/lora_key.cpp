@@ -2,12 +2,12 @@
 // musubi (lora_down, lora_up, alpha; lora_unet_ with underscores), PEFT and Diffusers (lora_A, lora_B),
 // ModelTC's Wan2.2-Lightning, LightX2V's extractor (diff, diff_b, diff_m), DiffSynth (an adapter's name in
 // lora_A.NAME.weight), and Diffusers before PEFT (lora.down, _lora.down).
-#include "checkpoint/lora/lora_key.h"
+#include "lora/lora_key.h"
 
 #include <algorithm>
 #include <array>
 
-namespace wan::checkpoint {
+namespace wan::lora {
 namespace {
 
 /// An ending of a name. "*" stands for the name of an adapter, without dots.
@@ -69,12 +69,12 @@ constexpr std::array<ForeignMark, 15> foreign_marks{{
     {"lora_unet_joint_blocks", true, "a LoRA for another model (Stable Diffusion 3)"},
 }};
 
-/// Of names with dots; a name may have two of them, one behind the other.
+/// Prefixes of names with dots; a name may have two of them, one behind the other.
 constexpr std::array<std::string_view, 7> prefixes{
     "diffusion_model.",  "transformer_2.", "transformer.", "pipe.dit.",
     "base_model.model.", "model.",         "unet."};
 constexpr std::string_view second_expert_prefix = "transformer_2.";
-/// Of names whose dots are underscores; the longer one first.
+/// Prefixes of names whose dots are underscores; the longer one first.
 constexpr std::array<std::string_view, 3> mangled_prefixes{"lora_unet__", "lora_unet_", "lycoris_"};
 
 /// How many bytes at the end of `name` the ending takes; 0 if it has another ending.
@@ -137,4 +137,4 @@ std::optional<LoraKey> read_lora_key(std::string_view name) {
   return key;
 }
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

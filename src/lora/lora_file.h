@@ -11,19 +11,19 @@
 #include <vector>
 
 #include "checkpoint/checkpoint.h"
-#include "checkpoint/lora/lora_targets.h"
 #include "checkpoint/model_config.h"
+#include "lora/lora_targets.h"
 #include "model/lora_choice.h"
 
-namespace wan::checkpoint {
+namespace wan::lora {
 
-/// What a LoRA adds to one tensor of the model: scale x (up down) + difference (model.md 12). The entries are
-/// the file's.
+/// The sum that a LoRA adds to one tensor of the model: scale x (up down) + difference (model.md 1.9). The
+/// entries are the file's.
 struct LoraChange {
-  const TensorEntry* down = nullptr;  ///< [rank, in]; null: no pair
-  const TensorEntry* up = nullptr;    ///< [out, rank]
-  double scale = 1;                   ///< alpha / rank
-  const TensorEntry* difference = nullptr;
+  const checkpoint::TensorEntry* down = nullptr;  ///< [rank, in]; null: no pair
+  const checkpoint::TensorEntry* up = nullptr;    ///< [out, rank]
+  double scale = 1;                               ///< alpha / rank
+  const checkpoint::TensorEntry* difference = nullptr;
 };
 /// By the official name of the tensor.
 using LoraChanges = std::map<std::string, LoraChange, std::less<>>;
@@ -35,7 +35,7 @@ class LoraFile {
   /// `file`: a .safetensors file, or else one of torch.save(), whose dictionary may be below "state_dict".
   /// Throws UsageError, naming the tensor: another method or network; a pair without its half or with another
   /// shape than its target; a name that the model has not; a number that is not finite; nothing to change.
-  LoraFile(const std::filesystem::path& file, const TransformerConfig& config);
+  LoraFile(const std::filesystem::path& file, const checkpoint::TransformerConfig& config);
   LoraFile(const LoraFile&) = delete;
   LoraFile& operator=(const LoraFile&) = delete;
 
@@ -52,22 +52,22 @@ class LoraFile {
   const std::vector<std::string>& notes() const { return notes_; }  ///< on what is left out
 
   /// The values of a tensor of the file. Throws UsageError if one of them is not finite.
-  void read(const TensorEntry& entry, std::int64_t first, std::span<float> out) const;
+  void read(const checkpoint::TensorEntry& entry, std::int64_t first, std::span<float> out) const;
   /// Reads all tensors that are used. Throws UsageError if a value is not finite.
   void check_values() const;
 
  private:
   struct Parts;
   using PartsByTensor = std::map<std::string, Parts>;
-  void add_key(const TensorEntry& entry, const LoraTargets& targets, PartsByTensor& first,
+  void add_key(const checkpoint::TensorEntry& entry, const LoraTargets& targets, PartsByTensor& first,
                PartsByTensor& second);
-  void skip(const TensorEntry& entry);
+  void skip(const checkpoint::TensorEntry& entry);
   LoraChanges finish(const PartsByTensor& parts, const LoraTargets& targets);
   std::optional<LoraChange> change_of(const std::string& tensor, const Parts& parts,
                                       std::span<const std::int64_t> shape);
   double scale_of(const Parts& parts) const;
 
-  Checkpoint tensors_;
+  checkpoint::Checkpoint tensors_;
   LoraChanges first_;   ///< of every expert, or of the first one
   LoraChanges second_;  ///< of the low-noise expert, if names say so
   std::string dialect_;
@@ -76,4 +76,4 @@ class LoraFile {
   std::vector<std::string> notes_;
 };
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

@@ -6,11 +6,11 @@
 #include <string_view>
 #include <vector>
 
-#include "checkpoint/lora/lora_file.h"
+#include "lora/lora_file.h"
 #include "model/lora_choice.h"
 #include "model/model_kind.h"
 
-namespace wan::checkpoint {
+namespace wan::lora {
 
 /// One file that a run adds to the weights.
 struct Lora {
@@ -32,7 +32,8 @@ LoraSet resolve_loras(std::span<const LoraChoice> choices, const model::ModelKin
 /// Fills in the checksums. Reads the files. Throws UsageError.
 void take_checksums(LoraSet& loras);
 
-/// What distinguishes sets that change weights otherwise: ", LoRA SHA256 x STRENGTH on EXPERTS" for each.
+/// A text that differs between sets that change weights differently: ", LoRA SHA256 x STRENGTH on EXPERTS"
+/// for each.
 std::string identity_text(const LoraSet& loras);
 
 /// Opens every file of a set and checks it against the model. With `reads_values` reads all of it. Returns a
@@ -41,7 +42,7 @@ struct LoraSummary {
   std::string line;
   std::vector<std::string> notes;
 };
-std::vector<LoraSummary> inspect_loras(const LoraSet& loras, const TransformerConfig& config,
+std::vector<LoraSummary> inspect_loras(const LoraSet& loras, const checkpoint::TransformerConfig& config,
                                        std::span<const Expert> experts, bool reads_values);
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

@@ -3,18 +3,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <functional>
 
-#include "checkpoint/lora/lora_file.h"
-#include "checkpoint/lora/lora_merge.h"
-#include "checkpoint/lora/lora_set.h"
-#include "checkpoint_files.h"
-#include "lora_files.h"
+#include "lora/lora_file.h"
+#include "lora/lora_merge.h"
+#include "lora/lora_set.h"
+#include "lora/low_rank.h"
+#include "support/message_of.h"
 #include "support/temp_dir.h"
+#include "unit/lora/lora_files.h"
 
-namespace wan::checkpoint {
+namespace wan::lora {
 namespace {
 
 using test::NumbersByName;
@@ -54,7 +56,7 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return text;
 }
 
-/// The name that Diffusers gives to a module of Wan (model.md 12), written here by hand.
+/// The name that Diffusers gives to a module of Wan (model.md 1.9), written here by hand.
 std::string in_diffusers(std::string module) {
   const std::vector<std::pair<std::string, std::string>> parts{
       {".self_attn.", ".attn1."},
@@ -124,19 +126,19 @@ std::vector<Spelling> spellings() {
 
 class LoraSpellings : public ::testing::Test {
  protected:
-  std::filesystem::path write(const NumbersByName& tensors, DType type = DType::f32,
+  std::filesystem::path write(const NumbersByName& tensors, checkpoint::DType type = checkpoint::DType::f32,
                               const std::string& name = "lora.safetensors") {
     test::write_numbers(dir_ / name, tensors, type);
     return dir_ / name;
   }
 
   /// Every tensor of the model after the merge, from weights that are drawn.
-  static std::vector<float> merged(const LoraSet& loras, const TransformerConfig& config,
+  static std::vector<float> merged(const LoraSet& loras, const checkpoint::TransformerConfig& config,
                                    Expert expert = Expert::single) {
     const LoraMerge merge(loras, expert, config);
     std::mt19937 random(3);
     std::vector<float> all;
-    for (const ExpectedTensor& tensor : transformer_tensors(config)) {
+    for (const checkpoint::ExpectedTensor& tensor : checkpoint::transformer_tensors(config)) {
       std::vector<float> values = test::draw(tensor.shape, random).values;
       merge.add(tensor.name, tensor.shape, 0, values);
       all.insert(all.end(), values.begin(), values.end());
@@ -144,8 +146,8 @@ class LoraSpellings : public ::testing::Test {
     return all;
   }
 
-  std::vector<float> merged_from(const NumbersByName& tensors, const TransformerConfig& config,
-                                 DType type = DType::f32) {
+  std::vector<float> merged_from(const NumbersByName& tensors, const checkpoint::TransformerConfig& config,
+                                 checkpoint::DType type = checkpoint::DType::f32) {
     return merged({{.file = write(tensors, type)}}, config);
   }
 
@@ -154,7 +156,7 @@ class LoraSpellings : public ::testing::Test {
 
 TEST_F(LoraSpellings, AllGiveTheSameBits) {
   for (const std::int64_t image_dim : {0, 20}) {
-    const TransformerConfig config = test::small_config("i2v", image_dim);
+    const checkpoint::TransformerConfig config = test::small_config("i2v", image_dim);
     PlainLora lora = test::pairs_of(config);
     test::add_differences(config, lora);
     const std::vector<float> expected = merged_from(written(lora, kohya, with_prefix("")), config);
@@ -165,13 +167,14 @@ TEST_F(LoraSpellings, AllGiveTheSameBits) {
     for (const Spelling& spelling : spellings()) {
       const NumbersByName tensors = written(lora, spelling.endings, spelling.module);
       EXPECT_EQ(merged_from(tensors, config), expected) << spelling.name;
-      EXPECT_EQ(merged_from(tensors, config, DType::bf16), expected) << spelling.name << " in bf16";
+      EXPECT_EQ(merged_from(tensors, config, checkpoint::DType::bf16), expected)
+          << spelling.name << " in bf16";
     }
   }
 }
 
 TEST_F(LoraSpellings, DiffusersNamesModulationsItsOwnWay) {
-  const TransformerConfig config = test::small_config();
+  const checkpoint::TransformerConfig config = test::small_config();
   PlainLora lora;
   test::add_differences(config, lora);
   std::erase_if(lora.differences, [](const auto& item) { return !item.first.ends_with("modulation"); });
@@ -188,17 +191,18 @@ TEST_F(LoraSpellings, DiffusersNamesModulationsItsOwnWay) {
 }
 
 TEST_F(LoraSpellings, TheWeightsAreThoseOfTheDefinition) {
-  const TransformerConfig config = test::small_config("i2v", 20);
+  const checkpoint::TransformerConfig config = test::small_config("i2v", 20);
   PlainLora first = test::pairs_of(config, 1);
   test::add_differences(config, first);
   const PlainLora second = test::pairs_of(config, 2);
   const LoraSet set{
-      {.file = write(written(first, kohya, with_prefix("")), DType::f32, "a.safetensors"), .strength = 0.7},
-      {.file = write(written(second, kohya, with_prefix("")), DType::f32, "b.safetensors"),
+      {.file = write(written(first, kohya, with_prefix("")), checkpoint::DType::f32, "a.safetensors"),
+       .strength = 0.7},
+      {.file = write(written(second, kohya, with_prefix("")), checkpoint::DType::f32, "b.safetensors"),
        .strength = -1.3}};
   const LoraMerge merge(set, Expert::single, config);
   std::mt19937 random(3);
-  for (const ExpectedTensor& tensor : transformer_tensors(config)) {
+  for (const checkpoint::ExpectedTensor& tensor : checkpoint::transformer_tensors(config)) {
     const std::vector<float> weight = test::draw(tensor.shape, random).values;
     std::vector<double> expected = test::plainly_merged(first, tensor, weight, 0.7);
     const std::vector<double> of_second = test::plainly_merged(second, tensor, weight, -1.3);
@@ -213,7 +217,7 @@ TEST_F(LoraSpellings, TheWeightsAreThoseOfTheDefinition) {
 }
 
 TEST_F(LoraSpellings, EveryRangeOfATensorHasTheBitsOfTheWhole) {
-  const TransformerConfig config = test::small_config();
+  const checkpoint::TransformerConfig config = test::small_config();
   std::mt19937 random(5);
   PlainLora lora;
   const std::vector<std::int64_t> shape{144, 24};  // more rows than are computed at a time
@@ -236,7 +240,7 @@ TEST_F(LoraSpellings, EveryRangeOfATensorHasTheBitsOfTheWhole) {
 }
 
 TEST_F(LoraSpellings, AConvolutionTakesAPairWithFlatFactors) {
-  const TransformerConfig config = test::small_config();
+  const checkpoint::TransformerConfig config = test::small_config();
   std::mt19937 random(5);
   PlainLora flat;
   flat.pairs.emplace("patch_embedding", test::draw_pair(24, 64, 3, 6.0F, random));
@@ -248,7 +252,7 @@ TEST_F(LoraSpellings, AConvolutionTakesAPairWithFlatFactors) {
 }
 
 TEST_F(LoraSpellings, AnAlphaOfZeroIsNone) {
-  const TransformerConfig config = test::small_config();
+  const checkpoint::TransformerConfig config = test::small_config();
   PlainLora lora = test::pairs_of(config);
   for (auto& [module, pair] : lora.pairs) pair.alpha.reset();
   const auto expected = merged_from(written(lora, kohya, with_prefix("")), config);
@@ -261,14 +265,15 @@ TEST_F(LoraSpellings, AnAlphaOfZeroIsNone) {
 }
 
 TEST_F(LoraSpellings, KeysOfTheImageBranchAreLeftOut) {
-  const TransformerConfig with_branch = test::small_config("i2v", 20);
-  TransformerConfig without = with_branch;
+  const checkpoint::TransformerConfig with_branch = test::small_config("i2v", 20);
+  checkpoint::TransformerConfig without = with_branch;
   without.image_dim = 0;
   PlainLora lora = test::pairs_of(with_branch);
   test::add_differences(with_branch, lora);
   for (const Spelling& spelling : spellings()) {
     const LoraFile file(write(written(lora, spelling.endings, spelling.module)), without);
-    EXPECT_EQ(file.changes(Expert::single, LoraExperts::both).size(), transformer_tensors(without).size());
+    EXPECT_EQ(file.changes(Expert::single, LoraExperts::both).size(),
+              checkpoint::transformer_tensors(without).size());
     EXPECT_GT(file.skipped_keys(), 12 * 5);
     EXPECT_THAT(file.notes(), ElementsAre(HasSubstr("image branch"))) << spelling.name;
   }
@@ -285,14 +290,14 @@ TEST_F(LoraSpellings, ThePatchEmbeddingOfAnotherModelIsLeftOut) {
 }
 
 TEST_F(LoraSpellings, NamesMaySayTheExpert) {
-  const TransformerConfig config = test::small_config();
+  const checkpoint::TransformerConfig config = test::small_config();
   NumbersByName tensors = written(test::pairs_of(config, 1), kohya, with_prefix("transformer."));
   tensors.merge(written(test::pairs_of(config, 2), kohya, with_prefix("transformer_2.")));
-  const auto both = write(tensors, DType::f32, "both.safetensors");
-  const auto high =
-      write(written(test::pairs_of(config, 1), kohya, with_prefix("")), DType::f32, "1.safetensors");
-  const auto low =
-      write(written(test::pairs_of(config, 2), kohya, with_prefix("")), DType::f32, "2.safetensors");
+  const auto both = write(tensors, checkpoint::DType::f32, "both.safetensors");
+  const auto high = write(written(test::pairs_of(config, 1), kohya, with_prefix("")), checkpoint::DType::f32,
+                          "1.safetensors");
+  const auto low = write(written(test::pairs_of(config, 2), kohya, with_prefix("")), checkpoint::DType::f32,
+                         "2.safetensors");
   const auto base = merged({}, config);
   const auto of = [&](const std::filesystem::path& file, Expert expert, LoraExperts experts) {
     return merged({{.file = file, .experts = experts}}, config, expert);
@@ -305,12 +310,12 @@ TEST_F(LoraSpellings, NamesMaySayTheExpert) {
 }
 
 TEST_F(LoraSpellings, ChoicesBecomeFilesOfExperts) {
-  const TransformerConfig config = test::small_config();
+  const checkpoint::TransformerConfig config = test::small_config();
   const NumbersByName tensors = written(test::pairs_of(config), kohya, with_prefix("diffusion_model."));
   std::filesystem::create_directory(dir_ / "folder");
   for (const char* name : {"folder/high_noise_model.safetensors", "folder/low_noise_model.safetensors",
                            "wan2.2_i2v_A14b_high_noise_lora_rank64.safetensors", "style.safetensors"})
-    write(tensors, DType::f32, name);
+    write(tensors, checkpoint::DType::f32, name);
   const model::ModelKind& pair = model::model_kind("i2v-A14B");
   std::vector<std::string> notes;
   const std::vector<LoraChoice> choices{
@@ -339,22 +344,50 @@ TEST_F(LoraSpellings, ChoicesBecomeFilesOfExperts) {
                         (dir_ / "folder/high_noise_model.safetensors").string(), 12 * 10 + 6));
   EXPECT_THAT(summaries[1].line, HasSubstr(", both experts, strength 1: 126 + 126 tensors changed"));
   const model::ModelKind& single = model::model_kind("t2v-1.3B");
-  EXPECT_THAT(test::usage_error_of([&] { resolve_loras(std::span(choices).first(1), single, notes); }),
-              HasSubstr("the folder holds LoRAs for two experts, and t2v-1.3B has one"));
-  EXPECT_THAT(test::usage_error_of([&] { resolve_loras(std::span(choices).last(1), single, notes); }),
-              HasSubstr("t2v-1.3B has one expert; leave '@high' out"));
+  EXPECT_THAT(
+      wan::test::message_of<UsageError>([&] { resolve_loras(std::span(choices).first(1), single, notes); }),
+      HasSubstr("the folder holds LoRAs for two experts, and t2v-1.3B has one"));
+  EXPECT_THAT(
+      wan::test::message_of<UsageError>([&] { resolve_loras(std::span(choices).last(1), single, notes); }),
+      HasSubstr("t2v-1.3B has one expert; leave '@high' out"));
 }
 
 TEST_F(LoraSpellings, ValuesThatAreNotFiniteAreFound) {
-  const TransformerConfig config = test::small_config();
+  const checkpoint::TransformerConfig config = test::small_config();
   NumbersByName tensors = written(test::pairs_of(config), kohya, with_prefix(""));
   tensors.at("blocks.3.ffn.2.lora_up.weight").values[5] = std::nanf("");
   const LoraFile file(write(tensors), config);
-  EXPECT_THAT(test::usage_error_of([&] { file.check_values(); }),
+  EXPECT_THAT(wan::test::message_of<UsageError>([&] { file.check_values(); }),
               HasSubstr("tensor 'blocks.3.ffn.2.lora_up.weight' holds the value nan"));
-  EXPECT_THAT(test::usage_error_of([&] { merged({{.file = file.path()}}, config); }),
+  EXPECT_THAT(wan::test::message_of<UsageError>([&] { merged({{.file = file.path()}}, config); }),
               HasSubstr("holds the value nan"));
 }
 
+/// The bits of a product are those of fused multiply-adds in one order, on any processor.
+TEST(LowRank, EachElementIsASumOfFusedOperations) {
+  std::mt19937 random(9);
+  std::normal_distribution<float> number;
+  for (const std::int64_t rank : {1, 3, 64}) {
+    const std::int64_t columns = 70;
+    const std::int64_t rows = 21;
+    std::vector<float> down(static_cast<std::size_t>(rank * columns));
+    std::vector<float> up(static_cast<std::size_t>(rows * rank));
+    for (float& value : down) value = number(random);
+    for (float& value : up) value = number(random);
+    const PackedDown packed(down, rank, columns);
+    std::vector<float> out(static_cast<std::size_t>(rows * panel_columns));
+    for (std::int64_t column = 0; column < columns; ++column) {
+      if (column % panel_columns == 0) multiply_panel(up, rows, packed, column / panel_columns, out);
+      for (std::int64_t row = 0; row < rows; ++row) {
+        float sum = 0;
+        for (std::int64_t k = 0; k < rank; ++k)
+          sum = std::fma(up[static_cast<std::size_t>(row * rank + k)],
+                         down[static_cast<std::size_t>(k * columns + column)], sum);
+        ASSERT_EQ(out[static_cast<std::size_t>(row * panel_columns + column % panel_columns)], sum);
+      }
+    }
+  }
+}
+
 }  // namespace
-}  // namespace wan::checkpoint
+}  // namespace wan::lora

@@ -1,4 +1,4 @@
-#include "checkpoint/lora/lora_merge.h"
+#include "lora/lora_merge.h"
 
 #include <algorithm>
 #include <array>
@@ -6,16 +6,16 @@
 #include <mutex>
 #include <utility>
 
-#include "checkpoint/lora/low_rank.h"
 #include "core/check.h"
+#include "lora/low_rank.h"
 
-namespace wan::checkpoint {
+namespace wan::lora {
 namespace {
 
 constexpr std::int64_t block_rows = 128;  ///< rows of a weight that are computed at a time
 
 /// The values of a factor, or of some of its rows.
-std::vector<float> read_values(const LoraFile& file, const TensorEntry& entry, std::int64_t first,
+std::vector<float> read_values(const LoraFile& file, const checkpoint::TensorEntry& entry, std::int64_t first,
                                std::int64_t count) {
   std::vector<float> values(static_cast<std::size_t>(count));
   file.read(entry, first, values);
@@ -31,7 +31,7 @@ class LoraMerge::FactorCache {
  public:
   explicit FactorCache(std::size_t most) : most_(most) {}
 
-  std::shared_ptr<const PackedDown> get(const LoraFile& file, const TensorEntry& entry) {
+  std::shared_ptr<const PackedDown> get(const LoraFile& file, const checkpoint::TensorEntry& entry) {
     const std::shared_ptr<Slot> slot = find(entry);
     const std::scoped_lock lock(slot->mutex);
     if (!slot->factor) {
@@ -44,12 +44,12 @@ class LoraMerge::FactorCache {
 
  private:
   struct Slot {
-    const TensorEntry* entry = nullptr;
+    const checkpoint::TensorEntry* entry = nullptr;
     std::mutex mutex;
     std::shared_ptr<const PackedDown> factor;
   };
 
-  std::shared_ptr<Slot> find(const TensorEntry& entry) {
+  std::shared_ptr<Slot> find(const checkpoint::TensorEntry& entry) {
     const std::scoped_lock lock(mutex_);
     const auto found = std::ranges::find_if(slots_, [&](const auto& slot) { return slot->entry == &entry; });
     if (found != slots_.end()) return *found;
@@ -75,7 +75,7 @@ struct LoraMerge::Rows {
     double strength = 1;
     double factor = 1;                            ///< strength x scale
     std::shared_ptr<const PackedDown> down = {};  ///< null: no pair
-    std::vector<double> up = {};                  ///< [count, rank]
+    std::vector<float> up = {};                   ///< [count, rank]
     std::vector<float> difference = {};           ///< of elements first ... end; empty: none
   };
   std::vector<Share> shares = {};
@@ -85,8 +85,7 @@ struct LoraMerge::Rows {
     if (term.change.down != nullptr) {
       share.down = cache.get(*term.file, *term.change.down);
       const std::int64_t rank = share.down->rank();
-      const auto values = read_values(*term.file, *term.change.up, first_row * rank, count * rank);
-      share.up.assign(values.begin(), values.end());
+      share.up = read_values(*term.file, *term.change.up, first_row * rank, count * rank);
     }
     if (term.change.difference != nullptr)
       share.difference = read_values(*term.file, *term.change.difference, first, end - first);
@@ -95,16 +94,16 @@ struct LoraMerge::Rows {
 
   /// `values`: elements first ... end.
   void merge_panel(std::int64_t panel, std::span<float> values) const {
-    using Block = std::array<double, static_cast<std::size_t>(block_rows * panel_columns)>;
-    Block sums{};
-    Block product;  // NOLINT(cppcoreguidelines-pro-type-member-init): written before it is read
+    constexpr auto block_size = static_cast<std::size_t>(block_rows * panel_columns);
+    std::array<double, block_size> sums{};
+    std::array<float, block_size> product;  // NOLINT(cppcoreguidelines-pro-type-member-init): written first
     const std::int64_t first_column = panel * panel_columns;
     const std::int64_t width = std::min(panel_columns, columns - first_column);
     for (const Share& share : shares) {
       if (share.down) {
         multiply_panel(share.up, count, *share.down, panel, product);
         for (std::size_t i = 0; i < static_cast<std::size_t>(count * panel_columns); ++i)
-          sums[i] += share.factor * product[i];
+          sums[i] += share.factor * static_cast<double>(product[i]);
       }
       if (share.difference.empty()) continue;
       for_each(first_column, width, [&](std::size_t in_block, std::size_t in_range) {
@@ -130,7 +129,7 @@ struct LoraMerge::Rows {
   }
 };
 
-LoraMerge::LoraMerge(const LoraSet& loras, Expert expert, const TransformerConfig& config) {
+LoraMerge::LoraMerge(const LoraSet& loras, Expert expert, const checkpoint::TransformerConfig& config) {
   std::size_t pairs = 0;
   for (const Lora& lora : loras) {
     files_.push_back(std::make_unique<LoraFile>(lora.file, config));
@@ -151,7 +150,8 @@ void LoraMerge::add(const std::string& tensor, std::span<const std::int64_t> sha
   if (found == terms_.end() || values.empty()) return;
   const std::int64_t end = first + std::ssize(values);
   // A tensor of one dimension has no pair: its values are one row.
-  const std::int64_t columns = checked_elements(shape.size() < 2 ? shape : shape.subspan(1)).value();
+  const std::int64_t columns =
+      checkpoint::checked_elements(shape.size() < 2 ? shape : shape.subspan(1)).value();
   for (std::int64_t row = first / columns; row * columns < end; row += block_rows) {
     const std::int64_t last_row = std::min(row + block_rows, (end + columns - 1) / columns);
     Rows rows{.first_row = row,
@@ -166,4 +166,4 @@ void LoraMerge::add(const std::string& tensor, std::span<const std::int64_t> sha
   }
 }
 
-}  // namespace wan::checkpoint
+}  // namespace wan::lora
