@@ -15,7 +15,6 @@
 #include "core/check.h"
 #include "core/clock.h"
 #include "core/log.h"
-#include "core/strings.h"
 #include "core/utc_time.h"
 #include "engine/autoencoder.h"
 #include "engine/denoiser.h"
@@ -376,6 +375,7 @@ void BenchMeasurement::measure() {
   result_.weights_bytes_per_gpu = static_cast<std::uint64_t>(denoise->weight_bytes());
   if (has_image()) measure_encode(*vae);
   measure_steps(*denoise);
+  result_.facts = measure_facts(*world_, mpi_, device_);  // while the cards are as warm as in the steps
   measure_decode(*vae);
 }
 

@@ -20,7 +20,8 @@ ExitCode run_bench_program(const comm::MpiEnvironment& mpi, std::span<const std:
     return ExitCode::done;
   }
   const launch::BenchSettings& bench = parsed.options.bench;
-  const BenchResult result = measure_bench(mpi, parsed.options, arguments);
+  BenchResult result = measure_bench(mpi, parsed.options, arguments);
+  result.arguments.assign(arguments.begin(), arguments.end());
   if (is_rank_0) print_result(bench_table(bench, result) + bench_json(bench, result) + "\n");
   return ExitCode::done;
 }

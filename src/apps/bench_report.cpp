@@ -18,6 +18,34 @@ nlohmann::json number(double value) {
   return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
 }
 
+/// The slowest rank's, because the others wait for it; NaN if a rank could not make the reference load.
+double slowest_reference_s(const std::vector<BenchRank>& ranks) {
+  double slowest_s = 0;
+  for (const BenchRank& rank : ranks) {
+    if (!std::isfinite(rank.reference_s)) return rank.reference_s;
+    slowest_s = std::max(slowest_s, rank.reference_s);
+  }
+  return slowest_s;
+}
+
+/// Adds the facts beside a measurement: the machine, and the versions of the software.
+void add_facts(nlohmann::json& json, const BenchResult& result) {
+  json["reference_s"] = number(slowest_reference_s(result.facts.ranks));
+  json["ranks"] = nlohmann::json::array();
+  for (const BenchRank& rank : result.facts.ranks) {
+    json["ranks"].push_back({{"world_rank", rank.world_rank},
+                             {"host", rank.host},
+                             {"gpu_uuid", rank.gpu_uuid},
+                             {"reference_s", number(rank.reference_s)}});
+  }
+  for (const char* name :
+       {"version", "revision", "build", "driver", "cuda", "nccl", "mpi", "libtorch", "hdf5"}) {
+    const auto found = result.facts.program.find(name);
+    if (found != result.facts.program.end()) json[name] = std::get<std::string>(found->second);
+  }
+  json["arguments"] = result.arguments;
+}
+
 }  // namespace
 
 TraceCost trace_cost(std::span<const double> step_s, int first, const std::map<int, double>& trace_s) {
@@ -53,6 +81,7 @@ std::string bench_table(const launch::BenchSettings& settings, const BenchResult
     text += fmt::format("  VAE encode       {:9.3f} s\n", result.vae_encode_s);
   text += fmt::format("  VAE decode       {:9.3f} s\n", result.vae_decode_s);
   text += fmt::format("  random weights   {:9.3f} s\n", result.fill_s);
+  text += fmt::format("  reference load   {:9.4f} s\n", slowest_reference_s(result.facts.ranks));
   if (result.trace) {
     text += fmt::format(
         "  traced steps     {:9.4f} s   others {:.4f} s ({:+.2f} %), at most {:.2f} ms of the host\n",
@@ -98,6 +127,7 @@ std::string bench_json(const launch::BenchSettings& settings, const BenchResult&
                           {"most_host_s", result.trace->most_host_s}};
   }
   json["wire_bytes_per_step"] = result.wire_bytes_per_step;
+  add_facts(json, result);
   return json.dump();
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/bench_reference.h"
 #include "apps/options.h"
 #include "parallel/item_time.h"
 #include "wan/engine.h"
@@ -48,6 +49,8 @@ struct BenchResult {
   std::uint64_t weights_bytes_per_gpu = 0;  ///< of both experts, in GPU or host memory
   std::optional<TraceCost> trace;           ///< with --trace-cost
   std::uint64_t wire_bytes_per_step = 0;    ///< bytes handed to other ranks, by the rank with the most
+  BenchFacts facts;
+  std::vector<std::string> arguments;  ///< of the command line
 
   // The plan's expectations, on every rank.
   parallel::ItemTime expected = {};

@@ -14,7 +14,8 @@ from cli_case import DONE, MPIEXEC, PROGRAM, PROJECT, USAGE, CliCase, environmen
 BENCH = Path(os.environ.get("WAN_BENCH", PROGRAM.parent / "wan_bench"))
 TOY = PROJECT / "tests" / "data" / "parity" / "i2v_landscape" / "ckpt" / "high_noise_model" / "config.json"
 KEYS = {"gpus", "gpu_model", "size", "frame_num", "precision", "layout", "attention", "s_per_step", "step_s", "parts_s", "text_s",
-        "clip_s", "vae_encode_s", "vae_decode_s", "peak_vram_bytes", "peak_allocated_bytes", "weights_bytes_per_gpu", "wire_bytes_per_step"}
+        "clip_s", "vae_encode_s", "vae_decode_s", "peak_vram_bytes", "peak_allocated_bytes", "weights_bytes_per_gpu", "wire_bytes_per_step",
+        "reference_s", "ranks", "arguments", "version", "revision", "build", "driver", "cuda", "nccl", "mpi", "libtorch", "hdf5"}
 
 
 class Bench(CliCase):
@@ -37,6 +38,11 @@ class Bench(CliCase):
         self.assertGreater(min(line["step_s"] + [line["text_s"], line["vae_encode_s"], line["vae_decode_s"]]), 0)
         self.assertGreater(line["wire_bytes_per_step"], 0)
         self.assertGreater(line["parts_s"]["weight_gather"], 0)
+        self.assertEqual([rank["world_rank"] for rank in line["ranks"]], [0, 1])
+        self.assertEqual(line["reference_s"], max(rank["reference_s"] for rank in line["ranks"]))
+        self.assertGreater(min(rank["reference_s"] for rank in line["ranks"]), 0)
+        self.assertTrue(all(rank["host"] and rank["gpu_uuid"] == "" for rank in line["ranks"]))
+        self.assertEqual((line["driver"], line["arguments"][:2]), ("none", ["--model", str(TOY)]))
         with h5py.File(trace) as index:
             file = index[next(iter(index))]
             self.assertEqual(len(file["steps"]["wall_s"]), 3 * 2)  # steps with the warm-up, ranks
