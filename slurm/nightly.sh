@@ -15,8 +15,8 @@
 #   sbatch slurm/nightly.sh [arguments of jobs/nightly.sh]
 #   sbatch --ntasks-per-node=8 --gpus-per-node=8 --begin=02:00 slurm/nightly.sh --history /shared/wan_nightly
 #
-# The job fails (exit code 3) on a regression; its log says which part of a step grew. It runs under mpirun, as by hand. It is not
-# requeued, because it measures one night. It uses the settings WAN_PROJECT, WAN_MODULES and WAN_SCRATCH of common.sh.
+# The job fails (exit code 3) if something became worse; its log says since when, and in which part of a step. It runs under mpirun, as by
+# hand. A night that is far off is measured twice. It is not requeued, because it measures one night. It uses the settings WAN_PROJECT, WAN_MODULES and WAN_SCRATCH of common.sh.
 set -euo pipefail
 # Slurm runs a copy of this file from its spool folder; the job's record has the path of the submitted file. While Slurm's controller is
 # down, the script asks for the record again. Both the path and the arguments after it may contain blanks and "/slurm/".

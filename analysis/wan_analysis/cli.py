@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,21 +15,7 @@ from wan_analysis.compare_command import add_compare
 from wan_analysis.efficiency import ANY_FRAMES, SAME_KINDS
 from wan_analysis.export_command import add_export
 from wan_analysis.model_command import add_model
-from wan_analysis.nightly import (
-    NightlyError,
-    append_history,
-    benchmark_key,
-    grown_parts,
-    judge,
-    judgement_text,
-    own_references,
-    read_references,
-    references_file,
-    run_benchmark,
-    time_manifest,
-    trend_html,
-    write_references,
-)
+from wan_analysis.nightly_command import add_nightly
 from wan_analysis.plan import read_plans
 from wan_analysis.quality_command import add_quality
 from wan_analysis.report import Report
@@ -40,7 +25,7 @@ from wan_analysis.study_record import record_of
 from wan_analysis.trace_file import Problem, read_traces
 from wan_analysis.version import package_version
 
-DONE, FAILURE, REGRESSION = 0, 1, 3
+DONE, FAILURE = 0, 1
 WEAK = {"frames": ANY_FRAMES, "items": SAME_KINDS}
 
 
@@ -85,50 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     add_study(commands)
     add_advise(commands)
     add_model(commands)
-    nightly = commands.add_parser("nightly", help="run a benchmark and compare it with references; see jobs/nightly.sh")
-    nightly.set_defaults(run=_nightly)
-    nightly.add_argument("--project", type=Path, default=Path(), help="the checkout (default: here)")
-    nightly.add_argument("--history", type=Path, metavar="FOLDER", help="history.jsonl and trend.html (default: nightly/ in it)")
-    nightly.add_argument("--references", type=Path, metavar="FILE",
-                         help="bounds (default: analysis/references/GPU.json in it, else those that came with this program)")
-    nightly.add_argument("--manifest-command", metavar="COMMAND", help="a run of wan_batch on a fixed manifest, to be timed as a whole")
-    nightly.add_argument("--update", action="store_true", help="store the result as the new references")
-    nightly.add_argument("command", nargs="+", help="the benchmark; the last line that it prints is a JSON object")
+    add_nightly(commands)
     add_export(commands)
     add_quality(commands)
     return parser
-
-
-def _nightly(options: argparse.Namespace) -> int:
-    history = options.history or options.project / "nightly"
-    try:
-        result = run_benchmark(options.command)
-        if options.manifest_command:
-            result["manifest_s"] = time_manifest(shlex.split(options.manifest_command))
-        entries = append_history(history, result)
-        key = benchmark_key(result)
-        path = options.references or references_file(options.project, result)
-        if options.update:
-            write_references(path, key, result)
-            print(f"{path}: references of '{key}' written")
-        elif not options.references and not path.exists() and own_references(path).is_file():
-            path = own_references(path)
-        references = read_references(path, key)
-        (history / "trend.html").write_text(trend_html(entries, references, key), encoding="utf-8")
-    except NightlyError as error:
-        print(f"wan_analysis: error: {error}", file=sys.stderr)
-        return FAILURE
-    except OSError as error:
-        print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return FAILURE
-    judged = judge(result, references)
-    print(f"{key}\n{judgement_text(judged)}", end="")
-    if not any(entry.is_regression for entry in judged):
-        return DONE
-    print(f"REGRESSION: {', '.join(entry.metric for entry in judged if entry.is_regression)}")
-    if parts := grown_parts(judged):
-        print(f"a step's time grew in: {', '.join(parts)}")
-    return REGRESSION
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -1,80 +1,41 @@
-"""Nightly benchmarks: compares a result with stored bounds, keeps a history, and draws its trend.
-
-References follow ReFrame's convention, for each GPU model and benchmark: metric -> [value, lower, upper, unit]. The bounds are fractions
-of the value, or null for no bound. ReFrame itself would need a site configuration and its own scheduler to run one command and read one
-line.
-"""
+"""The nightly benchmark: runs it, adds the night to the history, runs a bad night again, and says what changed."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+from wan_analysis.change_points import LEAST_HISTORY
+from wan_analysis.nightly_bounds import bounds_key, grown_parts, judge, read_references, references_file, write_references
+from wan_analysis.nightly_changes import Findings, analyse, deviations, is_cleared, sudden
+from wan_analysis.nightly_history import ACCEPTED, HISTORY, OWN_FIELDS, History, Night, append_line, now, read_history, usual
+from wan_analysis.nightly_page import trend_page
+from wan_analysis.nightly_result import MANIFEST, NightlyError, benchmark_key, check_against, check_result, metrics_of, parse_result
+from wan_analysis.nightly_verdict import Failure, Verdict, date_text, failures_of, percent_text, verdict_json, verdict_junit
+from wan_analysis.texts import listed, printable
 
-from wan_analysis import palette
-from wan_analysis.html_page import figure_html, page
-from wan_analysis.trace_format import EARLIER_PRECISION, PRECISION, precision_name
-
-#: [value, lower bound, upper bound, unit]
-Reference = tuple[float, float | None, float | None, str]
-
-#: Bounds for a metric that has none yet: the fraction by which it may grow.
-DEFAULT_UPPER = {"s": 0.03, "byte": 0.02}
-#: A whole run includes start-up and files, which vary more.
-MANIFEST_UPPER = 0.15
-#: A part may grow by this fraction of the step without being reported, because small parts vary much more relative to themselves.
-PART_SHARE = 0.01
-
-
-class NightlyError(Exception):
-    """The benchmark did not run, or there is no reference for it. The message is complete."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One metric of a result against its bounds."""
-
-    metric: str
-    value: float
-    reference: Reference
-
-    @property
-    def is_regression(self) -> bool:
-        """Whether it lies above its upper bound. A value below the lower bound is good and calls for new references."""
-        value, _, upper, _ = self.reference
-        return upper is not None and self.value > value * (1 + upper)
-
-    @property
-    def is_improvement(self) -> bool:
-        """Whether it lies below its lower bound."""
-        value, lower, _, _ = self.reference
-        return lower is not None and self.value < value * (1 + lower)
+VERDICT, JUNIT, TREND = "verdict.json", "junit.xml", "trend.html"
+#: Commits between two revisions that are listed.
+_MOST_COMMITS = 20
 
 
 def run_benchmark(command: Sequence[str]) -> dict[str, Any]:
     """Runs the command and reads the JSON object in its last line of output. Throws NightlyError."""
     try:
-        done = subprocess.run(list(command), stdout=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(list(command), stdout=subprocess.PIPE, text=True, check=False, errors="replace")
     except OSError as error:
         raise NightlyError(f"{command[0]} cannot be started: {error.strerror}") from error
     if done.returncode != 0:
         raise NightlyError(f"the benchmark ended with exit code {done.returncode} (its messages are above)")
     lines = done.stdout.strip().splitlines()
-    try:
-        result = json.loads(lines[-1]) if lines else None
-    except json.JSONDecodeError as error:
-        raise NightlyError(f"the last line of the benchmark's output is no JSON: {lines[-1][:80]!r} ({error.msg})") from error
-    if not isinstance(result, dict) or not isinstance(result.get("s_per_step"), (int, float)):
-        raise NightlyError("the benchmark's last line lacks 's_per_step'")
-    return result
+    if not lines:
+        raise NightlyError("the benchmark printed nothing")
+    return parse_result(lines[-1])
 
 
 def time_manifest(command: Sequence[str]) -> float:
@@ -89,140 +50,168 @@ def time_manifest(command: Sequence[str]) -> float:
     return time.monotonic() - start
 
 
-def metrics_of(result: dict[str, Any]) -> dict[str, tuple[float, str]]:
-    """Metric -> (value, unit) of a benchmark's result: step, parts, other stages, memory."""
-    metrics = {"s_per_step": (float(result["s_per_step"]), "s")}
-    for part, seconds in (result.get("parts_s") or {}).items():
-        if isinstance(seconds, (int, float)) and seconds > 0:
-            metrics[f"parts_s/{part}"] = (float(seconds), "s")
-    for name in ("text_s", "vae_encode_s", "vae_decode_s", "manifest_s"):
-        if isinstance(result.get(name), (int, float)):
-            metrics[name] = (float(result[name]), "s")
-    if isinstance(result.get("peak_vram_bytes"), (int, float)) and result["peak_vram_bytes"] > 0:
-        metrics["peak_vram_bytes"] = (float(result["peak_vram_bytes"]), "byte")
-    return metrics
+@dataclass(frozen=True)
+class Nightly:
+    """One call of the nightly benchmark."""
 
+    project: Path
+    folder: Path  # of the history
+    command: Sequence[str]
+    manifest: Sequence[str] | None = None
+    references: Path | None = None
+    update: bool = False
+    new_key: bool = False
 
-def benchmark_key(result: dict[str, Any]) -> str:
-    """A key that two results share if they can be compared: the same work on the same number of GPUs."""
-    return f"{result.get('model', '')} {result.get('size', '')} {result.get('frame_num', '')} frames, {result.get('gpus', '')} GPUs, " \
-           f"{precision_name(result.get('precision', ''))}, {result.get('layout', '')}"
-
-
-def _current_keys(stored: object) -> object:
-    """References by benchmark_key() of today, whichever word for bf16 their keys have."""
-    if not isinstance(stored, dict):
-        return stored
-    return {key.replace(f", {EARLIER_PRECISION}, ", f", {PRECISION}, "): metrics for key, metrics in stored.items()}
-
-
-def references_file(project: Path, result: dict[str, Any]) -> Path:
-    """The file for the result's GPU model."""
-    name = re.sub(r"[^A-Za-z0-9.]+", "_", str(result.get("gpu_model", "unknown"))).strip("_")
-    return project / "analysis" / "references" / f"{name}.json"
-
-
-def own_references(path: Path) -> Path:
-    """The file of this name that came with the package: in an installed package, or in its checkout. It may not exist."""
-    installed = Path(__file__).resolve().parent / "references" / path.name
-    return installed if installed.is_file() else Path(__file__).resolve().parents[1] / "references" / path.name
-
-
-def read_references(path: Path, key: str) -> dict[str, Reference]:
-    """The bounds of one benchmark. Throws NightlyError if there are none or they are malformed."""
-    try:
-        stored = _current_keys(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise NightlyError(f"{path}: there are no references for this GPU model yet; make them with --update") from None
-    except (OSError, json.JSONDecodeError) as error:
-        raise NightlyError(f"{path}: cannot be read as JSON ({error})") from error
-    if key not in stored:
-        raise NightlyError(f"{path}: holds no references for '{key}'; make them with --update")
-    try:
-        return {metric: (float(v), None if lo is None else float(lo), None if up is None else float(up), str(unit))
-                for metric, (v, lo, up, unit) in stored[key].items()}
-    except (TypeError, ValueError, AttributeError) as error:
-        raise NightlyError(f"{path}: '{key}' is malformed, expected metric -> [value, lower, upper, unit] ({error})") from error
-
-
-def write_references(path: Path, key: str, result: dict[str, Any]) -> None:
-    """Stores the result as the benchmark's references; other benchmarks of the file stay. Throws NightlyError."""
-    stored = {}
-    if path.exists():
+    def run(self) -> Verdict:
+        """Measures, stores, and judges. A result that cannot be true is refused, and the refusal is stored. Throws OSError."""
         try:
-            stored = _current_keys(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, json.JSONDecodeError) as error:
-            raise NightlyError(f"{path}: cannot be read as JSON ({error}); nothing was changed") from error
-    step_s = float(result["s_per_step"])
-    entries = {}
-    for metric, (value, unit) in metrics_of(result).items():
-        upper = MANIFEST_UPPER if metric == "manifest_s" else DEFAULT_UPPER[unit]
-        if metric.startswith("parts_s/"):
-            upper = max(upper, PART_SHARE * step_s / value)
-        entries[metric] = [value, -upper if upper < 1 else None, upper, unit]
-    stored[key] = entries
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+            return self._judged()
+        except NightlyError as error:
+            history = read_history(self.folder)
+            key = history.nights[-1].key if history.nights else ""
+            append_line(self.folder / HISTORY, {"time": now(), "key": key, "refused": str(error)})
+            verdict = Verdict(key, None, (Failure("benchmark", str(error)),))
+            write_pages(self.folder, verdict, self.project)
+            return verdict
+
+    def _measure(self, history: History) -> tuple[str, dict[str, Any]]:
+        """Key and result of one measurement. Throws NightlyError if it cannot be true, or is of another benchmark."""
+        result = {name: value for name, value in run_benchmark(self.command).items() if name not in OWN_FIELDS}
+        if self.manifest:
+            result[MANIFEST] = time_manifest(self.manifest)
+        check_result(result)
+        key = benchmark_key(result)
+        if history.nights and key not in history.benchmarks() and not self.new_key:
+            raise NightlyError(f"the result is of another benchmark, '{key}'; the history has "
+                               f"{listed([repr(one) for one in history.benchmarks()], 3)}. If it is to begin "
+                               "a history of its own here, call it once with --new-key")
+        path = self.references or references_file(self.project, result)
+        nights = history.of(key)
+        stored = {} if nights or self.update else read_references(path, bounds_key(result))
+        check_against(result, usual(nights) or {metric: value for metric, (value, _, _, _) in stored.items() if metric != MANIFEST})
+        return key, result
+
+    def _judged(self) -> Verdict:
+        history = read_history(self.folder)
+        key, result = self._measure(history)
+        began = now()
+        append_line(self.folder / HISTORY, {**result, "time": began})
+        before = _findings(history, key)
+        notes, failures = [], []
+        first = Night(len(history.of(key)) + 1, began, key, metrics_of(result), result)
+        if off := deviations(before, first):
+            names = listed([f"{one.metric} {one.percent:+.1f} %" for one in off])
+            again_key, again = self._measure(history)
+            if again_key != key:
+                raise NightlyError(f"the repeat of the night is of another benchmark, '{again_key}'")
+            repeat = Night(first.number + 1, now(), key, metrics_of(again), again)
+            again_off = deviations(before, repeat)
+            mark: dict[str, Any] = {"repeat_of": began}
+            if is_cleared(off, again_off):
+                mark["clears"] = {"time": began, "metrics": [one.metric for one in off]}
+                notes.append(f"night {first.number} is an outlier ({names}): a repeat at once was good")
+            else:
+                notes.append(f"night {first.number} was off ({names}), and a repeat at once was off too")
+                failures = [Failure(f"{one.metric} of nights {first.number} and {repeat.number}",
+                                    f"{one.percent:.1f} % more than before, in a night and its repeat") for one in sudden(off, again_off)]
+            append_line(self.folder / HISTORY, {**again, **mark, "time": repeat.time})
+            result = again
+        verdict = self._verdict(key, result, notes, failures)
+        write_pages(self.folder, verdict, self.project)
+        return verdict
+
+    def _verdict(self, key: str, result: dict[str, Any], notes: list[str], failures: list[Failure]) -> Verdict:
+        history = read_history(self.folder)
+        findings = _findings(history, key)
+        open_changes = failures_of(findings)
+        known = {failure.name.split(" ")[0] for failure in open_changes}
+        failures = [failure for failure in failures if failure.name.split(" ")[0] not in known]
+        path = self.references or references_file(self.project, result)
+        if self.update:
+            write_references(path, bounds_key(result), result)
+            notes.append(f"{path}: bounds of '{bounds_key(result)}' written")
+        if len(findings.nights) < LEAST_HISTORY:
+            bounds = judge(metrics_of(result), read_references(path, bounds_key(result)))
+            notes.append(f"{len(findings.nights)} of the {LEAST_HISTORY} nights that change points need; until then "
+                         + (f"the bounds of {path} hold" if bounds else "nothing is judged: --update makes bounds of a result"))
+            failures += [Failure(entry.metric, entry.reason) for entry in bounds if entry.is_regression]
+            if parts := grown_parts(bounds):
+                notes.append(f"a step's time grew in: {', '.join(parts)}")
+        notes += [f"left out: {line}" for line in history.left_out[-5:]]
+        return Verdict(key, findings.nights[-1], tuple(open_changes + failures), findings, tuple(notes), metrics_of(result),
+                       commits_of(findings, self.project))
 
 
-def judge(result: dict[str, Any], references: dict[str, Reference]) -> list[Judged]:
-    """Every metric that has a reference."""
-    metrics = metrics_of(result)
-    return [Judged(metric, metrics[metric][0], reference) for metric, reference in references.items() if metric in metrics]
+def _findings(history: History, key: str) -> Findings:
+    return analyse(history.of(key), history.cleared, [one for one in history.accepted if one["key"] == key])
 
 
-def grown_parts(judged: Sequence[Judged]) -> list[str]:
-    """Parts of the step beyond their bounds. The part that costs most comes first."""
-    parts = [entry for entry in judged if entry.is_regression and entry.metric.startswith("parts_s/")]
-    parts.sort(key=lambda entry: entry.reference[0] - entry.value)
-    return [entry.metric.removeprefix("parts_s/").replace("_", " ") for entry in parts]
-
-
-def append_history(folder: Path, result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Adds the result with the time to history.jsonl and returns all entries. Ignores a line that a crash cut off."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "history.jsonl"
-    entry = {"time": datetime.now(timezone.utc).isoformat(timespec="seconds"), **result}
-    ends_open = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
-    with path.open("a", encoding="utf-8") as file:
-        file.write(("\n" if ends_open else "") + json.dumps(entry) + "\n")
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
+def commits_of(findings: Findings, project: Path) -> dict[int, list[str]]:
+    """The commits between the revisions of each event, if the checkout has them."""
+    commits = {}
+    for place, event in enumerate(findings.events):
+        ends = event.causes.revisions
+        names = [re.search(r"(?:^|-g)([0-9a-f]{7,40})(?=$|-)", end) for end in ends] if ends else []
+        if len(names) != 2 or not all(names):
             continue
-    return entries
+        command = ["git", "-C", str(project), "log", "--oneline", f"-{_MOST_COMMITS}", f"{names[0][1]}..{names[1][1]}", "--"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace", timeout=30)
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == 0 and done.stdout.strip():
+            commits[place] = done.stdout.strip().splitlines()
+    return commits
 
 
-def trend_html(entries: Sequence[dict[str, Any]], references: dict[str, Reference], key: str) -> str:
-    """A page with the history of the step's time and of its parts, within their bounds."""
-    own = [entry for entry in entries if benchmark_key(entry) == key]
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
-    axis = figure.subplots()
-    nights = range(1, len(own) + 1)
-    axis.plot(nights, [entry["s_per_step"] for entry in own], "o-", color=palette.BLACK, label="step")
-    for part, colour in palette.PART_COLOURS.items():
-        values = [(entry.get("parts_s") or {}).get(part) or float("nan") for entry in own]
-        if any(value == value for value in values):
-            axis.plot(nights, values, ".-", color=colour, label=part.replace("_", " "))
-    if "s_per_step" in references:
-        value, lower, upper, _ = references["s_per_step"]
-        axis.axhspan(value * (1 + (lower or 0)), value * (1 + (upper or 0)), color=palette.GREEN, alpha=0.15, label="bounds of a step")
-    axis.set(xlabel="run [count, oldest first]", ylabel="time of a step [s]", title=key)
-    axis.set_ylim(bottom=0)
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return page("Nightly benchmark", figure_html(figure, "Time of a step and of its parts, night by night"))
+def write_pages(folder: Path, verdict: Verdict, project: Path) -> None:
+    """Writes verdict, JUnit file and trend page. Throws OSError."""
+    history = read_history(folder)
+    pages = []
+    for key in history.benchmarks():
+        if verdict.night is not None and key == verdict.key:
+            pages.append(verdict)
+            continue
+        findings = _findings(history, key)
+        pages.append(Verdict(key, findings.nights[-1], tuple(failures_of(findings)), findings))
+    for name, text in ((VERDICT, verdict_json(verdict)), (JUNIT, verdict_junit(verdict)),
+                       (TREND, trend_page(pages, history.failed, history.left_out))):
+        temporary = folder / f".{name}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(folder / name)
 
 
-def judgement_text(judged: Sequence[Judged]) -> str:
-    """A line per metric."""
-    lines = []
-    for entry in judged:
-        value, lower, upper, unit = entry.reference
-        verdict = "REGRESSION" if entry.is_regression else "better than its bounds" if entry.is_improvement else "ok"
-        bounds = "..".join("" if bound is None else f"{value * (1 + bound):.4g}" for bound in (lower, upper))
-        lines.append(f"{entry.metric:<24} {entry.value:12.4g} {unit:<4} reference {value:.4g} ({bounds})  {verdict}")
-    return "\n".join(lines) + "\n"
+def accept(folder: Path, night: str, why: str, project: Path, key: str | None = None) -> list[str]:
+    """Records that the change at a night (a number or a date) is accepted, and says which. Throws NightlyError, OSError."""
+    if not why.strip():
+        raise NightlyError("an accepted change needs a reason: --accept NIGHT \"why\"")
+    history = read_history(folder)
+    found, others = [], []
+    for one in history.benchmarks():
+        if key is not None and key not in one:
+            continue
+        for event in _findings(history, one).events:
+            if night in (str(event.night.number), event.night.date):
+                found.append((one, event))
+            elif event.failures:
+                others.append(date_text(event))
+    known = f"open changes are at {listed(others)}" if others else "there are no other open changes"
+    if not found:
+        raise NightlyError(f"no change was found at night '{printable(night, 40)}'; {known}")
+    if len(found) > 1:
+        raise NightlyError(f"{len(found)} changes were found at night '{printable(night, 40)}'; name the number of the night, and the "
+                           f"benchmark with --key: {listed([f'{one!r} night {event.night.number}' for one, event in found], 6)}")
+    one, event = found[0]
+    changes = event.failures
+    if not changes:
+        raise NightlyError(f"the change at {date_text(event)} is not open: it was accepted or reverted, or nothing became worse")
+    append_line(folder / ACCEPTED, {
+        "time": now(), "key": one, "night": event.night.time, "first": event.first.time, "last": event.last.time, "why": why,
+        "metrics": {change.metric: {"before": change.before, "percent": change.percent, "low_percent": change.low_percent,
+                                    "high_percent": change.high_percent} for change in changes}})
+    history = read_history(folder)
+    findings = _findings(history, one)
+    verdict = Verdict(one, findings.nights[-1], tuple(failures_of(findings)), findings, (), findings.nights[-1].metrics,
+                      commits_of(findings, project))
+    write_pages(folder, verdict, project)
+    return [f"accepted: {change.metric}, {percent_text(change)}, since {date_text(event)}" for change in changes]

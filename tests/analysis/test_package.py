@@ -101,21 +101,24 @@ def test_a_score_without_the_demos_judge_is_refused(tmp_path, monkeypatch, capsy
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_a_nightly_outside_a_checkout_takes_the_references_of_the_package(tmp_path, monkeypatch, capsys, own):
+def test_a_nightly_outside_a_checkout_takes_the_bounds_of_the_package(tmp_path, monkeypatch, capsys, own):
     stored = json.loads((ANALYSIS / "references" / "NVIDIA_H200.json").read_text(encoding="utf-8"))
     key = next(name for name in stored if "s_per_step" in stored[name])
-    result = {"gpu_model": "NVIDIA H200", "s_per_step": 1.0}
-    monkeypatch.setattr("wan_analysis.cli.benchmark_key", lambda _: key)
-    monkeypatch.setattr("wan_analysis.nightly.benchmark_key", lambda _: key)
+    monkeypatch.setattr("wan_analysis.nightly.bounds_key", lambda _: key)
+    monkeypatch.setattr("wan_analysis.nightly.trend_page", lambda *_: "")
+    own_bound = {"s_per_step": [0.7, None, 0.1, "s"]}
     if own:
         folder = tmp_path / "analysis" / "references"
         folder.mkdir(parents=True)
-        (folder / "NVIDIA_H200.json").write_text(json.dumps({key: {"s_per_step": [2.0, None, 0.1, "s"]}}))
-    reference = 2.0 if own else stored[key]["s_per_step"][0]
+        (folder / "NVIDIA_H200.json").write_text(json.dumps({key: own_bound}))
+    result = {name: value[0] for name, value in stored[key].items() if "/" not in name} | {
+        "gpus": 4, "gpu_model": "NVIDIA H200", "model": "a", "size": "832*480", "frame_num": 81, "precision": "bf16", "layout": "x",
+        "parts_s": {name.removeprefix("parts_s/"): value[0] for name, value in stored[key].items() if "/" in name}}
     code = main(["nightly", "--project", str(tmp_path), "--", sys.executable, "-c", f"print({json.dumps(json.dumps(result))})"])
     told = capsys.readouterr()
-    assert code in (0, 3), told.err
-    assert f"reference {reference:.4g} " in told.out
+    assert code == (3 if own else 0), told
+    place = tmp_path / "analysis" / "references" if own else ANALYSIS / "references"
+    assert f"the bounds of {place / 'NVIDIA_H200.json'} hold" in told.out
     assert (tmp_path / "nightly" / "history.jsonl").is_file()
 
 

@@ -16,7 +16,8 @@ USER = "nobody"  # has no home, either
 TWO_STARTS = {"WAN_STUDY_STARTS": "2", "WAN_STUDY_PRECISION": "99"}
 TOY_MODEL = PROJECT / "tests" / "data" / "parity" / "i2v_landscape" / "ckpt" / "high_noise_model" / "config.json"
 NIGHT = {"gpus": 4, "gpu_model": "NVIDIA H200", "model": "i2v-A14B", "size": "832*480", "frame_num": 81, "precision": "bf16",
-         "layout": "cfg2 x ulysses2", "attention": "flashinfer", "s_per_step": 1.4, "step_s": [1.4], "parts_s": {"linear": 0.57},
+         "layout": "cfg2 x ulysses2", "attention": "flashinfer", "s_per_step": 1.4, "step_s": [1.4],
+         "parts_s": {"attention": 0.73, "linear": 0.57, "elementwise": 0.06},
          "text_s": 0.02, "vae_encode_s": 0.17, "vae_decode_s": 0.77, "peak_vram_bytes": 64_000_000_000}
 
 
@@ -140,7 +141,7 @@ class Scripts(SlurmCase):
         for arguments, code in (([*history, "--update"], 0), (history, 0)):
             job = self.submit("nightly.sh", [*arguments, "--", sys.executable, str(stand_in)]).wait()
             self.assertEqual(job.exit_code, code, job.text())
-        stand_in.write_text(f"print({json.dumps(NIGHT | {'s_per_step': 1.6, 'parts_s': {'linear': 0.77}})!r})\n")
+        stand_in.write_text(f"print({json.dumps(NIGHT | {'s_per_step': 1.6, 'parts_s': NIGHT['parts_s'] | {'linear': 0.77}})!r})\n")
         job = self.submit("nightly.sh", [*history, "--", sys.executable, str(stand_in)]).wait()
         self.assertEqual((job.state, job.exit_code), ("FAILED", 3), job.text())
         self.assertIn("grew in: linear", job.text())
