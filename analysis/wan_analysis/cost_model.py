@@ -16,7 +16,7 @@ import numpy as np
 
 from wan_analysis.cost_parts import EVERY_PART, Estimate, Measurements, Start, estimate, like
 from wan_analysis.layouts import NODE_GPUS, Division, Layout, divisions, layout_of
-from wan_analysis.operations import A14B
+from wan_analysis.operations import heads_of
 from wan_analysis.step_table import StepRow
 from wan_analysis.student import t_quantile
 from wan_analysis.texts import listed
@@ -58,7 +58,8 @@ def starts_of(rows: Iterable[StepRow], problems: list[Problem] | None = None) ->
             said.append(Problem("model", str(error)))
             continue
         scale = row.median_s / row.step_s  # the parts are those of the mean step
-        found.append(Start(layout, row.median_s, {part: seconds * scale for part, seconds in row.parts_s.items()}, row.run.name))
+        found.append(Start(layout, row.median_s, {part: seconds * scale for part, seconds in row.parts_s.items()}, row.run.name,
+                           heads_of(row.work.task)))
     return found
 
 
@@ -125,12 +126,15 @@ class LeftOut:
 
 
 class Predictor:
-    """Predicts the step of layouts from starts of the same work. Throws ValueError without a start."""
+    """Predicts the step of layouts from starts of the same work. Throws ValueError without a start.
 
-    def __init__(self, starts: Sequence[Start], *, heads: int = A14B.heads, guided: bool = True, node_gpus: int = NODE_GPUS) -> None:
+    `heads`: of the model, over which the ulysses ranks divide; None: those of the starts' model.
+    """
+
+    def __init__(self, starts: Sequence[Start], *, heads: int | None = None, guided: bool = True, node_gpus: int = NODE_GPUS) -> None:
         if not starts:
             raise ValueError("a cost model needs steps whose layout is recorded")
-        self.heads, self.guided, self.node_gpus = heads, guided, node_gpus
+        self.heads, self.guided, self.node_gpus = heads or starts[0].heads, guided, node_gpus
         self.starts = list(starts)
         self._measured = Measurements(starts)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wan_analysis.layouts import Layout
+from wan_analysis.operations import A14B
 from wan_analysis.trace_format import PARTS, REMAINDER
 
 COMPUTING = ("attention", "linear", "elementwise")
@@ -44,6 +45,7 @@ class Start:
     step_s: float
     parts_s: Mapping[str, float]
     name: str = ""
+    heads: int = A14B.heads  #: of the model
 
 
 @dataclass

@@ -12,7 +12,6 @@ from typing import Any
 
 from wan_analysis.cost_model import LeftOut, Prediction, Predictor, Refusal, starts_of
 from wan_analysis.layouts import NODE_GPUS, Division
-from wan_analysis.operations import heads_of
 from wan_analysis.step_table import StepTable
 from wan_analysis.study import make_study
 from wan_analysis.texts import plural
@@ -55,8 +54,7 @@ def _gpu_counts(text: str) -> list[int]:
 
 def make_predictor(table: StepTable, problems: list[Problem], *, heads: int | None = None, node_gpus: int = NODE_GPUS) -> Predictor:
     """The predictor of a table of steps. Throws ValueError if no row has a layout."""
-    return Predictor(starts_of(table.rows, problems), heads=heads or heads_of(table.work.task), guided=table.work.passes != 1,
-                     node_gpus=node_gpus)
+    return Predictor(starts_of(table.rows, problems), heads=heads, guided=table.work.passes != 1, node_gpus=node_gpus)
 
 
 def run_model(options: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ import math
 from wan_analysis.blocks import Block, Cell, Heading, Listing, Number, Table, count, note, number, sentence
 from wan_analysis.cost_model import LeftOut, Prediction, Predictor, Refusal, starts_of
 from wan_analysis.layouts import NODE_GPUS, Layout
-from wan_analysis.operations import heads_of
 from wan_analysis.sections import PERCENT
 from wan_analysis.step_table import StepTable
 
@@ -20,7 +19,7 @@ def model_section(table: StepTable | None, unit: str) -> list[Block]:
     starts = starts_of(table.rows) if table is not None and unit == "GPU" else []
     if len({start.layout for start in starts}) < _LEAST_LAYOUTS:
         return []
-    predictor = Predictor(starts, heads=heads_of(table.work.task), guided=table.work.passes != 1)
+    predictor = Predictor(starts, guided=table.work.passes != 1)
     left_out = {left.measured.layout: left for left in predictor.leave_one_out()}
     answers = [predictor.predict(layout) for layout in [*predictor.layouts, *_others(predictor)]]
     base_s = answers[0].step_s

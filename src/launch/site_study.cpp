@@ -118,9 +118,10 @@ parallel::NetworkPlacement placement_of(const Field& entry, int ranks) {
   const std::string understood = fmt::format("{}{}{}", placement.is_sharded() ? sharded : "",
                                              placement.is_sharded() && placement.waits_on_host() ? ", " : "",
                                              placement.waits_on_host() ? "offloaded" : "");
-  if (text != (understood.empty() ? "whole" : understood))
+  if (text != (understood.empty() ? "whole" : understood)) {
     entry.at("placement")
         .refuse(fmt::format("is '{}'; expected whole, {} or offloaded", printable(text, 60), sharded));
+  }
   return placement;
 }
 
@@ -172,7 +173,7 @@ std::vector<Field> with_value(std::vector<Field> entries, const std::string& key
 
 /// The GPU of all entries.
 std::string only_gpu(const std::vector<Field>& entries) {
-  const std::string gpu = entries.front().at("device").text();
+  std::string gpu = entries.front().at("device").text();
   for (const Field& entry : entries) {
     if (entry.at("device").text() == gpu) continue;
     entry.at("device").refuse(

@@ -175,6 +175,14 @@ def test_predicts_a_count_of_traces_that_was_left_out_within_3_percent(tmp_path,
     assert min(answer.parts_s.values()) >= 0
 
 
+def test_heads_are_those_of_the_traces_model(tmp_path):
+    for gpus in (1, 2):
+        synthetic.scaled_run(gpus, steps=4, attributes={"task": "t2v-1.3B"}).write(tmp_path / str(gpus))
+    predictor = Predictor(starts_of(make_study(read_traces([tmp_path / "1", tmp_path / "2"])).steps))
+    assert predictor.heads == 12
+    assert [str(predictor.choice(gpus)) for gpus in (3, 5)] == ["cfg1 x ulysses3, sharded over 3", "5 groups of cfg1 x ulysses1"]
+
+
 def test_layouts_are_those_of_the_program():
     # As `wan_batch --plan --gpus N` lists them: 80 is the largest group of 40 heads.
     taken = [gpus for gpus in range(1, 101) if group_layouts(gpus, 40, guided=True)]
