@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from played_campaigns import made_up, study_of, truth_of
+from synthetic import scaled_parts
 from synthetic1 import ONE_GPU_PARTS_S, Start
 from wan_analysis.advice import Spread, Wishes, advise, outcome_of
 from wan_analysis.advice_lines import sbatch_line
 from wan_analysis.advise_command import advice_json, advice_of
 from wan_analysis.answers import answers
-from wan_analysis.campaign_facts import LayoutFacts, StartFacts
+from wan_analysis.campaign_facts import LayoutFacts, StartFacts, find_facts
 from wan_analysis.cli import main
 from wan_analysis.html_page import blocks_html
 from wan_analysis.json_page import json_page
+from wan_analysis.predicted_layouts import predicted_facts
 from wan_analysis.sections_advice import advice_section
 from wan_analysis.sections_causes import RunCauses
 from wan_analysis.study import make_study
@@ -187,3 +189,24 @@ def test_the_walk_in_the_readme_quotes_the_page():
     assert f"{late.cost_gpu_s:.3f} GPU-seconds" in told
     shares = {loss.name: 100 * loss.share for loss in causes[0].factors.losses}
     assert f"{shares['start-up and load']:.1f} % start-up and load, {shares['other than steps']:.1f} % other phases" in told
+
+
+def test_a_layout_that_was_not_measured_is_predicted_from_the_others(tmp_path):
+    """8 GPUs from 1, 2 and 4: an item every so many seconds as in a start that was not given. None has more groups than a start had."""
+    def written(gpus, number):
+        cfg = min(gpus, 2)
+        of_layout = scaled_parts(gpus, cfg=cfg, ulysses=gpus // cfg, fsdp=False)
+        parts_s = {part: seconds * (1 + 0.002 * number) for part, seconds in of_layout.items()}
+        start = Start(name=f"20260101T0000{number:02}Z-{gpus:08x}", started=f"2026-01-01T00:{number:02}:0{gpus}.000000Z", group_size=gpus,
+                      items=3, steps=4, parts_s=parts_s, layout=f"cfg{cfg} x ulysses{gpus // cfg}", samples_every_s=0.0)
+        return start.write(tmp_path / f"gpus_{gpus}" / f"start_{number}").parent
+
+    known = make_study(read_traces([written(gpus, number) for gpus in (1, 2, 4) for number in (1, 2)]))
+    found = predicted_facts(known.step_tables[0], find_facts(known.cases), 8)
+    assert all(one.groups == 1 and not one.is_measured for one in found)
+    (eight,) = [one for one in found if one.layout == "cfg2 x ulysses4"]
+    real = find_facts(make_study(read_traces([written(8, 1)])).cases)[0]
+    assert eight.median("interval_s") == pytest.approx(real.median("interval_s"), rel=0.03)
+    assert eight.options == ("--group-size", "8", "--cfg-size", "2", "--ulysses-size", "4")
+    assert 0.0 < eight.doubt < 0.1
+    assert predicted_facts(known.step_tables[0], find_facts(known.cases), 4)[-1].gpus <= 4

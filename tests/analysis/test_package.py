@@ -156,6 +156,7 @@ def test_commands_run_in_a_fresh_environment_without_pytorch(installed, tmp_path
     program = installed / "venv" / "bin" / "wan-analysis"
     assert run(program, "--version", cwd=tmp_path).stdout == f"wan-analysis {wan_analysis.__version__}\n"
     run(program, "report", H200, "-o", "r.html", "--json", "r.json", "--png", "charts", cwd=tmp_path)
+    run(program, "advise", H200, "--videos", "500", "--json", "a.json", cwd=tmp_path)
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
     shown = {key: float(value) for value, key in re.findall(r'<data value="([^"]+)" data-key="([^"]+)">', html)}
     assert shown == json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["values"]
