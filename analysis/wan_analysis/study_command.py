@@ -87,10 +87,10 @@ def _launch(text: str) -> tuple[int, tuple[str, ...]]:
 def run_study(options: argparse.Namespace) -> int:
     """Runs the study or what is missing of it, and writes its page; returns the exit code."""
     runner = None
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)  # Slurm ends jobs with it
     try:
         runner = _Runner(options)
         runner.begin()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         runner.make_starts()
         return runner.finish()
     except (StudyError, ValueError) as error:
@@ -104,6 +104,7 @@ def run_study(options: argparse.Namespace) -> int:
         print(f"wan_analysis: stopped after {made} starts; the same command goes on with the study", file=sys.stderr)
         return FAILURE
     finally:
+        signal.signal(signal.SIGTERM, usual)
         if runner:
             runner.unlock()
 
@@ -181,7 +182,7 @@ class _Runner:
             if name in known:
                 continue
             run = runs.get(path)
-            if run is not None and run.attribute("exit_reason") == "done":
+            if run is not None and _has_ended(run):
                 number, wall_s = int(path.name.removeprefix("start_")), float(run.rank_spans["end_s"].max())
                 self.record.add(self.folder, StartRecord(path.parent.name, number, name, 0, wall_s, run.attribute("started")))
             else:
@@ -258,6 +259,12 @@ class _Runner:
 def _end_with_parent() -> None:
     """In the child: it ends if this program is killed, so that no start runs beside its repetition."""
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGTERM)
+
+
+def _has_ended(run: Run) -> bool:
+    """Whether every group of a start came to its end."""
+    return len(run.groups) == int(run.groups[0].attributes["groups"]) and all(
+        group.attributes.get("exit_reason") == "done" for group in run.groups)
 
 
 def runs_in(folders: Iterable[Path]) -> dict[Path, Run]:

@@ -186,6 +186,16 @@ def test_a_start_that_is_cut_off_is_made_again(tmp_path, program, capsys):
     assert len(start_folders(tmp_path / "study")) == 4
 
 
+def test_a_start_whose_groups_did_not_all_end_is_made_again(tmp_path):
+    two = {"groups": 2, "steps": 2, "samples_every_s": 0.0}
+    Start("20260101T000000Z-1", **two).write(tmp_path / "ended")
+    Start("20260101T000000Z-2", **two, killed_after=(0, 1)).write(tmp_path / "cut")
+    Start("20260101T000000Z-3", **two).write(tmp_path / "missing")
+    next((tmp_path / "missing" / "trace").glob("*-g01.h5")).unlink()
+    runs = study_command.runs_in(sorted(tmp_path.iterdir()))
+    assert {path.name: study_command._has_ended(run) for path, run in runs.items()} == {"ended": True, "cut": False, "missing": False}
+
+
 def test_what_is_no_such_study_is_refused(tmp_path, program, capsys):
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "kept").write_text("")
