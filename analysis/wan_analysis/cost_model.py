@@ -29,6 +29,8 @@ MOST_LOSS = 0.15
 #: The probability with which an interval holds a new start.
 COVERAGE = 0.95
 _NORMAL = 1.96
+#: A prediction is asked to be known to this fraction; nobody makes more starts than this for it.
+WANTED_HALF_WIDTH, MOST_STARTS = 0.05, 40
 
 #: Parts that are unknown without a run that has them: name, and what no run had.
 _PARTS = {
@@ -188,8 +190,8 @@ class Predictor:
             if abs(fitted.loss) > MOST_LOSS and layout.ulysses > 1:
                 found.append(f"2 ulysses ranks would lose {100 * fitted.loss:.0f} % of their rate, which fewer heads and rows do not "
                              "explain: do not trust predictions with other numbers of them")
-        missed = [left for left in self.leave_one_out() if not math.isnan(left.error) and not left.is_held
-                  and not math.isnan(left.measured.low_s)]
+        missed = [left for left in self.leave_one_out() if isinstance(left.predicted, Prediction) and not left.is_held
+                  and not math.isnan(left.predicted.low_s)]
         found += [f"without the runs of {left.measured.layout.short}, the others miss its step by {100 * left.error:+.1f} %, which is "
                   "outside their interval" for left in missed]
         return list(dict.fromkeys(found))
@@ -200,8 +202,9 @@ class Predictor:
         half_s = self._quantile() * self._step_noise() * step_s * math.sqrt(1.0 + 1.0 / len(starts))
         return Prediction(layout, step_s, step_s - half_s, step_s + half_s, parts_s, len(starts))
 
-    def _quantile(self) -> float:
-        freedom = self._measured.freedom
+    def _quantile(self, times: float = 1.0) -> float:
+        """The quantile of Student's t with `times` as many starts."""
+        freedom = self._measured.freedom and times * len(self.starts) - len(self.layouts)
         return t_quantile((1.0 + COVERAGE) / 2.0, freedom) if freedom else math.nan
 
     def _step_noise(self) -> float:
@@ -209,7 +212,14 @@ class Predictor:
         return self._measured.noise(steps, {layout: float(np.mean(of)) for layout, of in steps.items()})
 
     def _with_interval(self, layout: Layout, found: Estimate) -> Prediction:
-        """The error of the fit follows from each start's weighted sum of parts; a new start adds its own noise."""
+        half_s = self._half_width_s(found)
+        return Prediction(layout, found.step_s, found.step_s - half_s, found.step_s + half_s, found.parts_s, 0)
+
+    def _half_width_s(self, found: Estimate, times: float = 1.0) -> float:
+        """Half of the interval, with `times` as many starts of each layout and the same noise.
+
+        The error of the fit follows from each start's weighted sum of parts; a new start adds its own noise.
+        """
         values, scales = {}, {}
         for known, weights in found.weights.items():
             starts = self._measured.starts[known]
@@ -217,10 +227,21 @@ class Predictor:
             scales[known] = max(abs(sum(means)), math.hypot(*means), 1e-9 * found.step_s)
             values[known] = [sum(weight * start.parts_s.get(part, 0.0) for part, weight in weights.items()) for start in starts]
         fit_noise = self._measured.noise(values, scales)
-        variance = sum((fit_noise * scales[known]) ** 2 / len(values[known]) for known in values)
+        variance = sum((fit_noise * scales[known]) ** 2 / len(values[known]) for known in values) / times
         variance += (self._step_noise() * found.step_s) ** 2
-        half_s = math.hypot(self._quantile() * math.sqrt(variance), _NORMAL * found.law_s)
-        return Prediction(layout, found.step_s, found.step_s - half_s, found.step_s + half_s, found.parts_s, 0)
+        return math.hypot(self._quantile(times) * math.sqrt(variance), _NORMAL * found.law_s)
+
+    def starts_needed(self, layout: Layout, half_width: float = WANTED_HALF_WIDTH) -> int | None:
+        """Starts of each measured layout with which the interval of a predicted one is as narrow as this, a fraction of the step.
+
+        None: no number up to MOST_STARTS is enough, because new starts differ by more, or the laws are in doubt. Measure the layout.
+        """
+        found = estimate(self._measured, layout)
+        made = len(self.starts) / len(self.layouts)
+        for starts in range(math.ceil(made), MOST_STARTS + 1):
+            if self._half_width_s(found, starts / made) <= half_width * found.step_s:
+                return starts
+        return None
 
     def _missing(self, asked: Layout) -> Layout:
         """The run on the fewest GPUs after which `asked` can be predicted."""

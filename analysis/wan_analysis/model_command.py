@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wan_analysis.cost_model import LeftOut, Prediction, Predictor, Refusal, starts_of
-from wan_analysis.layouts import NODE_GPUS, Division
+from wan_analysis.cost_model import WANTED_HALF_WIDTH, LeftOut, Prediction, Predictor, Refusal, starts_of
+from wan_analysis.layouts import NODE_GPUS, Division, Layout
 from wan_analysis.step_table import StepTable
 from wan_analysis.study import make_study
 from wan_analysis.texts import plural
@@ -78,6 +78,8 @@ def run_model(options: argparse.Namespace) -> int:
     print(f"{table.work}\n{answers_text(predictor, answers)}\n{left_out_text(left_out)}", end="")
     for doubt in doubts:
         print(f"wan_analysis: {doubt}", file=sys.stderr)
+    for layout in dict.fromkeys(answer.layout for _, answer in answers if _is_wide(answer)):
+        print(f"wan_analysis: {_narrower(predictor, layout)}", file=sys.stderr)
     refused = [answer for _, answer in answers if isinstance(answer, Refusal)]
     for answer in dict.fromkeys(refused):
         print(f"wan_analysis: error: {answer.text}", file=sys.stderr)
@@ -91,6 +93,19 @@ def run_model(options: argparse.Namespace) -> int:
             print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)
             return FAILURE
     return FAILURE if refused else DONE
+
+
+def _is_wide(answer: Prediction | Refusal) -> bool:
+    return isinstance(answer, Prediction) and not answer.is_measured and answer.half_width > WANTED_HALF_WIDTH
+
+
+def _narrower(predictor: Predictor, layout: Layout) -> str:
+    """How to know the step of a layout better."""
+    answer, starts = predictor.predict(layout), predictor.starts_needed(layout)
+    said, wanted = f"{layout.short}: its interval is {100 * answer.half_width:.1f} % to each side; ", f"{100 * WANTED_HALF_WIDTH:g} %"
+    if starts is None:
+        return said + f"more starts of the others do not make it {wanted}, so measure it: wan_bench {layout.options}"
+    return said + f"{plural(starts, 'start')} of each measured layout would make it {wanted}"
 
 
 def _plain(answer: Prediction | Refusal) -> dict[str, Any]:

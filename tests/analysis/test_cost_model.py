@@ -104,6 +104,20 @@ def test_more_starts_and_less_noise_make_it_narrower():
     assert widths[0.02, 12] < widths[0.02, 3]
 
 
+def test_it_says_how_many_starts_would_be_enough():
+    """Noise of 2 %: the number that most predictors ask for makes the interval about as narrow as it is wanted."""
+    machine = Machine(np.random.default_rng(3), 0.02)
+
+    def predictors(count):
+        return [Predictor(starts_on(machine, (ONE, CFG2, FOUR), count)) for _ in range(15)]
+
+    few = predictors(4)
+    needed = int(np.median([one.starts_needed(EIGHT) or 40 for one in few]))
+    assert needed > 4 and np.mean([one.predict(EIGHT).half_width for one in few]) > 0.055
+    assert np.mean([one.predict(EIGHT).half_width for one in predictors(needed)]) == pytest.approx(0.05, abs=0.006)
+    assert Predictor(starts_on(Machine(np.random.default_rng(3), 0.04), (ONE, CFG2, FOUR), 3)).starts_needed(EIGHT) is None
+
+
 @pytest.mark.parametrize(("known", "asked", "unknown", "missing"), [
     ((ONE, CFG2), EIGHT, ("all to all", "the rate of attention and linear with fewer heads and rows"), ULYSSES2),
     ((ONE, ULYSSES2), EIGHT, ("the exchange of the two passes",), CFG2),
@@ -155,6 +169,9 @@ def test_one_start_of_each_has_no_interval():
     answer = predictor.predict(EIGHT)
     assert answer.step_s > 0 and math.isnan(answer.low_s) and math.isnan(answer.high_s)
     assert "no layout was run twice" in predictor.doubts()[0]
+    once = Machine(np.random.default_rng(6), 0.005)
+    only_two = Predictor([*starts_on(once, (ONE, FOUR), 1), *once.starts(CFG2)])  # without those of 2 GPUs, none is repeated
+    assert only_two.doubts() == []
 
 
 def test_a_law_that_does_not_hold_is_doubted():
