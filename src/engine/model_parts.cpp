@@ -55,8 +55,8 @@ void read_fp16(const checkpoint::Checkpoint& from, const checkpoint::TensorEntry
 void round_to(const checkpoint::TensorEntry& entry, std::span<const float> values, const at::Tensor& out) {
   switch (out.scalar_type()) {
     case at::kBFloat16:
-      std::ranges::transform(values, static_cast<std::uint16_t*>(out.data_ptr()),
-                             checkpoint::bf16_from_float);
+      checkpoint::convert_to_bf16(checkpoint::DType::f32, std::as_bytes(values),
+                                  {static_cast<std::uint16_t*>(out.data_ptr()), values.size()});
       return;
     case at::kHalf:
       return round_to_fp16(entry, values, {out.data_ptr<at::Half>(), values.size()});

@@ -123,8 +123,14 @@ struct LoraMerge::Rows {
       const std::int64_t at = (first_row + row) * columns + first_column;
       const std::int64_t from = std::max(first - at, std::int64_t{0});
       const std::int64_t to = std::min(end - at, width);
-      for (std::int64_t i = from; i < to; ++i)
+      const auto visit = [&](std::int64_t i) {
         work(static_cast<std::size_t>(row * panel_columns + i), static_cast<std::size_t>(at + i - first));
+      };
+      if (from == 0 && to == panel_columns) {  // nearly all rows: a fixed count of elements, for vectors
+        for (std::int64_t i = 0; i < panel_columns; ++i) visit(i);
+      } else {
+        for (std::int64_t i = from; i < to; ++i) visit(i);
+      }
     }
   }
 };
