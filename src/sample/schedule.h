@@ -17,8 +17,8 @@ struct Schedule {
   int steps() const { return static_cast<int>(timesteps.size()); }
 };
 
-/// `shift` bends the uniform times towards the noisy end. The solver's row says where they begin. The times of
-/// euler lie on the Lightning grid (model.md 6.7).
+/// `shift` bends the uniform times towards the noisy end. The solver's row says where they begin. The times
+/// of euler lie on the Lightning grid (model.md 6.7).
 Schedule make_schedule(Solver solver, int steps, double shift);
 
 /// The expert of a timestep: high noise if timestep >= boundary * 1000 (model.md 7.4). Without a boundary the
