@@ -30,6 +30,9 @@ struct SessionOptions {
   /// FILE[:STRENGTH][@high|low|both].
   std::vector<std::string> loras = {};
 
+  /// Whether the model is distilled: 4 steps without guidance are then the task's defaults (--lightning).
+  Choice distilled = Choice::automatic;
+
   Device device = Device::automatic;
   Precision precision = Precision::automatic;
   std::string attention = "automatic";  ///< a name that `wan_batch --attention` takes

@@ -12,6 +12,7 @@
 #include "core/strings.h"
 #include "engine/checkpoint_match.h"
 #include "engine/validate.h"
+#include "launch/distilled_model.h"
 #include "model/model_kind.h"
 #include "text/tokenizer.h"
 
@@ -72,6 +73,8 @@ std::int64_t check_rows(const launch::Options& options, const launch::RunInput& 
     ++bad;
     log.error("{}: {}", row.id, error);
   }
+  if (const std::string text = launch::describe_distilled_model(input); !text.empty())
+    print_result(text + "\n");
   print_result(fmt::format("{} item{} checked, {} would fail; layout {}; nothing was written\n",
                            input.rows.size(), input.rows.size() == 1 ? "" : "s", bad, layout));
   return bad;

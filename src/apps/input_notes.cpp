@@ -3,6 +3,7 @@
 #include "checkpoint/folder_notes.h"
 #include "core/printable.h"
 #include "engine/validate.h"
+#include "launch/distilled_model.h"
 #include "launch/run_loras.h"
 #include "text/clean.h"
 
@@ -24,6 +25,9 @@ std::string place_of(const launch::RunInput& input, const manifest::ManifestRow&
 
 void warn_of_input(const launch::RunInput& input, Log& log) {
   for (const std::string& note : input.notes) log.warn("{}", note);
+  if (!input.distilled.note.empty()) log.warn("{}", input.distilled.note);
+  if (const std::string text = launch::describe_distilled_model(input); !text.empty()) log.info("{}", text);
+  if (const std::string text = launch::unusual_steps(input); !text.empty()) log.warn("{}", text);
   for (const manifest::ManifestRow& row : input.rows) {
     // The official program repairs damaged encodings; this program does not.
     if (!row.error && text::looks_like_mojibake(row.prompt)) {

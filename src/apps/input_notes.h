@@ -7,7 +7,8 @@
 
 namespace wan::apps {
 
-/// Warns of input that is legal but hardly meant: ignored columns, and prompts in a damaged encoding.
+/// Warns of input that is legal but hardly meant: ignored columns, prompts in a damaged encoding, and numbers
+/// of steps that do not suit the model. Says whether the model is a distilled one, and why.
 void warn_of_input(const launch::RunInput& input, Log& log);
 
 /// Warns of prompts that are longer than the text encoder takes, and quotes the first words that are lost.

@@ -3,6 +3,7 @@
 #include <map>
 #include <tuple>
 
+#include "model/guidance.h"
 #include "store/batch_record.h"
 
 namespace wan::apps {
@@ -12,7 +13,7 @@ namespace {
 double step_work(const Request& request, parallel::PlanInput model) {
   model.grid = {};
   model.tokens = model.geometry.token_grid(request.frame_num, request.size);
-  model.guided = request.guide_scale.low_noise != 1 || request.guide_scale.high_noise != 1;
+  model.guided = model::is_guided(request.guide_scale);
   model.placement.transformers = {};
   model.machine = parallel::reference_machine();  // runs on all machines weigh items in the same way
   return parallel::make_plan(model).step_s;

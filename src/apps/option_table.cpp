@@ -162,6 +162,11 @@ constexpr OptionEntry table[] = {
      "area, "
      "whose aspect follows the image",
      [](launch::Options& o, std::string_view text) { o.request.size = parse_size(text); }},
+    {sampling, "lightning", Takes::optional, "on|off|auto",
+     "the model is distilled: by default 4 steps of euler, shift 5 and guidance 1; auto: if the metadata or "
+     "the "
+     "names of its files say so (default: auto)",
+     [](launch::Options& o, std::string_view text) { o.lightning = parse_automatic_switch(text); }},
     {sampling, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81, ti2v-5B 121)",
      [](launch::Options& o, std::string_view text) { o.request.frame_num = parse_frame_num(text); }},
     {sampling, "sample-steps", Takes::value, "N", "denoising steps (default: A14B and i2v-14B 40, others 50)",

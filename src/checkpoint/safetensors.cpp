@@ -138,6 +138,15 @@ std::vector<TensorEntry> read_safetensors(const UniqueFd& file, const std::files
   return entries;
 }
 
+std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path) {
+  const UniqueFd file = open_checkpoint_file(path);
+  const std::uint64_t file_bytes = file_size_bytes(file, path);
+  refuse_foreign_kind(file, path, FileFormat::safetensors);
+  std::map<std::string, std::string> metadata;
+  parse_safetensors_header(read_header_text(file, path, file_bytes), path.string(), &metadata);
+  return metadata;
+}
+
 void write_safetensors(const std::filesystem::path& path, std::span<const TensorView> tensors) {
   std::vector<std::size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), 0U);

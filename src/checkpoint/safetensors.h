@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,6 +15,10 @@ namespace wan::checkpoint {
 /// range is inside the file, has shape x dtype bytes, and that the ranges neither overlap nor leave a gap.
 /// Throws UsageError with file, tensor, the value found and the value expected.
 std::vector<TensorEntry> read_safetensors(const UniqueFd& file, const std::filesystem::path& path);
+
+/// The texts of a safetensors file's __metadata__, by name: 1000 at most, without those of more than 4096
+/// bytes. Throws UsageError as read_safetensors() does for a header that is not well formed.
+std::map<std::string, std::string> read_safetensors_metadata(const std::filesystem::path& path);
 
 /// A tensor to write: row-major contiguous, bytes.size() == elements x size of dtype.
 struct TensorView {

@@ -55,7 +55,8 @@ void check_tokens(std::string_view text, const std::string& file) {
 
 class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit HeaderHandler(const std::string& file) : file_(file) {}
+  HeaderHandler(const std::string& file, std::map<std::string, std::string>* metadata)
+      : file_(file), metadata_(metadata) {}
 
   std::vector<HeaderTensor> take() { return std::move(tensors_); }
 
@@ -84,7 +85,10 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool string(string_t& value) override {
-    if (place_ == Place::metadata) return true;  // information only: nothing here depends on it
+    if (place_ == Place::metadata) {
+      keep_metadata(value);
+      return true;
+    }
     if (place_ != Place::tensor || field_ != "dtype")
       unexpected(fmt::format("the text {}", in_quotes(value)));
     const std::optional<DType> dtype = parse_dtype(value);
@@ -122,6 +126,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
       start_entry(name);
     } else if (place_ == Place::metadata) {
       if (!metadata_names_.insert(name).second) duplicate(name);
+      field_ = name;
       if (metadata_names_.size() > max_metadata_entries) {
         fail<UsageError>("{}: more than {} entries in __metadata__", file_, max_metadata_entries);
       }
@@ -177,6 +182,13 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
     fail<UsageError>("{}: {} occurs twice in the header", file_, in_quotes(name));
   }
 
+  void keep_metadata(const std::string& text) {
+    constexpr std::size_t most = 1000;
+    constexpr std::size_t longest_bytes = 4096;
+    if (metadata_ == nullptr || metadata_->size() == most || text.size() > longest_bytes) return;
+    metadata_->emplace(field_, text);
+  }
+
   void start_entry(const std::string& name) {
     if (!names_.insert(name).second) duplicate(name);
     if (names_.size() > max_tensors_per_file + 1) {
@@ -215,6 +227,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   }
 
   const std::string& file_;
+  std::map<std::string, std::string>* metadata_;
   Place place_ = Place::before;
   HeaderTensor tensor_;
   std::string field_;
@@ -229,13 +242,14 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
 
 }  // namespace
 
-std::vector<HeaderTensor> parse_safetensors_header(std::string_view text, const std::string& file) {
+std::vector<HeaderTensor> parse_safetensors_header(std::string_view text, const std::string& file,
+                                                   std::map<std::string, std::string>* metadata) {
   if (text.empty() || text.front() != '{') {
     fail<UsageError>("{}: the header does not begin with '{{' at byte 8; this is not a safetensors file",
                      file);
   }
   check_tokens(text, file);
-  HeaderHandler handler(file);
+  HeaderHandler handler(file, metadata);
   nlohmann::json::sax_parse(text.begin(), text.end(), &handler);
   return handler.take();
 }

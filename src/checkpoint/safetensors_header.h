@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,8 @@ struct HeaderTensor {
 /// Parses the JSON of a safetensors header (model.md 1.6) event by event, and stores only checked values.
 /// `file` names the file in messages. Throws UsageError: not JSON; duplicate, unknown or missing keys;
 /// unknown dtype; negative or fractional numbers; more than 200,000 tensors or 16 dimensions.
-std::vector<HeaderTensor> parse_safetensors_header(std::string_view text, const std::string& file);
+/// Texts of __metadata__ go to `metadata` if it is not null, up to 1000 of at most 4096 bytes.
+std::vector<HeaderTensor> parse_safetensors_header(std::string_view text, const std::string& file,
+                                                   std::map<std::string, std::string>* metadata = nullptr);
 
 }  // namespace wan::checkpoint

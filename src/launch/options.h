@@ -44,8 +44,9 @@ struct BenchSettings {
 // NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): in the order in which users meet them
 struct Options {
   std::filesystem::path ckpt_dir;
-  checkpoint::GivenParts parts;     ///< named one by one
-  std::optional<std::string> task;  ///< official name, "i2v-A14B": what the checkpoint must be
+  checkpoint::GivenParts parts;          ///< named one by one
+  std::optional<std::string> task;       ///< official name, "i2v-A14B": what the checkpoint must be
+  Switch lightning = Switch::automatic;  ///< whether the model is distilled to few steps without guidance
 
   // Input: either a manifest or one request given by prompt, with an image where the task takes one.
   std::optional<std::filesystem::path> manifest;

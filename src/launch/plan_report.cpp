@@ -116,6 +116,56 @@ std::string time_lines(const PlanSubject& subject) {
   return text + "  not in it: reading the checkpoint; a group is taken to be GPUs of one node\n";
 }
 
+/// The parts of a group's time. A few steps without guidance leave the autoencoder and the writing a large
+/// share of it.
+std::string share_lines(const PlanSubject& subject) {
+  const parallel::ItemTime time = item_time(subject.model, subject.draft);
+  const double made_s = time.total_s() - time.write_s;
+  const auto percent = [&](double seconds) { return 100 * seconds / made_s; };
+  std::string text =
+      fmt::format("shares           of {:.2f} s before it is written: steps {:.0f} %, VAE {:.0f} %", made_s,
+                  percent(time.denoise_s), percent(time.encode_s + time.decode_s));
+  if (time.swap_s > 0) text += fmt::format(", experts in from the host {:.0f} %", percent(time.swap_s));
+  const int writers = subject.machine.writers;
+  if (writers == 0) return text + fmt::format("; then the group waits {:.2f} s for H.264\n", time.write_s);
+  const double written_s = time.write_s / writers;
+  if (written_s <= made_s)
+    return text + fmt::format("; {} write beside the next items\n", count(writers, "thread"));
+  return text + fmt::format("; writing limits the group: {} finish a video in {:.2f} s\n",
+                            count(writers, "thread"), written_s);
+}
+
+/// The fastest layout for one item, and the one that makes most items, of those that could be taken.
+std::string objective_lines(const PlanSubject& subject) {
+  const auto& candidates = subject.choice.candidates;
+  const LayoutCandidate& taken = subject.choice.taken();
+  const LayoutCandidate* soonest = &taken;
+  const LayoutCandidate* most = &taken;
+  for (const LayoutCandidate& candidate : candidates) {
+    if (!candidate.is_allowed() || !candidate.fits() || candidate.bytes == 0) continue;
+    if (candidate.item_s < soonest->item_s) soonest = &candidate;
+    if (candidate.items_per_hour > most->items_per_hour) most = &candidate;
+  }
+  const auto describe_one = [&](const LayoutCandidate& one) {
+    return fmt::format("{} in {}: {:.2f} s an item, {:.1f} items an hour", parallel::describe(one.grid),
+                       count(subject.machine.ranks / one.grid.group_size, "group"), one.item_s,
+                       one.items_per_hour);
+  };
+  const bool for_latency = subject.objective == parallel::Objective::latency;
+  std::string text = "guidance         none: one pass in each step, so cfg 2 has nothing to divide\n";
+  text +=
+      fmt::format("objective        {}: {}\n", for_latency ? "latency" : "throughput", describe_one(taken));
+  const LayoutCandidate& other = for_latency ? *most : *soonest;
+  const bool is_better =
+      for_latency ? other.items_per_hour > 1.001 * taken.items_per_hour : other.item_s < 0.999 * taken.item_s;
+  if (!is_better) {
+    return text + fmt::format("                 no other layout {}\n",
+                              for_latency ? "makes more items an hour" : "makes an item sooner");
+  }
+  return text + fmt::format("                 --objective {} is for {}\n",
+                            for_latency ? "throughput" : "latency", describe_one(other));
+}
+
 std::string candidate_lines(const PlanSubject& subject) {
   std::string text = fmt::format("layouts for {} ({})\n",
                                  subject.objective == parallel::Objective::latency ? "latency" : "throughput",
@@ -168,7 +218,9 @@ std::string plan_report(const PlanSubject& subject) {
   text +=
       fmt::format("work per step    {:.3g} PFLOP in linear layers, {:.3g} PFLOP in attention, on each rank\n",
                   plan.linear_flop_per_step / 1e15, plan.attention_flop_per_step / 1e15);
-  return text + time_lines(subject) + candidate_lines(subject);
+  text += time_lines(subject);
+  if (!subject.model.guided) text += share_lines(subject) + objective_lines(subject);
+  return text + candidate_lines(subject);
 }
 
 }  // namespace wan::launch

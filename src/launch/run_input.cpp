@@ -11,10 +11,12 @@
 #include "engine/validate.h"
 #include "gpu/device.h"
 #include "launch/agreement.h"
+#include "launch/distilled_model.h"
 #include "launch/option_names.h"
 #include "launch/run_loras.h"
 #include "manifest/chosen_ids.h"
 #include "manifest/item_id.h"
+#include "model/distilled.h"
 #include "model/model_kind.h"
 #include "model/precision_name.h"
 #include "text/clean.h"
@@ -123,6 +125,11 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
         checkpoint::inspect_checkpoint(options.ckpt_dir, options.parts, options.task.value_or(""));
     check_task(options, input.checkpoint);
     if (!on_gpu && !options.plan && !options.dry_run) check_cpu_run(options, input.checkpoint);
+  });
+  agree(world, [&] {
+    input.distilled = find_distilled_model(options, input.checkpoint);
+    TaskDefaults& defaults = input.checkpoint.task.defaults;
+    if (input.distilled.is_distilled) defaults = model::distilled_defaults(defaults);
   });
   agree(world, [&] {
     if (options.precision == Precision::fp16)

@@ -12,9 +12,18 @@
 
 namespace wan::launch {
 
+/// Whether a model is distilled to few steps without guidance, so that its defaults are others
+/// (model.md 7.9).
+struct DistilledModel {
+  bool is_distilled = false;
+  std::string rule;  ///< the option, the metadata or the name that decided; empty if nothing says so
+  std::string note;  ///< a warning in one line; may be empty
+};
+
 /// The result of reading the command line, before anything is computed. It is the same on all ranks.
 struct RunInput {
   checkpoint::CheckpointFolder checkpoint;   ///< of a plan without one only the task is set
+  DistilledModel distilled = {};             ///< if it is, the task's defaults are those of one
   std::vector<manifest::ManifestRow> rows;   ///< of the shard, and chosen; may be none
   std::int64_t whole_rows = 0;               ///< of all shards
   std::vector<manifest::ManifestRow> whole;  ///< these rows, where `rows` is a part of them; on rank 0

@@ -19,6 +19,7 @@
 #include "launch/group_schedule.h"
 #include "launch/plan_report.h"
 #include "launch/writer_count.h"
+#include "model/guidance.h"
 #include "model/precision_name.h"
 #include "parallel/item_time.h"
 
@@ -31,10 +32,6 @@ constexpr int fp32_bytes = 4;
 model::TokenGrid token_grid(const RunInput& input, const Request& request) {
   const model::VideoGeometry& geometry = model::model_kind(input.checkpoint.task.name).geometry;
   return geometry.token_grid(request.frame_num, request.size);
-}
-
-bool is_guided(const Request& request) {
-  return request.guide_scale.low_noise != 1 || request.guide_scale.high_noise != 1;
 }
 
 /// The differences between the items of a manifest that matter for time and memory.
@@ -50,7 +47,8 @@ std::vector<ItemShape> item_shapes(const RunInput& input) {
   std::vector<ItemShape> shapes;
   const auto add = [&](const manifest::ManifestRow& row) {
     const Request request = resolve_row(input, row);
-    shapes.push_back({token_grid(input, request), is_guided(request), steps_to_make(input, request)});
+    shapes.push_back(
+        {token_grid(input, request), model::is_guided(request.guide_scale), steps_to_make(input, request)});
   };
   for (const manifest::ManifestRow& row : input.rows)
     if (!row.error) add(row);

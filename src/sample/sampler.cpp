@@ -3,10 +3,11 @@
 #include <ATen/ATen.h>
 
 #include "core/check.h"
+#include "model/guidance.h"
 
 namespace wan::sample {
 
-bool is_guided(const GuideScale& scale) { return scale.low_noise != 1.0 || scale.high_noise != 1.0; }
+bool is_guided(const GuideScale& scale) { return model::is_guided(scale); }
 
 SamplerState sample(const SamplerSettings& settings, SamplerState state, const Denoiser& denoise,
                     const StepListener& on_step, const StepGate& gate) {
@@ -30,7 +31,7 @@ SamplerState sample(const SamplerSettings& settings, SamplerState state, const D
     const Expert expert = expert_for(schedule.timesteps[i], settings.boundary);
     const double scale = guide_scale_for(expert, settings.guide_scale);
     const StepRequest request{
-        .index = i, .timestep = schedule.timesteps[i], .expert = expert, .guided = scale != 1.0};
+        .index = i, .timestep = schedule.timesteps[i], .expert = expert, .guided = model::is_guided(scale)};
     const Prediction prediction = denoise(state.x, request);
     const at::Tensor velocity =
         request.guided

@@ -68,6 +68,7 @@ launch::Options launch_options(const SessionOptions& options, int ranks) {
   launch::Options run;
   run.ckpt_dir = options.checkpoint;
   run.task = options.task;
+  run.lightning = switch_of(options.distilled);
   run.device = device_of(options.device);
   run.precision = precision_of(options.precision);
   run.attention = kernels::parse_attention_backend(options.attention);
@@ -103,8 +104,8 @@ std::string describe_values(const SessionOptions& options) {
   const PixelSize size = options.largest_size.value_or(PixelSize());
   std::string loras;
   for (const std::string& lora : options.loras) loras += lora + "\n";
-  return loras + fmt::format("{}\n{}\n{} {} {} {} {} {} {} {} {} {}*{} {} {}", options.checkpoint.string(),
-                             options.task.value_or(""), static_cast<int>(options.device),
+  return loras + fmt::format("{}\n{}\n{} {} {} {} {} {} {} {} {} {} {}*{} {} {}", options.checkpoint.string(),
+                             options.task.value_or(""), static_cast<int>(options.distilled), static_cast<int>(options.device),
                              static_cast<int>(options.precision), options.attention,
                              static_cast<int>(options.shard_transformer),
                              static_cast<int>(options.shard_text_encoder),

@@ -182,7 +182,8 @@ class PlayedFileSystems(StartCase):
     def test_a_file_system_without_locks_links_and_flushes(self, words):
         done = self.played(words, "--no-resume")
         self.check_made(done)
-        self.assertEqual(done.stderr.count("warning:"), 1, done.stderr)
+        self.assertEqual(done.stderr.count("warning:"), 2, done.stderr)
+        self.assertIn("nothing says that the model is distilled", done.stderr)
         self.assertIn("cannot be locked", done.stderr)
         self.assertEqual([path.name for path in (self.out / ".claims").glob("*") if not path.name.startswith(".batch")], [])
 
@@ -193,7 +194,8 @@ class PlayedFileSystems(StartCase):
         self.assertEqual([finding["verdict"] for finding in found], ["WARN"] * 3, found)
         done = self.start(*self.run_words("--dry-run"), variables=variables)
         self.assertEqual(done.returncode, DONE, done)
-        self.assertEqual(done.stderr.count("warning:"), 2, done)
+        self.assertEqual(done.stderr.count("warning:"), 3, done)
+        self.assertIn("nothing says that the model is distilled", done.stderr)
         self.assertFalse(self.out.exists())
 
     def test_a_container_that_forbids_to_read_other_processes(self):
