@@ -72,7 +72,10 @@ def test_autoencoder_encodes_and_decodes_as_the_official_one(case):
         clip = torch.cat([image, torch.zeros(1, 3, parameters["frames"] - 1, *image.shape[3:])], dim=2)
         assert error(vae.encode(clip)[0], expected["vae.encoded"]) < 1e-5
     final = expected[f"step.{parameters['steps'] - 1}.latent"]
-    assert error(vae.decode(final[None])[0].clamp(-1, 1), expected["video"]) < 1e-5
+    video = vae.decode(final[None])[0].clamp(-1, 1)
+    if "video.frames" in expected:
+        video = video[:, expected["video.frames"].long()]
+    assert error(video, expected["video"]) < 1e-5
 
 
 @torch.no_grad()
