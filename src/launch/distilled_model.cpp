@@ -19,12 +19,17 @@ namespace fs = std::filesystem;
 constexpr int most_distilled_steps = 16;  // distilled models are made for 4, and some for 8
 constexpr int fewest_base_steps = 9;
 
-/// The files or folders of the experts as the user named them: one for each expert, or the checkpoint folder.
-std::vector<fs::path> named_places(const Options& options) {
+/// The file or folder of an expert as the user named it: its own, or the checkpoint folder.
+const fs::path& named_place(const Options& options, Expert expert) {
   const checkpoint::GivenParts& parts = options.parts;
-  if (!parts.has_experts()) return {options.ckpt_dir};
-  if (!parts.model.empty()) return {parts.model};
-  return {parts.high_noise_model, parts.low_noise_model};
+  if (!parts.has_experts()) return options.ckpt_dir;
+  if (!parts.model.empty()) return parts.model;
+  return expert == Expert::low_noise ? parts.low_noise_model : parts.high_noise_model;
+}
+
+bool is_for(const lora::Lora& lora, Expert expert) {
+  if (expert == Expert::single || lora.experts == LoraExperts::both) return true;
+  return (lora.experts == LoraExperts::high_noise) == (expert == Expert::high_noise);
 }
 
 /// The first file of weights of an expert, if it has metadata at all.
@@ -37,16 +42,8 @@ fs::path file_with_metadata(const fs::path& expert) {
   return shards.empty() ? fs::path() : expert / shards.front();
 }
 
-/// For each place the sign that it is distilled, or an empty text.
-template <typename Places, typename Find>
-std::vector<std::string> signs_of(const Places& places, Find find) {
-  std::vector<std::string> signs;
-  std::ranges::transform(places, std::back_inserter(signs), find);
-  return signs;
-}
-
-std::string sign_in_metadata(const checkpoint::ExpertFolder& expert) {
-  const fs::path file = file_with_metadata(expert.path);
+std::string sign_in_metadata(const fs::path& place) {
+  const fs::path file = file_with_metadata(place);
   if (file.empty()) return {};
   const std::string entry = model::distilled_entry_in(checkpoint::read_safetensors_metadata(file));
   return entry.empty() ? entry
@@ -56,6 +53,15 @@ std::string sign_in_metadata(const checkpoint::ExpertFolder& expert) {
 std::string sign_in_name(const fs::path& place) {
   const std::string name = model::distilled_name_in(place);
   return name.empty() ? name : fmt::format("the name {}", printable(name));
+}
+
+/// The sign that an expert is distilled: of its own place, or of a LoRA for it; empty if there is none.
+std::string sign_of(Expert expert, const fs::path& place, const lora::LoraSet& loras,
+                    std::string (*find)(const fs::path&)) {
+  std::string sign = find(place);
+  for (const lora::Lora& lora : loras)
+    if (sign.empty() && is_for(lora, expert)) sign = find(lora.file);
+  return sign;
 }
 
 /// Distilled if the signs are there for all experts; a note if they are there for one of two.
@@ -68,7 +74,7 @@ DistilledModel judge(const std::vector<std::string>& signs) {
           .rule = "",
           .note = fmt::format("{} says that one expert is distilled, and nothing says it of the other: the "
                               "defaults stay those of the base model; --lightning takes those of a distilled "
-                              "one, --lightning off ends this warning",
+                              "one, --lightning=off ends this warning",
                               *sign)};
 }
 
@@ -79,12 +85,19 @@ std::string steps_text(std::int64_t rows, std::size_t of_rows) {
 
 }  // namespace
 
-DistilledModel find_distilled_model(const Options& options, const checkpoint::CheckpointFolder& checkpoint) {
+DistilledModel find_distilled_model(const Options& options, const checkpoint::CheckpointFolder& checkpoint,
+                                    const lora::LoraSet& loras) {
   if (options.lightning == Switch::on) return {.is_distilled = true, .rule = "--lightning", .note = ""};
   if (options.lightning == Switch::off) return {};
-  const DistilledModel by_metadata = judge(signs_of(checkpoint.experts, sign_in_metadata));
+  std::vector<std::string> in_metadata;
+  std::vector<std::string> in_names;
+  for (const checkpoint::ExpertFolder& expert : checkpoint.experts) {
+    in_metadata.push_back(sign_of(expert.expert, expert.path, loras, sign_in_metadata));
+    in_names.push_back(sign_of(expert.expert, named_place(options, expert.expert), loras, sign_in_name));
+  }
+  const DistilledModel by_metadata = judge(in_metadata);
   if (by_metadata.is_distilled) return by_metadata;
-  DistilledModel by_name = judge(signs_of(named_places(options), sign_in_name));
+  DistilledModel by_name = judge(in_names);
   if (by_name.note.empty() && !by_name.is_distilled) by_name.note = by_metadata.note;
   return by_name;
 }

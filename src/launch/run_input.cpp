@@ -127,11 +127,6 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
     if (!on_gpu && !options.plan && !options.dry_run) check_cpu_run(options, input.checkpoint);
   });
   agree(world, [&] {
-    input.distilled = find_distilled_model(options, input.checkpoint);
-    TaskDefaults& defaults = input.checkpoint.task.defaults;
-    if (input.distilled.is_distilled) defaults = model::distilled_defaults(defaults);
-  });
-  agree(world, [&] {
     if (options.precision == Precision::fp16)
       model::require_fp16_offered(model::model_kind(input.checkpoint.task.name), "--precision fp16");
     model::require_values_fit(model::model_kind(input.checkpoint.task.name), options.request.boundary,
@@ -165,6 +160,11 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   agree(world, [&] {
     input.loras = lora::resolve_loras(lora_choices(input.rows, input.overrides, input.manifest_name),
                                       model::model_kind(input.checkpoint.task.name), input.lora_notes);
+  });
+  agree(world, [&] {
+    input.distilled = find_distilled_model(options, input.checkpoint, input.loras);
+    TaskDefaults& defaults = input.checkpoint.task.defaults;
+    if (input.distilled.is_distilled) defaults = model::distilled_defaults(defaults);
   });
   const std::string base_seed = on_rank_0(world, [&] {
     return std::to_string(options.request.seed ? *options.request.seed : manifest::draw_base_seed());

@@ -105,9 +105,9 @@ std::string describe_values(const SessionOptions& options) {
   std::string loras;
   for (const std::string& lora : options.loras) loras += lora + "\n";
   return loras + fmt::format("{}\n{}\n{} {} {} {} {} {} {} {} {} {} {}*{} {} {}", options.checkpoint.string(),
-                             options.task.value_or(""), static_cast<int>(options.distilled), static_cast<int>(options.device),
-                             static_cast<int>(options.precision), options.attention,
-                             static_cast<int>(options.shard_transformer),
+                             options.task.value_or(""), static_cast<int>(options.distilled),
+                             static_cast<int>(options.device), static_cast<int>(options.precision),
+                             options.attention, static_cast<int>(options.shard_transformer),
                              static_cast<int>(options.shard_text_encoder),
                              static_cast<int>(options.offload_expert), options.text_encoder_on_host,
                              count(options.cfg_size), count(options.ulysses_size), size.width, size.height,

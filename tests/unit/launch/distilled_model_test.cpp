@@ -87,12 +87,37 @@ TEST_F(Pair, OneOfTwoIsAWarning) {
   EXPECT_THAT(found().note, HasSubstr("the metadata of high.safetensors"));
 }
 
+/// A checkpoint folder of two experts, of which nothing is opened.
+checkpoint::CheckpointFolder two_experts() {
+  checkpoint::CheckpointFolder folder;
+  folder.experts = {{.expert = Expert::high_noise, .path = "/models/high.pth"},
+                    {.expert = Expert::low_noise, .path = "/models/low.pth"}};
+  return folder;
+}
+
 TEST(DistilledModel, TheCheckpointFoldersNameCountsOnlyWhereItsExpertsAreUsed) {
   Options options;
   options.ckpt_dir = "/models/Wan2.2-I2V-A14B-4steps";
-  EXPECT_TRUE(find_distilled_model(options, {}).is_distilled);
+  EXPECT_TRUE(find_distilled_model(options, two_experts()).is_distilled);
   options.parts.model = "/models/base.safetensors";
-  EXPECT_FALSE(find_distilled_model(options, {}).is_distilled);
+  EXPECT_FALSE(find_distilled_model(options, two_experts()).is_distilled);
+}
+
+TEST(DistilledModel, LorasForBothExpertsMakeADistilledModelOfTheBase) {
+  Options options;
+  options.ckpt_dir = "/models/Wan2.2-I2V-A14B";
+  const fs::path folder = "/loras/Wan2.2-I2V-A14B-4steps-lora-rank64-Seko-V1";
+  const lora::Lora high{.file = folder / "high_noise_model.pt", .experts = LoraExperts::high_noise};
+  const lora::Lora low{.file = folder / "low_noise_model.pt", .experts = LoraExperts::low_noise};
+  const lora::Lora style{.file = "/loras/style.pt"};
+  EXPECT_FALSE(find_distilled_model(options, two_experts(), {style}).is_distilled);
+  const DistilledModel found = find_distilled_model(options, two_experts(), {style, high, low});
+  EXPECT_TRUE(found.is_distilled);
+  EXPECT_EQ(found.rule, "the name Wan2.2-I2V-A14B-4steps-lora-rank64-Seko-V1");
+  const DistilledModel half = find_distilled_model(options, two_experts(), {low});
+  EXPECT_FALSE(half.is_distilled);
+  EXPECT_THAT(half.note, HasSubstr("says that one expert is distilled"));
+  EXPECT_TRUE(find_distilled_model(options, two_experts(), {{.file = "/loras/x_4step.pt"}}).is_distilled);
 }
 
 /// The input of a run whose model is distilled.
