@@ -58,7 +58,7 @@ RUNS = (
 ITEMS = (
     _RUN, _GROUP, _ITEM, _ITEM_ID, Column("seed", INT, "1", "seed of the noise"), *_SIZE, Column("steps", INT, "1", "steps of the item"),
     Column("first_step", INT, "1", "steps that were done before"), Column("steps_done", INT, "1", "steps made here"), _LAYOUT,
-    Column("outcome", TEXT, "1", "done, drafted, failed, stopped, handed over (to a team), or cut off (the trace ends before the item)"),
+    Column("outcome", TEXT, "1", "done, drafted, failed, stopped, handed over (to a team, or it waits for the second expert), or cut off (the trace ends before the item)"),
     Column("done", BOOL, "1", "the item is finished"), _START, _END,
 )
 STEPS = (
@@ -71,7 +71,7 @@ STEPS = (
     Column("vram_allocated_bytes", INT, "byte", "in use by LibTorch's allocator at the end of the step; 0 on CPUs"),
     Column("vram_reserved_bytes", INT, "byte", "held by LibTorch's allocator at the end of the step; 0 on CPUs"),
     Column("vram_peak_bytes", INT, "byte", "most in use by LibTorch's allocator; 0 on CPUs"),
-    *_SIZE, _LAYOUT, Column("placement", TEXT, "1", "where the weights lie: whole, sharded over N, offloaded"), _PRECISION,
+    *_SIZE, _LAYOUT, Column("placement", TEXT, "1", "where the weights lie: whole, sharded over N, offloaded, in turns"), _PRECISION,
     Column("passes", INT, "1", "passes of the transformer in a guided step"),
     Column("guidance", TEXT, "1", "scales of the low-noise and the high-noise expert"), Column("solver", TEXT, "1", "solver"),
     Column("shift", FLOAT, "1", "shift of the schedule"), Column("attention_backend", TEXT, "1", "what computes self-attention"),

@@ -120,6 +120,9 @@ struct OutputPaths {
   std::filesystem::path resume_from = {};  ///< a saved state to continue; the leader reads it; empty: none
   Draft draft = {};           ///< if it is wanted, `video` gets the preview, and no latents are written
   bool step_latents = false;  ///< `latents` also gets the latent after each step; the same on every rank
+  /// run() leaves before the first step of the second expert (RunEnd::waits). Where experts take turns,
+  /// several requests go through the first one before the second is read. The same on every rank.
+  bool first_expert_only = false;
 };
 
 /// The outputs of a request that is computed but not written. It holds all that writing needs: neither the
@@ -183,6 +186,8 @@ enum class RunEnd {
   handed_over,
   stopped,
   drafted,  ///< the state is saved, and OutputPaths::video is a preview
+  waits,    ///< for the second expert. The state is saved; the engine keeps it, and run() of the same request
+            ///< goes on from there
 };
 
 /// A summary of a request that left the engine. It is valid on the leader; `end` is valid on every rank.

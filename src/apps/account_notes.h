@@ -17,7 +17,7 @@ struct RankDivision {
   int cfg = 1;
   int ulysses = 1;
   bool is_sharded = false;
-  bool is_offloaded = false;  ///< one expert waits on the host
+  bool is_offloaded = false;  ///< one expert waits on the host or on disk
   bool operator==(const RankDivision&) const = default;
 };
 

@@ -222,6 +222,7 @@ batch::RunContext BatchProgram::make_context() {
       .timing = {},
       .checkpoint_interval_s = options_.checkpoint_interval_s,
       .writers = launch::writers_of(options_, input_, mpi_),
+      .items_in_turn = plan_.layout.items_in_turn,
       .join_worth_s = device_.compute.on_gpu() ? join_worth_gpu_s : join_worth_cpu_s,
       .run_record = options_.run_record.value_or(std::filesystem::path()),
       .job_start = store::job_start_record(read_environment()),

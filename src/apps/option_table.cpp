@@ -39,6 +39,16 @@ launch::Switch parse_automatic_switch(std::string_view text) {
   }
 }
 
+launch::Offload parse_offload(std::string_view text) {
+  if (text == "auto") return launch::Offload::automatic;
+  if (text == "disk") return launch::Offload::disk;
+  try {
+    return parse_switch(text) ? launch::Offload::on : launch::Offload::off;
+  } catch (const ValueError&) {
+    fail<ValueError>("'{}' is not one of on, off, disk, auto", text);
+  }
+}
+
 /// A count of ranks or threads, or nothing for "auto".
 std::optional<int> parse_count_or_auto(std::string_view text, int largest, int smallest = 1) {
   if (text == "auto") return std::nullopt;
@@ -270,9 +280,11 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.t5_fsdp = parse_automatic_switch(text); }},
     {machine, "t5-cpu", Takes::optional, "on|off", "run the text encoder on the CPU (default: off)",
      [](launch::Options& o, std::string_view text) { o.t5_cpu = parse_switch(text); }},
-    {machine, "offload-model", Takes::optional, "on|off|auto",
-     "keep the expert that is not at work in host memory (default: auto)",
-     [](launch::Options& o, std::string_view text) { o.offload_model = parse_automatic_switch(text); }},
+    {machine, "offload-model", Takes::optional, "on|off|disk|auto",
+     "keep the expert that is not at work in host memory, or on disk: then several items go through the "
+     "first "
+     "expert before the second is read (default: auto)",
+     [](launch::Options& o, std::string_view text) { o.offload_model = parse_offload(text); }},
     {machine, "blocks-on-host", Takes::value, "N|auto", "transformer blocks streamed from host memory"},
     {machine, "convert-model-dtype", Takes::optional, "on|off",
      "accepted for generate.py's sake; --precision decides",

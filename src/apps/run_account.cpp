@@ -62,7 +62,7 @@ RankDivision division_of(const comm::GridShape& grid, const parallel::NetworkPla
           .cfg = grid.cfg,
           .ulysses = grid.ulysses,
           .is_sharded = transformers.is_sharded(),
-          .is_offloaded = transformers.waits_on_host()};
+          .is_offloaded = transformers.waits_on_host() || transformers.takes_turns()};
 }
 
 /// Measured on an H200 (kernels/attention_backends.cpp): FlashInfer 658 TFLOP/s, cuDNN 576.
@@ -125,7 +125,8 @@ AccountFacts account_facts(const launch::Options& options, const launch::RunPlan
   if (device.compute.on_gpu()) facts.vae_undivided = plan.machine.figures.model.vae_decode_undivided;
   launch::Options free = options;
   free.group_size = free.cfg_size = free.ulysses_size = std::nullopt;
-  free.dit_fsdp = free.offload_model = launch::Switch::automatic;
+  free.dit_fsdp = launch::Switch::automatic;
+  free.offload_model = launch::Offload::automatic;
   for (const launch::LayoutCandidate& candidate :
        launch::weigh_layouts(free, plan.machine, plan.model).candidates) {
     if (candidate.is_allowed() && candidate.fits())

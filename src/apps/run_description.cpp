@@ -70,6 +70,7 @@ std::vector<std::string> request_options(const Request& request) {
 std::string headline(const launch::Options& options, const launch::RunInput& input,
                      const launch::RunLayout& layout, int ranks, const std::string& device) {
   const int groups = ranks / layout.guided.group_size;
+  const std::string residence = parallel::describe_residence(layout.placement.transformers, layout.experts);
   const std::string shard = options.shard ? fmt::format(" (shard {}/{} of {})", options.shard->index,
                                                         options.shard->count, input.whole_rows)
                                           : "";
@@ -77,7 +78,7 @@ std::string headline(const launch::Options& options, const launch::RunInput& inp
                      input.rows.size(), input.rows.size() == 1 ? "" : "s", shard, ranks,
                      ranks == 1 ? "" : "s", groups, groups == 1 ? "" : "s", parallel::describe(layout.guided),
                      layout.placement.transformers.is_sharded() ? ", weights sharded" : "",
-                     layout.placement.transformers.waits_on_host() ? ", one expert on the host" : "", device);
+                     residence.empty() ? "" : ", " + residence, device);
 }
 
 }  // namespace wan::apps

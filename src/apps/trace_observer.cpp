@@ -40,15 +40,18 @@ bool is_of_run(const std::string& phase) {
 }
 
 /// The layout as a group's own is written: "cfg2 x ulysses2, fsdp4, one expert on the host".
-std::string item_layout(const StretchEvent& stretch) {
+std::string item_layout(const StretchEvent& stretch, std::size_t experts) {
   std::string text = stretch.layout;
   constexpr std::string_view sharded = "sharded over ";
   if (stretch.placement.starts_with(sharded)) {
     const std::string parts = stretch.placement.substr(sharded.size());
     text += ", fsdp" + parts.substr(0, parts.find(','));
   }
-  if (stretch.placement.ends_with("offloaded")) text += ", one expert on the host";
-  return text;
+  parallel::NetworkPlacement placement;
+  if (stretch.placement.ends_with("offloaded")) placement.residence = parallel::Residence::waits_on_host;
+  if (stretch.placement.ends_with("in turns")) placement.residence = parallel::Residence::takes_turns;
+  const std::string residence = parallel::describe_residence(placement, static_cast<int>(experts));
+  return residence.empty() ? text : text + ", " + residence;
 }
 
 std::string outcome_text(batch::ItemStatus status) {
@@ -232,7 +235,7 @@ void TraceObserver::begin_team_row(const StretchEvent& stretch) {
                      .outcome = "handed over",
                      .steps_done = stretch.first_step});
     current_.team_width = stretch.team_width;
-    current_.record.layout = item_layout(stretch);
+    current_.record.layout = item_layout(stretch, kind_.experts.size());
     current_.item = writer.begin_item(current_.record);
   });
   ledger_.begin_item();
@@ -285,6 +288,19 @@ void TraceObserver::count_video(const batch::ItemOutcome& outcome) {
 void TraceObserver::on_writing(const std::string& id) {
   step_.clear();
   if (current_.record.id == id) written_.insert_or_assign(id, std::exchange(current_, {}));
+}
+
+/// The later steps have a row of their own.
+void TraceObserver::on_item_waits(const std::string& id) {
+  step_.clear();
+  if (current_.record.id != id) return;
+  const Current item = std::exchange(current_, {});
+  guarded([&](trace::TraceWriter& writer) {
+    writer.end_item({.item = item.item,
+                     .time_s = item.last_phase_end_s >= 0 ? item.last_phase_end_s : clock_.elapsed_s(),
+                     .outcome = "handed over",
+                     .steps_done = item.steps_done});
+  });
 }
 
 /// The phases of the threads that wrote the item.

@@ -66,6 +66,7 @@ class TraceObserver final : public batch::ItemObserver {
   void on_samples(std::span<const DeviceSample> samples) override;
   void on_item_start(const batch::ItemStart& start) override;
   void on_writing(const std::string& id) override;
+  void on_item_waits(const std::string& id) override;
   void on_item_end(const batch::ItemOutcome& outcome) override;
   void on_waiting(batch::WaitFor what) override { ledger_.wait_for(what, clock_.elapsed_s()); }
   std::string storage_problem() const override;

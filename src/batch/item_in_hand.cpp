@@ -15,8 +15,14 @@ void ItemCost::end_part() {
   part_ranks_ = 0;
 }
 
+void ItemCost::end_waiting() {
+  if (wait_watch_) waited_s_ += wait_watch_->elapsed_s();
+  wait_watch_.reset();
+}
+
 void ItemCost::begin_again() {
   watch_ = Stopwatch();
+  waited_s_ = 0;
   rank_seconds_ = 0;
   energy_j = 0;
 }

@@ -24,7 +24,13 @@ class ItemCost {
   /// Forgets everything spent so far, apart from the seconds of the phases: a saved state has it now.
   void begin_again();
 
-  double seconds() const { return watch_.elapsed_s(); }
+  /// Between begin_waiting() and end_waiting(), the item waits for the second expert and costs nothing.
+  void begin_waiting() { wait_watch_.emplace(); }
+  void end_waiting();
+
+  double seconds() const {
+    return watch_.elapsed_s() - waited_s_ - (wait_watch_ ? wait_watch_->elapsed_s() : 0);
+  }
   double part_seconds() const { return part_watch_.elapsed_s(); }
   /// Seconds times ranks, the current part included.
   double rank_seconds() const { return rank_seconds_ + part_watch_.elapsed_s() * part_ranks_; }
@@ -34,7 +40,9 @@ class ItemCost {
 
  private:
   double rank_seconds_ = 0;  ///< of the parts that have ended
+  double waited_s_ = 0;
   Stopwatch watch_;
+  std::optional<Stopwatch> wait_watch_;  ///< while the item waits
   Stopwatch part_watch_;
   int part_ranks_ = 0;  ///< 0 between parts
 };
@@ -50,6 +58,8 @@ struct ItemInHand {
   std::optional<store::SavedState> before;          ///< the saved state of earlier runs to go on from
   std::optional<store::MadeAgain> made_again = {};  ///< set if there is a result that does not count
   bool is_earlier_answer = false;                   ///< that result has the parameters that are wanted now
+  bool first_expert_only = false;                   ///< OutputPaths::first_expert_only
+  int steps_done = 0;                               ///< of this run and those before it, while the item waits
   ItemCost cost = {};
 
   // Totals of this run and of the runs before the saved state.

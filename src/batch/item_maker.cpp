@@ -53,6 +53,7 @@ Order ItemMaker::first_order(const ItemInHand& item) const {
               .leader_group = context_.place.group_index};
   WAN_CHECK(token().size() == order.token.size(), "token of {} digits", token().size());
   std::ranges::copy(token(), order.token.begin());
+  order.first_expert_only = item.first_expert_only ? 1 : 0;
   return order;
 }
 
@@ -63,6 +64,7 @@ OutputPaths ItemMaker::outputs_of(const ItemInHand& item) const {
   if (item.before) outputs.resume_from = item.before->path;
   outputs.draft = context_.results.draft;
   outputs.step_latents = context_.results.step_latents;
+  outputs.first_expert_only = item.first_expert_only;
   return outputs;
 }
 

@@ -1,5 +1,6 @@
 #include "batch/leader.h"
 
+#include <algorithm>
 #include <new>
 #include <thread>
 #include <utility>
@@ -26,6 +27,12 @@ void require_makeable(const ItemInHand& item, const RunContext& context) {
     throw ItemError(std::string(store::obstacle_stage), *obstacle);
 }
 
+/// Each group gets its share of the rows, so that none waits while another holds them.
+int most_waiting(const RunContext& context, std::size_t rows) {
+  const auto groups = static_cast<std::size_t>(context.place.group_count);
+  return std::min(context.items_in_turn, static_cast<int>((rows + groups - 1) / groups));
+}
+
 }  // namespace
 
 Leader::Leader(Engine& engine, GroupOrders& orders, std::span<const manifest::ManifestRow> rows,
@@ -46,6 +53,7 @@ Leader::Leader(Engine& engine, GroupOrders& orders, std::span<const manifest::Ma
                        .time_limit_s = context.stop.time_limit_s}),
             teams, observer, *context.log, context.stop.limit_cause),
       queue_(rows, context, engine.task(), claims_),
+      waiting_(most_waiting(context, rows.size())),
       publisher_(context, claims_.owner().token),
       writers_(context, {.claims = claims_,
                          .stop = stop_,
@@ -77,33 +85,68 @@ GroupCounts Leader::run() {
 }
 
 void Leader::make_items() {
-  while (true) {
-    observer_.on_waiting(WaitFor::writer);
-    writers_.await_room();
-    observer_.on_waiting(WaitFor::row);
-    auto claimed = next();
-    if (!claimed) return;
-    ItemInHand item = take_in_hand(std::move(*claimed), context_, task_, orders_.ranks());
-    announce(item);
-    make(std::move(item));
+  while (auto item = next_item()) {
+    announce(*item);
+    make(std::move(*item));
     engine_.begin_idle();
     claims_.show_progress(std::nullopt);
   }
+  put_waiting_aside();
+}
+
+/// A row, or an item that waits for the second expert. An item that will only wait makes no video yet, so it
+/// needs no writer.
+std::optional<ItemInHand> Leader::next_item() {
+  const auto await_writer = [&] {
+    observer_.on_waiting(WaitFor::writer);
+    writers_.await_room();
+    observer_.on_waiting(WaitFor::row);
+  };
+  if (!waiting_.is_their_turn()) {
+    if (!waiting_.take_turns()) await_writer();
+    observer_.on_waiting(WaitFor::row);
+    if (auto claimed = next()) {
+      ItemInHand item = take_in_hand(std::move(*claimed), context_, task_, orders_.ranks());
+      item.first_expert_only = waiting_.take_turns();
+      return item;
+    }
+    if (waiting_.empty()) return std::nullopt;
+  }
+  await_writer();
+  if (is_stopping()) return std::nullopt;
+  return waiting_.take();
+}
+
+/// Their steps are saved. A later run goes on with them.
+void Leader::put_waiting_aside() {
+  while (!waiting_.empty()) put_aside(waiting_.take());
+}
+
+store::WorkLeft Leader::work_left() const {
+  store::WorkLeft left = queue_.left();
+  for (const ItemInHand& item : waiting_.items()) {
+    store::ItemWork work = context_.work_of(static_cast<std::size_t>(item.row_index));
+    work.steps *=
+        1 - static_cast<double>(item.steps_done) / std::max(item.parameters.request.sample_steps, 1);
+    left.add(work);
+  }
+  return left;
 }
 
 /// If the program dies from now on, others know which item it was at.
 void Leader::announce(const ItemInHand& item) {
-  claims_.show_progress(store::ClaimProgress{.id = item.row.id,
-                                             .phase = "",
-                                             .step = item.before ? item.before->steps_done : 0,
-                                             .steps = item.parameters.request.sample_steps});
+  claims_.show_progress(
+      store::ClaimProgress{.id = item.row.id,
+                           .phase = "",
+                           .step = std::max(item.steps_done, item.before ? item.before->steps_done : 0),
+                           .steps = item.parameters.request.sample_steps});
   observer_.on_item_start({.request = item.parameters.request,
                            .row = item.row.index,
-                           .settled = queue_.seen() - 1 - writers_.unsettled(),
+                           .settled = queue_.seen() - 1 - waiting_.count() - writers_.unsettled(),
                            .rows = std::ssize(rows_),
                            .last_step = context_.results.draft.after_step,
                            .work = context_.work_of(static_cast<std::size_t>(item.row_index)),
-                           .left = queue_.left()});
+                           .left = work_left()});
 }
 
 /// Nothing more can be written: the run ends in order, and the items that are not done stay open.
@@ -155,7 +198,16 @@ void Leader::make(ItemInHand item) {
   // A video may end the program too. Then nobody is to doubt which one it was.
   const bool is_made_alone = !item.deaths.empty();
   if (is_made_alone) writers_.await_all();
-  if (auto made = try_to_make(item)) writers_.take(std::move(item), std::move(*made));
+  auto made = try_to_make(item);
+  if (made && made->report.end == RunEnd::waits) {
+    item.steps_done = made->report.steps_done;
+    context_.log->detail("{}: waits for the second expert after step {} of {}", item.row.id, item.steps_done,
+                         item.parameters.request.sample_steps);
+    observer_.on_item_waits(item.row.id);
+    waiting_.add(std::move(item));
+    return;
+  }
+  if (made) writers_.take(std::move(item), std::move(*made));
   if (is_made_alone) writers_.await_all();
 }
 

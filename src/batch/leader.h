@@ -12,6 +12,7 @@
 #include "batch/runner.h"
 #include "batch/stop_control.h"
 #include "batch/team_helper.h"
+#include "batch/waiting_items.h"
 #include "store/stop_file.h"
 
 namespace wan::batch {
@@ -32,8 +33,10 @@ class Leader {
 
  private:
   void make_items();
+  std::optional<ItemInHand> next_item();
   std::optional<ClaimedRow> next();
   bool is_stopping();
+  store::WorkLeft work_left() const;
   void announce(const ItemInHand& item);
   void let_others_choose_first() const;
   void make(ItemInHand item);
@@ -43,6 +46,7 @@ class Leader {
   void record_failure(const ItemInHand& item, const ItemError& error);
   void clear_away_at_end(const ItemInHand& item) const;
   void put_aside(const ItemInHand& item);
+  void put_waiting_aside();
   void end_for_storage(const std::string& problem);
   const std::string& token() const { return claims_.owner().token; }
 
@@ -57,6 +61,7 @@ class Leader {
   store::StopFileWatch stop_file_;
   StopControl stop_;
   ItemQueue queue_;
+  WaitingItems waiting_;
   ItemPublisher publisher_;
   GroupCounts counts_;
   ItemWriters writers_;

@@ -37,6 +37,9 @@ class ItemObserver : public Observer {
   /// The item that was begun last has left its group: a thread writes it. The next items may begin before its
   /// end comes.
   virtual void on_writing(const std::string& /*id*/) {}
+  /// The item that was begun last waits for the second expert, while the group makes others. It is begun
+  /// again.
+  virtual void on_item_waits(const std::string& /*id*/) {}
   virtual void on_item_end(const ItemOutcome& outcome) = 0;
   /// From now on, while the group has no item, it waits for this. At first it waits for a row.
   virtual void on_waiting(WaitFor /*what*/) {}
@@ -68,6 +71,9 @@ class ObserverList final : public ItemObserver {
   }
   void on_writing(const std::string& id) override {
     for (ItemObserver* observer : observers_) observer->on_writing(id);
+  }
+  void on_item_waits(const std::string& id) override {
+    for (ItemObserver* observer : observers_) observer->on_item_waits(id);
   }
   void on_item_end(const ItemOutcome& outcome) override {
     for (ItemObserver* observer : observers_) observer->on_item_end(outcome);

@@ -17,9 +17,10 @@ struct Order {
   Action action = Action::stop;
   std::int64_t row = 0;
   std::uint64_t seed = 0;
-  std::int64_t width = 1;         ///< groups of the team
-  std::int64_t leader_group = 0;  ///< of the run
-  std::array<char, 32> token{};   ///< of the leader's temporary files
+  std::int64_t width = 1;              ///< groups of the team
+  std::int64_t leader_group = 0;       ///< of the run
+  std::array<char, 32> token{};        ///< of the leader's temporary files
+  std::int64_t first_expert_only = 0;  ///< 1: OutputPaths::first_expert_only
 
   std::string_view token_text() const { return {token.data(), token.size()}; }
   Team team() const {

@@ -92,6 +92,9 @@ struct RunContext {
   /// Threads of each leader that write videos while its group makes the next item; 0: the group waits until a
   /// video is written.
   int writers = 0;
+  /// Where experts take turns: items that go through the first expert before the second is read. 0: experts
+  /// take no turns.
+  int items_in_turn = 0;
   double join_worth_s = 5;                ///< idle groups join an item only if they save it this much
   std::filesystem::path run_record = {};  ///< a second place for run.json; may be empty
   std::filesystem::path job_start = {};   ///< the job's record of this start, without extension; may be empty

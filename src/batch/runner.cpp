@@ -70,6 +70,7 @@ RunEnd take_part(Engine& engine, const Order& order, std::span<const manifest::M
         context.folder.temporary_outputs(row.id, order.token_text(), context.results.save_latents);
     outputs.draft = context.results.draft;
     outputs.step_latents = context.results.step_latents;
+    outputs.first_expert_only = order.first_expert_only != 0;
     return engine.run(request, outputs, observer, control, order.team()).end;
   } catch (const ItemError&) {
     return RunEnd::finished;  // every rank throws it; the leader records it

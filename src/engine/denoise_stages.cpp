@@ -19,30 +19,64 @@ using Names = std::vector<std::string_view>;
 /// Where the denoiser meets the other ranks of a run.
 class RunGate final : public DenoiseGate {
  public:
-  explicit RunGate(RequestRun& run) : run_(run) {}
+  /// Leaves before step `last` of the clip, with the state in the run.
+  RunGate(RequestRun& run, int last) : run_(run), last_(last) {}
   bool pass(int steps_done, const std::function<DenoiseState()>& gather) override {
-    return run_.pass(steps_done, gather);
+    if (!run_.pass(steps_done, gather)) return false;
+    if (steps_done < last_ || steps_done == run_.setup().request.sample_steps) return true;
+    run_.meeting().with_memory([&] { run_.state() = gather(); });
+    has_left_early_ = true;
+    return false;
   }
   [[noreturn]] void give_up(const c10::OutOfMemoryError& shortage) override {
     run_.meeting().give_up(shortage);
   }
+  bool has_left_early() const { return has_left_early_; }
 
  private:
   RequestRun& run_;
+  int last_;
+  bool has_left_early_ = false;
 };
 
+/// The steps of a clip: in one go, or those of one expert after the other where experts take turns.
 class Denoise final : public Stage {
  public:
-  Denoise(Names conditions, StageTools& tools) : conditions_(std::move(conditions)), tools_(tools) {}
-  std::string_view phase() const override { return "denoise"; }
+  Denoise(Names conditions, Expert first, StageTools& tools)
+      : conditions_(std::move(conditions)), first_(first), tools_(tools) {}
+  std::string_view phase() const override { return {}; }
   Names takes() const override { return conditions_; }
   Names makes() const override { return {"latent"}; }
 
   void run(RequestRun& run) override {
-    const DenoiseInput input = input_of(run);
+    while (true) {
+      const DenoiseInput input = input_of(run);
+      const Expert expert = sample::expert_of_step(input.start.steps_done, input.settings);
+      run.wait_before(sample::first_step_without(first_, input.settings));
+      const bool leaves_at_once = run.setup().outputs.first_expert_only && expert != first_;
+      if (!leaves_at_once && run.has_steps_left()) bring(run, expert);
+      bool goes_on = false;
+      run.in_phase("denoise", [&] { goes_on = make_steps(run, input, expert); });
+      if (!goes_on) return;
+    }
+  }
+
+ private:
+  /// Where experts take turns, reads this one unless it is there.
+  void bring(RequestRun& run, Expert expert) {
+    Denoiser& denoiser = *tools_.networks.denoise;
+    if (denoiser.holds(expert)) return;
+    run.in_phase("load", [&] { run.meeting().with_memory_and_files([&] { denoiser.take_turn(expert); }); });
+  }
+
+  /// Whether steps of another expert follow, which is not in memory.
+  bool make_steps(RequestRun& run, const DenoiseInput& input, Expert expert) {
     Denoiser& denoiser = *tools_.networks.denoise;
     TeamMeeting& meeting = run.meeting();
-    RunGate gate(run);
+    const int steps = run.setup().request.sample_steps;
+    const bool takes_turns = tools_.placement.transformers.takes_turns();
+    RunGate gate(run, takes_turns ? sample::first_step_without(expert, input.settings, input.start.steps_done)
+                                  : steps);
     run.begin_steps(denoiser.describe(input, run.setup().team));
     meeting.with_memory([&] { denoiser.reserve(); });
     std::optional<bool> finite;
@@ -70,9 +104,9 @@ class Denoise final : public Stage {
           "denoise",
           "the denoised latent holds values that are not finite; the checkpoint's weights may be damaged");
     }
+    return gate.has_left_early();
   }
 
- private:
   /// The ranks hear of it at their next meeting, before the next step.
   static void report_overflow(RequestRun& run, const sample::StepRequest& step,
                               const dit::OverflowPlace& place) {
@@ -103,6 +137,7 @@ class Denoise final : public Stage {
   }
 
   Names conditions_;
+  Expert first_;  ///< of the model's experts, in the order of their steps
   StageTools& tools_;
 };
 
@@ -163,8 +198,9 @@ class WriteOutputs final : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> denoise(std::vector<std::string_view> conditions, StageTools& tools) {
-  return std::make_unique<Denoise>(std::move(conditions), tools);
+std::unique_ptr<Stage> denoise(std::vector<std::string_view> conditions, const model::ModelKind& kind,
+                               StageTools& tools) {
+  return std::make_unique<Denoise>(std::move(conditions), kind.experts.front().expert, tools);
 }
 
 std::unique_ptr<Stage> decode(StageTools& tools) { return std::make_unique<Decode>(tools); }
@@ -186,7 +222,7 @@ Pipeline make_pipeline(const model::ModelKind& kind, StageTools& tools) {
   if (has_channels) conditions.emplace_back("condition");
   if (has_first_frame) conditions.emplace_back("first_frame");
   if (kind.has_image_encoder()) conditions.emplace_back("image_features");
-  stages.push_back(denoise(std::move(conditions), tools));
+  stages.push_back(denoise(std::move(conditions), kind, tools));
   stages.push_back(decode(tools));
   stages.push_back(write_outputs());
   return Pipeline(std::move(stages));

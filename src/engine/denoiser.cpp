@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "dit/patchify.h"
+#include "gpu/device.h"
 #include "parallel/host_memory.h"
 #include "parallel/layout.h"
 #include "parallel/outline.h"
@@ -108,6 +109,21 @@ Denoiser::Denoiser(std::vector<ExpertShards> experts, const DenoiseOptions& opti
   }
   for (ExpertShards& expert : experts) experts_.push_back(use(std::move(expert)));
   rest();
+}
+
+Denoiser::Denoiser(ExpertShards shards, ExpertTurns turns, const DenoiseOptions& options,
+                   parallel::GroupCommunicators& group)
+    : Denoiser(std::vector<ExpertShards>{std::move(shards)}, options, group) {
+  turns_.emplace(std::move(turns));
+}
+
+void Denoiser::take_turn(Expert which) {
+  if (holds(which)) return;
+  ExpertState& only = experts_.front();
+  if (options_.compute.on_gpu()) gpu::synchronize();  // kernels may still read the other's weights
+  turns_->read(which, *only.shards);
+  // Sources and transformer are made anew, so that nothing of the other expert's is left in them.
+  only = use({.expert = which, .config = only.transformer->config(), .shards = only.shards});
 }
 
 std::int64_t Denoiser::weight_bytes() const {

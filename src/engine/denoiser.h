@@ -11,6 +11,7 @@
 #include "dit/overflow.h"
 #include "dit/transformer.h"
 #include "engine/expert_shards.h"
+#include "engine/expert_turns.h"
 #include "engine/model_parts.h"
 #include "gpu/memory.h"
 #include "gpu/part_timer.h"
@@ -89,6 +90,9 @@ class Denoiser {
   /// The same with weights that were read already, placed as `options` say.
   Denoiser(std::vector<ExpertShards> experts, const DenoiseOptions& options,
            parallel::GroupCommunicators& group);
+  /// Experts that take turns in the memory of `shards`, which holds none of them yet.
+  Denoiser(ExpertShards shards, ExpertTurns turns, const DenoiseOptions& options,
+           parallel::GroupCommunicators& group);
 
   const checkpoint::TransformerConfig& config() const { return experts_.front().transformer->config(); }
   /// The stretch of steps that run() of such an input makes, without its start. `first_step` counts from the
@@ -96,6 +100,12 @@ class Denoiser {
   StretchEvent describe(const DenoiseInput& input, const parallel::GroupCommunicators& team) const;
   /// Bytes of all experts' weights on this rank, on the GPU or the host.
   std::int64_t weight_bytes() const;
+
+  /// Whether the expert's weights are where run() needs them, or come there by themselves.
+  bool holds(Expert which) const { return !turns_ || turns_->held() == which; }
+  /// Reads the expert's weights in place of another's, on this rank alone. No collective. Throws Error, and
+  /// c10::OutOfMemoryError of the host; then no expert is held.
+  void take_turn(Expert which);
 
   /// Takes the memory for weights that run() gathers or brings in from the host, unless it is there.
   /// Collective over the group.
@@ -143,7 +153,8 @@ class Denoiser {
   std::unique_ptr<gpu::PartTimer> timer_;  ///< on a GPU
   PartClock clock_;
   std::shared_ptr<parallel::GatherBuffers> gather_buffers_;  ///< of all experts, if they are sharded
-  std::vector<ExpertState> experts_;
+  std::vector<ExpertState> experts_;  ///< one that changes its role, if they take turns
+  std::optional<ExpertTurns> turns_;
 };
 
 }  // namespace wan::engine

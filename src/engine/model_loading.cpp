@@ -42,10 +42,16 @@ ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const Eng
 
   std::vector<parallel::WeightLoading::Model> models;
   models.reserve(experts.size() + 3);  // and text encoder, image encoder and autoencoder
-  experts_ = take_memory(experts, placement.transformers, options.compute,
-                         place.share(placement.transformers.is_sharded()));
-  for (std::size_t i = 0; i < experts.size(); ++i)
-    models.push_back({.shards = experts_[i].shards.get(), .read = experts[i].read});
+  const bool is_sharded = placement.transformers.is_sharded();
+  if (placement.transformers.takes_turns()) {  // each is read when its turn comes, by each rank for itself
+    turns_ = experts;
+    experts_ = take_memory({experts.front()}, placement.transformers, options.compute,
+                           parallel::share_alone(place.group_rank, place.group_size, is_sharded));
+  } else {
+    experts_ = take_memory(experts, placement.transformers, options.compute, place.share(is_sharded));
+    for (std::size_t i = 0; i < experts.size(); ++i)
+      models.push_back({.shards = experts_[i].shards.get(), .read = experts[i].read});
+  }
   const EncoderOptions text = text_options(options, placement.text_encoder);
   if (text.keeps_weights()) {
     text_shards_ =

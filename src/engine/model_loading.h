@@ -45,7 +45,11 @@ class ModelLoading {
   std::uint64_t bytes_read() const;
 
   // After finish() has returned true. Each may be called once.
+  /// The experts; where they take turns, the memory that they share, which is empty.
   std::vector<ExpertShards> take_experts() { return std::move(experts_); }
+  /// Where experts take turns: their readers, and the files from which they read. Else empty.
+  std::vector<ExpertModel> take_turns() { return std::move(turns_); }
+  std::vector<ExpertFiles> take_expert_files() { return std::move(expert_files_); }
   /// Null if the text encoder's weights are read when they are needed.
   std::shared_ptr<parallel::WeightShards> take_text_shards() { return std::move(text_shards_); }
   /// The files stay open: the text encoder reads from them as long as texts come.
@@ -71,6 +75,7 @@ class ModelLoading {
   std::optional<ImageEncoderModel> image_encoder_;
   std::optional<vae::VaeConfig> vae_config_;
   std::vector<ExpertShards> experts_;
+  std::vector<ExpertModel> turns_;
   std::shared_ptr<parallel::WeightShards> text_shards_;
   std::shared_ptr<parallel::WeightShards> image_shards_;
   std::shared_ptr<parallel::WeightShards> vae_shards_;

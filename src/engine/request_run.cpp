@@ -32,6 +32,13 @@ RequestReport RequestRun::join(std::unique_ptr<HandOver> taken_over) {
   });
 }
 
+RequestReport RequestRun::go_on(std::unique_ptr<HandOver> waited) {
+  return report_to_end([&] {
+    take_over(std::move(waited));
+    run_stages();
+  });
+}
+
 /// All ranks throw the same ItemError, so that the phases up to it can still be gathered.
 RequestReport RequestRun::report_to_end(const std::function<void()>& work) {
   for (const RankPhase& before : setup_.before) reporter_.add_phase(before);
@@ -156,6 +163,15 @@ bool RequestRun::is_draft_due(int steps_done) const {
   return steps_done > report_.first_step || state_.clean.defined();
 }
 
+bool RequestRun::has_to_wait(int clip_steps_done) const {
+  return setup_.outputs.first_expert_only && wait_before_ && clip_steps_done >= *wait_before_ &&
+         clip_steps_done < setup_.request.sample_steps;
+}
+
+void RequestRun::in_phase(std::string_view name, const std::function<void()>& work) {
+  phase(name, setup_.clock.elapsed_s(), work);
+}
+
 bool RequestRun::pass(int steps_done, const std::function<DenoiseState()>& gather) {
   const int all_done = steps_before() + steps_done;
   report_.steps_done = all_done;
@@ -165,24 +181,27 @@ bool RequestRun::pass(int steps_done, const std::function<DenoiseState()>& gathe
       meeting_.most_urgent(setup_.control.next_action(all_done, clips_ * setup_.request.sample_steps));
   const bool drafts = is_draft_due(all_done) && action != StepAction::stop;
   const bool hands_over = action == StepAction::hand_over && !drafts;
-  const bool saves = !hands_over && (drafts || action != StepAction::go_on) && all_done > steps_saved_;
+  const bool waits = has_to_wait(steps_done) && !drafts && action != StepAction::stop;
+  const bool saves =
+      !hands_over && (drafts || waits || action != StepAction::go_on) && all_done > steps_saved_;
   const bool keeps = setup_.outputs.step_latents && all_done > report_.first_step;
   DenoiseState state;
-  if (hands_over || saves || drafts || keeps) meeting_.with_memory([&] { state = gather(); });
+  if (hands_over || saves || drafts || waits || keeps) meeting_.with_memory([&] { state = gather(); });
   if (keeps && meeting_.leads()) step_latents_.insert_or_assign(all_done - 1, state.latent);
   if (hands_over) {
-    hand_over(std::move(state));
+    hand_over(std::move(state), RunEnd::handed_over);
     return false;
   }
   if (drafts) preview_ = state.clean;
-  if (saves) save_state(std::move(state));
+  if (saves) save_state(state);
   if (saves || drafts) {
     meeting_.await_leader();
     steps_saved_ = all_done;
   }
+  if (waits) hand_over(std::move(state), RunEnd::waits);
   if (action == StepAction::stop) report_.end = RunEnd::stopped;
   reporter_.begin_step();
-  return action != StepAction::stop && !drafts;
+  return action != StepAction::stop && !drafts && !waits;
 }
 
 }  // namespace wan::engine

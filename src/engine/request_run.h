@@ -65,7 +65,9 @@ class RequestRun {
   RequestReport execute();
   /// Makes the rest of a request that another group handed over. `taken_over`: on the leader; null elsewhere.
   RequestReport join(std::unique_ptr<HandOver> taken_over);
-  /// The request, on the leader, after a run that ended with RunEnd::handed_over; else null.
+  /// Makes the rest of a request that waited for the second expert. `waited`: as `taken_over`.
+  RequestReport go_on(std::unique_ptr<HandOver> waited);
+  /// The request, on the leader, after a run that ended with RunEnd::handed_over or RunEnd::waits; else null.
   std::unique_ptr<HandOver> handed_over() { return std::move(handed_over_); }
 
   /// When this rank's last phase ended, on the run's clock; the beginning of the run if none has.
@@ -98,6 +100,11 @@ class RequestRun {
   void begin_steps(StretchEvent stretch);
   /// DenoiseGate::pass() of a clip: call it on every rank before each step of a clip and once after the last.
   bool pass(int steps_done, const std::function<DenoiseState()>& gather);
+  /// pass() of a clip leaves before this step, if the outputs ask for the first expert only. Call it before
+  /// begin_steps().
+  void wait_before(int step) { wait_before_ = step; }
+  /// Does work as a phase of that name. For stages without a phase of their own. Collective.
+  void in_phase(std::string_view name, const std::function<void()>& work);
   /// The latent to preview, fp32 [channels, frames, height, width] on the host, once pass() has left for a
   /// draft; else undefined.
   const at::Tensor& preview() const { return preview_; }
@@ -107,7 +114,7 @@ class RequestRun {
   void run_stages();
   void run_stage(Stage& stage);
   void next_clip();
-  void hand_over(DenoiseState state);
+  void hand_over(DenoiseState state, RunEnd end);
   void take_over(std::unique_ptr<HandOver> taken_over);
   void phase(std::string_view name, double start_s, const std::function<void()>& work);
   void save_state(DenoiseState state);
@@ -115,6 +122,7 @@ class RequestRun {
   StageValues carried_values() const;
   void begin_at(int steps_done);
   bool is_draft_due(int steps_done) const;
+  bool has_to_wait(int clip_steps_done) const;
   /// Saves the finished steps after a later stage failed, so that they are not done again.
   void keep_steps();
   int steps_before() const { return clip_ * setup_.request.sample_steps; }
@@ -134,6 +142,7 @@ class RequestRun {
   double last_phase_end_s_ = 0;
   StepLatents step_latents_;
   int steps_saved_ = 0;  ///< steps of the last state that was saved or resumed
+  std::optional<int> wait_before_;
   std::unique_ptr<HandOver> handed_over_;
 };
 

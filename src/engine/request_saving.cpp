@@ -58,18 +58,20 @@ void RequestRun::begin_at(int steps_done) {
   state_.steps_done = steps_done - steps_before();
 }
 
-/// `state`: between two steps of the clip under way.
-void RequestRun::hand_over(DenoiseState state) {
-  report_.end = RunEnd::handed_over;
+/// `state`: between two steps of the clip under way. A request that waits for an expert does so in host
+/// memory.
+void RequestRun::hand_over(DenoiseState state, RunEnd end) {
+  report_.end = end;
   state_ = std::move(state);
   if (!meeting_.leads()) return;
-  handed_over_ = std::make_unique<HandOver>(HandOver{.state = state_,
-                                                     .values = values_,
-                                                     .size = size_,
-                                                     .stage = stage_,
-                                                     .steps_done = report_.steps_done,
-                                                     .clips = clips_,
-                                                     .step_latents = std::move(step_latents_)});
+  handed_over_ =
+      std::make_unique<HandOver>(HandOver{.state = state_,
+                                          .values = end == RunEnd::waits ? values_.on_host() : values_,
+                                          .size = size_,
+                                          .stage = stage_,
+                                          .steps_done = report_.steps_done,
+                                          .clips = clips_,
+                                          .step_latents = std::move(step_latents_)});
 }
 
 void RequestRun::take_over(std::unique_ptr<HandOver> taken_over) {

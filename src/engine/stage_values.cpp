@@ -34,6 +34,15 @@ StageValues StageValues::copy_of(const std::vector<std::string>& names) const {
   return copy;
 }
 
+StageValues StageValues::on_host() const {
+  StageValues copy = *this;
+  for (auto& [name, tensor] : copy.shared_) tensor = tensor.cpu();
+  for (auto& [name, list] : copy.of_leader_) {
+    for (at::Tensor& tensor : list) tensor = tensor.cpu();
+  }
+  return copy;
+}
+
 void StageValues::add(StageValues others) {
   for (auto& [name, tensor] : others.shared_) shared_.insert_or_assign(name, std::move(tensor));
   for (auto& [name, list] : others.of_leader_) of_leader_.insert_or_assign(name, std::move(list));

@@ -25,6 +25,8 @@ class StageValues {
 
   /// The tensors of those names, of both kinds; tensors that are not there are left out.
   StageValues copy_of(const std::vector<std::string>& names) const;
+  /// The same values, all of them in host memory.
+  StageValues on_host() const;
   /// Takes all of `others`, in place of tensors of the same name.
   void add(StageValues others);
   const std::map<std::string, at::Tensor, std::less<>>& shared() const { return shared_; }

@@ -8,7 +8,6 @@ namespace wan::engine {
 void StepReporter::begin_steps(int step_count, int steps_before) {
   step_count_ = step_count;
   steps_before_ = steps_before;
-  if (steps_before == 0) step_s_.clear();
   begin_step();
 }
 

@@ -11,6 +11,7 @@ namespace {
 std::string placement_text(const parallel::NetworkPlacement& placement, int parts) {
   std::string text = placement.is_sharded() ? fmt::format("sharded over {}", parts) : "";
   if (placement.waits_on_host()) text += text.empty() ? "offloaded" : ", offloaded";
+  if (placement.takes_turns()) text += text.empty() ? "in turns" : ", in turns";
   return text.empty() ? "whole" : text;
 }
 

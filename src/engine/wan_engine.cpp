@@ -90,13 +90,18 @@ void WanEngine::use_models(ModelLoading& loading) {
         *loading.image_encoder(), text, together ? *groups_.own().fsdp : *groups_.own().group,
         loading.take_image_shards());
   }
-  tools_.networks.denoise =
-      std::make_unique<Denoiser>(loading.take_experts(),
-                                 DenoiseOptions{.placement = options_.placement.transformers,
-                                                .head_chunks = options_.head_chunks,
-                                                .compute = options_.compute,
-                                                .attention = options_.attention},
-                                 groups_.own());
+  const DenoiseOptions denoise{.placement = options_.placement.transformers,
+                               .head_chunks = options_.head_chunks,
+                               .compute = options_.compute,
+                               .attention = options_.attention};
+  std::vector<ExpertShards> experts = loading.take_experts();
+  if (denoise.placement.takes_turns()) {
+    tools_.networks.denoise = std::make_unique<Denoiser>(
+        std::move(experts.front()), ExpertTurns(loading.take_turns()), denoise, groups_.own());
+    expert_files_ = loading.take_expert_files();
+  } else {
+    tools_.networks.denoise = std::make_unique<Denoiser>(std::move(experts), denoise, groups_.own());
+  }
 }
 
 void WanEngine::use_vae(const VaeModel& vae) {
@@ -151,8 +156,12 @@ RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs,
     idle_since_s_ = run.last_phase_end_s();
     has_idled_ = false;
   });
-  RequestReport report = team.width > 1 ? run.join(std::move(handed_over_)) : run.execute();
+  auto waiting = waiting_.extract(request.id);
+  RequestReport report = team.width > 1 ? run.join(std::move(handed_over_))
+                         : waiting      ? run.go_on(std::move(waiting.mapped()))
+                                        : run.execute();
   handed_over_ = run.handed_over();
+  if (report.end == RunEnd::waits) waiting_.insert_or_assign(request.id, std::move(handed_over_));
   const bool is_guided = sample::is_guided(request.guide_scale);
   report.layout = parallel::describe(setup.team.passes(is_guided).shape);
   if (options_.placement.transformers.is_sharded())
@@ -263,7 +272,7 @@ void WanEngine::reload() {
 }
 
 bool WanEngine::can_team(const Request& request, int width) const {
-  if (!groups_.allows(width)) return false;
+  if (!groups_.allows(width) || options_.placement.transformers.takes_turns()) return false;
   const auto shape = parallel::choose_team_shape(width * groups_.own().group->size(),
                                                  tools_.networks.denoise->config().num_heads);
   // Without guidance there is one pass only, which all ranks must be able to share.

@@ -2,10 +2,12 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "checkpoint/model_config.h"
 #include "core/clock.h"
@@ -132,6 +134,7 @@ class WanEngine final : public Engine {
   EngineOptions options_;
   GroupTeams groups_;
   const Stopwatch& run_clock_;
+  std::vector<ExpertFiles> expert_files_;                        ///< of experts that take turns
   std::unique_ptr<checkpoint::Checkpoint> text_encoder_files_;   ///< read from as long as texts come
   std::unique_ptr<checkpoint::Checkpoint> image_encoder_files_;  ///< likewise, images; may be null
   std::unique_ptr<gpu::Monitor> monitor_;                        ///< of this rank's GPU
@@ -140,9 +143,11 @@ class WanEngine final : public Engine {
   Pipeline pipeline_;
   std::function<void(const std::string& phase)> phase_listener_;
   std::unique_ptr<HandOver> handed_over_;  ///< on the rank that led the request
-  double idle_since_s_ = 0;                ///< on the run's clock
-  bool has_idled_ = false;                 ///< begin_idle() was called since the last request
-  std::vector<RankPhase> since_request_;   ///< of this rank, for the next request's observer
+  /// Requests that wait for the second expert, by id; the content is on the group's leader.
+  std::map<std::string, std::unique_ptr<HandOver>> waiting_;
+  double idle_since_s_ = 0;               ///< on the run's clock
+  bool has_idled_ = false;                ///< begin_idle() was called since the last request
+  std::vector<RankPhase> since_request_;  ///< of this rank, for the next request's observer
 };
 
 }  // namespace wan::engine

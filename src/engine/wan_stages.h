@@ -61,7 +61,8 @@ std::unique_ptr<Stage> encode_image(const model::ModelKind& kind, StageTools& to
 /// Makes "image_features" of "clip_image".
 std::unique_ptr<Stage> encode_features(StageTools& tools);
 /// Makes "latent". Takes `conditions`, of the names above.
-std::unique_ptr<Stage> denoise(std::vector<std::string_view> conditions, StageTools& tools);
+std::unique_ptr<Stage> denoise(std::vector<std::string_view> conditions, const model::ModelKind& kind,
+                               StageTools& tools);
 /// Makes "frames" of "latent".
 std::unique_ptr<Stage> decode(StageTools& tools);
 /// Writes the video, and the latents if they are asked for.

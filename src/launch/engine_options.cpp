@@ -8,7 +8,7 @@ parallel::WeightPlacement leanest_placement(const Options& options) {
   parallel::WeightPlacement leanest = parallel::leanest_placement;
   if (options.dit_fsdp == Switch::off) leanest.transformers.division = parallel::Division::whole;
   if (options.t5_fsdp == Switch::off) leanest.text_encoder.division = parallel::Division::whole;
-  if (options.offload_model == Switch::off) leanest.transformers.residence = parallel::Residence::resident;
+  if (options.offload_model == Offload::off) leanest.transformers.residence = parallel::Residence::resident;
   return leanest;
 }
 

@@ -29,6 +29,26 @@ std::string refused_by(const Options& options, const comm::GridShape& grid) {
   return {};
 }
 
+std::string_view word_of(Offload wish) {
+  switch (wish) {
+    case Offload::on:
+      return "on";
+    case Offload::off:
+      return "off";
+    case Offload::disk:
+      return "disk";
+    case Offload::automatic:
+      break;
+  }
+  return "auto";
+}
+
+/// The place of the expert that is not at work.
+Offload place_of_idle(const parallel::NetworkPlacement& transformers) {
+  if (transformers.takes_turns()) return Offload::disk;
+  return transformers.waits_on_host() ? Offload::on : Offload::off;
+}
+
 std::string refused_by(const Options& options, const parallel::NetworkPlacement& transformers,
                        bool can_split) {
   const auto refuses = [](Switch wish, bool choice) {
@@ -38,8 +58,8 @@ std::string refused_by(const Options& options, const parallel::NetworkPlacement&
   // A rank alone has nobody to share with: asking for it changes nothing.
   if ((can_split || options.dit_fsdp == Switch::off) && refuses(options.dit_fsdp, transformers.is_sharded()))
     return fmt::format("refused by --dit-fsdp {}", word(options.dit_fsdp));
-  if (refuses(options.offload_model, transformers.waits_on_host()))
-    return fmt::format("refused by --offload-model {}", word(options.offload_model));
+  if (options.offload_model != Offload::automatic && options.offload_model != place_of_idle(transformers))
+    return fmt::format("refused by --offload-model {}", word_of(options.offload_model));
   return {};
 }
 
@@ -90,6 +110,22 @@ LayoutCandidate make_candidate(const Options& options, const MachineSize& machin
   return candidate;
 }
 
+/// `take_turns`: with experts that do, or with all others.
+void add_candidates(const Options& options, const MachineSize& machine, const parallel::PlanInput& model,
+                    bool take_turns, std::vector<LayoutCandidate>& candidates) {
+  if (take_turns && (model.experts == 1 || !model.has_files)) return;
+  const parallel::LayoutWishes none{.objective = options.objective};
+  const std::int64_t heads = model.transformer.num_heads;
+  for (const comm::GridShape& grid : parallel::granted_grids(none, machine.ranks, heads, model.guided)) {
+    for (const parallel::NetworkPlacement& transformers : parallel::transformer_placements) {
+      if (transformers.takes_turns() != take_turns) continue;
+      if (transformers.is_sharded() && grid.group_size == 1) continue;
+      if (transformers.waits_on_host() && !model.on_gpu) continue;
+      candidates.push_back(make_candidate(options, machine, model, grid, transformers));
+    }
+  }
+}
+
 /// Splits of a group of the ranks that the heads do not allow, for the report.
 std::vector<LayoutCandidate> impossible_candidates(int ranks, const parallel::PlanInput& model) {
   std::vector<LayoutCandidate> found;
@@ -135,16 +171,16 @@ LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
   // For its messages: what no layout grants is refused there.
   static_cast<void>(parallel::choose_grid(wishes, machine.ranks, heads, model.guided));
   LayoutChoice choice;
-  const parallel::LayoutWishes none{.objective = options.objective};
-  for (const comm::GridShape& grid : parallel::granted_grids(none, machine.ranks, heads, model.guided)) {
-    for (const parallel::NetworkPlacement& transformers : parallel::transformer_placements) {
-      if (transformers.is_sharded() && grid.group_size == 1) continue;
-      if (transformers.waits_on_host() && !model.on_gpu) continue;
-      choice.candidates.push_back(make_candidate(options, machine, model, grid, transformers));
-    }
+  add_candidates(options, machine, model, /*take_turns=*/false, choice.candidates);
+  const auto find_taken = [&] {
+    return std::ranges::find_if(choice.candidates,
+                                [](const LayoutCandidate& c) { return c.is_allowed() && c.fits(); });
+  };
+  auto taken = find_taken();
+  if (taken == choice.candidates.end()) {  // no group holds both experts, or none is to
+    add_candidates(options, machine, model, /*take_turns=*/true, choice.candidates);
+    taken = find_taken();
   }
-  const auto is_taken = [](const LayoutCandidate& c) { return c.is_allowed() && c.fits(); };
-  auto taken = std::ranges::find_if(choice.candidates, is_taken);
   if (taken == choice.candidates.end()) {
     taken = std::ranges::min_element(choice.candidates, {}, [](const LayoutCandidate& c) {
       return std::tuple(!c.is_allowed(), c.missing_bytes + c.missing_host_bytes, c.bytes);

@@ -19,6 +19,9 @@
 namespace wan::launch {
 
 enum class Switch { automatic, on, off };
+/// The place of the expert that is not at work. `on`: page-locked host memory. `disk`: the checkpoint's
+/// files.
+enum class Offload { automatic, on, off, disk };
 enum class Device { automatic, cuda, cpu };
 enum class Precision {
   bf16,  ///< rounded where the official code rounds
@@ -84,7 +87,7 @@ struct Options {
   parallel::HeadChunkWish head_chunks;
   Switch dit_fsdp = Switch::automatic;
   Switch t5_fsdp = Switch::automatic;
-  Switch offload_model = Switch::automatic;
+  Offload offload_model = Offload::automatic;
   bool t5_cpu = false;
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
 

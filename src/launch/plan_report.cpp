@@ -44,9 +44,10 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
   text += fmt::format("layout           {}; {} {}{}, text encoder {}\n", parallel::describe(plan.grid),
                       model.experts == 1 ? "transformer" : "experts",
                       placement.transformers.is_sharded() ? over : "whole on each rank",
-                      !placement.transformers.waits_on_host() ? ""
-                      : model.experts == 1                    ? ", on the host except for the steps"
-                                                              : ", one of them on the host",
+                      placement.transformers.takes_turns()      ? ", one of them in memory at a time"
+                      : !placement.transformers.waits_on_host() ? ""
+                      : model.experts == 1                      ? ", on the host except for the steps"
+                                                                : ", one of them on the host",
                       placement.text_encoder.is_sharded() ? over : "whole on each rank");
   text += fmt::format("video            {}*{}, {} frames, {}{}\n", tokens.columns * side, tokens.rows * side,
                       model.geometry.frame_num(tokens), count(model.sample_steps, "step"),
@@ -96,9 +97,13 @@ std::string time_lines(const PlanSubject& subject) {
   const parallel::ItemSources& sources = time.sources;
   line("text", time.text_s, sources.text);
   if (time.encode_s > 0) line("encode the image", time.encode_s, sources.encode);
-  if (time.swap_s > 0)
+  const int turn = parallel::items_in_turn(subject.model);
+  if (turn > 0) {
+    line(fmt::format("read experts, once for {} (an estimate)", count(turn, "item")), time.swap_s, "");
+  } else if (time.swap_s > 0) {
     line(fmt::format("{} in from the host", subject.model.experts == 1 ? "transformer" : "experts"),
          time.swap_s, "");
+  }
   line(fmt::format("denoise: {} of {:.3g} s", count(subject.model.sample_steps, "step"), time.step_s),
        time.denoise_s, sources.step);
   line(subject.draft.is_wanted() ? "decode the preview" : "decode", time.decode_s, sources.decode);

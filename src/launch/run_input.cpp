@@ -191,9 +191,10 @@ void check_cpu_run(const Options& options, const checkpoint::CheckpointFolder& c
         "fp32",
         options.precision == Precision::bf16 ? bf16_name : fp16_name);
   }
-  if (options.offload_model == Switch::on) {
+  if (options.offload_model == Offload::on) {
     fail<UsageError>(
-        "--offload-model on moves weights between GPU and host, and this run is on the CPU; leave it out");
+        "--offload-model on moves weights between GPU and host, and this run is on the CPU; leave it "
+        "out, or keep one expert in memory with --offload-model disk");
   }
   if (options.device == Device::cpu) return;
   const std::uintmax_t bytes = checkpoint::parts_bytes(checkpoint);

@@ -214,7 +214,9 @@ RunLayout choose_layout(const Options& options, const MachineSize& machine, para
   RunLayout layout{.guided = taken.grid,
                    .unguided = parallel::unguided_shape(taken.grid, wishes, plan.transformer.num_heads),
                    .placement = taken.placement,
-                   .head_chunks = options.head_chunks};
+                   .head_chunks = options.head_chunks,
+                   .experts = plan.experts,
+                   .items_in_turn = parallel::items_in_turn(plan)};
   check_head_chunks(layout.head_chunks, plan, layout);
   return layout;
 }
@@ -222,8 +224,8 @@ RunLayout choose_layout(const Options& options, const MachineSize& machine, para
 std::string describe(const RunLayout& layout) {
   std::string text = parallel::describe(layout.guided);
   if (layout.placement.transformers.is_sharded()) text += fmt::format(", fsdp{}", layout.guided.group_size);
-  if (layout.placement.transformers.waits_on_host()) text += ", one expert on the host";
-  return text;
+  const std::string residence = parallel::describe_residence(layout.placement.transformers, layout.experts);
+  return residence.empty() ? text : text + ", " + residence;
 }
 
 parallel::ItemTime item_time(const parallel::PlanInput& input, const Draft& draft) {

@@ -23,6 +23,8 @@ struct RunLayout {
   comm::GridShape unguided;
   parallel::WeightPlacement placement = {};
   parallel::HeadChunkWish head_chunks = {};  ///< where the sequence is split
+  int experts = 2;                           ///< of the model
+  int items_in_turn = 0;                     ///< parallel::items_in_turn() of the planned request
 };
 
 /// The layout's name in traces and benchmarks: "cfg2 x ulysses2, fsdp4, one expert on the host".

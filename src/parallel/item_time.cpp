@@ -1,5 +1,7 @@
 #include "parallel/item_time.h"
 
+#include <algorithm>
+#include <cmath>
 #include <optional>
 
 namespace wan::parallel {
@@ -35,7 +37,22 @@ double divided(double alone_s, double undivided, int ranks) {
   return alone_s * (undivided + (1 - undivided) / ranks);
 }
 
+/// An estimate: a node's disks and parallel file systems give a rank a few GB/s.
+constexpr double checkpoint_bytes_per_s = 2e9;
+
+/// Seconds in which a rank reads all experts.
+double turns_s(const Plan& plan) { return static_cast<double>(plan.turn_bytes) / checkpoint_bytes_per_s; }
+
 }  // namespace
+
+int items_in_turn(const PlanInput& input) {
+  if (!input.placement.transformers.takes_turns()) return 0;
+  constexpr double reading_share = 0.02;
+  constexpr double most_items = 16;
+  const Plan plan = make_plan(input);
+  const double items = turns_s(plan) / (reading_share * plan.step_s * input.sample_steps);
+  return static_cast<int>(std::clamp(std::ceil(items), 1.0, most_items));
+}
 
 ItemTime expected_item_time(const PlanInput& input) {
   const MachineModel& machine = input.machine;
@@ -59,6 +76,7 @@ ItemTime expected_item_time(const PlanInput& input) {
   // Both experts are copied in for every item. host_bytes counts each once.
   time.swap_s = static_cast<double>(plan.host_bytes) / machine.host_to_gpu_bytes_per_s;
   time.step_s = plan.step_s;
+  if (const int items = items_in_turn(input); items > 0) time.swap_s = turns_s(plan) / items;
   time.decode_s =
       divided(machine.vae_decode_s_per_pixel * vae_pixels * vae.decode, machine.vae_decode_undivided, ranks);
   time.write_s = machine.h264_s_per_pixel * pixels;

@@ -17,7 +17,7 @@ struct ItemSources {
 struct ItemTime {
   double text_s = 0;
   double encode_s = 0;  ///< 0 without an image
-  double swap_s = 0;    ///< moving the experts between host and GPU
+  double swap_s = 0;    ///< moving the experts between host and GPU, or reading them for their turns
   double denoise_s = 0;
   double decode_s = 0;
   double write_s = 0;  ///< H.264 encoding on the host
@@ -29,5 +29,10 @@ struct ItemTime {
 /// From the sizes alone (video, steps, layout, where the weights lie), and from the figures of the machine
 /// and the site.
 ItemTime expected_item_time(const PlanInput& input);
+
+/// Items that a group takes through the first expert before it reads the second, if experts take turns: so
+/// many that reading takes about 2 % of their steps' time, but at most 16, because no video is finished
+/// before the second expert's turn. 0 for experts that take no turns.
+int items_in_turn(const PlanInput& input);
 
 }  // namespace wan::parallel

@@ -99,7 +99,9 @@ bool expert_comes_and_goes(const PlanInput& input) {
 /// Bytes of the experts' weights that one rank keeps on its GPU all the time.
 std::int64_t expert_bytes(const PlanInput& input) {
   if (expert_comes_and_goes(input)) return 0;
-  return (input.placement.transformers.waits_on_host() ? 1 : input.experts) * expert_slice_bytes(input);
+  const NetworkPlacement& placement = input.placement.transformers;
+  return (placement.waits_on_host() || placement.takes_turns() ? 1 : input.experts) *
+         expert_slice_bytes(input);
 }
 
 /// The text encoder without its embedding table, which stays in its file.
@@ -139,9 +141,11 @@ void add_parts(const PlanInput& input, Plan& plan) {
   const auto units = checkpoint::transformer_units(input.transformer);
   const WeightPlacement& placement = input.placement;
   if (!expert_comes_and_goes(input)) {
-    plan.bytes.emplace_back(input.experts == 1                       ? "transformer"
-                            : placement.transformers.waits_on_host() ? "experts (one at a time)"
-                                                                     : "experts (both)",
+    const bool is_one_at_a_time =
+        placement.transformers.waits_on_host() || placement.transformers.takes_turns();
+    plan.bytes.emplace_back(input.experts == 1 ? "transformer"
+                            : is_one_at_a_time ? "experts (one at a time)"
+                                               : "experts (both)",
                             expert_bytes(input));
   }
   if (placement.transformers.is_sharded()) {
@@ -220,6 +224,7 @@ Plan make_plan(const PlanInput& input) {
   if (input.placement.transformers.waits_on_host()) {
     plan.host_bytes = input.experts * expert_slice_bytes(input);
   }
+  if (input.placement.transformers.takes_turns()) plan.turn_bytes = input.experts * expert_slice_bytes(input);
   return plan;
 }
 

@@ -28,6 +28,7 @@ struct PlanInput {
   comm::GridShape grid;
   model::VideoGeometry geometry = model::wan21_geometry;
   int experts = 2;
+  bool has_files = true;      ///< from which an expert can be read again; false: random weights
   kernels::TokenGrid tokens;  ///< token grid of the planned request
   int sample_steps = 40;      ///< steps of the planned request
   bool guided = true;
@@ -52,6 +53,7 @@ struct Plan {
   double attention_flop_per_step = 0;    ///< for each rank
   double step_s = 0;                     ///< expected on the input's machine, in bf16
   std::int64_t host_bytes = 0;           ///< page-locked host memory in which a GPU rank keeps both experts
+  std::int64_t turn_bytes = 0;           ///< that a rank reads when all experts have taken their turns
 
   /// The most bytes in use at a time.
   std::int64_t total_bytes() const;

@@ -26,15 +26,21 @@ WeightPlacement leaner_placement(const WeightPlacement& now, const WeightPlaceme
   WeightPlacement leaner = now;
   leaner.transformers.division = leaner_division(now.transformers, leanest.transformers);
   leaner.text_encoder.division = leaner_division(now.text_encoder, leanest.text_encoder);
-  if (leaner == now && leanest.transformers.waits_on_host())
+  if (leaner == now && leanest.transformers.waits_on_host() && !now.transformers.takes_turns())
     leaner.transformers.residence = Residence::waits_on_host;
   return leaner;
 }
 
+std::string describe_residence(const NetworkPlacement& placement, int experts) {
+  if (placement.takes_turns()) return "one expert at a time";
+  if (!placement.waits_on_host()) return {};
+  return experts == 1 ? "on the host except for the steps" : "one expert on the host";
+}
+
 std::string describe_transformers(const NetworkPlacement& placement, int experts) {
-  if (!placement.waits_on_host()) return placement.is_sharded() ? "sharded" : "whole";
-  const std::string waits = experts == 1 ? "on the host except for the steps" : "one expert on the host";
-  return placement.is_sharded() ? "sharded, " + waits : waits;
+  const std::string residence = describe_residence(placement, experts);
+  if (residence.empty()) return placement.is_sharded() ? "sharded" : "whole";
+  return placement.is_sharded() ? "sharded, " + residence : residence;
 }
 
 std::string describe_step(const WeightPlacement& before, const WeightPlacement& after) {

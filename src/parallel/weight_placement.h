@@ -15,6 +15,7 @@ enum class Division {
 enum class Residence {
   resident,          ///< always in the memory of the device that computes
   waits_on_host,     ///< in page-locked host memory; copied to the GPU as a whole for the network's turn
+  takes_turns,       ///< one network in the memory of the device; the next one is read in its place
   read_when_needed,  ///< in the checkpoint's files; read for each use and freed after it
   computes_on_host,  ///< in host memory beside a GPU; the network computes there, in fp32
 };
@@ -26,25 +27,27 @@ struct NetworkPlacement {
 
   bool is_sharded() const { return division == Division::sharded; }
   bool waits_on_host() const { return residence == Residence::waits_on_host; }
+  bool takes_turns() const { return residence == Residence::takes_turns; }
   bool operator==(const NetworkPlacement&) const = default;
 };
 
 /// The placement of all weights of a group, the same on all its ranks. The autoencoder has few weights: they
 /// are whole and resident.
 struct WeightPlacement {
-  NetworkPlacement transformers;  ///< resident or waiting: the network whose turn it is lies on the GPU
-  NetworkPlacement text_encoder;  ///< every value except waiting
+  NetworkPlacement transformers;  ///< resident, waiting or in turns
+  NetworkPlacement text_encoder;  ///< every value except waiting and in turns
 
   bool operator==(const WeightPlacement&) const = default;
 };
 
-/// The placements of transformers that a plan compares, from the fastest to the one that needs the least
-/// memory of the device.
-inline constexpr std::array<NetworkPlacement, 4> transformer_placements{
+/// The placements of transformers that a plan compares, from the fastest to the slowest.
+inline constexpr std::array<NetworkPlacement, 6> transformer_placements{
     {{Division::whole, Residence::resident},
      {Division::sharded, Residence::resident},
      {Division::whole, Residence::waits_on_host},
-     {Division::sharded, Residence::waits_on_host}}};
+     {Division::sharded, Residence::waits_on_host},
+     {Division::whole, Residence::takes_turns},
+     {Division::sharded, Residence::takes_turns}}};
 
 /// The placement with the least memory of the device. leaner_placement() stops at it unless it gets another
 /// bound.
@@ -64,8 +67,11 @@ WeightPlacement for_group(WeightPlacement placement, int ranks);
 /// step is left.
 WeightPlacement leaner_placement(const WeightPlacement& now, const WeightPlacement& leanest);
 
+/// Text about the place of the transformers' weights beside the GPU: "one expert on the host", "one expert at
+/// a time"; for a model of one expert "on the host except for the steps". Empty if they are resident.
+std::string describe_residence(const NetworkPlacement& placement, int experts = 2);
+
 /// Text about the transformers' weights, for a table: "whole", "sharded", "sharded, one expert on the host".
-/// For a model of one expert: "on the host except for the steps".
 std::string describe_transformers(const NetworkPlacement& placement, int experts = 2);
 
 /// Text for the user about a step of leaner_placement(): "weights split over the group's ranks". Empty if the

@@ -2,12 +2,28 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "core/check.h"
 #include "model/guidance.h"
 
 namespace wan::sample {
 
 bool is_guided(const GuideScale& scale) { return model::is_guided(scale); }
+
+Expert expert_of_step(int step, const SamplerSettings& settings) {
+  const Schedule schedule = make_schedule(settings.solver, settings.steps, settings.shift);
+  return expert_for(schedule.timesteps.at(static_cast<std::size_t>(std::min(step, schedule.steps() - 1))),
+                    settings.boundary);
+}
+
+int first_step_without(Expert expert, const SamplerSettings& settings, int from) {
+  const Schedule schedule = make_schedule(settings.solver, settings.steps, settings.shift);
+  const auto is_other = [&](float timestep) { return expert_for(timestep, settings.boundary) != expert; };
+  const auto first = schedule.timesteps.begin() + std::min(from, schedule.steps());
+  return static_cast<int>(std::find_if(first, schedule.timesteps.end(), is_other) -
+                          schedule.timesteps.begin());
+}
 
 SamplerState sample(const SamplerSettings& settings, SamplerState state, const Denoiser& denoise,
                     const StepListener& on_step, const StepGate& gate) {

@@ -51,6 +51,12 @@ struct SamplerSettings {
   at::Tensor known_rows = {};
 };
 
+/// The first step from `from` on whose expert differs from `expert`; the number of steps if there is none.
+int first_step_without(Expert expert, const SamplerSettings& settings, int from = 0);
+
+/// The expert of that step. After the last step: that of the last one.
+Expert expert_of_step(int step, const SamplerSettings& settings);
+
 /// Whether a step of the run can need both predictions.
 bool is_guided(const GuideScale& scale);
 

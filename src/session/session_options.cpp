@@ -19,6 +19,18 @@ launch::Switch switch_of(SessionOptions::Choice choice) {
   return launch::Switch::automatic;
 }
 
+launch::Offload offload_of(SessionOptions::Choice choice) {
+  switch (choice) {
+    case SessionOptions::Choice::on:
+      return launch::Offload::on;
+    case SessionOptions::Choice::off:
+      return launch::Offload::off;
+    case SessionOptions::Choice::automatic:
+      break;
+  }
+  return launch::Offload::automatic;
+}
+
 launch::Device device_of(SessionOptions::Device device) {
   switch (device) {
     case SessionOptions::Device::cuda:
@@ -74,7 +86,7 @@ launch::Options launch_options(const SessionOptions& options, int ranks) {
   run.attention = kernels::parse_attention_backend(options.attention);
   run.dit_fsdp = switch_of(options.shard_transformer);
   run.t5_fsdp = switch_of(options.shard_text_encoder);
-  run.offload_model = switch_of(options.offload_expert);
+  run.offload_model = offload_of(options.offload_expert);
   run.t5_cpu = options.text_encoder_on_host;
   run.group_size = ranks;
   run.cfg_size = options.cfg_size;

@@ -25,6 +25,7 @@ constexpr std::string_view owner_prefix = ".owner-";
 constexpr std::string_view record_suffix = ".json";
 constexpr std::string_view failure_suffix = ".failed.json";
 constexpr std::string_view writing_phase = "write";  // of an item whose group makes another one
+constexpr std::string_view waiting_phase = "wait";   // of an item that waits for the second expert
 constexpr std::string_view draft_suffix = ".draft.json";
 constexpr double s_per_hour = 3600;
 
@@ -158,6 +159,7 @@ std::vector<WorkerStatus> list_workers(const std::map<std::string, Owner>& owner
     for (const std::string& id : owner.claimed) {
       // The progress may name an item that the owner no longer holds.
       workers.push_back(id == told.id ? told : worker);
+      if (id != told.id && !told.id.empty()) workers.back().phase = waiting_phase;
       if (id != told.id && owner.file.writing > 0) workers.back().phase = writing_phase;
       workers.back().id = id;
       workers.back().is_alive = worker.is_alive;

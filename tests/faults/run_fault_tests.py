@@ -24,6 +24,7 @@ MODULES = [
     "test_stops",
     "test_writers",
     "test_drafts",
+    "test_expert_turns",
     "test_real_engine",
     "test_long_run",
 ]

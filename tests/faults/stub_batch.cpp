@@ -42,6 +42,7 @@ struct Options {
   double time_limit_s = 0;  ///< 0: no limit
   int writers = 0;
   int draft_after = 0;  ///< 0: no drafts
+  int items_in_turn = 0;
   bool save_latents = false;
   bool no_resume = false;
   bool retry_failed = false;
@@ -70,6 +71,9 @@ po::options_description describe(Options& options, std::string& journal) {
   add("writers", po::value(&options.writers),
       "threads of a leader that write videos beside its group's work");
   add("draft-after", po::value(&options.draft_after), "make drafts after so many steps");
+  add("items-in-turn", po::value(&options.items_in_turn),
+      "items that go through the high-noise steps before the low-noise steps begin; 0: experts take no "
+      "turns");
   add("write-seconds", po::value(&options.stub.write_s), "duration of writing a video");
   add("save-latents", po::bool_switch(&options.save_latents), "as wan_batch's");
   add("no-resume", po::bool_switch(&options.no_resume), "as wan_batch's");
@@ -170,6 +174,7 @@ batch::RunContext StubProgram::make_context(const std::shared_ptr<Log>& log) {
   context.stop.elapsed_s = [this] { return age_at_start_s_ + clock_.elapsed_s(); };
   if (options_.time_limit_s > 0) context.stop.time_limit_s = options_.time_limit_s;
   context.writers = options_.writers;
+  context.items_in_turn = options_.items_in_turn;
   context.results.draft.after_step = options_.draft_after;
   context.checkpoint_interval_s = options_.checkpoint_interval_s;
   context.log = log;

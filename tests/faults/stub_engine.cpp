@@ -125,18 +125,19 @@ void StubEngine::phase(const char* name, RequestReport& report, Observer& observ
 
 RequestReport StubEngine::run(const Request& request, const OutputPaths& outputs, Observer& observer,
                               RunControl& control, const Team& /*team*/) {
-  if (leads() && !options_.journal.empty()) {
+  const bool has_waited = waiting_.contains(request.id);
+  if (leads() && !options_.journal.empty() && !has_waited) {
     append_line(options_.journal,
                 fmt::format("{} {} {} {}\n", request.id, options_.run, ::getpid(), ::mallinfo2().uordblks));
   }
   RequestReport report;
-  report.first_step = first_step(outputs);
+  report.first_step = first_step(request, outputs);
   for (const char* stage : {"text", "image", "encode"}) {
-    phase(stage, report, observer, [&] { enter(stage, request); });
+    if (!has_waited) phase(stage, report, observer, [&] { enter(stage, request); });
   }
   phase("denoise", report, observer,
         [&] { report.end = denoise(request, outputs, observer, control, report); });
-  if (report.end == RunEnd::stopped) return report;
+  if (report.end == RunEnd::stopped || report.end == RunEnd::waits) return report;
   phase("decode", report, observer, [&] { enter("decode", request); });
   phase("write", report, observer, [&] {
     on_leader(group_, [&] { control.on_outputs(std::make_unique<StubOutputs>(request, outputs, options_)); });
@@ -151,7 +152,8 @@ RequestReport StubEngine::run(const Request& request, const OutputPaths& outputs
 }
 
 /// A state contains the number of finished steps, in digits.
-int StubEngine::first_step(const OutputPaths& outputs) {
+int StubEngine::first_step(const Request& request, const OutputPaths& outputs) {
+  if (const auto waited = waiting_.extract(request.id)) return waited.mapped();
   std::array<std::int64_t, 1> step{};
   if (leads() && !outputs.resume_from.empty()) {
     step[0] = std::stoll(read_text_file(outputs.resume_from, write_bytes));
@@ -192,6 +194,11 @@ RunEnd StubEngine::denoise(const Request& request, const OutputPaths& outputs, O
       return RunEnd::drafted;
     }
     if (step == step_count) return RunEnd::finished;
+    if (outputs.first_expert_only && step >= high_noise_steps) {
+      if (step > report.first_step) save(step, request, outputs, control);
+      waiting_.insert_or_assign(request.id, step);
+      return RunEnd::waits;
+    }
     const Expert expert = step < high_noise_steps ? Expert::high_noise : Expert::low_noise;
     const double start_s = clock_.elapsed_s();
     enter(std::string(to_string(expert)), request);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 
 #include "comm/communicator.h"
@@ -43,7 +44,7 @@ class StubEngine final : public Engine {
   void enter(const std::string& stage, const Request& request);
   template <typename Work>
   void phase(const char* name, RequestReport& report, Observer& observer, Work&& work);
-  int first_step(const OutputPaths& outputs);
+  int first_step(const Request& request, const OutputPaths& outputs);
   StepAction agree_on_action(int steps_done, int step_count, RunControl& control);
   void save(int steps_done, const Request& request, const OutputPaths& outputs, RunControl& control);
   RunEnd denoise(const Request& request, const OutputPaths& outputs, Observer& observer, RunControl& control,
@@ -53,6 +54,7 @@ class StubEngine final : public Engine {
   StubOptions options_;
   Task task_;
   Stopwatch clock_;
+  std::map<std::string, int> waiting_;  ///< steps done of requests that wait for the second expert, by id
 };
 
 /// Tells a watching test that this process has reached `stage` of `what`.

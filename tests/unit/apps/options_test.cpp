@@ -28,7 +28,7 @@ TEST(Options, DefaultsLeaveToTheProgramWhatItFindsItself) {
   EXPECT_EQ(options.objective, launch::Objective::latency);
   EXPECT_EQ(options.noise_device, NoiseDevice::cpu);
   EXPECT_EQ(options.dit_fsdp, launch::Switch::automatic);
-  EXPECT_EQ(options.offload_model, launch::Switch::automatic);
+  EXPECT_EQ(options.offload_model, launch::Offload::automatic);
   EXPECT_EQ(options.log_level, LogLevel::normal);
   EXPECT_TRUE(options.resume);
   EXPECT_FALSE(options.plan || options.dry_run || options.retry_failed || options.save_latents ||
@@ -112,7 +112,7 @@ TEST(Options, MachineAndRun) {
   EXPECT_EQ(options.dit_fsdp, launch::Switch::on);
   EXPECT_EQ(options.t5_fsdp, launch::Switch::off);
   EXPECT_TRUE(options.t5_cpu);
-  EXPECT_EQ(options.offload_model, launch::Switch::off);
+  EXPECT_EQ(options.offload_model, launch::Offload::off);
   EXPECT_FALSE(options.resume);
   EXPECT_TRUE(options.retry_failed);
   EXPECT_EQ(options.collective_timeout_s, 30.0);
@@ -169,7 +169,7 @@ TEST(Options, SpellingsOfTheOfficialScript) {
   EXPECT_EQ(options.image, "in.jpg");
   EXPECT_EQ(options.prompt, "a cat");
   EXPECT_EQ(options.save_file, "out.mp4");
-  EXPECT_EQ(options.offload_model, launch::Switch::off);
+  EXPECT_EQ(options.offload_model, launch::Offload::off);
   EXPECT_EQ(options.dit_fsdp, launch::Switch::on);
   EXPECT_EQ(options.t5_fsdp, launch::Switch::on);
   EXPECT_TRUE(options.t5_cpu);
@@ -321,7 +321,8 @@ TEST(Options, NotBuiltYetIsRefusedByName) {
   }
   EXPECT_EQ(message_with({"--precision", "fast"}),
             "option --precision: the value fast is not built yet in this version; leave it out");
-  EXPECT_EQ(parse_with({"--offload-model", "auto"}).offload_model, launch::Switch::automatic);
+  EXPECT_EQ(parse_with({"--offload-model", "auto"}).offload_model, launch::Offload::automatic);
+  EXPECT_EQ(parse_with({"--offload-model", "disk"}).offload_model, launch::Offload::disk);
 }
 
 /// `exact` is the word for bf16 of versions up to 0.2.0, on the command line and in files for --config.

@@ -109,7 +109,8 @@ class StubEngine final : public Engine {
     if (on_run) on_run(request, outputs);
     if (on_events) on_events(observer);
     RequestReport report;
-    report.first_step = team.width > 1 ? handed_over_ : resumed_step(outputs);
+    const auto waiting = waiting_.extract(request.id);
+    report.first_step = team.width > 1 ? handed_over_ : waiting ? waiting.mapped() : resumed_step(outputs);
     first_steps.push_back(report.first_step);
     for (report.steps_done = report.first_step;; ++report.steps_done) {
       const StepAction action = control.next_action(report.steps_done, request.sample_steps);
@@ -120,6 +121,17 @@ class StubEngine final : public Engine {
         control.on_state(report.steps_done);
         std::ofstream(outputs.video) << "preview of " << content(request) << report.steps_done;
         report.end = RunEnd::drafted;
+        return report;
+      }
+      const int high_noise_steps = (request.sample_steps + 1) / 2;
+      if (outputs.first_expert_only && report.steps_done >= high_noise_steps &&
+          report.steps_done < request.sample_steps && action != StepAction::stop) {
+        if (report.steps_done > report.first_step) {
+          std::ofstream(outputs.state) << report.steps_done;
+          control.on_state(report.steps_done);
+        }
+        waiting_.insert_or_assign(request.id, report.steps_done);
+        report.end = RunEnd::waits;
         return report;
       }
       if (action == StepAction::hand_over) {
@@ -136,6 +148,8 @@ class StubEngine final : public Engine {
         return report;
       }
       if (report.steps_done == request.sample_steps) break;
+      const Expert expert = report.steps_done < high_noise_steps ? Expert::high_noise : Expert::low_noise;
+      if (experts.empty() || experts.back() != expert) experts.push_back(expert);
       if (on_step) on_step(request, report.steps_done);
     }
     observer.on_phase({.phase = "text", .start_s = 0, .wall_s = 0.001, .sent_bytes = 0});
@@ -165,6 +179,7 @@ class StubEngine final : public Engine {
   std::vector<Request> runs;
   std::vector<int> widths;       ///< of the team, for each run
   std::vector<int> first_steps;  ///< of each run
+  std::vector<Expert> experts;   ///< each one that was taken in place of another
   std::function<void(const Request&)> on_validate;
   std::function<void(const Request&, const OutputPaths&)> on_run;
   std::function<void(Observer&)> on_events;
@@ -175,6 +190,7 @@ class StubEngine final : public Engine {
  private:
   Task task_;
   int handed_over_ = 0;  ///< steps of the item that a team is to go on with
+  std::map<std::string, int> waiting_;  ///< steps of requests that wait for the second expert
 };
 
 /// Keeps what happened to the items.
@@ -183,10 +199,12 @@ class Recorder final : public ItemObserver {
   void on_phase(const PhaseEvent&) override {}
   void on_step(const StepEvent&) override {}
   void on_item_start(const ItemStart& start) override { started.push_back(start.request.id); }
+  void on_item_waits(const std::string& id) override { waited.push_back(id); }
   void on_item_end(const ItemOutcome& outcome) override { ended.push_back(outcome); }
   std::string storage_problem() const override { return problem == nullptr ? std::string() : *problem; }
 
   std::vector<std::string> started;
+  std::vector<std::string> waited;
   std::vector<ItemOutcome> ended;
   const std::string* problem = nullptr;
 };

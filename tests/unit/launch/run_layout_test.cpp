@@ -69,11 +69,52 @@ TEST(Residency, WishesAreObeyedOrRefused) {
   options.dit_fsdp = Switch::on;
   EXPECT_TRUE(layout_for(4, 140 * gib, options).placement.transformers.is_sharded());
   options = {};
-  options.offload_model = Switch::on;
+  options.offload_model = Offload::on;
   EXPECT_TRUE(layout_for(2, 140 * gib, options).placement.transformers.waits_on_host());
   options = {};
-  options.offload_model = Switch::off;
+  options.offload_model = Offload::off;
   EXPECT_THAT(refusal_for(1, 48 * gib, options), HasSubstr("needs"));
+}
+
+TEST(Residency, ExpertsTakeTurnsWhereNeitherGpuNorHostHoldsBoth) {
+  const auto layout = [](std::uint64_t gpu_gib, std::uint64_t host_gib, const Options& options) {
+    parallel::PlanInput plan = full_model(true);
+    return choose_layout(options,
+                         {.ranks = 1, .memory_bytes = gpu_gib * gib, .host_memory_bytes = host_gib * gib}, plan);
+  };
+  const parallel::NetworkPlacement in_turns{Division::whole, Residence::takes_turns};
+  EXPECT_EQ(layout(48, 64, {}).placement.transformers, in_turns);
+  EXPECT_THAT(describe(layout(48, 64, {})), testing::EndsWith(", one expert at a time"));
+  EXPECT_TRUE(layout(48, 96, {}).placement.transformers.waits_on_host()) << "the host holds both";
+  EXPECT_EQ(layout(140, 64, {}).placement, placed({}, Division::whole)) << "the GPU holds both";
+  Options options;
+  options.offload_model = Offload::disk;
+  EXPECT_EQ(layout(140, 500, options).placement.transformers, in_turns) << "a wish";
+  // Reading both experts takes 28.6 s, and an item's steps 5.15 s each.
+  EXPECT_EQ(layout(140, 500, options).items_in_turn, 7);
+  EXPECT_EQ(layout(140, 500, {}).items_in_turn, 0);
+}
+
+TEST(Residency, OneExpertTakesNoTurns) {
+  Options options;
+  options.offload_model = Offload::disk;
+  parallel::PlanInput plan = full_model(true);
+  plan.experts = 1;
+  EXPECT_THROW(choose_layout(options, {.ranks = 1, .memory_bytes = 140 * gib}, plan), UsageError);
+  plan.experts = 2;
+  plan.has_files = false;
+  EXPECT_THROW(choose_layout(options, {.ranks = 1, .memory_bytes = 140 * gib}, plan), UsageError);
+}
+
+TEST(Residency, OnCpuRanksTheHostsMemoryDecides) {
+  parallel::PlanInput plan = full_model(false);
+  plan.element_bytes = 4;
+  plan.placement.text_encoder.residence = Residence::resident;
+  const MachineSize small{.ranks = 1, .memory_bytes = 160 * gib};
+  const MachineSize large{.ranks = 1, .memory_bytes = 320 * gib};
+  parallel::PlanInput of_small = plan;
+  EXPECT_TRUE(choose_layout({}, small, of_small).placement.transformers.takes_turns());
+  EXPECT_FALSE(choose_layout({}, large, plan).placement.transformers.takes_turns());
 }
 
 TEST(Residency, ALayoutThatCannotBeIsRefusedWithTheOptionsName) {
@@ -116,7 +157,7 @@ TEST(Layout, ThroughputTakesTheSmallestGroupThatFits) {
   EXPECT_FALSE(layout_for(8, 140 * gib, options).placement.transformers.waits_on_host());
   EXPECT_EQ(layout_for(8, 48 * gib, options).guided, (comm::GridShape{1, 1, 1}));
   EXPECT_TRUE(layout_for(8, 48 * gib, options).placement.transformers.waits_on_host());
-  options.offload_model = Switch::off;
+  options.offload_model = Offload::off;
   EXPECT_EQ(layout_for(8, 48 * gib, options).guided, (comm::GridShape{2, 2, 1}));
   EXPECT_EQ(layout_for(8, 24 * gib, options).guided, (comm::GridShape{4, 2, 2}));
   EXPECT_TRUE(layout_for(8, 24 * gib, options).placement.transformers.is_sharded());

@@ -9,6 +9,8 @@ constexpr NetworkPlacement whole{};
 constexpr NetworkPlacement sharded{Division::sharded};
 constexpr NetworkPlacement whole_waiting{Division::whole, Residence::waits_on_host};
 constexpr NetworkPlacement sharded_waiting{Division::sharded, Residence::waits_on_host};
+constexpr NetworkPlacement whole_in_turns{Division::whole, Residence::takes_turns};
+constexpr NetworkPlacement sharded_in_turns{Division::sharded, Residence::takes_turns};
 
 TEST(WeightPlacement, IsEqualInEveryPartOrNot) {
   const WeightPlacement placement{.transformers = sharded, .text_encoder = sharded};
@@ -27,6 +29,10 @@ TEST(WeightPlacement, SaysWhereTheTransformersLie) {
   EXPECT_EQ(describe_transformers(whole_waiting), "one expert on the host");
   EXPECT_EQ(describe_transformers(sharded_waiting), "sharded, one expert on the host");
   EXPECT_EQ(describe_transformers(whole_waiting, 1), "on the host except for the steps");
+  EXPECT_EQ(describe_transformers(whole_in_turns), "one expert at a time");
+  EXPECT_EQ(describe_transformers(sharded_in_turns), "sharded, one expert at a time");
+  EXPECT_EQ(describe_residence(sharded), "");
+  EXPECT_EQ(describe_residence(sharded_waiting), "one expert on the host");
 }
 
 TEST(WeightPlacement, ALoneRankDividesNothing) {
@@ -74,9 +80,16 @@ TEST(LeanerPlacement, GoesNoFurtherThanItMay) {
   EXPECT_EQ(leaner_placement(leanest_placement, nothing), leanest_placement);
 }
 
+TEST(LeanerPlacement, ExpertsThatTakeTurnsGoOnDoingSo) {
+  const WeightPlacement turns{.transformers = whole_in_turns, .text_encoder = whole};
+  const WeightPlacement divided = leaner_placement(turns, leanest_placement);
+  EXPECT_EQ(divided, (WeightPlacement{.transformers = sharded_in_turns, .text_encoder = sharded}));
+  EXPECT_EQ(leaner_placement(divided, leanest_placement), divided);
+}
+
 TEST(TransformerPlacements, BeginWithTheFastestAndEndWithTheLeanest) {
   EXPECT_EQ(transformer_placements.front(), whole);
-  EXPECT_EQ(transformer_placements.back(), leanest_placement.transformers);
+  EXPECT_EQ(transformer_placements.back(), sharded_in_turns);
 }
 
 }  // namespace

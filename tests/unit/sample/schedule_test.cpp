@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "sample/sampler.h"
+
 namespace wan::sample {
 namespace {
 
@@ -97,6 +99,19 @@ INSTANTIATE_TEST_SUITE_P(Table62, ExpertSwitch,
                                          ExpertCase{40, 5, 0.9, 15, 15}, ExpertCase{30, 8, 0.875, 16, 17},
                                          ExpertCase{40, 12, 0.875, 26, 26}, ExpertCase{50, 12, 0.875, 32, 32},
                                          ExpertCase{6, 5, 0.875, 3, 3}));
+
+TEST(ExpertSwitch, TheSettingsTellTheExpertOfEachStepAndWhereItChanges) {
+  const SamplerSettings two{.solver = Solver::euler, .steps = 4, .shift = 5, .boundary = 0.9};
+  EXPECT_EQ(expert_of_step(1, two), Expert::high_noise);
+  EXPECT_EQ(expert_of_step(2, two), Expert::low_noise);
+  EXPECT_EQ(expert_of_step(4, two), Expert::low_noise) << "after the last step";
+  EXPECT_EQ(first_step_without(Expert::high_noise, two), 2);
+  EXPECT_EQ(first_step_without(Expert::low_noise, two), 0);
+  EXPECT_EQ(first_step_without(Expert::low_noise, two, 2), 4);
+  const SamplerSettings one{.solver = Solver::euler, .steps = 4, .shift = 5};
+  EXPECT_EQ(expert_of_step(0, one), Expert::single);
+  EXPECT_EQ(first_step_without(Expert::single, one), 4) << "none";
+}
 
 }  // namespace
 }  // namespace wan::sample
