@@ -58,7 +58,8 @@ RUNS = (
 ITEMS = (
     _RUN, _GROUP, _ITEM, _ITEM_ID, Column("seed", INT, "1", "seed of the noise"), *_SIZE, Column("steps", INT, "1", "steps of the item"),
     Column("first_step", INT, "1", "steps that were done before"), Column("steps_done", INT, "1", "steps made here"), _LAYOUT,
-    Column("outcome", TEXT, "1", "done, drafted, failed, stopped, handed over (to a team, or it waits for the second expert), or cut off (the trace ends before the item)"),
+    Column("outcome", TEXT, "1", "done, drafted, failed, stopped, handed over (to a team, or to the second expert's turn), "
+           "or cut off (the trace ends before the item)"),
     Column("done", BOOL, "1", "the item is finished"), _START, _END,
 )
 STEPS = (

@@ -14,8 +14,8 @@ class Turns(CliCase):
         return self.manifest("id,image,prompt", *(f"item{row},good.png,prompt {row}" for row in range(ROWS)))
 
     def make(self, out: str, *options: str, ranks: int = 0):
-        result = self.run_program("--ckpt-dir", CHECKPOINT, "--device", "cpu", *SMALL, "--sample-steps", "4", "--save-latents", "--output-dir",
-                                  self.folder / out, *options, "rows.csv", ranks=ranks)
+        result = self.run_program("--ckpt-dir", CHECKPOINT, "--device", "cpu", *SMALL, "--sample-steps", "4", "--save-latents",
+                                  "--output-dir", self.folder / out, *options, "rows.csv", ranks=ranks)
         self.assertEqual(result.code, DONE, result)
         return self.folder / out
 

@@ -189,7 +189,7 @@ class StubEngine final : public Engine {
 
  private:
   Task task_;
-  int handed_over_ = 0;  ///< steps of the item that a team is to go on with
+  int handed_over_ = 0;                 ///< steps of the item that a team is to go on with
   std::map<std::string, int> waiting_;  ///< steps of requests that wait for the second expert
 };
 

@@ -79,8 +79,8 @@ TEST(Residency, WishesAreObeyedOrRefused) {
 TEST(Residency, ExpertsTakeTurnsWhereNeitherGpuNorHostHoldsBoth) {
   const auto layout = [](std::uint64_t gpu_gib, std::uint64_t host_gib, const Options& options) {
     parallel::PlanInput plan = full_model(true);
-    return choose_layout(options,
-                         {.ranks = 1, .memory_bytes = gpu_gib * gib, .host_memory_bytes = host_gib * gib}, plan);
+    return choose_layout(
+        options, {.ranks = 1, .memory_bytes = gpu_gib * gib, .host_memory_bytes = host_gib * gib}, plan);
   };
   const parallel::NetworkPlacement in_turns{Division::whole, Residence::takes_turns};
   EXPECT_EQ(layout(48, 64, {}).placement.transformers, in_turns);
