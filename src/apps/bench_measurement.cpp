@@ -92,10 +92,9 @@ class BenchMeasurement {
 
 parallel::PlanInput BenchMeasurement::plan_input() const {
   const launch::BenchSettings& bench = options_.bench;
-  parallel::PlanInput plan = launch::sizes_of(model_);
+  parallel::PlanInput plan = launch::sizes_of(model_, /*has_files=*/false);
   plan.tokens = plan.geometry.token_grid(bench.frame_num, bench.size);
   plan.on_gpu = on_gpu();
-  plan.has_files = false;
   plan.placement.text_encoder.residence = parallel::text_encoder_residence(on_gpu(), options_.t5_cpu);
   plan.element_bytes = static_cast<int>(c10::elementSize(device_.compute.type));
   return plan;

@@ -104,8 +104,9 @@ void check_head_chunks(const parallel::HeadChunkWish& wish, const parallel::Plan
 
 }  // namespace
 
-parallel::PlanInput sizes_of(const engine::ModelDescription& model) {
+parallel::PlanInput sizes_of(const engine::ModelDescription& model, bool has_files) {
   parallel::PlanInput plan;
+  plan.has_files = has_files;
   plan.transformer = model.transformer;
   plan.text_encoder = model.text_encoder;
   plan.image_encoder = model.image_encoder;
