@@ -1,6 +1,9 @@
 """Models distilled to 4 steps without guidance: which rule finds them, and what follows."""
 
-from cli_case import CHECKPOINT, DONE, CliCase
+import numpy as np
+from safetensors.numpy import load_file
+
+from cli_case import CHECKPOINT, DONE, PROJECT, CliCase
 
 RESULT = "4 steps, euler, shift 5, guidance 1 where nothing else is given"
 FEW = "but nothing says that the model is distilled"
@@ -59,3 +62,21 @@ class Distilled(CliCase):
             self.assertIn(part, result.out)
         self.assertNotIn("cfg2", result.out)
         self.assert_usage_error(self.run_program(*words, "--cfg-size", "2"), "--cfg-size 2: with guidance scale 1 there is only one pass")
+
+    def test_a_base_model_with_the_loras_of_lightning_gives_the_official_latents(self):
+        """No value of the sampling is given: the name of the LoRAs' folder decides."""
+        case = PROJECT / "tests" / "data" / "parity" / "lightning_i2v"
+        loras = self.folder / "Wan2.2-I2V-A14B-4steps-lora"
+        loras.symlink_to(case / "lora", target_is_directory=True)
+        for ranks in (0, 2):
+            result = self.run_program("--device", "cpu", "--ckpt-dir", case / "ckpt", "--lora", loras, "--size", "64*64",
+                                      "--frame-num", "9",
+                                      "--base-seed", "42", "--save-latents=steps", "--no-resume", "--output-dir", self.out,
+                                      case / "manifest.csv", ranks=ranks)
+            self.assertEqual(result.code, DONE, result)
+            self.assertIn(f"a distilled model by the name {loras.name}: {RESULT}", result.err)
+            expected = load_file(case / "expected.safetensors")
+            made = load_file(self.out / "case.latent.safetensors")
+            for step in range(4):
+                official = expected[f"step.{step}.latent"]
+                self.assertLess(np.linalg.norm(made[f"step.{step}"] - official), 1e-4 * np.linalg.norm(official), step)
