@@ -127,6 +127,16 @@ class Applied(LoraCase):
         self.assertEqual([(one["strength"], one["experts"]) for one in of_rows[0]], [(0.5, "high"), (1.0, "both")])
         self.assertEqual(of_rows[0], of_rows[1])
 
+    def test_a_configuration_file_may_name_several(self):
+        one, two = self.lora(pairs(MODEL), "a.safetensors"), self.lora(pairs(MODEL, seed=9), "b.safetensors")
+        config = self.folder / "run.cfg"
+        config.write_text(f"lora = {one}:0.5\nlora = {two}@low\n", encoding="utf-8")
+        result = self.dry_run("--config", config)
+        self.assertEqual(result.code, DONE, result)
+        messages = result.out + result.err
+        self.assertIn(f"LoRA {one}: lora_down/lora_up, both experts, strength 0.5: 20 + 20 tensors changed", messages)
+        self.assertIn(f"LoRA {two}: lora_down/lora_up, low-noise expert, strength 1: 0 + 20 tensors changed", messages)
+
     def test_torch_files_are_read(self):
         import torch
 

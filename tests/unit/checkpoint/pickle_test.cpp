@@ -55,6 +55,18 @@ TEST(Pickle, ReadsAStateDictionary) {
   EXPECT_EQ(tensors[1].name, "p");
 }
 
+TEST(Pickle, TheStateDictionaryMayLieOneLevelDeeper) {
+  const std::string below =
+      pickle(dict_of(text("epoch") + integer(3) + text("state_dict") + dict_of(text("w") + tensor())));
+  const auto tensors = read_pickled_state_dict(below, "f", StateDictLevel::top_or_below);
+  ASSERT_EQ(tensors.size(), 1U);
+  EXPECT_EQ(tensors[0].name, "w");
+  EXPECT_THAT(test::usage_error_of([&] { read_pickled_state_dict(below, "f"); }),
+              HasSubstr("entry 'epoch' is an integer, not a tensor"));
+  const std::string top = pickle(dict_of(text("w") + tensor()));
+  EXPECT_EQ(read_pickled_state_dict(top, "f", StateDictLevel::top_or_below).size(), 1U);
+}
+
 TEST(Pickle, ReadsLongIntegersAndMemo) {
   const std::string big = "\x8a\x05"s + "\x00\x00\x00\x00\x02"s;  // 2^33
   const auto tensors = read_pickled_state_dict(
