@@ -174,8 +174,10 @@ RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs,
 }
 
 std::string WanEngine::identity_of(const Request& request) const {
-  return fmt::format("{} {} {} steps of {}, weights {}{}", folder_.task.name, precision_name(),
-                     request.sample_steps, to_string(request.solver), options_.weights,
+  // In states of earlier versions, whose timesteps of euler had no fraction, "euler" stands alone.
+  const std::string_view grid = request.solver == Solver::euler ? " (fp32 grid)" : "";
+  return fmt::format("{} {} {} steps of {}{}, weights {}{}", folder_.task.name, precision_name(),
+                     request.sample_steps, to_string(request.solver), grid, options_.weights,
                      lora::identity_text(options_.loras));
 }
 
