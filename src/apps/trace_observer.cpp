@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "core/utc_time.h"
 #include "engine/validate.h"
+#include "parallel/weight_placement.h"
 #include "trace/trace_index.h"
 #include "wan/storage_error.h"
 
