@@ -101,14 +101,16 @@ INSTANTIATE_TEST_SUITE_P(Table62, ExpertSwitch,
                                          ExpertCase{6, 5, 0.875, 3, 3}));
 
 TEST(ExpertSwitch, TheSettingsTellTheExpertOfEachStepAndWhereItChanges) {
-  const SamplerSettings two{.solver = Solver::euler, .steps = 4, .shift = 5, .boundary = 0.9};
+  const SamplerSettings two{
+      .solver = Solver::euler, .steps = 4, .shift = 5, .boundary = 0.9, .guide_scale = {}};
   EXPECT_EQ(expert_of_step(1, two), Expert::high_noise);
   EXPECT_EQ(expert_of_step(2, two), Expert::low_noise);
   EXPECT_EQ(expert_of_step(4, two), Expert::low_noise) << "after the last step";
   EXPECT_EQ(first_step_without(Expert::high_noise, two), 2);
   EXPECT_EQ(first_step_without(Expert::low_noise, two), 0);
   EXPECT_EQ(first_step_without(Expert::low_noise, two, 2), 4);
-  const SamplerSettings one{.solver = Solver::euler, .steps = 4, .shift = 5};
+  const SamplerSettings one{
+      .solver = Solver::euler, .steps = 4, .shift = 5, .boundary = {}, .guide_scale = {}};
   EXPECT_EQ(expert_of_step(0, one), Expert::single);
   EXPECT_EQ(first_step_without(Expert::single, one), 4) << "none";
 }
