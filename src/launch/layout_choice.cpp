@@ -183,7 +183,8 @@ LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
   }
   if (taken == choice.candidates.end()) {
     taken = std::ranges::min_element(choice.candidates, {}, [](const LayoutCandidate& c) {
-      return std::tuple(!c.is_allowed(), c.missing_bytes + c.missing_host_bytes, c.bytes);
+      return std::tuple(!c.is_allowed(), c.placement.transformers.takes_turns(),
+                        c.missing_bytes + c.missing_host_bytes, c.bytes);
     });
   }
   choice.chosen = static_cast<std::size_t>(taken - choice.candidates.begin());

@@ -53,8 +53,9 @@ struct LayoutChoice {
 /// Weighs every layout that the ranks allow: cfg x ulysses in groups of each size, the weights whole,
 /// sharded, with one expert on the host, or with one expert in memory at a time. Taken is the first that is
 /// allowed and fits, groups of the size that the objective prefers coming first (the largest for latency, the
-/// smallest for throughput), and in a group in the order of parallel::transformer_placements. If none fits,
-/// the smallest in memory is taken. Throws UsageError for wishes that no layout grants.
+/// smallest for throughput), and in a group in the order of parallel::transformer_placements. One expert at a
+/// time is for wishes, and for where nothing else fits. If that does not fit either, the smallest of the
+/// others in memory is taken. Throws UsageError for wishes that no layout grants.
 LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
                            const parallel::PlanInput& model);
 

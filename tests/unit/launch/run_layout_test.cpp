@@ -83,10 +83,10 @@ TEST(Residency, ExpertsTakeTurnsWhereNeitherGpuNorHostHoldsBoth) {
         options, {.ranks = 1, .memory_bytes = gpu_gib * gib, .host_memory_bytes = host_gib * gib}, plan);
   };
   const parallel::NetworkPlacement in_turns{Division::whole, Residence::takes_turns};
-  EXPECT_EQ(layout(48, 64, {}).placement.transformers, in_turns);
-  EXPECT_THAT(describe(layout(48, 64, {})), testing::EndsWith(", one expert at a time"));
+  EXPECT_EQ(layout(48, 56, {}).placement.transformers, in_turns);
+  EXPECT_THAT(describe(layout(48, 56, {})), testing::EndsWith(", one expert at a time"));
   EXPECT_TRUE(layout(48, 96, {}).placement.transformers.waits_on_host()) << "the host holds both";
-  EXPECT_EQ(layout(140, 64, {}).placement, placed({}, Division::whole)) << "the GPU holds both";
+  EXPECT_EQ(layout(140, 56, {}).placement, placed({}, Division::whole)) << "the GPU holds both";
   Options options;
   options.offload_model = Offload::disk;
   EXPECT_EQ(layout(140, 500, options).placement.transformers, in_turns) << "a wish";
@@ -114,6 +114,10 @@ TEST(Residency, OnCpuRanksTheHostsMemoryDecides) {
   const MachineSize large{.ranks = 1, .memory_bytes = 320 * gib};
   parallel::PlanInput of_small = plan;
   EXPECT_TRUE(choose_layout({}, small, of_small).placement.transformers.takes_turns());
+  // Where turns would not do either, they gain nothing.
+  const MachineSize tiny{.ranks = 1, .memory_bytes = 16 * gib};
+  of_small = plan;
+  EXPECT_FALSE(choose_layout({}, tiny, of_small).placement.transformers.takes_turns());
   EXPECT_FALSE(choose_layout({}, large, plan).placement.transformers.takes_turns());
 }
 
