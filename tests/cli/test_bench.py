@@ -85,12 +85,13 @@ class Bench(CliCase):
         predicted = self.analysis("model", *traces, "--gpus", "8")
         self.assertRegex(predicted.stdout, r"(?m)^ +4  cfg2 x ulysses2 .*\n +8  cfg2 x ulysses4 ")
 
-    def test_two_starts_in_one_folder_are_two_rows(self):
+    def test_two_starts_in_one_folder_are_two_starts_of_one_case(self):
         for _ in range(2):
             self.run_bench("--model", TOY, "--size", "64*48", "--frame-num", "5", "--steps", "1", "--group-size", "1", "--trace",
                            self.folder / "trace.h5", ranks=2)
         self.analysis("report", self.folder, "-o", "report.html")
-        self.assertEqual([(row["gpus"], row["groups"]) for row in self.scaling_rows().values()], [(2, 2), (2, 2)])
+        (row,) = self.scaling_rows().values()
+        self.assertEqual((row["gpus"], row["groups"], row["starts"]), (2, 2, 2))
 
     def analysis(self, *arguments) -> subprocess.CompletedProcess:
         result = subprocess.run([PROJECT / "jobs" / "analysis.sh", *map(str, arguments)], cwd=self.folder, capture_output=True,

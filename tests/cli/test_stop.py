@@ -101,8 +101,10 @@ class Stopped(CliCase):
 
 
     def long_run(self, *extra) -> list:
+        """A run that nobody waits for: it takes many seconds on any machine."""
         manifest = self.manifest("id,image,prompt,sample_steps", "two,good.png,A black cat,1000")
-        return ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, manifest, *extra]
+        large = ["--size", "160*96", "--frame-num", "33"]
+        return ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, *large, manifest, *extra]
 
     def check_stopped(self, process: subprocess.Popen, cause: str, has_begun: bool = True) -> str:
         self.assertEqual(process.wait(timeout=60), STOPPED, (self.folder / "stopped.log").read_text())

@@ -59,11 +59,11 @@ class Turns(CliCase):
             self.assertEqual(len(trace["steps/step"]), 4 * ROWS)
 
     def test_plan_and_refusals(self):
-        plan = ["--plan", "--task", "i2v-A14B", "--gpus", "1", "--gpu-memory", "140GiB", "--offload-model"]
+        plan = ["--plan", "--task", "i2v-A14B", "--gpus", "1", "--gpu-memory", "140GiB", "--size", "832*480", "--offload-model"]
         said = self.run_program(*plan, "disk").out
         self.assertIn("one of them in memory at a time", said)
         self.assertIn("read experts, once for 7 items (an estimate)", said)
-        result = self.run_program(*plan, "disc")
+        result = self.run_program(*plan[:-1], "--offload-model=disc")
         self.assertEqual(result.code, USAGE)
         self.assertIn("'disc' is not one of on, off, disk, auto", result.err)
         result = self.run_program("--plan", "--task", "t2v-1.3B", "--gpus", "1", "--gpu-memory", "140GiB", "--offload-model", "disk")
