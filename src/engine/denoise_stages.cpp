@@ -63,7 +63,7 @@ class Denoise final : public Stage {
 
  private:
   /// Where experts take turns, reads this one unless it is there.
-  void bring(RequestRun& run, Expert expert) {
+  void bring(RequestRun& run, Expert expert) const {
     Denoiser& denoiser = *tools_.networks.denoise;
     if (denoiser.holds(expert)) return;
     run.in_phase("load", [&] { run.meeting().with_memory_and_files([&] { denoiser.take_turn(expert); }); });

@@ -38,6 +38,9 @@ class LoraFile {
   LoraFile(const std::filesystem::path& file, const checkpoint::TransformerConfig& config);
   LoraFile(const LoraFile&) = delete;
   LoraFile& operator=(const LoraFile&) = delete;
+  LoraFile(LoraFile&&) = delete;
+  LoraFile& operator=(LoraFile&&) = delete;
+  ~LoraFile() = default;
 
   const std::filesystem::path& path() const { return tensors_.source(); }
   /// The changes of an expert, of a LoRA that is given for `experts`. Names of tensors that say which expert

@@ -38,7 +38,8 @@ struct Lanes {
 template <int bytes, int row_count>
 [[gnu::always_inline]] inline void multiply_rows(const float* up, const float* down, std::int64_t rank,
                                                  float* out) {
-  using Vector = typename Lanes<bytes>::Vector;
+  // Clang 14 needs the typename.
+  using Vector = typename Lanes<bytes>::Vector;  // NOLINT(readability-redundant-typename)
   constexpr int vectors = static_cast<int>(panel_columns * sizeof(float)) / bytes;
   Vector sums[row_count][vectors] = {};
   for (std::int64_t k = 0; k < rank; ++k) {

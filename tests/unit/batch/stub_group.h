@@ -73,6 +73,10 @@ class StubOutputs final : public UnwrittenOutputs {
     const int now = ++held_.now;
     for (int most = held_.most; most < now;) held_.most.compare_exchange_weak(most, now);
   }
+  StubOutputs(const StubOutputs&) = delete;
+  StubOutputs& operator=(const StubOutputs&) = delete;
+  StubOutputs(StubOutputs&&) = delete;
+  StubOutputs& operator=(StubOutputs&&) = delete;
   ~StubOutputs() override { --held_.now; }
   void write_state() override { std::ofstream(paths_.state) << request_.sample_steps; }
   bool write(const std::function<bool()>& is_given_up) override {
