@@ -36,7 +36,7 @@ bool is_for(const lora::Lora& lora, Expert expert) {
 fs::path file_with_metadata(const fs::path& expert) {
   std::error_code error;
   if (!fs::is_directory(expert, error)) return expert.extension() == ".safetensors" ? expert : fs::path();
-  const fs::path entry = checkpoint::part_entry_file(expert);
+  fs::path entry = checkpoint::part_entry_file(expert);
   if (entry.extension() != ".json") return entry;
   const std::vector<std::string> shards = checkpoint::read_shard_index(entry).shards();
   return shards.empty() ? fs::path() : expert / shards.front();
@@ -95,7 +95,7 @@ DistilledModel find_distilled_model(const Options& options, const checkpoint::Ch
     in_metadata.push_back(sign_of(expert.expert, expert.path, loras, sign_in_metadata));
     in_names.push_back(sign_of(expert.expert, named_place(options, expert.expert), loras, sign_in_name));
   }
-  const DistilledModel by_metadata = judge(in_metadata);
+  DistilledModel by_metadata = judge(in_metadata);
   if (by_metadata.is_distilled) return by_metadata;
   DistilledModel by_name = judge(in_names);
   if (by_name.note.empty() && !by_name.is_distilled) by_name.note = by_metadata.note;

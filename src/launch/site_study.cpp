@@ -49,6 +49,7 @@ class Field {
   std::vector<Field> entries() const {
     if (!value_->is_array()) refuse(fmt::format("is {}; expected a list", kind()));
     std::vector<Field> result;
+    result.reserve(value_->size());
     for (std::size_t i = 0; i < value_->size(); ++i)
       result.emplace_back(*file_, fmt::format("{}[{}]", name_, i), value_->at(i));
     return result;

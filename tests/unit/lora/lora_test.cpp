@@ -23,7 +23,6 @@ using test::NumbersByName;
 using test::PlainLora;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using Naming = std::function<std::string(const std::string& module)>;
 
 /// The endings of a dialect; "" where it has none.
@@ -79,7 +78,7 @@ std::string in_diffusers(std::string module) {
       {"head.head", "proj_out"}};
   for (const auto& [from, to] : parts) module = replaced(module, from, to);
   for (const std::string letter : {"q", "k", "v"})
-    if (module.ends_with("." + letter)) module = module.substr(0, module.size() - 1) + "to_" + letter;
+    if (module.ends_with("." + letter)) module.insert(module.size() - 1, "to_");
   if (module.ends_with(".o")) module = module.substr(0, module.size() - 1) + "to_out.0";
   return module;
 }
@@ -326,9 +325,10 @@ TEST_F(LoraSpellings, ChoicesBecomeFilesOfExperts) {
       {.path = dir_ / "folder", .experts = LoraExperts::high_noise}};
   const LoraSet loras = resolve_loras(choices, pair, notes);
   std::vector<std::string> text;
-  for (const Lora& lora : loras)
+  for (const Lora& lora : loras) {
     text.push_back(
         fmt::format("{} {} {}", lora.file.filename().string(), lora.strength, to_string(lora.experts)));
+  }
   EXPECT_THAT(
       text,
       ElementsAre("high_noise_model.safetensors 0.5 high", "low_noise_model.safetensors 0.5 low",
@@ -380,9 +380,10 @@ TEST(LowRank, EachElementIsASumOfFusedOperations) {
       if (column % panel_columns == 0) multiply_panel(up, rows, packed, column / panel_columns, out);
       for (std::int64_t row = 0; row < rows; ++row) {
         float sum = 0;
-        for (std::int64_t k = 0; k < rank; ++k)
+        for (std::int64_t k = 0; k < rank; ++k) {
           sum = std::fma(up[static_cast<std::size_t>(row * rank + k)],
                          down[static_cast<std::size_t>(k * columns + column)], sum);
+        }
         ASSERT_EQ(out[static_cast<std::size_t>(row * panel_columns + column % panel_columns)], sum);
       }
     }
