@@ -138,10 +138,8 @@ constexpr OptionEntry table[] = {
      set_part<&checkpoint::GivenParts::tokenizer>},
     {input, "lora", Takes::value, "FILE[:STRENGTH][@high|low|both]",
      "a LoRA that is added to the experts' weights as they are read: a .safetensors or .pt file of any "
-     "dialect "
-     "(kohya, PEFT, Diffusers, Lightning, LightX2V), or the folder of Wan2.2-Lightning; may be given several "
-     "times "
-     "(default: strength 1, both experts or the one that the file names)",
+     "dialect (kohya, PEFT, Diffusers, Lightning, LightX2V), or the folder of Wan2.2-Lightning; may be "
+     "given several times (default: strength 1, both experts or the one that the file names)",
      add_lora, nullptr, true},
     {input, "task", Takes::value, "NAME",
      "official name of the model: i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B or ti2v-5B; refused when "
@@ -174,8 +172,7 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.request.size = parse_size(text); }},
     {sampling, "lightning", Takes::optional, "on|off|auto",
      "the model is distilled: by default 4 steps of euler, shift 5 and guidance 1; auto: if the metadata or "
-     "the "
-     "names of its files say so (default: auto)",
+     "the names of its files say so (default: auto)",
      [](launch::Options& o, std::string_view text) { o.lightning = parse_automatic_switch(text); }},
     {sampling, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81, ti2v-5B 121)",
      [](launch::Options& o, std::string_view text) { o.request.frame_num = parse_frame_num(text); }},
@@ -282,8 +279,7 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.t5_cpu = parse_switch(text); }},
     {machine, "offload-model", Takes::optional, "on|off|disk|auto",
      "keep the expert that is not at work in host memory, or on disk: then several items go through the "
-     "first "
-     "expert before the second is read (default: auto)",
+     "first expert before the second is read (default: auto)",
      [](launch::Options& o, std::string_view text) { o.offload_model = parse_offload(text); }},
     {machine, "blocks-on-host", Takes::value, "N|auto", "transformer blocks streamed from host memory"},
     {machine, "convert-model-dtype", Takes::optional, "on|off",

@@ -103,8 +103,11 @@ std::optional<ItemInHand> Leader::next_item() {
     observer_.on_waiting(WaitFor::row);
   };
   if (!waiting_.is_their_turn()) {
-    if (!waiting_.take_turns()) await_writer();
-    observer_.on_waiting(WaitFor::row);
+    if (waiting_.take_turns()) {
+      observer_.on_waiting(WaitFor::row);
+    } else {
+      await_writer();
+    }
     if (auto claimed = next()) {
       ItemInHand item = take_in_hand(std::move(*claimed), context_, task_, orders_.ranks());
       item.first_expert_only = waiting_.take_turns();

@@ -19,8 +19,7 @@ std::vector<LoraChoice> lora_choices(const std::vector<manifest::ManifestRow>& r
     if (row.overrides.loras.value_or(given) == first->overrides.loras.value_or(given)) continue;
     fail<UsageError>(
         "{}:{}: this row has other LoRAs than the row of line {}, and a run has one set for all rows; make "
-        "the rows of "
-        "each set in a run of their own (--continue FILE chooses rows by their ids)",
+        "the rows of each set in a run of their own (--continue FILE chooses rows by their ids)",
         printable(manifest), row.line, first->line);
   }
   return first == nullptr ? given : first->overrides.loras.value_or(given);
