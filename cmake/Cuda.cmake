@@ -173,6 +173,21 @@ function(wan_use_cuda target)
   endif()
 endfunction()
 
+# wan_use_hopper(TARGET file.cu...): adds CUDA sources with instructions that only Hopper GPUs have, as a library for that architecture alone.
+function(wan_use_hopper target)
+  if(NOT WAN_HAS_CUDA)
+    return()
+  endif()
+  add_library(${target}_hopper STATIC ${ARGN})
+  set_target_properties(${target}_hopper PROPERTIES CUDA_ARCHITECTURES 90a-real)
+  target_include_directories(${target}_hopper PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  if(WAN_BUILD_LIBRARY)
+    target_compile_options(${target}_hopper PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-fPIC>)
+  endif()
+  target_link_libraries(${target}_hopper PUBLIC wan_cuda)
+  target_link_libraries(${target} PUBLIC ${target}_hopper)
+endfunction()
+
 # FlashInfer's headers contain an attention kernel for Hopper that is faster than cuDNN's. They are optional: jobs/setup.sh installs them
 # if there is nvcc.
 set(WAN_FLASHINFER_ROOT "" CACHE PATH "The data folder of the flashinfer-python 0.6.0 package (holds include/ and cutlass/)")

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "core/check.h"
+#include "kernels/cuda/convolution.h"
+#include "kernels/device.h"
 
 namespace wan::kernels {
 namespace {
@@ -63,6 +65,11 @@ void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& 
                 x.size(3) == weight.size(4) && (!addend.defined() || addend.sizes() == out.sizes()),
             "a convolution's output has other sizes than its input gives");
   if (x.is_meta()) return;
+  if constexpr (with_cuda) {
+    if (cuda::fits_convolution(out, x, weight, shape, addend)) {
+      return cuda::convolve_out(out, x, weight, bias, shape, addend);
+    }
+  }
   const bool widens = out.scalar_type() != x.scalar_type();
   const at::Tensor made =
       widens ? convolved_by_aten(x.to(out.scalar_type()), weight.to(out.scalar_type()), bias, shape)
@@ -78,6 +85,9 @@ void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& 
 void rms_norm_silu_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& gamma, bool silu) {
   WAN_CHECK(out.sizes() == x.sizes() && gamma.numel() == x.size(3), "a norm's tensors have unequal sizes");
   if (x.is_meta()) return;
+  if constexpr (with_cuda) {
+    if (cuda::fits_pixel_norm(out, x)) return cuda::rms_norm_silu_out(out, x, gamma, silu);
+  }
   const at::Tensor wide = x.to(gamma.scalar_type());
   const at::Tensor norm = at::linalg_vector_norm(wide, 2, at::IntArrayRef{3}, /*keepdim=*/true);
   const at::Tensor normed =

@@ -4,6 +4,10 @@
 //   kernel_timing --split [tokens ...]   only what two GPUs that share a sequence lose: 20 heads at once and
 //                                        in chunks, matrix products of all rows and of half of them
 //
+//   kernel_timing --vae                  the convolutions and norms of the Wan 2.1 autoencoder's decoder at
+//   480p, as
+//                                        one chunk of latent frames has them
+//
 // Random data; three calls to warm up, then the median of fifteen, each between two CUDA events. GB/s counts
 // the bytes that the kernel must read and write once; parameters of one row are not counted.
 #include <ATen/ATen.h>
@@ -24,6 +28,7 @@
 
 #include "core/check.h"
 #include "kernels/attention.h"
+#include "kernels/convolution.h"
 #include "kernels/linear.h"
 #include "kernels/normalization.h"
 #include "kernels/qkv.h"
@@ -267,6 +272,59 @@ void time_halved_products(std::int64_t tokens) {
             2 * half_ms, 100 * (2 * half_ms / whole_ms - 1), "% lost");
 }
 
+/// A layer of the decoder: `frames` x `rows` x `columns` are its outputs.
+struct VaeLayer {
+  const char* name;
+  std::int64_t in, out;
+  std::array<std::int64_t, 3> kernel;
+  std::int64_t frames, rows, columns;
+  bool adds;  ///< a residual block's second convolution
+};
+
+void time_convolution(const VaeLayer& layer, at::ScalarType type) {
+  const at::TensorOptions options = at::TensorOptions(at::kCUDA).dtype(type);
+  const auto [time, height, width] = layer.kernel;
+  const ConvolutionShape shape{
+      .before = {0, height / 2, width / 2}, .after = {0, height / 2, width / 2}, .tf32 = true};
+  const at::Tensor x = at::randn({layer.frames + time - 1, layer.rows, layer.columns, layer.in}, options);
+  const at::Tensor weight = at::randn({layer.out, time, height, width, layer.in}, options) / 50;
+  const at::Tensor bias = at::randn({layer.out}, at::kCUDA);
+  const at::Tensor out = at::empty({layer.frames, layer.rows, layer.columns, layer.out}, options);
+  const at::Tensor addend = layer.adds ? at::randn(out.sizes(), options) : at::Tensor();
+  const double ms = median_ms([&] { convolve_out(out, x, weight, bias, shape, addend); });
+  const double flop =
+      2.0 * static_cast<double>(out.numel()) * static_cast<double>(weight.numel() / layer.out);
+  print_row(
+      fmt::format("convolution {}, {}", layer.name, type == at::kFloat ? "TF32" : "fp16"),
+      fmt::format("{} x {} x {}, {} -> {}", layer.frames, layer.rows, layer.columns, layer.in, layer.out), ms,
+      flop / ms / 1e9, "TFLOP/s");
+}
+
+void time_pixel_norm(std::int64_t frames, std::int64_t rows, std::int64_t columns, std::int64_t channels) {
+  const at::Tensor x = at::randn({frames, rows, columns, channels}, at::kCUDA);
+  const at::Tensor out = at::empty_like(x);
+  const at::Tensor gamma = at::randn({channels}, at::kCUDA);
+  time_rows("norm and SiLU of pixels, fp32", frames * rows * columns, channels, 4 + 4,
+            [&] { rms_norm_silu_out(out, x, gamma); });
+}
+
+void time_autoencoder() {
+  for (const VaeLayer& layer : {VaeLayer{"3x3x3", 384, 384, {3, 3, 3}, 1, 60, 104, true},
+                                VaeLayer{"3x1x1", 384, 768, {3, 1, 1}, 2, 120, 208, false},
+                                VaeLayer{"3x3x3", 384, 384, {3, 3, 3}, 2, 120, 208, true},
+                                VaeLayer{"3x3", 384, 192, {1, 3, 3}, 4, 240, 416, false},
+                                VaeLayer{"3x3x3", 192, 192, {3, 3, 3}, 4, 240, 416, true},
+                                VaeLayer{"3x3", 192, 96, {1, 3, 3}, 4, 480, 832, false},
+                                VaeLayer{"3x3x3", 96, 96, {3, 3, 3}, 4, 480, 832, true},
+                                VaeLayer{"3x3x3", 96, 3, {3, 3, 3}, 4, 480, 832, false}}) {
+    time_convolution(layer, at::kFloat);
+    time_convolution(layer, at::kHalf);
+  }
+  time_pixel_norm(2, 120, 208, 384);
+  time_pixel_norm(4, 240, 416, 192);
+  time_pixel_norm(4, 480, 832, 96);
+}
+
 int run(std::vector<std::string> arguments) {
   if (c10::cuda::device_count() == 0) {
     fmt::print("kernel_timing: no GPU on this machine\n");
@@ -274,13 +332,18 @@ int run(std::vector<std::string> arguments) {
   }
   const c10::InferenceMode no_gradients;
   const bool split_only = !arguments.empty() && arguments.front() == "--split";
-  if (split_only) arguments.erase(arguments.begin());
+  const bool vae_only = !arguments.empty() && arguments.front() == "--vae";
+  if (split_only || vae_only) arguments.erase(arguments.begin());
   std::vector<std::int64_t> sizes;
   std::ranges::transform(arguments, std::back_inserter(sizes),
                          [](const std::string& argument) { return std::stoll(argument); });
   if (sizes.empty()) sizes = {32760, 75600};
   fmt::print("| {:<44} | {:<28} | {:>8} | {:<15} |\n| --- | --- | --- | --- |\n", "kernel", "shape", "ms",
              "rate");
+  if (vae_only) {
+    time_autoencoder();
+    return EXIT_SUCCESS;
+  }
   for (const std::int64_t tokens : sizes) {
     if (split_only) {
       time_chunked_attention(tokens);

@@ -1,0 +1,172 @@
+#include "kernels/cuda/convolution.h"
+
+#include <ATen/ATen.h>
+#include <ATen/cuda/CUDAContext.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "core/check.h"
+#include "kernels/cuda/arguments.h"
+#include "kernels/cuda/convolution_sm90.h"
+
+namespace wan::kernels::cuda {
+namespace {
+
+constexpr std::int64_t access_bytes = 16;
+constexpr std::int64_t largest_kernel = 3;
+constexpr std::int64_t largest_stride = 2;
+
+bool on_hopper(const at::Tensor& x) {
+  if (!x.is_cuda()) return false;
+  const cudaDeviceProp* properties = at::cuda::getDeviceProperties(x.device().index());
+  return properties->major == 9 && properties->minor == 0;
+}
+
+std::int64_t elements_of_access(const at::Tensor& x) {
+  return access_bytes / static_cast<std::int64_t>(x.element_size());
+}
+
+/// Whether pixels begin at multiples of 16 bytes. An axis of one element has no stride that counts.
+bool aligned_pixels(const at::Tensor& x) {
+  bool aligned = reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % access_bytes == 0;
+  for (int axis = 0; axis < 3; ++axis) {
+    aligned = aligned && (x.size(axis) == 1 || x.stride(axis) % elements_of_access(x) == 0);
+  }
+  return aligned;
+}
+
+bool dense_channels(const at::Tensor& x) { return x.size(3) == 1 || x.stride(3) == 1; }
+
+bool small(const at::Tensor& x) {
+  return std::ranges::all_of(x.sizes(), [](std::int64_t size) { return size < (1 << 20); });
+}
+
+/// For a tensor that is written or added: wide accesses need alignment; others take any strides.
+bool fits_result(const at::Tensor& x) {
+  return dense_channels(x) && (x.size(3) % 4 != 0 || aligned_pixels(x));
+}
+
+bool fits_type(const at::Tensor& x, bool tf32) {
+  return x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16 ||
+         (x.scalar_type() == at::kFloat && tf32);
+}
+
+Activation activation(const at::Tensor& x) {
+  const auto size = [&](int axis) { return static_cast<int>(x.size(axis)); };
+  // The copy engine checks the strides of axes of one element, which may be anything, too.
+  const auto stride = [&](int axis) { return x.size(axis) == 1 ? x.size(3) : x.stride(axis); };
+  return {.data = x.const_data_ptr(),
+          .frames = size(0),
+          .rows = size(1),
+          .columns = size(2),
+          .channels = size(3),
+          .frame_stride = stride(0),
+          .row_stride = stride(1),
+          .column_stride = stride(2)};
+}
+
+Axes axes(std::int64_t time, std::int64_t rows, std::int64_t columns) {
+  return {static_cast<int>(time), static_cast<int>(rows), static_cast<int>(columns)};
+}
+
+/// A convolution as the kernel takes it: pixels of a multiple of 16 bytes.
+struct Operands {
+  at::Tensor x, weight;
+  ConvolutionShape shape;
+};
+
+/// The columns of the kernel become channels, so that pixels with few channels do not fill blocks with zeros:
+/// a pixel of the new input is four neighbours of the old one, in the same memory, and the fourth has no
+/// weight.
+Operands packed(const at::Tensor& x, const at::Tensor& weight, ConvolutionShape shape) {
+  constexpr std::int64_t neighbours = 4;
+  const std::int64_t channels = elements_of_access(x);
+  const std::int64_t missing = channels - x.size(3);
+  const at::Tensor padded = at::constant_pad_nd(x, {0, missing, shape.before[2], shape.after[2] + 1});
+  const std::int64_t columns = padded.size(2) - neighbours + 1;
+  const at::Tensor windows =
+      padded.as_strided({padded.size(0), padded.size(1), columns, neighbours * channels},
+                        {padded.stride(0), padded.stride(1), channels, 1});
+  const at::Tensor taps = at::constant_pad_nd(weight, {0, missing, 0, neighbours - weight.size(3)});
+  shape.before[2] = shape.after[2] = 0;
+  return {windows, taps.flatten(3).unsqueeze(3), shape};
+}
+
+Operands operands_of(const at::Tensor& x, const at::Tensor& weight, const ConvolutionShape& shape) {
+  if (x.size(3) <= elements_of_access(x) && weight.size(3) == 3 && shape.stride[2] == 1) {
+    return packed(x, weight, shape);
+  }
+  const std::int64_t missing = -x.size(3) & (elements_of_access(x) - 1);
+  if (missing == 0) return {x, weight, shape};
+  return {at::constant_pad_nd(x, {0, missing}), at::constant_pad_nd(weight, {0, missing}), shape};
+}
+
+}  // namespace
+
+bool fits_convolution(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight,
+                      const ConvolutionShape& shape, const at::Tensor& addend) {
+  const auto at_most = [](std::int64_t limit) {
+    return [limit](std::int64_t value) { return value <= limit; };
+  };
+  const bool strided = shape.stride[1] > 1 || shape.stride[2] > 1;
+  return on_hopper(x) && fits_type(x, shape.tf32) && small(x) && small(out) && dense_channels(x) &&
+         (x.size(3) % elements_of_access(x) != 0 || aligned_pixels(x)) && fits_result(out) &&
+         (!addend.defined() || fits_result(addend)) && weight.is_contiguous() &&
+         reinterpret_cast<std::uintptr_t>(weight.const_data_ptr()) % access_bytes == 0 &&
+         std::ranges::all_of(weight.sizes().slice(1, 3), at_most(largest_kernel)) &&
+         std::ranges::all_of(shape.stride, at_most(largest_stride)) &&
+         (!strided || shape.stride[1] == shape.stride[2]);
+}
+
+void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight,
+                  const at::Tensor& bias, const ConvolutionShape& shape, const at::Tensor& addend) {
+  const char* const kernel = "convolution";
+  if (out.numel() == 0) return;
+  const Operands operands = operands_of(x, weight, shape);
+  const at::Tensor& weights = operands.weight;
+  const at::Tensor biases = dense(bias, at::kFloat, weight.size(0), x, kernel);
+  WAN_CHECK(weights.scalar_type() == x.scalar_type() && weights.device() == x.device(),
+            "GPU kernel {}: the weight is {} on {}, the input {} on {}", kernel,
+            at::toString(weights.scalar_type()), weights.device().str(), at::toString(x.scalar_type()),
+            x.device().str());
+  const bool wide = out.scalar_type() == at::kFloat;
+  WAN_CHECK((wide || out.scalar_type() == x.scalar_type()) &&
+                (!addend.defined() || addend.scalar_type() == out.scalar_type()),
+            "GPU kernel {}: the result has the input's type or fp32, and the addend the result's", kernel);
+  const DeviceStream device(x);
+  const ConvolutionCall call{
+      .x = activation(operands.x),
+      .out = activation(out),
+      .addend = addend.defined() ? activation(addend) : Activation{},
+      .weight = weights.const_data_ptr(),
+      .bias = biases.const_data_ptr<float>(),
+      .type = element_of(x, kernel),
+      .wide = wide,
+      .kernel = axes(weights.size(1), weights.size(2), weights.size(3)),
+      .stride = axes(shape.stride[0], shape.stride[1], shape.stride[2]),
+      .before = axes(operands.shape.before[0], operands.shape.before[1], operands.shape.before[2])};
+  check_launch(launch_convolution_sm90(call, device.stream()), kernel);
+}
+
+bool fits_pixel_norm(const at::Tensor& out, const at::Tensor& x) {
+  return x.is_cuda() && out.scalar_type() == x.scalar_type() && (fits_type(x, /*tf32=*/true)) && small(x) &&
+         dense_channels(x) && dense_channels(out) && aligned_pixels(x) && aligned_pixels(out) &&
+         pixel_norm_lanes(static_cast<int>(x.size(3)), element_of(x, "norm")) > 0;
+}
+
+void rms_norm_silu_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& gamma, bool silu) {
+  const char* const kernel = "norm of pixels";
+  if (x.numel() == 0) return;
+  const at::Tensor factors = dense(gamma, at::kFloat, x.size(3), x, kernel);
+  const DeviceStream device(x);
+  check_launch(launch_rms_norm_silu({.x = activation(x),
+                                     .out = activation(out),
+                                     .gamma = factors.const_data_ptr<float>(),
+                                     .type = element_of(x, kernel),
+                                     .silu = silu},
+                                    device.stream()),
+               kernel);
+}
+
+}  // namespace wan::kernels::cuda
