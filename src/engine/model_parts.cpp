@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "engine/lora_on_gpu.h"
 
 namespace wan::engine {
 namespace {
@@ -87,8 +88,7 @@ parallel::ParameterReader checkpoint_reader(const checkpoint::Checkpoint& from) 
 
 parallel::ParameterReader merging_reader(const checkpoint::Checkpoint& from,
                                          std::shared_ptr<const lora::LoraMerge> loras) {
-  // A merge on the GPU would stand behind the upload of a piece, in parallel::WeightLoading::read(), with the
-  // base in fp32. Here the loader's threads merge each piece before it is copied.
+  std::shared_ptr<const parallel::DeviceMerge> on_gpu = lora_on_gpu(from, loras);
   return parallel::ParameterReader::of_files(
       [&from, loras = std::move(loras), plain = checkpoint_reader(from)](
           const checkpoint::Parameter& parameter, std::int64_t first, const at::Tensor& out) {
@@ -103,7 +103,8 @@ parallel::ParameterReader merging_reader(const checkpoint::Checkpoint& from,
         std::vector<float> wide(count);
         merge_into(wide);
         round_to(entry, wide, out);
-      });
+      },
+      std::move(on_gpu));
 }
 
 checkpoint::UnitLayout vae_unit(const vae::VaeConfig& config) {

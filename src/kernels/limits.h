@@ -11,5 +11,7 @@ inline constexpr std::int64_t row_multiple = 8;
 inline constexpr std::int64_t max_row = 32768;
 /// The most chunks into which norm_rotate_pack() sorts heads.
 inline constexpr int max_head_chunks = 64;
+/// The most LoRAs that add_low_rank() adds in one call.
+inline constexpr int max_low_rank_shares = 8;
 
 }  // namespace wan::kernels

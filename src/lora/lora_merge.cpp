@@ -150,6 +150,12 @@ LoraMerge::LoraMerge(const LoraSet& loras, Expert expert, const checkpoint::Tran
 
 LoraMerge::~LoraMerge() = default;
 
+std::span<const LoraMerge::Term> LoraMerge::terms(std::string_view tensor) const {
+  const auto found = terms_.find(tensor);
+  if (found == terms_.end()) return {};
+  return found->second;
+}
+
 void LoraMerge::add(const std::string& tensor, std::span<const std::int64_t> shape, std::int64_t first,
                     std::span<float> values) const {
   const auto found = terms_.find(tensor);

@@ -22,6 +22,13 @@ namespace wan::lora {
 /// threads may call it.
 class LoraMerge {
  public:
+  /// One LoRA's share in one tensor.
+  struct Term {
+    const LoraFile* file = nullptr;
+    LoraChange change;
+    double strength = 1;
+  };
+
   /// Opens the files of the set. Throws UsageError, as LoraFile does.
   LoraMerge(const LoraSet& loras, Expert expert, const checkpoint::TransformerConfig& config);
   LoraMerge(const LoraMerge&) = delete;
@@ -36,13 +43,11 @@ class LoraMerge {
   void add(const std::string& tensor, std::span<const std::int64_t> shape, std::int64_t first,
            std::span<float> values) const;
 
+  /// The shares in a tensor, in the order of the set, for those who compute the sum elsewhere; none if the
+  /// tensor is not changed.
+  std::span<const Term> terms(std::string_view tensor) const;
+
  private:
-  /// One LoRA's share in one tensor.
-  struct Term {
-    const LoraFile* file = nullptr;
-    LoraChange change;
-    double strength = 1;
-  };
   class FactorCache;
   struct Rows;
 

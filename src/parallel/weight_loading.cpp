@@ -9,12 +9,18 @@
 
 #include "core/check.h"
 #include "parallel/tensor_bytes.h"
+#include "parallel/unit_upload.h"
 
 namespace wan::parallel {
 namespace {
 
 constexpr std::int64_t task_bytes = std::int64_t{4} << 20;  // in memory, not in the file
 constexpr int most_threads = 32;
+
+/// Whether a GPU changes values of the model, also of units that are kept on the host.
+bool merges_on_gpu(const WeightLoading::Model& model) {
+  return model.read.on_gpu() != nullptr && model.shards->compute().on_gpu();
+}
 
 }  // namespace
 
@@ -51,8 +57,10 @@ void WeightLoading::start_threads() {
   const bool has_files =
       std::ranges::any_of(models_, [](const Model& model) { return model.read.reads_files(); });
   if (!has_files) return;
-  const auto lands_on_gpu = [](const Piece& piece) { return piece.out.is_cuda(); };
-  const bool uploads = std::ranges::any_of(pieces_, lands_on_gpu);
+  const auto needs_upload = [](const Piece& piece) {
+    return piece.out.is_cuda() || merges_on_gpu(*piece.model);
+  };
+  const bool uploads = std::ranges::any_of(pieces_, needs_upload);
   const int count = std::clamp(at::get_num_threads(), 1, most_threads);
   for (int i = 0; uploads && i < count; ++i) uploads_.push_back(std::make_unique<gpu::Upload>());
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
@@ -100,13 +108,15 @@ void WeightLoading::read(const Task& task, gpu::Upload* upload) {
   const checkpoint::UnitLayout& unit = piece.model->shards->units()[static_cast<std::size_t>(piece.unit)];
   const at::Tensor out = piece.out.narrow(0, task.first, task.count);
   const std::int64_t first = piece.first + task.first;
-  if (!out.is_cuda()) {
+  if (out.is_cuda()) {
+    upload_unit(unit, first, out, piece.model->read, *upload);
+  } else if (merges_on_gpu(*piece.model)) {
+    const at::Tensor merged = at::empty(out.sizes(), piece.model->shards->compute().options());
+    upload_unit(unit, first, merged, piece.model->read, *upload);
+    out.copy_(merged);
+  } else {
     read_unit(unit, first, out, piece.model->read);
-    return;
   }
-  upload->fill(out, [&](std::int64_t at, const at::Tensor& host) {
-    read_unit(unit, first + at, host, piece.model->read);
-  });
 }
 
 void WeightLoading::note_error(std::exception_ptr error) {

@@ -81,4 +81,27 @@ struct QkvRows {
 };
 cudaError_t launch_norm_rotate_pack(const QkvRows& rows, cudaStream_t stream);
 
+/// Elements [first, first + count) of a weight with so many columns, counted row-major: base + the shares of
+/// LoRAs. Types are fp32 or bf16. Nothing need be aligned.
+struct LowRankRange {
+  struct Share {
+    const float* up = nullptr;    ///< [rows, rank]
+    const float* down = nullptr;  ///< [rank, columns]
+    int rank = 0;                 ///< 0: no pair
+    double factor = 1;
+    double strength = 1;
+    const float* difference = nullptr;  ///< [count], or null
+  };
+  const void* base = nullptr;  ///< [count]
+  Element base_type = Element::fp32;
+  void* out = nullptr;  ///< [count]; may be base
+  Element out_type = Element::fp32;
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+  std::int64_t columns = 0;
+  Share shares[max_low_rank_shares] = {};
+  int share_count = 0;
+};
+cudaError_t launch_add_low_rank(const LowRankRange& range, cudaStream_t stream);
+
 }  // namespace wan::kernels::cuda

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/model_parts.h"
+#include "parallel/weight_loading.h"
 #include "parallel/weight_shards.h"
 #include "support/parity_case.h"
 #include "support/temp_dir.h"
@@ -68,6 +69,27 @@ TEST_F(LoraWeights, AreRoundedOnce) {
     const parallel::WeightShards without(checkpoint::transformer_units(expert_.config), plain, 1, 0,
                                          {.device = at::kCPU, .type = at::kFloat});
     EXPECT_GT(test::relative_error(wide, without.slice(1)), 0.1);
+  }
+}
+
+/// A GPU adds LoRAs behind the upload, also to what is then kept on the host.
+TEST_F(LoraWeights, AreTheSameFromAGpu) {
+  if (!at::globalContext().hasCUDA()) GTEST_SKIP() << "needs a GPU";
+  const auto units = checkpoint::transformer_units(expert_.config);
+  const parallel::WeightShare share{.parts = 3, .part = 1};
+  for (const at::ScalarType type : {at::kBFloat16, at::kFloat}) {
+    const kernels::Compute compute{.device = {at::kCUDA, 0}, .type = type};
+    const auto arena = std::make_shared<parallel::WeightArena>(units, share.parts, compute);
+    for (const auto& place : {std::shared_ptr<parallel::WeightArena>(), arena}) {
+      parallel::WeightShards shards(units, share, compute, place);
+      parallel::WeightLoading loading({{.shards = &shards, .read = reader_}});
+      ASSERT_TRUE(loading.finish(nullptr));
+      for (int unit = 0; unit < static_cast<int>(units.size()); ++unit) {
+        EXPECT_EQ(shards.landing(unit).is_cuda(), place == nullptr);
+        EXPECT_TRUE(at::equal(shards.landing(unit).cpu(), slice(unit, share.parts, share.part, type)))
+            << unit;
+      }
+    }
   }
 }
 
