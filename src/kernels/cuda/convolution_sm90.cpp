@@ -155,18 +155,24 @@ const void* kernel_of(Element type, int channels) {
   return convolution_fp32(channels);
 }
 
-/// The number of output channels of a tile that makes the busiest processor's work least. A tile's time has a
-/// part that does not depend on its channels: reading the pixels.
+/// What a tile of so many output channels costs. The tensor cores need a time for each channel. Narrow tiles
+/// are bound by the pixels that they read from shared memory, and those with one tap by the pixels that are
+/// brought there.
+std::int64_t tile_cost(int channels, bool one_tap) {
+  return one_tap ? channels + 32 : std::max(channels, 32 + channels / 2);
+}
+
+/// The number of output channels of a tile that makes the busiest processor's work least.
 int tile_channels(const ConvolutionCall& call, int processors) {
   constexpr int choices[] = {16, 32, 96, 128, 160, 192};  // of equal ones, the smaller is faster
-  const int pixel_cost = call.kernel.rows * call.kernel.columns == 1 ? 32 : 0;
+  const bool one_tap = call.kernel.rows * call.kernel.columns == 1;
   const std::int64_t pixel_tiles = std::int64_t{call.out.frames} * divided(call.out.rows, tile_rows) *
                                    divided(call.out.columns, tile_columns);
   int best = 0;
   std::int64_t least = 0;
   for (const int channels : choices) {
     const std::int64_t tiles = pixel_tiles * divided(call.out.channels, channels);
-    const std::int64_t cost = (tiles + processors - 1) / processors * (channels + pixel_cost);
+    const std::int64_t cost = (tiles + processors - 1) / processors * tile_cost(channels, one_tap);
     if (best == 0 || cost < least) {
       best = channels;
       least = cost;

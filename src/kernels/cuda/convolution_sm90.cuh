@@ -125,17 +125,16 @@ struct PixelPlace {
   }
 };
 
-/// Four neighbouring sums of a thread, of the 16 channels that begin with sum[0]. A thread holds channels 2q,
-/// 2q + 1, 8 + 2q and 9 + 2q of a pixel, q being its place among four neighbours; pairs exchange so that each
-/// has four in a row.
+/// Four neighbouring sums of a pixel. sum[0 .. 3] are a thread's channels 2q, 2q + 1, 8 + 2q and 9 + 2q of
+/// 16, q being its place among four threads; pairs exchange so that each has four in a row.
 __device__ inline void gather_four(const float* sum, float (&four)[4]) {
   const bool odd = threadIdx.x % 2 == 1;
-  const float got0 = __shfl_xor_sync(0xffffffffU, odd ? sum[0] : sum[4], 1);
-  const float got1 = __shfl_xor_sync(0xffffffffU, odd ? sum[1] : sum[5], 1);
+  const float got0 = __shfl_xor_sync(0xffffffffU, odd ? sum[0] : sum[2], 1);
+  const float got1 = __shfl_xor_sync(0xffffffffU, odd ? sum[1] : sum[3], 1);
   four[0] = odd ? got0 : sum[0];
   four[1] = odd ? got1 : sum[1];
-  four[2] = odd ? sum[4] : got0;
-  four[3] = odd ? sum[5] : got1;
+  four[2] = odd ? sum[2] : got0;
+  four[3] = odd ? sum[3] : got1;
 }
 
 /// The first of these channels.
@@ -165,13 +164,14 @@ __device__ void store_wide(const ConvolutionPlan& plan, const PixelPlace<Out>& p
     for (int i = 0; i < batch; ++i) {
       const int c = channel + 16 * (first + i);
       float four[4];
-      gather_four(sum + 8 * (first + i), four);
+      gather_four(sum + 4 * (first + i), four);
       if (!pixel.inside || c >= plan.channels) continue;
-      const auto bias = Elements<float, 4>::load(plan.bias + c);
+      const float4 bias_values = __ldg(reinterpret_cast<const float4*>(plan.bias + c));
+      const float bias[4] = {bias_values.x, bias_values.y, bias_values.z, bias_values.w};
       Elements<Out, 4> result;
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        const float value = four[k] + bias.value[k];
+        const float value = four[k] + bias[k];
         result.value[k] = narrow<Out>(pixel.addend == nullptr ? value : value + widen(added[i].value[k]));
       }
       result.store(pixel.out + c);
@@ -186,7 +186,7 @@ __device__ void store_narrow(const ConvolutionPlan& plan, const PixelPlace<Out>&
 #pragma unroll
   for (int group = 0; group < N / 16; ++group) {
     float four[4];
-    gather_four(sum + 8 * group, four);
+    gather_four(sum + 4 * group, four);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       const int c = channel + 16 * group + k;
