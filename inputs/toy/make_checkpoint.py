@@ -123,7 +123,9 @@ def main() -> None:
     write_expert(folder / "low_noise_model", {n: t.to(torch.bfloat16) for n, t in expert_state(seed=2).items()}, shards=1)
     # A few rows more than the tokenizer has pieces, as in the official file.
     torch.save(text_encoder_state(seed=3, vocabulary=tokens + 20), folder / "models_t5_umt5-xxl-enc-bf16.pth")
-    torch.save(vae_state(Weights(seed=4), VAE_WIDTH), folder / "Wan2.1_VAE.pth")
+    # In bf16 only to be small; the program computes in fp32, as with the official file.
+    vae = vae_state(Weights(seed=4), VAE_WIDTH)
+    torch.save({name: tensor.to(torch.bfloat16) for name, tensor in vae.items()}, folder / "Wan2.1_VAE.pth")
 
     total = 0
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
