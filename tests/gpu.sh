@@ -4,11 +4,11 @@
 #   tests/gpu.sh build             configures and builds what the parts below need, into build/ (CMAKE_ARGS: more arguments for CMake)
 #   tests/gpu.sh [run] [PART ...]  runs the given parts, or all except the last two; a part that takes 8 minutes is ended and has failed:
 #     kernels     every kernel and attention backend against its reference; 200 attention calls under load with equal bits; a
-#                 block of the real size in bf16 against fp32
+#                 block of the real size in bf16 against fp32; LoRAs that a GPU adds against those of the CPU
 #     comm        NCCL: conformance, a thousand steps with three groups in flight, exchanges of the real sizes by copy engines
 #                 through registered memory, ranks that hang or stay away
 #     ulysses     two blocks of the real width with the sequence split over the GPUs, in chunks and with padding, against one GPU
-#     parity      the reference cases in fp32 and bf16 on every layout of 1, 2 and 4 GPUs, weights replicated, sharded, offloaded:
+#     parity      the reference cases in fp32 and bf16 on every layout of 1, 2, 4 and 8 GPUs, weights replicated, sharded, offloaded:
 #                 one start for each number of GPUs
 #     memory      memory that runs out on one GPU in each phase of a request fails it alone, and comes back
 #     refusals    a run that is not possible (GPUs too few, too small, unequal or without peer access, an old driver, NCCL failing)
@@ -18,7 +18,7 @@
 #     full        wan_batch on that checkpoint, whose ranks may take 4 GiB of anonymous host memory together while they load, then
 #                 again: the second run must skip everything
 #
-# It uses all GPUs, up to 4. At the end it prints one line for each part; exit code 1 if one failed.
+# It uses all GPUs, up to 8. At the end it prints one line for each part; exit code 1 if one failed.
 # shellcheck disable=SC2317,SC2329  # the parts are called by their names
 set -uo pipefail
 # shellcheck source=jobs/common.sh
@@ -26,7 +26,8 @@ set -uo pipefail
 cd "$project" || exit 1
 bin=build/tests/bin
 programs=(wan_batch_program wan_bench kernels_gpu_test full_size_block_test kernel_timing
-  comm_conformance_gpu_test comm_stress_test comm_window_test comm_hang_program ulysses_gpu_test engine_parity_gpu_test engine_memory_gpu_test fake_gpus)
+  comm_conformance_gpu_test comm_stress_test comm_window_test comm_hang_program ulysses_gpu_test engine_parity_gpu_test engine_memory_gpu_test engine_test
+  fake_gpus)
 part_limit_s=480
 python=$project/.venv/bin/python
 [ -x "$python" ] || python=python3
@@ -41,7 +42,7 @@ build() {
 
 gpus=$(nvidia-smi --list-gpus 2>/dev/null | wc -l)
 rank_counts=()
-for count in 1 2 4; do ((count <= gpus)) && rank_counts+=("$count"); done
+for count in 1 2 4 8; do ((count <= gpus)) && rank_counts+=("$count"); done
 
 with_ranks() {
   local ranks=$1
@@ -49,7 +50,7 @@ with_ranks() {
   mpirun "${mpi_options[@]}" -np "$ranks" "$@"
 }
 
-kernels() { "$bin/kernels_gpu_test" && "$bin/full_size_block_test"; }
+kernels() { "$bin/kernels_gpu_test" && "$bin/full_size_block_test" && "$bin/engine_test" --gtest_filter='LoraWeights*'; }
 
 comm() {
   local ranks when failed=0
