@@ -12,6 +12,7 @@ namespace wan::kernels::cuda {
 constexpr int tile_rows = 16;     ///< pixels
 constexpr int tile_columns = 16;  ///< pixels
 constexpr int box_width = 128;    ///< bytes of a pixel in a box: a block of input channels
+constexpr int narrow_tile = 16;   ///< output channels of a tile where their number is no multiple of 4
 constexpr int consumer_warps = 8;
 constexpr int convolution_threads = 128 + 32 * consumer_warps;
 constexpr int max_ring = 12;

@@ -165,6 +165,7 @@ std::int64_t tile_cost(int channels, bool one_tap) {
 /// The number of output channels of a tile that makes the busiest processor's work least.
 int tile_channels(const ConvolutionCall& call, int processors) {
   constexpr int choices[] = {16, 32, 96, 128, 160, 192};  // of equal ones, the smaller is faster
+  if (call.out.channels % 4 != 0) return narrow_tile;
   const bool one_tap = call.kernel.rows * call.kernel.columns == 1;
   const std::int64_t pixel_tiles = std::int64_t{call.out.frames} * divided(call.out.rows, tile_rows) *
                                    divided(call.out.columns, tile_columns);

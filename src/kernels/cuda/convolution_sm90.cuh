@@ -143,35 +143,50 @@ __device__ inline int first_of_four() {
   return lane % 2 * 8 + lane % 4 / 2 * 4;
 }
 
-/// Sum + bias + addend, rounded once, with wide accesses. `sum`: of all channels of a tile for one pixel.
+/// Four neighbours that nobody writes before this thread does.
+template <typename Out>
+__device__ Elements<Out, 4> load_early(const Out* address) {
+  Elements<Out, 4> result;
+  if constexpr (sizeof(Out) == 4) {
+    *reinterpret_cast<float4*>(&result) = __ldg(reinterpret_cast<const float4*>(address));
+  } else {
+    *reinterpret_cast<uint2*>(&result) = __ldg(reinterpret_cast<const uint2*>(address));
+  }
+  return result;
+}
+
+/// Sum + bias + addend, rounded once, with wide accesses, for the two pixels of a thread. `sum`: of all
+/// channels of a tile, for each.
 template <typename Out, int N>
-__device__ void store_wide(const ConvolutionPlan& plan, const PixelPlace<Out>& pixel, const float* sum,
-                           int channel) {
+__device__ void store_wide(const ConvolutionPlan& plan, const PixelPlace<Out> (&pixels)[2],
+                           const float (&sum)[2][N / 4], int channel) {
   constexpr int groups = N / 16;
-  constexpr int batch =
-      groups % 6 == 0 && groups < 12 ? 6 : (groups % 5 == 0 ? 5 : (groups % 4 == 0 ? 4 : groups));
+  constexpr int batch = N <= 96 ? 2 * groups : (N <= 128 ? 8 : 4);  // addends in flight, as registers allow
+  static_assert(2 * groups % batch == 0);
 #pragma unroll
-  for (int first = 0; first < groups; first += batch) {
+  for (int first = 0; first < 2 * groups; first += batch) {
     Elements<Out, 4> added[batch];
 #pragma unroll
     for (int i = 0; i < batch; ++i) {
-      const int c = channel + 16 * (first + i);
+      const PixelPlace<Out>& pixel = pixels[(first + i) / groups];
+      const int c = channel + 16 * ((first + i) % groups);
       added[i] = Elements<Out, 4>{};
       if (pixel.addend != nullptr && pixel.inside && c < plan.channels)
-        added[i] = Elements<Out, 4>::load(pixel.addend + c);
+        added[i] = load_early(pixel.addend + c);
     }
 #pragma unroll
     for (int i = 0; i < batch; ++i) {
-      const int c = channel + 16 * (first + i);
+      const PixelPlace<Out>& pixel = pixels[(first + i) / groups];
+      const int group = (first + i) % groups;
+      const int c = channel + 16 * group;
       float four[4];
-      gather_four(sum + 4 * (first + i), four);
+      gather_four(sum[(first + i) / groups] + 4 * group, four);
       if (!pixel.inside || c >= plan.channels) continue;
-      const float4 bias_values = __ldg(reinterpret_cast<const float4*>(plan.bias + c));
-      const float bias[4] = {bias_values.x, bias_values.y, bias_values.z, bias_values.w};
+      const auto bias = load_early(plan.bias + c);
       Elements<Out, 4> result;
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        const float value = four[k] + bias[k];
+        const float value = four[k] + bias.value[k];
         result.value[k] = narrow<Out>(pixel.addend == nullptr ? value : value + widen(added[i].value[k]));
       }
       result.store(pixel.out + c);
@@ -179,42 +194,39 @@ __device__ void store_wide(const ConvolutionPlan& plan, const PixelPlace<Out>& p
   }
 }
 
-/// As store_wide(), for numbers of channels that are no multiple of four.
-template <typename Out, int N>
+/// As store_wide(), for one pixel and numbers of channels that are no multiple of four; tiles have 16
+/// channels then.
+template <typename Out>
 __device__ void store_narrow(const ConvolutionPlan& plan, const PixelPlace<Out>& pixel, const float* sum,
                              int channel) {
+  float four[4];
+  gather_four(sum, four);
 #pragma unroll
-  for (int group = 0; group < N / 16; ++group) {
-    float four[4];
-    gather_four(sum + 4 * group, four);
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const int c = channel + 16 * group + k;
-      if (!pixel.inside || c >= plan.channels) continue;
-      const float value = four[k] + plan.bias[c];
-      pixel.out[c] = narrow<Out>(pixel.addend == nullptr ? value : value + widen(pixel.addend[c]));
-    }
+  for (int k = 0; k < 4; ++k) {
+    const int c = channel + k;
+    if (!pixel.inside || c >= plan.channels) continue;
+    const float value = four[k] + plan.bias[c];
+    pixel.out[c] = narrow<Out>(pixel.addend == nullptr ? value : value + widen(pixel.addend[c]));
   }
 }
 
-/// Stores 64 pixels, 8 rows x 8 columns, from `row` and `column` on.
+/// Stores 64 pixels, 8 rows x 8 columns, from `row` and `column` on. A thread has two of them.
 template <typename Out, int N>
 __device__ void store_pixels(const ConvolutionPlan& plan, const float (&sum)[N / 2], const Tile& tile,
                              int row, int column) {
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32 % 4;
   const int channel = tile.channel + first_of_four();
+  const PixelPlace<Out> pixels[2] = {{plan, tile.frame, row + 2 * warp, column + lane / 4},
+                                     {plan, tile.frame, row + 2 * warp + 1, column + lane / 4}};
+  float own[2][N / 4];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float own[N / 4];
-#pragma unroll
-    for (int i = 0; i < N / 4; ++i) own[i] = sum[i / 2 * 4 + i % 2 + 2 * half];
-    const PixelPlace<Out> pixel(plan, tile.frame, row + 2 * warp + half, column + lane / 4);
-    if (plan.channels % 4 == 0) {
-      store_wide<Out, N>(plan, pixel, own, channel);
-    } else {
-      store_narrow<Out, N>(plan, pixel, own, channel);
-    }
+  for (int i = 0; i < N / 2; ++i) own[i % 4 / 2][i / 4 * 2 + i % 2] = sum[i];
+  if (N == narrow_tile && plan.channels % 4 != 0) {
+    store_narrow<Out>(plan, pixels[0], own[0], channel);
+    store_narrow<Out>(plan, pixels[1], own[1], channel);
+  } else {
+    store_wide<Out, N>(plan, pixels, own, channel);
   }
 }
 

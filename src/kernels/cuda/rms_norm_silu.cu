@@ -19,7 +19,12 @@ struct NormPlan {
   bool silu;
 };
 
-__device__ float silu(float value) { return value / (1.0F + expf(-value)); }
+/// For a result that is rounded to T.
+template <typename T>
+__device__ float silu(float value) {
+  if constexpr (sizeof(T) == 2) return __fdividef(value, 1.0F + __expf(-value));
+  return value / (1.0F + expf(-value));
+}
 
 /// `Lanes` threads handle a pixel, each `Vectors` times 16 bytes. The order of the sum depends on these
 /// alone.
@@ -62,7 +67,7 @@ __global__ void __launch_bounds__(threads) norm_pixels(const NormPlan<T> plan) {
 #pragma unroll
     for (int k = 0; k < width; ++k) {
       const float normed = widen(values[i].value[k]) * factor * gamma.value[k];
-      result.value[k] = narrow<T>(plan.silu ? silu(normed) : normed);
+      result.value[k] = narrow<T>(plan.silu ? silu<T>(normed) : normed);
     }
     result.store(to + channel);
   }
