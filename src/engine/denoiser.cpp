@@ -138,13 +138,27 @@ Denoiser::ExpertState& Denoiser::expert(Expert which) {
   return *found;
 }
 
+std::shared_ptr<parallel::WeightShards> Denoiser::next_in_arena(const sample::StepRequest& step,
+                                                                const sample::SamplerSettings& settings) {
+  const Expert next = sample::expert_after(step.index, settings);
+  return next == step.expert ? nullptr : expert(next).shards;
+}
+
 Denoiser::ExpertState Denoiser::use(ExpertShards expert) {
-  ExpertState state{
-      .expert = expert.expert, .shards = std::move(expert.shards), .weights = {}, .transformer = {}};
+  ExpertState state{.expert = expert.expert,
+                    .shards = std::move(expert.shards),
+                    .weights = {},
+                    .in_arena = nullptr,
+                    .transformer = {}};
   if (options_.placement.is_sharded()) {
     state.weights = std::make_unique<parallel::ShardedWeights>(state.shards, *group_.fsdp, gather_buffers_);
   } else {
     state.weights = std::make_unique<parallel::ResidentWeights>(state.shards);
+  }
+  if (state.shards->may_leave()) {
+    auto in_arena = std::make_unique<parallel::ArenaWeights>(std::move(state.weights), state.shards, clock_);
+    state.in_arena = in_arena.get();
+    state.weights = std::move(in_arena);
   }
   state.transformer = std::make_unique<dit::Transformer>(expert.config, *state.weights);
   return state;
@@ -303,10 +317,7 @@ sample::Prediction Denoiser::predict(Request& request, const at::Tensor& x, cons
                   .exchanges = {*request.passes.ulysses, comm::Operation::all_to_all},
                   .shared = {*request.passes.cfg, comm::Operation::all_gather}};
   ExpertState& state = expert(step.expert);
-  {
-    const auto scope = clock_.measure(Part::host_copy);
-    state.shards->bring_in();
-  }
+  if (state.in_arena != nullptr) state.in_arena->begin_forward(next_in_arena(step, request.input.settings));
   const at::Tensor patches =
       request.condition.defined() ? at::cat({x, request.condition}, 1) : x;  // [local_tokens, in_dim * 4]
   const dit::ForwardContext context{

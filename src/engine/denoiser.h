@@ -18,6 +18,7 @@
 #include "kernels/attention.h"
 #include "kernels/compute.h"
 #include "model/part_clock.h"
+#include "parallel/arena_weights.h"
 #include "parallel/head_chunks.h"
 #include "parallel/layout.h"
 #include "parallel/ulysses.h"
@@ -130,6 +131,7 @@ class Denoiser {
     Expert expert;
     std::shared_ptr<parallel::WeightShards> shards;
     std::unique_ptr<checkpoint::WeightSource> weights;
+    parallel::ArenaWeights* in_arena;  ///< `weights`, if the experts take turns in an arena; else null
     std::unique_ptr<dit::Transformer> transformer;
   };
   ExpertState use(ExpertShards expert);
@@ -147,6 +149,9 @@ class Denoiser {
   static DenoiseState gather_state(const Request& request, const sample::SamplerState& state);
   StepTimes end_step(Request& request);
   ExpertState& expert(Expert which);
+  /// The weights whose turn in the arena begins after the step; null if the same expert goes on.
+  std::shared_ptr<parallel::WeightShards> next_in_arena(const sample::StepRequest& step,
+                                                        const sample::SamplerSettings& settings);
 
   parallel::GroupCommunicators& group_;
   DenoiseOptions options_;

@@ -113,7 +113,7 @@ void RequestRun::phase(std::string_view name, double start_s, const std::functio
     const gpu::Range range(phase.c_str());
     work();
     if (setup_.gpu != nullptr) {
-      gpu::synchronize();
+      gpu::wait_for_compute();  // the next expert's weights may be on their way
       gpu::release_unused();
     }
   } catch (const ItemError&) {

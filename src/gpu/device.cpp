@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 #include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
 #include <array>
@@ -119,5 +120,7 @@ at::Generator make_generator(int index, std::uint64_t seed) {
 }
 
 void synchronize() { WAN_CUDA_CHECK(cudaDeviceSynchronize()); }
+
+void wait_for_compute() { WAN_CUDA_CHECK(cudaStreamSynchronize(c10::cuda::getCurrentCUDAStream())); }
 
 }  // namespace wan::gpu

@@ -72,4 +72,8 @@ at::Generator make_generator(int index, std::uint64_t seed);
 /// it failed.
 void synchronize();
 
+/// Waits until all work issued to the compute stream of this thread's GPU is done. Copies beside it
+/// (gpu/background_copies.h) go on. Throws Error with the driver's reason if some of it failed.
+void wait_for_compute();
+
 }  // namespace wan::gpu

@@ -1,6 +1,7 @@
 // The GPU layer of a build without CUDA. It reports that there is no GPU. Callers ask visible_gpus() first,
 // so they never reach the functions that need one.
 #include "core/check.h"
+#include "gpu/background_copies.h"
 #include "gpu/device.h"
 #include "gpu/memory.h"
 #include "gpu/part_timer.h"
@@ -24,6 +25,7 @@ void allow_tf32_convolutions(bool /*allowed*/) { fail_without_cuda(); }
 void sum_fp16_products_in_fp32() { fail_without_cuda(); }
 at::Generator make_generator(int /*index*/, std::uint64_t /*seed*/) { fail_without_cuda(); }
 void synchronize() { fail_without_cuda(); }
+void wait_for_compute() { fail_without_cuda(); }
 
 MemoryUse memory_use(int /*device*/) { fail_without_cuda(); }
 void reset_peak(int /*device*/) { fail_without_cuda(); }
@@ -37,6 +39,16 @@ struct Upload::Slots {};
 Upload::Upload() { fail_without_cuda(); }
 Upload::~Upload() = default;
 void Upload::fill(const at::Tensor& /*out*/, const Make& /*make*/) { fail_without_cuda(); }
+
+struct BackgroundCopies::State {};
+BackgroundCopies::BackgroundCopies(std::size_t /*places*/) { fail_without_cuda(); }
+BackgroundCopies::~BackgroundCopies() = default;
+void BackgroundCopies::start(std::size_t /*place*/, const at::Tensor& /*out*/, const at::Tensor& /*host*/) {
+  fail_without_cuda();
+}
+bool BackgroundCopies::is_open(std::size_t /*place*/) const { fail_without_cuda(); }
+void BackgroundCopies::await(std::size_t /*place*/) { fail_without_cuda(); }
+void BackgroundCopies::finish() const noexcept {}
 
 class PartTimer::Events {};
 PartTimer::PartTimer() { fail_without_cuda(); }

@@ -36,12 +36,13 @@ std::int64_t piece_elements(std::int64_t slice_elements, int readers) {
 
 WeightArena::WeightArena(const std::vector<checkpoint::UnitLayout>& units, int parts,
                          const kernels::Compute& compute, int readers)
-    : options_(compute.options()) {
+    : options_(compute.options()), held_(units.size()) {
   for (const checkpoint::UnitLayout& unit : units) {
     slice_elements_.push_back(shard_elements(unit, parts));
     landing_elements_.push_back(readers * piece_elements(slice_elements_.back(), readers));
   }
   reserve();
+  if (compute.on_gpu()) copies_ = std::make_unique<gpu::BackgroundCopies>(units.size());
 }
 
 void WeightArena::reserve() {
@@ -55,20 +56,34 @@ void WeightArena::reserve() {
   ++generation_;
 }
 
+/// The memory may be used anew in the order of the compute stream, so that stream waits for the copies.
 void WeightArena::release() {
+  for (std::size_t unit = 0; unit < held_.size(); ++unit) await(unit);
   slices_.clear();
   landings_.clear();
-  held_ = nullptr;
+  std::ranges::fill(held_, nullptr);
 }
 
-void WeightArena::bring_in(const std::vector<at::Tensor>& host_slices) {
-  if (held_ == &host_slices) return;
-  reserve();
-  WAN_CHECK(host_slices.size() == slices_.size(), "an arena of {} units for a model of {}", slices_.size(),
-            host_slices.size());
-  for (std::size_t unit = 0; unit < slices_.size(); ++unit)
-    slices_[unit].copy_(host_slices[unit], /*non_blocking=*/true);
-  held_ = &host_slices;
+void WeightArena::bring(std::size_t unit, const HostSlices& host) {
+  if (held_.at(unit) == &host) return;
+  WAN_CHECK(host.size() == slices_.size(), "an arena of {} units for a model of {}", slices_.size(),
+            host.size());
+  held_[unit] = nullptr;
+  if (copies_) {
+    copies_->start(unit, slices_[unit], host[unit]);
+  } else {
+    slices_[unit].copy_(host[unit]);
+  }
+  held_[unit] = &host;
+}
+
+void WeightArena::await(std::size_t unit) {
+  if (copies_) copies_->await(unit);
+}
+
+void WeightArena::forget(const HostSlices& host) noexcept {
+  if (copies_) copies_->finish();  // a copy that another one has followed may still read them, too
+  std::ranges::replace(held_, &host, static_cast<const HostSlices*>(nullptr));
 }
 
 WeightShards::WeightShards(std::vector<checkpoint::UnitLayout> units, WeightShare share,
@@ -97,8 +112,28 @@ WeightShards::WeightShards(std::vector<checkpoint::UnitLayout> units, const Para
   WeightLoading(std::vector<WeightLoading::Model>{{.shards = this, .read = read}}).finish(nullptr);
 }
 
+WeightShards::~WeightShards() { forget(); }
+
 void WeightShards::bring_in() {
-  if (arena_) arena_->bring_in(slices_);
+  if (!arena_) return;
+  arena_->reserve();
+  for (std::size_t unit = 0; unit < slices_.size(); ++unit) arena_->bring(unit, slices_);
+}
+
+void WeightShards::bring(int unit) {
+  if (arena_) arena_->bring(static_cast<std::size_t>(unit), slices_);
+}
+
+bool WeightShards::is_coming(int unit) const {
+  return arena_ && arena_->is_coming(static_cast<std::size_t>(unit));
+}
+
+void WeightShards::await(int unit) {
+  if (arena_) arena_->await(static_cast<std::size_t>(unit));
+}
+
+void WeightShards::forget() noexcept {
+  if (arena_) arena_->forget(slices_);
 }
 
 void WeightShards::reserve() {

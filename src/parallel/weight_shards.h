@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint/weight_source.h"
+#include "gpu/background_copies.h"
 #include "kernels/compute.h"
 #include "parallel/node_ranks.h"
 #include "parallel/parameter_reader.h"
@@ -19,9 +20,12 @@ std::int64_t shard_elements(const checkpoint::UnitLayout& unit, int ranks);
 /// begin at multiples of 256 elements, which collectives move faster.
 std::int64_t piece_elements(std::int64_t slice_elements, int readers);
 
-/// GPU memory for the slices of one model at a time, for models that take turns (the two experts).
+/// GPU memory for the slices of models that take turns (the two experts). Each unit holds the slice of one of
+/// them; so while a model's turn ends, units that it has used already can hold the next model's.
 class WeightArena {
  public:
+  using HostSlices = std::vector<at::Tensor>;  ///< one for each unit; their address tells the models apart
+
   /// Room for slices of these units, which so many ranks read together. All models that use the arena have
   /// the same units.
   WeightArena(const std::vector<checkpoint::UnitLayout>& units, int parts, const kernels::Compute& compute,
@@ -29,9 +33,17 @@ class WeightArena {
 
   const std::vector<at::Tensor>& slices() const { return slices_; }
   const std::vector<at::Tensor>& landings() const { return landings_; }  ///< where slices come in
-  /// Copies the host's slices into the arena, in the order of the compute stream, if they are not there
-  /// already. Reserves the memory.
-  void bring_in(const std::vector<at::Tensor>& host_slices);
+  /// Copies a unit's slice into the arena, if it is not there or on its way already. Work that was issued
+  /// before still finds the old content. On a GPU the copy runs beside the compute stream. The memory must be
+  /// there.
+  void bring(std::size_t unit, const HostSlices& host);
+  /// Whether await() has work to do.
+  bool is_coming(std::size_t unit) const { return copies_ && copies_->is_open(unit); }
+  /// Work that is issued from now on finds the content that bring() last asked for.
+  void await(std::size_t unit);
+  /// The host's slices change or go: returns when no copy reads them any more, and takes none of them for
+  /// present.
+  void forget(const HostSlices& host) noexcept;
   /// Takes the memory if it was given back. Throws c10::OutOfMemoryError.
   void reserve();
   /// Gives the memory back.
@@ -42,10 +54,11 @@ class WeightArena {
   std::vector<std::int64_t> landing_elements_;
   std::vector<std::int64_t> slice_elements_;
   at::TensorOptions options_;
-  std::vector<at::Tensor> landings_;               ///< one for each unit
-  std::vector<at::Tensor> slices_;                 ///< views of the landings
-  const std::vector<at::Tensor>* held_ = nullptr;  ///< the slices whose content is in the arena
+  std::vector<at::Tensor> landings_;     ///< one for each unit
+  std::vector<at::Tensor> slices_;       ///< views of the landings
+  std::vector<const HostSlices*> held_;  ///< for each unit: where its content comes from; null: unknown
   int generation_ = 0;
+  std::unique_ptr<gpu::BackgroundCopies> copies_;  ///< on a GPU; destroyed first, because it waits
 };
 
 /// A rank's part of a model's weights: for every unit one of `parts` even slices of its flat buffer, or the
@@ -63,13 +76,23 @@ class WeightShards {
   WeightShards& operator=(const WeightShards&) = delete;
   WeightShards(WeightShards&&) = delete;
   WeightShards& operator=(WeightShards&&) = delete;
-  ~WeightShards() = default;
+  ~WeightShards();
 
   const std::vector<checkpoint::UnitLayout>& units() const { return units_; }
   const kernels::Compute& compute() const { return compute_; }
   const WeightShare& share() const { return share_; }
-  /// Call it before a model's turn. Afterwards slice() returns its values.
+  /// Call it before a model's turn: its units begin to come in, in order, and await() waits for one. Reserves
+  /// the memory.
   void bring_in();
+  /// The unit begins to come in, unless it is there. Call it once the turn of the model before has used the
+  /// unit for the last time.
+  void bring(int unit);
+  /// Whether await() has to wait for the unit.
+  bool is_coming(int unit) const;
+  /// Afterwards slice() has this model's values, for work that is issued from then on.
+  void await(int unit);
+  /// Call it before values on the host change after a turn: the units come in anew.
+  void forget() noexcept;
   /// Takes the arena's memory if it was given back. Throws c10::OutOfMemoryError.
   void reserve();
   /// After a model's turn: gives the arena's memory back. Tensors of slice() must not be held longer.

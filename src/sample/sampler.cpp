@@ -17,6 +17,10 @@ Expert expert_of_step(int step, const SamplerSettings& settings) {
                     settings.boundary);
 }
 
+Expert expert_after(int step, const SamplerSettings& settings) {
+  return expert_of_step(step + 1 < settings.steps ? step + 1 : 0, settings);
+}
+
 int first_step_without(Expert expert, const SamplerSettings& settings, int from) {
   const Schedule schedule = make_schedule(settings.solver, settings.steps, settings.shift);
   const auto is_other = [&](float timestep) { return expert_for(timestep, settings.boundary) != expert; };

@@ -57,6 +57,10 @@ int first_step_without(Expert expert, const SamplerSettings& settings, int from 
 /// The expert of that step. After the last step: that of the last one.
 Expert expert_of_step(int step, const SamplerSettings& settings);
 
+/// The expert that computes next after that step: in the next step, or after the last one in the first step
+/// of another such run.
+Expert expert_after(int step, const SamplerSettings& settings);
+
 /// Whether a step of the run can need both predictions.
 bool is_guided(const GuideScale& scale);
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "comm/local.h"
+#include "parallel/arena_weights.h"
 #include "parallel/exchange_memory.h"
 #include "parallel/unit_weights.h"
 #include "wan/error.h"
@@ -78,6 +79,105 @@ TEST(WeightShards, AnArenaThatWasGivenBackIsFilledAnew) {
   shards->bring_in();
   weights.weights(0)[0].zero_();
   EXPECT_EQ(arena->slices()[0][0].item<double>(), 0) << "views of memory that was given back";
+}
+
+/// Two models of the same units in one arena, and what the units hold.
+class SharedArena : public testing::Test {
+ protected:
+  std::shared_ptr<WeightShards> model(double base) const {
+    return std::make_shared<WeightShards>(two_units(), counting(base), 1, 0, kernels::Compute(), arena_);
+  }
+  std::unique_ptr<ArenaWeights> weights_of(const std::shared_ptr<WeightShards>& shards) {
+    return std::make_unique<ArenaWeights>(std::make_unique<ResidentWeights>(shards), shards, clock_);
+  }
+  /// The first value of each unit, less the one that counting(0) gives it.
+  std::array<double, 2> bases() const {
+    return {arena_->slices()[0][0].item<double>(), arena_->slices()[1][0].item<double>() - 200};
+  }
+  using Bases = std::array<double, 2>;
+
+  PartClock clock_;
+  std::shared_ptr<WeightArena> arena_ = std::make_shared<WeightArena>(two_units(), 1, kernels::Compute());
+  std::shared_ptr<WeightShards> first_ = model(1000);
+  std::shared_ptr<WeightShards> second_ = model(5000);
+};
+
+TEST_F(SharedArena, AUnitMakesRoomAfterItsLastUse) {
+  const auto weights = weights_of(first_);
+  for (const bool is_last : {false, true}) {
+    weights->begin_forward(is_last ? second_ : nullptr);
+    EXPECT_EQ(bases(), (Bases{1000, 1000}));
+    weights->begin(0);
+    weights->begin(1);  // both are asked for before the first is done with
+    EXPECT_EQ(weights->weights(0)[0][0][0].item<double>(), 1000);
+    weights->end(0);
+    EXPECT_EQ(bases(), (Bases{is_last ? 5000.0 : 1000.0, 1000}));
+    EXPECT_EQ(weights->weights(1)[0][0][0].item<double>(), 1200);
+    weights->end(1);
+    EXPECT_EQ(bases(), is_last ? (Bases{5000, 5000}) : (Bases{1000, 1000}));
+  }
+  EXPECT_GT(clock_.part_s()[static_cast<std::size_t>(Part::host_copy)], 0);
+}
+
+TEST_F(SharedArena, OnlyUnitsThatAreMissingComeIn) {
+  const auto first = weights_of(first_);
+  first->begin_forward(second_);
+  first->begin(0);
+  first->end(0);  // the forward breaks off here
+  first->settle();
+  arena_->slices()[0].fill_(7);
+  const auto second = weights_of(second_);
+  second->begin_forward(nullptr);
+  EXPECT_EQ(bases(), (Bases{7, 5000})) << "the first unit was there already";
+}
+
+TEST_F(SharedArena, NothingMakesRoomAfterAForwardThatThrew) {
+  const auto weights = weights_of(first_);
+  weights->begin_forward(second_);
+  weights->begin(0);
+  weights->settle();
+  weights->begin(1);  // collectives that are owed
+  weights->end(1);
+  EXPECT_EQ(bases(), (Bases{1000, 1000}));
+  weights->begin_forward(nullptr);
+  weights->begin(0);
+  weights->end(0);
+  EXPECT_EQ(bases(), (Bases{1000, 1000}));
+}
+
+TEST_F(SharedArena, ValuesThatChangedOnTheHostComeInAnew) {
+  const auto weights = weights_of(first_);
+  weights->begin_forward(nullptr);
+  arena_->slices()[0].fill_(7);
+  second_->forget();
+  weights->begin_forward(nullptr);
+  EXPECT_EQ(bases(), (Bases{7, 1000})) << "another model's changed";
+  first_->forget();
+  weights->begin_forward(nullptr);
+  EXPECT_EQ(bases(), (Bases{1000, 1000}));
+  arena_->slices()[0].fill_(7);
+  first_.reset();  // its address may serve another model
+  const auto third = model(3000);
+  third->bring_in();
+  EXPECT_EQ(bases(), (Bases{3000, 3000}));
+}
+
+TEST_F(SharedArena, ASliceIsThereBeforeItIsSent) {
+  const auto alone = comm::make_local("fsdp");
+  ArenaWeights weights(
+      std::make_unique<ShardedWeights>(
+          first_, *alone, std::make_shared<GatherBuffers>(two_units(), *alone, kernels::Compute())),
+      first_, clock_);
+  for (const auto& next : {std::shared_ptr<WeightShards>(), second_}) {
+    weights.begin_forward(next);
+    weights.begin(0);
+    weights.begin(1);
+    EXPECT_EQ(weights.weights(0)[0][0][0].item<double>(), 1000);
+    weights.end(0);
+    EXPECT_EQ(weights.weights(1)[0][0][0].item<double>(), 1200);
+    weights.end(1);
+  }
+  EXPECT_EQ(bases(), (Bases{5000, 5000}));
 }
 
 TEST(ShardedWeights, OfOnePartAreTheWhole) {

@@ -193,6 +193,20 @@ TEST(Sampler, LeftAtAnyStepAndGoneOnFromTheStateGivesTheSameBits) {
   }
 }
 
+TEST(Sampler, KnowsTheExpertOfTheNextStepAndOfTheNextRun) {
+  SamplerSettings settings{
+      .solver = Solver::euler, .steps = 4, .shift = 5, .boundary = 0.9, .guide_scale = {1, 1}};
+  const std::array after{Expert::high_noise, Expert::low_noise, Expert::low_noise, Expert::high_noise};
+  for (int step = 0; step < 4; ++step) {
+    EXPECT_EQ(expert_after(step, settings), after.at(static_cast<std::size_t>(step))) << step;
+  }
+  settings.steps = 1;
+  EXPECT_EQ(expert_after(0, settings), Expert::high_noise) << "the only expert of such a run";
+  settings.steps = 4;
+  settings.boundary = std::nullopt;
+  for (int step = 0; step < 4; ++step) EXPECT_EQ(expert_after(step, settings), Expert::single);
+}
+
 TEST(Sampler, KnownRowsArePutBackAndChangeNoOtherRow) {
   for (const SolverRow& row : solver_rows()) {
     SCOPED_TRACE(to_string(row.solver));
