@@ -253,7 +253,7 @@ void BatchProgram::open_records(const batch::RunContext& context) {
   });
   if (!is_rank_0()) return;
   log_->detail("run {}: {}", start_.run_id,
-               headline(options_, input_, plan_.layout, mpi_.size(), device_.name()));
+               description(options_, input_, plan_.layout, mpi_.size(), device_.name()));
   log_->info("checkpoint loaded in {:.1f} s", load_.wall_s);
 }
 

@@ -81,4 +81,10 @@ std::string headline(const launch::Options& options, const launch::RunInput& inp
                      residence.empty() ? "" : ", " + residence, device);
 }
 
+std::string description(const launch::Options& options, const launch::RunInput& input,
+                        const launch::RunLayout& layout, int ranks, const std::string& device) {
+  const std::string copies = parallel::describe_copies(layout.placement.transformers, layout.experts);
+  return headline(options, input, layout, ranks, device) + (copies.empty() ? "" : "; " + copies);
+}
+
 }  // namespace wan::apps

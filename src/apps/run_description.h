@@ -22,4 +22,8 @@ std::vector<std::string> request_options(const Request& request);
 std::string headline(const launch::Options& options, const launch::RunInput& input,
                      const launch::RunLayout& layout, int ranks, const std::string& device);
 
+/// The headline, and how weights that wait on the host come to the GPU.
+std::string description(const launch::Options& options, const launch::RunInput& input,
+                        const launch::RunLayout& layout, int ranks, const std::string& device);
+
 }  // namespace wan::apps

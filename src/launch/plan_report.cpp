@@ -57,6 +57,16 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
   return text;
 }
 
+/// How weights that wait on the host come to the GPU.
+std::string copy_line(const PlanSubject& subject, const parallel::Plan& plan) {
+  const bool is_only = subject.model.experts == 1;
+  return fmt::format("{:<17}{} to each GPU in {:.2f} s, {}\n", is_only ? "transformer" : "experts' switch",
+                     format_bytes(plan.host_bytes / subject.model.experts),
+                     item_time(subject.model, subject.draft).copy_s,
+                     is_only ? "block by block in an item's first step"
+                             : "block by block from the last step of the other expert on");
+}
+
 std::string memory_lines(const PlanSubject& subject, const parallel::Plan& plan) {
   std::string text = "memory per rank\n";
   for (const auto& [part, bytes] : plan.bytes)
@@ -76,6 +86,7 @@ std::string memory_lines(const PlanSubject& subject, const parallel::Plan& plan)
     text += fmt::format("host memory      {} page-locked for each rank, {} for all {}\n",
                         format_bytes(plan.host_bytes), format_bytes(plan.host_bytes * subject.machine.ranks),
                         subject.machine.ranks);
+    text += copy_line(subject, plan);
   }
   return text;
 }
@@ -100,8 +111,8 @@ std::string time_lines(const PlanSubject& subject) {
   const int turn = parallel::items_in_turn(subject.model);
   if (turn > 0) {
     line(fmt::format("read experts, once for {} (an estimate)", count(turn, "item")), time.swap_s, "");
-  } else if (time.swap_s > 0) {
-    line(fmt::format("{} in from the host", subject.model.experts == 1 ? "transformer" : "experts"),
+  } else if (time.copy_s > 0) {
+    line(fmt::format("wait for the {} from the host", subject.model.experts == 1 ? "transformer" : "experts"),
          time.swap_s, "");
   }
   line(fmt::format("denoise: {} of {:.3g} s", count(subject.model.sample_steps, "step"), time.step_s),
@@ -130,7 +141,7 @@ std::string share_lines(const PlanSubject& subject) {
   std::string text =
       fmt::format("shares           of {:.2f} s before it is written: steps {:.0f} %, VAE {:.0f} %", made_s,
                   percent(time.denoise_s), percent(time.encode_s + time.decode_s));
-  if (time.swap_s > 0) text += fmt::format(", experts in from the host {:.0f} %", percent(time.swap_s));
+  if (time.swap_s > 0) text += fmt::format(", wait for experts {:.0f} %", percent(time.swap_s));
   const int writers = subject.machine.writers;
   if (writers == 0) return text + fmt::format("; then the group waits {:.2f} s for H.264\n", time.write_s);
   const double written_s = time.write_s / writers;

@@ -43,6 +43,18 @@ constexpr double checkpoint_bytes_per_s = 2e9;
 /// Seconds in which a rank reads all experts.
 double turns_s(const Plan& plan) { return static_cast<double>(plan.turn_bytes) / checkpoint_bytes_per_s; }
 
+/// Seconds in which computing waits for copies from the host. Units (blocks) come in one after the other. The
+/// only expert's begin with the first step. Each of two experts begins to come in with the last step of the
+/// other, or with the last step of the item before, and go on while its frames are decoded.
+double copies_awaited_s(const PlanInput& input, const ItemTime& time) {
+  const double units = static_cast<double>(input.transformer.num_layers) + 2;
+  const double per_unit_s = (time.copy_s - time.step_s) / units;
+  if (input.experts == 1) return time.copy_s / units + std::max(0.0, (units - 1) * per_unit_s);
+  const double before_switch_s = 2 * time.step_s * (1 - 1 / units);
+  return std::max(0.0, time.copy_s - before_switch_s) +
+         std::max(0.0, time.copy_s - before_switch_s - time.decode_s);
+}
+
 }  // namespace
 
 int items_in_turn(const PlanInput& input) {
@@ -73,14 +85,17 @@ ItemTime expected_item_time(const PlanInput& input) {
           : 0.0;
   time.encode_s = divided(machine.vae_encode_s_per_pixel * vae_pixels * encoded_share * vae.encode,
                           machine.vae_encode_undivided, ranks);
-  // Both experts are copied in for every item. host_bytes counts each once.
-  time.swap_s = static_cast<double>(plan.host_bytes) / machine.host_to_gpu_bytes_per_s;
+  time.copy_s = static_cast<double>(plan.host_bytes) / input.experts / machine.host_to_gpu_bytes_per_s;
   time.step_s = plan.step_s;
-  if (const int items = items_in_turn(input); items > 0) time.swap_s = turns_s(plan) / items;
   time.decode_s =
       divided(machine.vae_decode_s_per_pixel * vae_pixels * vae.decode, machine.vae_decode_undivided, ranks);
   time.write_s = machine.h264_s_per_pixel * pixels;
   if (input.site) take_site_figures(input, time);
+  if (const int items = items_in_turn(input); items > 0) {
+    time.swap_s = turns_s(plan) / items;
+  } else if (time.copy_s > 0) {
+    time.swap_s = copies_awaited_s(input, time);
+  }
   time.denoise_s = time.step_s * input.sample_steps;
   return time;
 }

@@ -17,11 +17,12 @@ struct ItemSources {
 struct ItemTime {
   double text_s = 0;
   double encode_s = 0;  ///< 0 without an image
-  double swap_s = 0;    ///< moving the experts between host and GPU, or reading them for their turns
+  double swap_s = 0;    ///< waiting for experts that come from the host, or reading them for their turns
   double denoise_s = 0;
   double decode_s = 0;
   double write_s = 0;  ///< H.264 encoding on the host
   double step_s = 0;   ///< one step of `denoise_s`
+  double copy_s = 0;   ///< copying one expert from the host, beside other work; 0: none waits there
   ItemSources sources = {};
   double total_s() const { return text_s + encode_s + swap_s + denoise_s + decode_s + write_s; }
 };

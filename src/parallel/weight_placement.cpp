@@ -37,6 +37,13 @@ std::string describe_residence(const NetworkPlacement& placement, int experts) {
   return experts == 1 ? "on the host except for the steps" : "one expert on the host";
 }
 
+std::string describe_copies(const NetworkPlacement& placement, int experts) {
+  if (!placement.waits_on_host()) return {};
+  return experts == 1
+             ? "the transformer comes in from the host block by block, in the first step of each item"
+             : "each expert comes in from the host block by block, from the last step of the other one on";
+}
+
 std::string describe_transformers(const NetworkPlacement& placement, int experts) {
   const std::string residence = describe_residence(placement, experts);
   if (residence.empty()) return placement.is_sharded() ? "sharded" : "whole";

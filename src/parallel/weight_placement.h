@@ -14,7 +14,7 @@ enum class Division {
 /// The memory in which a network's weights lie. Block streaming will become one more value.
 enum class Residence {
   resident,          ///< always in the memory of the device that computes
-  waits_on_host,     ///< in page-locked host memory; copied to the GPU as a whole for the network's turn
+  waits_on_host,     ///< in page-locked host memory; copied to the GPU for the network's turn, unit by unit
   takes_turns,       ///< one network in the memory of the device; the next one is read in its place
   read_when_needed,  ///< in the checkpoint's files; read for each use and freed after it
   computes_on_host,  ///< in host memory beside a GPU; the network computes there, in fp32
@@ -70,6 +70,9 @@ WeightPlacement leaner_placement(const WeightPlacement& now, const WeightPlaceme
 /// Text about the place of the transformers' weights beside the GPU: "one expert on the host", "one expert at
 /// a time"; for a model of one expert "on the host except for the steps". Empty if they are resident.
 std::string describe_residence(const NetworkPlacement& placement, int experts = 2);
+
+/// Text for the log: how weights that wait on the host come to the GPU. Empty if none do.
+std::string describe_copies(const NetworkPlacement& placement, int experts = 2);
 
 /// Text about the transformers' weights, for a table: "whole", "sharded", "sharded, one expert on the host".
 std::string describe_transformers(const NetworkPlacement& placement, int experts = 2);

@@ -64,7 +64,16 @@ TEST(Plan, PredictsTheTimesMeasured) {
   plan.transformer.model_type = "t2v";
   plan.placement.transformers.residence = Residence::waits_on_host;
   EXPECT_EQ(parallel::expected_item_time(plan).encode_s, 0);
-  EXPECT_NEAR(parallel::expected_item_time(plan).swap_s, 2 * 28.58 / 55, 0.01);
+  const parallel::ItemTime switching = parallel::expected_item_time(plan);
+  EXPECT_NEAR(switching.copy_s, 28.58 / 55, 0.01);
+  EXPECT_EQ(switching.swap_s, 0) << "the copies have the time of two steps";
+  EXPECT_GT(2 * switching.step_s, switching.copy_s);
+  plan.machine.host_to_gpu_bytes_per_s /= 8;  // to be slower than that
+  const parallel::ItemTime slow = parallel::expected_item_time(plan);
+  EXPECT_NEAR(slow.copy_s, 8 * switching.copy_s, 1e-9);
+  const double late_s = slow.copy_s - 2 * slow.step_s * 41 / 42;
+  EXPECT_GT(late_s, 0);
+  EXPECT_NEAR(slow.swap_s, late_s + std::max(0.0, late_s - slow.decode_s), 1e-9);
 }
 
 // analysis/results/gpu_h100x2.md, "one GPU, 40 heads".

@@ -77,9 +77,26 @@ TEST(Residency, OneExpertWaitsOnTheHostBetweenItsTurns) {
                                           .precision = "fp16"});
   for (const char* part :
        {"transformer whole on each rank, on the host except for the steps", "transformer's weights",
-        "transformer in from the host", "precision        fp16; the times are those of bf16\n"})
+        "wait for the transformer from the host", "precision        fp16; the times are those of bf16\n"})
     EXPECT_THAT(report, HasSubstr(part));
   EXPECT_THAT(report, Not(HasSubstr("expert")));
+}
+
+/// The plan says how a switch happens, and what it costs.
+TEST(Residency, TheOtherExpertComesInBesideTheLastStepBeforeIt) {
+  const parallel::PlanInput model = official_model("i2v-A14B", {.width = 832, .height = 480}, 81);
+  const MachineSize card{.ranks = 1, .memory_bytes = 44 * gib};
+  parallel::PlanInput plan = model;
+  choose_layout({}, card, plan);
+  const std::string report = plan_report({.model = plan,
+                                          .choice = weigh_layouts({}, card, model),
+                                          .machine = card,
+                                          .manifest = {},
+                                          .objective = Objective::latency,
+                                          .task = "i2v-A14B",
+                                          .precision = "bf16"});
+  EXPECT_THAT(report, HasSubstr("\nexperts' switch  26.6 GiB to each GPU in 0.52 s, block by block"));
+  EXPECT_THAT(report, HasSubstr("  wait for the experts from the host                0.00 s\n"));
 }
 
 }  // namespace

@@ -33,6 +33,10 @@ TEST(WeightPlacement, SaysWhereTheTransformersLie) {
   EXPECT_EQ(describe_transformers(sharded_in_turns), "sharded, one expert at a time");
   EXPECT_EQ(describe_residence(sharded), "");
   EXPECT_EQ(describe_residence(sharded_waiting), "one expert on the host");
+  EXPECT_EQ(describe_copies({}), "");
+  EXPECT_EQ(describe_copies(sharded_in_turns), "") << "these are read from files";
+  EXPECT_NE(describe_copies(sharded_waiting).find("last step of the other one"), std::string::npos);
+  EXPECT_NE(describe_copies(whole_waiting, 1).find("first step of each item"), std::string::npos);
 }
 
 TEST(WeightPlacement, ALoneRankDividesNothing) {
