@@ -4,7 +4,8 @@
 #   tests/gpu.sh build             configures and builds what the parts below need, into build/ (CMAKE_ARGS: more arguments for CMake)
 #   tests/gpu.sh [run] [PART ...]  runs the given parts, or all except the last two; a part that takes 8 minutes is ended and has failed:
 #     kernels     every kernel and attention backend against its reference; 200 attention calls under load with equal bits; a
-#                 block of the real size in bf16 against fp32; LoRAs that a GPU adds against those of the CPU
+#                 block of the real size in bf16 against fp32; LoRAs that a GPU adds against those of the CPU; experts that come in
+#                 from the host beside the steps, to the bit
 #     comm        NCCL: conformance, a thousand steps with three groups in flight, exchanges of the real sizes by copy engines
 #                 through registered memory, ranks that hang or stay away
 #     ulysses     two blocks of the real width with the sequence split over the GPUs, in chunks and with padding, against one GPU
@@ -25,7 +26,7 @@ set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
 cd "$project" || exit 1
 bin=build/tests/bin
-programs=(wan_batch_program wan_bench kernels_gpu_test full_size_block_test kernel_timing
+programs=(wan_batch_program wan_bench kernels_gpu_test full_size_block_test kernel_timing expert_switch_gpu_test switch_timing
   comm_conformance_gpu_test comm_stress_test comm_window_test comm_hang_program ulysses_gpu_test engine_parity_gpu_test engine_memory_gpu_test engine_test
   fake_gpus)
 part_limit_s=480
@@ -50,7 +51,9 @@ with_ranks() {
   mpirun "${mpi_options[@]}" -np "$ranks" "$@"
 }
 
-kernels() { "$bin/kernels_gpu_test" && "$bin/full_size_block_test" && "$bin/engine_test" --gtest_filter='LoraWeights*'; }
+kernels() {
+  "$bin/kernels_gpu_test" && "$bin/full_size_block_test" && "$bin/engine_test" --gtest_filter='LoraWeights*' && "$bin/expert_switch_gpu_test"
+}
 
 comm() {
   local ranks when failed=0

@@ -4,7 +4,10 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <string>
 #include <vector>
 
@@ -85,22 +88,21 @@ void print(int item, const std::vector<Step>& steps) {
       item, steps[1].waited_s + steps[2].waited_s, beside_s, 2 * steps[3].wall_s);
 }
 
-int number(int argc, char** argv, int index, int otherwise) {
-  return argc > index ? std::atoi(argv[index]) : otherwise;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  const int blocks = number(argc, argv, 1, 40);
-  const int frames = number(argc, argv, 2, 81);
-  const int items = number(argc, argv, 3, 3);
+void time_switches(const std::vector<std::string>& arguments) {
+  const auto number = [&](std::size_t index, int otherwise) {
+    return arguments.size() > index ? std::stoi(arguments[index]) : otherwise;
+  };
+  const int blocks = number(0, 40);
+  const int frames = number(1, 81);
+  const int items = number(2, 3);
   gpu::use_expandable_segments();
   gpu::open_device(0);
+  at::manual_seed(1);
   const Stopwatch clock;
   parallel::GroupCommunicators group = parallel::make_group_communicators(
-      {}, {}, 0,
-      [](const std::vector<int>&, parallel::Role role) { return comm::make_local(to_string(role)); });
+      {}, {}, 0, [](const std::vector<int>& /*members*/, parallel::Role role) {
+        return comm::make_local(to_string(role));
+      });
   engine::Denoiser denoiser({expert(Expert::high_noise, blocks), expert(Expert::low_noise, blocks)},
                             {.placement = {parallel::Division::whole, parallel::Residence::waits_on_host},
                              .compute = {.device = at::Device(at::kCUDA, 0), .type = at::kBFloat16}},
@@ -109,5 +111,20 @@ int main(int argc, char** argv) {
              static_cast<double>(denoiser.weight_bytes()) / 2e9, clock.elapsed_s());
   fmt::print("item step  expert       start_s    wall_s     gpu_s  waited_s\n");
   for (int item = 0; item < items; ++item) print(item, run(denoiser, group, frames, clock));
-  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    if (wan::gpu::visible_gpus().count == 0) {
+      fmt::print("switch_timing: no GPU on this machine\n");
+      return EXIT_FAILURE;
+    }
+    time_switches({argv + 1, argv + argc});
+    return EXIT_SUCCESS;
+  } catch (const std::exception& error) {
+    static_cast<void>(std::fprintf(stderr, "switch_timing: %s\n", error.what()));
+    return EXIT_FAILURE;
+  }
 }
