@@ -11,7 +11,11 @@ namespace {
 
 using test::Backend;
 using test::SharedFolder;
-using test::Toy;
+
+/// Few frames, and 4 steps of which 2 are each expert's.
+struct Toy : test::Toy {
+  explicit Toy(const char* name) : test::Toy(name, 4) { parity.request.frame_num = 5; }
+};
 
 parallel::WeightPlacement on_host(bool is_sharded) {
   parallel::WeightPlacement placement;
@@ -127,7 +131,7 @@ class ArenaContent : public testing::Test {
     return count;
   }
 
-  Toy toy_{"i2v_landscape", 4};
+  Toy toy_{"i2v_landscape"};
   engine::ExpertFiles high_ = engine::open_expert(toy_.folder.experts.front().path);
   engine::ExpertFiles low_ = engine::open_expert(toy_.folder.experts.back().path);
   std::vector<engine::ExpertModel> models_{engine::expert_model(Expert::high_noise, high_),
@@ -173,7 +177,7 @@ TEST_F(ArenaContent, IsThatOfTheNextExpertAfterTheLastStepOfOne) {
 /// Memory runs out in the step that gives the arena to the other expert.
 TEST(MemoryThatRunsOut, AtTheSwitchLeavesTheNextItemItsBits) {
   test::RankWorld ranks;
-  const Toy toy("i2v_landscape", 4);
+  const Toy toy("i2v_landscape");
   const SharedFolder out(ranks);
   const comm::GridShape shape = test::shapes_of(ranks.size(), toy.heads).back();
   const Stopwatch clock;
@@ -243,7 +247,7 @@ TEST(Teams, ThatTakeOverAtTheSwitchGiveTheSameBits) {
 /// The LoRAs are in the weights that wait on the host.
 TEST(Loras, AreInBothExpertsThatTakeTurns) {
   test::RankWorld ranks;
-  const Toy toy("lightning_i2v", 4);
+  const Toy toy("lightning_i2v");
   if (test::shapes_of(ranks.size(), toy.heads).empty()) GTEST_SKIP() << "no layout";
   std::vector<std::string> notes;
   const LoraChoice folder{.path = toy.parity.folder / "lora"};
