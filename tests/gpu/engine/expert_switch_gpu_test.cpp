@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "comm/local.h"
+#include "core/check.h"
 #include "engine/denoiser.h"
 #include "gpu/engine/full_size_model.h"
 #include "gpu/gpu_test.h"
@@ -20,7 +21,9 @@ class StopAt final : public DenoiseGate {
     state = gather();
     return false;
   }
-  [[noreturn]] void give_up(const c10::OutOfMemoryError& shortage) override { throw shortage; }
+  [[noreturn]] void give_up(const c10::OutOfMemoryError& shortage) override {
+    fail("memory ran out: {}", shortage.what_without_backtrace());
+  }
 
   DenoiseState state;
 
