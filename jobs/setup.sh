@@ -5,6 +5,7 @@
 #
 #   jobs/setup.sh
 #   jobs/setup.sh --with prompts    also what jobs/extend_prompts.py needs (transformers)
+#   jobs/setup.sh --with dialects   also what the nightly tests in tests/dialects need (diffusers and transformers)
 #
 # PIP_CACHE_DIR=FOLDER keeps pip's downloads for the next .venv.
 # A smaller torch without CUDA libraries:  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu jobs/setup.sh
@@ -26,6 +27,9 @@ pip_requirements=("torch==2.11.0" "cmake>=4" numpy safetensors h5py==3.16.0 sent
 header_requirements=("flashinfer-python==0.6.0")
 # For jobs/extend_prompts.py alone. transformers and tokenizers decide its texts, so they are pinned. They work with the torch above.
 prompt_requirements=(transformers==4.57.6 tokenizers==0.22.2 regex==2026.11.19 "pillow>=11")
+# For tests/dialects alone: the libraries that write users' checkpoints. src/checkpoint/dialects follows these versions.
+dialect_requirements=("${prompt_requirements[@]}" diffusers==0.36.0 accelerate==1.12.0
+  importlib-metadata==8.7.0)
 
 venv=$project/.venv
 unfinished=$venv/.wan_unfinished  # exists while pip works, so that a .venv of an interrupted run is made again
@@ -119,6 +123,7 @@ install_python_packages() {
   pip_install "(torch and its CUDA libraries take 5 GB of disk)" "" "${pip_requirements[@]}"
   if has_nvcc; then pip_install "(45 MB of headers)" --no-deps "${header_requirements[@]}"; fi
   if [ "$with_prompts" = yes ]; then pip_install "(for jobs/extend_prompts.py, 130 MB)" "" "${prompt_requirements[@]}"; fi
+  if [ "$with_dialects" = yes ]; then pip_install "(for tests/dialects)" "" "${dialect_requirements[@]}"; fi
   [ "$added" -ne 0 ] || say "Python environment: .venv has ${pip_requirements[*]}"
 }
 
@@ -141,9 +146,13 @@ pip_install() {
 }
 
 with_prompts=no
+with_dialects=no
 while [ $# -gt 0 ]; do
-  [[ $1 == --with && ${2-} == prompts ]] || usage "there is only --with prompts, not '$*'; see the head of the script"
-  with_prompts=yes
+  case "$1 ${2-}" in
+    "--with prompts") with_prompts=yes ;;
+    "--with dialects") with_dialects=yes ;;
+    *) usage "there are only --with prompts and --with dialects, not '$*'; see the head of the script" ;;
+  esac
   shift 2
 done
 install_apt_packages

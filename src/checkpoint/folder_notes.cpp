@@ -11,6 +11,7 @@
 #include "checkpoint/shard_index.h"
 #include "checkpoint/tensor_file.h"
 #include "core/check.h"
+#include "model/model_kind.h"
 
 namespace wan::checkpoint {
 namespace {
@@ -18,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view index_name = "diffusion_pytorch_model.safetensors.index.json";
+constexpr std::string_view expert_stem = "diffusion_pytorch_model";  // names of an expert's files begin so
 constexpr std::string_view single_name = "diffusion_pytorch_model.safetensors";
 
 /// Names of the regular files in a folder. Empty if the folder cannot be read.
@@ -53,12 +55,23 @@ fs::path folder_of(const fs::path& part) {
   return fs::is_directory(part, unreadable) ? part : part.parent_path();
 }
 
-void note_unused(const fs::path& folder, const fs::path& root, const std::vector<std::string>& used,
+/// Whether a file in the checkpoint's root is a part in whose place the user named another.
+bool is_replaced(const std::string& name, const CheckpointFolder& folder) {
+  const model::ModelKind& kind = model::model_kind(folder.task.name);
+  if (name == kind.vae_file || name == kind.text_encoder_file || name == kind.image_encoder_file) return true;
+  const fs::path& expert = folder.experts.front().path;
+  return kind.has_one_expert() && name.starts_with(expert_stem) && expert != folder.root &&
+         expert != folder.root / "transformer";
+}
+
+void note_unused(const fs::path& place, const CheckpointFolder& folder, const std::vector<std::string>& used,
                  std::vector<std::string>& notes) {
-  for (const std::string& name : files_of(folder)) {
+  for (const std::string& name : files_of(place)) {
     if (!holds_weights(name) || std::ranges::find(used, name) != used.end()) continue;
-    const std::string shown = in_quotes((folder / name).lexically_relative(root).string());
-    if (name == single_name) {
+    const std::string shown = in_quotes((place / name).lexically_relative(folder.root).string());
+    if (place == folder.root && is_replaced(name, folder)) {
+      notes.push_back(fmt::format("not used: {}; another file was named in its place", shown));
+    } else if (name == single_name) {
       notes.push_back(fmt::format("not used: {}; the files that {} lists are read", shown, index_name));
     } else {
       notes.push_back(fmt::format(
@@ -113,14 +126,14 @@ std::vector<std::string> folder_notes(const CheckpointFolder& folder) {
     if (expert.path == folder.root)
       std::ranges::copy(used_files(expert.path), std::back_inserter(used_in_root));
   }
-  if (!folder.lies_apart) note_unused(folder.root, folder.root, used_in_root, notes);
+  if (!folder.lies_apart) note_unused(folder.root, folder, used_in_root, notes);
   const ExpertFolder* before = nullptr;
   std::vector<std::string> files_before;
   for (const ExpertFolder& expert : folder.experts) {
     const std::vector<std::string> files = used_files(expert.path);
     std::error_code unreadable;
     const bool has_folder = fs::is_directory(expert.path, unreadable) && expert.path != folder.root;
-    if (has_folder && !folder.lies_apart) note_unused(expert.path, folder.root, files, notes);
+    if (has_folder && !folder.lies_apart) note_unused(expert.path, folder, files, notes);
     if (before != nullptr &&
         same_weights(folder_of(before->path), files_before, folder_of(expert.path), files)) {
       notes.push_back(

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/dialects/dialect.h"
 #include "checkpoint/folder_notes.h"
 #include "core/check.h"
 #include "core/strings.h"
@@ -21,7 +22,7 @@ constexpr std::size_t max_line_bytes = 600;
 constexpr const char* fetch_again =
     "fetch the file again (jobs/model_cache.py verify finds damaged ones, download completes)";
 
-std::string contents_text(const checkpoint::Checkpoint& files) {
+std::string contents_text(checkpoint::Part part, const checkpoint::Checkpoint& files) {
   std::set<std::filesystem::path> paths;
   for (const auto& [name, entry] : files.entries()) paths.insert(entry.file);
   std::uint64_t bytes = 0;
@@ -30,8 +31,9 @@ std::string contents_text(const checkpoint::Checkpoint& files) {
     const auto size = std::filesystem::file_size(path, error);
     if (!error) bytes += size;
   }
-  return fmt::format("{} tensors in {} file{}, {}", files.entries().size(), paths.size(),
-                     paths.size() == 1 ? "" : "s", bytes_text(bytes));
+  return fmt::format("{} tensors in {} file{}, {}, {}", files.entries().size(), paths.size(),
+                     paths.size() == 1 ? "" : "s", bytes_text(bytes),
+                     checkpoint::form_text(part, files.entries()));
 }
 
 /// `look` returns a description, or throws.
@@ -102,7 +104,7 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root, const s
       const engine::ExpertFiles files = engine::open_expert(folder.experts[i].path);
       engine::require_image_branch(folder, files.config);
       experts[i] = files.config;
-      return contents_text(files.weights);
+      return contents_text(checkpoint::Part::transformer, files.weights);
     }));
   }
   const bool are_readable =
@@ -112,7 +114,7 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root, const s
     const auto files = checkpoint::Checkpoint::open_part(checkpoint::Part::text_encoder, folder.text_encoder);
     encoder = engine::text_encoder_model(files).config;
     if (experts.front()) engine::require_text_width(folder, *encoder, *experts.front());
-    return contents_text(files);
+    return contents_text(checkpoint::Part::text_encoder, files);
   }));
   if (!folder.image_encoder.empty()) {
     findings.push_back(check_part("image encoder", [&] {
@@ -120,13 +122,13 @@ std::vector<Finding> check_checkpoint(const std::filesystem::path& root, const s
           checkpoint::Checkpoint::open_part(checkpoint::Part::image_encoder, folder.image_encoder);
       const auto clip = engine::image_encoder_model(files).config;
       if (experts.front()) engine::require_image_width(folder, clip, *experts.front());
-      return contents_text(files);
+      return contents_text(checkpoint::Part::image_encoder, files);
     }));
   }
   findings.push_back(check_part("VAE", [&] {
     const auto files = checkpoint::Checkpoint::open_part(checkpoint::Part::vae, folder.vae);
-    static_cast<void>(engine::vae_model(files));
-    return contents_text(files);
+    engine::require_vae_fits(folder, engine::vae_model(files).config);
+    return contents_text(checkpoint::Part::vae, files);
   }));
   findings.push_back(check_tokenizer(folder, encoder));
   if (are_readable) add_notes(folder, findings);

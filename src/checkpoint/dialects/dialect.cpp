@@ -11,6 +11,9 @@
 namespace wan::checkpoint {
 namespace {
 
+/// Prefixes that all names of a file may have. The longer ones come first.
+constexpr std::array<std::string_view, 3> prefixes{"model.diffusion_model.", "diffusion_model.", "model."};
+
 /// A name that begins as a rule says.
 struct Match {
   std::vector<std::int64_t> numbers;
@@ -226,11 +229,30 @@ TensorEntries with_official_names(Part part, TensorEntries&& entries, const std:
   return translation.finish(where);
 }
 
+std::string form_text(Part part, const TensorEntries& entries) {
+  const auto begins_with = [](std::string_view name, std::string_view mark) {
+    for (const std::string_view prefix : prefixes)
+      if (name.starts_with(prefix) && name.substr(prefix.size()).starts_with(mark)) return true;
+    return name.starts_with(mark);
+  };
+  std::string text = "official names";
+  for (const Dialect& dialect : dialects()) {
+    const auto has_mark = [&](const auto& item) { return begins_with(item.second.name, dialect.mark); };
+    if (dialect.part != part || std::ranges::none_of(entries, has_mark)) continue;
+    text = fmt::format("names of {}", dialect.name);
+    break;
+  }
+  const auto is_scaled = [](const auto& item) { return item.second.scale != nullptr; };
+  const auto is_small = [](const auto& item) { return is_fp8(item.second.dtype); };
+  if (std::ranges::any_of(entries, is_scaled)) return text + ", fp8 with scales";
+  return std::ranges::any_of(entries, is_small) ? text + ", fp8" : text;
+}
+
 TensorEntries without_prefix(TensorEntries&& entries, const std::filesystem::path& where) {
   const auto stands_alone = [](std::string_view name) {
     return name == "scaled_fp8" || name == "spiece_model";
   };
-  for (const std::string_view prefix : {"model.diffusion_model.", "diffusion_model.", "model."}) {
+  for (const std::string_view prefix : prefixes) {
     const std::string* with = nullptr;
     const std::string* without = nullptr;
     for (const auto& [name, entry] : entries) {

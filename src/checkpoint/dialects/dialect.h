@@ -55,6 +55,11 @@ std::vector<ModuleName> module_names(Part part, std::int64_t count);
 /// a missing piece. `where`: the file or folder.
 TensorEntries with_official_names(Part part, TensorEntries&& entries, const std::filesystem::path& where);
 
+/// The names and the form in which a part lies in its file, for a report: "official names", "names of
+/// Diffusers", with ", fp8 with scales" or ", fp8" if it holds such weights. `entries`: those of
+/// Checkpoint::open_part().
+std::string form_text(Part part, const TensorEntries& entries);
+
 /// Removes "model.diffusion_model.", "diffusion_model." or "model." if all names begin with it. Throws
 /// UsageError if only some begin with one of the first two.
 TensorEntries without_prefix(TensorEntries&& entries, const std::filesystem::path& where);

@@ -67,6 +67,8 @@ TEST_P(Repository, OfDiffusersHasTheTensorsOfTheOfficialFiles) {
     const auto same = Checkpoint::open_safetensors_folder(official.experts[i].path);
     EXPECT_EQ(weights.names(), same.names());
     expect_same_tensors(same, weights);
+    EXPECT_EQ(form_text(Part::transformer, weights.entries()), "names of Diffusers");
+    EXPECT_EQ(form_text(Part::transformer, same.entries()), "official names");
     EXPECT_EQ(read_transformer_config(folder.experts[i].path, weights),
               read_transformer_config(official.experts[i].path, same));
   }
@@ -229,7 +231,9 @@ TEST(Dialects, ThePrefixOfLoneFilesIsRemoved) {
     test::WrittenTensors tensors;
     for (auto& [name, tensor] : test::tensors_of(official)) tensors[prefix + name] = tensor;
     test::write_file(dir / "expert.safetensors", tensors);
-    expect_same_tensors(official, Checkpoint::open_part(Part::transformer, dir / "expert.safetensors"));
+    const auto weights = Checkpoint::open_part(Part::transformer, dir / "expert.safetensors");
+    expect_same_tensors(official, weights);
+    EXPECT_EQ(form_text(Part::transformer, weights.entries()), "official names");
   }
 }
 

@@ -180,6 +180,19 @@ TEST_F(TransformerInRoot, IsOneExpert) {
   EXPECT_EQ(parts_bytes(folder), fs::file_size(root_ / "config.json") + "weightst5vae{}"s.size());
 }
 
+TEST_F(TransformerInRoot, PartsInWhosePlaceOthersWereNamedAreSaidToBeSo) {
+  write(dir_ / "other/config.json", R"({"model_type":"t2v","dim":64})");
+  write(dir_ / "other/diffusion_pytorch_model.safetensors", "weights");
+  write(dir_ / "vae.pth", "vae");
+  GivenParts parts;
+  parts.model = dir_ / "other";
+  parts.vae = dir_ / "vae.pth";
+  EXPECT_THAT(
+      folder_notes(inspect_checkpoint(root_, parts)),
+      ElementsAre("not used: 'Wan2.1_VAE.pth'; another file was named in its place",
+                  "not used: 'diffusion_pytorch_model.safetensors'; another file was named in its place"));
+}
+
 TEST_F(TransformerInRoot, WidthDecidesBetweenTasksAndElseTheWish) {
   EXPECT_EQ(task(), "t2v-1.3B");
   EXPECT_EQ(task("t2v-14B"), "t2v-14B");

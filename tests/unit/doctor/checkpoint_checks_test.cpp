@@ -15,6 +15,7 @@ namespace {
 
 using test::verdict_of;
 using test::worst_of;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 const std::filesystem::path demo = std::filesystem::path(WAN_TEST_DATA) / "../../inputs/toy/checkpoint";
@@ -23,7 +24,8 @@ TEST(CheckpointChecks, ACompleteOne) {
   const std::vector<Finding> findings = check_checkpoint(demo);
   EXPECT_TRUE(test::all_ok(findings)) << table(findings, 1);
   EXPECT_EQ(findings.size(), 7U);
-  EXPECT_THAT(worst_of(findings, "checkpoint: high_noise_model").found, HasSubstr("tensors in 2 files"));
+  EXPECT_THAT(worst_of(findings, "checkpoint: high_noise_model").found,
+              AllOf(HasSubstr("tensors in 2 files"), HasSubstr(", official names")));
   EXPECT_THAT(worst_of(findings, "checkpoint: folder").found, HasSubstr("i2v-A14B"));
 }
 
@@ -64,6 +66,11 @@ TEST(CheckpointChecks, PartsThatDoNotBelongTogether) {
       verdict_of(replaced("Wan2.1_VAE.pth", std::filesystem::path(WAN_TEST_DATA) / "checkpoint/module.pth"),
                  "checkpoint: VAE"),
       Verdict::fail);
+  EXPECT_THAT(worst_of(replaced("Wan2.1_VAE.pth", std::filesystem::path(WAN_TEST_DATA) /
+                                                      "parity/ti2v_text/ckpt/Wan2.2_VAE.pth"),
+                       "checkpoint: VAE")
+                  .found,
+              HasSubstr("48 latent channels"));
   EXPECT_THAT(worst_of(replaced(text_encoder, other / text_encoder), "checkpoint: text encoder").found,
               HasSubstr("the text encoder's width is"));
 }
