@@ -292,8 +292,7 @@ void time_convolution(const VaeLayer& layer, at::ScalarType type) {
   const at::Tensor out = at::empty({layer.frames, layer.rows, layer.columns, layer.out}, options);
   const at::Tensor addend = layer.adds ? at::randn(out.sizes(), options) : at::Tensor();
   const double ms = median_ms([&] { convolve_out(out, x, weight, bias, shape, addend); });
-  const double flop =
-      2.0 * static_cast<double>(out.numel()) * static_cast<double>(weight.numel() / layer.out);
+  const double flop = 2.0 * static_cast<double>(out.numel()) * static_cast<double>(weight[0].numel());
   print_row(
       fmt::format("convolution {}, {}", layer.name, type == at::kFloat ? "TF32" : "fp16"),
       fmt::format("{} x {} x {}, {} -> {}", layer.frames, layer.rows, layer.columns, layer.in, layer.out), ms,

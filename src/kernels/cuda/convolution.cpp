@@ -13,7 +13,9 @@
 namespace wan::kernels::cuda {
 namespace {
 
+constexpr const char* kernel = "convolution";
 constexpr std::int64_t access_bytes = 16;
+constexpr std::int64_t widest_taps = 128;  // output channels times taps
 constexpr std::int64_t largest_kernel = 3;
 constexpr std::int64_t largest_stride = 2;
 
@@ -102,6 +104,56 @@ Operands operands_of(const at::Tensor& x, const at::Tensor& weight, const Convol
   return {at::constant_pad_nd(x, {0, missing}), at::constant_pad_nd(weight, {0, missing}), shape};
 }
 
+/// The convolution as one launch.
+void launch(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+            const ConvolutionShape& shape, const at::Tensor& addend) {
+  const Operands operands = operands_of(x, weight, shape);
+  const at::Tensor& weights = operands.weight;
+  const DeviceStream device(x);
+  const ConvolutionCall call{
+      .x = activation(operands.x),
+      .out = activation(out),
+      .addend = addend.defined() ? activation(addend) : Activation{},
+      .weight = weights.const_data_ptr(),
+      .bias = bias.const_data_ptr<float>(),
+      .type = element_of(x, kernel),
+      .wide = out.scalar_type() == at::kFloat,
+      .kernel = axes(weights.size(1), weights.size(2), weights.size(3)),
+      .stride = axes(shape.stride[0], shape.stride[1], shape.stride[2]),
+      .before = axes(operands.shape.before[0], operands.shape.before[1], operands.shape.before[2])};
+  check_launch(launch_convolution_sm90(call, device.stream()), kernel);
+}
+
+/// Whether the taps of rows and columns become output channels, so that a tile's pixels are multiplied by all
+/// of them at once.
+bool has_few_outputs(const at::Tensor& weight, const ConvolutionShape& shape, const at::Tensor& addend) {
+  const std::int64_t taps = weight.size(2) * weight.size(3);
+  return weight.size(0) * taps <= widest_taps && taps > 1 &&
+         shape.stride == std::array<std::int64_t, 3>{1, 1, 1} && !addend.defined();
+}
+
+/// A convolution in time with a result for each tap, then their sums.
+void convolve_few(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight,
+                  const at::Tensor& bias, const ConvolutionShape& shape) {
+  const std::int64_t channels = weight.size(0) * weight.size(2) * weight.size(3);
+  const std::int64_t missing = -channels & 3;
+  const at::Tensor by_tap =  // [rows * columns * out, time, 1, 1, in]
+      weight.permute({2, 3, 0, 1, 4}).reshape({channels, weight.size(1), 1, 1, weight.size(4)});
+  const at::Tensor weights = at::constant_pad_nd(by_tap, {0, 0, 0, 0, 0, 0, 0, 0, 0, missing});
+  const at::TensorOptions fp32 = x.options().dtype(at::kFloat);
+  const at::Tensor taps = at::empty({out.size(0), x.size(1), x.size(2), channels + missing}, fp32);
+  launch(taps, x, weights, at::zeros({channels + missing}, fp32), {.before = {shape.before[0], 0, 0}}, {});
+  const DeviceStream device(x);
+  check_launch(launch_tap_sums({.taps = activation(taps),
+                                .out = activation(out),
+                                .bias = bias.const_data_ptr<float>(),
+                                .type = element_of(out, kernel),
+                                .kernel = axes(1, weight.size(2), weight.size(3)),
+                                .before = axes(0, shape.before[1], shape.before[2])},
+                               device.stream()),
+               kernel);
+}
+
 }  // namespace
 
 bool fits_convolution(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight,
@@ -121,52 +173,37 @@ bool fits_convolution(const at::Tensor& out, const at::Tensor& x, const at::Tens
 
 void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight,
                   const at::Tensor& bias, const ConvolutionShape& shape, const at::Tensor& addend) {
-  const char* const kernel = "convolution";
   if (out.numel() == 0) return;
-  const Operands operands = operands_of(x, weight, shape);
-  const at::Tensor& weights = operands.weight;
   const at::Tensor biases = dense(bias, at::kFloat, weight.size(0), x, kernel);
-  WAN_CHECK(weights.scalar_type() == x.scalar_type() && weights.device() == x.device(),
+  WAN_CHECK(weight.scalar_type() == x.scalar_type() && weight.device() == x.device(),
             "GPU kernel {}: the weight is {} on {}, the input {} on {}", kernel,
-            at::toString(weights.scalar_type()), weights.device().str(), at::toString(x.scalar_type()),
+            at::toString(weight.scalar_type()), weight.device().str(), at::toString(x.scalar_type()),
             x.device().str());
-  const bool wide = out.scalar_type() == at::kFloat;
-  WAN_CHECK((wide || out.scalar_type() == x.scalar_type()) &&
+  WAN_CHECK((out.scalar_type() == at::kFloat || out.scalar_type() == x.scalar_type()) &&
                 (!addend.defined() || addend.scalar_type() == out.scalar_type()),
             "GPU kernel {}: the result has the input's type or fp32, and the addend the result's", kernel);
-  const DeviceStream device(x);
-  const ConvolutionCall call{
-      .x = activation(operands.x),
-      .out = activation(out),
-      .addend = addend.defined() ? activation(addend) : Activation{},
-      .weight = weights.const_data_ptr(),
-      .bias = biases.const_data_ptr<float>(),
-      .type = element_of(x, kernel),
-      .wide = wide,
-      .kernel = axes(weights.size(1), weights.size(2), weights.size(3)),
-      .stride = axes(shape.stride[0], shape.stride[1], shape.stride[2]),
-      .before = axes(operands.shape.before[0], operands.shape.before[1], operands.shape.before[2])};
-  check_launch(launch_convolution_sm90(call, device.stream()), kernel);
+  if (has_few_outputs(weight, shape, addend)) return convolve_few(out, x, weight, biases, shape);
+  launch(out, x, weight, biases, shape, addend);
 }
 
 bool fits_pixel_norm(const at::Tensor& out, const at::Tensor& x) {
-  return x.is_cuda() && out.scalar_type() == x.scalar_type() && (fits_type(x, /*tf32=*/true)) && small(x) &&
+  return x.is_cuda() && out.scalar_type() == x.scalar_type() && fits_type(x, /*tf32=*/true) && small(x) &&
          dense_channels(x) && dense_channels(out) && aligned_pixels(x) && aligned_pixels(out) &&
          pixel_norm_lanes(static_cast<int>(x.size(3)), element_of(x, "norm")) > 0;
 }
 
 void rms_norm_silu_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& gamma, bool silu) {
-  const char* const kernel = "norm of pixels";
+  const char* const norm = "norm of pixels";
   if (x.numel() == 0) return;
-  const at::Tensor factors = dense(gamma, at::kFloat, x.size(3), x, kernel);
+  const at::Tensor factors = dense(gamma, at::kFloat, x.size(3), x, norm);
   const DeviceStream device(x);
   check_launch(launch_rms_norm_silu({.x = activation(x),
                                      .out = activation(out),
                                      .gamma = factors.const_data_ptr<float>(),
-                                     .type = element_of(x, kernel),
+                                     .type = element_of(x, norm),
                                      .silu = silu},
                                     device.stream()),
-               kernel);
+               norm);
 }
 
 }  // namespace wan::kernels::cuda

@@ -46,6 +46,9 @@ bool encode(CUtensorMap& map, const MapShape& shape, const void* data, Element t
                  CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
+cuuint64_t extent(std::int64_t value) { return static_cast<cuuint64_t>(value); }
+cuuint32_t side(std::int64_t value) { return static_cast<cuuint32_t>(value); }
+
 int divided(int a, int b) { return (a + b - 1) / b; }
 
 /// Boxes of pixels with the halo of all taps, or with a stride boxes of one tap each.
@@ -64,20 +67,19 @@ bool map_pixels(ConvolutionPlan& plan, const ConvolutionCall& call) {
   const auto box_columns = static_cast<cuuint32_t>(columns * call.stride.columns);
   const auto row_step = static_cast<cuuint32_t>(call.stride.rows);
   const auto column_step = static_cast<cuuint32_t>(call.stride.columns);
-  const MapShape shape{
-      4,
-      {cuuint64_t(x.channels), cuuint64_t(x.columns), cuuint64_t(x.rows), cuuint64_t(x.frames)},
-      {bytes(x.column_stride), bytes(x.row_stride), bytes(x.frame_stride)},
-      {cuuint32_t(box_width / size), box_columns, box_rows, 1},
-      {1, column_step, row_step, 1},
-      CU_TENSOR_MAP_SWIZZLE_128B};
+  const MapShape shape{4,
+                       {extent(x.channels), extent(x.columns), extent(x.rows), extent(x.frames)},
+                       {bytes(x.column_stride), bytes(x.row_stride), bytes(x.frame_stride)},
+                       {side(box_width / size), box_columns, box_rows, 1},
+                       {1, column_step, row_step, 1},
+                       CU_TENSOR_MAP_SWIZZLE_128B};
   return encode(plan.x, shape, x.data, call.type);
 }
 
 bool map_weight(ConvolutionPlan& plan, const ConvolutionCall& call, int channels) {
   const auto size = static_cast<cuuint64_t>(size_of(call.type));
   const auto in = static_cast<cuuint64_t>(call.x.channels);
-  const auto taps = static_cast<cuuint64_t>(call.kernel.time * call.kernel.rows * call.kernel.columns);
+  const auto taps = extent(std::int64_t{call.kernel.time} * call.kernel.rows * call.kernel.columns);
   const MapShape shape{3,
                        {in, taps, static_cast<cuuint64_t>(call.out.channels)},
                        {in * size, in * taps * size},
@@ -123,13 +125,13 @@ void map_addend(ConvolutionPlan& plan, const ConvolutionCall& call, int channels
   const auto size = static_cast<std::int64_t>(size_of(type));
   const auto bytes = [&](std::int64_t stride) { return static_cast<cuuint64_t>(stride * size); };
   if (addend.data == nullptr || channels * size % 16 != 0) return;
-  const MapShape shape{4,
-                       {cuuint64_t(addend.channels), cuuint64_t(addend.columns), cuuint64_t(addend.rows),
-                        cuuint64_t(addend.frames)},
-                       {bytes(addend.column_stride), bytes(addend.row_stride), bytes(addend.frame_stride)},
-                       {cuuint32_t(channels), tile_columns, tile_rows, 1},
-                       {1, 1, 1, 1},
-                       CU_TENSOR_MAP_SWIZZLE_NONE};
+  const MapShape shape{
+      4,
+      {extent(addend.channels), extent(addend.columns), extent(addend.rows), extent(addend.frames)},
+      {bytes(addend.column_stride), bytes(addend.row_stride), bytes(addend.frame_stride)},
+      {side(channels), tile_columns, tile_rows, 1},
+      {1, 1, 1, 1},
+      CU_TENSOR_MAP_SWIZZLE_NONE};
   plan.prefetch = encode(plan.addend_map, shape, addend.data, type);
 }
 

@@ -41,6 +41,17 @@ struct ConvolutionCall {
 /// Launches the convolution. Returns cudaErrorInvalidValue for operands that break the rules above.
 cudaError_t launch_convolution_sm90(const ConvolutionCall& call, cudaStream_t stream);
 
+/// The last part of a convolution with few output channels, whose taps of rows and columns were output
+/// channels of a convolution before: out = bias + the sum of each tap's values at the pixels that it reads.
+struct TapSumsCall {
+  Activation taps;  ///< fp32; its channels are [kernel.rows, kernel.columns, out's channels], or more
+  Activation out;   ///< written
+  const float* bias = nullptr;   ///< [out]
+  Element type = Element::fp32;  ///< of out
+  Axes kernel, before;           ///< time does not count
+};
+cudaError_t launch_tap_sums(const TapSumsCall& call, cudaStream_t stream);
+
 /// out = silu(x / max(|x| over channels, 1e-12) * sqrt(channels) * gamma), in fp32, rounded once.
 struct PixelNormCall {
   Activation x, out;             ///< the same sizes; strides are multiples of 16 bytes
