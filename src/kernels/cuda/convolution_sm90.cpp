@@ -157,7 +157,7 @@ const void* kernel_of(Element type, int channels) {
   return convolution_fp32(channels);
 }
 
-/// What a tile of so many output channels costs. The tensor cores need a time for each channel. Narrow tiles
+/// The cost of a tile of so many output channels. The tensor cores need a time for each channel. Narrow tiles
 /// are bound by the pixels that they read from shared memory, and those with one tap by the pixels that are
 /// brought there.
 std::int64_t tile_cost(int channels, bool one_tap) {
