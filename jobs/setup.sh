@@ -29,7 +29,7 @@ header_requirements=("flashinfer-python==0.6.0")
 prompt_requirements=(transformers==4.57.6 tokenizers==0.22.2 regex==2026.11.19 "pillow>=11")
 # For tests/dialects alone: the libraries that write users' checkpoints. src/checkpoint/dialects follows these versions.
 dialect_requirements=("${prompt_requirements[@]}" diffusers==0.36.0 accelerate==1.12.0
-  importlib-metadata==8.7.0)
+  ftfy==6.3.1 importlib-metadata==8.7.0)
 
 venv=$project/.venv
 unfinished=$venv/.wan_unfinished  # exists while pip works, so that a .venv of an interrupted run is made again

@@ -9,7 +9,7 @@ import pytest
 folder = Path(__file__).resolve().parent
 sys.path[:0] = [str(folder), str(folder.parent / "cli")]
 SKIPPED = 77  # CMakeLists.txt says so to ctest
-missing = [name for name in ("diffusers", "transformers", "accelerate") if importlib.util.find_spec(name) is None]
+missing = [name for name in ("diffusers", "transformers", "accelerate", "ftfy") if importlib.util.find_spec(name) is None]
 if not missing:
     from official_layout import write_checkpoint
     from programs import Programs

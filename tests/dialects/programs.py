@@ -10,7 +10,9 @@ from toy_models import PROJECT
 
 DOCTOR = Path(os.environ.get("WAN_DOCTOR", PROGRAM.parent / "wan_doctor"))
 IMAGE = PROJECT / "inputs/toy/images/cat_on_beach.png"
-TINY = ["--device", "cpu", "--precision", "fp32", "--size", "64*64", "--frame-num", "5", "--sample-steps", "2", "--base-seed", "7"]
+PROMPT, SEED, SIDE, FRAMES = "A white cat", 7, 64, 5
+TINY = ["--device", "cpu", "--precision", "fp32", "--size", f"{SIDE}*{SIDE}", "--frame-num", FRAMES]
+TINY += ["--sample-steps", "2", "--base-seed", SEED]
 DONE, USAGE = 0, 2
 
 
@@ -25,23 +27,26 @@ class Programs:
         return subprocess.run([str(program), *map(str, arguments)], cwd=self.folder, env=environment(), timeout=600,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)  # fmt: skip
 
-    def batch(self, out: Path, has_image: bool, *arguments) -> subprocess.CompletedProcess:
+    def batch(self, out: Path, image: Path | None, *arguments) -> subprocess.CompletedProcess:
         manifest = self.folder / "rows.csv"
-        manifest.write_text(f"id,image,prompt\none,{IMAGE if has_image else ''},A white cat\n", encoding="utf-8")
+        manifest.write_text(f"id,image,prompt\none,{image or ''},{PROMPT}\n", encoding="utf-8")
         return self.start(PROGRAM, *TINY, "--output-dir", out, *arguments, manifest)
 
-    def video(self, *arguments, has_image: bool = False) -> tuple[bytes, bytes, dict]:
+    def video(self, *arguments, has_image: bool = False, image: Path | None = None) -> tuple[bytes, bytes, dict]:
         """The MP4 and the latents that these options make, and the record."""
         self.runs += 1
         out = self.folder / f"out {self.runs}"
-        result = self.batch(out, has_image, "--save-latents", *arguments)
+        result = self.batch(out, image or (IMAGE if has_image else None), "--save-latents", *arguments)
         assert result.returncode == DONE, result.stdout + result.stderr
         record = json.loads((out / "one.json").read_text(encoding="utf-8"))
         return (out / "one.mp4").read_bytes(), (out / "one.latent.safetensors").read_bytes(), record
 
-    def refusal(self, *arguments, has_image: bool = False) -> str:
+    def last_latents(self) -> Path:
+        return self.folder / f"out {self.runs}" / "one.latent.safetensors"
+
+    def refusal(self, *arguments) -> str:
         """The message with which --dry-run refuses these options."""
-        result = self.batch(self.folder / "out", has_image, "--dry-run", *arguments)
+        result = self.batch(self.folder / "out", None, "--dry-run", *arguments)
         assert result.returncode == USAGE, result.stdout + result.stderr
         return result.stderr.partition("error: ")[2].strip()
 
