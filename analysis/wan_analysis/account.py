@@ -31,6 +31,7 @@ MEANINGS = {
     "text": "encoding the prompt",
     "image": "reading the image",
     "encode": "encoding the image",
+    "lora": "writing weights anew with other LoRAs",
     "decode": "decoding the video; up to version 0.1.0 with the writing of the video",
     "write": "writing the video",
     "publish": "putting the finished files in place",

@@ -84,6 +84,7 @@ PHASES = (
     _RUN, _GROUP, _ITEM, _ITEM_ID, Column("phase", TEXT, "1", "what the rank did; docs/trace.md has a list"), _WORLD_RANK, _START,
     Column("wall_s", FLOAT, "s", "the phase, by the host's clock"), Column("sent_bytes", INT, "byte", "bytes that the rank sent to others"),
     Column("background", BOOL, "1", "made by a thread beside the rank's work; not to be added up"),
+    Column("merged_bytes", INT, "byte", "bytes of weights that were written anew with other LoRAs"),
     Column("assumed", BOOL, "1", "follows from other rows; the program did not write it"),
 )
 SAMPLES = (

@@ -15,7 +15,7 @@ COMMUNICATION_PARTS = ("all_to_all", "weight_gather", "wait")
 REMAINDER = "other"
 
 #: Phases of an item in the order in which they happen.
-ITEM_PHASES = ("text", "image", "encode", "denoise", "decode", "write")
+ITEM_PHASES = ("text", "image", "encode", "lora", "denoise", "decode", "write")
 
 #: Phases of a run; their rows have item -1.
 RUN_PHASES = ("start_up", "load", "join", "idle", "finish")
@@ -37,7 +37,8 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
               "sent_bytes": ("int", "byte"), "vram_allocated_bytes": ("int", "byte"), "vram_reserved_bytes": ("int", "byte"),
               "vram_peak_bytes": ("int", "byte")},
     "phases": {"item": ("int", "1"), "phase": ("text", "1"), "world_rank": ("int", "1"), "start_s": ("float", "s"),
-               "wall_s": ("float", "s"), "sent_bytes": ("int", "byte"), "background": ("int", "1")},
+               "wall_s": ("float", "s"), "sent_bytes": ("int", "byte"), "background": ("int", "1"),
+               "merged_bytes": ("int", "byte")},
     "samples": {"time_s": ("float", "s"), "rank": ("int", "1"), "vram_used_bytes": ("int", "byte"), "power_w": ("float", "W"),
                 "temperature_c": ("float", "degC"), "sm_clock_mhz": ("float", "MHz"), "throttle_reasons": ("int", "1")},
     "stretches": {"item": ("int", "1"), "first_step": ("int", "1"), "team_width": ("int", "1"), "ranks": ("text", "1"),

@@ -53,15 +53,16 @@ struct DeviceSample {
   std::int64_t throttle_reasons = -1;  ///< bits of NVML's nvmlClocksThrottleReasons; 0: none
 };
 
-/// One phase of a request (text, image, encode, denoise, decode, write) or of the run (load, join, idle), as
-/// one rank saw it.
+/// One phase of a request (text, image, encode, lora, denoise, decode, write) or of the run (load, join,
+/// idle), as one rank saw it.
 struct PhaseEvent {
   std::string phase;
   double start_s = 0;  ///< seconds since the run began, on that rank's clock
   double wall_s = 0;
   std::uint64_t sent_bytes = 0;
   std::int32_t world_rank = 0;
-  bool is_background = false;  ///< made by another thread while the rank did something else
+  bool is_background = false;      ///< made by another thread while the rank did something else
+  std::uint64_t merged_bytes = 0;  ///< of weights that were written anew with other LoRAs
 };
 
 /// Steps of a request that are made in one go by the same ranks: what computes them, and how. Texts and

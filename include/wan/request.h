@@ -83,6 +83,9 @@ struct Request {
   int fps = 16;
   std::string codec = "libx264";
   int crf = 10;
+  /// Index of the set of LoRAs that the weights are to have, among those that the engine was given. 0 of an
+  /// engine without LoRAs.
+  int lora_set = 0;
 };
 
 std::string_view to_string(TaskKind kind);      ///< "i2v", "t2v", "ti2v"

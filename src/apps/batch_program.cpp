@@ -39,6 +39,7 @@
 #include "launch/run_device.h"
 #include "launch/run_input.h"
 #include "launch/run_layout.h"
+#include "launch/run_loras.h"
 #include "launch/writer_count.h"
 #include "model/model_kind.h"
 #include "store/batch_record.h"
@@ -105,6 +106,7 @@ class BatchProgram {
   store::OutputProbe probe_;  ///< on the first rank of each node
   StopLimit limit_;
   launch::RunPlan plan_;
+  launch::LoraNotes loras_;
   std::shared_ptr<Log> log_;
   launch::ControlGroups control_;
   std::unique_ptr<launch::EngineHost> host_;
@@ -142,6 +144,7 @@ ExitCode BatchProgram::run() {
     return ExitCode::done;
   }
   check_environment();
+  loras_ = launch::check_loras(*world_, plan_.model.transformer, options_.dry_run, input_);
   if (options_.dry_run) return dry_run();
   return run_batch();
 }
@@ -156,7 +159,7 @@ ExitCode BatchProgram::list_rows() {
 ExitCode BatchProgram::dry_run() {
   const std::string failed = launch::on_rank_0(*world_, [&] {
     warn_of_checkpoint(input_.checkpoint, *log_);
-    tell_of_loras(input_, plan_.model.transformer, /*reads_values=*/true, *log_);
+    tell_of_loras(input_, loras_, plan_.base, *log_);
     const engine::HostUse use = launch::host_use(options_, input_.checkpoint);
     check_space_and_lacks(probe_, input_, options_, use, *log_);
     return std::to_string(check_rows(options_, input_, plan_.model.text_encoder,
@@ -183,11 +186,11 @@ batch::RunContext BatchProgram::make_context() {
     log_->info("start {} of job {}: --no-resume and --retry-failed hold for its first start only",
                job.earlier_runs.size() + 1, start_.job);
   }
+  const int group = mpi_.rank() / plan_.layout.guided.group_size;
+  const int groups = mpi_.size() / plan_.layout.guided.group_size;
   batch::RunContext context{
       .folder = *folder,
-      .requests = {.command_line = input_.overrides,
-                   .settings = input_.settings,
-                   .model = model_identity(host_->weights(), host_->loras(), device_.compute)},
+      .requests = request_source(input_, *host_, device_.compute),
       .results = {.resume = options_.resume,
                   .retry_failed = options_.retry_failed,
                   .save_latents = options_.save_latents,
@@ -201,17 +204,16 @@ batch::RunContext BatchProgram::make_context() {
                  .host = mpi_.host_name(),
                  .manifest = input_.manifest_name,
                  .line = 0,
-                 .command = command_again(options_, host_->loras(), plan_.layout, device_.compute),
+                 .command = command_again(options_, plan_.layout, device_.compute),
                  .request_options = request_options,
                  .started = store::utc_now(),
                  .ranks = plan_.layout.guided.group_size,
                  .libraries = library_versions(),
                  .attention = attention_name(options_, device_.compute, plan_.model.transformer),
-                 .lora_files = lora_files(host_->loras()),
                  .widened = widened_},
       .job = job,
-      .place = {.group_index = mpi_.rank() / plan_.layout.guided.group_size,
-                .group_count = mpi_.size() / plan_.layout.guided.group_size,
+      .place = {.group_index = group,
+                .group_count = groups,
                 .world_rank = mpi_.rank(),
                 .on_gpu = device_.compute.on_gpu()},
       .stop = {.is_requested = [this] { return stop_signals_.have_come(); },
@@ -337,9 +339,7 @@ ExitCode BatchProgram::run_batch() {
   }
   if (is_rank_0()) warn_of_input(input_, *log_);
   if (is_rank_0()) warn_of_checkpoint(input_.checkpoint, *log_);
-  launch::agree(*world_, [&] {
-    if (is_rank_0()) tell_of_loras(input_, plan_.model.transformer, /*reads_values=*/false, *log_);
-  });
+  if (is_rank_0()) tell_of_loras(input_, loras_, plan_.base, *log_);
   limit_ = find_stop_limit(*world_, options_, start_.age_s + start_.clock.elapsed_s(), *log_);
   mark_start();
   load_engine();

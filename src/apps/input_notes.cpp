@@ -1,10 +1,11 @@
 #include "apps/input_notes.h"
 
+#include <set>
+
 #include "checkpoint/folder_notes.h"
 #include "core/printable.h"
 #include "engine/validate.h"
 #include "launch/distilled_model.h"
-#include "launch/run_loras.h"
 #include "text/clean.h"
 
 namespace wan::apps {
@@ -63,13 +64,15 @@ void warn_of_checkpoint(const checkpoint::CheckpointFolder& folder, Log& log) {
     log.info("the checkpoint: {}", note);
 }
 
-void tell_of_loras(const launch::RunInput& input, const checkpoint::TransformerConfig& transformer,
-                   bool reads_values, Log& log) {
-  for (const std::string& note : input.lora_notes) log.info("{}", printable(note, longest_note));
-  for (const lora::LoraSummary& lora : launch::inspect_loras(input, transformer, reads_values)) {
-    log.info("{}", printable(lora.line, longest_note));
-    for (const std::string& note : lora.notes) log.warn("{}", printable(note, longest_note));
-  }
+void tell_of_loras(const launch::RunInput& input, const launch::LoraNotes& notes,
+                   const launch::BaseMemory& base, Log& log) {
+  std::set<std::string> told;  // sets may share files
+  for (const launch::RowLoras& set : input.lora_sets)
+    for (const std::string& note : set.notes)
+      if (told.insert(note).second) log.info("{}", printable(note, longest_note));
+  for (const std::string& line : notes.lines) log.info("{}", printable(line, longest_note));
+  for (const std::string& warning : notes.warnings) log.warn("{}", printable(warning, longest_note));
+  if (const std::string text = base.describe(); !text.empty()) log.info("{}", text);
 }
 
 }  // namespace wan::apps

@@ -1,8 +1,9 @@
 #pragma once
 
-#include "checkpoint/model_config.h"
 #include "core/log.h"
+#include "launch/base_memory.h"
 #include "launch/run_input.h"
+#include "launch/run_loras.h"
 #include "text/tokenizer.h"
 
 namespace wan::apps {
@@ -17,9 +18,8 @@ void warn_of_lost_texts(const launch::RunInput& input, const text::Tokenizer& to
 /// Warns of files in the checkpoint that are not used, and says which weights are widened.
 void warn_of_checkpoint(const checkpoint::CheckpointFolder& folder, Log& log);
 
-/// Tells of each LoRA what it changes. With `reads_values` checks all values, which a run does as it reads
-/// them. Throws UsageError if one does not belong to the model.
-void tell_of_loras(const launch::RunInput& input, const checkpoint::TransformerConfig& transformer,
-                   bool reads_values, Log& log);
+/// Tells of each LoRA what it changes, and where the base weights are between two sets.
+void tell_of_loras(const launch::RunInput& input, const launch::LoraNotes& notes,
+                   const launch::BaseMemory& base, Log& log);
 
 }  // namespace wan::apps

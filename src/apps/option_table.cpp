@@ -139,7 +139,8 @@ constexpr OptionEntry table[] = {
     {input, "lora", Takes::value, "FILE[:STRENGTH][@high|low|both]",
      "a LoRA that is added to the experts' weights as they are read: a .safetensors or .pt file of any "
      "dialect (kohya, PEFT, Diffusers, Lightning, LightX2V), or the folder of Wan2.2-Lightning; may be "
-     "given several times (default: strength 1, both experts or the one that the file names)",
+     "given several times (default: strength 1, both experts or the one that the file names). A manifest's "
+     "rows may name their own in the column lora",
      add_lora, nullptr, true},
     {input, "task", Takes::value, "NAME",
      "official name of the model: i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B or ti2v-5B; refused when "

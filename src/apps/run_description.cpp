@@ -9,8 +9,8 @@
 
 namespace wan::apps {
 
-std::vector<std::string> command_again(const launch::Options& options, const lora::LoraSet& loras,
-                                       const launch::RunLayout& layout, const kernels::Compute& compute) {
+std::vector<std::string> command_again(const launch::Options& options, const launch::RunLayout& layout,
+                                       const kernels::Compute& compute) {
   std::vector<std::string> words;
   if (layout.guided.group_size > 1) words = {"mpirun", "-np", std::to_string(layout.guided.group_size)};
   words.emplace_back("wan_batch");
@@ -26,11 +26,9 @@ std::vector<std::string> command_again(const launch::Options& options, const lor
   const auto add = [&words](const char* option, const auto& value) {
     words.insert(words.end(), {option, fmt::format("{}", value)});
   };
-  for (const lora::Lora& lora : loras)
-    add("--lora", to_text(LoraChoice{.path = lora.file, .strength = lora.strength, .experts = lora.experts}));
   if (options.device == launch::Device::cpu) add("--device", "cpu");
   // Everything that decides the bytes, apart from the request and the GPU itself.
-  add("--precision", model_identity({}, {}, compute).precision);
+  add("--precision", model_identity({}, compute).precision);
   add("--attention", kernels::to_string(options.attention));
   if (options.t5_cpu) words.emplace_back("--t5-cpu");
   if (options.cfg_size) add("--cfg-size", *options.cfg_size);

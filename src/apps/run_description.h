@@ -10,10 +10,11 @@
 
 namespace wan::apps {
 
-/// The words of a command that makes an item again, before the item's own options. They hold everything that
-/// decides the bytes, apart from the request and the GPU itself. The command needs one group only.
-std::vector<std::string> command_again(const launch::Options& options, const lora::LoraSet& loras,
-                                       const launch::RunLayout& layout, const kernels::Compute& compute);
+/// The words of a command that makes an item again, before the item's LoRAs and own options. They hold
+/// everything that decides the bytes, apart from the request and the GPU itself. The command needs one group
+/// only.
+std::vector<std::string> command_again(const launch::Options& options, const launch::RunLayout& layout,
+                                       const kernels::Compute& compute);
 
 /// The options that give a request its values, for the command that makes one item again.
 std::vector<std::string> request_options(const Request& request);

@@ -3,25 +3,45 @@
 #include "core/check.h"
 #include "core/strings.h"
 #include "kernels/attention.h"
+#include "lora/lora_set.h"
 #include "store/earlier.h"
 
 namespace wan::apps {
 
-store::ModelIdentity model_identity(const std::string& weights, const lora::LoraSet& loras,
-                                    const kernels::Compute& compute) {
-  store::ModelIdentity identity{.weights = weights, .precision = std::string(compute.precision_name())};
-  for (const lora::Lora& lora : loras) {
-    identity.loras.push_back(
-        {.sha256 = lora.sha256, .strength = lora.strength, .experts = std::string(to_string(lora.experts))});
-  }
-  return identity;
+store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute) {
+  return {.weights = weights, .precision = std::string(compute.precision_name())};
 }
 
-std::vector<std::string> lora_files(const lora::LoraSet& loras) {
-  std::vector<std::string> files;
-  files.reserve(loras.size());
-  for (const lora::Lora& lora : loras) files.push_back(lora.file.string());
-  return files;
+namespace {
+
+/// The words of records on each set of LoRAs, which have their checksums.
+std::vector<batch::LoraRecord> lora_records(const std::vector<lora::LoraSet>& sets) {
+  std::vector<batch::LoraRecord> records;
+  records.reserve(sets.size());
+  for (const lora::LoraSet& set : sets) {
+    batch::LoraRecord& record = records.emplace_back();
+    for (const lora::Lora& lora : set) {
+      record.identity.push_back({.sha256 = lora.sha256,
+                                 .strength = lora.strength,
+                                 .experts = std::string(to_string(lora.experts))});
+      record.files.push_back(lora.file.string());
+      record.options.emplace_back("--lora");
+      record.options.push_back(
+          to_text(LoraChoice{.path = lora.file, .strength = lora.strength, .experts = lora.experts}));
+    }
+  }
+  return records;
+}
+
+}  // namespace
+
+batch::RequestSource request_source(const launch::RunInput& input, const launch::EngineHost& host,
+                                    const kernels::Compute& compute) {
+  return {.command_line = input.overrides,
+          .settings = input.settings,
+          .model = model_identity(host.weights(), compute),
+          .lora_sets = lora_records(host.lora_sets()),
+          .first_lora_set = host.first_lora_set()};
 }
 
 std::string attention_name(const launch::Options& options, const kernels::Compute& compute,

@@ -4,21 +4,22 @@
 #include <vector>
 
 #include "apps/options.h"
+#include "batch/run_context.h"
 #include "checkpoint/model_config.h"
 #include "kernels/compute.h"
+#include "launch/engine_host.h"
 #include "launch/run_input.h"
-#include "lora/lora_set.h"
 #include "store/sidecar.h"
 
 namespace wan::apps {
 
 /// The values that a record holds and that a later run is compared with. `weights`: the checkpoint's
-/// fingerprint. `loras`: with their checksums.
-store::ModelIdentity model_identity(const std::string& weights, const lora::LoraSet& loras,
-                                    const kernels::Compute& compute);
+/// fingerprint.
+store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute);
 
-/// The paths of LoRAs, for the records.
-std::vector<std::string> lora_files(const lora::LoraSet& loras);
+/// How the run's rows become requests, and what decides their results beside them. After host.load().
+batch::RequestSource request_source(const launch::RunInput& input, const launch::EngineHost& host,
+                                    const kernels::Compute& compute);
 
 /// The record's name of the attention: "cudnn", or "flashinfer (automatic)" if that is the choice for the
 /// many tokens of a video.

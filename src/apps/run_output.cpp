@@ -48,7 +48,8 @@ void print_plan(const launch::Options& options, const launch::RunInput& input, c
        .objective = options.objective,
        .task = input.checkpoint.task.name,
        .precision = launch::precision_of(options, plan.model),
-       .draft = input.draft}));
+       .draft = input.draft,
+       .loras = plan.base.describe()}));
 }
 
 }  // namespace wan::apps

@@ -77,6 +77,7 @@ store::Parameters wanted_parameters(const manifest::ManifestRow& row, const RunC
   wanted.image_sha256 = std::move(image.sha256);
   wanted.image_stamp = image.stamp;
   wanted.model = context.requests.model;
+  if (const LoraRecord* loras = context.requests.loras_of(row)) wanted.model.loras = loras->identity;
   return wanted;
 }
 

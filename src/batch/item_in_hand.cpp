@@ -65,6 +65,10 @@ ItemInHand take_in_hand(ClaimedRow claimed, const RunContext& context, const Tas
   item.origin.ranks = ranks;
   item.parameters.request.id = row.id;
   if (row.error) return item;
+  if (const LoraRecord* loras = context.requests.loras_of(row)) {
+    item.origin.lora_files = loras->files;
+    item.origin.command.insert(item.origin.command.end(), loras->options.begin(), loras->options.end());
+  }
   item.parameters = wanted_parameters(row, context, task);
   Request& request = item.parameters.request;
   if (item.parameters.automatic_seed && found.kept_seed) request.seed = *found.kept_seed;

@@ -72,7 +72,7 @@ MadeItem ItemMaker::make_once(ItemInHand& item, Attempt& attempt) {
   Order order = first_order(item);
   const OutputPaths outputs = outputs_of(item);
   const double worth_s =
-      attempt.may_be_joined ? context_.join_worth_s : std::numeric_limits<double>::infinity();
+      attempt.may_be_joined ? context_.join_worth_s + lora_s_ : std::numeric_limits<double>::infinity();
   std::optional<int> first_step;
   int steps_kept = 0;
   while (true) {
@@ -119,6 +119,7 @@ RequestReport ItemMaker::make_part(ItemInHand& item, const Order& order, const O
     end_metering();
     item.cost.end_part();
     for (const auto& [phase, seconds] : report.phase_s) item.cost.phase_s[phase] += seconds;
+    if (const auto lora = report.phase_s.find("lora"); lora != report.phase_s.end()) lora_s_ = lora->second;
     return report;
   } catch (const ItemError&) {
     orders_.engine_has_returned();  // every rank throws the same

@@ -49,6 +49,7 @@ class ItemMaker {
   GroupOrders& orders_;
   const RunContext& context_;
   Tools tools_;
+  double lora_s_ = 0;  ///< that the last change of LoRAs took: groups that join may have to make it
 };
 
 }  // namespace wan::batch

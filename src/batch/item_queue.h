@@ -22,7 +22,11 @@ class ItemQueue {
   /// the first group of a run, so that no two of them are made at once. Waits while nobody knows whether
   /// other owners are alive. Returns nothing if every row is settled or held by a living owner, or if
   /// `is_stopping` returns true; the queue calls it before each row.
-  std::optional<ClaimedRow> next(const std::function<bool()>& is_stopping);
+  ///
+  /// Rows with the LoRAs of the row before come first, in the manifest's order. When there is none any more,
+  /// the set follows that most open rows ask for, among those who make them. With `keeps_loras` no row of
+  /// another set is claimed, and nothing is waited for.
+  std::optional<ClaimedRow> next(const std::function<bool()>& is_stopping, bool keeps_loras = false);
 
   /// Rows found since the last call whose ids belong to another job, which makes or has made them with other
   /// values. They have failed for this run, but get no record: the items' names are that job's.
@@ -41,7 +45,10 @@ class ItemQueue {
   void release_left_over() { claimer_.release_left_over(); }
 
  private:
-  std::optional<ClaimedRow> next_of(std::deque<std::size_t>& queue, const std::function<bool()>& is_stopping);
+  std::optional<ClaimedRow> next_of(std::deque<std::size_t>& queue, const std::function<bool()>& is_stopping,
+                                    bool keeps_loras);
+  std::optional<std::size_t> take(std::deque<std::size_t>& queue, std::size_t untried, bool keeps_loras);
+  int most_wanted_set(std::span<const std::size_t> rows) const;
   RowAttempt try_row(std::size_t index, bool is_last_round);
 
   std::span<const manifest::ManifestRow> rows_;
@@ -49,6 +56,7 @@ class ItemQueue {
   RowClaimer claimer_;
   std::deque<std::size_t> queue_;  ///< rows not known to be settled
   std::deque<std::size_t> last_;   ///< rows with which the program has ended twice
+  int lora_set_ = 0;               ///< of the rows that come first
   double settled_look_s_ = 0;      ///< seconds that looking at settled rows has taken
   std::int64_t settled_ = 0;       ///< rows found settled by such a look
   std::vector<ItemOutcome> conflicts_;

@@ -161,7 +161,8 @@ void Leader::end_for_storage(const std::string& problem) {
 }
 
 std::optional<ClaimedRow> Leader::next() {
-  auto claimed = queue_.next([this] { return is_stopping(); });
+  // Items that wait have the LoRAs that the weights have: they come before a change.
+  auto claimed = queue_.next([this] { return is_stopping(); }, /*keeps_loras=*/!waiting_.empty());
   for (const ItemOutcome& conflict : queue_.take_conflicts()) {
     counts_.conflicts.push_back(conflict.row);
     ++counts_.failed;

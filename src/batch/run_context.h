@@ -18,13 +18,28 @@
 
 namespace wan::batch {
 
+/// A set of LoRAs as records name it.
+struct LoraRecord {
+  std::vector<store::LoraIdentity> identity = {};
+  std::vector<std::string> files = {};    ///< in the same order
+  std::vector<std::string> options = {};  ///< that ask for the set
+};
+
 /// The values that turn a row into a request, beside the row itself.
 struct RequestSource {
   RequestOverrides command_line;
   manifest::RunSettings settings;
-  store::ModelIdentity model = {};
+  store::ModelIdentity model = {};         ///< without LoRAs, if there are sets of them
+  std::vector<LoraRecord> lora_sets = {};  ///< ManifestRow::lora_set counts them; may be empty
+  int first_lora_set = 0;                  ///< that the group's weights have at first
   /// The checksums of images that this rank has read.
   std::shared_ptr<store::ImageHashes> image_hashes = std::make_shared<store::ImageHashes>();
+
+  /// The LoRAs of a row; null if the run has no sets.
+  const LoraRecord* loras_of(const manifest::ManifestRow& row) const {
+    const auto set = static_cast<std::size_t>(row.lora_set);
+    return set < lora_sets.size() ? &lora_sets[set] : nullptr;
+  }
 };
 
 /// The names of settings in messages and records. A program puts its options here.

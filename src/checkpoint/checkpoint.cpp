@@ -268,12 +268,15 @@ void Checkpoint::read_file(const TensorEntry& entry, std::uint64_t offset_bytes,
                            std::span<std::byte> out) const {
   const auto file = files_.find(entry.file);
   WAN_CHECK(file != files_.end(), "tensor {} is not of {}", in_quotes(entry.name), source_.string());
+  const std::uint64_t offset = entry.begin_byte + offset_bytes;
+  if (kept_ && kept_->get(file->second.get(), offset, out)) return;
   try {
-    read_at(file->second, entry.file, entry.begin_byte + offset_bytes, out);
+    read_at(file->second, entry.file, offset, out);
   } catch (const Error& error) {
     fail("{}, in tensor {}", error.what(), in_quotes(entry.name));
   }
   bytes_read_->fetch_add(out.size(), std::memory_order_relaxed);
+  if (kept_) kept_->put(file->second.get(), offset, out);
 }
 
 void Checkpoint::read_elements(const TensorEntry& entry, std::int64_t first_element, std::size_t elements,

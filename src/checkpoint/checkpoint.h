@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "checkpoint/kept_bytes.h"
 #include "checkpoint/part.h"
 #include "checkpoint/tensor_file.h"
 
@@ -66,7 +67,13 @@ class Checkpoint {
   /// The same as bfloat16 bits. Wider types in the file are rounded to nearest even.
   void read_bf16(const TensorEntry& entry, std::int64_t first_element, std::span<std::uint16_t> out) const;
 
-  /// Bytes of tensor data that all threads have read so far.
+  /// From now on keeps what is read from the files in host memory, up to so many bytes, and reads the same
+  /// ranges from there. Call it before threads read.
+  void keep_in_memory(std::uint64_t most_bytes) { kept_ = std::make_unique<KeptBytes>(most_bytes); }
+  /// Bytes that are kept.
+  std::uint64_t bytes_kept() const { return kept_ ? kept_->bytes() : 0; }
+
+  /// Bytes of tensor data that all threads have read from files so far.
   std::uint64_t bytes_read() const { return bytes_read_->load(std::memory_order_relaxed); }
 
  private:
@@ -95,6 +102,7 @@ class Checkpoint {
   std::filesystem::path source_;
   Entries entries_;
   std::map<std::filesystem::path, UniqueFd> files_;
+  std::unique_ptr<KeptBytes> kept_;
   std::unique_ptr<std::atomic<std::uint64_t>> bytes_read_ = std::make_unique<std::atomic<std::uint64_t>>(0);
 };
 

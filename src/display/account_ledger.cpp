@@ -9,8 +9,8 @@ namespace {
 using batch::WaitFor;
 
 constexpr std::array<std::string_view, time_name_count> names{
-    "start_up", "load",    "text",           "image",   "encode", "steps", "between_steps", "decode",
-    "write",    "publish", "between_phases", "warm_up", "join",   "idle",  "finish",        "other"};
+    "start_up", "load",    "text",           "image",   "encode", "lora", "steps",  "between_steps", "decode",
+    "write",    "publish", "between_phases", "warm_up", "join",   "idle", "finish", "other"};
 
 NamedTime& of(RankTimes& times, TimeName name) { return times[static_cast<std::size_t>(name)]; }
 

@@ -21,6 +21,7 @@ enum class TimeName {
   text,
   image,
   encode,
+  lora,  ///< the weights get other LoRAs
   steps,
   between_steps,  ///< in the denoising of an item, but in no step
   decode,
@@ -33,7 +34,7 @@ enum class TimeName {
   finish,
   other,  ///< between two items, and time without a name
 };
-inline constexpr std::size_t time_name_count = 16;
+inline constexpr std::size_t time_name_count = 17;
 std::string_view to_string(TimeName name);
 
 /// Time of one name: how often it came, and seconds in all.

@@ -5,13 +5,14 @@
 
 namespace wan::display {
 
-/// Writes into the log when a group begins an item and when it is done. The leader itself reports failures.
+/// Writes into the log when a group begins an item, changes LoRAs for it, and when it is done. The leader
+/// itself reports failures.
 class ItemLog final : public batch::ItemObserver {
  public:
   /// The log must outlive the observer.
   explicit ItemLog(Log& log) : log_(log) {}
 
-  void on_phase(const PhaseEvent& /*event*/) override {}
+  void on_phase(const PhaseEvent& event) override;
   void on_step(const StepEvent& /*event*/) override {}
   void on_item_start(const batch::ItemStart& start) override;
   void on_item_end(const batch::ItemOutcome& outcome) override;

@@ -1,8 +1,11 @@
 // The stages from the first step to the video.
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <memory>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "core/check.h"
 #include "engine/frame_outputs.h"
@@ -54,7 +57,7 @@ class Denoise final : public Stage {
       const Expert expert = sample::expert_of_step(input.start.steps_done, input.settings);
       run.wait_before(sample::first_step_without(first_, input.settings));
       const bool leaves_at_once = run.setup().outputs.first_expert_only && expert != first_;
-      if (!leaves_at_once && run.has_steps_left()) bring(run, expert);
+      if (!leaves_at_once && run.has_steps_left()) bring(run, input);
       bool goes_on = false;
       run.in_phase("denoise", [&] { goes_on = make_steps(run, input, expert); });
       if (!goes_on) return;
@@ -62,11 +65,39 @@ class Denoise final : public Stage {
   }
 
  private:
-  /// Where experts take turns, reads this one unless it is there.
-  void bring(RequestRun& run, Expert expert) const {
+  /// Where weights change: reads those of the experts that the steps need, with the request's LoRAs, unless
+  /// they are there. In a team each group may hold others.
+  void bring(RequestRun& run, const DenoiseInput& input) const {
     Denoiser& denoiser = *tools_.networks.denoise;
-    if (denoiser.holds(expert)) return;
-    run.in_phase("load", [&] { run.meeting().with_memory_and_files([&] { denoiser.take_turn(expert); }); });
+    if (!denoiser.changes()) return;
+    const std::vector<Expert> experts = experts_of_steps(input);
+    const int set = run.setup().request.lora_set;
+    const bool has_loras = std::ranges::all_of(experts, [&](Expert one) { return denoiser.holds(one, set); });
+    const bool has_experts = std::ranges::all_of(experts, [&](Expert one) { return denoiser.holds(one); });
+    std::int64_t lack = has_loras ? 0 : has_experts ? 1 : 2;
+    TeamMeeting& meeting = run.meeting();
+    meeting.group().all_reduce(std::span(&lack, 1), comm::ReduceOp::max).wait();
+    if (lack == 0) return;
+    run.in_phase(lack == 1 ? "lora" : "load", [&] {
+      meeting.with_memory_and_files([&] {
+        try {
+          for (const Expert one : experts) run.add_merged_bytes(denoiser.take_turn(one, set));
+        } catch (const UsageError& error) {  // of a LoRA: another set may do
+          meeting.report({.order = 0, .message = error.what()});
+        }
+      });
+    });
+  }
+
+  /// The experts that run() makes steps with before it leaves.
+  std::vector<Expert> experts_of_steps(const DenoiseInput& input) const {
+    std::vector<Expert> experts;
+    for (int step = input.start.steps_done; step < input.settings.steps; ++step) {
+      const Expert expert = sample::expert_of_step(step, input.settings);
+      if (experts.empty() || (experts.back() != expert && !tools_.placement.transformers.takes_turns()))
+        experts.push_back(expert);
+    }
+    return experts;
   }
 
   /// Whether steps of another expert follow, which is not in memory.

@@ -111,19 +111,30 @@ Denoiser::Denoiser(std::vector<ExpertShards> experts, const DenoiseOptions& opti
   rest();
 }
 
-Denoiser::Denoiser(ExpertShards shards, ExpertTurns turns, const DenoiseOptions& options,
-                   parallel::GroupCommunicators& group)
-    : Denoiser(std::vector<ExpertShards>{std::move(shards)}, options, group) {
-  turns_.emplace(std::move(turns));
+Denoiser::Denoiser(std::vector<ExpertShards> experts, std::vector<ExpertTurns> turns,
+                   const DenoiseOptions& options, parallel::GroupCommunicators& group)
+    : Denoiser(std::move(experts), options, group) {
+  WAN_CHECK(turns.empty() || turns.size() == experts_.size(), "turns in {} memories of {}", turns.size(),
+            experts_.size());
+  turns_ = std::move(turns);
 }
 
-void Denoiser::take_turn(Expert which) {
-  if (holds(which)) return;
-  ExpertState& only = experts_.front();
-  if (options_.compute.on_gpu()) gpu::synchronize();  // kernels may still read the other's weights
-  turns_->read(which, *only.shards);
-  // Sources and transformer are made anew, so that nothing of the other expert's is left in them.
-  only = use({.expert = which, .config = only.transformer->config(), .shards = only.shards});
+std::size_t Denoiser::memory_of(Expert which) const {
+  const auto found =
+      std::ranges::find_if(turns_, [&](const ExpertTurns& turns) { return turns.serves(which); });
+  WAN_CHECK(found != turns_.end(), "the model has no {} expert", to_string(which));
+  return static_cast<std::size_t>(found - turns_.begin());
+}
+
+std::int64_t Denoiser::take_turn(Expert which, int set) {
+  if (holds(which, set)) return 0;
+  const std::size_t memory = memory_of(which);
+  ExpertState& state = experts_[memory];
+  if (options_.compute.on_gpu()) gpu::synchronize();  // kernels may still read the weights that were there
+  const std::int64_t bytes = turns_[memory].read(which, set, *state.shards);
+  // Sources and transformer are made anew, so that nothing of other weights is left in them.
+  state = use({.expert = which, .config = state.transformer->config(), .shards = state.shards});
+  return bytes;
 }
 
 std::int64_t Denoiser::weight_bytes() const {

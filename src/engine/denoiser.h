@@ -91,8 +91,9 @@ class Denoiser {
   /// The same with weights that were read already, placed as `options` say.
   Denoiser(std::vector<ExpertShards> experts, const DenoiseOptions& options,
            parallel::GroupCommunicators& group);
-  /// Experts that take turns in the memory of `shards`, which holds none of them yet.
-  Denoiser(ExpertShards shards, ExpertTurns turns, const DenoiseOptions& options,
+  /// The same with weights that change. `turns`: of each memory, what may come into it. Where experts take
+  /// turns, `experts` is one memory, which holds none of them yet.
+  Denoiser(std::vector<ExpertShards> experts, std::vector<ExpertTurns> turns, const DenoiseOptions& options,
            parallel::GroupCommunicators& group);
 
   const checkpoint::TransformerConfig& config() const { return experts_.front().transformer->config(); }
@@ -102,11 +103,16 @@ class Denoiser {
   /// Bytes of all experts' weights on this rank, on the GPU or the host.
   std::int64_t weight_bytes() const;
 
-  /// Whether the expert's weights are where run() needs them, or come there by themselves.
-  bool holds(Expert which) const { return !turns_ || turns_->held() == which; }
-  /// Reads the expert's weights in place of another's, on this rank alone. No collective. Throws Error, and
-  /// c10::OutOfMemoryError of the host; then no expert is held.
-  void take_turn(Expert which);
+  /// Whether holds() may ever be false: the same on all ranks of a run.
+  bool changes() const { return !turns_.empty(); }
+  /// Whether the expert's weights, with any LoRAs, are where run() needs them or come there by themselves.
+  bool holds(Expert which) const { return turns_.empty() || turns_of(which).holds(which); }
+  /// Whether these are its weights with a set of LoRAs.
+  bool holds(Expert which, int set) const { return turns_.empty() || turns_of(which).holds(which, set); }
+  /// Reads the expert's weights with a set of LoRAs in place of others, on this rank alone, unless they are
+  /// there. No collective. Returns the bytes written. Throws Error, and c10::OutOfMemoryError of the host;
+  /// then no weights are held.
+  std::int64_t take_turn(Expert which, int set);
 
   /// Takes the memory for weights that run() gathers or brings in from the host, unless it is there.
   /// Collective over the group.
@@ -152,6 +158,8 @@ class Denoiser {
   /// The weights whose turn in the arena begins after the step; null if the same expert goes on.
   std::shared_ptr<parallel::WeightShards> next_in_arena(const sample::StepRequest& step,
                                                         const sample::SamplerSettings& settings);
+  std::size_t memory_of(Expert which) const;
+  const ExpertTurns& turns_of(Expert which) const { return turns_[memory_of(which)]; }
 
   parallel::GroupCommunicators& group_;
   DenoiseOptions options_;
@@ -159,7 +167,7 @@ class Denoiser {
   PartClock clock_;
   std::shared_ptr<parallel::GatherBuffers> gather_buffers_;  ///< of all experts, if they are sharded
   std::vector<ExpertState> experts_;  ///< one that changes its role, if they take turns
-  std::optional<ExpertTurns> turns_;
+  std::vector<ExpertTurns> turns_;    ///< of each of them; empty: no weights change
 };
 
 }  // namespace wan::engine

@@ -43,12 +43,16 @@ ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const Eng
   std::vector<parallel::WeightLoading::Model> models;
   models.reserve(experts.size() + 3);  // and text encoder, image encoder and autoencoder
   const bool is_sharded = placement.transformers.is_sharded();
-  if (placement.transformers.takes_turns()) {  // each is read when its turn comes, by each rank for itself
-    turns_ = experts;
-    experts_ = take_memory({experts.front()}, placement.transformers, options.compute,
-                           parallel::share_alone(place.group_rank, place.group_size, is_sharded));
+  const bool takes_turns = placement.transformers.takes_turns();
+  add_turns(experts, options.loras, takes_turns);
+  // Weights that change are read by each rank for itself: groups change them at different times.
+  const parallel::WeightShare share =
+      turns_.empty() ? place.share(is_sharded)
+                     : parallel::share_alone(place.group_rank, place.group_size, is_sharded);
+  if (takes_turns) {  // each is read when its turn comes
+    experts_ = take_memory({experts.front()}, placement.transformers, options.compute, share);
   } else {
-    experts_ = take_memory(experts, placement.transformers, options.compute, place.share(is_sharded));
+    experts_ = take_memory(experts, placement.transformers, options.compute, share);
     for (std::size_t i = 0; i < experts.size(); ++i)
       models.push_back({.shards = experts_[i].shards.get(), .read = experts[i].read});
   }
@@ -77,20 +81,47 @@ ModelLoading::ModelLoading(const checkpoint::CheckpointFolder& folder, const Eng
 }
 
 std::vector<ExpertModel> ModelLoading::open_experts(const checkpoint::CheckpointFolder& folder,
-                                                    const lora::LoraSet& loras) {
+                                                    const LoraOptions& loras) {
   std::vector<ExpertModel> experts;
+  const auto sets = std::make_shared<const std::vector<lora::LoraSet>>(loras.sets);
   expert_files_.reserve(folder.experts.size());  // an expert's reader refers to its files
   for (const checkpoint::ExpertFolder& expert : folder.experts) {
     expert_files_.push_back(open_expert(expert.path));
-    experts.push_back(expert_model(expert.expert, expert_files_.back()));
+    ExpertFiles& files = expert_files_.back();
+    experts.push_back(expert_model(expert.expert, files));
     checkpoint::expect_same_config(experts.front().config, folder.experts.front().name(),
                                    experts.back().config, expert.name());
-    if (loras.empty()) continue;
-    experts.back().read =
-        merging_reader(expert_files_.back().weights,
-                       std::make_shared<lora::LoraMerge>(loras, expert.expert, experts.back().config));
+    if (sets->empty()) continue;
+    const auto of_expert = std::make_shared<const ExpertSets>(expert.expert, files, sets);
+    ExpertSets::Weights weights = of_expert->with(loras.first);
+    experts.back().read = weights.read;
+    if (!loras.change()) continue;
+    sets_.push_back(of_expert);
+    changed_.push_back(std::move(weights.changed));
+    if (loras.kept_bytes > 0 && !of_expert->are_all_equal())
+      files.weights.keep_in_memory(loras.kept_bytes / folder.experts.size());
   }
   return experts;
+}
+
+/// `in_one_memory`: experts take turns.
+void ModelLoading::add_turns(const std::vector<ExpertModel>& experts, const LoraOptions& loras,
+                             bool in_one_memory) {
+  if (!in_one_memory && !loras.change()) return;
+  std::vector<ExpertTurns::Entry> entries;
+  entries.reserve(experts.size());
+  for (std::size_t i = 0; i < experts.size(); ++i) {
+    entries.push_back({.model = experts[i], .sets = sets_.empty() ? nullptr : sets_[i]});
+    if (!sets_.empty()) entries.back().model.read = {};  // it would keep the first set's files open
+  }
+  if (in_one_memory) {
+    turns_.emplace_back(std::move(entries));
+    return;
+  }
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    turns_.emplace_back(std::vector{std::move(entries[i])});
+    turns_.back().note_loaded(loras.first, changed_[i]);
+  }
 }
 
 std::uint64_t ModelLoading::bytes_read() const {

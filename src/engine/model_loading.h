@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "checkpoint/model_config.h"
+#include "engine/expert_sets.h"
 #include "engine/expert_shards.h"
+#include "engine/expert_turns.h"
 #include "engine/model_parts.h"
 #include "parallel/node_ranks.h"
 #include "parallel/weight_loading.h"
@@ -14,6 +16,7 @@
 namespace wan::engine {
 
 struct EngineOptions;
+struct LoraOptions;
 
 /// This rank's place among those that read a checkpoint.
 struct LoadingPlace {
@@ -47,8 +50,9 @@ class ModelLoading {
   // After finish() has returned true. Each may be called once.
   /// The experts; where they take turns, the memory that they share, which is empty.
   std::vector<ExpertShards> take_experts() { return std::move(experts_); }
-  /// Where experts take turns: their readers, and the files from which they read. Else empty.
-  std::vector<ExpertModel> take_turns() { return std::move(turns_); }
+  /// Where weights change later: what may come into the memory of each expert, or into the one that experts
+  /// share; and the files that they are read from. Else empty.
+  std::vector<ExpertTurns> take_turns() { return std::move(turns_); }
   std::vector<ExpertFiles> take_expert_files() { return std::move(expert_files_); }
   /// Null if the text encoder's weights are read when they are needed.
   std::shared_ptr<parallel::WeightShards> take_text_shards() { return std::move(text_shards_); }
@@ -64,8 +68,8 @@ class ModelLoading {
   VaeModel vae() const;
 
  private:
-  std::vector<ExpertModel> open_experts(const checkpoint::CheckpointFolder& folder,
-                                        const lora::LoraSet& loras);
+  std::vector<ExpertModel> open_experts(const checkpoint::CheckpointFolder& folder, const LoraOptions& loras);
+  void add_turns(const std::vector<ExpertModel>& experts, const LoraOptions& loras, bool in_one_memory);
 
   std::unique_ptr<checkpoint::Checkpoint> text_files_;
   std::optional<checkpoint::Checkpoint> vae_files_;
@@ -75,7 +79,9 @@ class ModelLoading {
   std::optional<ImageEncoderModel> image_encoder_;
   std::optional<vae::VaeConfig> vae_config_;
   std::vector<ExpertShards> experts_;
-  std::vector<ExpertModel> turns_;
+  std::vector<std::shared_ptr<const ExpertSets>> sets_;  ///< of each expert; empty: LoRAs do not change
+  std::vector<std::vector<bool>> changed_;  ///< of each expert: the units that the first set changes
+  std::vector<ExpertTurns> turns_;
   std::shared_ptr<parallel::WeightShards> text_shards_;
   std::shared_ptr<parallel::WeightShards> image_shards_;
   std::shared_ptr<parallel::WeightShards> vae_shards_;

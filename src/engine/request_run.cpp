@@ -107,6 +107,7 @@ void RequestRun::phase(std::string_view name, double start_s, const std::functio
     last_phase_end_s_ = setup_.clock.elapsed_s();
     own.wall_s = last_phase_end_s_ - start_s;
     own.sent_bytes = setup_.team.sent_bytes() - sent_before;
+    own.merged_bytes = std::exchange(merged_bytes_, 0);
     reporter_.add_phase(own);
   };
   try {
@@ -128,7 +129,8 @@ void RequestRun::phase(std::string_view name, double start_s, const std::functio
                               .start_s = own.start_s,
                               .wall_s = own.wall_s,
                               .sent_bytes = own.sent_bytes,
-                              .world_rank = setup_.team.world_rank});
+                              .world_rank = setup_.team.world_rank,
+                              .merged_bytes = own.merged_bytes});
   }
   meeting_.await_leader();  // whose observer may take its time
   reporter_.report_phases();

@@ -105,6 +105,8 @@ class RequestRun {
   void wait_before(int step) { wait_before_ = step; }
   /// Does work as a phase of that name. For stages without a phase of their own. Collective.
   void in_phase(std::string_view name, const std::function<void()>& work);
+  /// Counts bytes of weights that were written anew, for the phase under way.
+  void add_merged_bytes(std::int64_t bytes) { merged_bytes_ += static_cast<std::uint64_t>(bytes); }
   /// The latent to preview, fp32 [channels, frames, height, width] on the host, once pass() has left for a
   /// draft; else undefined.
   const at::Tensor& preview() const { return preview_; }
@@ -135,7 +137,8 @@ class RequestRun {
   RequestReport report_;
   PixelSize size_;
   DenoiseState state_;
-  std::size_t stage_ = 0;  ///< index in the pipeline of the stage under way
+  std::size_t stage_ = 0;           ///< index in the pipeline of the stage under way
+  std::uint64_t merged_bytes_ = 0;  ///< in the phase under way
   at::Tensor preview_;
   int clip_ = 0;  ///< index of the clip under way
   int clips_ = 1;

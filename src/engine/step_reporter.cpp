@@ -52,7 +52,8 @@ void StepReporter::add_phase(const RankPhase& phase) {
                .is_told = phase.is_told ? 1 : 0,
                .start_s = phase.start_s,
                .wall_s = phase.wall_s,
-               .sent_bytes = phase.sent_bytes};
+               .sent_bytes = phase.sent_bytes,
+               .merged_bytes = phase.merged_bytes};
   phase.phase.copy(row.phase.data(), row.phase.size() - 1);
   phases_.push_back(row);
 }
@@ -67,7 +68,8 @@ void StepReporter::report_phases() {
                       .start_s = row.start_s,
                       .wall_s = row.wall_s,
                       .sent_bytes = row.sent_bytes,
-                      .world_rank = row.world_rank});
+                      .world_rank = row.world_rank,
+                      .merged_bytes = row.merged_bytes});
   }
   if (!events.empty()) observer_.on_rank_phases(events);
 }

@@ -19,7 +19,8 @@ struct RankPhase {
   double start_s = 0;
   double wall_s = 0;
   std::uint64_t sent_bytes = 0;
-  bool is_told = false;  ///< the observer has heard of it by on_phase()
+  bool is_told = false;            ///< the observer has heard of it by on_phase()
+  std::uint64_t merged_bytes = 0;  ///< PhaseEvent::merged_bytes
 };
 
 /// A reading of this rank's GPU as the observer hears it.
@@ -66,6 +67,7 @@ class StepReporter {
     double start_s = 0;
     double wall_s = 0;
     std::uint64_t sent_bytes = 0;
+    std::uint64_t merged_bytes = 0;
   };
   /// The lists of all ranks, one after the other, on every rank. `none` fills the shorter ones up.
   template <typename Row>

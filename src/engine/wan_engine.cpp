@@ -95,13 +95,16 @@ void WanEngine::use_models(ModelLoading& loading) {
                                .compute = options_.compute,
                                .attention = options_.attention};
   std::vector<ExpertShards> experts = loading.take_experts();
-  if (denoise.placement.takes_turns()) {
-    tools_.networks.denoise = std::make_unique<Denoiser>(
-        std::move(experts.front()), ExpertTurns(loading.take_turns()), denoise, groups_.own());
-    expert_files_ = loading.take_expert_files();
-  } else {
-    tools_.networks.denoise = std::make_unique<Denoiser>(std::move(experts), denoise, groups_.own());
-  }
+  std::vector<ExpertTurns> turns = loading.take_turns();
+  if (!turns.empty()) expert_files_ = loading.take_expert_files();
+  tools_.networks.denoise =
+      std::make_unique<Denoiser>(std::move(experts), std::move(turns), denoise, groups_.own());
+}
+
+std::uint64_t WanEngine::expert_bytes_read() const {
+  std::uint64_t bytes = 0;
+  for (const ExpertFiles& files : expert_files_) bytes += files.weights.bytes_read();
+  return bytes;
 }
 
 void WanEngine::use_vae(const VaeModel& vae) {
@@ -176,9 +179,12 @@ RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs,
 std::string WanEngine::identity_of(const Request& request) const {
   // In states of earlier versions, whose timesteps of euler had no fraction, "euler" stands alone.
   const std::string_view grid = request.solver == Solver::euler ? " (fp32 grid)" : "";
+  const std::vector<lora::LoraSet>& sets = options_.loras.sets;
+  const auto set = static_cast<std::size_t>(request.lora_set);
+  WAN_CHECK(sets.empty() ? set == 0 : set < sets.size(), "set {} of {} sets of LoRAs", set, sets.size());
   return fmt::format("{} {} {} steps of {}{}, weights {}{}", folder_.task.name, precision_name(),
                      request.sample_steps, to_string(request.solver), grid, options_.weights,
-                     lora::identity_text(options_.loras));
+                     lora::identity_text(sets.empty() ? lora::LoraSet() : sets[set]));
 }
 
 void WanEngine::release_buffers() const {
@@ -266,6 +272,7 @@ void WanEngine::reload() {
   tools_.networks.text.reset();
   tools_.networks.image.reset();
   tools_.networks.denoise.reset();
+  expert_files_.clear();
   if (options_.compute.on_gpu()) gpu::release_unused();
   ModelLoading loading(folder_, options_, place_in_group(), LoadedNetworks::without_vae);
   loading.finish(nullptr);

@@ -34,6 +34,18 @@ struct LeanerOptions {
   std::optional<std::int64_t> host_bytes = {};  ///< that this rank may page-lock; empty: all that can be had
 };
 
+/// The sets of LoRAs that requests may ask for (Request::lora_set), which are added to the experts' weights
+/// as they are read. Their checksums, if they are known, decide with the weights which saved states are used.
+struct LoraOptions {
+  std::vector<lora::LoraSet> sets = {};  ///< empty: no LoRAs
+  int first = 0;                         ///< the set that the weights have after loading
+  /// Host memory of this rank in which the checkpoint's weights of the experts stay for the next set; 0: they
+  /// are read again.
+  std::uint64_t kept_bytes = 0;
+
+  bool change() const { return sets.size() > 1; }
+};
+
 struct EngineOptions {
   parallel::WeightPlacement placement = {};
   parallel::HeadChunkWish head_chunks = {};  ///< within the group
@@ -46,9 +58,7 @@ struct EngineOptions {
       "use more ranks per group, a smaller size, fewer frames, sharded weights or one expert on the host";
   std::string weights =
       {};  ///< checkpoint::fingerprint(), the same on all ranks: states of others are not used
-  /// Added to the experts' weights as they are read. Their checksums, if they are known, decide with
-  /// `weights` which saved states are used.
-  lora::LoraSet loras = {};
+  LoraOptions loras = {};
   /// Called on the leader with a note for the user on a request that is made all the same.
   std::function<void(const std::string&)> on_note = {};
 };
@@ -104,6 +114,8 @@ class WanEngine final : public Engine {
   void set_phase_listener(std::function<void(const std::string& phase)> listener) {
     phase_listener_ = std::move(listener);
   }
+  /// Bytes of the experts' files that this rank has read, where weights change; else 0.
+  std::uint64_t expert_bytes_read() const;
   std::int64_t encoded_texts() const { return tools_.networks.text->encoded_texts(); }
   std::int64_t image_encoder_loads() const { return tools_.networks.image->loads(); }
   std::int64_t text_encoder_loads() const { return tools_.networks.text->loads(); }
@@ -134,7 +146,7 @@ class WanEngine final : public Engine {
   EngineOptions options_;
   GroupTeams groups_;
   const Stopwatch& run_clock_;
-  std::vector<ExpertFiles> expert_files_;                        ///< of experts that take turns
+  std::vector<ExpertFiles> expert_files_;                        ///< of experts whose weights change
   std::unique_ptr<checkpoint::Checkpoint> text_encoder_files_;   ///< read from as long as texts come
   std::unique_ptr<checkpoint::Checkpoint> image_encoder_files_;  ///< likewise, images; may be null
   std::unique_ptr<gpu::Monitor> monitor_;                        ///< of this rank's GPU

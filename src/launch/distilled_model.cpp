@@ -78,6 +78,12 @@ DistilledModel judge(const std::vector<std::string>& signs) {
                               *sign)};
 }
 
+/// The model with a row's LoRAs.
+const DistilledModel& distilled_for(const RunInput& input, const manifest::ManifestRow& row) {
+  const bool is_known = static_cast<std::size_t>(row.lora_set) < input.lora_sets.size();
+  return is_known ? input.lora_sets[static_cast<std::size_t>(row.lora_set)].distilled : input.distilled;
+}
+
 std::string steps_text(std::int64_t rows, std::size_t of_rows) {
   if (of_rows == 1) return "the item takes";
   return fmt::format("{} of {} items take", rows, of_rows);
@@ -103,23 +109,38 @@ DistilledModel find_distilled_model(const Options& options, const checkpoint::Ch
 }
 
 std::string describe_distilled_model(const RunInput& input) {
-  if (!input.distilled.is_distilled) return {};
-  return fmt::format("a distilled model by {}: {} where nothing else is given", input.distilled.rule,
-                     model::describe_sampling(input.checkpoint.task.defaults));
+  if (input.distilled.is_distilled) {
+    return fmt::format("a distilled model by {}: {} where nothing else is given", input.distilled.rule,
+                       model::describe_sampling(input.checkpoint.task.defaults));
+  }
+  std::int64_t rows = 0;
+  const DistilledModel* first = nullptr;
+  for (const manifest::ManifestRow& row : input.rows) {
+    if (row.error || !distilled_for(input, row).is_distilled) continue;
+    if (rows++ == 0) first = &distilled_for(input, row);
+  }
+  if (first == nullptr) return {};
+  return fmt::format("{} of {} items have LoRAs of a distilled model, by {}: {} where nothing else is given",
+                     rows, input.rows.size(), first->rule,
+                     model::describe_sampling(model::distilled_defaults(input.checkpoint.task.defaults)));
 }
 
 std::string unusual_steps(const RunInput& input) {
-  const bool is_distilled = input.distilled.is_distilled;
   std::int64_t unusual = 0;
   Request first;
+  const DistilledModel* model = nullptr;  // of the first
   for (const manifest::ManifestRow& row : input.rows) {
     if (row.error) continue;
     const Request request = resolve_row(input, row);
     const GuideScale& guide = request.guide_scale;
     const bool is_guided_throughout = model::is_guided(guide.low_noise) && model::is_guided(guide.high_noise);
-    const bool is_unusual = is_distilled ? request.sample_steps > most_distilled_steps || is_guided_throughout
-                                         : request.sample_steps < fewest_base_steps;
-    if (is_unusual && unusual++ == 0) first = request;
+    const bool is_unusual = distilled_for(input, row).is_distilled
+                                ? request.sample_steps > most_distilled_steps || is_guided_throughout
+                                : request.sample_steps < fewest_base_steps;
+    if (!is_unusual) continue;
+    if (unusual == 0) first = request;
+    if (unusual == 0) model = &distilled_for(input, row);
+    if (distilled_for(input, row).is_distilled == model->is_distilled) ++unusual;
   }
   if (unusual == 0) return {};
   TaskDefaults taken;
@@ -129,14 +150,16 @@ std::string unusual_steps(const RunInput& input) {
   taken.guide_scale = first.guide_scale;
   const std::string text =
       fmt::format("{} {}", steps_text(unusual, input.rows.size()), model::describe_sampling(taken));
-  if (is_distilled) {
-    return fmt::format("{}, but the model is distilled by {}: it is made for {}", text, input.distilled.rule,
-                       model::describe_sampling(input.checkpoint.task.defaults));
+  const TaskDefaults& defaults = input.checkpoint.task.defaults;
+  if (model->is_distilled) {
+    return fmt::format("{}, but the model is distilled by {}: it is made for {}", text, model->rule,
+                       model::describe_sampling(
+                           input.distilled.is_distilled ? defaults : model::distilled_defaults(defaults)));
   }
   return fmt::format(
       "{}, but nothing says that the model is distilled: it is made for {}; if it is distilled, "
       "give --lightning",
-      text, model::describe_sampling(input.checkpoint.task.defaults));
+      text, model::describe_sampling(defaults));
 }
 
 }  // namespace wan::launch

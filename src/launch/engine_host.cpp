@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "launch/agreement.h"
 #include "launch/engine_options.h"
+#include "launch/run_loras.h"
 #include "launch/site_study.h"
 
 namespace wan::launch {
@@ -42,6 +43,7 @@ RunPlan plan_run(comm::Communicator& world, const Options& options, const RunInp
     if (options.measured) use_site_study(options, input.checkpoint.task.name, plan.machine, plan.model);
     plan.oversized_rows = leave_out_oversized(input, options, plan.machine, plan.model);
     plan.layout = choose_layout(options, plan.machine, plan.model);
+    plan.base = base_memory(input, plan.machine, plan.model);
   });
   return plan;
 }
@@ -69,18 +71,23 @@ engine::LoadingPlace EngineHost::place_in(const RunLayout& layout) const {
   return place;
 }
 
-/// Rank 0 reads the LoRAs for their checksums and tells the others.
+/// Rank 0 reads the LoRAs for their checksums, each file once, and tells the others.
 void EngineHost::take_checksums() {
   constexpr std::size_t digits = 64;
-  if (loras_.empty()) return;
   const std::string all = on_rank_0(world_, [&] {
-    lora::LoraSet read = loras_;
-    lora::take_checksums(read);
+    lora::take_checksums(loras_.sets);
     std::string text;
-    for (const lora::Lora& lora : read) text += lora.sha256;
+    for (const lora::LoraSet& set : loras_.sets)
+      for (const lora::Lora& lora : set) text += lora.sha256;
     return text;
   });
-  for (std::size_t i = 0; i < loras_.size(); ++i) loras_[i].sha256 = all.substr(i * digits, digits);
+  std::size_t at = 0;
+  for (lora::LoraSet& set : loras_.sets) {
+    for (lora::Lora& lora : set) {
+      lora.sha256 = all.substr(at, digits);
+      at += digits;
+    }
+  }
 }
 
 void EngineHost::finish(engine::ModelLoading& loading) {
@@ -100,7 +107,11 @@ void EngineHost::finish(engine::ModelLoading& loading) {
 void EngineHost::load(const RunInput& input, const Options& options, const RunPlan& plan,
                       const Stopwatch& clock) {
   const checkpoint::CheckpointFolder& checkpoint = input.checkpoint;
-  loras_ = input.loras;
+  loras_.sets.clear();
+  for (const RowLoras& set : input.lora_sets) loras_.sets.push_back(set.loras);
+  const int group_size = plan.layout.guided.group_size;
+  loras_.first = launch::first_lora_set(input, world_.rank() / group_size, world_.size() / group_size);
+  loras_.kept_bytes = plan.base.kept_bytes;
   share_cores(ranks_);
   const auto work_as = [&] {
     return engine_options(options, plan.layout,

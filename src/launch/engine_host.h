@@ -7,6 +7,7 @@
 #include "comm/mpi/ranks.h"
 #include "core/clock.h"
 #include "engine/wan_engine.h"
+#include "launch/base_memory.h"
 #include "launch/layout_choice.h"
 #include "launch/options.h"
 #include "launch/run_communicators.h"
@@ -28,6 +29,7 @@ struct RunPlan {
   MachineSize machine;
   parallel::PlanInput model;
   RunLayout layout;
+  BaseMemory base;                  ///< for changes of LoRAs
   std::int64_t oversized_rows = 0;  ///< that fit into the GPUs with no layout
 };
 
@@ -63,7 +65,9 @@ class EngineHost {
   /// After load().
   engine::WanEngine& engine() { return *engine_; }
   const std::string& weights() const { return weights_; }  ///< the checkpoint's fingerprint, after load()
-  const lora::LoraSet& loras() const { return loras_; }    ///< with their checksums, after load()
+  /// Those of RunInput::lora_sets with their checksums, after load().
+  const std::vector<lora::LoraSet>& lora_sets() const { return loras_.sets; }
+  int first_lora_set() const { return loras_.first; }  ///< that this rank's weights had first
 
  private:
   engine::LoadingPlace place_in(const RunLayout& layout) const;
@@ -77,7 +81,7 @@ class EngineHost {
   Listeners listeners_;
   RunCommunicators communicators_;
   std::string weights_;
-  lora::LoraSet loras_;
+  engine::LoraOptions loras_;
   std::unique_ptr<engine::WanEngine> engine_;
 };
 

@@ -15,8 +15,8 @@ namespace wan::launch {
 struct EngineSurroundings {
   const RunDevice& device;
   const MachineSize& machine;
-  const std::string& weights;                              ///< the checkpoint's fingerprint
-  const lora::LoraSet& loras;                              ///< added to its weights
+  const std::string& weights;  ///< the checkpoint's fingerprint
+  const engine::LoraOptions& loras;
   const std::function<void(const std::string&)>& on_note;  ///< hears the engine's notes
 };
 

@@ -67,8 +67,7 @@ std::string refused_by(const Options& options, const parallel::NetworkPlacement&
 void measure(const MachineSize& machine, const parallel::PlanInput& model, LayoutCandidate& candidate) {
   const parallel::PlanInput input = plan_input_of(model, machine, candidate);
   const parallel::Plan plan = parallel::make_plan(input);
-  const std::int64_t memory =
-      usable(machine.memory_bytes, input.on_gpu ? usable_share_gpu : usable_share_cpu);
+  const std::int64_t memory = usable_bytes(machine, input.on_gpu);
   candidate.bytes = plan.total_bytes();
   candidate.missing_bytes = std::max<std::int64_t>(0, candidate.bytes - memory);
   candidate.host_bytes = plan.host_bytes;
@@ -145,6 +144,10 @@ std::vector<LayoutCandidate> impossible_candidates(int ranks, const parallel::Pl
 }
 
 }  // namespace
+
+std::int64_t usable_bytes(const MachineSize& machine, bool on_gpu) {
+  return usable(machine.memory_bytes, on_gpu ? usable_share_gpu : usable_share_cpu);
+}
 
 std::optional<std::int64_t> usable_host_bytes(const MachineSize& machine) {
   if (!machine.host_memory_bytes) return std::nullopt;

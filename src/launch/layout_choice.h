@@ -20,6 +20,9 @@ struct MachineSize {
   int writers = 0;  ///< threads of each group that write videos, as far as a plan knows
 };
 
+/// Memory that a rank's weights and work may take: of its GPU, or of the host on the CPU.
+std::int64_t usable_bytes(const MachineSize& machine, bool on_gpu);
+
 /// Page-locked host memory that a GPU's rank may take; empty: not known.
 std::optional<std::int64_t> usable_host_bytes(const MachineSize& machine);
 

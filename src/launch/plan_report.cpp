@@ -230,6 +230,7 @@ std::string format_bytes(std::int64_t bytes) {
 std::string plan_report(const PlanSubject& subject) {
   const parallel::Plan plan = parallel::make_plan(subject.model);
   std::string text = layout_lines(subject, plan) + memory_lines(subject, plan);
+  if (!subject.loras.empty()) text += fmt::format("LoRAs            {}\n", subject.loras);
   text += fmt::format("sent per step    {} by each rank\n", format_bytes(plan.wire_bytes_per_step));
   text +=
       fmt::format("work per step    {:.3g} PFLOP in linear layers, {:.3g} PFLOP in attention, on each rank\n",

@@ -11,7 +11,6 @@
 #include "engine/validate.h"
 #include "gpu/device.h"
 #include "launch/agreement.h"
-#include "launch/distilled_model.h"
 #include "launch/option_names.h"
 #include "launch/run_loras.h"
 #include "manifest/chosen_ids.h"
@@ -157,15 +156,7 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   input.overrides = options.request;
   input.overrides.seed.reset();
   agree(world, [&] { drop_empty_negative_prompts(input); });
-  agree(world, [&] {
-    input.loras = lora::resolve_loras(lora_choices(input.rows, input.overrides, input.manifest_name),
-                                      model::model_kind(input.checkpoint.task.name), input.lora_notes);
-  });
-  agree(world, [&] {
-    input.distilled = find_distilled_model(options, input.checkpoint, input.loras);
-    TaskDefaults& defaults = input.checkpoint.task.defaults;
-    if (input.distilled.is_distilled) defaults = model::distilled_defaults(defaults);
-  });
+  agree(world, [&] { find_lora_sets(options, input); });
   const std::string base_seed = on_rank_0(world, [&] {
     return std::to_string(options.request.seed ? *options.request.seed : manifest::draw_base_seed());
   });

@@ -20,21 +20,28 @@ struct DistilledModel {
   std::string note;  ///< a warning in one line; may be empty
 };
 
+/// A set of LoRAs that rows of a run ask for.
+struct RowLoras {
+  lora::LoraSet loras = {};             ///< without checksums; empty: the checkpoint's weights alone
+  std::vector<std::string> notes = {};  ///< on the experts that they are for
+  DistilledModel distilled = {};        ///< the model with these LoRAs
+  bool is_of_rows = false;  ///< every row that asks for it names it, so that its errors are theirs
+};
+
 /// The result of reading the command line, before anything is computed. It is the same on all ranks.
 struct RunInput {
-  checkpoint::CheckpointFolder checkpoint;   ///< of a plan without one only the task is set
-  DistilledModel distilled = {};             ///< if it is, the task's defaults are those of one
+  checkpoint::CheckpointFolder checkpoint;  ///< of a plan without one only the task is set
+  DistilledModel distilled = {};  ///< with every set of LoRAs: then the task's defaults are those of one
   std::vector<manifest::ManifestRow> rows;   ///< of the shard, and chosen; may be none
   std::int64_t whole_rows = 0;               ///< of all shards
   std::vector<manifest::ManifestRow> whole;  ///< these rows, where `rows` is a part of them; on rank 0
   RequestOverrides overrides;                ///< the command line's, without the seed
   manifest::RunSettings settings;
-  bool is_chosen = false;               ///< --continue has chosen the rows
-  Draft draft = {};                     ///< the preview that the run makes of each item, if it is wanted
-  std::vector<std::string> notes;       ///< on the manifest, for its author
-  lora::LoraSet loras = {};             ///< of all rows, without checksums
-  std::vector<std::string> lora_notes;  ///< on the experts that they are for
-  std::string manifest_name;            ///< for records; empty for a single request
+  bool is_chosen = false;           ///< --continue has chosen the rows
+  Draft draft = {};                 ///< the preview that the run makes of each item, if it is wanted
+  std::vector<std::string> notes;   ///< on the manifest, for its author
+  std::vector<RowLoras> lora_sets;  ///< at least one; ManifestRow::lora_set counts them
+  std::string manifest_name;        ///< for records; empty for a single request
 };
 
 /// Reads checkpoint folder (a plan may do without) and manifest (on rank 0; the text is broadcast). `on_gpu`:

@@ -218,7 +218,13 @@ const LoraChanges& LoraFile::changes(Expert expert, LoraExperts experts) const {
 }
 
 void LoraFile::read(const checkpoint::TensorEntry& entry, std::int64_t first, std::span<float> out) const {
-  tensors_.read_floats(entry, first, out);
+  try {
+    tensors_.read_floats(entry, first, out);
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    fail<UsageError>("cannot read the LoRA: {}", error.what());
+  }
   const auto bad = std::ranges::find_if(out, [](float value) { return !std::isfinite(value); });
   if (bad != out.end()) {
     fail<UsageError>("{}: tensor {} holds the value {}: the file is damaged, or its training has failed",

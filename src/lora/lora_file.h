@@ -54,7 +54,7 @@ class LoraFile {
   std::int64_t skipped_keys() const { return skipped_; }            ///< of parts that this model has not
   const std::vector<std::string>& notes() const { return notes_; }  ///< on what is left out
 
-  /// The values of a tensor of the file. Throws UsageError if one of them is not finite.
+  /// The values of a tensor of the file. Throws UsageError if one of them is not finite or cannot be read.
   void read(const checkpoint::TensorEntry& entry, std::int64_t first, std::span<float> out) const;
   /// Reads all tensors that are used. Throws UsageError if a value is not finite.
   void check_values() const;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <system_error>
 #include <utility>
 
@@ -132,12 +133,17 @@ LoraSet resolve_loras(std::span<const LoraChoice> choices, const model::ModelKin
   return loras;
 }
 
-void take_checksums(LoraSet& loras) {
-  for (Lora& lora : loras) {
-    try {
-      lora.sha256 = sha256_file_hex(lora.file);
-    } catch (const Error& error) {
-      fail<UsageError>("cannot use the LoRA: {}", error.what());
+void take_checksums(std::span<LoraSet> sets) {
+  std::map<fs::path, std::string> known;
+  for (LoraSet& set : sets) {
+    for (Lora& lora : set) {
+      std::string& sha256 = known[lora.file];
+      try {
+        if (sha256.empty()) sha256 = sha256_file_hex(lora.file);
+      } catch (const Error& error) {
+        fail<UsageError>("cannot use the LoRA: {}", error.what());
+      }
+      lora.sha256 = sha256;
     }
   }
 }

@@ -29,8 +29,8 @@ using LoraSet = std::vector<Lora>;
 LoraSet resolve_loras(std::span<const LoraChoice> choices, const model::ModelKind& kind,
                       std::vector<std::string>& notes);
 
-/// Fills in the checksums. Reads the files. Throws UsageError.
-void take_checksums(LoraSet& loras);
+/// Fills in the checksums of all sets. Reads each file once. Throws UsageError.
+void take_checksums(std::span<LoraSet> sets);
 
 /// A text that differs between sets that change weights differently: ", LoRA SHA256 x STRENGTH on EXPERTS"
 /// for each.

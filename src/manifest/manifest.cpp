@@ -197,6 +197,7 @@ class RowParser {
     parse_into("sample_solver", [&](auto text) { to.solver = parse_solver_name(text); });
     parse_into("boundary", [&](auto text) { to.boundary = parse_boundary(text); });
     parse_into("lora", [&](auto text) { to.loras = parse_loras(text, folder_of_manifest(manifest_)); });
+    if (to.loras) row_.lora_place = find("lora")->position;
   }
 
   void copy_extension() {
@@ -360,6 +361,7 @@ ItemError with_place(const ItemError& error, const ManifestRow& row, std::string
   if (error.stage() == "image") place = row.image_place;
   if (error.stage() == "text") place = row.prompt_place;
   if (error.stage() == "negative_prompt") place = row.negative_prompt_place;
+  if (error.stage() == "lora") place = row.lora_place;
   if (row.error || !place) return error;
   return {error.stage(),
           fmt::format("{}:{}:{}: {}", printable(manifest), place->line, place->column, error.what())};

@@ -25,7 +25,9 @@ struct ManifestRow {
   std::optional<Position> image_place;            ///< of the image's value in the manifest
   std::optional<Position> prompt_place;           ///< of the prompt's value
   std::optional<Position> negative_prompt_place;  ///< of the negative prompt's value
+  std::optional<Position> lora_place;             ///< of the LoRAs' value
   RequestOverrides overrides;
+  int lora_set = 0;  ///< Request::lora_set; whoever resolves the LoRAs of all rows sets it
   /// Where the prompt comes from, by the columns of jobs/extend_prompts.py that the row has. For the records
   /// only.
   std::map<std::string, std::string> extension;

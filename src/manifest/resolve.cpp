@@ -46,6 +46,7 @@ Request resolve(const ManifestRow& row, const RequestOverrides& command_line, co
   request.fps = settings.fps;
   request.codec = settings.codec;
   request.crf = settings.crf;
+  request.lora_set = row.lora_set;
   return request;
 }
 

@@ -40,6 +40,7 @@ void WeightLoading::add_pieces(const Model& model) {
   const WeightShare& share = model.shards->share();
   const std::size_t first_of_model = pieces_.size();
   for (std::size_t unit = 0; unit < model.shards->units().size(); ++unit) {
+    if (!model.units.empty() && !model.units.at(unit)) continue;
     const std::int64_t slice = shard_elements(model.shards->units()[unit], share.parts);
     const std::int64_t count = piece_elements(slice, share.reader_count());
     // The last pieces end where the slice ends: what lies behind it belongs to other ranks.

@@ -25,6 +25,7 @@ class WeightLoading {
   struct Model {
     WeightShards* shards;  ///< must live as long as the loading
     ParameterReader read;
+    std::vector<bool> units = {};  ///< whether to read each unit; empty: all
   };
 
   /// Begins to read. Makes no collective.

@@ -158,6 +158,13 @@ void WeightShards::keep(int unit) {
   slices_[at].copy_(arena_->slices()[at], /*non_blocking=*/true);
 }
 
+std::int64_t WeightShards::bytes(const std::vector<bool>& of_units) const {
+  std::int64_t bytes = 0;
+  for (std::size_t unit = 0; unit < slices_.size(); ++unit)
+    if (of_units.at(unit)) bytes += static_cast<std::int64_t>(slices_[unit].nbytes());
+  return bytes;
+}
+
 std::int64_t WeightShards::bytes() const {
   std::int64_t bytes = 0;
   for (const at::Tensor& slice : slices_) bytes += static_cast<std::int64_t>(slice.nbytes());

@@ -102,6 +102,7 @@ class WeightShards {
   /// On the compute device: [elements of a slice of the unit].
   const at::Tensor& slice(int unit) const;
   std::int64_t bytes() const;
+  std::int64_t bytes(const std::vector<bool>& of_units) const;
 
   /// Where the values of a unit's slice come in: [readers * elements of a piece]. Each reader reads one
   /// piece.

@@ -98,7 +98,7 @@ class Session::Impl {
     const launch::RunPlan plan = launch::plan_run(*world_, options_, input_, device_);
     host_ = std::make_unique<launch::EngineHost>(ranks_, *world_, device_, listeners_of(options));
     host_->load(input_, options_, plan, clock_);
-    for (const std::string& note : input_.lora_notes)
+    for (const std::string& note : input_.lora_sets.front().notes)
       if (world_->rank() == 0) on_note_(note);
   }
 

@@ -169,6 +169,7 @@ Table<PhaseRecord> make_phases(const Handle& file, const std::filesystem::path& 
   table.add_column("background", "1", [](const PhaseRecord& row) {
     return static_cast<std::int8_t>(row.event.is_background ? 1 : 0);
   });
+  add_of_event(table, "merged_bytes", "byte", &PhaseEvent::merged_bytes);
   return table;
 }
 

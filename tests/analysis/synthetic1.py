@@ -16,7 +16,8 @@ from wan_analysis.trace_format import TABLES
 
 COMPUTING = ("attention", "linear", "elementwise")
 #: A column's type in the file, where it is not that of its kind.
-TYPES = {"expert": EXPERT_TYPE, "warm_up": "i1", "background": "i1", "seed": "i8", "sent_bytes": "u8", "vram_used_bytes": "i8",
+TYPES = {"expert": EXPERT_TYPE, "warm_up": "i1", "background": "i1", "merged_bytes": "u8", "seed": "i8", "sent_bytes": "u8",
+         "vram_used_bytes": "i8",
          "throttle_reasons": "i8", "vram_allocated_bytes": "u8", "vram_reserved_bytes": "u8", "vram_peak_bytes": "u8"}
 KINDS = {"text": TEXT, "int": "i4", "float": "f8"}
 
@@ -128,7 +129,7 @@ class _File:
         self.last_size: tuple | None = None
 
     def add(self, table: str, **values: object) -> None:
-        self.rows[table].append(values)
+        self.rows[table].append({"merged_bytes": 0, **values} if table == "phases" else values)
 
     def phase(self, phase: str, wall_s: float, *, item: int = -1, ranks: np.ndarray | None = None, start_s: float | None = None) -> None:
         begin_s = self.clock_s if start_s is None else start_s

@@ -330,12 +330,6 @@ class Broken(LoraCase):
             )  # fmt: skip
             self.assert_usage_error(result, expected)
 
-    def test_rows_that_differ_are_refused(self):
-        lora = self.lora(pairs(MODEL))
-        manifest = self.manifest("id,image,prompt,lora", f"one,good.png,A cat,{lora.name}", "two,good.png,A dog,")
-        result = self.run_program("--device", "cpu", "--ckpt-dir", CHECKPOINT, "--dry-run", "--output-dir", self.out, *SMALL, manifest)
-        self.assert_usage_error(result, "rows.csv:3: this row has other LoRAs than the row of line 2", "--continue FILE")
-
     def test_a_row_without_its_file_fails_alone(self):
         lora = self.lora(pairs(MODEL))
         manifest = self.manifest("id,image,prompt,lora", f"one,good.png,A cat,{lora.name}", "two,good.png,A dog,none.safetensors")

@@ -8,8 +8,9 @@
 //   WAN_FAULT_RANK  only in this rank (OMPI_COMM_WORLD_RANK); any rank if not set
 //   WAN_FAULT_LOG   file that gets a line "RANK CALL PATH" when the fault happens
 //
-// CALL: link and rename (PATTERN is of the new name), unlink, open (for writing), fsync, write, and stage,
-// which is access() of a path that begins with "stage:", by which the stub engine says where it is. ACTION:
+// CALL: link and rename (PATTERN is of the new name), unlink, open (for writing), open_to_read, fsync, write,
+// and stage, which is access() of a path that begins with "stage:", by which the stub engine says where it
+// is. ACTION:
 // kill          this process, by SIGKILL, before the call
 //         kill-after    the same, after the call
 //         hold          wait for ever before the call, for a test that then kills from outside
@@ -183,8 +184,7 @@ Function* next(const char* name) {
 
 int open_around(const char* name, const char* path, int flags, mode_t mode) {
   const auto call = [&] { return next<int(const char*, int, ...)>(name)(path, flags, mode); };
-  if ((flags & O_ACCMODE) == O_RDONLY) return call();
-  return around<int>("open", path, call);
+  return around<int>((flags & O_ACCMODE) == O_RDONLY ? "open_to_read" : "open", path, call);
 }
 
 mode_t mode_of(int flags, va_list arguments) {

@@ -25,6 +25,7 @@ MODULES = [
     "test_writers",
     "test_drafts",
     "test_expert_turns",
+    "test_lora_changes",
     "test_real_engine",
     "test_long_run",
 ]

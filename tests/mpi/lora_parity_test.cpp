@@ -35,7 +35,7 @@ TEST(LoraParity, EveryLayoutGivesTheReferencesNumbers) {
         const Stopwatch clock;
         engine::WanEngine engine(folder,
                                  {.placement = sharded ? test::all_sharded : parallel::WeightPlacement(),
-                                  .loras = lightning_loras(parity)},
+                                  .loras = {.sets = {lightning_loras(parity)}}},
                                  ranks.communicators(shape, backend, heads), clock);
         const test::Made made = test::make(engine, parity.request);
         if (ranks.rank() != 0) continue;
@@ -54,7 +54,7 @@ TEST(LoraParity, TheStrengthCounts) {
   lora::LoraSet loras = lightning_loras(parity);
   for (lora::Lora& lora : loras) lora.strength = 1.1;
   const Stopwatch clock;
-  engine::WanEngine engine(folder, {.loras = loras}, test::lone_communicators(), clock);
+  engine::WanEngine engine(folder, {.loras = {.sets = {loras}}}, test::lone_communicators(), clock);
   EXPECT_GT(test::relative_error(test::make(engine, parity.request).latent, parity.final_latent()), 1e-3);
 }
 
