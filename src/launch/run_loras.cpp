@@ -169,7 +169,9 @@ int first_lora_set(const RunInput& input, std::int64_t group, std::int64_t group
   std::vector<double> holders(rows.size());
   std::size_t chosen = 0;
   for (std::int64_t each = 0; each <= std::min(group, groups - 1); ++each) {
-    const auto rows_each = [&](std::size_t set) { return rows[set] / (holders[set] + 1); };
+    const auto rows_each = [&](std::size_t set) {
+      return std::pair(rows[set] / (holders[set] + 1), -holders[set]);
+    };
     for (std::size_t set = chosen = 0; set < rows.size(); ++set)
       if (rows_each(set) > rows_each(chosen)) chosen = set;
     ++holders[chosen];
