@@ -204,13 +204,13 @@ if(WAN_HAS_CUDA)
   endif()
 endif()
 
-# wan_use_flashinfer(TARGET file.cu): adds the source that includes FlashInfer, as a library of its own because it is for one
-# architecture only; TARGET sees WAN_WITH_FLASHINFER.
-function(wan_use_flashinfer target source)
+# wan_use_flashinfer(TARGET file.cu...): adds the sources that include FlashInfer or the CUTLASS that comes with it, as a library of their
+# own because it is for one architecture only; TARGET sees WAN_WITH_FLASHINFER.
+function(wan_use_flashinfer target)
   if(NOT WAN_HAS_CUDA OR NOT WAN_HAS_FLASHINFER)
     return()
   endif()
-  add_library(${target}_flashinfer STATIC ${source})
+  add_library(${target}_flashinfer STATIC ${ARGN})
   set_target_properties(${target}_flashinfer PROPERTIES CUDA_ARCHITECTURES 90a-real)
   target_include_directories(${target}_flashinfer PRIVATE ${PROJECT_SOURCE_DIR}/src)
   target_include_directories(${target}_flashinfer SYSTEM PRIVATE

@@ -19,9 +19,13 @@ at::Tensor heads_first(const at::Tensor& x) { return x.transpose(0, 1).unsqueeze
 /// [1, heads, rows, head_dim] -> [rows, heads, head_dim], a view.
 at::Tensor rows_first(const at::Tensor& x) { return x.squeeze(0).transpose(0, 1); }
 
-bool flashinfer_takes(const at::Device& device, at::ScalarType type, std::int64_t head_dim) {
-  if constexpr (with_cuda) return device.is_cuda() && cuda::has_flashinfer(device, type, head_dim);
+bool sm90_takes(const at::Device& device, at::ScalarType type, std::int64_t head_dim) {
+  if constexpr (with_cuda) return device.is_cuda() && cuda::has_sm90_attention(device, type, head_dim);
   return false;
+}
+
+void attend_hopper(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  if constexpr (with_cuda) cuda::hopper_attention_out(out, q, k, v);
 }
 
 void attend_flashinfer(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
@@ -59,12 +63,18 @@ bool reference_takes(const at::Device& /*device*/, at::ScalarType /*type*/, std:
 /// The order in which `automatic` tries them. Measured on an H200 with 40 heads of 128 and 32,760 queries:
 /// FlashInfer reaches 658 TFLOP/s and cuDNN 576 with as many keys; 376 and 551 with a text's 512 keys.
 constexpr std::array rows{
+    AttentionRow{
+        .name = "hopper",
+        .description = "our own Hopper kernel, if built in: compute capability 9.0, bf16, heads of 128",
+        .automatic_from_keys = only_by_name,
+        .takes = sm90_takes,
+        .attend_into = attend_hopper},
     AttentionRow{.name = "flashinfer",
                  .description =
                      "FlashInfer's Hopper kernel, if built in: compute capability 9.0, bf16, heads "
                      "of 128",
                  .automatic_from_keys = 2048,
-                 .takes = flashinfer_takes,
+                 .takes = sm90_takes,
                  .attend_into = attend_flashinfer},
     AttentionRow{.name = "cudnn",
                  .description = "cuDNN: GPU, bf16 or fp16, heads of a multiple of 8 up to 128",

@@ -1,6 +1,7 @@
 // Times every kernel of the transformer at full size on the first GPU and prints one table.
 //
 //   kernel_timing [tokens ...]           (default: 32760 75600, 480p and 720p)
+//   kernel_timing --attention [tokens ...]   attention only, all fast backends in turn
 //   kernel_timing --split [tokens ...]   only what two GPUs that share a sequence lose: 20 heads at once and
 //                                        in chunks, matrix products of all rows and of half of them
 //
@@ -180,29 +181,35 @@ void time_products(std::int64_t tokens) {
   time_product("linear (FFN down)", tokens, ffn_dim, dim, plain);
 }
 
-void time_attention(std::int64_t queries, std::int64_t keys, std::int64_t own_heads,
-                    AttentionBackend backend) {
+/// All backends but ATen's others, which serve toy models only: at this size they take seconds per call. The
+/// backends take turns, because a warm GPU is slower.
+void time_attention(std::int64_t queries, std::int64_t keys, std::int64_t own_heads) {
   const at::Tensor rows = at::randn({std::max(queries, keys), 3, own_heads, head_dim}, bf16());
   const at::Tensor q = rows.select(1, 0).narrow(0, 0, queries);
   const at::Tensor k = rows.select(1, 1).narrow(0, 0, keys);
   const at::Tensor v = rows.select(1, 2).narrow(0, 0, keys);
-  const double ms = median_ms([&] { attention(q, k, v, backend); });
+  std::vector<AttentionBackend> backends = available_attention_backends(at::kCUDA, at::kBFloat16, head_dim);
+  std::erase(backends, parse_attention_backend("math"));
+  std::erase(backends, parse_attention_backend("reference"));
+  std::vector<std::function<void()>> calls;
+  for (const AttentionBackend backend : backends) {
+    calls.emplace_back([&, backend] { attention(q, k, v, backend); });
+  }
+  const std::vector<double> times_ms = medians_ms(calls);
   const double flop = 4.0 * static_cast<double>(queries) * static_cast<double>(keys) *
                       static_cast<double>(own_heads * head_dim);
-  print_row(fmt::format("attention, {}", to_string(backend)),
-            fmt::format("{} x {} x {} heads", queries, keys, own_heads), ms, flop / ms / 1e9, "TFLOP/s");
+  for (std::size_t i = 0; i < backends.size(); ++i) {
+    print_row(fmt::format("attention, {}", to_string(backends[i])),
+              fmt::format("{} x {} x {} heads", queries, keys, own_heads), times_ms[i],
+              flop / times_ms[i] / 1e9, "TFLOP/s");
+  }
 }
 
 void time_attentions(std::int64_t tokens) {
-  for (const AttentionBackend backend : available_attention_backends(at::kCUDA, at::kBFloat16, head_dim)) {
-    // ATen's other kernels serve toy models only: at this size they take seconds per call.
-    if (backend == parse_attention_backend("math") || backend == parse_attention_backend("reference"))
-      continue;
-    for (const std::int64_t own_heads : {heads, heads / 2, heads / 4}) {
-      time_attention(tokens, tokens, own_heads, backend);
-    }
-    time_attention(tokens, text_tokens, heads, backend);
+  for (const std::int64_t own_heads : {heads, heads / 2, heads / 4}) {
+    time_attention(tokens, tokens, own_heads);
   }
+  time_attention(tokens, text_tokens, heads);
 }
 
 /// The heads of one of two GPUs, at once and in chunks. Each chunk has its own buffers, as in an exchange.
@@ -332,7 +339,8 @@ int run(std::vector<std::string> arguments) {
   const c10::InferenceMode no_gradients;
   const bool split_only = !arguments.empty() && arguments.front() == "--split";
   const bool vae_only = !arguments.empty() && arguments.front() == "--vae";
-  if (split_only || vae_only) arguments.erase(arguments.begin());
+  const bool attention_only = !arguments.empty() && arguments.front() == "--attention";
+  if (split_only || vae_only || attention_only) arguments.erase(arguments.begin());
   std::vector<std::int64_t> sizes;
   std::ranges::transform(arguments, std::back_inserter(sizes),
                          [](const std::string& argument) { return std::stoll(argument); });
@@ -347,6 +355,10 @@ int run(std::vector<std::string> arguments) {
     if (split_only) {
       time_chunked_attention(tokens);
       time_halved_products(tokens);
+      continue;
+    }
+    if (attention_only) {
+      time_attentions(tokens);
       continue;
     }
     time_norms(tokens);

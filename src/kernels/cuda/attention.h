@@ -4,13 +4,17 @@
 
 namespace wan::kernels::cuda {
 
-/// Whether FlashInfer's kernel is in this build and takes such inputs: compute capability 9.0, bf16, head_dim
-/// 128.
-bool has_flashinfer(const at::Device& device, at::ScalarType type, std::int64_t head_dim);
+/// Whether the kernels for Hopper GPUs are in this build and take such inputs: compute capability 9.0, bf16,
+/// head_dim 128.
+bool has_sm90_attention(const at::Device& device, at::ScalarType type, std::int64_t head_dim);
 
-/// kernels::attention_out() by FlashInfer, on the current stream. q: bf16 [queries, heads, 128]; k, v: bf16
-/// [keys, heads, 128]; strides of tokens and heads may be any multiple of 8 elements. out: like q, dense.
-/// Throws Error when the build has no FlashInfer or the launch fails.
+/// kernels::attention_out() by our own kernel for Hopper GPUs, on the current stream. q: bf16 [queries,
+/// heads, 128]; k, v: bf16 [keys, heads, 128]; strides of tokens and heads may be any multiple of 8 elements.
+/// out: like q, dense. A row's bits depend on its own query and on all keys and values only. Throws Error
+/// when the build has no such kernel or the launch fails.
+void hopper_attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+
+/// The same by FlashInfer's kernel.
 void flashinfer_attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
 
 }  // namespace wan::kernels::cuda
