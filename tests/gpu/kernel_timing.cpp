@@ -4,10 +4,8 @@
 //   kernel_timing --attention [tokens ...]   attention only, all fast backends in turn
 //   kernel_timing --split [tokens ...]   only what two GPUs that share a sequence lose: 20 heads at once and
 //                                        in chunks, matrix products of all rows and of half of them
-//
 //   kernel_timing --vae                  the convolutions and norms of the Wan 2.1 autoencoder's decoder at
-//   480p, as
-//                                        one chunk of latent frames has them
+//                                        480p, as one chunk of latent frames has them
 //
 // Random data; three calls to warm up, then the median of fifteen, each between two CUDA events. GB/s counts
 // the bytes that the kernel must read and write once; parameters of one row are not counted.
