@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/check.h"
+#include "kernels/cpu/convolution.h"
 #include "kernels/cuda/convolution.h"
 #include "kernels/device.h"
 
@@ -65,6 +66,7 @@ void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& 
                 x.size(3) == weight.size(4) && (!addend.defined() || addend.sizes() == out.sizes()),
             "a convolution's output has other sizes than its input gives");
   if (x.is_meta()) return;
+  if (x.is_cpu()) return cpu::convolve_out(out, x, weight, bias, shape, addend);
   if constexpr (with_cuda) {
     if (cuda::fits_convolution(out, x, weight, shape, addend)) {
       return cuda::convolve_out(out, x, weight, bias, shape, addend);
@@ -85,6 +87,7 @@ void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& 
 void rms_norm_silu_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& gamma, bool silu) {
   WAN_CHECK(out.sizes() == x.sizes() && gamma.numel() == x.size(3), "a norm's tensors have unequal sizes");
   if (x.is_meta()) return;
+  if (x.is_cpu()) return cpu::rms_norm_silu_out(out, x, gamma, silu);
   if constexpr (with_cuda) {
     if (cuda::fits_pixel_norm(out, x)) return cuda::rms_norm_silu_out(out, x, gamma, silu);
   }

@@ -1,8 +1,10 @@
 #include "kernels/convolution.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -117,6 +119,33 @@ TEST(Convolution, ReadsAndWritesPartsOfLargerTensors) {
   const at::Tensor start = sum.clone();
   convolve_out(sum, whole, weight, bias, shape, sum);
   EXPECT_LE((sum - start - expected).abs().max().item<double>(), 1e-12);
+}
+
+TEST(Convolution, BitsDependNeitherOnThePartNorOnThreads) {
+  const int threads = at::get_num_threads();
+  for (const std::int64_t channels : {3, 40, 96}) {
+    const at::Tensor x = random({5, 13, 37, channels}, at::kFloat);
+    const at::Tensor weight = convolution_weight(random({channels, channels, 3, 3, 3}, at::kFloat));
+    const at::Tensor bias = random({channels}, at::kFloat);
+    const ConvolutionShape shape{.before = {0, 0, 1}, .after = {0, 0, 1}};
+    const at::Tensor whole = empty_for(x, weight, shape);  // [3, 11, 37, channels]
+    at::set_num_threads(1);
+    convolve_out(whole, x, weight, bias, shape);
+    const at::Tensor whole_norm = at::empty_like(whole);
+    rms_norm_silu_out(whole_norm, whole, bias);
+    at::set_num_threads(2);
+    for (const std::int64_t rows : {1, 2, 5, 11}) {
+      for (std::int64_t first = 0; first < 11; first += rows) {
+        const std::int64_t count = std::min<std::int64_t>(rows, 11 - first);
+        const at::Tensor made = at::empty({3, count, 37, channels}, whole.options());
+        convolve_out(made, x.narrow(1, first, count + 2), weight, bias, shape);
+        EXPECT_TRUE(made.equal(whole.narrow(1, first, count))) << channels << " channels, row " << first;
+        rms_norm_silu_out(made, made.clone(), bias);
+        EXPECT_TRUE(made.equal(whole_norm.narrow(1, first, count))) << channels << " channels, row " << first;
+      }
+    }
+  }
+  at::set_num_threads(threads);
 }
 
 TEST(Convolution, OfOutlinesHasTheSizesOnly) {

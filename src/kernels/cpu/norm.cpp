@@ -1,0 +1,114 @@
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/cpu/convolution.h"
+#include "kernels/cpu/instruction_set.h"
+
+namespace wan::kernels::cpu {
+namespace {
+
+/// e^x to about 2 units of the last place: 2^n times a polynomial (Cephes, expf). Written out, because the C
+/// library's function takes one value at a time.
+WAN_INLINE float exponential(float x) {
+  constexpr float least = -87.3F;
+  constexpr float most = 88.3F;
+  constexpr float log2_e = 1.44269504088896341F;
+  constexpr float ln2_high = 0.693359375F;
+  constexpr float ln2_low = -2.12194440e-4F;
+  constexpr float rounder = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
+  x = x < least ? least : x;
+  x = x > most ? most : x;
+  const float shifted = x * log2_e + rounder;
+  const float n = shifted - rounder;
+  const float r = (x - n * ln2_high) - n * ln2_low;
+  float p = 1.9875691500e-4F;
+  p = p * r + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * r * r + r + 1.0F;
+  const std::uint32_t exponent = (std::bit_cast<std::uint32_t>(shifted) << 23U) + 0x3f800000U;
+  return p * std::bit_cast<float>(exponent);
+}
+
+WAN_INLINE double exponential(double x) { return std::exp(x); }
+
+template <typename T>
+struct NormJob {
+  const T* x;
+  T* out;
+  const T* gamma;
+  std::int64_t channels, columns, rows;
+  std::array<std::int64_t, 3> x_strides, out_strides;  ///< frames, rows, columns
+  T root;                                              ///< of channels
+  bool silu;
+};
+
+/// Positions [first, end), counted frame by frame, row by row.
+template <typename T, typename Isa>
+WAN_INLINE void norm_range(const NormJob<T>& job, std::int64_t first, std::int64_t end) {
+  constexpr int lanes = 16;
+  for (std::int64_t index = first; index < end; ++index) {
+    const std::int64_t column = index % job.columns;
+    const std::int64_t row = index / job.columns % job.rows;
+    const std::int64_t frame = index / job.columns / job.rows;
+    const T* x = job.x + frame * job.x_strides[0] + row * job.x_strides[1] + column * job.x_strides[2];
+    T* out = job.out + frame * job.out_strides[0] + row * job.out_strides[1] + column * job.out_strides[2];
+    std::array<T, lanes> squares{};
+    std::int64_t c = 0;
+    for (; c + lanes <= job.channels; c += lanes)
+      for (int lane = 0; lane < lanes; ++lane) squares[lane] += x[c + lane] * x[c + lane];
+    for (; c < job.channels; ++c) squares[c % lanes] += x[c] * x[c];
+    T sum = 0;
+    for (const T square : squares) sum += square;
+    const T norm = std::sqrt(sum);
+    const T least = static_cast<T>(1e-12);
+    const T scale = job.root / (norm < least ? least : norm);
+    for (c = 0; c < job.channels; ++c) out[c] = x[c] * scale * job.gamma[c];
+    if (!job.silu) continue;
+    for (c = 0; c < job.channels; ++c) out[c] = out[c] / (1 + exponential(-out[c]));
+  }
+}
+
+WAN_FOR_INSTRUCTION_SETS(norm_range, (const NormJob<float>& job, std::int64_t first, std::int64_t end), float,
+                         (job, first, end))
+WAN_FOR_INSTRUCTION_SETS(norm_range, (const NormJob<double>& job, std::int64_t first, std::int64_t end),
+                         double, (job, first, end))
+
+template <typename T>
+void run(const at::Tensor& out, const at::Tensor& x, const at::Tensor& gamma, bool silu) {
+  const NormJob<T> job{.x = x.const_data_ptr<T>(),
+                       .out = out.mutable_data_ptr<T>(),
+                       .gamma = gamma.const_data_ptr<T>(),
+                       .channels = x.size(3),
+                       .columns = x.size(2),
+                       .rows = x.size(1),
+                       .x_strides = {x.stride(0), x.stride(1), x.stride(2)},
+                       .out_strides = {out.stride(0), out.stride(1), out.stride(2)},
+                       .root = static_cast<T>(std::sqrt(static_cast<double>(x.size(3)))),
+                       .silu = silu};
+  const std::int64_t grain = 1 + 16384 / std::max<std::int64_t>(1, x.size(3));
+  at::parallel_for(0, x.size(0) * x.size(1) * x.size(2), grain, [&](std::int64_t first, std::int64_t last) {
+    WAN_CALL_WIDEST(norm_range, (job, first, last));
+  });
+}
+
+}  // namespace
+
+void rms_norm_silu_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& gamma, bool silu) {
+  const at::ScalarType type = gamma.scalar_type();
+  const bool is_wide = out.scalar_type() == type;
+  const at::Tensor made = is_wide && out.stride(3) == 1 ? out : at::empty(out.sizes(), gamma.options());
+  const at::Tensor wide = x.to(type);
+  type == at::kDouble ? run<double>(made, wide, gamma.contiguous(), silu)
+                      : run<float>(made, wide, gamma.contiguous(), silu);
+  if (!made.is_same(out)) out.copy_(made);
+}
+
+}  // namespace wan::kernels::cpu
