@@ -190,7 +190,7 @@ batch::RunContext BatchProgram::make_context() {
   const int groups = mpi_.size() / plan_.layout.guided.group_size;
   batch::RunContext context{
       .folder = *folder,
-      .requests = request_source(input_, *host_, device_.compute),
+      .requests = request_source(input_, *host_, device_),
       .results = {.resume = options_.resume,
                   .retry_failed = options_.retry_failed,
                   .save_latents = options_.save_latents,

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <limits>
 #include <memory>
 
 #include "apps/bench_inputs.h"
@@ -23,6 +22,7 @@
 #include "gpu/memory.h"
 #include "launch/agreement.h"
 #include "launch/engine_host.h"
+#include "launch/engine_options.h"
 #include "launch/plan_report.h"
 #include "launch/run_communicators.h"
 #include "launch/run_device.h"
@@ -92,7 +92,7 @@ class BenchMeasurement {
 
 parallel::PlanInput BenchMeasurement::plan_input() const {
   const launch::BenchSettings& bench = options_.bench;
-  parallel::PlanInput plan = launch::sizes_of(model_, /*has_files=*/false);
+  parallel::PlanInput plan = launch::sizes_of(model_, /*has_files=*/false, options_.vae_precision);
   plan.tokens = plan.geometry.token_grid(bench.frame_num, bench.size);
   plan.on_gpu = on_gpu();
   plan.placement.text_encoder.residence = parallel::text_encoder_residence(on_gpu(), options_.t5_cpu);
@@ -354,7 +354,6 @@ void BenchMeasurement::measure() {
   begin_item();
   measure_text();
   measure_features();
-  result_.vae_encode_s = std::numeric_limits<double>::quiet_NaN();
   std::unique_ptr<engine::Denoiser> denoise;
   std::unique_ptr<engine::Autoencoder> vae;
   result_.fill_s = phase("load", [&] {
@@ -370,7 +369,8 @@ void BenchMeasurement::measure() {
                                                                   .attention = options_.attention,
                                                                   .part_times = options_.bench.part_times},
                                            group_);
-    vae = std::make_unique<engine::Autoencoder>(engine::synthetic_vae(model_.vae), device_.compute.device);
+    vae = std::make_unique<engine::Autoencoder>(engine::synthetic_vae(model_.vae), device_.compute.device,
+                                                launch::vae_arithmetic(options_, device_.compute));
   });
   result_.weights_bytes_per_gpu = static_cast<std::uint64_t>(denoise->weight_bytes());
   if (has_image()) measure_encode(*vae);

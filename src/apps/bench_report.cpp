@@ -38,8 +38,8 @@ void add_facts(nlohmann::json& json, const BenchResult& result) {
                              {"gpu_uuid", rank.gpu_uuid},
                              {"reference_s", number(rank.reference_s)}});
   }
-  for (const char* name :
-       {"version", "revision", "build", "driver", "cuda", "nccl", "mpi", "libtorch", "hdf5"}) {
+  for (const char* name : {"vae_precision", "version", "revision", "build", "driver", "cuda", "nccl", "mpi",
+                           "libtorch", "hdf5"}) {
     const auto found = result.facts.program.find(name);
     if (found != result.facts.program.end()) json[name] = std::get<std::string>(found->second);
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -40,8 +41,8 @@ struct BenchResult {
   std::vector<double> rank_computing_s;   ///< by rank of the first group: computing in a step; may be empty
   double fill_s = 0;                      ///< making the random weights
   double text_s = 0;
-  double clip_s = 0;        ///< NaN for a model without CLIP
-  double vae_encode_s = 0;  ///< NaN for t2v
+  double clip_s = 0;                                               ///< NaN for a model without CLIP
+  double vae_encode_s = std::numeric_limits<double>::quiet_NaN();  ///< not there for t2v
   double vae_decode_s = 0;
   std::uint64_t peak_vram_bytes =
       0;  ///< in use on a GPU by all programs, the largest of all ranks; 0 on the CPU

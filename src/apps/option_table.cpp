@@ -91,6 +91,10 @@ constexpr std::array<std::pair<std::string_view, launch::Precision>, 4> precisio
      {fp16_name, launch::Precision::fp16},
      {fp32_name, launch::Precision::fp32},
      {"fast", launch::Precision::fast}}};
+constexpr std::array<std::pair<std::string_view, launch::VaePrecision>, 3> vae_precision_words{
+    {{"exact", launch::VaePrecision::exact},
+     {fp16_name, launch::VaePrecision::fp16},
+     {bf16_name, launch::VaePrecision::bf16}}};
 constexpr std::array<std::pair<std::string_view, launch::Objective>, 2> objective_words{
     {{"latency", launch::Objective::latency}, {"throughput", launch::Objective::throughput}}};
 constexpr std::array<std::pair<std::string_view, LogLevel>, 3> log_level_words{
@@ -248,6 +252,13 @@ constexpr OptionEntry table[] = {
      "GPU, fp32 on the CPU)",
      [](launch::Options& o, std::string_view text) {
        o.precision = parse_word(current_precision_name(text), precision_words);
+     }},
+    {machine, "vae-precision", Takes::value, "NAME",
+     "exact, or the approximations fp16 and bf16: the VAE's activations and weights in 16 bits (default: "
+     "exact, "
+     "as --precision says)",
+     [](launch::Options& o, std::string_view text) {
+       o.vae_precision = parse_word(text, vae_precision_words);
      }},
     {machine, "attention", Takes::value, "NAME", "library of the attention kernel (default: automatic): ",
      [](launch::Options& o, std::string_view text) { o.attention = parse_attention(text); },

@@ -28,7 +28,9 @@ std::vector<std::string> command_again(const launch::Options& options, const lau
   };
   if (options.device == launch::Device::cpu) add("--device", "cpu");
   // Everything that decides the bytes, apart from the request and the GPU itself.
-  add("--precision", model_identity({}, compute).precision);
+  add("--precision", compute.precision_name());
+  if (options.vae_precision != launch::VaePrecision::exact)
+    add("--vae-precision", to_string(options.vae_precision));
   add("--attention", kernels::to_string(options.attention));
   if (options.t5_cpu) words.emplace_back("--t5-cpu");
   if (options.cfg_size) add("--cfg-size", *options.cfg_size);
@@ -72,11 +74,14 @@ std::string headline(const launch::Options& options, const launch::RunInput& inp
   const std::string shard = options.shard ? fmt::format(" (shard {}/{} of {})", options.shard->index,
                                                         options.shard->count, input.whole_rows)
                                           : "";
-  return fmt::format("{}: {} item{}{}, {} rank{} in {} group{}, {}{}{} on {}", input.checkpoint.task.name,
+  const std::string vae = options.vae_precision == launch::VaePrecision::exact
+                              ? ""
+                              : fmt::format(", VAE in {}", to_string(options.vae_precision));
+  return fmt::format("{}: {} item{}{}, {} rank{} in {} group{}, {}{}{}{} on {}", input.checkpoint.task.name,
                      input.rows.size(), input.rows.size() == 1 ? "" : "s", shard, ranks,
                      ranks == 1 ? "" : "s", groups, groups == 1 ? "" : "s", parallel::describe(layout.guided),
                      layout.placement.transformers.is_sharded() ? ", weights sharded" : "",
-                     residence.empty() ? "" : ", " + residence, device);
+                     residence.empty() ? "" : ", " + residence, vae, device);
 }
 
 std::string description(const launch::Options& options, const launch::RunInput& input,

@@ -8,8 +8,12 @@
 
 namespace wan::apps {
 
-store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute) {
-  return {.weights = weights, .precision = std::string(compute.precision_name())};
+store::ModelIdentity model_identity(const std::string& weights, const launch::RunDevice& device) {
+  store::ModelIdentity identity{.weights = weights,
+                                .precision = std::string(device.compute.precision_name())};
+  if (device.vae_precision != launch::VaePrecision::exact)
+    identity.lossy_options.emplace("vae_precision", to_string(device.vae_precision));
+  return identity;
 }
 
 namespace {
@@ -36,10 +40,10 @@ std::vector<batch::LoraRecord> lora_records(const std::vector<lora::LoraSet>& se
 }  // namespace
 
 batch::RequestSource request_source(const launch::RunInput& input, const launch::EngineHost& host,
-                                    const kernels::Compute& compute) {
+                                    const launch::RunDevice& device) {
   return {.command_line = input.overrides,
           .settings = input.settings,
-          .model = model_identity(host.weights(), compute),
+          .model = model_identity(host.weights(), device),
           .lora_sets = lora_records(host.lora_sets()),
           .first_lora_set = host.first_lora_set()};
 }

@@ -8,6 +8,7 @@
 #include "checkpoint/model_config.h"
 #include "kernels/compute.h"
 #include "launch/engine_host.h"
+#include "launch/run_device.h"
 #include "launch/run_input.h"
 #include "store/sidecar.h"
 
@@ -15,11 +16,11 @@ namespace wan::apps {
 
 /// The values that a record holds and that a later run is compared with. `weights`: the checkpoint's
 /// fingerprint.
-store::ModelIdentity model_identity(const std::string& weights, const kernels::Compute& compute);
+store::ModelIdentity model_identity(const std::string& weights, const launch::RunDevice& device);
 
 /// How the run's rows become requests, and what decides their results beside them. After host.load().
 batch::RequestSource request_source(const launch::RunInput& input, const launch::EngineHost& host,
-                                    const kernels::Compute& compute);
+                                    const launch::RunDevice& device);
 
 /// The record's name of the attention: "cudnn", or "flashinfer (automatic)" if that is the choice for the
 /// many tokens of a video.

@@ -49,7 +49,8 @@ void print_plan(const launch::Options& options, const launch::RunInput& input, c
        .task = input.checkpoint.task.name,
        .precision = launch::precision_of(options, plan.model),
        .draft = input.draft,
-       .loras = plan.base.describe()}));
+       .loras = plan.base.describe(),
+       .vae_precision = options.vae_precision}));
 }
 
 }  // namespace wan::apps

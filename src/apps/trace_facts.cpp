@@ -126,7 +126,8 @@ trace::RunAttributes program_attributes(const launch::RunDevice& device) {
           {"job_start", job_start()},
           {"array_task", environment_text("SLURM_ARRAY_TASK_ID")},
           {"device", std::string(on_gpu ? "cuda" : "cpu")},
-          {"gpu_model", device.gpu.name}};
+          {"gpu_model", device.gpu.name},
+          {"vae_precision", std::string(to_string(device.vae_precision))}};
 }
 
 }  // namespace wan::apps

@@ -47,11 +47,16 @@ std::unique_ptr<vae::RowExchange> split_rows(std::int64_t latent_rows, comm::Com
 
 }  // namespace
 
-Autoencoder::Autoencoder(const VaeModel& model, at::Device device)
+vae::Arithmetic vae_arithmetic(const kernels::Compute& compute, std::optional<at::ScalarType> rounded) {
+  return {.rounded = rounded, .tf32 = compute.on_gpu() && compute.type != at::kFloat};
+}
+
+Autoencoder::Autoencoder(const VaeModel& model, at::Device device, const vae::Arithmetic& arithmetic)
     : config_(model.config),
       device_(device),
+      arithmetic_(arithmetic),
       vae_(std::make_unique<vae::Vae>(
-          model.config, [&](const std::string& name) { return model.read(name).to(device); })) {}
+          model.config, [&](const std::string& name) { return model.read(name).to(device); }, arithmetic)) {}
 
 /// `work` takes an autoencoder, the exchange of its rows, where to compute, and which of the calls to make.
 /// Where memory runs out it is done again as an outline, for the sake of the calls that are owed.
@@ -66,7 +71,7 @@ auto Autoencoder::run(comm::Communicator& group, vae::RowExchange& rows, Work&& 
     if (rows.alone()) return;
     OwedCalls owed(calls.count());
     parallel::OutlineRows outline_rows(rows, owed, device_);
-    work(parallel::make_outline(config_), outline_rows, at::Device(at::kMeta), owed);
+    work(parallel::make_outline(config_, arithmetic_), outline_rows, at::Device(at::kMeta), owed);
   });
 }
 
@@ -78,7 +83,8 @@ at::Tensor Autoencoder::encode_image(const at::Tensor& image, int frame_num, com
                    exchange.split().own_rows(image, 1).to(device);  // [3, own rows, width]
                const at::Tensor own = vae.encode(vae::image_clip(own_pixels, frame_num),
                                                  exchange);  // [channels, frames, own rows, columns]
-               return exchange.alone() ? own : exchange.gather_rows(own);
+               if (exchange.alone()) return own;
+               return exchange.gather_rows(own.permute({1, 2, 3, 0})).permute({3, 0, 1, 2}).contiguous();
              });
 }
 

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "comm/communicator.h"
 #include "engine/model_parts.h"
@@ -12,12 +13,16 @@
 
 namespace wan::engine {
 
+/// How the autoencoder of a run computes. The official code leaves convolutions TF32; in fp32, the parity
+/// mode, nothing is rounded. `rounded`: fp16 or bf16 by the user's choice.
+vae::Arithmetic vae_arithmetic(const kernels::Compute& compute, std::optional<at::ScalarType> rounded);
+
 /// The VAE over any group of ranks: every rank works on its rows. Whole weights on each rank. A rank whose
 /// memory runs out (c10::OutOfMemoryError) has still taken part in all of a call's collectives.
 class Autoencoder {
  public:
-  /// Reads the weights. `device`: where it computes, in fp32.
-  Autoencoder(const VaeModel& model, at::Device device);
+  /// Reads the weights. `device`: where it computes.
+  Autoencoder(const VaeModel& model, at::Device device, const vae::Arithmetic& arithmetic = {});
   const vae::VaeConfig& config() const { return config_; }
 
   /// Collective over `group`. `image`: fp32 [3, height, width], the same on every rank; the clip is the image
@@ -37,6 +42,7 @@ class Autoencoder {
 
   vae::VaeConfig config_;
   at::Device device_;
+  vae::Arithmetic arithmetic_;
   std::unique_ptr<vae::Vae> vae_;
 };
 

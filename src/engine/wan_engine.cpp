@@ -111,7 +111,8 @@ void WanEngine::use_vae(const VaeModel& vae) {
   host_use_ = {
       .computes = !options_.compute.on_gpu(),
       .vae_width = vae.config.decoder_level(0) / (vae.config.pixel_patch() * vae.config.pixel_patch())};
-  tools_.networks.vae = std::make_unique<Autoencoder>(vae, options_.compute.device);
+  tools_.networks.vae = std::make_unique<Autoencoder>(vae, options_.compute.device,
+                                                      vae_arithmetic(options_.compute, options_.vae_rounded));
 }
 
 WanEngine::~WanEngine() = default;
@@ -182,9 +183,11 @@ std::string WanEngine::identity_of(const Request& request) const {
   const std::vector<lora::LoraSet>& sets = options_.loras.sets;
   const auto set = static_cast<std::size_t>(request.lora_set);
   WAN_CHECK(sets.empty() ? set == 0 : set < sets.size(), "set {} of {} sets of LoRAs", set, sets.size());
-  return fmt::format("{} {} {} steps of {}{}, weights {}{}", folder_.task.name, precision_name(),
+  std::string vae;
+  if (options_.vae_rounded) vae = fmt::format(", VAE {}", c10::toString(*options_.vae_rounded));
+  return fmt::format("{} {} {} steps of {}{}, weights {}{}{}", folder_.task.name, precision_name(),
                      request.sample_steps, to_string(request.solver), grid, options_.weights,
-                     lora::identity_text(sets.empty() ? lora::LoraSet() : sets[set]));
+                     lora::identity_text(sets.empty() ? lora::LoraSet() : sets[set]), vae);
 }
 
 void WanEngine::release_buffers() const {

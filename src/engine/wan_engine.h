@@ -51,7 +51,8 @@ struct EngineOptions {
   parallel::HeadChunkWish head_chunks = {};  ///< within the group
   kernels::Compute compute = {};
   kernels::AttentionBackend attention = kernels::AttentionBackend::automatic;
-  gpu::DeviceInfo gpu = {};  ///< of this rank, if it computes on one
+  std::optional<at::ScalarType> vae_rounded = {};  ///< fp16 or bf16 (vae::Arithmetic); none: not rounded
+  gpu::DeviceInfo gpu = {};                        ///< of this rank, if it computes on one
   LeanerOptions leaner = {};
   /// The remedy that a user is told where memory runs out; a program names its options here.
   std::string memory_remedy =

@@ -106,10 +106,7 @@ bool can_access_peer(int index, int peer) {
   return can != 0;
 }
 
-void allow_tf32_convolutions(bool allowed) {
-  at::globalContext().setAllowTF32CuDNN(allowed);
-  at::globalContext().setAllowTF32CuBLAS(false);
-}
+void forbid_tf32_products() { at::globalContext().setAllowTF32CuBLAS(false); }
 
 void sum_fp16_products_in_fp32() { at::globalContext().setAllowFP16ReductionCuBLAS(false); }
 

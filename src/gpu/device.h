@@ -57,9 +57,9 @@ void require_code(const DeviceInfo& device);
 /// Whether GPU `index` can directly access the memory of GPU `peer` of the same process.
 bool can_access_peer(int index, int peer);
 
-/// Whether convolutions of fp32 tensors may round their inputs to TF32 on the GPU. Matrix products never may.
-/// The official code has the same rules.
-void allow_tf32_convolutions(bool allowed);
+/// From here on, no matrix product of fp32 rounds to TF32, whatever the environment says. The official code
+/// has the same rule. Convolutions get theirs as an argument (kernels/convolution.h).
+void forbid_tf32_products();
 
 /// From here on, cuBLAS sums products of fp16 in fp32 also where it divides a sum among multiprocessors.
 /// LibTorch's default lets it add such parts in fp16.

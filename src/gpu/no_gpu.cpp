@@ -21,7 +21,7 @@ VisibleGpus visible_gpus() { return {.count = 0, .reason = "this program was bui
 DeviceInfo open_device(int /*index*/) { fail_without_cuda(); }
 void require_code(const DeviceInfo& /*device*/) { fail_without_cuda(); }
 bool can_access_peer(int /*index*/, int /*peer*/) { fail_without_cuda(); }
-void allow_tf32_convolutions(bool /*allowed*/) { fail_without_cuda(); }
+void forbid_tf32_products() { fail_without_cuda(); }
 void sum_fp16_products_in_fp32() { fail_without_cuda(); }
 at::Generator make_generator(int /*index*/, std::uint64_t /*seed*/) { fail_without_cuda(); }
 void synchronize() { fail_without_cuda(); }

@@ -14,6 +14,19 @@ parallel::WeightPlacement leanest_placement(const Options& options) {
 
 }  // namespace
 
+namespace {
+
+std::optional<at::ScalarType> vae_rounding(const Options& options) {
+  if (options.vae_precision == VaePrecision::exact) return std::nullopt;
+  return options.vae_precision == VaePrecision::fp16 ? at::kHalf : at::kBFloat16;
+}
+
+}  // namespace
+
+vae::Arithmetic vae_arithmetic(const Options& options, const kernels::Compute& compute) {
+  return engine::vae_arithmetic(compute, vae_rounding(options));
+}
+
 engine::EngineOptions engine_options(const Options& options, const RunLayout& layout,
                                      const EngineSurroundings& surroundings) {
   const engine::LeanerOptions leaner{.leanest = leanest_placement(options),
@@ -22,6 +35,7 @@ engine::EngineOptions engine_options(const Options& options, const RunLayout& la
           .head_chunks = layout.head_chunks,
           .compute = surroundings.device.compute,
           .attention = options.attention,
+          .vae_rounded = vae_rounding(options),
           .gpu = surroundings.device.gpu,
           .leaner = leaner,
           .memory_remedy =

@@ -3,6 +3,7 @@
 #include <functional>
 #include <string>
 
+#include "engine/autoencoder.h"
 #include "engine/wan_engine.h"
 #include "launch/layout_choice.h"
 #include "launch/options.h"
@@ -19,6 +20,9 @@ struct EngineSurroundings {
   const engine::LoraOptions& loras;
   const std::function<void(const std::string&)>& on_note;  ///< hears the engine's notes
 };
+
+/// How the autoencoder of a run computes.
+vae::Arithmetic vae_arithmetic(const Options& options, const kernels::Compute& compute);
 
 /// How the engine of a run is to work. Where memory runs out it may take less, but nothing that the user has
 /// ruled out.

@@ -4,12 +4,14 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "checkpoint/given_parts.h"
 #include "core/log.h"
 #include "core/progress_mode.h"
 #include "kernels/attention.h"
 #include "manifest/manifest.h"
+#include "model/precision_name.h"
 #include "model/request_values.h"
 #include "parallel/head_chunks.h"
 #include "parallel/layout.h"
@@ -29,6 +31,13 @@ enum class Precision {
   fp32,  ///< parity mode
   fast
 };
+/// The autoencoder's: as `precision` says, or rounded to 16 bits.
+enum class VaePrecision { exact, fp16, bf16 };
+/// As options, records and traces write it.
+constexpr std::string_view to_string(VaePrecision precision) {
+  if (precision == VaePrecision::exact) return "exact";
+  return precision == VaePrecision::fp16 ? fp16_name : bf16_name;
+}
 using parallel::Objective;
 
 /// The measurements of wan_bench.
@@ -80,6 +89,7 @@ struct Options {
   // Machine and layout.
   Device device = Device::automatic;
   std::optional<Precision> precision;
+  VaePrecision vae_precision = VaePrecision::exact;
   Objective objective = Objective::latency;
   std::optional<int> group_size;    ///< ranks per group
   std::optional<int> cfg_size;      ///< 1 or 2

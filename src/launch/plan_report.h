@@ -19,6 +19,7 @@ struct PlanSubject {
   std::string_view precision;  ///< in which the plan's bytes are
   Draft draft = {};            ///< of each item, if it is wanted
   std::string loras = {};      ///< BaseMemory::describe()
+  VaePrecision vae_precision = VaePrecision::exact;
 };
 
 /// A plan as --plan prints it: the layout, bytes per rank by part against the memory there is, host memory,

@@ -135,8 +135,7 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiRanks& ranks, const 
     check_distinct(cards);
     check_equal_memory(cards);
     check_peers(own, cards);
-    // The official code leaves convolutions TF32; the parity mode is strict.
-    gpu::allow_tf32_convolutions(options.precision != Precision::fp32);
+    gpu::forbid_tf32_products();
     if (options.precision == Precision::fp16) gpu::sum_fp16_products_in_fp32();
     device.host_memory_bytes = memory_per_rank_bytes(ranks);
   });
@@ -181,7 +180,9 @@ bool are_peers_switched_off() {
   return setting != nullptr && std::string_view(setting) != "0";
 }
 
-RunDevice choose_device(comm::Communicator& world, const comm::MpiRanks& ranks, const Options& options) {
+namespace {
+
+RunDevice find_device(comm::Communicator& world, const comm::MpiRanks& ranks, const Options& options) {
   const bool plans_elsewhere = options.plan && options.gpu_memory_bytes;
   const bool binds = !options.plan && !options.dry_run;
   if (options.device == Device::cpu || plans_elsewhere) return use_cpu(world, ranks, binds);
@@ -208,6 +209,14 @@ RunDevice choose_device(comm::Communicator& world, const comm::MpiRanks& ranks, 
   }
   agree(world, [&] { require_gpu(visible, ranks, options, some_have_one); });
   return use_gpu(world, ranks, options, visible.count);
+}
+
+}  // namespace
+
+RunDevice choose_device(comm::Communicator& world, const comm::MpiRanks& ranks, const Options& options) {
+  RunDevice device = find_device(world, ranks, options);
+  device.vae_precision = options.vae_precision;
+  return device;
 }
 
 }  // namespace wan::launch

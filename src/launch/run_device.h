@@ -22,6 +22,8 @@ struct RunDevice {
   std::uint64_t memory_bytes = 0;
   std::uint64_t host_memory_bytes = 0;  ///< each rank's share of the host's memory, likewise
 
+  VaePrecision vae_precision = VaePrecision::exact;  ///< the option's
+
   std::string cores_note = {};  ///< how the ranks' cores were divided; may be empty
 
   std::string name() const { return compute.on_gpu() ? gpu.name : "cpu"; }

@@ -104,8 +104,10 @@ void check_head_chunks(const parallel::HeadChunkWish& wish, const parallel::Plan
 
 }  // namespace
 
-parallel::PlanInput sizes_of(const engine::ModelDescription& model, bool has_files) {
+parallel::PlanInput sizes_of(const engine::ModelDescription& model, bool has_files,
+                             VaePrecision vae_precision) {
   parallel::PlanInput plan;
+  if (vae_precision != VaePrecision::exact) plan.vae_element_bytes = bf16_bytes;
   plan.has_files = has_files;
   plan.transformer = model.transformer;
   plan.text_encoder = model.text_encoder;
@@ -140,7 +142,7 @@ MachineSize machine_size(const Options& options, int ranks, const RunDevice& dev
 }
 
 parallel::PlanInput describe_model(const RunInput& input, const Options& options, bool on_gpu) {
-  parallel::PlanInput plan = sizes_of(describe(input));
+  parallel::PlanInput plan = sizes_of(describe(input), /*has_files=*/true, options.vae_precision);
   // The largest video must fit, whichever row it is.
   const std::vector<ItemShape> shapes = item_shapes(input);
   const ItemShape& largest = *std::ranges::max_element(

@@ -31,7 +31,8 @@ struct RunLayout {
 std::string describe(const RunLayout& layout);
 
 /// The sizes of a model that planning needs. `has_files`: as in PlanInput.
-parallel::PlanInput sizes_of(const engine::ModelDescription& model, bool has_files = true);
+parallel::PlanInput sizes_of(const engine::ModelDescription& model, bool has_files = true,
+                             VaePrecision vae_precision = VaePrecision::exact);
 
 /// The machine to plan for: this run's ranks and their devices, or the values of --gpus and --gpu-memory with
 /// --plan. Throws UsageError if a plan does not say how much memory a GPU has and there is no GPU to ask.

@@ -11,7 +11,7 @@
 namespace wan::parallel {
 namespace {
 
-constexpr std::int64_t row_axis = 2;
+constexpr std::int64_t row_axis = 1;
 
 }  // namespace
 
@@ -81,24 +81,34 @@ at::Tensor OutlineExchange::wait_attention(int chunk) {
 OutlineRows::OutlineRows(vae::RowExchange& real, OwedCalls& calls, at::Device device)
     : RowExchange(real.split()), real_(real), calls_(calls), device_(device) {}
 
-void OutlineRows::fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) {
-  if (!calls_.is_owed()) return;
-  std::vector<std::int64_t> shape = padded.sizes().vec();  // [C, T, above + h + below, W]
-  shape[row_axis] = above + std::max(above, below) + below;
-  real_.fill_halo(at::zeros(shape, padded.options().device(device_)), above, below);
+vae::Halo OutlineRows::exchange_halo(const at::Tensor& rows, std::int64_t above, std::int64_t below) {
+  const auto shape_of = [&rows](std::int64_t count) {
+    std::vector<std::int64_t> shape = rows.sizes().vec();  // [T, h, W, C]
+    shape[row_axis] = count;
+    return shape;
+  };
+  if (calls_.is_owed()) {
+    real_.exchange_halo(at::zeros(shape_of(std::max(above, below)), rows.options().device(device_)), above,
+                        below);
+  }
+  vae::Halo halo;
+  if (split().part() > 0) halo.above = at::empty(shape_of(above), rows.options());
+  if (split().part() + 1 < split().parts()) halo.below = at::empty(shape_of(below), rows.options());
+  return halo;
 }
 
 at::Tensor OutlineRows::gather_rows(const at::Tensor& rows) {
   if (calls_.is_owed()) real_.gather_rows(at::zeros(rows.sizes(), rows.options().device(device_)));
-  std::vector<std::int64_t> shape = rows.sizes().vec();  // [C, T, h, W]
+  std::vector<std::int64_t> shape = rows.sizes().vec();  // [T, h, W, C]
   shape[row_axis] = split().latent_rows() * split().scale_of(rows.size(row_axis));
   return at::empty(shape, rows.options());
 }
 
-vae::Vae make_outline(const vae::VaeConfig& config) {
+vae::Vae make_outline(const vae::VaeConfig& config, const vae::Arithmetic& arithmetic) {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const vae::ExpectedShape& tensor : vae::vae_tensors(config)) shapes.emplace(tensor.name, tensor.shape);
-  return {config, [&shapes](const std::string& name) { return outline_of(shapes.at(name), at::kFloat); }};
+  return {config, [&shapes](const std::string& name) { return outline_of(shapes.at(name), at::kFloat); },
+          arithmetic};
 }
 
 }  // namespace wan::parallel

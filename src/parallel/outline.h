@@ -140,7 +140,7 @@ class OutlineRows final : public vae::RowExchange {
   /// Both must outlive this object. `device`: the device from which the owed rows are sent.
   OutlineRows(vae::RowExchange& real, OwedCalls& calls, at::Device device);
 
-  void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) override;
+  vae::Halo exchange_halo(const at::Tensor& rows, std::int64_t above, std::int64_t below) override;
   at::Tensor gather_rows(const at::Tensor& rows) override;
 
  private:
@@ -150,6 +150,6 @@ class OutlineRows final : public vae::RowExchange {
 };
 
 /// The autoencoder with weights that have no memory.
-vae::Vae make_outline(const vae::VaeConfig& config);
+vae::Vae make_outline(const vae::VaeConfig& config, const vae::Arithmetic& arithmetic);
 
 }  // namespace wan::parallel

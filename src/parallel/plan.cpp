@@ -127,7 +127,8 @@ std::int64_t image_encoder_bytes(const PlanInput& input) {
 std::int64_t vae_bytes(const PlanInput& input) {
   const std::int64_t pixels = input.geometry.frame_pixels(input.tokens);
   const bool is_wan22 = input.vae_family == vae::Family::wan22;
-  return pixels / input.grid.group_size * (is_wan22 ? wan22_vae_bytes_per_pixel : vae_bytes_per_pixel);
+  return pixels / input.grid.group_size * (is_wan22 ? wan22_vae_bytes_per_pixel : vae_bytes_per_pixel) *
+         input.vae_element_bytes / fp32_bytes;
 }
 
 std::int64_t denoise_bytes(const PlanInput& input) {
@@ -152,7 +153,7 @@ void add_parts(const PlanInput& input, Plan& plan) {
     plan.bytes.emplace_back("weight gather buffers",
                             gather_buffer_elements(units, input.grid.group_size) * input.element_bytes);
   }
-  plan.bytes.emplace_back("VAE weights", input.vae_parameters * fp32_bytes);
+  plan.bytes.emplace_back("VAE weights", input.vae_parameters * input.vae_element_bytes);
   if (input.on_gpu) {
     plan.bytes.emplace_back("CUDA context and libraries", input.machine.context_bytes);
     if (input.grid.group_size > 1) plan.bytes.emplace_back("NCCL", input.machine.nccl_bytes);

@@ -25,6 +25,7 @@ struct PlanInput {
   std::optional<checkpoint::ImageEncoderConfig> image_encoder = {};  ///< placed as the text encoder; in fp32
   std::int64_t vae_parameters = 0;
   vae::Family vae_family = vae::Family::wan21;
+  int vae_element_bytes = 4;  ///< of the autoencoder's activations and weights: 2 where it rounds to 16 bits
   comm::GridShape grid;
   model::VideoGeometry geometry = model::wan21_geometry;
   int experts = 2;

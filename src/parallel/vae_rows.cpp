@@ -7,41 +7,38 @@
 namespace wan::parallel {
 namespace {
 
-constexpr std::int64_t row_axis = 2;
+constexpr std::int64_t row_axis = 1;
 
 }  // namespace
 
 VaeRows::VaeRows(comm::Communicator& group, std::int64_t latent_rows)
     : RowExchange(vae::RowSplit(latent_rows, group.size(), group.rank())), group_(group) {}
 
-void VaeRows::fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) {
-  const std::int64_t rows = padded.size(row_axis) - above - below;
-  const at::Tensor upper_halo = padded.narrow(row_axis, 0, above);             // [C, T, above, W]
-  const at::Tensor lower_halo = padded.narrow(row_axis, above + rows, below);  // [C, T, below, W]
+vae::Halo VaeRows::exchange_halo(const at::Tensor& rows, std::int64_t above, std::int64_t below) {
   const bool is_first = split().part() == 0;
   const bool is_last = split().part() + 1 == split().parts();
   // The part above needs this part's first rows as its lower halo. The part below needs the last rows as its
   // upper halo.
-  const at::Tensor to_above = padded.narrow(row_axis, above, below).contiguous();
-  const at::Tensor to_below = padded.narrow(row_axis, rows, above).contiguous();
-  const at::Tensor from_above = at::empty(upper_halo.sizes(), padded.options());
-  const at::Tensor from_below = at::empty(lower_halo.sizes(), padded.options());
+  const at::Tensor to_above = rows.narrow(row_axis, 0, below).contiguous();
+  const at::Tensor to_below = rows.narrow(row_axis, rows.size(row_axis) - above, above).contiguous();
+  vae::Halo halo;
   std::vector<comm::PeerTransfer> transfers;
   if (!is_first) {
+    halo.above = at::empty(to_below.sizes(), rows.options());
     transfers.push_back(
-        {.peer = split().part() - 1, .send = bytes_of(to_above), .receive = writable_bytes_of(from_above)});
+        {.peer = split().part() - 1, .send = bytes_of(to_above), .receive = writable_bytes_of(halo.above)});
   }
   if (!is_last) {
+    halo.below = at::empty(to_above.sizes(), rows.options());
     transfers.push_back(
-        {.peer = split().part() + 1, .send = bytes_of(to_below), .receive = writable_bytes_of(from_below)});
+        {.peer = split().part() + 1, .send = bytes_of(to_below), .receive = writable_bytes_of(halo.below)});
   }
   group_.exchange(transfers).wait();
-  is_first ? upper_halo.zero_() : upper_halo.copy_(from_above);
-  is_last ? lower_halo.zero_() : lower_halo.copy_(from_below);
+  return halo;
 }
 
 at::Tensor VaeRows::gather_rows(const at::Tensor& rows) {
-  const at::Tensor own = rows.contiguous();  // [C, T, own rows, W]
+  const at::Tensor own = rows.contiguous();  // [T, own rows, W, C]
   const std::int64_t scale = split().scale_of(own.size(row_axis));
   std::vector<at::Tensor> parts;
   std::vector<comm::PeerTransfer> transfers;
@@ -56,7 +53,7 @@ at::Tensor VaeRows::gather_rows(const at::Tensor& rows) {
     transfers.push_back({.peer = part, .send = bytes_of(own), .receive = writable_bytes_of(parts.back())});
   }
   group_.exchange(transfers).wait();
-  return at::cat(parts, row_axis);  // [C, T, all rows, W]
+  return at::cat(parts, row_axis);  // [T, all rows, W, C]
 }
 
 }  // namespace wan::parallel

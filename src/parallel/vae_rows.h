@@ -14,7 +14,7 @@ class VaeRows final : public vae::RowExchange {
   /// `latent_rows`: height of the latent, at least group.size().
   VaeRows(comm::Communicator& group, std::int64_t latent_rows);
 
-  void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) override;
+  vae::Halo exchange_halo(const at::Tensor& rows, std::int64_t above, std::int64_t below) override;
   at::Tensor gather_rows(const at::Tensor& rows) override;
 
  private:

@@ -40,7 +40,7 @@ struct ModelIdentity {
   std::string precision;  ///< "bf16", "fp16", "fp32"
   std::vector<LoraIdentity> loras = {};
   std::map<std::string, std::string> lossy_options =
-      {};  ///< options that trade accuracy for speed, by name; there are none today
+      {};  ///< options that trade accuracy for speed, by name: "vae_precision"
 };
 
 /// The values that decide how a video looks: an item with equal parameters need not be made twice. They hold

@@ -33,8 +33,8 @@ class Decoder {
 
   DecoderState start() const;
 
-  /// [latent_channels, 1, h8, w8] -> [patch_channels, T, 8 h8, 8 w8]. T is 1 for the clip's first frame and 4
-  /// for every other frame. The result is not clamped.
+  /// [1, h8, w8, latent_channels] -> [T, 8 h8, 8 w8, patch_channels], not rounded. T is 1 for the clip's
+  /// first frame and 4 for every other frame. The result is not clamped.
   at::Tensor operator()(const at::Tensor& latent, DecoderState& state, RowExchange& rows) const;
 
  private:
@@ -42,8 +42,9 @@ class Decoder {
     std::vector<ResidualBlock> blocks;
     std::optional<Upsample> up;
   };
-  at::Tensor run_level(int level, const at::Tensor& in, DecoderState& state, RowExchange& rows) const;
+  at::Tensor run_level(int level, at::Tensor in, DecoderState& state, RowExchange& rows) const;
 
+  std::optional<at::ScalarType> rounded_;
   CausalConv3d conv1_;
   bool has_shortcuts_;
   ResidualBlock middle_first_;

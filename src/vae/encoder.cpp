@@ -1,6 +1,7 @@
 #include "vae/encoder.h"
 
 #include <string>
+#include <utility>
 
 #include "vae/level.h"
 
@@ -9,7 +10,7 @@ namespace {
 
 /// Applies a layer to a chunk. If the layer's output is known to be constant, repeats it instead.
 template <typename Layer>
-Chunk advance(const Layer& layer, LayerProgress<Layer>& progress, const Chunk& in, RowExchange& rows) {
+Chunk advance(const Layer& layer, LayerProgress<Layer>& progress, Chunk in, RowExchange& rows) {
   const auto output_frame = [&](std::int64_t frame) {
     if constexpr (requires { layer.output_frame(frame); }) {
       return layer.output_frame(frame);
@@ -21,14 +22,14 @@ Chunk advance(const Layer& layer, LayerProgress<Layer>& progress, const Chunk& i
   out.first = output_frame(in.first);
   out.constant_from =
       in.constant_from == never_constant ? never_constant : layer.constant_from(in.constant_from);
-  const std::int64_t end = output_frame(in.first + in.frames.size(1));
+  const std::int64_t end = output_frame(in.first + in.frames.size(0));
   if (progress.constant_frame.defined()) {
-    out.frames = progress.constant_frame.expand({-1, end - out.first, -1, -1});
+    out.frames = progress.constant_frame.expand({end - out.first, -1, -1, -1});
     return out;
   }
-  out.frames = layer(in.frames, progress.state, rows);
+  out.frames = layer(std::move(in.frames), progress.state, rows);
   if (end > out.constant_from) {  // from now on, the last frame of this chunk repeats
-    progress.constant_frame = out.frames.narrow(1, end - out.first - 1, 1).clone();
+    progress.constant_frame = out.frames.narrow(0, end - out.first - 1, 1).clone();
     progress.state = {};
   }
   return out;
@@ -37,7 +38,8 @@ Chunk advance(const Layer& layer, LayerProgress<Layer>& progress, const Chunk& i
 }  // namespace
 
 Encoder::Encoder(const WeightScope& weights, const VaeConfig& config)
-    : conv1_(weights / "conv1", config.patch_channels(), config.encoder_level(0), {3, 3, 3}),
+    : rounded_(weights.arithmetic().rounded),
+      conv1_(weights.unrounded() / "conv1", config.patch_channels(), config.encoder_level(0), {3, 3, 3}),
       has_shortcuts_(config.has_level_shortcuts()),
       middle_first_(weights / "middle" / "0", config.encoder_level(3), config.encoder_level(3)),
       attention_(weights / "middle" / "1", config.encoder_level(3)),
@@ -63,19 +65,22 @@ EncoderState Encoder::start() const {
   return state;
 }
 
-Chunk Encoder::run_level(int level, const Chunk& in, EncoderState& state, RowExchange& rows) const {
+Chunk Encoder::run_level(int level, Chunk in, EncoderState& state, RowExchange& rows) const {
   const Level& layers = levels_.at(level);
   EncoderState::Level& progress = state.levels.at(level);
-  Chunk x = in;
+  const at::Tensor kept = has_shortcuts_ ? in.frames : at::Tensor();
+  const bool starts_clip = in.first == 0;
+  Chunk x = std::move(in);
   for (std::size_t block = 0; block < progress.blocks.size(); ++block)
-    x = advance(layers.blocks.at(block), progress.blocks[block], x, rows);
-  if (layers.down) x = advance(*layers.down, progress.down, x, rows);
+    x = advance(layers.blocks.at(block), progress.blocks[block], std::move(x), rows);
+  if (layers.down) x = advance(*layers.down, progress.down, std::move(x), rows);
   if (!has_shortcuts_) return x;
   // From the frame on from which the layers' output is constant, the shortcut's is, too: it only looks at
   // pairs of frames (model.md 4.9).
-  x.frames = x.frames + (layers.down ? down_shortcut(in.frames, {.temporal = VaeConfig::temporal(level),
-                                                                 .starts_clip = in.first == 0})
-                                     : in.frames);
+  x.frames =
+      x.frames +
+      (layers.down ? down_shortcut(kept, {.temporal = VaeConfig::temporal(level), .starts_clip = starts_clip})
+                   : kept);
   return x;
 }
 
@@ -84,18 +89,19 @@ at::Tensor Encoder::operator()(const Chunk& pixels, EncoderState& state, RowExch
     if (state.probe) state.probe(name, x.frames);
   };
   Chunk x = advance(conv1_, state.conv1, pixels, rows);
+  x.frames = x.frames.to(rounded_.value_or(x.frames.scalar_type()));
   tap("conv1", x);
   for (int level = 0; level < VaeConfig::levels; ++level) {
-    x = run_level(level, x, state, rows);
+    x = run_level(level, std::move(x), state, rows);
     tap("downsamples." + std::to_string(level), x);
   }
-  x = advance(middle_first_, state.middle_first, x, rows);
+  x = advance(middle_first_, state.middle_first, std::move(x), rows);
   tap("middle.0", x);
-  x = advance(attention_, state.attention, x, rows);
+  x = advance(attention_, state.attention, std::move(x), rows);
   tap("middle.1", x);
-  x = advance(middle_last_, state.middle_last, x, rows);
+  x = advance(middle_last_, state.middle_last, std::move(x), rows);
   tap("middle.2", x);
-  x = advance(head_, state.head, x, rows);
+  x = advance(head_, state.head, std::move(x), rows);
   tap("head.2", x);
   return x.frames;
 }

@@ -19,7 +19,7 @@ inline constexpr std::int64_t never_constant = std::numeric_limits<std::int64_t>
 
 /// Consecutive frames of a clip and their position in the clip.
 struct Chunk {
-  at::Tensor frames;       ///< [C, T, h, W]
+  at::Tensor frames;       ///< [T, h, W, C]
   std::int64_t first = 0;  ///< index of the first frame in the clip, counted at this level's frame rate
   /// All frames of the clip from this index on are equal.
   std::int64_t constant_from = never_constant;
@@ -30,7 +30,7 @@ struct Chunk {
 template <typename Layer>
 struct LayerProgress {
   Layer::State state;
-  at::Tensor constant_frame;  ///< [C, 1, h, W] once reached, else undefined
+  at::Tensor constant_frame;  ///< [1, h, W, C] once reached, else undefined
 };
 
 /// An encoder's memory of a clip between chunks. Encoder::start() makes it.
@@ -54,9 +54,9 @@ class Encoder {
 
   EncoderState start() const;
 
-  /// Encodes one chunk of pixels [patch_channels, T, h, W] to [2 * latent_channels, 1, h/8, W/8] (mean and
-  /// log variance). T is 1 for the first chunk and 4 for every other chunk. Layers whose output is already
-  /// constant do not compute.
+  /// Encodes one chunk of pixels [T, h, W, patch_channels] to [1, h/8, W/8, 2 * latent_channels] (mean and
+  /// log variance), not rounded. T is 1 for the first chunk and 4 for every other chunk. Layers whose output
+  /// is already constant do not compute.
   at::Tensor operator()(const Chunk& pixels, EncoderState& state, RowExchange& rows) const;
 
  private:
@@ -64,8 +64,9 @@ class Encoder {
     std::vector<ResidualBlock> blocks;
     std::optional<Downsample> down;
   };
-  Chunk run_level(int level, const Chunk& in, EncoderState& state, RowExchange& rows) const;
+  Chunk run_level(int level, Chunk in, EncoderState& state, RowExchange& rows) const;
 
+  std::optional<at::ScalarType> rounded_;
   CausalConv3d conv1_;
   bool has_shortcuts_;
   std::vector<Level> levels_;

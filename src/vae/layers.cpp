@@ -1,50 +1,13 @@
 #include "vae/layers.h"
 
 #include <algorithm>
-#include <cmath>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
 #include "vae/operations.h"
 
 namespace wan::vae {
-
-CausalConv3d::CausalConv3d(const WeightScope& weights, std::int64_t in, std::int64_t out,
-                           std::array<std::int64_t, 3> kernel)
-    : kernel_(kernel),
-      weight_(weights.tensor("weight", {out, in, kernel[0], kernel[1], kernel[2]})),
-      bias_(weights.tensor("bias", {out})) {}
-
-at::Tensor CausalConv3d::window(const at::Tensor& x, const State& state, RowExchange& rows) const {
-  const std::int64_t before = kernel_[0] - 1;
-  const std::int64_t cached = state.frames.defined() ? state.frames.size(1) : 0;
-  const std::int64_t halo = rows.alone() ? 0 : kernel_[1] / 2;
-  if (before == 0 && halo == 0) return x;
-  // [in, before + T, halo + h + halo, W]
-  at::Tensor window =
-      at::empty({x.size(0), before + x.size(1), x.size(2) + 2 * halo, x.size(3)}, x.options());
-  if (cached < before) window.narrow(1, 0, before - cached).zero_();
-  if (cached > 0) window.narrow(1, before - cached, cached).copy_(state.frames);
-  const at::Tensor fresh = window.narrow(1, before, x.size(1));
-  fresh.narrow(2, halo, x.size(2)).copy_(x);
-  if (halo > 0) rows.fill_halo(fresh, halo, halo);  // the cached frames already have their halo rows
-  return window;
-}
-
-at::Tensor CausalConv3d::operator()(const at::Tensor& x, State& state, RowExchange& rows) const {
-  const std::int64_t before = kernel_[0] - 1;
-  const at::Tensor input = window(x, state, rows);
-  if (before > 0) {
-    const std::int64_t seen = x.size(1) + (state.frames.defined() ? state.frames.size(1) : 0);
-    const std::int64_t keep = std::min(before, seen);
-    // A copy, because a view would keep the whole window alive until the next chunk.
-    state.frames = input.narrow(1, input.size(1) - keep, keep).clone(at::MemoryFormat::Contiguous);
-  }
-  const std::int64_t row_padding = rows.alone() ? kernel_[1] / 2 : 0;
-  return convolve(input.unsqueeze(0), weight_, bias_, {1, 1, 1}, {0, row_padding, kernel_[2] / 2}).squeeze(0);
-}
-
 namespace {
 
 std::vector<std::int64_t> with_ones(std::vector<std::int64_t> shape, int ones) {
@@ -52,34 +15,82 @@ std::vector<std::int64_t> with_ones(std::vector<std::int64_t> shape, int ones) {
   return shape;
 }
 
-}  // namespace
-
-PointwiseConv::PointwiseConv(const WeightScope& weights, std::int64_t in, std::int64_t out, int dims)
-    : weight_(weights.tensor("weight", with_ones({out, in}, dims)).view({out, in, 1, 1, 1})),
-      bias_(weights.tensor("bias", {out})) {}
-
-at::Tensor PointwiseConv::operator()(const at::Tensor& x) const {
-  return convolve(x.unsqueeze(0), weight_, bias_, {1, 1, 1}, {0, 0, 0}).squeeze(0);
+/// Whether a result may be written over `x`: nobody else holds it or a part of it.
+bool is_free(const at::Tensor& x) {
+  return x.use_count() == 1 && x.storage().use_count() == 1 && x.is_contiguous();
 }
+
+/// The rows of `band` and `halo` more on each side, as a convolution's window needs them.
+void fill_rows(const at::Tensor& target /* [T, halo + band + halo, W, C] */, const at::Tensor& x,
+               const Halo& neighbours, const Band& band, std::int64_t halo, const RmsNorm* norm) {
+  const auto put = [&](std::int64_t row, const at::Tensor& source) {
+    const at::Tensor part = target.narrow(1, row, source.size(1));
+    norm == nullptr ? void(part.copy_(source)) : norm->activate(part, source);
+  };
+  const std::int64_t first = std::max<std::int64_t>(0, band.first - halo);
+  const std::int64_t end = std::min(x.size(1), band.end() + halo);
+  const std::int64_t above = first - (band.first - halo);  // rows above the part's own
+  const std::int64_t below = band.end() + halo - end;
+  if (above > 0)
+    neighbours.above.defined() ? put(0, neighbours.above) : void(target.narrow(1, 0, above).zero_());
+  put(above, x.narrow(1, first, end - first));
+  const std::int64_t last = target.size(1) - below;
+  if (below > 0)
+    neighbours.below.defined() ? put(last, neighbours.below) : void(target.narrow(1, last, below).zero_());
+}
+
+}  // namespace
 
 RmsNorm::RmsNorm(const WeightScope& weights, std::int64_t channels, int dims)
-    : gamma_(weights.tensor("gamma", with_ones({channels}, dims)).view({channels, 1, 1, 1})),
-      scale_(std::sqrt(static_cast<double>(channels))) {}
+    : gamma_(weights.tensor("gamma", with_ones({channels}, dims)).view({channels}).clone()) {}
 
 at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
-  const at::Tensor norm = at::linalg_vector_norm(x, 2, at::IntArrayRef{0}, /*keepdim=*/true);  // [1, T, h, W]
-  return x.div(norm.clamp_min(1e-12)).mul_(scale_).mul_(gamma_);
+  const at::Tensor out = at::empty(x.sizes(), x.options());
+  kernels::rms_norm_silu_out(out, x, gamma_, /*silu=*/false);
+  return out;
 }
 
-namespace {
-
-/// silu(norm(x)). The norm makes a new tensor, so the activation works in place.
-at::Tensor activated(const RmsNorm& norm, const at::Tensor& x) {
-  at::Tensor y = norm(x);
-  return at::silu_(y);
+void RmsNorm::activate(const at::Tensor& out, const at::Tensor& x) const {
+  kernels::rms_norm_silu_out(out, x, gamma_);
 }
 
-}  // namespace
+CausalConv3d::CausalConv3d(const WeightScope& weights, std::int64_t in, std::int64_t out,
+                           std::array<std::int64_t, 3> kernel)
+    : kernel_(kernel),
+      conv_(weights, {out, in, kernel[0], kernel[1], kernel[2]},
+            {.before = {0, 0, kernel[2] / 2}, .after = {0, 0, kernel[2] / 2}}) {}
+
+at::Tensor CausalConv3d::operator()(const at::Tensor& x, State& state, RowExchange& rows,
+                                    const Around& around) const {
+  const std::int64_t past = kernel_[0] - 1;
+  const std::int64_t halo = kernel_[1] / 2;
+  const std::int64_t frames = x.size(0);
+  const std::int64_t height = x.size(1);
+  const std::int64_t width = x.size(2);
+  const at::TensorOptions options = conv_.options();
+  const Halo neighbours = halo > 0 ? rows.exchange_halo(x, halo, halo) : Halo{};
+  at::Tensor out = around.into.defined() ? around.into  // [T, h, W, out]
+                                         : at::empty({frames, height, width, conv_.out()}, options);
+  if (past > 0 && !state.frames.defined())
+    state.frames = at::zeros({past, height + 2 * halo, width, conv_.in()}, options);
+  for (const Band& band : conv_.bands_of(height, past + frames, width)) {
+    const std::int64_t window_rows = band.count + 2 * halo;
+    const at::Tensor window = at::empty({past + frames, window_rows, width, conv_.in()}, options);
+    fill_rows(window.narrow(0, past, frames), x, neighbours, band, halo, around.norm);
+    if (past > 0) {
+      window.narrow(0, 0, past).copy_(state.frames.narrow(1, band.first, window_rows));
+      // The next band still reads its upper halo of the frames before.
+      const std::int64_t done = band.end() == height ? window_rows : band.count;
+      state.frames.narrow(1, band.first, done).copy_(window.narrow(0, frames, past).narrow(1, 0, done));
+    }
+    conv_.write(out.narrow(1, band.first, band.count), window,
+                around.addend.defined() ? around.addend.narrow(1, band.first, band.count) : at::Tensor());
+  }
+  return out;
+}
+
+PointwiseConv::PointwiseConv(const WeightScope& weights, std::int64_t in, std::int64_t out, int dims)
+    : conv_(weights, with_ones({out, in}, dims), {}) {}
 
 ResidualBlock::ResidualBlock(const WeightScope& weights, std::int64_t in, std::int64_t out)
     : first_norm_(weights / "residual" / "0", in, 3),
@@ -89,10 +100,11 @@ ResidualBlock::ResidualBlock(const WeightScope& weights, std::int64_t in, std::i
   if (in != out) shortcut_.emplace(weights / "shortcut", in, out, 3);
 }
 
-at::Tensor ResidualBlock::operator()(const at::Tensor& x, State& state, RowExchange& rows) const {
-  at::Tensor y = first_(activated(first_norm_, x), state.first, rows);  // [out, T, h, W]
-  y = second_(activated(second_norm_, y), state.second, rows);          // [out, T, h, W]
-  return y.add_(shortcut_ ? (*shortcut_)(x) : x);
+at::Tensor ResidualBlock::operator()(at::Tensor x, State& state, RowExchange& rows) const {
+  const at::Tensor y = first_(x, state.first, rows, {.norm = &first_norm_, .addend = {}, .into = {}});
+  if (shortcut_) x = (*shortcut_)(x);
+  const at::Tensor into = is_free(x) ? x : at::Tensor();
+  return second_(y, state.second, rows, {.norm = &second_norm_, .addend = x, .into = into});
 }
 
 AttentionBlock::AttentionBlock(const WeightScope& weights, std::int64_t channels)
@@ -101,24 +113,22 @@ AttentionBlock::AttentionBlock(const WeightScope& weights, std::int64_t channels
       to_qkv_(weights / "to_qkv", channels, 3 * channels, 2),
       proj_(weights / "proj", channels, channels, 2) {}
 
-at::Tensor AttentionBlock::operator()(const at::Tensor& x, State& /*state*/, RowExchange& rows) const {
-  const at::Tensor qkv = to_qkv_(norm_(x));  // [3C, T, h, W]
-  // [2C, T, H, W]: the whole frame's keys and values in one exchange
-  const at::Tensor kv = rows.gather_rows(qkv.narrow(0, channels_, 2 * channels_));
-  const auto tokens = [](const at::Tensor& map) {
-    return map.flatten(2).permute({1, 2, 0}).unsqueeze(1);  // [C, T, h, W] -> [T, 1, h*W, C]
-  };
-  const at::Tensor attended =  // [T, 1, h*W, C]
-      attend(tokens(qkv.narrow(0, 0, channels_)), tokens(kv.narrow(0, 0, channels_)),
-             tokens(kv.narrow(0, channels_, channels_)));
-  return proj_(attended.squeeze(1).permute({2, 0, 1}).reshape(x.sizes())).add_(x);
+at::Tensor AttentionBlock::operator()(at::Tensor x, State& /*state*/, RowExchange& rows) const {
+  const at::Tensor qkv = to_qkv_(norm_(x));  // [T, h, W, 3C]
+  // [T, H, W, 2C]: the whole frame's keys and values in one exchange
+  const at::Tensor kv = rows.gather_rows(qkv.narrow(3, channels_, 2 * channels_));
+  const at::Tensor attended = attend(qkv.narrow(3, 0, channels_), kv.narrow(3, 0, channels_),
+                                     kv.narrow(3, channels_, channels_));  // [T, h, W, C]
+  const at::Tensor out = is_free(x) ? x : at::empty(x.sizes(), x.options());
+  proj_.add(out, attended, x);
+  return out;
 }
 
 Head::Head(const WeightScope& weights, std::int64_t in, std::int64_t out)
-    : norm_(weights / "0", in, 3), conv_(weights / "2", in, out, {3, 3, 3}) {}
+    : norm_(weights / "0", in, 3), conv_(weights.unrounded() / "2", in, out, {3, 3, 3}) {}
 
 at::Tensor Head::operator()(const at::Tensor& x, State& state, RowExchange& rows) const {
-  return conv_(activated(norm_, x), state, rows);
+  return conv_(x, state, rows, {.norm = &norm_, .addend = {}, .into = {}});
 }
 
 }  // namespace wan::vae

@@ -42,12 +42,12 @@ struct DownShortcut {
   bool starts_clip = false;  ///< the chunk holds the clip's first frame, alone
 };
 
-/// Means over 2 x 2 positions: [C, T, h, W] -> [C, T, h/2, W/2]. A temporal one puts a zero frame before the
-/// clip and makes two channels of each pair of frames: [C, T, h, W] -> [2C, (T+1)/2, h/2, W/2].
+/// Means over 2 x 2 positions: [T, h, W, C] -> [T, h/2, W/2, C]. A temporal one puts a zero frame before the
+/// clip and makes two channels of each pair of frames: [T, h, W, C] -> [(T+1)/2, h/2, W/2, 2C].
 at::Tensor down_shortcut(const at::Tensor& x, const DownShortcut& level);
 
-/// Adds the repeated input `in` [C, T, h, W] of an up-sampling level to the output of its layers, in place.
-/// `out` is [C, T or 2T, 2h, 2W], or [C/2, T, 2h, 2W]. In the latter case, the channels 2c and 2c + 1 of the
+/// Adds the repeated input `in` [T, h, W, C] of an up-sampling level to the output of its layers, in place.
+/// `out` is [T or 2T, 2h, 2W, C], or [T, 2h, 2W, C/2]. In the latter case, the channels 2c and 2c + 1 of the
 /// input are the even and the odd rows of channel c.
 void add_up_shortcut(const at::Tensor& out, const at::Tensor& in);
 

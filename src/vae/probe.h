@@ -7,8 +7,8 @@
 
 namespace wan::vae {
 
-/// Receives intermediate results of each chunk by name ("conv1", "downsamples.0", ...), for parity tests: [C,
-/// T, h, W], this part's rows.
+/// Receives intermediate results of each chunk by name ("conv1", "downsamples.0", ...), for parity tests: [T,
+/// h, W, C], this part's rows. A value that the probe keeps is not overwritten.
 using Probe = std::function<void(std::string_view name, const at::Tensor& value)>;
 
 }  // namespace wan::vae

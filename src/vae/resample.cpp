@@ -1,58 +1,51 @@
 #include "vae/resample.h"
 
 #include "core/check.h"
-#include "vae/operations.h"
 
 namespace wan::vae {
 
 Downsample::Downsample(const WeightScope& weights, std::int64_t channels, bool temporal)
-    : weight_((weights / "resample" / "1").tensor("weight", {channels, channels, 3, 3})),
-      bias_((weights / "resample" / "1").tensor("bias", {channels})) {
+    : space_(weights / "resample" / "1", {channels, channels, 3, 3},
+             {.stride = {1, 2, 2}, .after = {0, 0, 1}}) {
   if (!temporal) return;
-  time_weight_ = (weights / "time_conv").tensor("weight", {channels, channels, 3, 1, 1});
-  time_bias_ = (weights / "time_conv").tensor("bias", {channels});
+  time_.emplace(weights / "time_conv", std::vector<std::int64_t>{channels, channels, 3, 1, 1},
+                kernels::ConvolutionShape{.stride = {2, 1, 1}});
 }
 
 at::Tensor Downsample::halve_space(const at::Tensor& x, RowExchange& rows) const {
-  const at::Tensor frames = x.transpose(0, 1);  // [T, C, h, W]
-  const std::int64_t height = x.size(2);
-  const std::int64_t width = x.size(3);
   // Output row i reads rows 2i, 2i+1, 2i+2: one row below and one column to the right, nothing above or left.
-  at::Tensor padded;  // [T, C, h + 1, W + 1]
-  if (rows.alone()) {
-    padded = at::constant_pad_nd(frames, {0, 1, 0, 1});
-  } else {
-    padded = at::empty({x.size(1), x.size(0), height + 1, width + 1}, x.options());
-    padded.narrow(3, width, 1).zero_();
-    padded.narrow(2, 0, height).narrow(3, 0, width).copy_(frames);
-    rows.fill_halo(padded.narrow(3, 0, width).transpose(0, 1), 0, 1);
-  }
-  return convolve(padded, weight_, bias_, {2, 2}, {0, 0}).transpose(0, 1);  // [C, T, h/2, W/2]
+  const std::int64_t height = x.size(1);
+  const at::Tensor below = rows.exchange_halo(x, 0, 1).below;
+  const at::Tensor out =
+      at::empty({x.size(0), height / 2, x.size(2) / 2, x.size(3)}, x.options());  // [T, h/2, W/2, C]
+  if (height > 2) space_.write(out.narrow(1, 0, height / 2 - 1), x.narrow(1, 0, height - 1));
+  const at::Tensor last = x.narrow(1, height - 2, 2);
+  const at::Tensor border = below.defined() ? below : at::zeros_like(last.narrow(1, 0, 1));
+  space_.write(out.narrow(1, height / 2 - 1, 1), at::cat({last, border}, 1));
+  return out;
 }
 
 at::Tensor Downsample::halve_time(const at::Tensor& x, State& state) const {
-  const std::int64_t count = x.size(1);
-  const at::Tensor last = x.narrow(1, count - 1, 1).clone(at::MemoryFormat::Contiguous);  // [C, 1, h, W]
+  const std::int64_t count = x.size(0);
+  const at::Tensor last = x.narrow(0, count - 1, 1).clone(at::MemoryFormat::Contiguous);  // [1, h, W, C]
   if (!state.frames.defined()) {
     WAN_CHECK(count == 1, "the clip's first chunk has {} frames instead of 1", count);
     state.frames = last;
     return x;
   }
   WAN_CHECK(count % 2 == 0, "a later chunk has {} frames, but the number must be even", count);
-  const at::Tensor window = at::cat({state.frames, x}, 1);  // [C, 1 + T, h, W]
+  const at::Tensor window = at::cat({state.frames, x}, 0);  // [1 + T, h, W, C]
   state.frames = last;
-  return convolve(window.unsqueeze(0), time_weight_, time_bias_, {2, 1, 1}, {0, 0, 0})
-      .squeeze(0);  // [C, T/2, h, W]
+  return (*time_)(window);  // [T/2, h, W, C]
 }
 
 at::Tensor Downsample::operator()(const at::Tensor& x, State& state, RowExchange& rows) const {
   const at::Tensor reduced = halve_space(x, rows);
-  return time_weight_.defined() ? halve_time(reduced, state) : reduced;
+  return time_ ? halve_time(reduced, state) : reduced;
 }
 
 Upsample::Upsample(const WeightScope& weights, std::int64_t channels, std::int64_t out, bool temporal)
-    : weight_((weights / "resample" / "1").tensor("weight", {out, channels, 3, 3})),
-      bias_((weights / "resample" / "1").tensor("bias", {out})) {
+    : space_(weights / "resample" / "1", {out, channels, 3, 3}, {.before = {0, 0, 1}, .after = {0, 0, 1}}) {
   if (temporal) {
     time_conv_.emplace(weights / "time_conv", channels, 2 * channels, std::array<std::int64_t, 3>{3, 1, 1});
   }
@@ -60,31 +53,53 @@ Upsample::Upsample(const WeightScope& weights, std::int64_t channels, std::int64
 
 at::Tensor Upsample::double_time(const at::Tensor& x, State& state, RowExchange& rows) const {
   if (!state.started) {
-    WAN_CHECK(x.size(1) == 1, "the clip's first chunk has {} frames instead of 1", x.size(1));
+    WAN_CHECK(x.size(0) == 1, "the clip's first chunk has {} frames instead of 1", x.size(0));
     state.started = true;
     return x;
   }
-  const at::Tensor pairs = (*time_conv_)(x, state.time, rows);  // [2C, T, h, W]
+  const at::Tensor pairs = (*time_conv_)(x, state.time, rows);  // [T, h, W, 2C]
   // The first C channels of frame t are frame 2t of the result, the others frame 2t + 1.
-  return pairs.unflatten(0, {2, x.size(0)}).permute({1, 2, 0, 3, 4}).flatten(1, 2);  // [C, 2T, h, W]
+  return pairs.unflatten(3, {2, x.size(3)}).permute({0, 3, 1, 2, 4}).flatten(0, 1);  // [2T, h, W, C]
 }
 
+namespace {
+
+/// Writes each row of `source` [T, r, W, C] `times` times and each column twice into `target`
+/// [T, times r, 2W, C].
+void repeat_into(const at::Tensor& target, const at::Tensor& source, std::int64_t times) {
+  target.unflatten(2, {-1, 2})
+      .unflatten(1, {-1, times})  // [T, r, times, W, 2, C]
+      .copy_(source.unsqueeze(2).unsqueeze(4));
+}
+
+}  // namespace
+
 at::Tensor Upsample::double_space(const at::Tensor& x, RowExchange& rows) const {
-  const std::int64_t height = x.size(2);
-  const std::int64_t width = x.size(3);
-  const at::Tensor frames = x.transpose(0, 1);  // [T, C, h, W]
-  if (rows.alone()) {
-    const at::Tensor repeated = at::upsample_nearest2d(frames, {2 * height, 2 * width});
-    return convolve(repeated, weight_, bias_, {1, 1}, {1, 1}).transpose(0, 1);  // [out, T, 2h, 2W]
-  }
+  const std::int64_t frames = x.size(0);
+  const std::int64_t height = x.size(1);
+  const std::int64_t width = 2 * x.size(2);
   // The halo is exchanged before the repetition, one row on each side. After the repetition the convolution
   // needs only half of it.
-  const at::Tensor padded = at::empty({x.size(1), x.size(0), height + 2, width}, x.options());
-  padded.narrow(2, 1, height).copy_(frames);
-  rows.fill_halo(padded.transpose(0, 1), 1, 1);
-  const at::Tensor repeated =  // [T, C, 2h + 2, 2W]
-      at::upsample_nearest2d(padded, {2 * height + 4, 2 * width}).narrow(2, 1, 2 * height + 2);
-  return convolve(repeated, weight_, bias_, {1, 1}, {0, 1}).transpose(0, 1);  // [out, T, 2h, 2W]
+  const Halo neighbours = rows.exchange_halo(x, 1, 1);
+  const at::Tensor out = at::empty({frames, 2 * height, width, space_.out()}, x.options());
+  for (const Band& band : space_.bands_of(height, 2 * frames, width)) {
+    const at::Tensor window =  // [T, 1 + 2 band + 1, 2W, C]
+        at::empty({frames, 2 * band.count + 2, width, space_.in()}, x.options());
+    const auto put_one = [&](std::int64_t row, std::int64_t source, const at::Tensor& outside) {
+      const at::Tensor target = window.narrow(1, row, 1);
+      const bool is_own = source >= 0 && source < height;
+      if (!is_own && !outside.defined()) {
+        target.zero_();
+      } else {
+        repeat_into(target, is_own ? x.narrow(1, source, 1) : outside, 1);
+      }
+    };
+    put_one(0, band.first - 1, neighbours.above);
+    repeat_into(window.narrow(1, 1, 2 * band.count), x.narrow(1, band.first, band.count), 2);
+    put_one(2 * band.count + 1, band.end(), neighbours.below);
+    space_.write(out.narrow(1, 2 * band.first, 2 * band.count), window);
+  }
+  return out;
 }
 
 at::Tensor Upsample::operator()(const at::Tensor& x, State& state, RowExchange& rows) const {

@@ -13,32 +13,28 @@ namespace wan::vae {
 /// Halves rows and columns. A temporal one then halves the frames after the clip's first.
 class Downsample {
  public:
-  /// The last spatially reduced frame of the previous chunk: [C, 1, h/2, W/2].
+  /// The last spatially reduced frame of the previous chunk: [1, h/2, W/2, C].
   using State = FrameCache;
   /// Reads resample.1.{weight,bias}. A temporal one also reads time_conv.{weight,bias}.
   Downsample(const WeightScope& weights, std::int64_t channels, bool temporal);
 
-  /// [C, T, h, W] -> [C, T, h/2, W/2], or [C, T/2, h/2, W/2] after the first chunk of a temporal one. In a
+  /// [T, h, W, C] -> [T, h/2, W/2, C], or [T/2, h/2, W/2, C] after the first chunk of a temporal one. In a
   /// temporal one the first chunk must have one frame, and later chunks an even number. Throws Error
   /// otherwise.
   at::Tensor operator()(const at::Tensor& x, State& state, RowExchange& rows) const;
 
   /// Index of the first output frame that a chunk beginning with input frame `first` produces.
-  std::int64_t output_frame(std::int64_t first) const {
-    return time_weight_.defined() ? (first + 1) / 2 : first;
-  }
+  std::int64_t output_frame(std::int64_t first) const { return time_ ? (first + 1) / 2 : first; }
   /// First frame from which the output is constant in time if the input is constant from `frame` on (model.md
   /// 4.7).
-  std::int64_t constant_from(std::int64_t frame) const {
-    return time_weight_.defined() ? (frame + 1) / 2 + 1 : frame;
-  }
+  std::int64_t constant_from(std::int64_t frame) const { return time_ ? (frame + 1) / 2 + 1 : frame; }
 
  private:
   at::Tensor halve_space(const at::Tensor& x, RowExchange& rows) const;
   at::Tensor halve_time(const at::Tensor& x, State& state) const;
 
-  at::Tensor weight_, bias_;            // [C, C, 3, 3], [C]
-  at::Tensor time_weight_, time_bias_;  // [C, C, 3, 1, 1], [C]; undefined in a spatial one
+  Convolution space_;                // 3 x 3, every second row and column
+  std::optional<Convolution> time_;  // 3 frames, every second one; only in a temporal one
 };
 
 /// A temporal one first doubles the frames after the clip's first. Then rows and columns are doubled.
@@ -52,7 +48,7 @@ class Upsample {
   /// Wan 2.1, C in Wan 2.2.
   Upsample(const WeightScope& weights, std::int64_t channels, std::int64_t out, bool temporal);
 
-  /// [C, T, h, W] -> [out, T, 2h, 2W], or [out, 2T, 2h, 2W] after the first chunk of a temporal one. The
+  /// [T, h, W, C] -> [T, 2h, 2W, out], or [2T, 2h, 2W, out] after the first chunk of a temporal one. The
   /// first chunk of a temporal one must have one frame. Throws Error otherwise.
   at::Tensor operator()(const at::Tensor& x, State& state, RowExchange& rows) const;
 
@@ -60,7 +56,7 @@ class Upsample {
   at::Tensor double_time(const at::Tensor& x, State& state, RowExchange& rows) const;
   at::Tensor double_space(const at::Tensor& x, RowExchange& rows) const;
 
-  at::Tensor weight_, bias_;               // [out, C, 3, 3], [out]
+  Convolution space_;                      // 3 x 3, C -> out
   std::optional<CausalConv3d> time_conv_;  // C -> 2C
 };
 

@@ -31,9 +31,4 @@ int active_parts(int ranks, std::int64_t latent_rows) {
   return static_cast<int>(std::min<std::int64_t>(ranks, latent_rows));
 }
 
-void SinglePart::fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) {
-  padded.narrow(2, 0, above).zero_();
-  padded.narrow(2, padded.size(2) - below, below).zero_();
-}
-
 }  // namespace wan::vae

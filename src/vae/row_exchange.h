@@ -39,10 +39,16 @@ class RowSplit {
 /// row. The ranks from this number on have no part and no RowExchange.
 int active_parts(int ranks, std::int64_t latent_rows);
 
+/// Neighbours' rows beside a part's own: [T, above or below, W, C]. Undefined at the image's border, which
+/// zeros surround, and where no rows were asked for.
+struct Halo {
+  at::Tensor above, below;
+};
+
 /// The port through which the parts of a clip read each other's rows. All parts make the same calls in the
 /// same order, each from one host thread. The calls must only be ordered with the tensors' stream: the
 /// autoencoder never reads a value on the host between them. There is one call for each spatial convolution
-/// (fill_halo) and one for each attention (gather_rows). A single part makes no calls.
+/// (exchange_halo) and one for each attention (gather_rows). A single part makes no calls.
 class RowExchange {
  public:
   explicit RowExchange(RowSplit split) : split_(split) {}
@@ -55,13 +61,11 @@ class RowExchange {
   const RowSplit& split() const { return split_; }
   bool alone() const { return split_.parts() == 1; }
 
-  /// `padded` is [C, T, above + h + below, W] with any strides. Its middle h rows are this part's own rows (h
-  /// >= above and h >= below on every part). Writes the last `above` rows of the part above into the first
-  /// rows, and the first `below` rows of the part below into the last rows. Writes zeros at the image's
-  /// border.
-  virtual void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) = 0;
+  /// `rows` is this part's [T, h, W, C] with any strides (h >= above and h >= below on every part). Returns
+  /// the last `above` rows of the part above and the first `below` rows of the part below.
+  virtual Halo exchange_halo(const at::Tensor& rows, std::int64_t above, std::int64_t below) = 0;
 
-  /// `rows` is this part's [C, T, h, W] with any strides. Returns all parts' rows in row order, [C, T, H, W].
+  /// `rows` is this part's [T, h, W, C] with any strides. Returns all parts' rows in row order, [T, H, W, C].
   /// Parts may own different numbers of rows (split().row_count(p) * split().scale_of(h)).
   virtual at::Tensor gather_rows(const at::Tensor& rows) = 0;
 
@@ -74,7 +78,9 @@ class SinglePart final : public RowExchange {
  public:
   explicit SinglePart(std::int64_t latent_rows) : RowExchange(RowSplit(latent_rows, 1, 0)) {}
 
-  void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) override;
+  Halo exchange_halo(const at::Tensor& /*rows*/, std::int64_t /*above*/, std::int64_t /*below*/) override {
+    return {};
+  }
   at::Tensor gather_rows(const at::Tensor& rows) override { return rows; }
 };
 

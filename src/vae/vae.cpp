@@ -9,7 +9,8 @@
 namespace wan::vae {
 namespace {
 
-WeightScope checked_scope(const TensorLookup& weights, const VaeConfig& config) {
+WeightScope checked_scope(const TensorLookup& weights, const VaeConfig& config,
+                          const Arithmetic& arithmetic) {
   return WeightScope(
       [weights, file = config.official_file()](const std::string& name, at::IntArrayRef shape) {
         at::Tensor tensor = weights(name);
@@ -21,40 +22,37 @@ WeightScope checked_scope(const TensorLookup& weights, const VaeConfig& config) 
               fmt::join(shape, ", "), file);
         }
         return tensor;
-      });
+      },
+      arithmetic);
 }
 
-/// One value per latent channel, [latent_channels, 1, 1, 1].
 at::Tensor per_channel(std::span<const double> values, const at::TensorOptions& options) {
-  return at::tensor(at::ArrayRef<double>(values.data(), values.size()), at::kDouble)
-      .to(options)
-      .view({-1, 1, 1, 1});
+  return at::tensor(at::ArrayRef<double>(values.data(), values.size()), at::kDouble).to(options);
 }
 
-/// Makes channels of each patch x patch cell of pixels, ordered channel, column, row (model.md 4.9): [3, T,
-/// h, W]
-/// -> [3 patch^2, T, h/patch, W/patch].
+/// Makes channels of each patch x patch cell of pixels, ordered channel, column, row (model.md 4.9):
+/// [3, T, h, W] -> [T, h/patch, W/patch, 3 patch^2].
 at::Tensor fold_pixels(const at::Tensor& pixels, std::int64_t patch) {
-  if (patch == 1) return pixels;
   return pixels.unflatten(3, {-1, patch})
       .unflatten(2, {-1, patch})    // [c, T, i, dy, j, dx]
-      .permute({0, 5, 3, 1, 2, 4})  // [c, dx, dy, T, i, j]
-      .flatten(0, 2);
+      .permute({1, 2, 4, 0, 5, 3})  // [T, i, j, c, dx, dy]
+      .flatten(3);
 }
 
-/// The inverse of fold_pixels().
+/// The inverse of fold_pixels(), with the channels last: [T, h, W, 3].
 at::Tensor unfold_pixels(const at::Tensor& cells, std::int64_t patch) {
   if (patch == 1) return cells;
   return cells
-      .unflatten(0, {3, patch, patch})  // [c, dx, dy, T, i, j]
-      .permute({0, 3, 4, 2, 5, 1})      // [c, T, i, dy, j, dx]
-      .flatten(4, 5)
-      .flatten(2, 3);
+      .unflatten(3, {3, patch, patch})  // [T, i, j, c, dx, dy]
+      .permute({0, 1, 5, 2, 4, 3})      // [T, i, dy, j, dx, c]
+      .flatten(3, 4)
+      .flatten(1, 2);
 }
 
 }  // namespace
 
-Vae::Vae(const VaeConfig& config, const TensorLookup& weights) : Vae(checked_scope(weights, config), config) {
+Vae::Vae(const VaeConfig& config, const TensorLookup& weights, const Arithmetic& arithmetic)
+    : Vae(checked_scope(weights, config, arithmetic), config) {
   const at::TensorOptions options = weights("conv2.weight").options();
   const LatentStatistics statistics = config.latent_statistics();
   mean_ = per_channel(statistics.mean, options);
@@ -65,8 +63,9 @@ Vae::Vae(const VaeConfig& config, const TensorLookup& weights) : Vae(checked_sco
 Vae::Vae(const WeightScope& weights, const VaeConfig& config)
     : config_(config),
       encoder_(weights / "encoder", config),
-      encoder_out_(weights / "conv1", 2 * config.latent_channels(), 2 * config.latent_channels(), 3),
-      decoder_in_(weights / "conv2", config.latent_channels(), config.latent_channels(), 3),
+      encoder_out_(weights.unrounded() / "conv1", 2 * config.latent_channels(), 2 * config.latent_channels(),
+                   3),
+      decoder_in_(weights.unrounded() / "conv2", config.latent_channels(), config.latent_channels(), 3),
       decoder_(weights / "decoder", config) {}
 
 std::vector<ExpectedShape> vae_tensors(const VaeConfig& config) {
@@ -95,11 +94,11 @@ at::Tensor Vae::encode(const PixelClip& clip, RowExchange& rows, const Probe& pr
               "pixels have shape [{}], expected [3, {}, {}, a multiple of {}]",
               fmt::join(pixels.sizes(), ", "), frames, height, factor);
     const at::Tensor cells = fold_pixels(pixels, config_.pixel_patch());
-    const at::Tensor encoded = encoder_({cells, first, clip.constant_from}, state, rows);   // [2C, 1, h8, w8]
-    const at::Tensor mean = encoder_out_(encoded).narrow(0, 0, config_.latent_channels());  // [C, 1, h8, w8]
+    const at::Tensor encoded = encoder_({cells, first, clip.constant_from}, state, rows);   // [1, h8, w8, 2C]
+    const at::Tensor mean = encoder_out_(encoded).narrow(3, 0, config_.latent_channels());  // [1, h8, w8, C]
     latents.push_back((mean - mean_).mul_(inverse_std_));
   }
-  return at::cat(latents, 1);  // [C, T, h8, w8]
+  return at::cat(latents, 0).permute({3, 0, 1, 2}).contiguous();  // [C, T, h8, w8]
 }
 
 at::Tensor Vae::decode(const at::Tensor& latent, RowExchange& rows, const PixelSink& sink,
@@ -114,9 +113,10 @@ at::Tensor Vae::decode(const at::Tensor& latent, RowExchange& rows, const PixelS
   state.probe = probe;
   at::Tensor is_finite = at::ones({}, latent.options().dtype(at::kBool));  // one value
   for (std::int64_t t = 0; t < latent.size(1); ++t) {
-    const at::Tensor frame = latent.narrow(1, t, 1).div(inverse_std_).add_(mean_);  // [C, 1, h8, w8]
-    const at::Tensor cells = decoder_(decoder_in_(frame), state, rows);             // [P, 1 or 4, 8 h8, 8 w8]
-    at::Tensor pixels = unfold_pixels(cells, config_.pixel_patch());  // [3, 1 or 4, height, width]
+    const at::Tensor frame =  // [1, h8, w8, C]
+        latent.narrow(1, t, 1).permute({1, 2, 3, 0}).div(inverse_std_).add_(mean_).contiguous();
+    const at::Tensor cells = decoder_(decoder_in_(frame), state, rows);     // [1 or 4, 8 h8, 8 w8, P]
+    const at::Tensor pixels = unfold_pixels(cells, config_.pixel_patch());  // [1 or 4, height, width, 3]
     // Checked before clamping, which would turn infinity into white. A walk over shapes has no values.
     if (!pixels.is_meta()) is_finite = is_finite.logical_and(pixels.isfinite().all());
     sink(pixels.clamp_(-1.0, 1.0), t == 0 ? 0 : 1 + temporal_factor * (t - 1));
@@ -134,13 +134,7 @@ PixelClip image_clip(const at::Tensor& image, std::int64_t frames) {
 }
 
 at::Tensor to_uint8_frames(const at::Tensor& chunk) {
-  return chunk.clamp(-1.0, 1.0)
-      .add_(1.0)
-      .div_(2.0)
-      .mul_(255.0)
-      .to(at::kByte)
-      .permute({1, 2, 3, 0})
-      .contiguous();
+  return chunk.clamp(-1.0, 1.0).add_(1.0).div_(2.0).mul_(255.0).to(at::kByte);
 }
 
 }  // namespace wan::vae

@@ -28,18 +28,19 @@ struct PixelClip {
 /// this part's rows [3, h, W].
 PixelClip image_clip(const at::Tensor& image, std::int64_t frames);
 
-/// Receives decoded pixels [3, T, spatial_factor * latent rows, W] in [-1, 1]. `first` is the frame number of
-/// the chunk's first frame in the clip.
+/// Receives decoded pixels [T, spatial_factor * latent rows, W, 3] in [-1, 1], not rounded to 16 bits.
+/// `first` is the frame number of the chunk's first frame in the clip.
 using PixelSink = std::function<void(const at::Tensor& chunk, std::int64_t first)>;
 
 /// The autoencoder of Wan 2.1 or of Wan 2.2 (model.md 4.5), (model.md 4.9). It is const after construction
 /// and serves any number of clips; each clip has its own state. It computes in the type and on the device of
-/// the weights. No call keeps more than one chunk of pixels.
+/// the weights, or as `arithmetic` says. Bits do not depend on the number of parts where the kernels' do not
+/// (kernels/convolution.h). No call keeps more than one chunk of pixels.
 class Vae {
  public:
   /// Reads every tensor of vae_tensors(config). Throws UsageError with the name of a tensor whose shape is
   /// wrong.
-  Vae(const VaeConfig& config, const TensorLookup& weights);
+  Vae(const VaeConfig& config, const TensorLookup& weights, const Arithmetic& arithmetic = {});
 
   /// Returns this part's rows of the normalised latent mean, [latent_channels, T, h8, w8] with T =
   /// latent_frames(frames). Throws Error if the number of frames is not 4n+1 or `clip` returns another shape.
@@ -63,11 +64,11 @@ class Vae {
   PointwiseConv encoder_out_;  // "conv1": mean and log variance
   PointwiseConv decoder_in_;   // "conv2"
   Decoder decoder_;
-  at::Tensor mean_, inverse_std_;  // [latent_channels, 1, 1, 1]
+  at::Tensor mean_, inverse_std_;  // [latent_channels]
 };
 
-/// [3, T, H, W] in [-1, 1] -> [T, H, W, 3] of 0..255, truncated (model.md 7.7). The result is contiguous, on
-/// the same device. The result for NaN is unspecified; Vae::decode() tells whether there was any.
+/// Pixels in [-1, 1] -> 0..255, truncated (model.md 7.7), on the same device. The result for NaN is
+/// unspecified; Vae::decode() tells whether there was any.
 at::Tensor to_uint8_frames(const at::Tensor& chunk);
 
 }  // namespace wan::vae

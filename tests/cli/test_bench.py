@@ -15,7 +15,8 @@ BENCH = Path(os.environ.get("WAN_BENCH", PROGRAM.parent / "wan_bench"))
 TOY = PROJECT / "tests" / "data" / "parity" / "i2v_landscape" / "ckpt" / "high_noise_model" / "config.json"
 KEYS = {"gpus", "gpu_model", "size", "frame_num", "precision", "layout", "attention", "s_per_step", "step_s", "parts_s", "text_s",
         "clip_s", "vae_encode_s", "vae_decode_s", "peak_vram_bytes", "peak_allocated_bytes", "weights_bytes_per_gpu", "wire_bytes_per_step",
-        "reference_s", "ranks", "arguments", "version", "revision", "build", "driver", "cuda", "nccl", "mpi", "libtorch", "hdf5"}
+        "reference_s", "ranks", "arguments", "version", "revision", "build", "driver", "cuda", "nccl", "mpi", "libtorch", "hdf5",
+        "vae_precision"}
 
 
 class Bench(CliCase):

@@ -26,33 +26,26 @@ class ThreadedRowExchange final : public vae::RowExchange {
  public:
   ThreadedRowExchange(vae::RowSplit split, RowBoard& board) : RowExchange(split), board_(board) {}
 
-  void fill_halo(const at::Tensor& padded, std::int64_t above, std::int64_t below) override {
+  vae::Halo exchange_halo(const at::Tensor& rows, std::int64_t above, std::int64_t below) override {
     ++halo_calls;
     const int part = split().part();
-    const std::int64_t height = padded.size(2) - above - below;
-    at::Tensor first = padded.narrow(2, 0, above);
-    at::Tensor last = padded.narrow(2, above + height, below);
-    board_.posted[part] = padded.narrow(2, above, height);
+    board_.posted[part] = rows;
     board_.barrier.arrive_and_wait();
+    vae::Halo halo;
     if (part > 0) {
       const at::Tensor& neighbour = board_.posted[part - 1];
-      first.copy_(neighbour.narrow(2, neighbour.size(2) - above, above));
-    } else {
-      first.zero_();
+      halo.above = neighbour.narrow(1, neighbour.size(1) - above, above).clone();
     }
-    if (part + 1 < split().parts()) {
-      last.copy_(board_.posted[part + 1].narrow(2, 0, below));
-    } else {
-      last.zero_();
-    }
+    if (part + 1 < split().parts()) halo.below = board_.posted[part + 1].narrow(1, 0, below).clone();
     board_.barrier.arrive_and_wait();
+    return halo;
   }
 
   at::Tensor gather_rows(const at::Tensor& rows) override {
     ++gather_calls;
     board_.posted[split().part()] = rows;
     board_.barrier.arrive_and_wait();
-    at::Tensor whole = at::cat(board_.posted, 2);
+    at::Tensor whole = at::cat(board_.posted, 1);
     board_.barrier.arrive_and_wait();
     return whole;
   }

@@ -40,7 +40,7 @@ class FullSizeBlock : public kernels::GpuTest {
 };
 
 TEST_F(FullSizeBlock, ExactIsAsFarFromFp32AsBf16RoundingsAre) {
-  gpu::allow_tf32_convolutions(false);
+  gpu::forbid_tf32_products();
   const at::Tensor strict = run(at::kFloat);
   const at::Tensor rounded = run(at::kBFloat16);
   const double error = kernels::relative_error(rounded, strict);

@@ -32,9 +32,11 @@ inline vae::Vae load_vae(const std::string& case_name, const std::string& file_n
           }};
 }
 
-/// Runs `work` as each part and joins the parts' results along dimension 2.
+/// Runs `work` as each part and joins the parts' results along their rows, dimension 2 of a latent and 1 of
+/// pixels.
 inline at::Tensor by_parts(int parts, std::int64_t latent_rows,
-                           const std::function<at::Tensor(vae::RowExchange&)>& work) {
+                           const std::function<at::Tensor(vae::RowExchange&)>& work,
+                           std::int64_t row_axis = 2) {
   if (parts == 1) {
     vae::SinglePart whole(latent_rows);
     return work(whole);
@@ -42,7 +44,7 @@ inline at::Tensor by_parts(int parts, std::int64_t latent_rows,
   std::vector<at::Tensor> made(parts);
   run_parts(parts, latent_rows,
             [&](ThreadedRowExchange& exchange) { made[exchange.split().part()] = work(exchange); });
-  return at::cat(made, 2);
+  return at::cat(made, row_axis);
 }
 
 /// Whether uint8 frames are the reference's: no value off by more than one level, and one in a thousand at

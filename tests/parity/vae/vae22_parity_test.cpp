@@ -26,7 +26,7 @@ class Taps {
  public:
   Probe probe() {
     return [this](std::string_view name, const at::Tensor& value) {
-      chunks_[std::string(name)].push_back(value.clone());
+      chunks_[std::string(name)].push_back(value.permute({3, 0, 1, 2}).clone());
     };
   }
   /// Compares each tensor with the one in `expected` whose name has this prefix. Returns how many there were.
@@ -69,7 +69,8 @@ TEST(Vae22Parity, EveryModuleOfTheDecoder) {
   vae.decode(
       latent, rows, [&](const at::Tensor& chunk, std::int64_t) { chunks.push_back(chunk); }, taps.probe());
   EXPECT_EQ(taps.expect_equal(expected, "vae22.decoder."), 8);
-  EXPECT_LE(test::relative_error(at::cat(chunks, 1), expected.at("vae22.decoded")), tolerance);
+  EXPECT_LE(test::relative_error(at::cat(chunks, 0).permute({3, 0, 1, 2}), expected.at("vae22.decoded")),
+            tolerance);
 }
 
 class Vae22Parts : public ::testing::TestWithParam<int> {};
@@ -85,12 +86,15 @@ TEST_P(Vae22Parts, EncodeTheImageAloneAndDecodeTheLastLatent) {
   });
   EXPECT_LE(test::relative_error(encoded, expected.at("vae.encoded")), tolerance);
 
-  const at::Tensor video = test::by_parts(GetParam(), latent.size(2), [&](RowExchange& rows) {
-    std::vector<at::Tensor> chunks;
-    vae.decode(rows.split().own_rows(latent, 2), rows,
-               [&](const at::Tensor& chunk, std::int64_t) { chunks.push_back(chunk); });
-    return at::cat(chunks, 1);  // [3, F, h, W]
-  });
+  const at::Tensor video = test::by_parts(
+      GetParam(), latent.size(2),
+      [&](RowExchange& rows) {
+        std::vector<at::Tensor> chunks;
+        vae.decode(rows.split().own_rows(latent, 2), rows,
+                   [&](const at::Tensor& chunk, std::int64_t) { chunks.push_back(chunk); });
+        return at::cat(chunks, 0);  // [F, h, W, 3]
+      },
+      1);
   test::expect_same_levels(to_uint8_frames(video), expected.at("frames"));
 }
 

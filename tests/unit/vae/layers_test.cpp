@@ -1,6 +1,10 @@
 #include "vae/layers.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
 
 #include "unit/vae/random_weights.h"
 #include "unit/vae/whole_clip.h"
@@ -24,7 +28,11 @@ WeightScope scope_of(const Weights& weights) {
   });
 }
 
-/// Passes a clip through a layer in chunks of the given lengths.
+/// A map of the references, [C, T, h, W], as layers take it, and the way back.
+at::Tensor channels_last(const at::Tensor& map) { return map.permute({1, 2, 3, 0}).contiguous(); }
+at::Tensor channels_first(const at::Tensor& map) { return map.permute({3, 0, 1, 2}); }
+
+/// Passes a clip [C, T, h, W] through a layer in chunks of the given lengths.
 template <typename Layer>
 at::Tensor in_chunks(const Layer& layer, const at::Tensor& clip, const std::vector<std::int64_t>& lengths) {
   SinglePart rows(clip.size(2));
@@ -32,7 +40,7 @@ at::Tensor in_chunks(const Layer& layer, const at::Tensor& clip, const std::vect
   std::vector<at::Tensor> made;
   std::int64_t first = 0;
   for (const std::int64_t length : lengths) {
-    made.push_back(layer(clip.narrow(1, first, length), state, rows));
+    made.push_back(channels_first(layer(channels_last(clip.narrow(1, first, length)), state, rows)));
     first += length;
   }
   return at::cat(made, 1);
@@ -55,10 +63,12 @@ TEST(CausalConv3d, CacheHoldsItsOwnTwoFrames) {
   const CausalConv3d conv(scope_of(weights), 2, 2, {3, 3, 3});
   SinglePart rows(4);
   FrameCache cache;
-  conv(random({2, 1, 4, 4}), cache, rows);
-  EXPECT_EQ(cache.frames.size(1), 1);
-  conv(random({2, 4, 4, 4}), cache, rows);
-  EXPECT_EQ(cache.frames.size(1), 2);
+  for (const std::int64_t length : {1, 4, 1}) {
+    const at::Tensor x = random({length, 4, 4, 2});
+    conv(x, cache, rows);
+    EXPECT_EQ(cache.frames.sizes(), (std::vector<std::int64_t>{2, 6, 4, 2}));  // with a halo row on each side
+    EXPECT_TRUE(cache.frames[1].narrow(0, 1, 4).equal(x[length - 1]));
+  }
   EXPECT_EQ(cache.frames.storage().nbytes(), cache.frames.nbytes());
 }
 
@@ -66,18 +76,58 @@ TEST(RmsNorm, IsAnL2NormTimesRootOfChannels) {
   RandomTensors random(3);
   const Weights weights{{"gamma", random({6, 1, 1, 1})}};
   const at::Tensor x = random({6, 2, 3, 4});
-  EXPECT_LE(
-      relative_difference(RmsNorm(scope_of(weights), 6, 3)(x), test::reference_norm(x, weights.at("gamma"))),
-      tolerance);
+  EXPECT_LE(relative_difference(channels_first(RmsNorm(scope_of(weights), 6, 3)(channels_last(x))),
+                                test::reference_norm(x, weights.at("gamma"))),
+            tolerance);
 }
 
 TEST(RmsNorm, ZerosStayZerosAndTinyValuesAreNotBlownUp) {
   const Weights weights{{"gamma", at::ones({4, 1, 1, 1}, at::kDouble)}};
   const RmsNorm norm(scope_of(weights), 4, 3);
-  EXPECT_TRUE(norm(at::zeros({4, 1, 2, 2}, at::kDouble)).eq(0).all().item<bool>());
+  EXPECT_TRUE(norm(at::zeros({1, 2, 2, 4}, at::kDouble)).eq(0).all().item<bool>());
   // The norm 2e-14 is below the minimum of 1e-12, so the division uses the minimum.
-  const at::Tensor tiny = norm(at::full({4, 1, 1, 1}, 1e-14, at::kDouble));
+  const at::Tensor tiny = norm(at::full({1, 1, 1, 4}, 1e-14, at::kDouble));
   EXPECT_LE(relative_difference(tiny, at::full_like(tiny, 2e-2)), tolerance);
+}
+
+TEST(ResidualBlock, OverwritesItsInputOnlyIfNobodyElseHoldsIt) {
+  RandomTensors random(9);
+  Weights weights;
+  for (const char* name : {"0.gamma", "3.gamma"})
+    weights[std::string("residual.") + name] = random({4, 1, 1, 1});
+  for (const char* name : {"2", "6"}) {
+    weights[fmt::format("residual.{}.weight", name)] = random({4, 4, 3, 3, 3});
+    weights[fmt::format("residual.{}.bias", name)] = random({4});
+  }
+  const ResidualBlock block(scope_of(weights), 4, 4);
+  SinglePart rows(3);
+  const at::Tensor x = random({2, 3, 5, 4});
+  const at::Tensor kept = x.clone();
+  at::Tensor free = x.clone();
+  const void* memory = free.const_data_ptr();
+  ResidualBlock::State first, second, third;
+  const at::Tensor expected = block(x, first, rows);
+  EXPECT_TRUE(x.equal(kept));
+  const at::Tensor made = block(std::move(free), second, rows);
+  EXPECT_EQ(made.const_data_ptr(), memory);
+  EXPECT_TRUE(made.equal(expected));
+  EXPECT_TRUE(block(x.narrow(0, 0, 2), third, rows).equal(expected));
+  EXPECT_TRUE(x.equal(kept));  // a view of another's memory is not free
+}
+
+TEST(Bands, CoverAllRowsAndFitTheWindow) {
+  constexpr std::int64_t window_bytes = Arithmetic{}.window_bytes;
+  EXPECT_EQ(bands(480, 6 * 832 * 96 * 4, window_bytes).size(), 1U);
+  const std::int64_t row_bytes = window_bytes / 7;
+  std::int64_t next = 0;
+  for (const Band& band : bands(30, row_bytes, window_bytes)) {
+    EXPECT_EQ(band.first, next);
+    EXPECT_GE(band.count, 1);
+    EXPECT_LE(band.count * row_bytes, window_bytes);
+    next = band.end();
+  }
+  EXPECT_EQ(next, 30);
+  EXPECT_EQ(bands(3, 2 * window_bytes, window_bytes).size(), 3U);
 }
 
 TEST(AttentionBlock, AttendsWithinAFrame) {

@@ -42,6 +42,11 @@ inline Weights random_vae_weights(const vae::VaeConfig& config, std::uint64_t se
   return weights;
 }
 
+inline Weights in_fp32(Weights weights) {
+  for (auto& [name, values] : weights) values = values.to(at::kFloat);
+  return weights;
+}
+
 inline vae::TensorLookup lookup(const Weights& weights) {
   return [&weights](const std::string& name) { return weights.at(name); };
 }

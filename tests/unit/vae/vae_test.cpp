@@ -34,9 +34,9 @@ at::Tensor decode_all(const Vae& vae, const at::Tensor& latent) {
   std::int64_t next = 0;
   vae.decode(latent, rows, [&](const at::Tensor& chunk, std::int64_t first) {
     EXPECT_EQ(first, next);
-    EXPECT_EQ(chunk.size(1), first == 0 ? 1 : 4);
-    next = first + chunk.size(1);
-    chunks.push_back(chunk);
+    EXPECT_EQ(chunk.size(0), first == 0 ? 1 : 4);
+    next = first + chunk.size(0);
+    chunks.push_back(chunk.permute({3, 0, 1, 2}));
   });
   return at::cat(chunks, 1);
 }
@@ -169,6 +169,46 @@ TEST(Vae, ImageClipSkipsOnlyWhatDoesNotChange) {
   EXPECT_TRUE(quick.select(1, 29).equal(quick.select(1, 32)));
 }
 
+TEST(Vae, RoundedActivationsComeCloseAndFramesAreFp32) {
+  const test::Weights weights = test::in_fp32(test::random_vae_weights(small, 8));
+  const Vae vae(small, test::lookup(weights));
+  const at::Tensor latent = test::RandomTensors(9)({16, 3, 2, 3}).to(at::kFloat);
+  const at::Tensor image = test::RandomTensors(7)({3, 16, 24}).to(at::kFloat);
+  const at::Tensor pixels = decode_all(vae, latent);
+  SinglePart rows(2);
+  const at::Tensor encoded = vae.encode(image_clip(image, 9), rows);
+  double previous = 0;
+  for (const at::ScalarType type : {at::kHalf, at::kBFloat16}) {  // 10 and 7 bits of mantissa
+    const Vae rounded(small, test::lookup(weights), {.rounded = type});
+    const at::Tensor made = decode_all(rounded, latent);
+    EXPECT_EQ(made.scalar_type(), at::kFloat);
+    const double difference = (made - pixels).abs().mean().item<double>();
+    EXPECT_GT(difference, previous);
+    EXPECT_LT(difference, type == at::kHalf ? 0.005 : 0.04);
+    previous = difference;
+    const at::Tensor latents = rounded.encode(image_clip(image, 9), rows);
+    EXPECT_EQ(latents.scalar_type(), at::kFloat);
+    EXPECT_LT((latents - encoded).abs().mean().item<double>(), type == at::kHalf ? 0.005 : 0.04);
+  }
+}
+
+TEST(Vae, BandsOfRowsGiveTheSameBits) {
+  for (const VaeConfig& config : {small, VaeConfig::wan22(8, 8)}) {
+    const test::Weights weights = test::in_fp32(test::random_vae_weights(config, 8));
+    const Vae whole(config, test::lookup(weights));
+    const at::Tensor latent = test::RandomTensors(9)({config.latent_channels(), 3, 4, 3}).to(at::kFloat);
+    const at::Tensor image = test::RandomTensors(7)({3, 4 * config.spatial_factor(), 32}).to(at::kFloat);
+    SinglePart rows(4);
+    for (const std::int64_t bytes : {1, 3000, 20000}) {  // a row, and some rows
+      const Vae in_bands(config, test::lookup(weights),
+                         {.rounded = {}, .tf32 = false, .window_bytes = bytes});
+      EXPECT_TRUE(decode_all(in_bands, latent).equal(decode_all(whole, latent))) << bytes;
+      EXPECT_TRUE(in_bands.encode(image_clip(image, 9), rows).equal(whole.encode(image_clip(image, 9), rows)))
+          << bytes;
+    }
+  }
+}
+
 TEST(Vae, LaterLatentFramesDoNotChangeEarlierPixels) {
   const test::Weights weights = test::random_vae_weights(small, 8);
   const Vae vae(small, test::lookup(weights));
@@ -191,12 +231,11 @@ TEST(Vae, RefusesOtherShapes) {
 
 TEST(ToUint8Frames, TruncatesAndClamps) {
   const at::Tensor values = at::tensor({-2.0F, -1.0F, -0.9922F, 0.0F, 0.9999F, 3.0F});
-  const at::Tensor frames = to_uint8_frames(values.view({3, 2, 1, 1}));
+  const at::Tensor frames = to_uint8_frames(values.view({2, 1, 1, 3}));
   EXPECT_EQ(frames.sizes(), (std::vector<std::int64_t>{2, 1, 1, 3}));
   EXPECT_EQ(frames.scalar_type(), at::kByte);
-  EXPECT_TRUE(frames.is_contiguous());
-  // Frame 0 holds the channels' first values: -2, -0.9922, 0.9999; 0.99 and 254.98 are cut, not rounded.
-  EXPECT_TRUE(frames.flatten().equal(at::tensor({0, 0, 254, 0, 127, 255}, at::kByte)));
+  // 0.99 and 254.98 are cut, not rounded.
+  EXPECT_TRUE(frames.flatten().equal(at::tensor({0, 0, 0, 127, 254, 255}, at::kByte)));
 }
 
 }  // namespace
