@@ -257,7 +257,7 @@ TEST(Loras, AreInBothExpertsThatTakeTurns) {
   const Stopwatch clock;
   std::vector<test::Made> made;
   for (const auto& placement : {parallel::WeightPlacement(), on_host(false)}) {
-    engine::WanEngine engine(toy.folder, {.placement = placement, .loras = loras},
+    engine::WanEngine engine(toy.folder, {.placement = placement, .loras = {.sets = {loras}}},
                              ranks.communicators(shape, Backend::mpi, toy.heads), clock);
     for (int item = 0; item < 2; ++item) made.push_back(test::make(engine, toy.request()));
   }
