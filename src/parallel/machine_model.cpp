@@ -10,11 +10,10 @@ namespace {
 
 // Videos that were measured: pixels of all frames, and tokens.
 constexpr double pixels_480p = 832.0 * 480 * 81;
-constexpr double pixels_720p = 1280.0 * 720 * 81;
 constexpr double tokens_480p = 32760;
 
-/// Amdahl's law: the part of `one_s` on one GPU that remains if four GPUs take `four_s`.
-constexpr double undivided(double one_s, double four_s) { return (four_s / one_s - 0.25) / 0.75; }
+/// Amdahl's law: the part of `one_s` on one GPU that remains if two GPUs take `two_s`.
+constexpr double undivided(double one_s, double two_s) { return 2 * two_s / one_s - 1; }
 
 // analysis/results/gpu_h200.md has the figures unless a comment names another source.
 constexpr MachineModel h200{
@@ -34,12 +33,12 @@ constexpr MachineModel h200{
     .multiprocessors = 132,
     .exchange_bytes_per_s = 240e9,
     .chunk_s = 50e-6,
-    // The table of the autoencoder at 720p, on 1 and 4 GPUs; umT5-XXL on a prompt of 120 tokens.
-    .vae_encode_s_per_pixel = 1.280 / pixels_720p,
-    .vae_decode_s_per_pixel = 6.038 / pixels_720p,
-    .vae_encode_undivided = undivided(1.280, 0.387),
-    .vae_decode_undivided = undivided(6.038, 1.658),
-    .text_encode_s = 0.019,
+    // analysis/results/convolutions_h200.md: the whole autoencoder at 480p, on 1 and 2 GPUs.
+    .vae_encode_s_per_pixel = 0.248 / pixels_480p,
+    .vae_decode_s_per_pixel = 1.038 / pixels_480p,
+    .vae_encode_undivided = undivided(0.248, 0.175),
+    .vae_decode_undivided = undivided(1.038, 0.612),
+    .text_encode_s = 0.019,  // umT5-XXL on a prompt of 120 tokens
     // analysis/results/no_gpu_waits_h200.md: the last video's writing, with nothing beside it, in the runs of
     // 3 and 8 items on 2 GPUs and of 4 items on one. They are videos of noise.
     .h264_s_per_pixel = 13.1 / (768.0 * 512 * 81),
