@@ -130,14 +130,16 @@ def test_steps_of_a_killed_start_are_lost_and_repeated(tmp_path):
     batch.wait_for_videos(1)
     time.sleep(SECONDS)
     batch.running[0].kill()
+    killed_s = time.time()
     batch.running[0].wait()
     batch.running.clear()
+    # The trace keeps what ended more than half a second before a kill. Videos that are younger may be missing in it.
+    young = sum(video.stat().st_mtime > killed_s - 1 for video in (batch.folder / "out").glob("*.mp4"))
     batch.start(1)
     batch.stop()
     campaign = batch.campaign()
     assert (len(campaign.runs), campaign.gpus) == (2, 1)
-    # A video that was there when the kill came, but whose end the trace had not kept, is the one that may be missing.
-    assert batch.made() - 1 <= campaign.items_done <= batch.made()
+    assert batch.made() - young <= campaign.items_done <= batch.made()
     assert campaign.starts["steps_lost"].tolist()[1] == 0
     assert campaign.starts["steps_repeated"].tolist()[0] == 0
     assert campaign.starts["steps_repeated"].sum() == campaign.starts["steps_lost"].sum() <= 4
