@@ -67,9 +67,11 @@ void warn_of_checkpoint(const checkpoint::CheckpointFolder& folder, Log& log) {
 void tell_of_loras(const launch::RunInput& input, const launch::LoraNotes& notes,
                    const launch::BaseMemory& base, Log& log) {
   std::set<std::string> told;  // sets may share files
-  for (const launch::RowLoras& set : input.lora_sets)
-    for (const std::string& note : set.notes)
+  for (const launch::RowLoras& set : input.lora_sets) {
+    for (const std::string& note : set.notes) {
       if (told.insert(note).second) log.info("{}", printable(note, longest_note));
+    }
+  }
   for (const std::string& line : notes.lines) log.info("{}", printable(line, longest_note));
   for (const std::string& warning : notes.warnings) log.warn("{}", printable(warning, longest_note));
   if (const std::string text = base.describe(); !text.empty()) log.info("{}", text);

@@ -150,6 +150,7 @@ std::vector<std::string> folder_notes(const CheckpointFolder& folder) {
 
 std::string widened_note(const CheckpointFolder& folder) {
   std::vector<std::pair<Part, fs::path>> parts;
+  parts.reserve(folder.experts.size() + 3);
   for (const ExpertFolder& expert : folder.experts) parts.emplace_back(Part::transformer, expert.path);
   parts.emplace_back(Part::text_encoder, folder.text_encoder);
   parts.emplace_back(Part::vae, folder.vae);

@@ -81,8 +81,8 @@ at::Tensor Autoencoder::encode_image(const at::Tensor& image, int frame_num, com
              [&](const vae::Vae& vae, vae::RowExchange& exchange, at::Device device, OwedCalls& /*calls*/) {
                const at::Tensor own_pixels =
                    exchange.split().own_rows(image, 1).to(device);  // [3, own rows, width]
-               const at::Tensor own = vae.encode(vae::image_clip(own_pixels, frame_num),
-                                                 exchange);  // [channels, frames, own rows, columns]
+               at::Tensor own = vae.encode(vae::image_clip(own_pixels, frame_num),
+                                           exchange);  // [channels, frames, own rows, columns]
                if (exchange.alone()) return own;
                return exchange.gather_rows(own.permute({1, 2, 3, 0})).permute({3, 0, 1, 2}).contiguous();
              });

@@ -35,9 +35,10 @@ std::int64_t ExpertTurns::read(Expert which, int set, parallel::WeightShards& sh
   ExpertSets::Weights weights =
       entry.sets ? entry.sets->with(set) : ExpertSets::Weights{.read = entry.model.read};
   std::vector<bool> written(shards.units().size(), true);
-  if (holds(which) && entry.sets)
+  if (holds(which) && entry.sets) {
     for (std::size_t unit = 0; unit < written.size(); ++unit)
       written[unit] = held_->changed[unit] || weights.changed[unit];
+  }
   held_.reset();
   shards.forget();
   parallel::WeightLoading({{.shards = &shards, .read = weights.read, .units = written}}).finish(nullptr);

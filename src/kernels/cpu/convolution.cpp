@@ -111,9 +111,10 @@ WAN_INLINE void compute_range(const Job<T>& job, std::int64_t first, std::int64_
   constexpr std::int64_t block = 16 * Isa::positions;
   for (std::int64_t begin = first; begin < end; begin += block) {
     const std::int64_t stop = std::min(begin + block, end);
-    for (std::int64_t panel = 0; panel * width < job.out; ++panel)
+    for (std::int64_t panel = 0; panel * width < job.out; ++panel) {
       for (std::int64_t tile = begin; tile < stop; tile += Isa::positions)
         compute_tile<T, Isa>(job, panel, tile, stop);
+    }
   }
 }
 
@@ -134,9 +135,10 @@ std::vector<T> packed(const at::Tensor& weight, std::int64_t width) {
     for (std::int64_t panel = first; panel < last; ++panel) {
       const std::int64_t used = std::min(width, out - panel * width);
       T* target = result.data() + panel * depth * width;
-      for (std::int64_t k = 0; k < depth; ++k)
+      for (std::int64_t k = 0; k < depth; ++k) {
         for (std::int64_t o = 0; o < used; ++o)
           target[k * width + o] = source[(panel * width + o) * depth + k];
+      }
     }
   });
   return result;
@@ -147,7 +149,7 @@ std::array<std::int64_t, 3> first_three(at::IntArrayRef values) { return {values
 template <typename T>
 void run(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
          const ConvolutionShape& shape, const at::Tensor& addend) {
-  const std::int64_t width = 2 * vector_bytes() / static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t width = std::int64_t{2} * vector_bytes() / static_cast<std::int64_t>(sizeof(T));
   const std::vector<T> panels = packed<T>(weight, width);
   std::vector<T> padded_bias(static_cast<std::size_t>((weight.size(0) + width - 1) / width * width));
   std::copy_n(bias.const_data_ptr<T>(), weight.size(0), padded_bias.begin());

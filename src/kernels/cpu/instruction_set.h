@@ -26,13 +26,19 @@ inline int vector_bytes() {
   const bool has_256 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
   return has_256 ? Vectors256::vector_bytes : Vectors128::vector_bytes;
 }
+#if defined(__clang__)
+#define WAN_TARGET_512 \
+  "avx512f,avx2,fma"  // Clang has no such preference, and would ignore the whole attribute
+#else
+#define WAN_TARGET_512 "avx512f,avx2,fma,prefer-vector-width=512"
+#endif
 // Defines name_128(), name_256() and name_512() for values of `type`.
+// NOLINTBEGIN(bugprone-macro-parentheses): parameters, arguments and a type
 #define WAN_FOR_INSTRUCTION_SETS(name, parameters, type, arguments)                                    \
   void name##_128 parameters { name<type, Vectors128> arguments; }                                     \
   __attribute__((target("avx2,fma"))) void name##_256 parameters { name<type, Vectors256> arguments; } \
-  __attribute__((target("avx512f,avx2,fma,prefer-vector-width=512"))) void name##_512 parameters {     \
-    name<type, Vectors512> arguments;                                                                  \
-  }
+  __attribute__((target(WAN_TARGET_512))) void name##_512 parameters { name<type, Vectors512> arguments; }
+// NOLINTEND(bugprone-macro-parentheses)
 #define WAN_CALL_WIDEST(name, arguments)                              \
   vector_bytes() == Vectors512::vector_bytes   ? name##_512 arguments \
   : vector_bytes() == Vectors256::vector_bytes ? name##_256 arguments \

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <numbers>
 
 #include "kernels/cpu/convolution.h"
 #include "kernels/cpu/instruction_set.h"
@@ -17,8 +18,8 @@ namespace {
 WAN_INLINE float exponential(float x) {
   constexpr float least = -87.3F;
   constexpr float most = 88.3F;
-  constexpr float log2_e = 1.44269504088896341F;
-  constexpr float ln2_high = 0.693359375F;
+  constexpr float log2_e = std::numbers::log2e_v<float>;
+  constexpr float ln2_high = 0.693359375F;  // NOLINT(modernize-use-std-numbers): ln 2 in two parts
   constexpr float ln2_low = -2.12194440e-4F;
   constexpr float rounder = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer
   x = x < least ? least : x;
