@@ -41,9 +41,10 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
   }
   text += fmt::format("precision        {}{}\n", subject.precision,
                       subject.precision == bf16_name ? "" : "; the times are those of bf16");
-  if (subject.vae_precision != VaePrecision::exact)
+  if (subject.vae_precision != VaePrecision::exact) {
     text +=
         fmt::format("VAE precision    {}; its times are those of exact\n", to_string(subject.vae_precision));
+  }
   text += fmt::format("layout           {}; {} {}{}, text encoder {}\n", parallel::describe(plan.grid),
                       model.experts == 1 ? "transformer" : "experts",
                       placement.transformers.is_sharded() ? over : "whole on each rank",

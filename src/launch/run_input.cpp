@@ -35,9 +35,10 @@ void check_task(const Options& options, const checkpoint::CheckpointFolder& fold
 
 /// The task of a plan without a checkpoint.
 Task known_task(const Options& options) {
-  if (!options.plan || !options.task)
+  if (!options.plan || !options.task) {
     fail<UsageError>(
         "--ckpt-dir is missing: name the folder of a checkpoint, or its parts by --model, --vae, ...");
+  }
   return model::model_kind(*options.task).as_task();
 }
 

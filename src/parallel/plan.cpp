@@ -15,7 +15,7 @@ constexpr double allocator_share = 1.4;
 // The widest tensors of the Wan 2.2 autoencoder have 512 channels at half the pixels' resolution, those of
 // Wan 2.1 have 192 at the full one. With these bytes the plan for TI2V-5B gives 28.7 GiB in tensors, and 28.3
 // were measured (analysis/results/family_h200.md).
-constexpr std::int64_t wan22_vae_bytes_per_pixel = vae_bytes_per_pixel * 512 / (4 * 192);
+constexpr std::int64_t wan22_vae_bytes_per_pixel = vae_bytes_per_pixel * 512 / (std::int64_t{4} * 192);
 
 constexpr int fp32_bytes = 4;
 constexpr int bf16_bytes = 2;

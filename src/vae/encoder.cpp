@@ -9,7 +9,9 @@ namespace wan::vae {
 namespace {
 
 /// Applies a layer to a chunk. If the layer's output is known to be constant, repeats it instead.
+/// `in` by value: a layer may write over frames that nobody else holds.
 template <typename Layer>
+// NOLINTNEXTLINE(performance-unnecessary-value-param)
 Chunk advance(const Layer& layer, LayerProgress<Layer>& progress, Chunk in, RowExchange& rows) {
   const auto output_frame = [&](std::int64_t frame) {
     if constexpr (requires { layer.output_frame(frame); }) {

@@ -113,6 +113,8 @@ AttentionBlock::AttentionBlock(const WeightScope& weights, std::int64_t channels
       to_qkv_(weights / "to_qkv", channels, 3 * channels, 2),
       proj_(weights / "proj", channels, channels, 2) {}
 
+// `x` by value: it is written over if nobody else holds it.
+// NOLINTNEXTLINE(performance-unnecessary-value-param)
 at::Tensor AttentionBlock::operator()(at::Tensor x, State& /*state*/, RowExchange& rows) const {
   const at::Tensor qkv = to_qkv_(norm_(x));  // [T, h, W, 3C]
   // [T, H, W, 2C]: the whole frame's keys and values in one exchange
