@@ -70,14 +70,17 @@ TEST(Convolution, IsItsDefinition) {
     const at::Tensor addend = random(out.sizes());
     convolve_out(out, x, weight, bias, item.shape, addend);
     const auto values = out.accessor<double, 4>();
-    for (std::int64_t f = 0; f < out.size(0); ++f)
-      for (std::int64_t y = 0; y < out.size(1); ++y)
-        for (std::int64_t z = 0; z < out.size(2); ++z)
+    for (std::int64_t f = 0; f < out.size(0); ++f) {
+      for (std::int64_t y = 0; y < out.size(1); ++y) {
+        for (std::int64_t z = 0; z < out.size(2); ++z) {
           for (std::int64_t o = 0; o < out.size(3); ++o) {
             const double expected = by_definition(x, stored, item.shape, {f, y, z, o}) +
                                     bias[o].item<double>() + addend[f][y][z][o].item<double>();
             ASSERT_NEAR(values[f][y][z][o], expected, 1e-11);
           }
+        }
+      }
+    }
   }
 }
 

@@ -182,7 +182,7 @@ TEST(Vae, RoundedActivationsComeCloseAndFramesAreFp32) {
     const Vae rounded(small, test::lookup(weights), {.rounded = type});
     const at::Tensor made = decode_all(rounded, latent);
     EXPECT_EQ(made.scalar_type(), at::kFloat);
-    const double difference = (made - pixels).abs().mean().item<double>();
+    const auto difference = (made - pixels).abs().mean().item<double>();
     EXPECT_GT(difference, previous);
     EXPECT_LT(difference, type == at::kHalf ? 0.005 : 0.04);
     previous = difference;
