@@ -65,7 +65,8 @@ bool reference_takes(const at::Device& /*device*/, at::ScalarType /*type*/, std:
 constexpr std::array rows{
     AttentionRow{
         .name = "hopper",
-        .description = "our own Hopper kernel, if built in: compute capability 9.0, bf16, heads of 128",
+        .description =
+            "our own Hopper kernel, by name only, if built in: compute capability 9.0, bf16, heads of 128",
         .automatic_from_keys = only_by_name,
         .takes = sm90_takes,
         .attend_into = attend_hopper},

@@ -77,5 +77,13 @@ TEST(ParseBytes, UnitsAndErrors) {
   }
 }
 
+TEST(Options, TheVaesPrecision) {
+  EXPECT_EQ(parse_with({}).vae_precision, launch::VaePrecision::exact);
+  EXPECT_EQ(parse_with({"--vae-precision", "fp16"}).vae_precision, launch::VaePrecision::fp16);
+  EXPECT_EQ(parse_with({"--vae-precision", "bf16"}).vae_precision, launch::VaePrecision::bf16);
+  EXPECT_EQ(message_with({"--vae-precision", "fp32"}),
+            "option --vae-precision: 'fp32' is not one of exact, fp16, bf16");
+}
+
 }  // namespace
 }  // namespace wan::apps

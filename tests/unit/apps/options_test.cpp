@@ -105,9 +105,6 @@ TEST(Options, MachineAndRun) {
                                               "--dry-run"});
   EXPECT_EQ(options.device, launch::Device::cpu);
   EXPECT_EQ(options.precision, launch::Precision::fp32);
-  EXPECT_EQ(options.vae_precision, launch::VaePrecision::exact);
-  EXPECT_EQ(parse_with({"--vae-precision", "fp16"}).vae_precision, launch::VaePrecision::fp16);
-  EXPECT_EQ(parse_with({"--vae-precision", "bf16"}).vae_precision, launch::VaePrecision::bf16);
   EXPECT_EQ(options.objective, launch::Objective::latency);
   EXPECT_EQ(options.group_size, 4);
   EXPECT_EQ(options.cfg_size, 2);
@@ -253,8 +250,6 @@ TEST(Options, BadValuesNameTheOption) {
   EXPECT_EQ(message_with({"--task", "s2v-14B"}),
             "option --task: 's2v-14B' is not one of i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B, ti2v-5B");
   EXPECT_EQ(message_with({"--device", "tpu"}), "option --device: 'tpu' is not one of auto, cuda, cpu");
-  EXPECT_EQ(message_with({"--vae-precision", "fp32"}),
-            "option --vae-precision: 'fp32' is not one of exact, fp16, bf16");
   EXPECT_EQ(message_with({"--precision", "fp64"}),
             "option --precision: 'fp64' is not one of bf16, fp16, fp32, fast");
   EXPECT_EQ(message_with({"--objective", "speed"}),
