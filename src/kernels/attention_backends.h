@@ -3,7 +3,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <limits>
 #include <span>
 #include <string_view>
 
@@ -24,9 +23,6 @@ struct AttentionRow {
   void (*attend_into)(at::Tensor& out, const at::Tensor& q, const at::Tensor& k,
                       const at::Tensor& v) = nullptr;
 };
-
-/// `automatic_from_keys` of a backend that works only when the user names it.
-inline constexpr std::int64_t only_by_name = std::numeric_limits<std::int64_t>::max();
 
 /// The table of attention backends. `automatic` chooses the first row that takes the inputs.
 std::span<const AttentionRow> attention_rows();

@@ -79,16 +79,15 @@ INSTANTIATE_TEST_SUITE_P(Shapes, AttentionGpu,
 
 class AttentionChoiceGpu : public GpuTest {};
 
-TEST_F(AttentionChoiceGpu, AutomaticIsCudnnInBf16AndMathInFp32) {
-  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kBFloat16, 128, 512), parse_attention_backend("cudnn"));
+TEST_F(AttentionChoiceGpu, AutomaticIsOurOwnKernelInBf16AndMathInFp32) {
   EXPECT_EQ(attention_backend_for(at::kCUDA, at::kFloat, 128, 32760), parse_attention_backend("math"));
   const auto available = available_attention_backends(at::kCUDA, at::kBFloat16, 128);
-  const bool has_flashinfer =
-      std::ranges::find(available, parse_attention_backend("flashinfer")) != available.end();
-  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kBFloat16, 128, 32760),
-            has_flashinfer ? parse_attention_backend("flashinfer") : parse_attention_backend("cudnn"));
+  const bool has_hopper = std::ranges::find(available, parse_attention_backend("hopper")) != available.end();
+  const AttentionBackend expected = parse_attention_backend(has_hopper ? "hopper" : "cudnn");
+  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kBFloat16, 128, 512), expected);
+  EXPECT_EQ(attention_backend_for(at::kCUDA, at::kBFloat16, 128, 32760), expected);
   const at::Tensor q = at::randn({130, 2, 128}, at::kCUDA).to(at::kBFloat16);
-  EXPECT_TRUE(at::equal(attention(q, q, q), attention(q, q, q, parse_attention_backend("cudnn"))));
+  EXPECT_TRUE(at::equal(attention(q, q, q), attention(q, q, q, expected)));
 }
 
 TEST_F(AttentionChoiceGpu, AutomaticIsCudnnInFp16) {
