@@ -3,17 +3,18 @@
 #include <map>
 #include <tuple>
 
-#include "model/guidance.h"
+#include "engine/step_passes.h"
 #include "store/batch_record.h"
 
 namespace wan::apps {
 namespace {
 
-/// The expected seconds of a step on one rank. Only the ratio between sizes counts.
-double step_work(const Request& request, parallel::PlanInput model) {
+/// The expected seconds of a step on one rank, guided or not. Only the ratio between sizes counts.
+double step_work(const Request& request, bool is_guided, parallel::PlanInput model) {
   model.grid = {};
   model.tokens = model.geometry.token_grid(request.frame_num, request.size);
-  model.guided = model::is_guided(request.guide_scale);
+  model.guided = is_guided;
+  model.unguided_steps = 0;
   model.placement.transformers = {};
   model.machine = parallel::reference_machine();  // runs on all machines weigh items in the same way
   return parallel::make_plan(model).step_s;
@@ -24,7 +25,13 @@ double step_work(const Request& request, parallel::PlanInput model) {
 std::vector<store::ItemWork> work_of_rows(const launch::RunInput& input,
                                           const std::vector<manifest::ManifestRow>& rows,
                                           const parallel::PlanInput& model) {
-  std::map<std::tuple<int, int, int, double, double>, double> known;
+  std::map<std::tuple<int, int, int, bool>, double> known;
+  const auto step_of = [&](const Request& request, bool is_guided) {
+    const auto [step, is_new] =
+        known.try_emplace({request.size.width, request.size.height, request.frame_num, is_guided}, 0.0);
+    if (is_new) step->second = step_work(request, is_guided, model);
+    return step->second;
+  };
   std::vector<store::ItemWork> works;
   works.reserve(rows.size());
   for (const manifest::ManifestRow& row : rows) {
@@ -33,13 +40,10 @@ std::vector<store::ItemWork> work_of_rows(const launch::RunInput& input,
       continue;
     }
     const Request request = launch::resolve_row(input, row);
-    const auto [step, is_new] =
-        known.try_emplace({request.size.width, request.size.height, request.frame_num,
-                           request.guide_scale.low_noise, request.guide_scale.high_noise},
-                          0.0);
-    if (is_new) step->second = step_work(request, model);
+    const int steps = launch::steps_to_make(input, request);
+    const int unguided = engine::count_unguided_steps(request, steps);
     works.push_back(
-        {.steps = step->second * launch::steps_to_make(input, request),
+        {.steps = step_of(request, true) * (steps - unguided) + step_of(request, false) * unguided,
          .rest = static_cast<double>(request.size.width) * request.size.height * request.frame_num});
   }
   return works;

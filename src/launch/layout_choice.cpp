@@ -92,7 +92,11 @@ LayoutCandidate make_candidate(const Options& options, const MachineSize& machin
                                const parallel::NetworkPlacement& transformers) {
   using parallel::Division;
   const bool can_split = grid.group_size > 1;
-  LayoutCandidate candidate{.grid = grid, .placement = model.placement, .refusal = refused_by(options, grid)};
+  const parallel::LayoutWishes wishes{.ulysses_size = options.ulysses_size};
+  LayoutCandidate candidate{.grid = grid,
+                            .unguided = parallel::unguided_shape(grid, wishes, model.transformer.num_heads),
+                            .placement = model.placement,
+                            .refusal = refused_by(options, grid)};
   candidate.placement.transformers = transformers;
   candidate.placement.text_encoder.division =
       options.t5_fsdp == Switch::on ? Division::sharded : Division::whole;
@@ -158,6 +162,7 @@ parallel::PlanInput plan_input_of(parallel::PlanInput model, const MachineSize& 
                                   const LayoutCandidate& candidate) {
   model.machine = machine.figures.model;
   model.grid = candidate.grid;
+  model.unguided_grid = candidate.unguided;
   model.placement = candidate.placement;
   return model;
 }

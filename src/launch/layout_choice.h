@@ -29,6 +29,7 @@ std::optional<std::int64_t> usable_host_bytes(const MachineSize& machine);
 /// One way to lay a run out, and what speaks against it.
 struct LayoutCandidate {
   comm::GridShape grid;
+  comm::GridShape unguided = {};  ///< the same group in steps without guidance
   parallel::WeightPlacement placement = {};
   std::string refusal;                  ///< by the model's heads or the user's options; empty: allowed
   std::int64_t bytes = 0;               ///< per rank, at the most

@@ -20,6 +20,15 @@ std::string count(std::int64_t number, const char* what) {
   return fmt::format("{} {}{}", number, what, number == 1 ? "" : "s");
 }
 
+/// Empty if all steps are divided alike.
+std::string unguided_line(const parallel::PlanInput& model) {
+  if (!model.guided || model.unguided_steps == 0) return {};
+  std::string text = fmt::format("without guidance {} in {} of {}", parallel::describe(model.unguided_grid),
+                                 model.unguided_steps, count(model.sample_steps, "step"));
+  if (model.unguided_grid.copies() > 1) text += "; the copies compute the same";
+  return text + "\n";
+}
+
 std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan) {
   const parallel::PlanInput& model = subject.model;
   const parallel::WeightPlacement& placement = model.placement;
@@ -53,6 +62,7 @@ std::string layout_lines(const PlanSubject& subject, const parallel::Plan& plan)
                       : model.experts == 1                      ? ", on the host except for the steps"
                                                                 : ", one of them on the host",
                       placement.text_encoder.is_sharded() ? over : "whole on each rank");
+  text += unguided_line(model);
   text += fmt::format("video            {}*{}, {} frames, {}{}\n", tokens.columns * side, tokens.rows * side,
                       model.geometry.frame_num(tokens), count(model.sample_steps, "step"),
                       subject.manifest.items > 1 ? ": the largest of the manifest" : "");
@@ -119,8 +129,14 @@ std::string time_lines(const PlanSubject& subject) {
     line(fmt::format("wait for the {} from the host", subject.model.experts == 1 ? "transformer" : "experts"),
          time.swap_s, "");
   }
-  line(fmt::format("denoise: {} of {:.3g} s", count(subject.model.sample_steps, "step"), time.step_s),
-       time.denoise_s, sources.step);
+  const int unguided_steps = time.unguided_step_s > 0 ? subject.model.unguided_steps : 0;
+  const int guided_steps = subject.model.sample_steps - unguided_steps;
+  line(fmt::format("denoise: {} of {:.3g} s", count(guided_steps, "step"), time.step_s),
+       guided_steps * time.step_s, sources.step);
+  if (unguided_steps > 0) {
+    line(fmt::format("{} without guidance of {:.3g} s", count(unguided_steps, "step"), time.unguided_step_s),
+         unguided_steps * time.unguided_step_s, sources.unguided_step);
+  }
   line(subject.draft.is_wanted() ? "decode the preview" : "decode", time.decode_s, sources.decode);
   line(sources.write.empty() ? "H.264 (of noise; others take less)" : "H.264", time.write_s, sources.write);
   text += fmt::format("  {:<44}{:>10.2f} s\n", "together", time.total_s());

@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "core/check.h"
+#include "engine/step_passes.h"
 #include "gpu/device.h"
 #include "launch/group_schedule.h"
 #include "launch/plan_report.h"
 #include "launch/writer_count.h"
-#include "model/guidance.h"
 #include "model/precision_name.h"
 #include "parallel/item_time.h"
 
@@ -37,18 +37,31 @@ model::TokenGrid token_grid(const RunInput& input, const Request& request) {
 /// The differences between the items of a manifest that matter for time and memory.
 struct ItemShape {
   kernels::TokenGrid tokens;
-  bool guided = true;
+  bool guided = true;  ///< in some step
   int steps = 0;
+  int unguided_steps = 0;  ///< of them; 0 if all are
 };
 
+/// Puts an item's values into a plan.
+void set_shape(const ItemShape& shape, parallel::PlanInput& plan) {
+  plan.tokens = shape.tokens;
+  plan.sample_steps = shape.steps;
+  plan.unguided_steps = shape.unguided_steps;
+}
+
 /// The shape of each good row; that of the command line's values if there is no row. Takes an image to have
-/// the aspect of the size, and a request with guidance in one expert to have it in both.
+/// the aspect of the size.
 std::vector<ItemShape> item_shapes(const RunInput& input) {
   std::vector<ItemShape> shapes;
   const auto add = [&](const manifest::ManifestRow& row) {
     const Request request = resolve_row(input, row);
-    shapes.push_back(
-        {token_grid(input, request), model::is_guided(request.guide_scale), steps_to_make(input, request)});
+    const int steps = steps_to_make(input, request);
+    const int unguided = engine::count_unguided_steps(request, steps);
+    const bool is_guided = unguided < steps;
+    shapes.push_back({.tokens = token_grid(input, request),
+                      .guided = is_guided,
+                      .steps = steps,
+                      .unguided_steps = is_guided ? unguided : 0});
   };
   for (const manifest::ManifestRow& row : input.rows)
     if (!row.error) add(row);
@@ -147,8 +160,7 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
   const std::vector<ItemShape> shapes = item_shapes(input);
   const ItemShape& largest = *std::ranges::max_element(
       shapes, {}, [](const ItemShape& shape) { return std::pair(shape.tokens.tokens(), shape.steps); });
-  plan.tokens = largest.tokens;
-  plan.sample_steps = largest.steps;
+  set_shape(largest, plan);
   plan.guided = std::ranges::any_of(shapes, &ItemShape::guided);
   plan.on_gpu = on_gpu || (options.plan && (options.gpus || options.gpu_memory_bytes));
   plan.placement.text_encoder.residence = parallel::text_encoder_residence(plan.on_gpu, options.t5_cpu);
@@ -173,8 +185,7 @@ std::int64_t leave_out_oversized(const RunInput& input, const Options& options, 
     if (shape.tokens.tokens() == tried) continue;
     tried = shape.tokens.tokens();
     parallel::PlanInput smaller = plan;
-    smaller.tokens = shape.tokens;
-    smaller.sample_steps = shape.steps;
+    set_shape(shape, smaller);
     if (!weigh_layouts(options, machine, smaller).taken().fits()) continue;
     plan = std::move(smaller);
     return static_cast<std::int64_t>(larger);
@@ -193,14 +204,15 @@ std::set<std::size_t> rows_beyond_gpus(const RunInput& input, const Options& opt
   }
   if (machine.memory_bytes == 0) return {};
   parallel::PlanInput plan = describe_model(input, options, true);
-  std::map<std::int64_t, bool> fits;  // by tokens
+  std::map<std::pair<std::int64_t, bool>, bool> fits;  // by tokens and whether there are unguided steps
   std::set<std::size_t> beyond;
   for (std::size_t row = 0; row < input.rows.size(); ++row) {
     if (input.rows[row].error) continue;
     const Request request = resolve_row(input, input.rows[row]);
     plan.tokens = token_grid(input, request);
     plan.sample_steps = request.sample_steps;
-    const auto [known, is_new] = fits.try_emplace(plan.tokens.tokens(), true);
+    plan.unguided_steps = engine::count_unguided_steps(request, request.sample_steps);
+    const auto [known, is_new] = fits.try_emplace({plan.tokens.tokens(), plan.unguided_steps > 0}, true);
     if (is_new) known->second = weigh_layouts(options, machine, plan).taken().fits();
     if (!known->second) beyond.insert(row);
   }
@@ -213,9 +225,8 @@ RunLayout choose_layout(const Options& options, const MachineSize& machine, para
   if (!taken.fits() && plan.on_gpu && !options.plan)
     fail_for_memory(taken, machine, plan.experts, describe_what_fits(options, machine, plan));
   plan = plan_input_of(plan, machine, taken);
-  const parallel::LayoutWishes wishes{.ulysses_size = options.ulysses_size};
   RunLayout layout{.guided = taken.grid,
-                   .unguided = parallel::unguided_shape(taken.grid, wishes, plan.transformer.num_heads),
+                   .unguided = taken.unguided,
                    .placement = taken.placement,
                    .head_chunks = options.head_chunks,
                    .experts = plan.experts,
@@ -246,17 +257,17 @@ parallel::ItemTime item_time(const parallel::PlanInput& input, const Draft& draf
 
 ManifestTime expected_manifest_time(const RunInput& input, const parallel::PlanInput& plan,
                                     const RunLayout& layout, const MachineSize& machine) {
-  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, int>, parallel::ItemTime> known;
+  std::map<std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, int, int>, parallel::ItemTime> known;
   const auto time_of = [&](const ItemShape& shape) {
-    const auto [found, is_new] = known.try_emplace(
-        {shape.tokens.frames, shape.tokens.rows, shape.tokens.columns, shape.guided, shape.steps},
-        parallel::ItemTime());
+    const auto [found, is_new] =
+        known.try_emplace({shape.tokens.frames, shape.tokens.rows, shape.tokens.columns, shape.guided,
+                           shape.steps, shape.unguided_steps},
+                          parallel::ItemTime());
     if (is_new) {
       parallel::PlanInput item = plan;
       item.grid = shape.guided ? layout.guided : layout.unguided;
-      item.tokens = shape.tokens;
       item.guided = shape.guided;
-      item.sample_steps = shape.steps;
+      set_shape(shape, item);
       found->second = item_time(item, input.draft);
     }
     return found->second;

@@ -29,6 +29,10 @@ void take_site_figures(const PlanInput& input, ItemTime& time) {
   take(site.text, time.text_s, time.sources.text);
   if (time.encode_s > 0) take(site.encode, time.encode_s, time.sources.encode);
   take(site.step, time.step_s, time.sources.step);
+  if (time.unguided_step_s > 0) {
+    const SiteItem unguided = site_item(*input.site, unguided_part(input));
+    take(unguided.step, time.unguided_step_s, time.sources.unguided_step);
+  }
   take(site.decode, time.decode_s, time.sources.decode);
   take(site.write, time.write_s, time.sources.write);
 }
@@ -50,7 +54,8 @@ double copies_awaited_s(const PlanInput& input, const ItemTime& time) {
   const double units = static_cast<double>(input.transformer.num_layers) + 2;
   const double per_unit_s = (time.copy_s - time.step_s) / units;
   if (input.experts == 1) return time.copy_s / units + std::max(0.0, (units - 1) * per_unit_s);
-  const double before_switch_s = 2 * time.step_s * (1 - 1 / units);
+  const double other_step_s = time.unguided_step_s > 0 ? time.unguided_step_s : time.step_s;
+  const double before_switch_s = (time.step_s + other_step_s) * (1 - 1 / units);
   return std::max(0.0, time.copy_s - before_switch_s) +
          std::max(0.0, time.copy_s - before_switch_s - time.decode_s);
 }
@@ -62,7 +67,8 @@ int items_in_turn(const PlanInput& input) {
   constexpr double reading_share = 0.02;
   constexpr double most_items = 16;
   const Plan plan = make_plan(input);
-  const double items = turns_s(plan) / (reading_share * plan.step_s * input.sample_steps);
+  const double steps_s = all_steps_s(input, plan.step_s, plan.unguided_step_s);
+  const double items = turns_s(plan) / (reading_share * steps_s);
   return static_cast<int>(std::clamp(std::ceil(items), 1.0, most_items));
 }
 
@@ -87,6 +93,7 @@ ItemTime expected_item_time(const PlanInput& input) {
                           machine.vae_encode_undivided, ranks);
   time.copy_s = static_cast<double>(plan.host_bytes) / input.experts / machine.host_to_gpu_bytes_per_s;
   time.step_s = plan.step_s;
+  time.unguided_step_s = plan.unguided_step_s;
   time.decode_s =
       divided(machine.vae_decode_s_per_pixel * vae_pixels * vae.decode, machine.vae_decode_undivided, ranks);
   time.write_s = machine.h264_s_per_pixel * pixels;
@@ -96,7 +103,7 @@ ItemTime expected_item_time(const PlanInput& input) {
   } else if (time.copy_s > 0) {
     time.swap_s = copies_awaited_s(input, time);
   }
-  time.denoise_s = time.step_s * input.sample_steps;
+  time.denoise_s = all_steps_s(input, time.step_s, time.unguided_step_s);
   return time;
 }
 

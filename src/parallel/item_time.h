@@ -8,7 +8,7 @@ namespace wan::parallel {
 
 /// The sources of an item's seconds; empty: the machine's figures.
 struct ItemSources {
-  std::string text, encode, step, decode, write;
+  std::string text, encode, step, unguided_step, decode, write;
 };
 
 /// Expected seconds of an item by phase, on a group with one GPU of the input's machine for each rank, in
@@ -20,9 +20,10 @@ struct ItemTime {
   double swap_s = 0;    ///< waiting for experts that come from the host, or reading them for their turns
   double denoise_s = 0;
   double decode_s = 0;
-  double write_s = 0;  ///< H.264 encoding on the host
-  double step_s = 0;   ///< one step of `denoise_s`
-  double copy_s = 0;   ///< copying one expert from the host, beside other work; 0: none waits there
+  double write_s = 0;          ///< H.264 encoding on the host
+  double step_s = 0;           ///< one step of `denoise_s`
+  double unguided_step_s = 0;  ///< one of its steps without guidance, if others have it; 0: there are none
+  double copy_s = 0;           ///< copying one expert from the host, beside other work; 0: none waits there
   ItemSources sources = {};
   double total_s() const { return text_s + encode_s + swap_s + denoise_s + decode_s + write_s; }
 };

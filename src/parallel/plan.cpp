@@ -131,11 +131,15 @@ std::int64_t vae_bytes(const PlanInput& input) {
          input.vae_element_bytes / fp32_bytes;
 }
 
+/// In the steps of the kind that takes most.
 std::int64_t denoise_bytes(const PlanInput& input) {
+  const bool is_mixed = input.guided && input.unguided_steps > 0;
   const std::int64_t tokens = input.tokens.tokens();
   const std::int64_t local_tokens = (tokens + input.grid.ulysses - 1) / input.grid.ulysses;
   const std::int64_t weights = expert_comes_and_goes(input) ? expert_slice_bytes(input) : 0;
-  return weights + activation_bytes(input, local_tokens) + text_cache_bytes(input) + image_cache_bytes(input);
+  const std::int64_t bytes =
+      weights + activation_bytes(input, local_tokens) + text_cache_bytes(input) + image_cache_bytes(input);
+  return is_mixed ? std::max(bytes, denoise_bytes(unguided_part(input))) : bytes;
 }
 
 void add_parts(const PlanInput& input, Plan& plan) {
@@ -194,6 +198,13 @@ double expected_step_s(const PlanInput& input, const Plan& plan, double rows) {
 
 }  // namespace
 
+PlanInput unguided_part(PlanInput input) {
+  input.grid = input.unguided_grid;
+  input.guided = false;
+  input.unguided_steps = 0;
+  return input;
+}
+
 std::int64_t request_bytes(const PlanInput& input) {
   return std::max(vae_bytes(input), denoise_bytes(input));
 }
@@ -204,6 +215,11 @@ std::int64_t Plan::total_bytes() const {
   std::int64_t most = 0;
   for (const auto& phase : phase_bytes) most = std::max(most, phase.second);
   return total + most;
+}
+
+double all_steps_s(const PlanInput& input, double step_s, double unguided_step_s) {
+  const int unguided = input.guided ? input.unguided_steps : 0;
+  return step_s * (input.sample_steps - unguided) + unguided_step_s * unguided;
 }
 
 Plan make_plan(const PlanInput& input) {
@@ -222,6 +238,7 @@ Plan make_plan(const PlanInput& input) {
                                  static_cast<double>(tokens + model.text_len + image_tokens);
   plan.wire_bytes_per_step = wire_bytes(input, plan.local_tokens);
   plan.step_s = expected_step_s(input, plan, rows);
+  if (input.guided && input.unguided_steps > 0) plan.unguided_step_s = make_plan(unguided_part(input)).step_s;
   if (input.placement.transformers.waits_on_host()) {
     plan.host_bytes = input.experts * expert_slice_bytes(input);
   }

@@ -29,10 +29,12 @@ struct PlanInput {
   comm::GridShape grid;
   model::VideoGeometry geometry = model::wan21_geometry;
   int experts = 2;
-  bool has_files = true;      ///< from which an expert can be read again; false: random weights
-  kernels::TokenGrid tokens;  ///< token grid of the planned request
-  int sample_steps = 40;      ///< steps of the planned request
-  bool guided = true;
+  bool has_files = true;               ///< from which an expert can be read again; false: random weights
+  kernels::TokenGrid tokens;           ///< token grid of the planned request
+  int sample_steps = 40;               ///< steps of the planned request
+  bool guided = true;                  ///< whether steps need two predictions: all but `unguided_steps`
+  int unguided_steps = 0;              ///< of a guided request's steps: those whose expert has guidance 1
+  comm::GridShape unguided_grid = {};  ///< the same group in these steps
   WeightPlacement placement = {};
   bool on_gpu = false;                         ///< else everything lies in host memory
   MachineModel machine = reference_machine();  ///< one of its GPUs per rank; times are its
@@ -42,7 +44,11 @@ struct PlanInput {
   std::shared_ptr<const SiteFigures> site = {};
 };
 
-/// The memory and work of one rank.
+/// A request as its unguided steps are made: one pass, in their own division of the ranks.
+PlanInput unguided_part(PlanInput input);
+
+/// The memory and work of one rank. Work and bytes of a step are those of a step with as many predictions as
+/// `guided` says.
 struct Plan {
   comm::GridShape grid;
   std::int64_t local_tokens = 0;
@@ -53,6 +59,7 @@ struct Plan {
   double linear_flop_per_step = 0;       ///< for each rank
   double attention_flop_per_step = 0;    ///< for each rank
   double step_s = 0;                     ///< expected on the input's machine, in bf16
+  double unguided_step_s = 0;            ///< the same of the input's unguided steps; 0: it has none
   std::int64_t host_bytes = 0;           ///< page-locked host memory in which a GPU rank keeps both experts
   std::int64_t turn_bytes = 0;           ///< that a rank reads when all experts have taken their turns
 
@@ -61,6 +68,9 @@ struct Plan {
 };
 
 Plan make_plan(const PlanInput& input);
+
+/// Seconds of all steps, those without guidance among them.
+double all_steps_s(const PlanInput& input, double step_s, double unguided_step_s);
 
 /// Bytes that making one video needs on a rank beside the weights, in its most demanding phase. The text
 /// phase does not count.

@@ -17,6 +17,17 @@ Expert expert_of_step(int step, const SamplerSettings& settings) {
                     settings.boundary);
 }
 
+bool is_guided(int step, const SamplerSettings& settings) {
+  return model::is_guided(guide_scale_for(expert_of_step(step, settings), settings.guide_scale));
+}
+
+int first_step_guided_otherwise(int from, const SamplerSettings& settings) {
+  const bool is_first_guided = is_guided(from, settings);
+  int step = from;
+  while (step < settings.steps && is_guided(step, settings) == is_first_guided) ++step;
+  return step;
+}
+
 Expert expert_after(int step, const SamplerSettings& settings) {
   return expert_of_step(step + 1 < settings.steps ? step + 1 : 0, settings);
 }

@@ -64,6 +64,13 @@ Expert expert_after(int step, const SamplerSettings& settings);
 /// Whether a step of the run can need both predictions.
 bool is_guided(const GuideScale& scale);
 
+/// Whether that step needs both. After the last step: whether that one did.
+bool is_guided(int step, const SamplerSettings& settings);
+
+/// The first step from `from` on that needs another number of predictions than step `from`; the number of
+/// steps if there is none.
+int first_step_guided_otherwise(int from, const SamplerSettings& settings);
+
 /// Denoises from `state` on: step 5 (model.md 7.1). Each step chooses the expert by the boundary, applies
 /// classifier-free guidance and updates the sample by the solver. A run that left at the gate and later
 /// continues from the returned state has the same bits as an uninterrupted run. `on_step` and `gate` may be

@@ -153,5 +153,97 @@ TEST(UnguidedPlan, APassAloneTakesHalfOfTwo) {
   EXPECT_NEAR(parallel::make_plan(guided).step_s, 2 * one, 0.1 * one);
 }
 
+/// I2V-A14B at 480p, 40 steps, whose low-noise expert has no guidance.
+parallel::PlanInput mixed_model() {
+  parallel::PlanInput plan = full_model(true);
+  plan.unguided_steps = 26;
+  return plan;
+}
+
+parallel::PlanInput mixed_on(const comm::GridShape& grid) {
+  parallel::PlanInput plan = mixed_model();
+  plan.grid = grid;
+  plan.unguided_grid = parallel::unguided_shape(grid, {}, plan.transformer.num_heads);
+  return plan;
+}
+
+TEST(MixedGuidance, AnUnguidedStepTakesLittleMoreThanHalfOfAGuidedOne) {
+  for (const comm::GridShape& grid : {comm::GridShape{1, 1, 1}, {2, 2, 1}, {2, 1, 2}, {4, 2, 2}, {8, 2, 4}}) {
+    for (const kernels::TokenGrid& tokens : {kernels::TokenGrid{21, 30, 52}, {21, 45, 80}}) {
+      parallel::PlanInput input = mixed_on(grid);
+      input.tokens = tokens;
+      const parallel::Plan plan = parallel::make_plan(input);
+      EXPECT_LE(plan.unguided_step_s, 0.55 * plan.step_s) << parallel::describe(grid);
+      EXPECT_GT(plan.unguided_step_s, 0.45 * plan.step_s);
+    }
+  }
+}
+
+TEST(MixedGuidance, HeadsThatDoNotDivideLeaveHalfOfTheGroupWithoutNewWork) {
+  const parallel::PlanInput input = mixed_on({.group_size = 16, .cfg = 2, .ulysses = 8});
+  EXPECT_EQ(input.unguided_grid, (comm::GridShape{16, 1, 8})) << "40 heads on 16 ranks";
+  const parallel::Plan plan = parallel::make_plan(input);
+  EXPECT_GT(plan.unguided_step_s, 0.9 * plan.step_s);
+}
+
+TEST(MixedGuidance, TimesCountEachKindOfStep) {
+  const parallel::PlanInput input = mixed_on({2, 2, 1});
+  const parallel::ItemTime time = parallel::expected_item_time(input);
+  EXPECT_DOUBLE_EQ(time.denoise_s, 14 * time.step_s + 26 * time.unguided_step_s);
+  parallel::PlanInput guided = input;
+  guided.unguided_steps = 0;
+  EXPECT_DOUBLE_EQ(parallel::expected_item_time(guided).denoise_s, 40 * time.step_s);
+  EXPECT_EQ(parallel::expected_item_time(guided).unguided_step_s, 0);
+}
+
+TEST(MixedGuidance, MemoryIsThatOfTheDivisionThatTakesMore) {
+  const parallel::PlanInput input = mixed_on({2, 2, 1});
+  parallel::PlanInput guided = input;
+  guided.unguided_steps = 0;
+  const std::int64_t most = std::max(parallel::make_plan(guided).total_bytes(),
+                                     parallel::make_plan(parallel::unguided_part(input)).total_bytes());
+  EXPECT_EQ(parallel::make_plan(input).total_bytes(), most);
+  EXPECT_EQ(
+      parallel::request_bytes(input),
+      std::max(parallel::request_bytes(guided), parallel::request_bytes(parallel::unguided_part(input))));
+}
+
+TEST(MixedGuidance, RowsTellHowManyOfTheirStepsHaveNone) {
+  Options options;
+  options.plan = true;
+  options.gpus = 2;
+  const auto planned = [&](const std::string& rows) {
+    RunInput input = input_of(
+        "prompt,sample_guide_scale,sample_solver,sample_shift,boundary,sample_steps\n" + rows, TaskKind::t2v);
+    return describe_model(input, options, false);
+  };
+  EXPECT_EQ(planned("a,1:2,euler,5,0.9,4\n").unguided_steps, 2);
+  EXPECT_EQ(planned("a,2:1,euler,5,0.9,4\n").unguided_steps, 2);
+  EXPECT_EQ(planned("a,2:2,euler,5,0.9,4\n").unguided_steps, 0);
+  EXPECT_FALSE(planned("a,2:1,euler,5,0,4\n").guided) << "no step is the low-noise expert's";
+  EXPECT_TRUE(planned("a,1:2,euler,5,0,4\n").guided);
+  EXPECT_EQ(planned("a,1:2,euler,5,0,4\n").unguided_steps, 0);
+}
+
+TEST(MixedGuidance, TheReportNamesBothDivisions) {
+  const MachineSize machine{.ranks = 2, .memory_bytes = 140 * gib};
+  parallel::PlanInput plan = mixed_model();
+  choose_layout({}, machine, plan);
+  const parallel::ItemTime time = parallel::expected_item_time(plan);
+  const std::string report = plan_report({.model = plan,
+                                          .choice = weigh_layouts({}, machine, mixed_model()),
+                                          .machine = machine,
+                                          .manifest = {},
+                                          .objective = Objective::latency,
+                                          .task = "i2v-A14B",
+                                          .precision = "bf16"});
+  EXPECT_THAT(report,
+              AllOf(HasSubstr("layout           cfg2 x ulysses1; "),
+                    HasSubstr("without guidance cfg1 x ulysses2 in 26 of 40 steps\n"),
+                    HasSubstr(fmt::format("denoise: 14 steps of {:.3g} s", time.step_s)),
+                    HasSubstr(fmt::format("26 steps without guidance of {:.3g} s", time.unguided_step_s)),
+                    Not(HasSubstr("guidance         none"))));
+}
+
 }  // namespace
 }  // namespace wan::launch

@@ -159,6 +159,24 @@ TEST(Sampler, GuidanceOneAsksForOnePassAndTheBoundarySwitchesScales) {
   EXPECT_NEAR(x[0].item<float>(), expected, 1e-6);
 }
 
+TEST(Sampler, KnowsWhereGuidanceBeginsAndEnds) {
+  SamplerSettings settings{
+      .solver = Solver::euler, .steps = 4, .shift = 5, .boundary = 0.9, .guide_scale = {}};
+  for (const bool is_first_guided : {true, false}) {
+    settings.guide_scale = is_first_guided ? GuideScale{.low_noise = 1, .high_noise = 2}
+                                           : GuideScale{.low_noise = 2, .high_noise = 1};
+    const std::vector<int> next{2, 2, 4, 4, 4};  // by the step before: 2 steps are each expert's
+    for (int step = 0; step <= 4; ++step) {
+      EXPECT_EQ(first_step_guided_otherwise(step, settings), next[static_cast<std::size_t>(step)]) << step;
+      EXPECT_EQ(is_guided(step, settings), (step < 2) == is_first_guided) << step;
+    }
+  }
+  settings.guide_scale = {.low_noise = 3, .high_noise = 2};
+  EXPECT_EQ(first_step_guided_otherwise(0, settings), 4);
+  settings.guide_scale = {.low_noise = 1, .high_noise = 1};
+  EXPECT_EQ(first_step_guided_otherwise(0, settings), 4);
+}
+
 /// A denoiser whose result depends on sample and time, so that a misplaced step shows.
 Prediction toy_prediction(const at::Tensor& x, const StepRequest& step) {
   const at::Tensor conditional = toy_velocity(x, step.timestep);
