@@ -202,7 +202,9 @@ class RunFigures:
     def items(self) -> pd.DataFrame:
         """Finished and unfinished items, each once: id, width, height, frames, steps, done, start_s, end_s, passes, solver."""
         items = self.run.items.copy()
-        told = self.steps.drop_duplicates(["group", "item"]).set_index(["group", "item"]) if len(self.steps) else None
+        # Steps with two passes speak for an item of which others have one.
+        told = self.steps.sort_values("passes", ascending=False, kind="stable") if len(self.steps) else None
+        told = told if told is None else told.drop_duplicates(["group", "item"]).set_index(["group", "item"])
         for column in ("passes", "solver"):
             items[column] = (
                 None if told is None else told[column].reindex(pd.MultiIndex.from_frame(items[["group", "item"]])).to_numpy(dtype=object)

@@ -73,7 +73,7 @@ STEPS = (
     Column("vram_reserved_bytes", INT, "byte", "held by LibTorch's allocator at the end of the step; 0 on CPUs"),
     Column("vram_peak_bytes", INT, "byte", "most in use by LibTorch's allocator; 0 on CPUs"),
     *_SIZE, _LAYOUT, Column("placement", TEXT, "1", "where the weights lie: whole, sharded over N, offloaded, in turns"), _PRECISION,
-    Column("passes", INT, "1", "passes of the transformer in a guided step"),
+    Column("passes", INT, "1", "passes of the transformer in the step: 2 with guidance"),
     Column("guidance", TEXT, "1", "scales of the low-noise and the high-noise expert"), Column("solver", TEXT, "1", "solver"),
     Column("shift", FLOAT, "1", "shift of the schedule"), Column("attention_backend", TEXT, "1", "what computes self-attention"),
     Column("head_chunks", INT, "1", "exchanges into which the heads of a block are divided"),

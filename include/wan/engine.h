@@ -75,7 +75,7 @@ struct StretchEvent {
   std::string layout;           ///< "cfg2 x ulysses2"
   std::string placement;        ///< "whole", "sharded over 4", "offloaded", "sharded over 4, offloaded"
   std::string precision;        ///< "bf16", "fp16", "fp32"
-  std::int32_t passes = 1;      ///< of the transformer in a guided step
+  std::int32_t passes = 1;      ///< of the transformer in a step: 2 with guidance
   std::string guidance;         ///< scales of the low-noise and the high-noise expert: "3.5:3.5"
   std::string solver;
   double shift = 0;

@@ -42,7 +42,8 @@ class RunGate final : public DenoiseGate {
   bool has_left_early_ = false;
 };
 
-/// The steps of a clip: in one go, or those of one expert after the other where experts take turns.
+/// The steps of a clip: in one go, or in stretches. Steps of one expert follow those of the other where
+/// experts take turns; steps with and without guidance divide the ranks in two ways.
 class Denoise final : public Stage {
  public:
   Denoise(Names conditions, Expert first, StageTools& tools)
@@ -59,7 +60,10 @@ class Denoise final : public Stage {
       const bool leaves_at_once = run.setup().outputs.first_expert_only && expert != first_;
       if (!leaves_at_once && run.has_steps_left()) bring(run, input);
       bool goes_on = false;
-      run.in_phase("denoise", [&] { goes_on = make_steps(run, input, expert); });
+      run.in_phase("denoise", [&] {
+        goes_on = make_steps(run, input);
+        while (goes_on && !takes_turns()) goes_on = make_steps(run, input_of(run));
+      });
       if (!goes_on) return;
     }
   }
@@ -94,20 +98,25 @@ class Denoise final : public Stage {
     std::vector<Expert> experts;
     for (int step = input.start.steps_done; step < input.settings.steps; ++step) {
       const Expert expert = sample::expert_of_step(step, input.settings);
-      if (experts.empty() || (experts.back() != expert && !tools_.placement.transformers.takes_turns()))
-        experts.push_back(expert);
+      if (experts.empty() || (experts.back() != expert && !takes_turns())) experts.push_back(expert);
     }
     return experts;
   }
 
-  /// Whether steps of another expert follow, which is not in memory.
-  bool make_steps(RequestRun& run, const DenoiseInput& input, Expert expert) {
+  bool takes_turns() const { return tools_.placement.transformers.takes_turns(); }
+
+  /// The step before which a stretch ends. Guidance changes with the expert only.
+  int end_of_stretch(const DenoiseInput& input) const {
+    const int first = input.start.steps_done;
+    if (!takes_turns()) return sample::first_step_guided_otherwise(first, input.settings);
+    return sample::first_step_without(sample::expert_of_step(first, input.settings), input.settings, first);
+  }
+
+  /// Makes the steps of one stretch. Returns whether another one follows.
+  bool make_steps(RequestRun& run, const DenoiseInput& input) {
     Denoiser& denoiser = *tools_.networks.denoise;
     TeamMeeting& meeting = run.meeting();
-    const int steps = run.setup().request.sample_steps;
-    const bool takes_turns = tools_.placement.transformers.takes_turns();
-    RunGate gate(run, takes_turns ? sample::first_step_without(expert, input.settings, input.start.steps_done)
-                                  : steps);
+    RunGate gate(run, end_of_stretch(input));
     run.begin_steps(denoiser.describe(input, run.setup().team));
     meeting.with_memory([&] { denoiser.reserve(); });
     std::optional<bool> finite;

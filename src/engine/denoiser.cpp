@@ -179,7 +179,8 @@ Denoiser::Request Denoiser::make_request(const DenoiseInput& input,
                                          const parallel::GroupCommunicators& team) const {
   const at::Tensor& latent = input.start.latent;
   const kernels::TokenGrid grid = dit::token_grid(latent.size(1), latent.size(2), latent.size(3));
-  const parallel::PassCommunicators& passes = team.passes(sample::is_guided(input.settings.guide_scale));
+  const parallel::PassCommunicators& passes =
+      team.passes(sample::is_guided(input.start.steps_done, input.settings));
   const checkpoint::TransformerConfig& model = config();
   Request request{
       .input = input,

@@ -124,6 +124,9 @@ class Denoiser {
   void rest();
 
   /// Collective over `team`: this denoiser's group or a larger one that it is part of; after reserve().
+  /// The team's ranks are divided as the first step to be made needs it, with or without guidance. A gate
+  /// that leaves before the first step of the other kind lets the next run() divide them anew; without it
+  /// the steps of the other kind are made in this division, with the same result.
   /// Returns the denoised latent [channels, frames, height, width], whole on every rank, on the compute
   /// device; undefined if `gate` left. If memory runs out on a rank, that rank still takes part in the
   /// collectives up to the next meeting of the ranks, and there gives up; after the last pass of the gate, or

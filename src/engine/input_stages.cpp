@@ -10,6 +10,7 @@
 #include "engine/image_ahead.h"
 #include "engine/image_condition.h"
 #include "engine/request_run.h"
+#include "engine/step_passes.h"
 #include "engine/validate.h"
 #include "engine/wan_stages.h"
 #include "gpu/memory.h"
@@ -220,16 +221,20 @@ class CheckMemory final : public Stage {
   /// Bytes that denoising and the autoencoder need on each rank beside the weights that stay there.
   std::int64_t denoise_bytes(const RequestRun& run) const {
     const Request& request = run.setup().request;
-    const bool guided = sample::is_guided(request.guide_scale);
+    const int unguided_steps = count_unguided_steps(request, request.sample_steps);
+    const bool guided = unguided_steps < request.sample_steps;
+    const parallel::GroupCommunicators& team = run.setup().team;
     const parallel::PlanInput input{.transformer = tools_.networks.denoise->config(),
                                     .text_encoder = {},
                                     .vae_parameters = 0,
                                     .vae_family = tools_.networks.vae->config().family,
-                                    .grid = run.setup().team.passes(guided).shape,
+                                    .grid = team.passes(guided).shape,
                                     .geometry = kind_.geometry,
                                     .experts = static_cast<int>(kind_.experts.size()),
                                     .tokens = kind_.geometry.token_grid(request.frame_num, run.size()),
                                     .guided = guided,
+                                    .unguided_steps = unguided_steps,
+                                    .unguided_grid = team.unguided.shape,
                                     .placement = tools_.placement,
                                     .on_gpu = true,
                                     .element_bytes = static_cast<int>(c10::elementSize(tools_.compute.type))};

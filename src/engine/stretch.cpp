@@ -27,7 +27,7 @@ std::vector<std::int64_t> Denoiser::head_chunks(const parallel::GroupCommunicato
 
 StretchEvent Denoiser::describe(const DenoiseInput& input, const parallel::GroupCommunicators& team) const {
   const sample::SamplerSettings& settings = input.settings;
-  const bool is_guided = sample::is_guided(settings.guide_scale);
+  const bool is_guided = sample::is_guided(input.start.steps_done, settings);
   const parallel::PassCommunicators& passes = team.passes(is_guided);
   const at::Tensor& latent = input.start.latent;  // [16, frames, height, width]
   const std::int64_t tokens = dit::token_grid(latent.size(1), latent.size(2), latent.size(3)).tokens();

@@ -9,6 +9,7 @@
 #include "comm/first_message.h"
 #include "core/check.h"
 #include "engine/request_run.h"
+#include "engine/step_passes.h"
 #include "engine/validate.h"
 #include "gpu/memory.h"
 #include "parallel/host_memory.h"
@@ -40,6 +41,16 @@ EngineOptions for_group(EngineOptions options, int ranks) {
   leanest = parallel::for_group(leanest, ranks);
   if (!options.compute.on_gpu()) leanest.transformers.residence = options.placement.transformers.residence;
   return options;
+}
+
+/// The division of the ranks, and another one of steps without guidance.
+std::string layout_of(const Request& request, const parallel::GroupCommunicators& team) {
+  const int unguided_steps = count_unguided_steps(request, request.sample_steps);
+  if (unguided_steps == request.sample_steps) return parallel::describe(team.unguided.shape);
+  std::string text = parallel::describe(team.guided.shape);
+  if (unguided_steps > 0 && team.unguided.shape != team.guided.shape)
+    text += fmt::format(" (without guidance {})", parallel::describe(team.unguided.shape));
+  return text;
 }
 
 }  // namespace
@@ -166,8 +177,7 @@ RequestReport WanEngine::run(const Request& request, const OutputPaths& outputs,
                                         : run.execute();
   handed_over_ = run.handed_over();
   if (report.end == RunEnd::waits) waiting_.insert_or_assign(request.id, std::move(handed_over_));
-  const bool is_guided = sample::is_guided(request.guide_scale);
-  report.layout = parallel::describe(setup.team.passes(is_guided).shape);
+  report.layout = layout_of(request, setup.team);
   if (options_.placement.transformers.is_sharded())
     report.layout += fmt::format(", fsdp{}", setup.team.fsdp->size());
   report.device = options_.compute.on_gpu() ? options_.gpu.name : "cpu";
@@ -288,7 +298,8 @@ bool WanEngine::can_team(const Request& request, int width) const {
   const auto shape = parallel::choose_team_shape(width * groups_.own().group->size(),
                                                  tools_.networks.denoise->config().num_heads);
   // Without guidance there is one pass only, which all ranks must be able to share.
-  return shape && (sample::is_guided(request.guide_scale) || shape->unguided.copies() == 1);
+  const bool is_guided = count_unguided_steps(request, request.sample_steps) < request.sample_steps;
+  return shape && (is_guided || shape->unguided.copies() == 1);
 }
 
 std::string WanEngine::precision_name() const { return std::string(options_.compute.precision_name()); }
