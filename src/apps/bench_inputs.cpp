@@ -4,6 +4,8 @@
 
 #include <numeric>
 
+#include "model/guidance.h"
+
 namespace wan::apps {
 
 void BenchInputs::set_image(const engine::ModelDescription& model, const at::Tensor& latent) {
@@ -18,16 +20,16 @@ void BenchInputs::set_image(const engine::ModelDescription& model, const at::Ten
 }
 
 engine::DenoiseInput BenchInputs::request(const engine::ModelDescription& model, const at::Tensor& noise,
-                                          int steps, bool bf16_terms) const {
+                                          const launch::BenchSettings& settings, bool bf16_terms) const {
   return {.start = {.steps_done = 0, .latent = noise, .history = {}},
           .condition = condition,
           .context = contexts[0],
           .negative_context = contexts[1],
           .settings = {.solver = Solver::unipc,
-                       .steps = steps,
+                       .steps = settings.warmup + settings.steps,
                        .shift = 5,
                        .boundary = model.kind->has_one_expert() ? std::nullopt : std::optional(0.0),
-                       .guide_scale = {3.5, 3.5},
+                       .guide_scale = {settings.guide_scale, settings.guide_scale},
                        .bf16_terms = bf16_terms},
           .first_frame = first_frame,
           .image_features = image_features};
@@ -40,12 +42,15 @@ std::vector<std::int64_t> bench_prompt() {
   return ids;
 }
 
+bool is_guided(const launch::BenchSettings& settings) { return model::is_guided(settings.guide_scale); }
+
 Request bench_item(const launch::BenchSettings& settings) {
   Request request;
   request.id = bench_item_id;
   request.size = settings.size;
   request.frame_num = settings.frame_num;
   request.sample_steps = settings.warmup + settings.steps;
+  request.guide_scale = {settings.guide_scale, settings.guide_scale};
   return request;
 }
 

@@ -23,10 +23,10 @@ struct BenchInputs {
   /// first.
   void set_image(const engine::ModelDescription& model, const at::Tensor& latent);
 
-  /// The request of a model that begins with this noise, [channels, frames, height, width], and makes so many
-  /// steps. `bf16_terms`: as in sample::SamplerSettings.
-  engine::DenoiseInput request(const engine::ModelDescription& model, const at::Tensor& noise, int steps,
-                               bool bf16_terms) const;
+  /// The request of a model that begins with this noise, [channels, frames, height, width], and makes the
+  /// steps of the settings. `bf16_terms`: as in sample::SamplerSettings.
+  engine::DenoiseInput request(const engine::ModelDescription& model, const at::Tensor& noise,
+                               const launch::BenchSettings& settings, bool bf16_terms) const;
 };
 
 /// Token ids of a prompt of the usual length.
@@ -34,6 +34,8 @@ std::vector<std::int64_t> bench_prompt();
 
 /// Everything that is measured is one item of this name in the trace.
 inline constexpr const char* bench_item_id = "bench";
+/// Whether the steps make both passes.
+bool is_guided(const launch::BenchSettings& settings);
 Request bench_item(const launch::BenchSettings& settings);
 
 }  // namespace wan::apps

@@ -94,6 +94,7 @@ parallel::PlanInput BenchMeasurement::plan_input() const {
   const launch::BenchSettings& bench = options_.bench;
   parallel::PlanInput plan = launch::sizes_of(model_, /*has_files=*/false, options_.vae_precision);
   plan.tokens = plan.geometry.token_grid(bench.frame_num, bench.size);
+  plan.guided = is_guided(bench);
   plan.on_gpu = on_gpu();
   plan.placement.text_encoder.residence = parallel::text_encoder_residence(on_gpu(), options_.t5_cpu);
   plan.element_bytes = static_cast<int>(c10::elementSize(device_.compute.type));
@@ -270,16 +271,15 @@ void BenchMeasurement::measure_encode(engine::Autoencoder& vae) {
 }
 
 void BenchMeasurement::measure_steps(engine::Denoiser& denoise) {
-  const int steps = options_.bench.warmup + options_.bench.steps;
   const engine::DenoiseInput input =
       inputs_.request(model_, at::randn(latent_shape(model_.kind->geometry.latent_channels), at::kFloat),
-                      steps, device_.compute.type == at::kBFloat16);
+                      options_.bench, device_.compute.type == at::kBFloat16);
   at::Tensor latent;
   phase("denoise", [&] {
     StretchEvent stretch = denoise.describe(input, group_);
     stretch.start_s = clock_.elapsed_s();
     reporting_.observer->on_stretch(stretch);
-    reporting_.steps->begin_steps(steps);
+    reporting_.steps->begin_steps(input.settings.steps);
     latent = denoise.run(input, group_,
                          [&](const sample::StepRequest& step, const sample::Prediction& /*prediction*/,
                              const at::Tensor& /*local_tokens*/, const engine::StepTimes& times) {

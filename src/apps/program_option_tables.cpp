@@ -24,6 +24,10 @@ constexpr OptionEntry bench_entries[] = {
      [](launch::Options& o, std::string_view text) { o.bench.size = parse_size(text); }},
     {measured, "frame-num", Takes::value, "N", "frames, 4n+1 (default: 81)",
      [](launch::Options& o, std::string_view text) { o.bench.frame_num = parse_frame_num(text); }},
+    {measured, "sample-guide-scale", Takes::value, "N",
+     "guidance of all steps, 0 to 100; 1 for none: a step makes one pass, which all ranks share (default: "
+     "3.5)",
+     [](launch::Options& o, std::string_view text) { o.bench.guide_scale = parse_real(text, 0, 100); }},
     {measured, "steps", Takes::value, "N", "denoising steps that count (default: 3)",
      [](launch::Options& o, std::string_view text) {
        o.bench.steps = static_cast<int>(parse_integer(text, 1, most_bench_steps));

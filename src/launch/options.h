@@ -45,6 +45,7 @@ struct BenchSettings {
   std::string model = "i2v-A14B";  ///< a known name, or the path of a config.json
   PixelSize size{832, 480};        ///< of the video, exactly
   int frame_num = 81;
+  double guide_scale = 3.5;  ///< of all steps; 1: they make one pass
   int steps = 3;
   int warmup = 1;  ///< steps before those that count
   bool part_times = true;

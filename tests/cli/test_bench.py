@@ -53,6 +53,16 @@ class Bench(CliCase):
             phases = zip(file["phases"]["phase"].asstr()[:], file["phases"]["world_rank"][:], strict=True)
             self.assertEqual([name for name, rank in phases if rank == 0 and name in measured], measured)
 
+    def test_without_guidance_all_ranks_share_one_pass(self):
+        trace = self.folder / "trace.h5"
+        result = self.run_bench("--model", TOY, "--size", "64*48", "--frame-num", "5", "--steps", "1", "--warmup", "0",
+                                "--sample-guide-scale", "1", "--trace", trace, ranks=2)
+        self.assertEqual(result.returncode, DONE, result)
+        self.assertEqual(json.loads(result.stdout.splitlines()[-1])["layout"], "cfg1 x ulysses2")
+        with h5py.File(trace) as index:
+            file = index[next(iter(index))]
+            self.assertEqual((list(file["stretches"]["passes"]), list(file["stretches"]["layout"].asstr())), ([1], ["cfg1 x ulysses2"]))
+
     def test_tells_what_a_trace_costs(self):
         trace = self.folder / "trace.h5"
         result = self.run_bench("--model", TOY, "--size", "64*48", "--frame-num", "5", "--steps", "5", "--warmup", "1", "--trace", trace,
