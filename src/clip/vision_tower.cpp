@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "kernels/linear.h"
 
 namespace wan::clip {
 namespace {
@@ -68,27 +69,28 @@ at::Tensor patches_of(const at::Tensor& pixels, std::int64_t patch) {
 
 /// x: [tokens, dim]. No mask.
 at::Tensor self_attention(const at::Tensor& x, const BlockWeights& weights, std::int64_t heads) {
-  const at::Tensor qkv = at::linear(x, weights.qkv, weights.qkv_bias)
+  const at::Tensor qkv = kernels::linear(x, weights.qkv, weights.qkv_bias)
                              .unflatten(1, {3, heads, -1})
                              .permute({1, 2, 0, 3});  // [3, heads, tokens, head_dim]
   const double scale = 1.0 / std::sqrt(static_cast<double>(qkv.size(3)));
-  const at::Tensor scores = at::matmul(qkv[0], qkv[1].transpose(1, 2)) * scale;  // [heads, tokens, tokens]
+  const at::Tensor scores =
+      kernels::batched_product(qkv[0], qkv[1].transpose(1, 2)) * scale;  // [heads, tokens, tokens]
   const at::Tensor attended =
-      at::matmul(at::softmax(scores, -1), qkv[2]).transpose(0, 1).flatten(1);  // [tokens, dim]
-  return at::linear(attended, weights.out, weights.out_bias);
+      kernels::batched_product(at::softmax(scores, -1), qkv[2]).transpose(0, 1).flatten(1);  // [tokens, dim]
+  return kernels::linear(attended, weights.out, weights.out_bias);
 }
 
 at::Tensor feed_forward(const at::Tensor& x, const BlockWeights& weights) {
   const at::Tensor hidden =
-      at::gelu(at::linear(x, weights.mlp_0, weights.mlp_0_bias));  // exact GELU, [tokens, ffn_dim]
-  return at::linear(hidden, weights.mlp_2, weights.mlp_2_bias);
+      kernels::gelu(kernels::linear(x, weights.mlp_0, weights.mlp_0_bias));  // exact GELU, [tokens, ffn_dim]
+  return kernels::linear(hidden, weights.mlp_2, weights.mlp_2_bias);
 }
 
 /// The input of the first block, [tokens, dim]. `stem`: patch, class token, positions, norm.
 at::Tensor embed(const at::Tensor& input, std::span<const at::Tensor> stem, std::int64_t patch) {
   WAN_CHECK(stem.size() == 5, "the stem of CLIP has {} tensors", stem.size());
-  const at::Tensor patches = at::linear(patches_of(input, patch), stem[0].flatten(1));    // [patches, dim]
-  const at::Tensor tokens = at::cat({stem[1].squeeze(0), patches}) + stem[2].squeeze(0);  // [tokens, dim]
+  const at::Tensor patches = kernels::linear(patches_of(input, patch), stem[0].flatten(1));  // [patches, dim]
+  const at::Tensor tokens = at::cat({stem[1].squeeze(0), patches}) + stem[2].squeeze(0);     // [tokens, dim]
   return norm(tokens, stem[3], stem[4]);
 }
 

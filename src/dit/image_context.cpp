@@ -23,7 +23,7 @@ const at::Tensor& ImageContext::embed(const StemWeights& weights) {
   const StemWeights::ImageEmbedding& image = weights.image;
   WAN_CHECK(image.linear_0_weight.defined(), "image features for a model without an image branch");
   const at::Tensor normed = norm(features_, image.norm_0_weight, image.norm_0_bias);  // [tokens, image_dim]
-  const at::Tensor hidden = at::gelu(
+  const at::Tensor hidden = kernels::gelu(
       kernels::linear(normed, image.linear_0_weight, image.linear_0_bias));  // exact, [tokens, image_dim]
   const at::Tensor wide =
       kernels::linear(hidden, image.linear_1_weight, image.linear_1_bias);  // [tokens, dim]

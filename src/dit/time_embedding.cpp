@@ -4,12 +4,14 @@
 
 #include <cmath>
 
+#include "kernels/linear.h"
+
 namespace wan::dit {
 namespace {
 
 /// These layers run in fp32, whatever the weights' type is (model.md 5.9).
 at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  return at::linear(x, weight.to(at::kFloat), bias.to(at::kFloat));
+  return kernels::linear(x, weight.to(at::kFloat), bias.to(at::kFloat));
 }
 
 }  // namespace
@@ -36,10 +38,10 @@ std::vector<TimeEmbedding> embed_timesteps(const StemWeights& weights, const std
   const at::Tensor input = (sinusoids.size() == 1 ? sinusoids.front() : at::stack(sinusoids))
                                .to(weights.time_0_weight.device());  // [(times,) freq_dim]
   const at::Tensor hidden =
-      at::silu(linear_fp32(input, weights.time_0_weight, weights.time_0_bias));  // [(times,) dim]
+      kernels::silu(linear_fp32(input, weights.time_0_weight, weights.time_0_bias));  // [(times,) dim]
   const at::Tensor embedding = linear_fp32(hidden, weights.time_2_weight, weights.time_2_bias);
   const at::Tensor projection =
-      linear_fp32(at::silu(embedding), weights.time_projection_weight, weights.time_projection_bias)
+      linear_fp32(kernels::silu(embedding), weights.time_projection_weight, weights.time_projection_bias)
           .unflatten(-1, {6, -1});  // [(times,) 6, dim]
   if (timesteps.size() == 1) return {{.embedding = embedding, .projection = projection}};
   std::vector<TimeEmbedding> result;

@@ -230,7 +230,7 @@ std::vector<at::Tensor> Transformer::run_head(const HeadTurn& turn, const Forwar
   std::vector<at::Tensor> predictions;
   for (const at::Tensor& input : streams.input) {  // fp32 [local_tokens, dim]
     const at::Tensor head =
-        at::linear(input, turn.weights.weight.to(at::kFloat), turn.weights.bias.to(at::kFloat));
+        kernels::linear(input, turn.weights.weight.to(at::kFloat), turn.weights.bias.to(at::kFloat));
     if (context.probe) context.probe("head", head);
     const at::Tensor prediction = rounds ? head.to(at::kBFloat16).to(at::kFloat) : head;
     predictions.push_back(head_to_patch_order(prediction));  // [local_tokens, out_dim * 4]

@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "kernels/attention_backends.h"
+#include "kernels/linear.h"
 
 namespace wan::kernels {
 namespace {
@@ -114,8 +115,8 @@ void attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, co
 at::Tensor attention_reference(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(-1)));
   const at::Tensor scores =
-      at::matmul(q.transpose(0, 1), k.permute({1, 2, 0})) * scale;  // [heads, queries, keys]
-  return at::matmul(at::softmax(scores, -1), v.transpose(0, 1))
+      batched_product(q.transpose(0, 1), k.permute({1, 2, 0})) * scale;  // [heads, queries, keys]
+  return batched_product(at::softmax(scores, -1), v.transpose(0, 1))
       .transpose(0, 1);  // [queries, heads, head_dim]
 }
 

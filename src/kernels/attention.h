@@ -43,7 +43,8 @@ std::vector<AttentionBackend> available_attention_backends(const at::Device& dev
 void require_attention_backend(AttentionBackend backend, const at::Device& device, at::ScalarType type,
                                std::int64_t head_dim);
 
-/// softmax(q k^T / sqrt(head_dim)) v, no mask. q: [queries, heads, head_dim]; k, v: [keys, heads, head_dim].
+/// softmax(q k^T / sqrt(head_dim)) v, no mask. On the CPU a query's bits depend on that query, the keys and
+/// the values of its head only. q: [queries, heads, head_dim]; k, v: [keys, heads, head_dim].
 /// The elements of a head must be neighbours in memory; other strides are free. Returns [queries, heads,
 /// head_dim]. Throws UsageError if `backend` cannot take these inputs.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

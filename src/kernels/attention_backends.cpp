@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <array>
+#include <cmath>
 #include <tuple>
 
 #include "kernels/attention.h"
+#include "kernels/cpu/product.h"
 #include "kernels/cuda/attention.h"
 #include "kernels/device.h"
 #include "kernels/row_limits.h"
@@ -48,8 +50,10 @@ bool math_takes(const at::Device& device, at::ScalarType type, std::int64_t head
 }
 
 at::Tensor attend_math(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  if (!q.is_cuda()) {
-    return rows_first(at::scaled_dot_product_attention(heads_first(q), heads_first(k), heads_first(v)));
+  if (q.is_cpu()) {
+    at::Tensor out = at::empty(q.sizes(), q.options());
+    cpu::attention_out(out, q, k, v, 1 / std::sqrt(static_cast<double>(q.size(2))));
+    return out;
   }
   return rows_first(std::get<0>(at::_scaled_dot_product_efficient_attention(
       heads_first(q), heads_first(k), heads_first(v), /*attn_bias=*/{}, /*compute_log_sumexp=*/false)));
@@ -82,8 +86,8 @@ constexpr std::array rows{
                  .attend = attend_cudnn},
     AttentionRow{.name = "math",
                  .description =
-                     "ATen's memory-efficient kernel: any type; on a GPU heads of a multiple of 16 "
-                     "bytes",
+                     "any type; on a GPU ATen's memory-efficient kernel, heads of a multiple of 16 bytes; on "
+                     "the CPU our own",
                  .takes = math_takes,
                  .attend = attend_math},
     AttentionRow{.name = "reference",

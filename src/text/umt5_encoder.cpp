@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "core/check.h"
+#include "kernels/linear.h"
 
 namespace wan::text {
 namespace {
@@ -37,7 +38,7 @@ struct LayerWeights {
 
 /// x weight^T, in x's type, to which narrower weights are widened.
 at::Tensor product(const at::Tensor& x, const at::Tensor& weight) {
-  return at::linear(x, weight.to(x.scalar_type()));
+  return kernels::linear(x, weight.to(x.scalar_type()));
 }
 
 /// Statistics are fp32. The value is rounded to x's type before and after the product with the weight. x:
@@ -74,11 +75,12 @@ at::Tensor self_attention(const at::Tensor& x, const LayerWeights& weights, cons
   const at::Tensor bias = at::index(weights.position, {buckets.flatten()})  // [ids * ids, heads]
                               .t()
                               .reshape({heads, buckets.size(0), buckets.size(1)});
-  const at::Tensor scores =
-      at::matmul(project(weights.q), project(weights.k).transpose(1, 2)) + bias;  // [heads, ids, ids]
+  const at::Tensor scores = kernels::batched_product(project(weights.q), project(weights.k).transpose(1, 2)) +
+                            bias;  // [heads, ids, ids]
   const at::Tensor probabilities = at::softmax(scores.to(at::kFloat), -1).to(x.scalar_type());
-  const at::Tensor attended =
-      at::matmul(probabilities, project(weights.v)).transpose(0, 1).flatten(1);  // [ids, attention_dim]
+  const at::Tensor attended = kernels::batched_product(probabilities, project(weights.v))
+                                  .transpose(0, 1)
+                                  .flatten(1);  // [ids, attention_dim]
   return product(attended, weights.o);
 }
 
