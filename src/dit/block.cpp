@@ -115,7 +115,8 @@ at::Tensor Block::cross_attention(const at::Tensor& input, const TextCondition::
   }();
   const auto attend = [&](const TextCondition::KeyValue& to) {
     const auto scope = clock.measure(Part::attention);
-    return kernels::attention(query, to.key, to.value, attention).flatten(1);  // [local_tokens, dim]
+    return kernels::attention(query, to.key, to.value, attention, to.last_repeats)
+        .flatten(1);  // [local_tokens, dim]
   };
   at::Tensor attended = attend(text);
   if (image != nullptr) {

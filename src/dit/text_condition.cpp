@@ -10,12 +10,15 @@ namespace wan::dit {
 
 void TextCondition::embed(const StemWeights& weights, std::int64_t text_len) {
   if (!blocks_.empty()) return;
-  WAN_CHECK(context_.size(0) <= text_len, "{} text tokens, the model takes {}", context_.size(0), text_len);
-  const at::Tensor padded =
-      at::constant_pad_nd(context_, {0, 0, 0, text_len - context_.size(0)});  // [text_len, text_dim]
+  const std::int64_t tokens = context_.size(0);
+  WAN_CHECK(tokens <= text_len, "{} text tokens, the model takes {}", tokens, text_len);
+  const bool has_padding = tokens < text_len;
+  if (has_padding) last_repeats_ = text_len - tokens;
+  const at::Tensor rows =
+      has_padding ? at::constant_pad_nd(context_, {0, 0, 0, 1}) : context_;  // [keys, text_dim]
   const at::Tensor hidden =
-      kernels::linear_gelu(padded, weights.text_0_weight, weights.text_0_bias);     // [text_len, dim]
-  embedded_ = kernels::linear(hidden, weights.text_2_weight, weights.text_2_bias);  // [text_len, dim]
+      kernels::linear_gelu(rows, weights.text_0_weight, weights.text_0_bias);       // [keys, dim]
+  embedded_ = kernels::linear(hidden, weights.text_2_weight, weights.text_2_bias);  // [keys, dim]
 }
 
 TextCondition::KeyValue make_key_value(const at::Tensor& embedded, const at::Tensor& kv_weight,
@@ -35,6 +38,7 @@ const TextCondition::KeyValue& TextCondition::key_value(std::size_t block, const
             blocks_.size());
   blocks_.push_back(make_key_value(embedded_, weights.cross_kv_weight, weights.cross_kv_bias,
                                    weights.cross_norm_k, heads, eps));
+  blocks_.back().last_repeats = last_repeats_;
   return blocks_.back();
 }
 

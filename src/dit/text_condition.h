@@ -14,15 +14,17 @@ namespace wan::dit {
 class TextCondition {
  public:
   struct KeyValue {
-    at::Tensor key;    ///< [text_len, heads, head_dim], normed
-    at::Tensor value;  ///< [text_len, heads, head_dim]
+    at::Tensor key;                 ///< [keys, heads, head_dim], normed
+    at::Tensor value;               ///< [keys, heads, head_dim]
+    std::int64_t last_repeats = 1;  ///< times that the last key and value count
   };
 
   /// `context`: the text encoder's output [text tokens, text_dim]. The model sees it padded with zero rows to
-  /// text_len.
+  /// text_len. These rows have equal keys and values, so one row stands for all: saving 6 (model.md 8.3).
   explicit TextCondition(at::Tensor context) : context_(std::move(context)) {}
 
-  /// Computes the embedding [text_len, dim] if it is needed and not yet there.
+  /// Computes the embedding [text tokens + 1, dim], or [text_len, dim] of a text without padding, if it is
+  /// needed and not yet there.
   void embed(const StemWeights& weights, std::int64_t text_len);
   /// The keys and values of block `block`. The first time, blocks must be requested in order.
   const KeyValue& key_value(std::size_t block, const BlockWeights& weights, std::int64_t heads, double eps);
@@ -32,6 +34,7 @@ class TextCondition {
  private:
   at::Tensor context_;
   at::Tensor embedded_;
+  std::int64_t last_repeats_ = 1;
   std::vector<KeyValue> blocks_;
 };
 

@@ -40,6 +40,12 @@ const AttentionRow& row_for(AttentionBackend backend, const at::Tensor& q, const
   return row_of(backend);
 }
 
+/// k or v [keys, heads, head_dim] with the last row `repeats` times.
+at::Tensor repeat_last(const at::Tensor& rows, std::int64_t repeats) {
+  const at::Tensor last = rows.narrow(0, rows.size(0) - 1, 1);  // [1, heads, head_dim]
+  return at::cat({rows, last.expand({repeats - 1, -1, -1})});   // [keys + repeats - 1, heads, head_dim]
+}
+
 }  // namespace
 
 std::vector<AttentionBackend> attention_backends() {
@@ -93,12 +99,15 @@ void require_attention_backend(AttentionBackend backend, const at::Device& devic
       names_of(available_attention_backends(device, type, head_dim)));
 }
 
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     AttentionBackend backend) {
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, AttentionBackend backend,
+                     std::int64_t last_repeats) {
   const AttentionRow& row = row_for(backend, q, k);
+  if (last_repeats > 1 && !row.counts_repeats) {
+    return attention(q, repeat_last(k, last_repeats), repeat_last(v, last_repeats), backend);
+  }
   if (row.attend != nullptr) return row.attend(q, k, v);
   at::Tensor out = at::empty(q.sizes(), q.options());  // [queries, heads, head_dim]
-  row.attend_into(out, q, k, v);
+  row.attend_into(out, q, k, v, last_repeats);
   return out;
 }
 
@@ -106,7 +115,7 @@ void attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, co
                    AttentionBackend backend) {
   const AttentionRow& row = row_for(backend, q, k);
   if (row.attend_into != nullptr) {
-    row.attend_into(out, q, k, v);
+    row.attend_into(out, q, k, v, /*last_repeats=*/1);
   } else {
     out.copy_(row.attend(q, k, v));
   }

@@ -46,9 +46,10 @@ void require_attention_backend(AttentionBackend backend, const at::Device& devic
 /// softmax(q k^T / sqrt(head_dim)) v, no mask. On the CPU a query's bits depend on that query, the keys and
 /// the values of its head only. q: [queries, heads, head_dim]; k, v: [keys, heads, head_dim].
 /// The elements of a head must be neighbours in memory; other strides are free. Returns [queries, heads,
-/// head_dim]. Throws UsageError if `backend` cannot take these inputs.
+/// head_dim]. The last key and value count `last_repeats` times, as if k and v had that many more rows less
+/// one. Throws UsageError if `backend` cannot take these inputs.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     AttentionBackend backend = AttentionBackend::automatic);
+                     AttentionBackend backend = AttentionBackend::automatic, std::int64_t last_repeats = 1);
 
 /// The same, written to `out`: [queries, heads, head_dim], dense, in q's type.
 void attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

@@ -26,11 +26,13 @@ bool sm90_takes(const at::Device& device, at::ScalarType type, std::int64_t head
   return false;
 }
 
-void attend_hopper(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  if constexpr (with_cuda) cuda::hopper_attention_out(out, q, k, v);
+void attend_hopper(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                   std::int64_t last_repeats) {
+  if constexpr (with_cuda) cuda::hopper_attention_out(out, q, k, v, last_repeats);
 }
 
-void attend_flashinfer(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+void attend_flashinfer(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                       std::int64_t /*last_repeats*/) {
   if constexpr (with_cuda) cuda::flashinfer_attention_out(out, q, k, v);
 }
 
@@ -64,15 +66,16 @@ bool reference_takes(const at::Device& /*device*/, at::ScalarType /*type*/, std:
   return true;
 }
 
-/// The order in which `automatic` tries them, measured on an H200 (analysis/results/attention_h200.md): with 40
-/// heads of 128 and 32,760 queries, our own kernel makes 714 TFLOP/s, FlashInfer's 670 and cuDNN 544 with as
-/// many keys; 631, 424 and 518 with a text's 512 keys.
+/// The order in which `automatic` tries them, measured on an H200 (analysis/results/attention_h200.md): with
+/// 40 heads of 128 and 32,760 queries, our own kernel makes 714 TFLOP/s, FlashInfer's 670 and cuDNN 544 with
+/// as many keys; 631, 424 and 518 with a text's 512 keys.
 constexpr std::array rows{
     AttentionRow{
         .name = "hopper",
         .description = "our own Hopper kernel, if built in: compute capability 9.0, bf16, heads of 128",
         .takes = sm90_takes,
-        .attend_into = attend_hopper},
+        .attend_into = attend_hopper,
+        .counts_repeats = true},
     AttentionRow{.name = "flashinfer",
                  .description =
                      "FlashInfer's Hopper kernel, if built in: compute capability 9.0, bf16, heads "

@@ -19,9 +19,13 @@ struct AttentionRow {
   bool (*takes)(const at::Device& device, at::ScalarType type, std::int64_t head_dim) = nullptr;
   /// A kernel that allocates its result; null for one that writes to a given place.
   at::Tensor (*attend)(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) = nullptr;
-  /// A kernel that writes to a given place, dense; null for one that allocates its result.
-  void (*attend_into)(at::Tensor& out, const at::Tensor& q, const at::Tensor& k,
-                      const at::Tensor& v) = nullptr;
+  /// A kernel that writes to a given place, dense; null for one that allocates its result. `last_repeats` is
+  /// 1 unless `counts_repeats`.
+  void (*attend_into)(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                      std::int64_t last_repeats) = nullptr;
+  /// Whether attend_into lets the last key and value count several times. Other kernels get them several
+  /// times.
+  bool counts_repeats = false;
 };
 
 /// The table of attention backends. `automatic` chooses the first row that takes the inputs.

@@ -19,8 +19,9 @@ class HopperAttentionGpu : public GpuTest {
     if (std::ranges::find(available, hopper_) == available.end()) GTEST_SKIP() << "no Hopper kernel here";
   }
 
-  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) const {
-    return attention(q, k, v, hopper_);
+  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                    std::int64_t last_repeats = 1) const {
+    return attention(q, k, v, hopper_, last_repeats);
   }
 
   static at::Tensor exact(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
@@ -43,6 +44,23 @@ TEST_F(HopperAttentionGpu, AnyCountOfKeysAndQueries) {
       const at::Tensor k = random({keys, 3, 128});
       const at::Tensor v = random({keys, 3, 128});
       EXPECT_LT(relative_error(attend(q, k, v), exact(q, k, v)), 4e-3) << queries << " x " << keys;
+    }
+  }
+}
+
+TEST_F(HopperAttentionGpu, TheLastKeyCountsSeveralTimes) {
+  for (const std::int64_t keys : {1, 2, 121, 127, 128, 129, 256, 400, 511, 1500}) {
+    for (const std::int64_t repeats : {2, 41, 511}) {
+      const at::Tensor q = random({300, 3, 128});
+      const at::Tensor k = random({keys, 3, 128});
+      const at::Tensor v = random({keys, 3, 128});
+      const auto written_out = [&](const at::Tensor& rows) {
+        return at::cat({rows, rows.narrow(0, keys - 1, 1).expand({repeats - 1, -1, -1})});
+      };
+      const at::Tensor expected = exact(q, written_out(k), written_out(v));
+      EXPECT_LT(relative_error(attend(q, k, v, repeats), expected), 4e-3) << keys << " + " << repeats;
+      EXPECT_TRUE(at::equal(attend(q, k, v, repeats).narrow(0, 77, 100),
+                            attend(q.narrow(0, 77, 100), k, v, repeats)));
     }
   }
 }

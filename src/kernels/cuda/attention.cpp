@@ -43,10 +43,10 @@ void check_shapes(const char* kernel, const at::Tensor& out, const at::Tensor& q
             "{}: the result has the shape of q, is dense and of its type", kernel);
 }
 
-/// Calls `launch` with the tensors' addresses and strides.
+/// Calls `launch` with the tensors' addresses and strides; the last key counts `last_repeats` times.
 template <typename Launch>
 void attend(const char* kernel, at::Tensor& out, const at::Tensor& q, const at::Tensor& k,
-            const at::Tensor& v, const Launch& launch) {
+            const at::Tensor& v, std::int64_t last_repeats, const Launch& launch) {
   if (q.size(0) == 0) return;
   const at::Tensor query = tma_ready(q);
   const at::Tensor key = tma_ready(k);
@@ -59,7 +59,8 @@ void attend(const char* kernel, at::Tensor& out, const at::Tensor& q, const at::
                            .queries = static_cast<int>(q.size(0)),
                            .keys = static_cast<int>(k.size(0)),
                            .heads = static_cast<int>(q.size(1)),
-                           .scale = 1.0F / std::sqrt(static_cast<float>(q.size(2)))};
+                           .scale = 1.0F / std::sqrt(static_cast<float>(q.size(2))),
+                           .last_repeats = static_cast<int>(last_repeats)};
   check_launch(launch(call, device.stream()), kernel);
 }
 
@@ -71,11 +72,12 @@ bool has_sm90_attention(const at::Device& device, at::ScalarType type, std::int6
   return properties->major == 9 && properties->minor == 0;
 }
 
-void hopper_attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+void hopper_attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          std::int64_t last_repeats) {
   const char* const kernel = "Hopper attention";
   check_shapes(kernel, out, q, k, v);
   if constexpr (with_flashinfer) {
-    attend(kernel, out, q, k, v, launch_attention_sm90);
+    attend(kernel, out, q, k, v, last_repeats, launch_attention_sm90);
   } else {
     fail("{}: this build has no CUTLASS (WAN_FLASHINFER_ROOT was not found when it was configured)", kernel);
   }
@@ -86,7 +88,7 @@ void flashinfer_attention_out(at::Tensor& out, const at::Tensor& q, const at::Te
   const char* const kernel = "FlashInfer attention";
   check_shapes(kernel, out, q, k, v);
   if constexpr (with_flashinfer) {
-    attend(kernel, out, q, k, v, launch_flashinfer_sm90);
+    attend(kernel, out, q, k, v, 1, launch_flashinfer_sm90);
   } else {
     fail("{}: this build has no FlashInfer (WAN_FLASHINFER_ROOT was not found when it was configured)",
          kernel);

@@ -11,7 +11,7 @@ struct HeadRows {
   std::int64_t head_stride = 0;
 };
 
-/// softmax(q k^T * scale) v per head, no mask.
+/// softmax(q k^T * scale) v per head, no mask. The last key and value count `last_repeats` times.
 struct AttentionCall {
   HeadRows q;    ///< [queries, heads, 128]
   HeadRows k;    ///< [keys, heads, 128]
@@ -21,6 +21,7 @@ struct AttentionCall {
   int keys = 0;
   int heads = 0;
   float scale = 0;
+  int last_repeats = 1;  ///< our own kernel alone takes more than 1
 };
 
 }  // namespace wan::kernels::cuda

@@ -207,10 +207,12 @@ class Consumer {
 
   __device__ __forceinline__ void issue_scores() { start_scores<S>(scores_, queries_, memory_.k[k_.slot]); }
 
-  /// The softmax of the first tile of keys, which is the last in memory: it alone may be partly empty.
+  /// Before the softmax of the first tile of keys, which is the last in memory: it alone may be partly empty,
+  /// and it holds the last key.
   __device__ __forceinline__ void mask() {
     const int valid = parameters_.keys - (parameters_.key_tiles - 1) * S::keys;
     if (valid < S::keys) mask_after(scores_, valid);
+    if constexpr (S::repeats) add_to_column(scores_, valid - 1, parameters_.last_bonus);
   }
 
   /// Keeps the computation of `sum`, which is never near the largest float, before the wait that follows.

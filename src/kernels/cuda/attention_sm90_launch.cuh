@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numbers>
 
 #include "cutlass/cuda_host_adapter.hpp"
@@ -44,6 +45,7 @@ cudaError_t describe_call(Parameters& parameters, const AttentionCall& call) {
   parameters.tiles = (call.queries + queries - 1) / queries;
   parameters.works = parameters.tiles * call.heads;
   parameters.scale_log2 = call.scale * std::numbers::log2e_v<float>;
+  parameters.last_bonus = std::log(static_cast<float>(call.last_repeats)) / call.scale;
   return cudaSuccess;
 }
 

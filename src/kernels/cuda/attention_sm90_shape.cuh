@@ -20,13 +20,15 @@ inline constexpr int block_threads = (1 + groups) * group_threads;  ///< one war
 
 /// The form of one kernel. `keys`: keys in a tile. `blocks`: thread blocks of a cluster, which share tiles of
 /// K and V. `stages`: tiles of K, and of V, in shared memory. `turns`: the warp groups issue products in
-/// turns, so that one computes exponentials while the other multiplies.
-template <int keys_, int blocks_, int stages_, bool turns_>
+/// turns, so that one computes exponentials while the other multiplies. `repeats`: the last key may count
+/// several times.
+template <int keys_, int blocks_, int stages_, bool turns_, bool repeats_>
 struct Shape {
   static constexpr int keys = keys_;
   static constexpr int blocks = blocks_;
   static constexpr int stages = stages_;
   static constexpr bool turns = turns_;
+  static constexpr bool repeats = repeats_;
   static constexpr int tile_bytes = keys * head_dim * 2;
   static constexpr int query_bytes = group_rows * head_dim * 2;
   static_assert(keys % 16 == 0 && keys % (8 * blocks) == 0);
@@ -66,6 +68,7 @@ struct Parameters {
   int tiles;         ///< tiles of queries of a head, counted in clusters
   int works;         ///< tiles times heads
   float scale_log2;  ///< scale * log2(e)
+  float last_bonus;  ///< added to the last key's score, before the scale: log(times that it counts) / scale
 };
 
 /// One tile of queries of one head.

@@ -36,6 +36,16 @@ __device__ __forceinline__ void mask_after(float (&scores)[count], int valid) {
   }
 }
 
+/// Adds `bonus` to the scores of the key in column `column`.
+template <int count>
+__device__ __forceinline__ void add_to_column(float (&scores)[count], int column, float bonus) {
+  const int first_column = static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    if (i / 4 * 8 + i % 2 + first_column == column) scores[i] += bonus;
+  }
+}
+
 __device__ __forceinline__ std::uint32_t pack(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return *reinterpret_cast<const std::uint32_t*>(&pair);

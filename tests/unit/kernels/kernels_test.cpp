@@ -119,6 +119,21 @@ TEST(Attention, EveryAvailableBackendMatchesFp64) {
   }
 }
 
+/// The last key may count several times: a text's rows of padding are one row here.
+TEST(Attention, TheLastKeyCountsSeveralTimes) {
+  const at::Tensor q = at::randn({33, 3, 24});
+  const at::Tensor k = at::randn({17, 3, 24});
+  const at::Tensor v = at::randn({17, 3, 24});
+  const auto written_out = [](const at::Tensor& rows) {
+    return at::cat({rows, rows.narrow(0, 16, 1).expand({40, -1, -1})}).to(at::kDouble);  // [57, 3, 24]
+  };
+  const at::Tensor exact = attention_reference(q.to(at::kDouble), written_out(k), written_out(v));
+  for (const AttentionBackend backend : available_attention_backends(at::kCPU, at::kFloat, 24)) {
+    EXPECT_LT(error(attention(q, k, v, backend, 41), exact), 1e-6) << to_string(backend);
+    EXPECT_GT(error(attention(q, k, v, backend), exact), 1e-2) << to_string(backend);
+  }
+}
+
 TEST(Normalization, LayerNormModulateByItsFormula) {
   const at::Tensor x = at::randn({7, 48}) * 3 + 1;
   const at::Tensor scale = at::randn({48});
