@@ -166,6 +166,24 @@ INSTANTIATE_TEST_SUITE_P(Reference, Cases,
                          testing::Values("i2v_landscape", "i2v_portrait_ragged", "t2v_square", "wan21_i2v",
                                          "ti2v_image"));
 
+/// The ranks are divided anew between the two steps, of which one has guidance.
+TEST(GuidanceInOneExpert, MemoryThatRunsOutAnywhereFailsTheRequestOnAllRanksAndNothingElse) {
+  test::RankWorld ranks;
+  Toy toy("i2v_landscape", 2);
+  toy.parity.request.guide_scale = {.low_noise = 1, .high_noise = 3.5};
+  const std::vector<comm::GridShape> shapes = test::shapes_of(ranks.size(), toy.heads);
+  if (shapes.empty()) GTEST_SKIP() << toy.heads << " heads over " << ranks.size() << " ranks";
+  Scene scene(ranks, toy, shapes.back(), {.placement = test::all_sharded});
+  const test::Made expected = scene.make();
+  for (int rank = 0; rank < ranks.size(); rank += std::max(ranks.size() - 1, 1)) {
+    run_out_in("denoise", rank, scene);
+    const test::Made made = scene.make();
+    if (ranks.rank() != 0) continue;
+    EXPECT_TRUE(at::equal(made.latent, expected.latent));
+    EXPECT_TRUE(at::equal(made.frames, expected.frames));
+  }
+}
+
 /// Two groups. The second helps the first from step 2 on, with memory that can run out on its last rank.
 class TeamScene {
  public:
