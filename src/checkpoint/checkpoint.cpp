@@ -218,6 +218,15 @@ void Checkpoint::read_bf16(const TensorEntry& entry, std::int64_t first_element,
   }
 }
 
+void Checkpoint::read_stored(const TensorEntry& entry, std::int64_t first_element,
+                             std::span<std::byte> out) const {
+  const std::size_t size = size_bytes(entry.dtype);
+  WAN_CHECK(is_stored_plainly(entry) && out.size() % size == 0, "{} bytes of tensor {} as the file has them",
+            out.size(), in_quotes(entry.name));
+  check_range(entry, first_element, out.size() / size);
+  read_file(entry, static_cast<std::uint64_t>(first_element) * size, out);
+}
+
 void Checkpoint::for_each_part(
     const TensorEntry& entry, std::int64_t first_element, std::size_t elements,
     const std::function<void(const TensorEntry&, std::int64_t, std::size_t, std::size_t)>& read) const {

@@ -48,6 +48,18 @@ void copy_elements(std::span<const std::byte> source, std::span<Out> out) {
   if (!out.empty()) std::memcpy(out.data(), source.data(), source.size());
 }
 
+/// Whether no element has all bits of `mask`. No early end, so that the loop is one of vectors.
+template <typename Stored>
+bool none_has(std::span<const std::byte> source, Stored mask) {
+  unsigned found = 0;
+  for (std::size_t i = 0; i < source.size() / sizeof(Stored); ++i) {
+    Stored element;
+    std::memcpy(&element, source.data() + i * sizeof(Stored), sizeof(Stored));
+    found |= static_cast<unsigned>((element & mask) == mask);
+  }
+  return found == 0;
+}
+
 void check_source(DType dtype, std::span<const std::byte> source, std::size_t elements) {
   WAN_CHECK(source.size() == elements * size_bytes(dtype), "{} bytes of {} for {} elements", source.size(),
             to_string(dtype), elements);
@@ -71,6 +83,25 @@ std::optional<DType> parse_dtype(std::string_view name) {
     if (candidate.name == name) return candidate.dtype;
   }
   return std::nullopt;
+}
+
+bool all_finite(DType dtype, std::span<const std::byte> source) {
+  switch (dtype) {
+    case DType::f64:
+      return none_has<std::uint64_t>(source, 0x7FF0'0000'0000'0000U);
+    case DType::f32:
+      return none_has<std::uint32_t>(source, 0x7F80'0000U);
+    case DType::f16:
+      return none_has<std::uint16_t>(source, 0x7C00U);
+    case DType::bf16:
+      return none_has<std::uint16_t>(source, 0x7F80U);
+    case DType::f8_e4m3:  // NaN only
+      return none_has<std::uint8_t>(source, 0x7FU);
+    case DType::f8_e5m2:
+      return none_has<std::uint8_t>(source, 0x7CU);
+    default:
+      fail("elements of type {} are not floating-point numbers", to_string(dtype));
+  }
 }
 
 float float_from_f16(std::uint16_t bits) {

@@ -18,6 +18,9 @@ std::string_view to_string(DType dtype);  ///< the safetensors name: "F32", "BF1
 /// Parses a safetensors name. Returns nothing if it is not one of these names.
 std::optional<DType> parse_dtype(std::string_view name);
 
+/// Whether no element is infinite or NaN. `source`: elements of a floating-point type, at any alignment.
+bool all_finite(DType dtype, std::span<const std::byte> source);
+
 float float_from_f16(std::uint16_t bits);     ///< exact, subnormals, infinities and NaN included
 float float_from_bf16(std::uint16_t bits);    ///< exact
 float float_from_f8_e4m3(std::uint8_t bits);  ///< exact; 0x7F and 0xFF are NaN

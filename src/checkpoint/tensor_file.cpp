@@ -48,6 +48,10 @@ bool is_contiguous(const TensorEntry& entry) {
   return true;
 }
 
+bool is_stored_plainly(const TensorEntry& entry) {
+  return entry.parts.empty() && !entry.scale && !entry.negated && is_contiguous(entry);
+}
+
 std::string shape_text(std::span<const std::int64_t> shape) {
   return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
 }

@@ -48,6 +48,9 @@ std::vector<std::int64_t> contiguous_stride(std::span<const std::int64_t> shape)
 /// Whether the elements are row-major without gaps. Strides of dimensions of size 1 do not count.
 bool is_contiguous(const TensorEntry& entry);
 
+/// Whether the elements are those of the file, in row-major order without gaps.
+bool is_stored_plainly(const TensorEntry& entry);
+
 std::string shape_text(std::span<const std::int64_t> shape);  ///< "[5120, 4096]"
 
 /// A name from a file, in single quotes, for a message: at most 120 bytes, with unprintable characters

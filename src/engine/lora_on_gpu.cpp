@@ -3,62 +3,38 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <deque>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "engine/model_parts.h"
 #include "kernels/low_rank.h"
+#include "lora/recent_factors.h"
 
 namespace wan::engine {
 namespace {
 
-/// Reads values of a LoRA's file and sends them to a GPU, in the order of its current stream.
-at::Tensor send(const lora::LoraFile& file, const checkpoint::TensorEntry& entry, std::int64_t first,
-                std::int64_t count, const at::Device& device) {
-  const at::Tensor host =
-      at::empty({count}, at::TensorOptions(at::kFloat).pinned_memory(true));  // kept until it was copied
-  file.read(entry, first, {host.data_ptr<float>(), static_cast<std::size_t>(count)});
-  return host.to(device, /*non_blocking=*/true);
+/// The type in which a tensor of a LoRA's file goes to the GPU: that of the file where the GPU can widen it.
+at::ScalarType sent_type(const checkpoint::TensorEntry& entry) {
+  if (!checkpoint::is_stored_plainly(entry)) return at::kFloat;
+  return entry.dtype == checkpoint::DType::bf16  ? at::kBFloat16
+         : entry.dtype == checkpoint::DType::f16 ? at::kHalf
+                                                 : at::kFloat;
 }
 
-/// The factors that were sent last, so that the threads that read pieces of one weight share them.
-class SentFactors {
- public:
-  explicit SentFactors(std::size_t most) : most_(most) {}
-
-  /// A whole tensor of the file, on the GPU.
-  at::Tensor get(const lora::LoraFile& file, const checkpoint::TensorEntry& entry, const at::Device& device) {
-    const std::shared_ptr<Slot> slot = find(entry);
-    const std::scoped_lock lock(slot->mutex);
-    if (!slot->values.defined())
-      slot->values = send(file, entry, 0, entry.elements(), device).view(entry.shape);
-    return slot->values;
+/// Reads values of a LoRA's file and sends them to a GPU, in the order of its current stream. They become
+/// fp32 there.
+at::Tensor send(const lora::LoraFile& file, const checkpoint::TensorEntry& entry, std::int64_t first,
+                std::int64_t count, const at::Device& device) {
+  const at::ScalarType type = sent_type(entry);
+  const at::Tensor host =
+      at::empty({count}, at::TensorOptions(type).pinned_memory(true));  // kept until it was copied
+  if (type == at::kFloat) {
+    file.read(entry, first, {host.data_ptr<float>(), static_cast<std::size_t>(count)});
+  } else {
+    file.read_stored(entry, first, {static_cast<std::byte*>(host.data_ptr()), host.nbytes()});
   }
-
- private:
-  struct Slot {
-    const checkpoint::TensorEntry* entry = nullptr;
-    std::mutex mutex;
-    at::Tensor values;
-  };
-
-  std::shared_ptr<Slot> find(const checkpoint::TensorEntry& entry) {
-    const std::scoped_lock lock(mutex_);
-    const auto found = std::ranges::find_if(slots_, [&](const auto& slot) { return slot->entry == &entry; });
-    if (found != slots_.end()) return *found;
-    slots_.push_back(std::make_shared<Slot>());
-    slots_.back()->entry = &entry;
-    std::shared_ptr<Slot> added = slots_.back();
-    if (slots_.size() > most_) slots_.pop_front();
-    return added;
-  }
-
-  std::size_t most_;
-  std::mutex mutex_;
-  std::deque<std::shared_ptr<Slot>> slots_;
-};
+  return host.to(device, /*non_blocking=*/true).to(at::kFloat);
+}
 
 class LoraOnGpu final : public parallel::DeviceMerge {
  public:
@@ -88,30 +64,38 @@ class LoraOnGpu final : public parallel::DeviceMerge {
 
   void merge(const checkpoint::Parameter& parameter, std::int64_t first, const at::Tensor& base,
              const at::Tensor& out) const override {
+    // A tensor of one dimension has no pair: its values are one row.
+    const std::int64_t columns =
+        parameter.shape.size() < 2 ? parameter.elements() : parameter.elements() / parameter.shape.front();
     std::vector<kernels::LowRankShare> shares;
     for (const lora::LoraMerge::Term& term : loras_->terms(parameter.name)) {
       const lora::LoraChange& change = term.change;
       kernels::LowRankShare share{.factor = term.strength * change.scale, .strength = term.strength};
       if (change.down != nullptr) {
-        share.up = factors_.get(*term.file, *change.up, out.device()).flatten(1);      // [rows, rank]
-        share.down = factors_.get(*term.file, *change.down, out.device()).flatten(1);  // [rank, columns]
+        const auto send_down = [&] {
+          return send(*term.file, *change.down, 0, change.down->elements(), out.device());
+        };
+        const std::int64_t rank = change.down->shape.front();
+        share.down = downs_.get(*change.down, send_down).view({rank, columns});
+        share.first_row = first / columns;
+        const std::int64_t count = (first + out.numel() - 1) / columns + 1 - share.first_row;
+        share.up = send(*term.file, *change.up, share.first_row * rank, count * rank, out.device())
+                       .view({count, rank});
       }
       if (change.difference != nullptr)
         share.difference = send(*term.file, *change.difference, first, out.numel(), out.device());
       shares.push_back(std::move(share));
     }
-    // A tensor of one dimension has no pair: its values are one row.
-    const std::int64_t rows = parameter.shape.size() < 2 ? 1 : parameter.shape.front();
-    kernels::add_low_rank(out, base, first, parameter.elements() / rows, shares);
+    kernels::add_low_rank(out, base, first, columns, shares);
   }
 
  private:
-  static constexpr std::size_t most_factors = 32;  // of the weights that the threads of a rank read
+  static constexpr std::size_t most_downs = 32;  // of the weights that the threads of a rank read
 
   const checkpoint::Checkpoint& from_;
   std::shared_ptr<const lora::LoraMerge> loras_;
   parallel::ParameterReader read_;
-  mutable SentFactors factors_{most_factors};
+  mutable lora::RecentFactors<at::Tensor> downs_{most_downs};  ///< fp32, on the GPU
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "kernels/low_rank.h"
 
+#include <cstdint>
+
 #include "core/check.h"
 #include "kernels/cuda/low_rank.h"
 #include "kernels/device.h"
@@ -8,13 +10,17 @@ namespace wan::kernels {
 namespace {
 
 void check_share(const LowRankShare& share, const at::Tensor& out, std::int64_t first, std::int64_t columns) {
-  const std::int64_t rows = (first + out.numel() + columns - 1) / columns;
+  const std::int64_t end_row = (first + out.numel() + columns - 1) / columns;
   if (share.up.defined()) {
-    WAN_CHECK(share.up.dim() == 2 && share.down.dim() == 2 && share.up.size(0) >= rows &&
-                  share.up.size(1) == share.down.size(0) && share.down.size(1) == columns,
-              "a pair of [{}, {}] and [{}, {}] for {} columns", share.up.size(0), share.up.size(1),
-              share.down.size(0), share.down.size(1), columns);
+    WAN_CHECK(share.up.dim() == 2 && share.down.dim() == 2 && share.first_row <= first / columns &&
+                  share.first_row + share.up.size(0) >= end_row && share.up.size(1) == share.down.size(0) &&
+                  share.down.size(1) == columns,
+              "a pair of [{}, {}] from row {} on and [{}, {}] for {} elements from {} on, {} columns",
+              share.up.size(0), share.up.size(1), share.first_row, share.down.size(0), share.down.size(1),
+              out.numel(), first, columns);
   }
+  WAN_CHECK(!share.up.defined() || reinterpret_cast<std::uintptr_t>(share.up.const_data_ptr()) % 16 == 0,
+            "the rows of a pair must be aligned to 16 bytes");
   WAN_CHECK(!share.difference.defined() || share.difference.numel() == out.numel(),
             "a difference of {} values for {}", share.difference.numel(), out.numel());
   for (const at::Tensor& tensor : {share.up, share.down, share.difference}) {

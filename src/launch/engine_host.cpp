@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <exception>
+#include <future>
 #include <utility>
 
 #include "checkpoint/fingerprint.h"
@@ -71,13 +72,20 @@ engine::LoadingPlace EngineHost::place_in(const RunLayout& layout) const {
   return place;
 }
 
-/// Rank 0 reads the LoRAs for their checksums, each file once, and tells the others.
-void EngineHost::take_checksums() {
+/// The sets of LoRAs with their checksums, for which rank 0 reads each file once, beside the weights.
+std::future<std::vector<lora::LoraSet>> EngineHost::start_checksums() const {
+  return std::async(std::launch::async, [sets = loras_.sets, is_reader = world_.rank() == 0]() mutable {
+    if (is_reader) lora::take_checksums(sets);
+    return std::move(sets);
+  });
+}
+
+/// Rank 0 tells the others the checksums.
+void EngineHost::take_checksums(std::future<std::vector<lora::LoraSet>> sums) {
   constexpr std::size_t digits = 64;
   const std::string all = on_rank_0(world_, [&] {
-    lora::take_checksums(loras_.sets);
     std::string text;
-    for (const lora::LoraSet& set : loras_.sets)
+    for (const lora::LoraSet& set : sums.get())
       for (const lora::Lora& lora : set) text += lora.sha256;
     return text;
   });
@@ -128,9 +136,10 @@ void EngineHost::load(const RunInput& input, const Options& options, const RunPl
   });
   // From here on threads read the weights. The other ranks wait without a limit for the fingerprint: a slow
   // file system takes its time.
+  std::future<std::vector<lora::LoraSet>> checksums = start_checksums();
   weights_ = on_rank_0(world_, [&] { return fingerprint_of(checkpoint); });
-  take_checksums();
   finish(*loading);
+  take_checksums(std::move(checksums));
   agree(world_, [&] {
     engine_ = std::make_unique<engine::WanEngine>(checkpoint, work_as(), std::move(group), clock,
                                                   std::move(loading));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <future>
 #include <memory>
 #include <string>
 
@@ -71,7 +72,8 @@ class EngineHost {
 
  private:
   engine::LoadingPlace place_in(const RunLayout& layout) const;
-  void take_checksums();
+  std::future<std::vector<lora::LoraSet>> start_checksums() const;
+  void take_checksums(std::future<std::vector<lora::LoraSet>> sums);
   /// Waits for the weights, together with the other ranks of the node. Collective over the world.
   void finish(engine::ModelLoading& loading);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/check.h"
 
@@ -74,6 +75,18 @@ checkpoint::Checkpoint open(const std::filesystem::path& file) {
   if (std::filesystem::is_directory(file, unreadable))
     fail<UsageError>("{} is a folder; a LoRA is a file, or a folder with one for each expert", file.string());
   return checkpoint::Checkpoint::open_lora_file(file);
+}
+
+/// Any error of reading concerns the file that the user has named.
+template <typename Read>
+void as_usage_error(const Read& read) {
+  try {
+    read();
+  } catch (const UsageError&) {
+    throw;
+  } catch (const Error& error) {
+    fail<UsageError>("cannot read the LoRA: {}", error.what());
+  }
 }
 
 }  // namespace
@@ -217,19 +230,24 @@ const LoraChanges& LoraFile::changes(Expert expert, LoraExperts experts) const {
   return expert == Expert::low_noise && names_second_expert() ? second_ : first_;
 }
 
+void LoraFile::fail_value(const checkpoint::TensorEntry& entry, float value) const {
+  fail<UsageError>("{}: tensor {} holds the value {}: the file is damaged, or its training has failed",
+                   path().string(), checkpoint::in_quotes(entry.name), value);
+}
+
 void LoraFile::read(const checkpoint::TensorEntry& entry, std::int64_t first, std::span<float> out) const {
-  try {
-    tensors_.read_floats(entry, first, out);
-  } catch (const UsageError&) {
-    throw;
-  } catch (const Error& error) {
-    fail<UsageError>("cannot read the LoRA: {}", error.what());
-  }
-  const auto bad = std::ranges::find_if(out, [](float value) { return !std::isfinite(value); });
-  if (bad != out.end()) {
-    fail<UsageError>("{}: tensor {} holds the value {}: the file is damaged, or its training has failed",
-                     path().string(), checkpoint::in_quotes(entry.name), *bad);
-  }
+  as_usage_error([&] { tensors_.read_floats(entry, first, out); });
+  if (checkpoint::all_finite(checkpoint::DType::f32, std::as_bytes(out))) return;
+  fail_value(entry, *std::ranges::find_if(out, [](float value) { return !std::isfinite(value); }));
+}
+
+void LoraFile::read_stored(const checkpoint::TensorEntry& entry, std::int64_t first,
+                           std::span<std::byte> out) const {
+  as_usage_error([&] { tensors_.read_stored(entry, first, out); });
+  if (checkpoint::all_finite(entry.dtype, out)) return;
+  std::vector<float> values(out.size() / checkpoint::size_bytes(entry.dtype));
+  read(entry, first, values);                                  // names the value
+  fail_value(entry, std::numeric_limits<float>::quiet_NaN());  // the file has changed in between
 }
 
 void LoraFile::check_values() const {

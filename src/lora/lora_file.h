@@ -56,6 +56,8 @@ class LoraFile {
 
   /// The values of a tensor of the file. Throws UsageError if one of them is not finite or cannot be read.
   void read(const checkpoint::TensorEntry& entry, std::int64_t first, std::span<float> out) const;
+  /// The same in the type of the file, little-endian, for a tensor that is stored plainly.
+  void read_stored(const checkpoint::TensorEntry& entry, std::int64_t first, std::span<std::byte> out) const;
   /// Reads all tensors that are used. Throws UsageError if a value is not finite.
   void check_values() const;
 
@@ -69,6 +71,7 @@ class LoraFile {
   std::optional<LoraChange> change_of(const std::string& tensor, const Parts& parts,
                                       std::span<const std::int64_t> shape);
   double scale_of(const Parts& parts) const;
+  [[noreturn]] void fail_value(const checkpoint::TensorEntry& entry, float value) const;
 
   checkpoint::Checkpoint tensors_;
   LoraChanges first_;   ///< of every expert, or of the first one

@@ -2,12 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <deque>
-#include <mutex>
 #include <utility>
 
 #include "core/check.h"
-#include "lora/low_rank.h"
 
 namespace wan::lora {
 namespace {
@@ -22,48 +19,15 @@ std::vector<float> read_values(const LoraFile& file, const checkpoint::TensorEnt
   return values;
 }
 
+std::shared_ptr<const PackedDown> read_down(const LoraFile& file, const checkpoint::TensorEntry& entry) {
+  const std::int64_t rank = entry.shape.front();
+  return std::make_shared<const PackedDown>(read_values(file, entry, 0, entry.elements()), rank,
+                                            entry.elements() / rank);
+}
+
 float merged(float weight, double sum) { return static_cast<float>(static_cast<double>(weight) + sum); }
 
 }  // namespace
-
-/// The down factors that were read last, so that the threads that read pieces of one weight share them.
-class LoraMerge::FactorCache {
- public:
-  explicit FactorCache(std::size_t most) : most_(most) {}
-
-  std::shared_ptr<const PackedDown> get(const LoraFile& file, const checkpoint::TensorEntry& entry) {
-    const std::shared_ptr<Slot> slot = find(entry);
-    const std::scoped_lock lock(slot->mutex);
-    if (!slot->factor) {
-      const std::int64_t rank = entry.shape.front();
-      slot->factor = std::make_shared<const PackedDown>(read_values(file, entry, 0, entry.elements()), rank,
-                                                        entry.elements() / rank);
-    }
-    return slot->factor;
-  }
-
- private:
-  struct Slot {
-    const checkpoint::TensorEntry* entry = nullptr;
-    std::mutex mutex;
-    std::shared_ptr<const PackedDown> factor;
-  };
-
-  std::shared_ptr<Slot> find(const checkpoint::TensorEntry& entry) {
-    const std::scoped_lock lock(mutex_);
-    const auto found = std::ranges::find_if(slots_, [&](const auto& slot) { return slot->entry == &entry; });
-    if (found != slots_.end()) return *found;
-    slots_.push_back(std::make_shared<Slot>());
-    slots_.back()->entry = &entry;
-    std::shared_ptr<Slot> added = slots_.back();
-    if (slots_.size() > most_) slots_.pop_front();
-    return added;
-  }
-
-  std::size_t most_;
-  std::mutex mutex_;
-  std::deque<std::shared_ptr<Slot>> slots_;
-};
 
 /// Some rows of a tensor, of which a range of elements is merged.
 struct LoraMerge::Rows {
@@ -80,10 +44,10 @@ struct LoraMerge::Rows {
   };
   std::vector<Share> shares = {};
 
-  void add(const Term& term, FactorCache& cache) {
+  void add(const Term& term, Factors& cache) {
     Share share{.strength = term.strength, .factor = term.strength * term.change.scale};
     if (term.change.down != nullptr) {
-      share.down = cache.get(*term.file, *term.change.down);
+      share.down = cache.get(*term.change.down, [&] { return read_down(*term.file, *term.change.down); });
       const std::int64_t rank = share.down->rank();
       share.up = read_values(*term.file, *term.change.up, first_row * rank, count * rank);
     }
@@ -145,7 +109,7 @@ LoraMerge::LoraMerge(const LoraSet& loras, Expert expert, const checkpoint::Tran
     ++pairs;
   }
   constexpr std::size_t weights_at_a_time = 4;  // that the threads of a rank read
-  cache_ = std::make_unique<FactorCache>(weights_at_a_time * pairs);
+  downs_ = std::make_unique<Factors>(weights_at_a_time * pairs);
 }
 
 LoraMerge::~LoraMerge() = default;
@@ -171,7 +135,7 @@ void LoraMerge::add(const std::string& tensor, std::span<const std::int64_t> sha
               .columns = columns,
               .first = std::max(first, row * columns),
               .end = std::min(end, last_row * columns)};
-    for (const Term& term : found->second) rows.add(term, *cache_);
+    for (const Term& term : found->second) rows.add(term, *downs_);
     const std::span<float> part = values.subspan(static_cast<std::size_t>(rows.first - first),
                                                  static_cast<std::size_t>(rows.end - rows.first));
     for (std::int64_t panel = 0; panel * panel_columns < columns; ++panel) rows.merge_panel(panel, part);

@@ -10,6 +10,8 @@
 
 #include "lora/lora_file.h"
 #include "lora/lora_set.h"
+#include "lora/low_rank.h"
+#include "lora/recent_factors.h"
 
 namespace wan::lora {
 
@@ -48,12 +50,12 @@ class LoraMerge {
   std::span<const Term> terms(std::string_view tensor) const;
 
  private:
-  class FactorCache;
+  using Factors = RecentFactors<std::shared_ptr<const PackedDown>>;
   struct Rows;
 
   std::vector<std::unique_ptr<LoraFile>> files_;
   std::map<std::string, std::vector<Term>, std::less<>> terms_;
-  std::unique_ptr<FactorCache> cache_;
+  std::unique_ptr<Factors> downs_;  ///< packed
 };
 
 }  // namespace wan::lora

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <future>
 #include <map>
 #include <system_error>
 #include <utility>
@@ -134,18 +136,28 @@ LoraSet resolve_loras(std::span<const LoraChoice> choices, const model::ModelKin
 }
 
 void take_checksums(std::span<LoraSet> sets) {
-  std::map<fs::path, std::string> known;
-  for (LoraSet& set : sets) {
-    for (Lora& lora : set) {
-      std::string& sha256 = known[lora.file];
-      try {
-        if (sha256.empty()) sha256 = sha256_file_hex(lora.file);
-      } catch (const Error& error) {
-        fail<UsageError>("cannot use the LoRA: {}", error.what());
-      }
-      lora.sha256 = sha256;
-    }
+  std::map<fs::path, std::string> sums;
+  for (const LoraSet& set : sets)
+    for (const Lora& lora : set) sums.try_emplace(lora.file);
+  std::vector<std::pair<const fs::path, std::string>*> files;
+  files.reserve(sums.size());
+  for (auto& file : sums) files.push_back(&file);
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < files.size(); i = next++)
+      files[i]->second = sha256_file_hex(files[i]->first);
+  };
+  constexpr std::size_t most_threads = 4;  // beside those that read weights
+  std::vector<std::future<void>> workers;
+  for (std::size_t i = 0; i < std::min(most_threads, files.size()); ++i)
+    workers.push_back(std::async(std::launch::async, work));
+  try {
+    for (std::future<void>& worker : workers) worker.get();
+  } catch (const Error& error) {
+    fail<UsageError>("cannot use the LoRA: {}", error.what());
   }
+  for (LoraSet& set : sets)
+    for (Lora& lora : set) lora.sha256 = sums.at(lora.file);
 }
 
 std::string identity_text(const LoraSet& loras) {

@@ -29,7 +29,7 @@ using LoraSet = std::vector<Lora>;
 LoraSet resolve_loras(std::span<const LoraChoice> choices, const model::ModelKind& kind,
                       std::vector<std::string>& notes);
 
-/// Fills in the checksums of all sets. Reads each file once. Throws UsageError.
+/// Fills in the checksums of all sets. Reads each file once, a few at a time. Throws UsageError.
 void take_checksums(std::span<LoraSet> sets);
 
 /// A text that differs between sets that change weights differently: ", LoRA SHA256 x STRENGTH on EXPERTS"

@@ -59,8 +59,15 @@ class LowRankGpu : public GpuTest {
       expected.data_ptr<float>()[i] =
           expected_at(c, shares, first, first + i, wide.const_data_ptr<float>()[i]);
     }
+    const std::int64_t first_row = first / c.columns;
+    const std::int64_t rows = (first + count - 1) / c.columns + 1 - first_row;
     for (LowRankShare& share : shares) {
-      if (share.up.defined()) share.up = share.up.cuda(), share.down = share.down.cuda();
+      if (share.up.defined()) {
+        const bool has_own_rows_only = share.up.size(1) % 3 != 1;
+        share.first_row = has_own_rows_only ? first_row : 0;
+        share.up = has_own_rows_only ? share.up.narrow(0, first_row, rows).cuda() : share.up.cuda();
+        share.down = share.down.cuda();
+      }
       if (share.difference.defined()) share.difference = share.difference.cuda();
     }
     const at::Tensor on_gpu = base.cuda();
@@ -92,6 +99,10 @@ TEST_F(LowRankGpu, RefusesWrongShapes) {
   const LowRankShare share{.up = at::zeros({3, 2}, at::kCUDA), .down = at::zeros({2, 5}, at::kCUDA)};
   EXPECT_ANY_THROW(add_low_rank(base, base, 0, 4, {&share, 1}));
   EXPECT_ANY_THROW(add_low_rank(base.to(at::kHalf), base, 0, 4, {}));
+  LowRankShare later{.up = at::zeros({3, 2}, at::kCUDA), .down = at::zeros({2, 4}, at::kCUDA)};
+  EXPECT_NO_THROW(add_low_rank(base, base, 0, 4, {&later, 1}));
+  later.first_row = 1;  // row 0 is missing
+  EXPECT_ANY_THROW(add_low_rank(base, base, 0, 4, {&later, 1}));
 }
 
 }  // namespace

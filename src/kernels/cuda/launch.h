@@ -82,11 +82,12 @@ struct QkvRows {
 cudaError_t launch_norm_rotate_pack(const QkvRows& rows, cudaStream_t stream);
 
 /// Elements [first, first + count) of a weight with so many columns, counted row-major: base + the shares of
-/// LoRAs. Types are fp32 or bf16. Nothing need be aligned.
+/// LoRAs. Types are fp32 or bf16. Only `up` need be aligned.
 struct LowRankRange {
   struct Share {
-    const float* up = nullptr;    ///< [rows, rank]
+    const float* up = nullptr;    ///< [some rows, rank], aligned to 16 bytes
     const float* down = nullptr;  ///< [rank, columns]
+    std::int64_t first_row = 0;   ///< the weight's row that `up` begins with
     int rank = 0;                 ///< 0: no pair
     double factor = 1;
     double strength = 1;

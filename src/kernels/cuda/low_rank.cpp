@@ -29,6 +29,7 @@ void add_low_rank(const at::Tensor& out, const at::Tensor& base, std::int64_t fi
     const LowRankShare& share = shares[i];
     range.shares[i] = {.up = values_of(share.up),
                        .down = values_of(share.down),
+                       .first_row = share.first_row,
                        .rank = share.up.defined() ? static_cast<int>(share.up.size(1)) : 0,
                        .factor = share.factor,
                        .strength = share.strength,

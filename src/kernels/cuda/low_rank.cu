@@ -19,11 +19,27 @@ __device__ void store(__nv_bfloat16* place, float value) { *place = __float2bflo
 __device__ void add_pair(const LowRankRange::Share& share, long long first_row, long long last_row,
                          long long column, long long columns, double (&sums)[rows_per_block]) {
   float products[rows_per_block] = {};
-  for (int k = 0; k < share.rank; ++k) {
+  int k = 0;
+  if (share.rank % 4 == 0) {  // four at a time: a quarter of the loads of `up`
+    for (; k < share.rank; k += 4) {
+      const float* const down = share.down + k * columns + column;
+      const float values[] = {down[0], down[columns], down[2 * columns], down[3 * columns]};
+#pragma unroll
+      for (int row = 0; row < rows_per_block; ++row) {
+        const long long at = min(first_row + row, last_row) - share.first_row;
+        const float4 up = *reinterpret_cast<const float4*>(share.up + at * share.rank + k);
+        products[row] = __fmaf_rn(up.x, values[0], products[row]);
+        products[row] = __fmaf_rn(up.y, values[1], products[row]);
+        products[row] = __fmaf_rn(up.z, values[2], products[row]);
+        products[row] = __fmaf_rn(up.w, values[3], products[row]);
+      }
+    }
+  }
+  for (; k < share.rank; ++k) {
     const float down = share.down[k * columns + column];
 #pragma unroll
     for (int row = 0; row < rows_per_block; ++row) {
-      const long long at = min(first_row + row, last_row);
+      const long long at = min(first_row + row, last_row) - share.first_row;
       products[row] = __fmaf_rn(share.up[at * share.rank + k], down, products[row]);
     }
   }

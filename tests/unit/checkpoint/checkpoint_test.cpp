@@ -105,6 +105,15 @@ TEST(Checkpoint, EveryRangeOfEveryViewIsPartOfTheWhole) {
         std::vector<std::uint16_t> rounded(count);
         checkpoint.read_bf16(entry, static_cast<std::int64_t>(first), rounded);
         for (std::size_t i = 0; i < count; ++i) ASSERT_EQ(rounded[i], bf16_from_float(part[i]));
+        std::vector<std::byte> stored(count * size_bytes(entry.dtype));
+        if (!is_stored_plainly(entry)) {
+          ASSERT_THROW(checkpoint.read_stored(entry, static_cast<std::int64_t>(first), stored), Error);
+          continue;
+        }
+        checkpoint.read_stored(entry, static_cast<std::int64_t>(first), stored);
+        std::vector<float> widened(count);
+        convert_to_float(entry.dtype, stored, widened);
+        ASSERT_EQ(widened, part);
       }
     }
   }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -103,6 +104,27 @@ TEST(DType, ConvertsUnalignedSpansOfEveryFloatingType) {
   convert_to_bf16(DType::f16, std::as_bytes(std::span(halves)), bf16);
   EXPECT_EQ(bf16[0], 0x3F80);
   EXPECT_EQ(float_from_bf16(bf16[1]), 0x1p-24F);
+}
+
+TEST(DType, FindsEveryValueThatIsNotFinite) {
+  for (const DType dtype :
+       {DType::f64, DType::f32, DType::f16, DType::bf16, DType::f8_e4m3, DType::f8_e5m2}) {
+    const std::size_t size = size_bytes(dtype);
+    for (std::uint32_t upper = 0; upper <= 0xFFFF;
+         ++upper) {  // the upper bits of the second of three elements
+      if (size == 1 && upper > 0xFF) break;
+      std::vector<std::byte> bytes(3 * size);
+      std::memcpy(bytes.data() + 2 * size - std::min<std::size_t>(size, 2), &upper,
+                  std::min<std::size_t>(size, 2));
+      std::vector<float> values(3);
+      convert_to_float(dtype, bytes, values);
+      double second = values[1];
+      if (dtype == DType::f64) std::memcpy(&second, bytes.data() + size, size);
+      ASSERT_EQ(all_finite(dtype, bytes), std::isfinite(second)) << to_string(dtype) << ' ' << upper;
+    }
+  }
+  EXPECT_TRUE(all_finite(DType::f32, {}));
+  EXPECT_THROW(all_finite(DType::i16, {}), Error);
 }
 
 TEST(DType, RefusesIntegersAndWrongSizes) {

@@ -1,5 +1,6 @@
 // LoRAs in an expert's weights as the engine reads them: in any division over ranks, and in each type.
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "engine/model_parts.h"
@@ -12,9 +13,14 @@
 namespace wan::engine {
 namespace {
 
+using checkpoint::DType;
+
 class LoraWeights : public testing::Test {
  protected:
-  LoraWeights() {
+  LoraWeights() { write(DType::f32); }
+
+  /// A LoRA on every tensor, with the same values in each type.
+  void write(DType type) {
     const auto& config = expert_.config;
     lora::test::PlainLora lora = lora::test::pairs_of(config);
     lora::test::add_differences(config, lora);
@@ -31,8 +37,9 @@ class LoraWeights : public testing::Test {
                                                      : is_modulation ? ".diff_m"
                                                                      : ".diff")] = numbers;
     }
-    lora::test::write_numbers(dir_ / "lora.safetensors", tensors);
-    const lora::LoraSet set{{.file = dir_ / "lora.safetensors", .strength = 1.0 / 3}};
+    const std::filesystem::path file = dir_ / fmt::format("{}.safetensors", to_string(type));
+    lora::test::write_numbers(file, tensors, type);
+    const lora::LoraSet set{{.file = file, .strength = 1.0 / 3}};
     reader_ =
         merging_reader(expert_.weights, std::make_shared<lora::LoraMerge>(set, Expert::low_noise, config));
   }
@@ -72,22 +79,27 @@ TEST_F(LoraWeights, AreRoundedOnce) {
   }
 }
 
-/// A GPU adds LoRAs behind the upload, also to what is then kept on the host.
+/// A GPU adds LoRAs behind the upload, also to what is then kept on the host. It widens bf16 and fp16.
 TEST_F(LoraWeights, AreTheSameFromAGpu) {
   if (!at::globalContext().hasCUDA()) GTEST_SKIP() << "needs a GPU";
   const auto units = checkpoint::transformer_units(expert_.config);
   const parallel::WeightShare share{.parts = 3, .part = 1};
   for (const at::ScalarType type : {at::kBFloat16, at::kFloat}) {
     const kernels::Compute compute{.device = {at::kCUDA, 0}, .type = type};
+    std::vector<at::Tensor> expected;
+    for (int unit = 0; unit < static_cast<int>(units.size()); ++unit)
+      expected.push_back(slice(unit, share.parts, share.part, type));
     const auto arena = std::make_shared<parallel::WeightArena>(units, share.parts, compute);
-    for (const auto& place : {std::shared_ptr<parallel::WeightArena>(), arena}) {
+    for (const auto& [place, file] : {std::pair{std::shared_ptr<parallel::WeightArena>(), DType::f32},
+                                      {std::shared_ptr<parallel::WeightArena>(), DType::bf16},
+                                      {arena, DType::f16}}) {
+      write(file);
       parallel::WeightShards shards(units, share, compute, place);
       parallel::WeightLoading loading({{.shards = &shards, .read = reader_}});
       ASSERT_TRUE(loading.finish(nullptr));
       for (int unit = 0; unit < static_cast<int>(units.size()); ++unit) {
         EXPECT_EQ(shards.landing(unit).is_cuda(), place == nullptr);
-        EXPECT_TRUE(at::equal(shards.landing(unit).cpu(), slice(unit, share.parts, share.part, type)))
-            << unit;
+        EXPECT_TRUE(at::equal(shards.landing(unit).cpu(), expected[static_cast<std::size_t>(unit)])) << unit;
       }
     }
   }

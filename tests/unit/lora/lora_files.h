@@ -1,6 +1,8 @@
 #pragma once
 
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -88,6 +90,16 @@ inline void add_differences(const checkpoint::TransformerConfig& config, PlainLo
     if (tensor.shape.size() != 2) lora.differences.emplace(tensor.name, draw(tensor.shape, random));
 }
 
+/// Bits of fp16, for numbers that it holds as they are and that are not below its normal ones.
+inline std::uint16_t f16_bits(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t sign = (bits >> 16) & 0x8000U;
+  const std::uint32_t exponent = (bits >> 23) & 0xFFU;
+  if (exponent == 0) return static_cast<std::uint16_t>(sign);
+  const std::uint32_t narrow = exponent == 0xFF ? 0x1FU : exponent - (127 - 15);
+  return static_cast<std::uint16_t>(sign | (narrow << 10) | ((bits >> 13) & 0x3FFU));
+}
+
 /// Writes tensors in one type.
 inline void write_numbers(const std::filesystem::path& path, const NumbersByName& tensors,
                           checkpoint::DType type = checkpoint::DType::f32) {
@@ -100,7 +112,9 @@ inline void write_numbers(const std::filesystem::path& path, const NumbersByName
     for (std::size_t i = 0; i < numbers.values.size(); ++i) {
       const std::uint16_t narrow = checkpoint::bf16_from_float(numbers.values[i]);
       if (type == checkpoint::DType::f32) std::memcpy(content.data() + 4 * i, &numbers.values[i], 4);
+      const std::uint16_t half = f16_bits(numbers.values[i]);
       if (type == checkpoint::DType::bf16) std::memcpy(content.data() + 2 * i, &narrow, 2);
+      if (type == checkpoint::DType::f16) std::memcpy(content.data() + 2 * i, &half, 2);
     }
     views.push_back({.name = name, .dtype = type, .shape = numbers.shape, .bytes = content});
   }
