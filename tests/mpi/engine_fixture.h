@@ -9,6 +9,8 @@
 #include "comm/local.h"
 #include "comm/mpi/mpi.h"
 #include "engine/wan_engine.h"
+#include "lora/lora_set.h"
+#include "model/model_kind.h"
 #include "support/parity_case.h"
 #include "support/temp_dir.h"
 
@@ -64,22 +66,24 @@ class RankWorld {
 /// A scratch folder that all ranks share.
 class SharedFolder {
  public:
-  explicit SharedFolder(RankWorld& ranks) : ranks_(ranks) {
+  /// `ranks`: RankWorld, or ranks with GPUs.
+  template <typename Ranks>
+  explicit SharedFolder(Ranks& ranks) : world_(ranks.world()) {
     std::array<char, 256> name{};
     if (ranks.rank() == 0) (folder_ / "").string().copy(name.data(), name.size() - 1);
-    ranks.world().broadcast(std::as_writable_bytes(std::span(name)), 0).wait();
+    world_.broadcast(std::as_writable_bytes(std::span(name)), 0).wait();
     path_ = name.data();
   }
   SharedFolder(const SharedFolder&) = delete;
   SharedFolder& operator=(const SharedFolder&) = delete;
   ~SharedFolder() {
     // Other ranks may still read in rank 0's folder. After a failed test their state is unknown.
-    if (std::uncaught_exceptions() == 0) ranks_.world().barrier().wait();
+    if (std::uncaught_exceptions() == 0) world_.barrier().wait();
   }
   std::filesystem::path operator/(const char* name) const { return path_ / name; }
 
  private:
-  RankWorld& ranks_;
+  comm::Communicator& world_;
   TempDir folder_;
   std::filesystem::path path_;
 };
@@ -132,6 +136,38 @@ inline Made make(engine::WanEngine& engine, const Request& request) {
   EXPECT_GT(std::filesystem::file_size(folder / "video.mp4"), 0U);
   auto tensors = load_tensors(folder / "latent.safetensors");
   return {.latent = tensors.at("latent"), .frames = tensors.at("frames")};
+}
+
+/// Makes a request with an engine in every layout of the ranks, with weights whole and divided, over MPI and
+/// over the deferred backend. Heads that no layout divides: all ranks compute the same. `options`: their
+/// placement is left out. Calls check(Made) for each on rank 0.
+template <typename Check>
+void in_every_layout(RankWorld& ranks, const checkpoint::CheckpointFolder& folder, const Request& request,
+                     engine::EngineOptions options, const Check& check) {
+  const std::int64_t heads = engine::open_expert(folder.experts.front().path).config.num_heads;
+  std::vector<comm::GridShape> shapes = shapes_of(ranks.size(), heads);
+  if (shapes.empty()) shapes.push_back({.group_size = ranks.size()});
+  for (const comm::GridShape& shape : shapes) {
+    for (const bool is_sharded : {false, true}) {
+      for (const Backend backend : {Backend::mpi, Backend::deferred}) {
+        SCOPED_TRACE(parallel::describe(shape) + (is_sharded ? " sharded" : "") +
+                     (backend == Backend::deferred ? " deferred" : ""));
+        options.placement = is_sharded ? all_sharded : parallel::WeightPlacement();
+        const Stopwatch clock;
+        engine::WanEngine engine(folder, options, ranks.communicators(shape, backend, heads), clock);
+        const Made made = make(engine, request);
+        if (ranks.rank() == 0) check(made);
+      }
+    }
+  }
+}
+
+/// The LoRAs in the folder "lora" of a case for a model; none if the case has no such folder.
+inline lora::LoraSet loras_of(const ParityCase& parity, const char* task) {
+  const LoraChoice folder{.path = parity.folder / "lora"};
+  if (!std::filesystem::exists(folder.path)) return {};
+  std::vector<std::string> notes;
+  return lora::resolve_loras(std::span(&folder, 1), model::model_kind(task), notes);
 }
 
 /// Makes a request on this rank alone.

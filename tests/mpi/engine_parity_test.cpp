@@ -25,25 +25,13 @@ TEST_P(ParityCases, EveryLayoutGivesTheReferencesNumbers) {
     GTEST_SKIP() << heads << " heads over " << ranks.size() << " ranks";
   }
   const test::Made alone = test::make_alone(folder, parity.request);
-  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), heads)) {
-    for (const bool sharded : {false, true}) {
-      for (const Backend backend : {Backend::mpi, Backend::deferred}) {
-        SCOPED_TRACE(parallel::describe(shape) + (sharded ? " sharded" : "") +
-                     (backend == Backend::deferred ? " deferred" : ""));
-        const Stopwatch clock;
-        engine::WanEngine engine(folder,
-                                 {.placement = sharded ? test::all_sharded : parallel::WeightPlacement()},
-                                 ranks.communicators(shape, backend, heads), clock);
-        const test::Made made = test::make(engine, parity.request);
-        if (ranks.rank() != 0) continue;
-        EXPECT_LT(test::relative_error(made.latent, parity.final_latent()), reference_tolerance);
-        if (parity.has("frames")) {
-          EXPECT_LT(test::fraction_off_by_more_than_one(made.frames, parity.tensor("frames")), 1e-3);
-        }
-        EXPECT_LT(test::relative_error(made.latent, alone.latent), layout_tolerance);
-      }
+  test::in_every_layout(ranks, folder, parity.request, {}, [&](const test::Made& made) {
+    EXPECT_LT(test::relative_error(made.latent, parity.final_latent()), reference_tolerance);
+    if (parity.has("frames")) {
+      EXPECT_LT(test::fraction_off_by_more_than_one(made.frames, parity.tensor("frames")), 1e-3);
     }
-  }
+    EXPECT_LT(test::relative_error(made.latent, alone.latent), layout_tolerance);
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(Reference, ParityCases,

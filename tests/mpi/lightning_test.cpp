@@ -12,8 +12,6 @@
 namespace wan {
 namespace {
 
-using test::Backend;
-
 constexpr double reference_tolerance = 1e-4;  // of the last latent, in any layout
 constexpr double stage_tolerance = 1e-5;      // of what one stage makes of the reference's own input
 constexpr double layout_tolerance = 1e-5;     // compared with one rank of this program
@@ -115,26 +113,11 @@ TEST(LightningCase, EveryLayoutGivesTheReferencesNumbers) {
   test::RankWorld ranks;
   const test::ParityCase parity = lightning_case();
   const auto folder = checkpoint::inspect_checkpoint(merged_checkpoint());
-  const std::int64_t heads = engine::open_expert(folder.experts.front().path).config.num_heads;
-  std::vector<comm::GridShape> shapes = test::shapes_of(ranks.size(), heads);
-  if (shapes.empty())
-    shapes.push_back({.group_size = ranks.size()});  // 4 heads over 3 ranks: all compute the same
   const test::Made alone = test::make_alone(folder, parity.request);
-  for (const comm::GridShape& shape : shapes) {
-    for (const bool sharded : {false, true}) {
-      for (const Backend backend : {Backend::mpi, Backend::deferred}) {
-        SCOPED_TRACE(parallel::describe(shape) + (sharded ? " sharded" : ""));
-        const Stopwatch clock;
-        engine::WanEngine engine(folder,
-                                 {.placement = sharded ? test::all_sharded : parallel::WeightPlacement()},
-                                 ranks.communicators(shape, backend, heads), clock);
-        const test::Made made = test::make(engine, parity.request);
-        if (ranks.rank() != 0) continue;
-        EXPECT_LT(test::relative_error(made.latent, parity.final_latent()), reference_tolerance);
-        EXPECT_LT(test::relative_error(made.latent, alone.latent), layout_tolerance);
-      }
-    }
-  }
+  test::in_every_layout(ranks, folder, parity.request, {}, [&](const test::Made& made) {
+    EXPECT_LT(test::relative_error(made.latent, parity.final_latent()), reference_tolerance);
+    EXPECT_LT(test::relative_error(made.latent, alone.latent), layout_tolerance);
+  });
 }
 
 /// Without the LoRAs the numbers are others: the test above can fail.

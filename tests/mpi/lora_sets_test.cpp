@@ -3,65 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "lora/lora_set.h"
 #include "mpi/engine_teams.h"
-#include "unit/lora/lora_files.h"
+#include "mpi/lora_set_files.h"
 
 namespace wan {
 namespace {
 
 using test::Backend;
+using test::LoraSetFiles;
 using test::SharedFolder;
 using test::Toy;
-
-constexpr std::uint64_t plenty_bytes = std::uint64_t{1} << 30;
-
-/// Three sets: none; one LoRA for both experts; that one with another strength, and a second one for the
-/// high-noise expert that changes tensors without pairs, too.
-class Sets {
- public:
-  Sets(test::RankWorld& ranks, const Toy& toy) : folder_(ranks) {
-    const auto config = engine::open_expert(toy.folder.experts.front().path).config;
-    if (ranks.rank() == 0) {
-      write("one", lora::test::pairs_of(config, 1));
-      lora::test::PlainLora other = lora::test::pairs_of(config, 2);
-      other.pairs.erase("blocks.0.self_attn.q");
-      lora::test::add_differences(config, other);
-      write("two", other);
-    }
-    ranks.world().barrier().wait();
-    const lora::Lora one{.file = file("one"), .strength = 1.0 / 3};
-    sets = {{}, {one}, {{.file = file("one"), .strength = 0.2}, {.file = file("two"), .strength = 0.1}}};
-    sets[2][1].experts = LoraExperts::high_noise;
-  }
-
-  std::filesystem::path file(const char* name) const {
-    return folder_ / fmt::format("{}.safetensors", name).c_str();
-  }
-  engine::LoraOptions options(std::uint64_t kept_bytes = plenty_bytes, int first = 0) const {
-    return {.sets = sets, .first = first, .kept_bytes = kept_bytes};
-  }
-
-  std::vector<lora::LoraSet> sets;
-
- private:
-  void write(const char* name, const lora::test::PlainLora& lora) const {
-    lora::test::NumbersByName tensors;
-    for (const auto& [module, pair] : lora.pairs) {
-      tensors[module + ".lora_A.weight"] = pair.down;
-      tensors[module + ".lora_B.weight"] = pair.up;
-    }
-    for (const auto& [tensor, numbers] : lora.differences) {
-      const std::string_view ending = tensor.ends_with(".bias")        ? ".diff_b"
-                                      : tensor.ends_with("modulation") ? ".diff_m"
-                                                                       : ".diff";
-      tensors[tensor.substr(0, tensor.rfind('.')).append(ending)] = numbers;
-    }
-    lora::test::write_numbers(file(name), tensors);
-  }
-
-  SharedFolder folder_;
-};
 
 /// Counts the phases, and the bytes of the last "lora" one on the leader.
 class Phases final : public Observer {
@@ -76,11 +27,6 @@ class Phases final : public Observer {
   std::uint64_t merged_bytes = 0;
 };
 
-Request with_set(Request request, int set) {
-  request.lora_set = set;
-  return request;
-}
-
 class LoraSets : public testing::Test {
  protected:
   LoraSets() { toy_.parity.request.frame_num = 5; }
@@ -90,7 +36,7 @@ class LoraSets : public testing::Test {
   }
 
   test::Made make(engine::WanEngine& engine, int set) {
-    return test::make(engine, with_set(toy_.request(), set));
+    return test::make(engine, test::with_set(toy_.request(), set));
   }
   void expect_equal(const test::Made& made, const test::Made& expected) {
     if (ranks_.rank() != 0) return;
@@ -99,7 +45,7 @@ class LoraSets : public testing::Test {
   }
 
   /// The requests of engines that have one set each.
-  std::vector<test::Made> alone(const Sets& sets, const comm::GridShape& shape,
+  std::vector<test::Made> alone(const LoraSetFiles& sets, const comm::GridShape& shape,
                                 const parallel::WeightPlacement& placement) {
     std::vector<test::Made> made;
     for (const lora::LoraSet& set : sets.sets) {
@@ -116,7 +62,7 @@ class LoraSets : public testing::Test {
 };
 
 TEST_F(LoraSets, HaveTheBitsOfARunOfTheirOwnInAnyOrder) {
-  const Sets sets(ranks_, toy_);
+  const LoraSetFiles sets(ranks_, toy_);
   for (const comm::GridShape& shape : test::shapes_of(ranks_.size(), toy_.heads)) {
     for (const bool is_sharded : {false, true}) {
       SCOPED_TRACE(fmt::format("{}, sharded {}", parallel::describe(shape), is_sharded));
@@ -130,7 +76,7 @@ TEST_F(LoraSets, HaveTheBitsOfARunOfTheirOwnInAnyOrder) {
       // Each change between two sets, in one of the two orders at least.
       const int first = is_sharded ? 0 : 2;
       engine::WanEngine engine(toy_.folder,
-                               {.placement = placement, .loras = sets.options(plenty_bytes, first)},
+                               {.placement = placement, .loras = sets.options(test::plenty_bytes, first)},
                                ranks_.communicators(shape, Backend::mpi, toy_.heads), clock_);
       const std::uint64_t read = engine.expert_bytes_read();
       EXPECT_GT(read, 0U);
@@ -143,7 +89,7 @@ TEST_F(LoraSets, HaveTheBitsOfARunOfTheirOwnInAnyOrder) {
 
 /// Without room on the host the files are read again, with the same bits.
 TEST_F(LoraSets, AreReadAgainWithoutRoomOnTheHost) {
-  const Sets sets(ranks_, toy_);
+  const LoraSetFiles sets(ranks_, toy_);
   const comm::GridShape shape = test::shapes_of(ranks_.size(), toy_.heads).back();
   const std::vector<test::Made> expected = alone(sets, shape, test::all_sharded);
   for (const std::uint64_t kept_bytes : {std::uint64_t{0}, std::uint64_t{100'000}}) {
@@ -157,7 +103,7 @@ TEST_F(LoraSets, AreReadAgainWithoutRoomOnTheHost) {
 
 /// Experts that take turns, of which a set changes one or both.
 TEST_F(LoraSets, ChangeWithExpertsThatTakeTurns) {
-  const Sets sets(ranks_, toy_);
+  const LoraSetFiles sets(ranks_, toy_);
   const comm::GridShape shape = test::shapes_of(ranks_.size(), toy_.heads).back();
   parallel::WeightPlacement placement = ranks_.size() > 1 ? test::all_sharded : parallel::WeightPlacement();
   const std::vector<test::Made> expected = alone(sets, shape, placement);
@@ -168,7 +114,7 @@ TEST_F(LoraSets, ChangeWithExpertsThatTakeTurns) {
 }
 
 TEST_F(LoraSets, AChangeIsAPhaseWithItsBytes) {
-  const Sets sets(ranks_, toy_);
+  const LoraSetFiles sets(ranks_, toy_);
   const SharedFolder out(ranks_);
   const comm::GridShape shape = test::shapes_of(ranks_.size(), toy_.heads).back();
   engine::WanEngine engine(toy_.folder, {.loras = sets.options()},
@@ -178,7 +124,7 @@ TEST_F(LoraSets, AChangeIsAPhaseWithItsBytes) {
   for (const int set : {0, 0, 1, 1, 2}) {
     Phases phases;
     const RequestReport report =
-        engine.run(with_set(toy_.request(), set), {.video = out / "video.mp4"}, phases, control, {});
+        engine.run(test::with_set(toy_.request(), set), {.video = out / "video.mp4"}, phases, control, {});
     if (ranks_.rank() != 0) continue;
     const bool changes = !bytes.contains(set) && set > 0;
     EXPECT_EQ(phases.counts["lora"], changes ? 1 : 0) << set;
@@ -191,9 +137,54 @@ TEST_F(LoraSets, AChangeIsAPhaseWithItsBytes) {
   EXPECT_GE(bytes[2], bytes[1]) << "both sets change all matrices of both experts";
 }
 
+/// Groups whose weights have different sets change them together when they join.
+TEST_F(LoraSets, ChangeInGroupsThatJoin) {
+  if (ranks_.size() % 2 != 0) GTEST_SKIP() << "two groups";
+  const LoraSetFiles sets(ranks_, toy_);
+  const SharedFolder out(ranks_);
+  const int group_size = ranks_.size() / 2;
+  const comm::GridShape shape = test::shapes_of(group_size, toy_.heads).back();
+  const int group = ranks_.rank() / group_size;
+  const OutputPaths outputs{.video = out / "video.mp4", .latents = out / "latent.safetensors"};
+  test::SilentObserver observer;
+  test::NoControl control;
+  const auto join = [&](test::Teams& teams, int set, int leader) {
+    if (group == leader) {  // begins alone
+      test::ScriptedControl alone({{1, StepAction::hand_over}});
+      const RequestReport report =
+          teams.engine().run(test::with_set(toy_.request(), set), outputs, observer, alone, {});
+      EXPECT_EQ(report.end, RunEnd::handed_over);
+    }
+    ranks_.world().barrier().wait();
+    teams.engine().run(test::with_set(toy_.request(), set), outputs, observer, control,
+                       {.width = 2, .leader = leader});
+    ranks_.world().barrier().wait();
+    test::Made made = ranks_.rank() == 0 ? test::read_outputs(outputs) : test::Made();
+    ranks_.world().barrier().wait();
+    return made;
+  };
+  std::vector<test::Made> expected;
+  std::vector<test::Made> of_group;  // on its leader
+  for (const lora::LoraSet& set : sets.sets) {
+    test::Teams teams(ranks_, toy_, shape, {.loras = {.sets = {set}}});
+    expected.push_back(join(teams, 0, 0));
+    of_group.push_back(test::make(teams.engine(), toy_.request()));
+  }
+  test::Teams teams(ranks_, toy_, shape, {.loras = sets.options(test::plenty_bytes, /*first=*/group + 1)});
+  for (const auto& [set, leader] : {std::pair(2, 0), {1, 1}, {0, 0}}) {
+    SCOPED_TRACE(set);
+    expect_equal(join(teams, set, leader), expected[static_cast<std::size_t>(set)]);
+    const int own = (set + group) % 3;  // each group alone, with a set of its own
+    const test::Made made = make(teams.engine(), own);
+    if (ranks_.rank() % group_size != 0) continue;
+    EXPECT_TRUE(at::equal(made.latent, of_group[static_cast<std::size_t>(own)].latent));
+    EXPECT_TRUE(at::equal(made.frames, of_group[static_cast<std::size_t>(own)].frames));
+  }
+}
+
 /// A LoRA that breaks during a run fails its requests alone: on all ranks, and with its file's name.
 TEST_F(LoraSets, ABrokenOneFailsItsRequestsAlone) {
-  const Sets sets(ranks_, toy_);
+  const LoraSetFiles sets(ranks_, toy_);
   const comm::GridShape shape = test::shapes_of(ranks_.size(), toy_.heads).back();
   engine::WanEngine engine(toy_.folder, {.placement = test::all_sharded, .loras = sets.options()},
                            ranks_.communicators(shape, Backend::mpi, toy_.heads), clock_);

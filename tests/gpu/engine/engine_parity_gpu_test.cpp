@@ -44,7 +44,8 @@ void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& m
                                           .text_encoder = {placement.transformers.division,
                                                            parallel::Residence::read_when_needed}},
                             .compute = device.compute,
-                            .gpu = device.gpu},
+                            .gpu = device.gpu,
+                            .loras = {.sets = {test::loras_of(parity, "i2v-A14B")}}},
                            communicators->make_group(layout, 60), clock);
   const test::Made made = test::make(engine, parity.request);
   if (ranks.rank() != 0) return;
@@ -89,6 +90,12 @@ INSTANTIATE_TEST_SUITE_P(Reference, GpuParity,
                          testing::Combine(testing::Values("i2v_landscape", "i2v_portrait_ragged",
                                                           "t2v_square"),
                                           testing::Values(fp32, bf16)),
+                         name_of);
+
+/// Two experts with a LoRA each, 4 steps of Euler without guidance.
+INSTANTIATE_TEST_SUITE_P(Lightning, GpuParity,
+                         testing::Combine(testing::Values("lightning_i2v"),
+                                          testing::Values(fp32, fp16, bf16)),
                          name_of);
 
 /// The official modules in bf16, umT5 included, end further from the fp32 numbers of these cases than of
