@@ -12,7 +12,7 @@ from test_real_engine import RealBatch
 
 LAYOUTS = [Layout(0, 1), Layout(2, 2)]
 STOPPED_EARLY = 85
-CHANGED = "*b.safetensors"  # its last two openings are those of the change: one for each expert
+CHANGED = "?(*/)b.safetensors"  # its last two openings are those of the change: one for each expert
 
 
 class LoraBatch(RealBatch):
