@@ -9,8 +9,8 @@
 #     comm        NCCL: conformance, a thousand steps with three groups in flight, exchanges of the real sizes by copy engines
 #                 through registered memory, ranks that hang or stay away
 #     ulysses     two blocks of the real width with the sequence split over the GPUs, in chunks and with padding, against one GPU
-#     parity      the reference cases in fp32 and bf16 on every layout of 1, 2, 4 and 8 GPUs, weights replicated, sharded, offloaded:
-#                 one start for each number of GPUs
+#     parity      the reference cases in fp32 and bf16 on every layout of 1, 2, 4 and 8 GPUs, weights replicated, sharded, offloaded;
+#                 Lightning with its LoRAs; requests with different LoRAs, to the bit: one start for each number of GPUs
 #     memory      memory that runs out on one GPU in each phase of a request fails it alone, and comes back
 #     refusals    a run that is not possible (GPUs too few, too small, unequal or without peer access, an old driver, NCCL failing)
 #                 ends with exit code 2 and a message; a row that is too large fails alone; without peer access the bits are the same
