@@ -12,6 +12,7 @@ from typing import Any
 
 from wan_analysis.compare import Change, changes_text, choose_comparable, compare_runs, culprits, late_ranks
 from wan_analysis.run import Run, gather_runs
+from wan_analysis.same_bits import SameBits, same_bits
 from wan_analysis.texts import plural, printable
 from wan_analysis.trace_file import read_traces
 from wan_analysis.two_sets import Comparison, compare_sets, grown_parts, verdicts_text
@@ -62,13 +63,15 @@ def run_compare(options: argparse.Namespace) -> int:
     (base_name, base, problems), (new_name, new, more) = sides
     if not base or not new:
         return FAILURE
+    bits = same_bits(base, new)
+    print(f"bits: {bits.text}")
     try:
         if min(len(base), len(new)) >= LEAST_STARTS:
             comparison = compare_sets(base, new, options.within / 100)
             if min(len(comparison.base), len(comparison.new)) >= LEAST_STARTS:
                 _say_which(base_name, base, comparison.base)
                 _say_which(new_name, new, comparison.new)
-                return _finish(options.json, _sets_json(comparison, options.within / 100, problems + more), _print_sets(comparison))
+                return _finish(options.json, _sets_json(comparison, options.within / 100, problems + more), bits, _print_sets(comparison))
         chosen = choose_comparable(base, new)
         _say_which(base_name, base, chosen[0])
         _say_which(new_name, new, chosen[1])
@@ -76,18 +79,19 @@ def run_compare(options: argparse.Namespace) -> int:
     except ValueError as error:
         print(f"wan_analysis: error: {error}", file=sys.stderr)
         return FAILURE
-    return _finish(options.json, _changes_json(changes, *chosen, problems + more), _print_changes(changes, *chosen))
+    return _finish(options.json, _changes_json(changes, *chosen, problems + more), bits, _print_changes(changes, *chosen))
 
 
 def _named(paths: Sequence[Path]) -> str:
     return str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
 
 
-def _finish(file: Path | None, document: dict[str, Any], code: int) -> int:
+def _finish(file: Path | None, document: dict[str, Any], bits: SameBits, code: int) -> int:
     """Writes the JSON file, if one is asked for, and returns the exit code."""
     if file is None:
         return code
     try:
+        document |= {"bits": bits.as_json()}
         file.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)

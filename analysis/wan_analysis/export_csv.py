@@ -25,6 +25,7 @@ MEANINGS = {
     "expert": "transformer that made the step", "warm_up": "1: a step that measures leave out", "start_s": "begin on the start's clock",
     "time_s": "moment on the start's clock", "wall_s": "time by the host's clock", "end_s": "end on the start's clock",
     "sent_bytes": "bytes that the rank sent to others", "phase": "what the rank did", "background": "1: by a thread beside the rank's work",
+    "latent_digest": "of the whole latent after the step: equal for equal bits",
     "merged_bytes": "bytes of weights written anew with other LoRAs",
     "assumed": "1: the trace has this for the group's leader only", "first_step": "steps that were done before",
     "steps": "steps of the item", "steps_done": "steps made here", "outcome": "how the item ended", "passes": "passes of a guided step",

@@ -28,7 +28,8 @@ _LAYOUT = re.compile(r"cfg(\d{1,6}) x ulysses(\d{1,6})(?: x (\d{1,6}) copies)?(?
 #: A placement that a synthetic trace of format 0 has in its layout's text.
 _SHARDED = "sharded over {}"
 #: Columns that no figure of a series needs.
-_UNNEEDED = ("group_rank", "timestep", "vram_allocated_bytes", "vram_reserved_bytes", "vram_peak_bytes", "shift", "first_step")
+_UNNEEDED = ("group_rank", "timestep", "latent_digest", "vram_allocated_bytes", "vram_reserved_bytes", "vram_peak_bytes", "shift",
+             "first_step")
 #: Columns of a step that name its series, beside the run's own values.
 _KEYS = ("layout", "placement", "precision", "passes", "solver", ATTENTION_BACKEND, "head_chunks", "ranks")
 

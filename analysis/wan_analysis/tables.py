@@ -19,6 +19,8 @@ from wan_analysis.trace_format import PARTS, UNKNOWN
 
 #: Integers of which -1 is a value.
 _NEGATIVE = ("seed",)
+#: Integers of which only -1 is unknown.
+_SIGNED = ("latent_digest",)
 _NAMES = {"id": "item_id", "width": "width_pixel", "height": "height_pixel", **{part: f"{part}_s" for part in PARTS}}
 
 
@@ -136,7 +138,8 @@ def _shaped(table: pd.DataFrame, run: Run, columns: tuple[Column, ...]) -> pd.Da
             values = table[column.name]
         if column.dtype == INT:
             values = values.astype("Int64")
-            values = values if column.name in _NEGATIVE else values.mask(values < 0)
+            if column.name not in _NEGATIVE:
+                values = values.mask(values == UNKNOWN["int"] if column.name in _SIGNED else values < 0)
         elif column.dtype == TEXT:
             values = values.astype("string")
             values = values.mask(values == UNKNOWN["text"])

@@ -32,7 +32,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
               "frames": ("int", "1"), "steps": ("int", "1"), "layout": ("text", "1")},
     "steps": {"item": ("int", "1"), "stretch": ("int", "1"), "world_rank": ("int", "1"), "group_rank": ("int", "1"),
               "step": ("int", "1"), "timestep": ("float", "1"), "expert": ("text", "1"), "warm_up": ("int", "1"),
-              "start_s": ("float", "s"), "wall_s": ("float", "s"),
+              "latent_digest": ("int", "1"), "start_s": ("float", "s"), "wall_s": ("float", "s"),
               **{f"wall_{part}_s": ("float", "s") for part in PARTS}, **{f"gpu_{part}_s": ("float", "s") for part in PARTS},
               "sent_bytes": ("int", "byte"), "vram_allocated_bytes": ("int", "byte"), "vram_reserved_bytes": ("int", "byte"),
               "vram_peak_bytes": ("int", "byte")},

@@ -9,6 +9,7 @@
 
 #include "core/check.h"
 #include "dit/patchify.h"
+#include "engine/latent_digest.h"
 #include "gpu/device.h"
 #include "parallel/host_memory.h"
 #include "parallel/layout.h"
@@ -278,7 +279,9 @@ at::Tensor Denoiser::run_steps(std::optional<Request>& request, const DenoiseInp
   };
   const auto listener = [&](const sample::StepRequest& step, const sample::Prediction& prediction,
                             const at::Tensor& x) {
+    const at::Tensor share = own_digest_share(request->passes, shape, x);
     StepTimes times = end_step(*request);
+    if (share.defined()) times.digest_share = share.item<std::int64_t>();
     times.wall_s = watch.elapsed_s();
     if (on_step) on_step(step, prediction, x, times);
   };

@@ -51,9 +51,10 @@ struct DenoiseInput {
 /// Measurements of one step on this rank.
 struct StepTimes {
   double wall_s = 0;
-  std::array<double, part_count> part_s{};          ///< host seconds
-  std::array<double, part_count> gpu_part_s{};      ///< GPU seconds; NaN on the CPU and without part_times
-  gpu::MemoryUse memory;                            ///< of this rank's GPU at the end; peak: in the step
+  std::array<double, part_count> part_s{};      ///< host seconds
+  std::array<double, part_count> gpu_part_s{};  ///< GPU seconds; NaN on the CPU and without part_times
+  gpu::MemoryUse memory;                        ///< of this rank's GPU at the end; peak: in the step
+  std::int64_t digest_share = 0;  ///< of this rank in the digest of the latent (engine/latent_digest.h)
   std::optional<dit::OverflowPlace> overflow = {};  ///< in fp16: where a value of this rank went out of range
 };
 

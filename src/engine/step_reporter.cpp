@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/latent_digest.h"
+#include "wan/latent_digest.h"
+
 namespace wan::engine {
 
 void StepReporter::begin_steps(int step_count, int steps_before) {
@@ -17,32 +20,39 @@ void StepReporter::begin_step() {
 }
 
 void StepReporter::end_step(const sample::StepRequest& step, const StepTimes& times) {
-  ended_ = StepEvent{.world_rank = group_.world_rank,
-                     .group_rank = group_.group->rank(),
-                     .group_ranks = group_.group->size(),
-                     .step = steps_before_ + step.index,
-                     .step_count = step_count_,
-                     .timestep = step.timestep,
-                     .expert = step.expert,
-                     .start_s = step_start_s_,
-                     .wall_s = times.wall_s,
-                     .part_wall_s = times.part_s,
-                     .part_gpu_s = times.gpu_part_s,
-                     .sent_bytes = group_.sent_bytes() - sent_before_step_,
-                     .vram_allocated_bytes = times.memory.allocated_bytes,
-                     .vram_reserved_bytes = times.memory.reserved_bytes,
-                     .vram_peak_bytes = times.memory.peak_allocated_bytes};
+  const StepEvent event{.world_rank = group_.world_rank,
+                        .group_rank = group_.group->rank(),
+                        .group_ranks = group_.group->size(),
+                        .step = steps_before_ + step.index,
+                        .step_count = step_count_,
+                        .timestep = step.timestep,
+                        .expert = step.expert,
+                        .start_s = step_start_s_,
+                        .wall_s = times.wall_s,
+                        .part_wall_s = times.part_s,
+                        .part_gpu_s = times.gpu_part_s,
+                        .sent_bytes = group_.sent_bytes() - sent_before_step_,
+                        .vram_allocated_bytes = times.memory.allocated_bytes,
+                        .vram_reserved_bytes = times.memory.reserved_bytes,
+                        .vram_peak_bytes = times.memory.peak_allocated_bytes};
+  ended_ = StepRow{.event = event, .digest_share = times.digest_share};
   step_s_.push_back(times.wall_s);
 }
 
 void StepReporter::report_step() {
   if (!ended_) return;
-  const StepEvent event = *std::exchange(ended_, std::nullopt);
+  const StepRow own = *std::exchange(ended_, std::nullopt);
   comm::Communicator& group = *group_.group;
-  std::vector<StepEvent> events(static_cast<std::size_t>(group.size()));
-  group.all_gather(std::as_bytes(std::span(&event, 1)), std::as_writable_bytes(std::span(events))).wait();
+  std::vector<StepRow> rows(static_cast<std::size_t>(group.size()));
+  group.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(rows))).wait();
   if (group.rank() == leader_rank_) {
-    for (const StepEvent& of_rank : events) observer_.on_step(of_rank);
+    if (auto* hearer = dynamic_cast<LatentDigestObserver*>(&observer_)) {
+      std::vector<std::int64_t> shares;
+      shares.reserve(rows.size());
+      for (const StepRow& row : rows) shares.push_back(row.digest_share);
+      hearer->on_latent_digest(latent_digest(shares));
+    }
+    for (const StepRow& row : rows) observer_.on_step(row.event);
   }
   report_samples();
 }

@@ -83,8 +83,13 @@ class StepReporter {
   double step_start_s_ = 0;
   std::uint64_t sent_before_step_ = 0;
   std::vector<double> step_s_;
-  std::optional<StepEvent> ended_;  ///< not reported yet
-  std::vector<PhaseRow> phases_;    ///< not reported yet
+  /// A step's event and this rank's share of its latent's digest.
+  struct StepRow {
+    StepEvent event;
+    std::int64_t digest_share = 0;
+  };
+  std::optional<StepRow> ended_;  ///< not reported yet
+  std::vector<PhaseRow> phases_;  ///< not reported yet
 };
 
 /// The median in seconds, the upper of the two middle values; 0 of an empty list.

@@ -16,7 +16,7 @@ from wan_analysis.trace_format import TABLES
 
 COMPUTING = ("attention", "linear", "elementwise")
 #: A column's type in the file, where it is not that of its kind.
-TYPES = {"expert": EXPERT_TYPE, "warm_up": "i1", "background": "i1", "merged_bytes": "u8", "seed": "i8", "sent_bytes": "u8",
+TYPES = {"expert": EXPERT_TYPE, "warm_up": "i1", "background": "i1", "merged_bytes": "u8", "latent_digest": "i8", "seed": "i8", "sent_bytes": "u8",
          "vram_used_bytes": "i8",
          "throttle_reasons": "i8", "vram_allocated_bytes": "u8", "vram_reserved_bytes": "u8", "vram_peak_bytes": "u8"}
 KINDS = {"text": TEXT, "int": "i4", "float": "f8"}
@@ -87,6 +87,7 @@ class Start:
     gpu: bool = True
     samples_every_s: float = 2.0  #: 0: none
     attributes: dict[str, object] = field(default_factory=dict)
+    digests: dict[int, int] = field(default_factory=dict)  #: step -> other digest of the latent
 
     def write(self, folder: Path) -> Path:
         """Writes the groups' files and the index; returns the index, OUT/trace.h5."""
@@ -245,7 +246,8 @@ class _File:
             flat[f"wall_{part}_s"] = np.full(count * width, 0.01) if start.gpu else spent[part].ravel()
             flat[f"gpu_{part}_s"] = spent[part].ravel() if start.gpu else np.full(count * width, np.nan)
         vram = np.tile((28 + ranks) * GIB, count) * start.gpu
-        self.add("steps", item=row, stretch=self.stretches - 1, world_rank=np.tile(ranks, count),
+        digests = np.array([start.digests.get(int(step), 1_000_003 * (int(step) + 1)) for step in number])
+        self.add("steps", latent_digest=np.repeat(digests, width), item=row, stretch=self.stretches - 1, world_rank=np.tile(ranks, count),
                  group_rank=np.tile(np.arange(width), count), sent_bytes=int(3e9) * (width > 1), vram_allocated_bytes=vram,
                  vram_reserved_bytes=vram, vram_peak_bytes=vram + 2 * GIB, **flat)
         whole_s = float(begin_s[-1] + wall[-1, 0] - self.clock_s)
