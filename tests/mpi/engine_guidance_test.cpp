@@ -13,8 +13,6 @@ using test::Backend;
 using test::SharedFolder;
 using test::Teams;
 
-constexpr double layout_tolerance = 1e-5;  // compared with one rank of this program
-
 /// Few frames, and 4 steps, of which both experts make some. One of them has guidance.
 struct Toy : test::Toy {
   explicit Toy(bool is_first_guided, const char* name = "i2v_landscape") : test::Toy(name, 4) {
@@ -45,11 +43,6 @@ class Recorder final : public Observer {
   std::vector<StretchEvent> stretches;
 };
 
-void expect_close(const test::Made& made, const test::Made& expected) {
-  EXPECT_LT(test::relative_error(made.latent, expected.latent), layout_tolerance);
-  EXPECT_LT(test::fraction_off_by_more_than_one(made.frames, expected.frames), 1e-3);
-}
-
 void expect_same(const test::Made& made, const test::Made& expected) {
   EXPECT_TRUE(at::equal(made.latent, expected.latent));
   EXPECT_TRUE(at::equal(made.frames, expected.frames));
@@ -70,7 +63,7 @@ TEST_P(Guidance, EveryLayoutGivesTheOneRankResult) {
           toy.folder, {.placement = is_sharded ? test::all_sharded : parallel::WeightPlacement()},
           ranks.communicators(shape, is_sharded ? Backend::deferred : Backend::mpi, toy.heads), clock);
       const test::Made made = test::make(engine, toy.request());
-      if (ranks.rank() == 0) expect_close(made, alone);
+      if (ranks.rank() == 0) expect_same(made, alone);
     }
   }
 }
@@ -84,7 +77,7 @@ TEST_P(Guidance, OtherHeadsGiveTheOneRankResult) {
   const Stopwatch clock;
   engine::WanEngine engine(toy.folder, {}, ranks.communicators(shape, Backend::mpi, toy.heads), clock);
   const test::Made made = test::make(engine, toy.request());
-  if (ranks.rank() == 0) expect_close(made, test::make_alone(toy.folder, toy.request()));
+  if (ranks.rank() == 0) expect_same(made, test::make_alone(toy.folder, toy.request()));
 }
 
 /// The steps and stretches of a request as the leader hears of them.
@@ -184,7 +177,7 @@ TEST_P(Guidance, StatesOfEitherStretchGoOnInAnyLayout) {
     engine::WanEngine alone(toy.folder, {}, test::lone_communicators(), clock);
     const OutputPaths third{.video = out / "3.mp4", .latents = out / "3", .resume_from = out / "state"};
     EXPECT_EQ(alone.run(toy.request(), third, observer, none, {}).first_step, stop);
-    expect_close(test::read_outputs(third), whole);
+    expect_same(test::read_outputs(third), whole);
   }
 }
 
@@ -229,7 +222,7 @@ TEST_P(Guidance, TeamsJoinInEitherStretch) {
     test::ScriptedControl control({});
     const RequestReport report = teams.run(outputs, control, {.width = ranks.size(), .leader = 0});
     EXPECT_EQ(report.end, RunEnd::finished);
-    if (ranks.rank() == 0) expect_close(test::read_outputs(outputs), alone);
+    if (ranks.rank() == 0) expect_same(test::read_outputs(outputs), alone);
   }
 }
 

@@ -179,9 +179,10 @@ TEST(MixedGuidance, AnUnguidedStepTakesLittleMoreThanHalfOfAGuidedOne) {
   }
 }
 
-TEST(MixedGuidance, HeadsThatDoNotDivideLeaveHalfOfTheGroupWithoutNewWork) {
-  const parallel::PlanInput input = mixed_on({.group_size = 16, .cfg = 2, .ulysses = 8});
-  EXPECT_EQ(input.unguided_grid, (comm::GridShape{16, 1, 8})) << "40 heads on 16 ranks";
+TEST(MixedGuidance, CopiesMakeNoStepFaster) {
+  parallel::PlanInput input = mixed_on({2, 2, 1});
+  input.unguided_grid = parallel::unguided_shape(input.grid, {.ulysses_size = 1}, 40);
+  ASSERT_EQ(input.unguided_grid.copies(), 2);
   const parallel::Plan plan = parallel::make_plan(input);
   EXPECT_GT(plan.unguided_step_s, 0.9 * plan.step_s);
 }
@@ -194,6 +195,23 @@ TEST(MixedGuidance, TimesCountEachKindOfStep) {
   guided.unguided_steps = 0;
   EXPECT_DOUBLE_EQ(parallel::expected_item_time(guided).denoise_s, 40 * time.step_s);
   EXPECT_EQ(parallel::expected_item_time(guided).unguided_step_s, 0);
+}
+
+TEST(MixedGuidance, ASitesOwnFiguresCountForTheKindOfStepThatTheyAreOf) {
+  parallel::PlanInput input = mixed_on({2, 2, 1});
+  const PixelSize size{.width = 832, .height = 480};
+  const parallel::SiteVideo unguided{
+      .cfg = 1, .ulysses = 2, .size = size, .guided = false, .step = {.seconds = 1.7, .starts = 6}};
+  const parallel::SiteVideo guided{
+      .cfg = 2, .ulysses = 1, .size = size, .guided = true, .step = {.seconds = 3, .starts = 5}};
+  input.site = std::make_shared<parallel::SiteFigures>(
+      parallel::SiteFigures{.file = "r.json", .gpu = "H200", .videos = {unguided, guided}});
+  const parallel::ItemTime time = parallel::expected_item_time(input);
+  EXPECT_EQ(time.step_s, 3);
+  EXPECT_EQ(time.unguided_step_s, 1.7);
+  EXPECT_EQ(time.sources.step, "measured, 5 starts");
+  EXPECT_EQ(time.sources.unguided_step, "measured, 6 starts");
+  EXPECT_DOUBLE_EQ(time.denoise_s, 14 * 3 + 26 * 1.7);
 }
 
 TEST(MixedGuidance, MemoryIsThatOfTheDivisionThatTakesMore) {
