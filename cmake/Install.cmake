@@ -12,10 +12,10 @@ set(wan_torch_folders torch/lib)
 file(GLOB wan_nvidia_folders RELATIVE ${WAN_TORCH_ROOT}/.. ${WAN_TORCH_ROOT}/../nvidia/*/lib)
 list(APPEND wan_torch_folders ${wan_nvidia_folders})
 
-# The libraries that the programs themselves link: LibTorch, the CUDA runtime and NCCL. The last two may lie elsewhere and stay there.
+# The libraries that the programs themselves link: LibTorch, the CUDA runtime, cuBLASLt and NCCL. All but the first may lie elsewhere and stay there.
 set(wan_linked_folders torch/lib)
 set(wan_outside_libraries ${MPI_CXX_LIBRARIES} ${HDF5_C_LIBRARIES} ${SENTENCEPIECE_LIBRARY} ${UTF8PROC_LIBRARY} ${wan_ffmpeg_paths})
-foreach(library IN ITEMS ${wan_cudart} ${wan_nccl})
+foreach(library IN ITEMS ${wan_cudart} ${wan_cublas_lt} ${wan_nccl})
   cmake_path(RELATIVE_PATH library BASE_DIRECTORY ${WAN_TORCH_ROOT}/.. OUTPUT_VARIABLE folder)
   if(folder MATCHES "^nvidia/")
     cmake_path(GET folder PARENT_PATH folder)

@@ -6,16 +6,42 @@
 #include <vector>
 
 #include "kernels/cpu/product.h"
+#include "kernels/cuda/products.h"
+#include "kernels/device.h"
 
 namespace wan::kernels {
+namespace {
+
+bool has_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, ProductEnd end) {
+  if constexpr (with_cuda) return x.is_cuda() && cuda::takes_product(x, weight, bias, end);
+  return false;
+}
+
+void product_into(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight,
+                  const at::Tensor& bias, ProductEnd end) {
+  if constexpr (with_cuda) cuda::product(out, x, weight, bias, end);
+}
+
+at::Tensor product_of(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, ProductEnd end) {
+  at::Tensor out = at::empty({x.size(0), weight.size(0)}, weight.options());
+  product_into(out, x, weight, bias, end);
+  return out;
+}
+
+ProductEnd end_with(const at::Tensor& bias) { return bias.defined() ? ProductEnd::bias : ProductEnd::plain; }
+
+}  // namespace
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (!x.is_cpu()) return at::linear(x.to(weight.scalar_type()), weight, bias);
+  const at::Tensor input = x.to(weight.scalar_type());  // [rows, in]
+  if (has_product(input, weight, bias, end_with(bias))) {
+    return product_of(input, weight, bias, end_with(bias));
+  }
+  if (!x.is_cpu()) return at::linear(input, weight, bias);
   std::vector<std::int64_t> sizes = x.sizes().vec();
   sizes.back() = weight.size(0);
   at::Tensor out = at::empty(sizes, weight.options());
-  cpu::linear_out(out.view({-1, weight.size(0)}), x.to(weight.scalar_type()).reshape({-1, weight.size(1)}),
-                  weight, bias);
+  cpu::linear_out(out.view({-1, weight.size(0)}), input.reshape({-1, weight.size(1)}), weight, bias);
   return out;
 }
 
@@ -23,6 +49,8 @@ void linear_out(at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, 
   const at::Tensor input = x.to(weight.scalar_type());  // [rows, in]
   if (x.is_cpu()) {
     cpu::linear_out(out, input, weight, bias);
+  } else if (has_product(input, weight, bias, end_with(bias))) {
+    product_into(out, input, weight, bias, end_with(bias));
   } else if (bias.defined()) {
     at::addmm_out(out, bias, input, weight.t());
   } else {
@@ -40,8 +68,11 @@ at::Tensor batched_product(const at::Tensor& x, const at::Tensor& y) {
 at::Tensor linear_gelu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   const bool is_half = weight.scalar_type() == at::kBFloat16 || weight.scalar_type() == at::kHalf;
   if (weight.is_cuda() && is_half) {
-    return at::_addmm_activation(bias, x.to(weight.scalar_type()), weight.t(), /*beta=*/1, /*alpha=*/1,
-                                 /*use_gelu=*/true);
+    const at::Tensor input = x.to(weight.scalar_type());  // [rows, in]
+    if (has_product(input, weight, bias, ProductEnd::gelu)) {
+      return product_of(input, weight, bias, ProductEnd::gelu);
+    }
+    return at::_addmm_activation(bias, input, weight.t(), /*beta=*/1, /*alpha=*/1, /*use_gelu=*/true);
   }
   at::Tensor result = linear(x, weight, bias);  // [rows, out]
   gelu_tanh_(result);

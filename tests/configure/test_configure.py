@@ -191,7 +191,8 @@ class ConfigureTable(unittest.TestCase):
         return ["-DWAN_CUDA=AUTO", f"-DWAN_TORCH_ROOT={torch}", f"-DWAN_NCCL_ROOT={nccl}"]
 
     def torch_with_runtime(self) -> Path:
-        write(self.scratch / "gpu/nvidia/cu13/lib/libcudart.so.13")
+        for library in ("libcudart.so.13", "libcublasLt.so.13"):
+            write(self.scratch / "gpu/nvidia/cu13/lib" / library)
         return make_torch(self.scratch / "gpu/torch")
 
     def test_nccl_2_21_is_refused(self):
@@ -216,7 +217,8 @@ class ConfigureTable(unittest.TestCase):
     def test_nccl_and_cuda_are_found_by_path_where_no_packages_lie_beside_libtorch(self):
         toolkit = self.scratch / "toolkit"
         nvcc = write(toolkit / "bin/nvcc", self.nvcc.read_text(encoding="utf-8"), 0o755)
-        write(toolkit / "lib64/libcudart.so")
+        for library in ("libcudart.so", "libcublasLt.so"):
+            write(toolkit / "lib64" / library)
         nccl = make_nccl(self.scratch / "module_nccl", 28)
         # The stand-in of nvcc does not compile. That is the last thing configure looks at.
         texts = self.refused("-DWAN_CUDA=AUTO", CUDACXX=str(nvcc), EBROOTNCCL=str(nccl))

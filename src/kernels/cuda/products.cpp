@@ -1,0 +1,122 @@
+#include "kernels/cuda/products.h"
+
+#include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDAGuard.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "core/check.h"
+#include "core/environment.h"
+#include "kernels/cuda/arguments.h"
+#include "kernels/cuda/product_kernel.h"
+
+namespace wan::kernels::cuda {
+namespace {
+
+constexpr std::int64_t side_multiple = 8;  // 16 bytes
+
+bool on_hopper(const at::Tensor& x) {
+  const cudaDeviceProp* properties = at::cuda::getDeviceProperties(x.device().index());
+  return properties->major == 9 && properties->minor == 0;
+}
+
+bool is_aligned(const at::Tensor& x) {
+  constexpr std::uintptr_t access_bytes = 16;
+  return reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % access_bytes == 0;
+}
+
+/// The kernels that are in use. Which one a shape has follows from the device, the library and the choices
+/// that were read at the first use, so it does not matter who asks first.
+class KernelsInUse {
+ public:
+  /// For the current device. Null if there is no kernel for all numbers of rows.
+  const ProductKernel* kernel_for(const ProductShape& shape) {
+    const std::lock_guard lock(mutex_);
+    const int device = at::cuda::current_device();
+    const auto known = kernels_.find({device, shape});
+    if (known != kernels_.end()) return known->second.get();
+    auto kernel = make(shape, choices_of(device).choices);
+    return kernels_.emplace(std::pair{device, shape}, std::move(kernel)).first->second.get();
+  }
+
+  const FoundChoices& choices() {
+    const std::lock_guard lock(mutex_);
+    return choices_of(at::cuda::current_device());
+  }
+
+ private:
+  const FoundChoices& choices_of(int device) {
+    const auto known = choices_.find(device);
+    if (known != choices_.end()) return known->second;
+    return choices_.emplace(device, find_product_choices(product_machine(), read_environment()))
+        .first->second;
+  }
+
+  static std::unique_ptr<ProductKernel> make(const ProductShape& shape, const ProductChoices& choices) {
+    ProductKernels kernels = cublas_lt_kernels(shape);
+    if (kernels.empty()) return nullptr;
+    const auto choice = choices.find(shape);
+    const auto chosen = std::ranges::find_if(kernels, [&](const auto& kernel) {
+      return choice != choices.end() && kernel->name() == choice->second;
+    });
+    return std::move(chosen == kernels.end() ? kernels.front() : *chosen);
+  }
+
+  std::mutex mutex_;
+  std::map<int, FoundChoices> choices_;  ///< by device
+  std::map<std::pair<int, ProductShape>, std::unique_ptr<ProductKernel>> kernels_;
+};
+
+KernelsInUse& kernels_in_use() {
+  static KernelsInUse kernels;
+  return kernels;
+}
+
+ProductShape shape_of(const at::Tensor& weight, ProductEnd end) {
+  return {.type = weight.scalar_type(), .out = weight.size(0), .in = weight.size(1), .end = end};
+}
+
+bool fits_kernels(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const at::ScalarType type = weight.scalar_type();
+  const auto fits = [&](const at::Tensor& tensor) {
+    return tensor.device() == x.device() && tensor.scalar_type() == type && is_aligned(tensor);
+  };
+  return x.is_cuda() && (type == at::kBFloat16 || type == at::kHalf) && x.dim() == 2 && weight.dim() == 2 &&
+         x.size(0) > 0 && x.size(1) == weight.size(1) && weight.size(0) % side_multiple == 0 &&
+         weight.size(1) % side_multiple == 0 && weight.is_contiguous() && x.stride(1) == 1 &&
+         x.stride(0) >= x.size(1) && x.stride(0) % side_multiple == 0 && fits(x) && fits(weight) &&
+         (!bias.defined() || (fits(bias) && bias.is_contiguous() && bias.numel() == weight.size(0))) &&
+         on_hopper(x);
+}
+
+}  // namespace
+
+bool takes_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, ProductEnd end) {
+  if (!fits_kernels(x, weight, bias)) return false;
+  const DeviceStream device(x);
+  return kernels_in_use().kernel_for(shape_of(weight, end)) != nullptr;
+}
+
+void product(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+             ProductEnd end) {
+  WAN_CHECK(out.is_contiguous() && is_aligned(out) && out.scalar_type() == weight.scalar_type() &&
+                out.device() == x.device() && out.dim() == 2 && out.size(0) == x.size(0) &&
+                out.size(1) == weight.size(0) && bias.defined() == (end != ProductEnd::plain),
+            "no place for a product of {} rows", x.size(0));
+  const DeviceStream device(x);
+  const ProductKernel* const kernel = kernels_in_use().kernel_for(shape_of(weight, end));
+  WAN_CHECK(kernel != nullptr, "no kernel for {}", describe(shape_of(weight, end)));
+  kernel->launch({.out = out.mutable_data_ptr(),
+                  .x = x.const_data_ptr(),
+                  .weight = weight.const_data_ptr(),
+                  .bias = bias.defined() ? bias.const_data_ptr() : nullptr,
+                  .rows = x.size(0),
+                  .x_stride = x.stride(0)});
+}
+
+const FoundChoices& product_choices() { return kernels_in_use().choices(); }
+
+}  // namespace wan::kernels::cuda

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "kernels/product_choices.h"
+
+namespace wan::kernels::cuda {
+
+/// Whether product() computes it: on a Hopper GPU, in bf16 or fp16, with dense rows and weights whose sides
+/// are multiples of 8, if the library has a kernel that takes all numbers of rows.
+bool takes_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, ProductEnd end);
+
+/// out = x W^T + bias, and with ProductEnd::gelu its GELU, rounded once. x: [rows, in]; weight: [out, in];
+/// bias: [out] or undefined; out: [rows, out], dense. A weight shape has one kernel, whatever the number of
+/// rows: the one that the table of choices names, else the library's first.
+void product(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+             ProductEnd end);
+
+/// The choices for the current device, read at the first use.
+const FoundChoices& product_choices();
+
+}  // namespace wan::kernels::cuda
