@@ -130,7 +130,7 @@ ExitCode BatchProgram::run() {
     options_.output_dir = options_.save_file->has_parent_path() ? options_.save_file->parent_path() : ".";
   if (options_.list_rows) return list_rows();
   device_ = launch::choose_device(*world_, mpi_, options_);
-  if (!device_.cores_note.empty()) log_->info("{}", device_.cores_note);
+  for (const std::string& note : device_.notes) log_->info("{}", note);
   input_ = launch::read_run_input(*world_, options_, device_.compute.on_gpu());
   if (options_.shard && input_.rows.empty()) {
     log_->info("{}: shard {}/{} of {} row{} is empty: nothing to do", printable(input_.manifest_name),

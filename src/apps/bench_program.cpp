@@ -2,6 +2,7 @@
 
 #include "apps/bench_measurement.h"
 #include "apps/bench_options.h"
+#include "apps/bench_products.h"
 #include "apps/version_report.h"
 #include "comm/mpi/mpi.h"
 #include "core/console.h"
@@ -20,6 +21,11 @@ ExitCode run_bench_program(const comm::MpiEnvironment& mpi, std::span<const std:
     return ExitCode::done;
   }
   const launch::BenchSettings& bench = parsed.options.bench;
+  if (bench.measure_products) {
+    const std::string report = measure_products(*world, mpi, parsed.options);
+    if (is_rank_0) print_result(report);
+    return ExitCode::done;
+  }
   BenchResult result = measure_bench(mpi, parsed.options, arguments);
   result.arguments.assign(arguments.begin(), arguments.end());
   if (is_rank_0) print_result(bench_table(bench, result) + bench_json(bench, result) + "\n");

@@ -42,6 +42,11 @@ constexpr OptionEntry bench_entries[] = {
     {measured, "trace-cost", Takes::nothing, "",
      "with --trace: leave every second step out of the trace, and report what a step in it costs more",
      [](launch::Options& o, std::string_view text) { o.bench.trace_cost = parse_switch(text); }},
+    {measured, "measure-products", Takes::nothing, "",
+     "in place of all else: time the GPU's kernels for the model's matrix products for about a minute, and "
+     "keep "
+     "the best of each, which later runs take (WAN_PRODUCT_CACHE, else ~/.cache/wan_batch/products)",
+     [](launch::Options& o, std::string_view text) { o.bench.measure_products = parse_switch(text); }},
     {measured, "trace", Takes::value, "FILE", "HDF5 trace (default: none)",
      [](launch::Options& o, std::string_view text) { o.trace = parse_path(text); }},
 };

@@ -103,7 +103,17 @@ std::string describe(const ProductShape& shape) {
                      name_of_value(ends, shape.end));
 }
 
-ProductChoices shipped_product_choices(const ProductMachine& /*machine*/) { return {}; }
+ProductChoices shipped_product_choices(const ProductMachine& machine) {
+  const ProductMachine h200{.gpu = "NVIDIA H200", .multiprocessors = 132, .cublas_lt = 130100};
+  if (machine != h200) return {};
+  constexpr auto bf16 = c10::ScalarType::BFloat16;
+  const std::string tile_256x152 = "cublaslt:66.501.35.1.0.0.7.0.5";
+  // The blocks of the 14B models: 0.4 % faster than the library's choices for 32,760 rows, 3.3 % for 16,380.
+  return {{{.type = bf16, .out = 15360, .in = 5120, .end = ProductEnd::bias}, tile_256x152},
+          {{.type = bf16, .out = 5120, .in = 5120, .end = ProductEnd::bias}, tile_256x152},
+          {{.type = bf16, .out = 13824, .in = 5120, .end = ProductEnd::gelu}, tile_256x152},
+          {{.type = bf16, .out = 5120, .in = 13824, .end = ProductEnd::bias}, tile_256x152}};
+}
 
 std::filesystem::path product_choices_file(const ProductMachine& machine, const Environment& environment) {
   const std::filesystem::path folder = cache_folder(environment);
@@ -179,6 +189,19 @@ void keep_product_choices(const std::filesystem::path& file, const ProductMachin
   } catch (const Error&) {  // there is none, or it is of no use
   }
   write_file_atomically(file, format_product_choices(machine, all));
+}
+
+std::size_t best_kernel(const std::vector<KernelTimes>& kernels) {
+  constexpr double noise = 0.005;
+  WAN_CHECK(!kernels.empty(), "no kernel was timed");
+  std::vector<double> sums(kernels.size());
+  for (std::size_t rows = 0; rows < kernels.front().seconds.size(); ++rows) {
+    const auto time = [&](const KernelTimes& kernel) { return kernel.seconds.at(rows); };
+    const double least = time(*std::ranges::min_element(kernels, {}, time));
+    for (std::size_t i = 0; i < kernels.size(); ++i) sums[i] += time(kernels[i]) / least;
+  }
+  const auto best = static_cast<std::size_t>(std::ranges::min_element(sums) - sums.begin());
+  return sums[best] < (1 - noise) * sums.front() ? best : 0;
 }
 
 }  // namespace wan::kernels

@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/environment.h"
 
@@ -69,5 +70,16 @@ FoundChoices find_product_choices(const ProductMachine& machine, const Environme
 /// a time, the choices of one may be missing; no reader sees half a file. Throws Error.
 void keep_product_choices(const std::filesystem::path& file, const ProductMachine& machine,
                           const ProductChoices& choices);
+
+/// The median times of a kernel for several numbers of rows.
+struct KernelTimes {
+  std::string kernel;
+  std::vector<double> seconds;
+};
+
+/// The kernel with the least sum of times, each over the least time for that number of rows. The first
+/// kernel, which is the library's own choice, stays unless another is faster by more than repeated
+/// measurements differ.
+std::size_t best_kernel(const std::vector<KernelTimes>& kernels);
 
 }  // namespace wan::kernels

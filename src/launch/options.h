@@ -49,7 +49,8 @@ struct BenchSettings {
   int steps = 3;
   int warmup = 1;  ///< steps before those that count
   bool part_times = true;
-  bool trace_cost = false;  ///< every second step stays out of the trace
+  bool trace_cost = false;        ///< every second step stays out of the trace
+  bool measure_products = false;  ///< in place of all else: which kernels compute the matrix products
 };
 
 /// The command line after parsing. An empty optional is a value that the program finds itself: from the

@@ -4,12 +4,14 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
 #include "core/environment.h"
 #include "gpu/gpu_signs.h"
 #include "gpu/memory.h"
+#include "kernels/product_measurement.h"
 #include "launch/agreement.h"
 #include "launch/bind_cores.h"
 #include "launch/option_names.h"
@@ -108,11 +110,32 @@ void take_least_of_all(comm::Communicator& world, RunDevice& device) {
   device.host_memory_bytes = static_cast<std::uint64_t>(-negated[1]);
 }
 
+void note(RunDevice& device, std::string text) {
+  if (!text.empty()) device.notes.push_back(std::move(text));
+}
+
+/// Empty where the kernels are chosen well, or not by this program.
+std::string note_of_products(const kernels::Compute& compute) {
+  const kernels::ProductState state = kernels::product_state(compute.device);
+  if (!state.has_kernels || compute.type == at::kFloat) return {};
+  if (!state.found.problem.empty()) {
+    return fmt::format(
+        "matrix products: the file of measured kernels is not used: {}; wan_bench --measure-products "
+        "writes it anew",
+        state.found.problem);
+  }
+  if (!state.found.choices.empty()) return {};
+  return fmt::format(
+      "matrix products: nothing was measured on {} with cuBLASLt {}, so its own choice is taken; "
+      "wan_bench --measure-products measures",
+      state.machine.gpu, state.machine.cublas_lt);
+}
+
 RunDevice use_cpu(comm::Communicator& world, const comm::MpiRanks& ranks, bool binds) {
   RunDevice device;
   agree(world, [&] { device.memory_bytes = device.host_memory_bytes = memory_per_rank_bytes(ranks); });
   take_least_of_all(world, device);
-  if (binds) device.cores_note = bind_cores(world, ranks, "");
+  if (binds) note(device, bind_cores(world, ranks, ""));
   return device;
 }
 
@@ -144,7 +167,8 @@ RunDevice use_gpu(comm::Communicator& world, const comm::MpiRanks& ranks, const 
   device.memory_bytes = device.gpu.free_bytes;
   device.reference_gpu = cards.front().name.data();
   take_least_of_all(world, device);
-  if (!options.plan) device.cores_note = bind_cores(world, ranks, device.gpu.bus_id);
+  if (!options.plan) note(device, bind_cores(world, ranks, device.gpu.bus_id));
+  note(device, note_of_products(device.compute));
   return device;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "comm/communicator.h"
 #include "comm/mpi/ranks.h"
@@ -24,7 +25,7 @@ struct RunDevice {
 
   VaePrecision vae_precision = VaePrecision::exact;  ///< the option's
 
-  std::string cores_note = {};  ///< how the ranks' cores were divided; may be empty
+  std::vector<std::string> notes = {};  ///< for the log: how cores were divided, and the matrix products
 
   std::string name() const { return compute.on_gpu() ? gpu.name : "cpu"; }
 };

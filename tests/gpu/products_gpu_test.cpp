@@ -6,11 +6,13 @@
 #include <cmath>
 #include <cstdio>
 #include <ostream>
+#include <vector>
 
 #include "gpu/gpu_test.h"
 #include "kernels/cuda/product_kernel.h"
 #include "kernels/cuda/products.h"
 #include "kernels/linear.h"
+#include "kernels/product_measurement.h"
 
 namespace wan::kernels {
 namespace {
@@ -114,6 +116,23 @@ TEST_F(ProductTableGpu, NamesKernelsThatTheLibraryHas) {
     const cuda::ProductKernels kernels = cuda::cublas_lt_kernels(shape);
     EXPECT_TRUE(std::ranges::any_of(kernels, [&](const auto& kernel) { return kernel->name() == name; }))
         << describe(shape) << ": " << name;
+  }
+}
+
+TEST_F(ProductTableGpu, ComesFromAMeasurementOfKernelsWithTheSameBits) {
+  if (at::cuda::getCurrentDeviceProperties()->major != 9) GTEST_SKIP() << "no Hopper GPU";
+  const std::vector<std::int64_t> rows{4096, 1000};
+  const ProductShape shape{.type = at::kBFloat16, .out = 5120, .in = 1024, .end = ProductEnd::bias};
+  const MeasuredProduct measured = measure_product(
+      shape, rows, at::kCUDA, {.warm_up_s = 0.05, .settling_s = 1e-3, .timed_s = 2e-3, .rounds = 3});
+  std::printf("%s", product_table(std::vector{measured}).c_str());
+  EXPECT_EQ(measured.other_bits, 0);
+  EXPECT_GT(measured.kernels.size(), 1U);
+  EXPECT_LT(measured.best, measured.kernels.size());
+  EXPECT_EQ(measured.kernels.front().kernel, cuda::cublas_lt_kernels(shape).front()->name());
+  for (const KernelTimes& kernel : measured.kernels) {
+    ASSERT_EQ(kernel.seconds.size(), rows.size());
+    EXPECT_GT(kernel.seconds[0], kernel.seconds[1]) << kernel.kernel;
   }
 }
 

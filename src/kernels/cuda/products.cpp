@@ -18,8 +18,8 @@ namespace {
 
 constexpr std::int64_t side_multiple = 8;  // 16 bytes
 
-bool on_hopper(const at::Tensor& x) {
-  const cudaDeviceProp* properties = at::cuda::getDeviceProperties(x.device().index());
+bool on_hopper(const at::Device& device) {
+  const cudaDeviceProp* properties = at::cuda::getDeviceProperties(device.index());
   return properties->major == 9 && properties->minor == 0;
 }
 
@@ -89,7 +89,7 @@ bool fits_kernels(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
          weight.size(1) % side_multiple == 0 && weight.is_contiguous() && x.stride(1) == 1 &&
          x.stride(0) >= x.size(1) && x.stride(0) % side_multiple == 0 && fits(x) && fits(weight) &&
          (!bias.defined() || (fits(bias) && bias.is_contiguous() && bias.numel() == weight.size(0))) &&
-         on_hopper(x);
+         on_hopper(x.device());
 }
 
 }  // namespace
@@ -117,6 +117,11 @@ void product(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weigh
                   .x_stride = x.stride(0)});
 }
 
-const FoundChoices& product_choices() { return kernels_in_use().choices(); }
+ProductState product_state(const at::Device& device) {
+  const c10::cuda::CUDAGuard guard(device);
+  const at::Device current(at::kCUDA, at::cuda::current_device());
+  if (!on_hopper(current)) return {};
+  return {.has_kernels = true, .machine = product_machine(), .found = kernels_in_use().choices()};
+}
 
 }  // namespace wan::kernels::cuda

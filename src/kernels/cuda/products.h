@@ -2,7 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "kernels/product_choices.h"
+#include "kernels/product_measurement.h"
 
 namespace wan::kernels::cuda {
 
@@ -16,7 +16,9 @@ bool takes_product(const at::Tensor& x, const at::Tensor& weight, const at::Tens
 void product(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
              ProductEnd end);
 
-/// The choices for the current device, read at the first use.
-const FoundChoices& product_choices();
+/// kernels::product_state() and kernels::measure_product() for a GPU. The choices are read at the first use.
+ProductState product_state(const at::Device& device);
+MeasuredProduct measure_product(const ProductShape& shape, std::span<const std::int64_t> rows,
+                                const at::Device& device, const ProductTiming& timing);
 
 }  // namespace wan::kernels::cuda

@@ -164,5 +164,30 @@ TEST(ProductShapeText, SaysAll) {
   EXPECT_EQ(describe(down), "fp16 [5120, 13824] bias");
 }
 
+TEST(ShippedChoices, AreReadAsAFileWouldBeAndGiveWayToIt) {
+  const ProductMachine h200{.gpu = "NVIDIA H200", .multiprocessors = 132, .cublas_lt = 130100};
+  const ProductChoices shipped = shipped_product_choices(h200);
+  EXPECT_EQ(shipped.count(up), 1U);
+  EXPECT_EQ(parse_product_choices(format_product_choices(h200, shipped), h200), shipped);
+  EXPECT_THAT(shipped_product_choices(machine), IsEmpty());
+  const test::TempDir folder;
+  const Environment environment{{"WAN_PRODUCT_CACHE", folder.path().string()}};
+  keep_product_choices(product_choices_file(h200, environment), h200, {{up, "mine"}});
+  const FoundChoices found = find_product_choices(h200, environment);
+  EXPECT_EQ(found.choices.at(up), "mine");
+  EXPECT_EQ(found.choices.size(), shipped.size());
+}
+
+TEST(BestKernel, HasTheLeastSumOfTimesOverTheBest) {
+  // The second is best for many rows, the third for few; the third loses least.
+  EXPECT_EQ(best_kernel({{"a", {1.10, 0.110}}, {"b", {1.00, 0.120}}, {"c", {1.02, 0.100}}}), 2U);
+  EXPECT_EQ(best_kernel({{"a", {1.10}}}), 0U);
+}
+
+TEST(BestKernel, StaysTheFirstWhereTheOthersAreNoFasterThanTheNoise) {
+  EXPECT_EQ(best_kernel({{"a", {1.000, 2.000}}, {"b", {0.998, 1.996}}}), 0U);
+  EXPECT_EQ(best_kernel({{"a", {1.000, 2.000}}, {"b", {0.990, 1.980}}}), 1U);
+}
+
 }  // namespace
 }  // namespace wan::kernels
