@@ -34,7 +34,8 @@ def test_the_first_step_that_differs_is_named(tmp_path, capsys):
     assert (bits.answer, bits.item, bits.step) == ("different", "cat", 4)
     file = tmp_path / "bits.json"
     main(["compare", str(base), "--with", str(new), "--json", str(file)])
-    assert "bits: item 'cat' differs from step 4 on (steps count from 0; 4 earlier steps equal); 2 of 2 items differ\n" in capsys.readouterr().out
+    told = "bits: item 'cat' differs from step 4 on (steps count from 0; 4 earlier steps equal); 2 of 2 items differ\n"
+    assert told in capsys.readouterr().out
     assert json.loads(file.read_text())["bits"]["step"] == 4
 
 
@@ -47,7 +48,8 @@ def test_other_items(tmp_path):
 
 
 def test_another_gpu_model(tmp_path):
-    base, new = start(tmp_path / "base"), start(tmp_path / "new", digests={2: 5}, attributes={"gpu_model": "NVIDIA H100", "libtorch": "2.12.0"})
+    base = start(tmp_path / "base")
+    new = start(tmp_path / "new", digests={2: 5}, attributes={"gpu_model": "NVIDIA H100", "libtorch": "2.12.0"})
     bits = answer(base, new)
     assert (bits.answer, bits.item, bits.step) == ("different", "cat", 2)
     assert "so bits need not be equal" in bits.text
@@ -56,7 +58,7 @@ def test_another_gpu_model(tmp_path):
 
 
 def test_a_trace_without_digests(tmp_path):
-    base, new = start(tmp_path / "base"), start(tmp_path / "new", digests={step: -1 for step in range(6)})
+    base, new = start(tmp_path / "base"), start(tmp_path / "new", digests=dict.fromkeys(range(6), -1))
     assert answer(base, new).answer == "not known"
 
 

@@ -49,7 +49,8 @@ class SameBits(CliCase):
 
     def bytes_of(self, out: Path) -> dict[str, str]:
         """SHA-256 of the video and of the latent's file, and the digests of the steps by number."""
-        found = {path.suffix: hashlib.sha256(path.read_bytes()).hexdigest() for path in out.glob("*") if path.suffix in (".mp4", ".safetensors")}
+        files = [path for path in out.glob("*") if path.suffix in (".mp4", ".safetensors")]
+        found = {path.suffix: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
         self.assertEqual(set(found), {".mp4", ".safetensors"}, list(out.iterdir()))
         for trace in (out / "trace").glob("*.h5"):
             with h5py.File(trace) as file:
@@ -126,7 +127,8 @@ class SameBits(CliCase):
     def test_compare_names_the_first_step_that_differs(self):
         one, two, other = (self.folder / name for name in ("one", "two", "other"))
         for out, ranks in ((one, 1), (two, 2)):
-            done = subprocess.run(self.start("t2v_square", out, ranks), env=environment(), capture_output=True, text=True, timeout=300, check=False)
+            done = subprocess.run(self.start("t2v_square", out, ranks), env=environment(), capture_output=True, text=True, timeout=300,
+                                  check=False)
             self.assertEqual(done.returncode, DONE, done.stderr)
         self.assertEqual(self.compare(one, two), f"bits: the latents of all {self.steps} steps of 1 item are equal")
         shutil.copytree(two, other)
@@ -134,7 +136,8 @@ class SameBits(CliCase):
         with h5py.File(trace, "r+") as file:
             digests, steps = file["steps/latent_digest"], file["steps/step"][:]
             digests[:] = digests[:] + (steps >= 1)
-        self.assertRegex(self.compare(one, other), r"bits: item '\w+' differs from step 1 on .* 1 earlier step equal\); 1 of 1 item differs")
+        self.assertRegex(self.compare(one, other),
+                         r"bits: item '\w+' differs from step 1 on .* 1 earlier step equal\); 1 of 1 item differs")
 
     @nightly
     def test_all_layouts(self):
