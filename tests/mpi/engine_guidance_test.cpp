@@ -5,6 +5,7 @@
 #include "model/guidance.h"
 #include "mpi/engine_teams.h"
 #include "parallel/plan.h"
+#include "wan/latent_digest.h"
 
 namespace wan {
 namespace {
@@ -31,13 +32,15 @@ struct Toy : test::Toy {
   int switch_step() const { return sample::first_step_without(Expert::high_noise, settings()); }
 };
 
-/// Keeps the stretches and what each rank sends in each step.
-class Recorder final : public Observer {
+/// Keeps the stretches, what each rank sends in each step, and the digests of the latents.
+class Recorder final : public Observer, public LatentDigestObserver {
  public:
+  void on_latent_digest(std::int64_t digest) override { digests.push_back(digest); }
   void on_phase(const PhaseEvent& event) override { phases.push_back(event.phase); }
   void on_step(const StepEvent& event) override { steps.push_back(event); }
   void on_stretch(const StretchEvent& stretch) override { stretches.push_back(stretch); }
 
+  std::vector<std::int64_t> digests;
   std::vector<std::string> phases;
   std::vector<StepEvent> steps;
   std::vector<StretchEvent> stretches;
@@ -95,6 +98,10 @@ TEST_P(Guidance, StretchesSayHowTheirStepsAreDivided) {
   const std::string others = shape.cfg == 2 ? fmt::format(" (without guidance {})", unguided) : "";
   EXPECT_EQ(report.layout, parallel::describe(shape) + others);
   if (ranks.rank() != 0) return;
+  Recorder alone;
+  engine::WanEngine(toy.folder, {}, test::lone_communicators(), clock)
+      .run(toy.request(), {.video = out / "2.mp4"}, alone, control, {});
+  EXPECT_EQ(recorder.digests, alone.digests);
   EXPECT_EQ(std::ranges::count(recorder.phases, "denoise"), 1);
   EXPECT_EQ(recorder.steps.size(), static_cast<std::size_t>(toy.request().sample_steps * ranks.size()));
   ASSERT_EQ(recorder.stretches.size(), 2U);
