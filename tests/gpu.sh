@@ -26,7 +26,7 @@ set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
 cd "$project" || exit 1
 bin=build/tests/bin
-programs=(wan_batch_program wan_bench kernels_gpu_test full_size_block_test kernel_timing expert_switch_gpu_test switch_timing
+programs=(wan_batch_program wan_bench kernels_gpu_test full_size_block_test kernel_timing vae_timing expert_switch_gpu_test switch_timing
   comm_conformance_gpu_test comm_stress_test comm_window_test comm_hang_program ulysses_gpu_test engine_parity_gpu_test engine_memory_gpu_test engine_test
   fake_gpus)
 part_limit_s=480

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "apps/bench_inputs.h"
+#include "apps/bench_kernels.h"
 #include "apps/bench_observer.h"
 #include "apps/run_id.h"
 #include "comm/mpi/mpi.h"
@@ -104,6 +105,9 @@ parallel::PlanInput BenchMeasurement::plan_input() const {
 void BenchMeasurement::set_up(std::span<const std::string> arguments) {
   device_ = launch::choose_device(*world_, mpi_, options_);
   launch::agree(*world_, [&] {
+    if (options_.bench.kernels && !on_gpu())
+      fail<UsageError>("--kernels: only GPUs have kernels that are recorded, and the device is {}",
+                       device_.name());
     try {
       model_ = engine::describe_named_model(options_.bench.model);
     } catch (const UsageError& error) {
@@ -310,26 +314,8 @@ void BenchMeasurement::measure_decode(engine::Autoencoder& vae) {
 /// Collects the steps that count, of all ranks of rank 0's group.
 void BenchMeasurement::collect_steps() {
   if (!is_rank_0()) return;
-  const auto ranks = static_cast<double>(group_.group->size());
-  std::vector<double> slowest(static_cast<std::size_t>(options_.bench.warmup + options_.bench.steps));
-  if (options_.bench.part_times) result_.rank_computing_s.assign(static_cast<std::size_t>(ranks), 0.0);
-  for (const StepEvent& event : reporting_.observer->events()) {
-    const auto step = static_cast<std::size_t>(event.step);
-    slowest[step] = std::max(slowest[step], event.wall_s);
-    if (event.step < options_.bench.warmup) continue;
-    result_.wire_bytes_per_step = std::max(result_.wire_bytes_per_step, event.sent_bytes);
-    if (!options_.bench.part_times) continue;
-    for (std::size_t part = 0; part < part_count; ++part) {
-      const double seconds = on_gpu() ? event.part_gpu_s[part] : event.part_wall_s[part];
-      result_.parts_s[std::string(to_string(static_cast<Part>(part)))] +=
-          seconds / options_.bench.steps / ranks;
-      if (part <= static_cast<std::size_t>(Part::elementwise)) {  // the parts that compute come first
-        result_.rank_computing_s[static_cast<std::size_t>(event.group_rank)] +=
-            seconds / options_.bench.steps;
-      }
-    }
-  }
-  result_.step_s.assign(slowest.begin() + options_.bench.warmup, slowest.end());
+  add_steps(result_, options_.bench, reporting_.observer->events(),
+            {.ranks = group_.group->size(), .on_gpu = on_gpu()});
   if (options_.bench.trace_cost)
     result_.trace = trace_cost(result_.step_s, options_.bench.warmup, reporting_.observer->trace_s());
 }
@@ -377,6 +363,14 @@ void BenchMeasurement::measure() {
   measure_steps(*denoise);
   result_.facts = measure_facts(*world_, mpi_, device_);  // while the cards are as warm as in the steps
   measure_decode(*vae);
+  if (options_.bench.kernels) {
+    result_.kernels = profile_kernels({.settings = options_.bench,
+                                       .model = model_,
+                                       .inputs = inputs_,
+                                       .group = group_,
+                                       .bf16_terms = device_.compute.type == at::kBFloat16},
+                                      *denoise, *vae);
+  }
 }
 
 BenchResult BenchMeasurement::run(const launch::Options& options, std::span<const std::string> arguments) {

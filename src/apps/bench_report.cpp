@@ -64,6 +64,28 @@ TraceCost trace_cost(std::span<const double> step_s, int first, const std::map<i
   return cost;
 }
 
+void add_steps(BenchResult& result, const launch::BenchSettings& settings, std::span<const StepEvent> events,
+               const BenchGroup& group) {
+  const double ranks = group.ranks;
+  std::vector<double> slowest(static_cast<std::size_t>(settings.warmup + settings.steps));
+  if (settings.part_times) result.rank_computing_s.assign(static_cast<std::size_t>(group.ranks), 0.0);
+  for (const StepEvent& event : events) {
+    const auto step = static_cast<std::size_t>(event.step);
+    slowest[step] = std::max(slowest[step], event.wall_s);
+    if (event.step < settings.warmup) continue;
+    result.wire_bytes_per_step = std::max(result.wire_bytes_per_step, event.sent_bytes);
+    if (!settings.part_times) continue;
+    for (std::size_t part = 0; part < part_count; ++part) {
+      const double seconds = group.on_gpu ? event.part_gpu_s[part] : event.part_wall_s[part];
+      result.parts_s[std::string(to_string(static_cast<Part>(part)))] += seconds / settings.steps / ranks;
+      if (part <= static_cast<std::size_t>(Part::elementwise)) {  // the parts that compute come first
+        result.rank_computing_s[static_cast<std::size_t>(event.group_rank)] += seconds / settings.steps;
+      }
+    }
+  }
+  result.step_s.assign(slowest.begin() + settings.warmup, slowest.end());
+}
+
 std::string bench_table(const launch::BenchSettings& settings, const BenchResult& result) {
   const double median_s = engine::median(result.step_s);
   const auto [fastest, slowest] = std::ranges::minmax(result.step_s);
@@ -95,6 +117,8 @@ std::string bench_table(const launch::BenchSettings& settings, const BenchResult
   bytes("peak in tensors", result.peak_allocated_bytes);
   bytes("expert weights", result.weights_bytes_per_gpu);
   bytes("sent per step", result.wire_bytes_per_step);
+  for (const auto& [what, uses] : result.kernels)
+    text += gpu::kernel_table(fmt::format("kernels of rank 0's GPU, {}", what), uses);
   return text;
 }
 
@@ -127,6 +151,11 @@ std::string bench_json(const launch::BenchSettings& settings, const BenchResult&
                           {"most_host_s", result.trace->most_host_s}};
   }
   json["wire_bytes_per_step"] = result.wire_bytes_per_step;
+  for (const auto& [what, uses] : result.kernels) {
+    json["kernels"][what] = nlohmann::json::array();
+    for (const gpu::KernelUse& use : uses)
+      json["kernels"][what].push_back({{"name", use.name}, {"calls", use.calls}, {"ms", use.ms}});
+  }
   add_facts(json, result);
   return json.dump();
 }

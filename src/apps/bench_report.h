@@ -6,10 +6,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/bench_reference.h"
 #include "apps/options.h"
+#include "gpu/kernel_profile.h"
 #include "parallel/item_time.h"
 #include "wan/engine.h"
 
@@ -27,6 +29,9 @@ struct TraceCost {
 
 /// `step_s`: of the steps that count, the first of which is step `first`. `trace_s`: by step.
 TraceCost trace_cost(std::span<const double> step_s, int first, const std::map<int, double>& trace_s);
+
+/// By work ("step", "encode", "decode"): the kernels that it ran.
+using KernelProfiles = std::vector<std::pair<std::string, std::vector<gpu::KernelUse>>>;
 
 /// The measurements of wan_bench, on rank 0.
 struct BenchResult {
@@ -49,6 +54,7 @@ struct BenchResult {
   std::uint64_t peak_allocated_bytes = 0;
   std::uint64_t weights_bytes_per_gpu = 0;  ///< of both experts, in GPU or host memory
   std::optional<TraceCost> trace;           ///< with --trace-cost
+  KernelProfiles kernels = {};              ///< with --kernels: of rank 0's GPU
   std::uint64_t wire_bytes_per_step = 0;    ///< bytes handed to other ranks, by the rank with the most
   BenchFacts facts;
   std::vector<std::string> arguments;  ///< of the command line
@@ -59,6 +65,15 @@ struct BenchResult {
   std::string figures = {};         ///< the machine whose figures they are, and their source
   bool is_of_measured_gpu = false;  ///< they were measured on GPUs of this kind
 };
+
+/// The group whose steps were measured.
+struct BenchGroup {
+  int ranks = 1;
+  bool on_gpu = false;
+};
+/// Fills in what the result holds of the steps that count. `events`: of all steps and ranks of the group.
+void add_steps(BenchResult& result, const launch::BenchSettings& settings, std::span<const StepEvent> events,
+               const BenchGroup& group);
 
 /// A table for people.
 std::string bench_table(const launch::BenchSettings& settings, const BenchResult& result);

@@ -47,6 +47,10 @@ constexpr OptionEntry bench_entries[] = {
      "keep "
      "the best of each, which later runs take (WAN_PRODUCT_CACHE, else ~/.cache/wan_batch/products)",
      [](launch::Options& o, std::string_view text) { o.bench.measure_products = parse_switch(text); }},
+    {measured, "kernels", Takes::nothing, "",
+     "after the measurements, record the GPU's kernels in one more step, encoding and decoding, and print a "
+     "table of their names, calls, times and shares",
+     [](launch::Options& o, std::string_view text) { o.bench.kernels = parse_switch(text); }},
     {measured, "trace", Takes::value, "FILE", "HDF5 trace (default: none)",
      [](launch::Options& o, std::string_view text) { o.trace = parse_path(text); }},
 };

@@ -91,12 +91,22 @@ at::Tensor Autoencoder::encode_image(const at::Tensor& image, int frame_num, com
 bool Autoencoder::decode(const at::Tensor& latent, comm::Communicator& group, int root,
                          const std::function<void(const at::Tensor& frames)>& sink) {
   const auto rows = split_rows(latent.size(2), group);
+  if (frames_.is_under_way()) frames_.finish();  // of a decoding that failed
   const auto give = [&](const at::Tensor& own /* uint8 [frames, own rows, width, 3] */, OwedCalls& calls) {
-    if (rows->alone()) return own.cpu();
+    if (rows->alone()) return own;
     if (!own.is_meta()) return gather_frames(group, root, rows->split(), own);
     if (calls.is_owed())
       gather_frames(group, root, rows->split(), at::zeros(own.sizes(), own.options().device(device_)));
     return at::Tensor();
+  };
+  const auto hand_over = [&] {
+    if (frames_.is_under_way()) sink(frames_.finish());
+  };
+  const auto take = [&](const at::Tensor& frames /* of all rows, on the device */) {
+    if (!frames.defined() || group.rank() != root) return;
+    if (!frames.is_cuda()) return sink(frames);
+    hand_over();
+    frames_.begin(frames, frames.numel() * vae::temporal_factor);  // the first chunk has one frame
   };
   const at::Tensor is_finite =
       run(group, *rows,
@@ -104,10 +114,10 @@ bool Autoencoder::decode(const at::Tensor& latent, comm::Communicator& group, in
             const at::Tensor own =
                 exchange.split().own_rows(latent, 2).to(device);  // [channels, frames, own rows, width]
             return vae.decode(own, exchange, [&](const at::Tensor& chunk, std::int64_t /*first*/) {
-              const at::Tensor frames = give(vae::to_uint8_frames(chunk), calls);  // [frames, rows, width, 3]
-              if (frames.defined() && group.rank() == root) sink(frames.cpu());
+              take(give(vae::to_uint8_frames(chunk), calls));  // [frames, rows, width, 3]
             });
           });
+  hand_over();
   return is_finite.item<bool>();
 }
 

@@ -8,6 +8,7 @@
 
 #include "comm/communicator.h"
 #include "engine/model_parts.h"
+#include "gpu/late_copy.h"
 #include "kernels/compute.h"
 #include "vae/vae.h"
 
@@ -31,8 +32,9 @@ class Autoencoder {
   at::Tensor encode_image(const at::Tensor& image, int frame_num, comm::Communicator& group);
 
   /// Collective over `group`. `latent`: [channels, frames, height, width], the same on every rank. On rank
-  /// `root` `sink` gets the video chunk by chunk as uint8 [frames, height, width, 3] on the host. False if
-  /// values of this rank's rows were not finite.
+  /// `root` `sink` gets the video chunk by chunk as uint8 [frames, height, width, 3] on the host, from a GPU
+  /// one chunk late, so that the GPU does not wait for the host. False if values of this rank's rows were not
+  /// finite.
   bool decode(const at::Tensor& latent, comm::Communicator& group, int root,
               const std::function<void(const at::Tensor& frames)>& sink);
 
@@ -44,6 +46,7 @@ class Autoencoder {
   at::Device device_;
   vae::Arithmetic arithmetic_;
   std::unique_ptr<vae::Vae> vae_;
+  gpu::LateCopy frames_;  ///< of the last decoded chunk
 };
 
 }  // namespace wan::engine

@@ -3,6 +3,7 @@
 #include "core/check.h"
 #include "gpu/background_copies.h"
 #include "gpu/device.h"
+#include "gpu/late_copy.h"
 #include "gpu/memory.h"
 #include "gpu/part_timer.h"
 #include "gpu/upload.h"
@@ -49,6 +50,13 @@ void BackgroundCopies::start(std::size_t /*place*/, const at::Tensor& /*out*/, c
 bool BackgroundCopies::is_open(std::size_t /*place*/) const { fail_without_cuda(); }
 void BackgroundCopies::await(std::size_t /*place*/) { fail_without_cuda(); }
 void BackgroundCopies::finish() const noexcept {}
+
+struct LateCopy::State {};
+LateCopy::LateCopy() = default;
+LateCopy::~LateCopy() = default;
+void LateCopy::begin(const at::Tensor& /*values*/, std::int64_t /*room*/) { fail_without_cuda(); }
+bool LateCopy::is_under_way() const { return false; }
+at::Tensor LateCopy::finish() { fail_without_cuda(); }
 
 class PartTimer::Events {};
 PartTimer::PartTimer() { fail_without_cuda(); }

@@ -69,7 +69,7 @@ void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& 
   if (x.is_cpu()) return cpu::convolve_out(out, x, weight, bias, shape, addend);
   if constexpr (with_cuda) {
     if (cuda::fits_convolution(out, x, weight, shape, addend)) {
-      return cuda::convolve_out(out, x, weight, bias, shape, addend);
+      return cuda::convolve_out(out, {x}, weight, bias, shape, addend);
     }
   }
   const bool widens = out.scalar_type() != x.scalar_type();
@@ -82,6 +82,23 @@ void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& 
   } else {
     out.copy_(made);
   }
+}
+
+bool has_convolution_kernel(const at::Tensor& weight, bool tf32) {
+  if constexpr (with_cuda) return cuda::has_convolution_kernel(weight, tf32);
+  return false;
+}
+
+void convolve_pieces_out(const at::Tensor& out, at::TensorList pieces, const at::Tensor& weight,
+                         const at::Tensor& bias, const ConvolutionShape& shape, const at::Tensor& addend) {
+  WAN_CHECK(!pieces.empty() && pieces.size() <= max_convolution_pieces, "a convolution's input has {} pieces",
+            pieces.size());
+  if constexpr (with_cuda) {
+    if (pieces.size() > 1 && cuda::fits_pieces(out, pieces, weight, shape, addend)) {
+      return cuda::convolve_out(out, pieces, weight, bias, shape, addend);
+    }
+  }
+  convolve_out(out, pieces.size() == 1 ? pieces.front() : at::cat(pieces, 0), weight, bias, shape, addend);
 }
 
 void rms_norm_silu_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& gamma, bool silu) {

@@ -38,6 +38,17 @@ std::array<std::int64_t, 4> convolved_sizes(const at::Tensor& x, const at::Tenso
 void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight,
                   const at::Tensor& bias, const ConvolutionShape& shape, const at::Tensor& addend = {});
 
+/// The same for an input whose frames lie in several tensors, one after the other. `pieces`: at most
+/// max_convolution_pieces; only their numbers of frames and strides differ.
+inline constexpr std::size_t max_convolution_pieces = 3;
+void convolve_pieces_out(const at::Tensor& out, at::TensorList pieces, const at::Tensor& weight,
+                         const at::Tensor& bias, const ConvolutionShape& shape,
+                         const at::Tensor& addend = {});
+
+/// Whether convolutions with weights of this type and device run on the tensor cores of a Hopper GPU, by the
+/// kernels of kernels/cuda.
+bool has_convolution_kernel(const at::Tensor& weight, bool tf32);
+
 /// out = silu(x / max(|x|, 1e-12) * sqrt(channels) * gamma), |x| over a position's channels (model.md 4.2).
 /// x, out: [frames, rows, columns, channels]; out in x's type, or fp32 where x has 16 bits. gamma:
 /// [channels], fp32 (fp64 of fp64). Without `silu` the norm alone. Bits are as independent as

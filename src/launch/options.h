@@ -51,6 +51,7 @@ struct BenchSettings {
   bool part_times = true;
   bool trace_cost = false;        ///< every second step stays out of the trace
   bool measure_products = false;  ///< in place of all else: which kernels compute the matrix products
+  bool kernels = false;           ///< a table of the kernels of one more step, encoding and decoding
 };
 
 /// The command line after parsing. An empty optional is a value that the program finds itself: from the

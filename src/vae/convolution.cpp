@@ -1,18 +1,22 @@
 #include "vae/convolution.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace wan::vae {
 
-Convolution::Convolution(const WeightScope& weights, at::IntArrayRef stored_shape,
+StoredConvolution read_convolution(const WeightScope& weights, at::IntArrayRef shape) {
+  at::Tensor weight = weights.tensor("weight", shape);
+  return {.weight = std::move(weight), .bias = weights.tensor("bias", {shape[0]})};
+}
+
+Convolution::Convolution(const StoredConvolution& stored, const Arithmetic& arithmetic,
                          kernels::ConvolutionShape shape)
-    : shape_(shape), window_bytes_(weights.arithmetic().window_bytes) {
-  const at::Tensor stored = weights.tensor("weight", stored_shape);
-  const Arithmetic& arithmetic = weights.arithmetic();
-  weight_ = kernels::convolution_weight(stored.to(arithmetic.rounded.value_or(stored.scalar_type())));
-  // No part of the checkpoint's memory is kept.
-  if (weight_.is_alias_of(stored)) weight_ = weight_.clone();
-  bias_ = weights.tensor("bias", {stored_shape[0]}).clone();
+    : shape_(shape), window_bytes_(arithmetic.window_bytes) {
+  weight_ =
+      kernels::convolution_weight(stored.weight.to(arithmetic.rounded.value_or(stored.weight.scalar_type())));
+  if (weight_.is_alias_of(stored.weight)) weight_ = weight_.clone();
+  bias_ = stored.bias.clone();
   shape_.tf32 = arithmetic.tf32;
 }
 
@@ -27,6 +31,18 @@ void Convolution::write(const at::Tensor& out, const at::Tensor& x, const at::Te
   const bool repeats = x.size(0) > 1 && x.stride(0) == 0;
   const at::Tensor read = (repeats ? x.contiguous() : x).to(weight_.scalar_type());
   kernels::convolve_out(out, read, weight_, bias_, shape_, addend);
+}
+
+void Convolution::write(const at::Tensor& out, at::TensorList pieces, const at::Tensor& addend) const {
+  kernels::convolve_pieces_out(out, pieces, weight_, bias_, shape_, addend);
+}
+
+void Convolution::write_bordered(const at::Tensor& out, const at::Tensor& x, std::int64_t above,
+                                 std::int64_t below) const {
+  kernels::ConvolutionShape shape = shape_;
+  shape.before[1] = above;
+  shape.after[1] = below;
+  kernels::convolve_out(out, x.to(weight_.scalar_type()), weight_, bias_, shape);
 }
 
 std::vector<Band> Convolution::bands_of(std::int64_t rows, std::int64_t frames, std::int64_t columns) const {

@@ -39,6 +39,14 @@ void fill_rows(const at::Tensor& target /* [T, halo + band + halo, W, C] */, con
     neighbours.below.defined() ? put(last, neighbours.below) : void(target.narrow(1, last, below).zero_());
 }
 
+/// The halo of some frames.
+Halo of_frames(const Halo& halo, std::int64_t first, std::int64_t count) {
+  const auto narrowed = [&](const at::Tensor& rows) {
+    return rows.defined() ? rows.narrow(0, first, count) : rows;
+  };
+  return {.above = narrowed(halo.above), .below = narrowed(halo.below)};
+}
+
 }  // namespace
 
 RmsNorm::RmsNorm(const WeightScope& weights, std::int64_t channels, int dims)
@@ -69,23 +77,34 @@ at::Tensor CausalConv3d::operator()(const at::Tensor& x, State& state, RowExchan
   const std::int64_t width = x.size(2);
   const at::TensorOptions options = conv_.options();
   const Halo neighbours = halo > 0 ? rows.exchange_halo(x, halo, halo) : Halo{};
+  const auto fill = [&](const at::Tensor& target, std::int64_t first, const Band& band) {
+    fill_rows(target, x.narrow(0, first, target.size(0)), of_frames(neighbours, first, target.size(0)), band,
+              halo, around.norm);
+  };
   at::Tensor out = around.into.defined() ? around.into  // [T, h, W, out]
                                          : at::empty({frames, height, width, conv_.out()}, options);
   if (past > 0 && !state.frames.defined())
     state.frames = at::zeros({past, height + 2 * halo, width, conv_.in()}, options);
+  const std::int64_t kept = std::min(past, frames);  // frames that the next chunk reads, too
+  at::Tensor last;                                   // [past, halo + h + halo, W, in]
+  if (past > 0) {
+    last = at::empty(state.frames.sizes(), options);
+    last.narrow(0, 0, past - kept).copy_(state.frames.narrow(0, kept, past - kept));
+    fill(last.narrow(0, past - kept, kept), frames - kept, {0, height});
+  }
   for (const Band& band : conv_.bands_of(height, past + frames, width)) {
     const std::int64_t window_rows = band.count + 2 * halo;
-    const at::Tensor window = at::empty({past + frames, window_rows, width, conv_.in()}, options);
-    fill_rows(window.narrow(0, past, frames), x, neighbours, band, halo, around.norm);
-    if (past > 0) {
-      window.narrow(0, 0, past).copy_(state.frames.narrow(1, band.first, window_rows));
-      // The next band still reads its upper halo of the frames before.
-      const std::int64_t done = band.end() == height ? window_rows : band.count;
-      state.frames.narrow(1, band.first, done).copy_(window.narrow(0, frames, past).narrow(1, 0, done));
+    std::vector<at::Tensor> pieces;  // [..., window_rows, W, in] each
+    if (past > 0) pieces.push_back(state.frames.narrow(1, band.first, window_rows));
+    if (frames > kept) {
+      pieces.push_back(at::empty({frames - kept, window_rows, width, conv_.in()}, options));
+      fill(pieces.back(), 0, band);
     }
-    conv_.write(out.narrow(1, band.first, band.count), window,
+    if (past > 0) pieces.push_back(last.narrow(0, past - kept, kept).narrow(1, band.first, window_rows));
+    conv_.write(out.narrow(1, band.first, band.count), pieces,
                 around.addend.defined() ? around.addend.narrow(1, band.first, band.count) : at::Tensor());
   }
+  state.frames = last;
   return out;
 }
 
@@ -109,6 +128,7 @@ at::Tensor ResidualBlock::operator()(at::Tensor x, State& state, RowExchange& ro
 
 AttentionBlock::AttentionBlock(const WeightScope& weights, std::int64_t channels)
     : channels_(channels),
+      tf32_(weights.arithmetic().tf32),
       norm_(weights / "norm", channels, 2),
       to_qkv_(weights / "to_qkv", channels, 3 * channels, 2),
       proj_(weights / "proj", channels, channels, 2) {}
@@ -120,7 +140,7 @@ at::Tensor AttentionBlock::operator()(at::Tensor x, State& /*state*/, RowExchang
   // [T, H, W, 2C]: the whole frame's keys and values in one exchange
   const at::Tensor kv = rows.gather_rows(qkv.narrow(3, channels_, 2 * channels_));
   const at::Tensor attended = attend(qkv.narrow(3, 0, channels_), kv.narrow(3, 0, channels_),
-                                     kv.narrow(3, channels_, channels_));  // [T, h, W, C]
+                                     kv.narrow(3, channels_, channels_), tf32_);  // [T, h, W, C]
   const at::Tensor out = is_free(x) ? x : at::empty(x.sizes(), x.options());
   proj_.add(out, attended, x);
   return out;

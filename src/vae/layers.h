@@ -117,6 +117,7 @@ class AttentionBlock {
 
  private:
   std::int64_t channels_;
+  bool tf32_;
   RmsNorm norm_;
   PointwiseConv to_qkv_, proj_;
 };

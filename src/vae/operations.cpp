@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "kernels/convolution.h"
+#include "kernels/pixel_attention.h"
 #include "kernels/row_limits.h"
 
 namespace wan::vae {
@@ -43,9 +44,15 @@ at::Tensor attend_on_cpu(const at::Tensor& query, const at::Tensor& key, const a
 
 }  // namespace
 
-at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, bool tf32) {
   if (query.is_meta()) return at::empty(query.sizes(), query.options());
   if (query.is_cpu()) return attend_on_cpu(query, key, value);
+  if (kernels::fits_pixel_attention(query[0], key[0], tf32)) {
+    const at::Tensor out = at::empty(query.sizes(), query.options());
+    for (std::int64_t frame = 0; frame < query.size(0); ++frame)
+      kernels::attend_pixels_out(out[frame], query[frame], key[frame], value[frame]);
+    return out;
+  }
   const auto tokens = [](const at::Tensor& map) {
     return map.flatten(1, 2).unsqueeze(1);
   };  // [T, 1, h * W, C]

@@ -44,8 +44,35 @@ at::Tensor Downsample::operator()(const at::Tensor& x, State& state, RowExchange
   return time_ ? halve_time(reduced, state) : reduced;
 }
 
+namespace {
+
+/// The sums of the three taps of an axis that read the same pixel before it was doubled. Even results read
+/// pixels i - 1, i and i, odd ones i, i and i + 1.
+at::Tensor fold_taps(const at::Tensor& weight, std::int64_t axis, bool odd) {
+  const auto tap = [&](std::int64_t index) { return weight.select(axis, index); };
+  return odd ? at::stack({tap(0) + tap(1), tap(2)}, axis) : at::stack({tap(0), tap(1) + tap(2)}, axis);
+}
+
+}  // namespace
+
+Upsample::Upsample(const WeightScope& weights, const StoredConvolution& space)
+    : space_(space, weights.arithmetic(), {.before = {0, 0, 1}, .after = {0, 0, 1}}) {
+  if (!space_.is_on_tensor_cores()) return;
+  const at::Tensor wide = space.weight.to(at::kDouble);  // [out, in, 3, 3]
+  for (const bool odd_row : {false, true}) {
+    for (const bool odd_column : {false, true}) {
+      const at::Tensor folded = fold_taps(fold_taps(wide, 2, odd_row), 3, odd_column);  // [out, in, 2, 2]
+      const std::int64_t after = odd_column ? 1 : 0;
+      quarters_.emplace_back(
+          StoredConvolution{.weight = folded.to(space.weight.scalar_type()), .bias = space.bias},
+          weights.arithmetic(),
+          kernels::ConvolutionShape{.before = {0, 0, 1 - after}, .after = {0, 0, after}});
+    }
+  }
+}
+
 Upsample::Upsample(const WeightScope& weights, std::int64_t channels, std::int64_t out, bool temporal)
-    : space_(weights / "resample" / "1", {out, channels, 3, 3}, {.before = {0, 0, 1}, .after = {0, 0, 1}}) {
+    : Upsample(weights, read_convolution(weights / "resample" / "1", {out, channels, 3, 3})) {
   if (temporal) {
     time_conv_.emplace(weights / "time_conv", channels, 2 * channels, std::array<std::int64_t, 3>{3, 1, 1});
   }
@@ -81,6 +108,7 @@ at::Tensor Upsample::double_space(const at::Tensor& x, RowExchange& rows) const 
   // The halo is exchanged before the repetition, one row on each side. After the repetition the convolution
   // needs only half of it.
   const Halo neighbours = rows.exchange_halo(x, 1, 1);
+  if (!quarters_.empty()) return double_by_quarters(x, neighbours);
   const at::Tensor out = at::empty({frames, 2 * height, width, space_.out()}, x.options());
   for (const Band& band : space_.bands_of(height, 2 * frames, width)) {
     const at::Tensor window =  // [T, 1 + 2 band + 1, 2W, C]
@@ -98,6 +126,28 @@ at::Tensor Upsample::double_space(const at::Tensor& x, RowExchange& rows) const 
     repeat_into(window.narrow(1, 1, 2 * band.count), x.narrow(1, band.first, band.count), 2);
     put_one(2 * band.count + 1, band.end(), neighbours.below);
     space_.write(out.narrow(1, 2 * band.first, 2 * band.count), window);
+  }
+  return out;
+}
+
+at::Tensor Upsample::double_by_quarters(const at::Tensor& x, const Halo& neighbours) const {
+  const std::int64_t height = x.size(1);
+  const std::int64_t above = neighbours.above.defined() ? 1 : 0;
+  const std::int64_t below = neighbours.below.defined() ? 1 : 0;
+  std::vector<at::Tensor> parts{x};
+  if (above > 0) parts.insert(parts.begin(), neighbours.above);
+  if (below > 0) parts.push_back(neighbours.below);
+  const at::Tensor source = parts.size() > 1 ? at::cat(parts, 1) : x;  // [T, above + h + below, W, C]
+  const at::Tensor out = at::empty({x.size(0), 2 * height, 2 * x.size(2), space_.out()}, x.options());
+  for (std::int64_t row = 0; row < 2; ++row) {
+    // Even rows also read the row above, odd ones the row below. Zeros stand where the image ends.
+    const at::Tensor read =
+        row == 0 ? source.narrow(1, 0, above + height) : source.narrow(1, above, height + below);
+    for (std::int64_t column = 0; column < 2; ++column) {
+      const at::Tensor quarter = out.slice(1, row, std::nullopt, 2).slice(2, column, std::nullopt, 2);
+      quarters_[2 * row + column].write_bordered(quarter, read, row == 0 ? 1 - above : 0,
+                                                 row == 1 ? 1 - below : 0);
+    }
   }
   return out;
 }

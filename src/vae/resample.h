@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "vae/layers.h"
 
@@ -55,8 +56,14 @@ class Upsample {
  private:
   at::Tensor double_time(const at::Tensor& x, State& state, RowExchange& rows) const;
   at::Tensor double_space(const at::Tensor& x, RowExchange& rows) const;
+  at::Tensor double_by_quarters(const at::Tensor& x, const Halo& neighbours) const;
+  Upsample(const WeightScope& weights, const StoredConvolution& space);
 
-  Convolution space_;                      // 3 x 3, C -> out
+  Convolution space_;  // 3 x 3, C -> out
+  /// For even and odd rows, and in them for even and odd columns: the 2 x 2 convolution of x that gives these
+  /// pixels of the result, whose weights are the sums of the taps that read the same pixel of x. Empty where
+  /// the doubled x itself is convolved.
+  std::vector<Convolution> quarters_;
   std::optional<CausalConv3d> time_conv_;  // C -> 2C
 };
 

@@ -84,6 +84,11 @@ class Bench(CliCase):
         self.assertEqual(refused.returncode, USAGE, refused)
         self.assertIn("--measure-products needs a Hopper GPU", refused.stderr)
 
+    def test_kernels_are_refused_on_the_cpu(self):
+        refused = self.run_bench("--model", TOY, "--device", "cpu", "--kernels")
+        self.assertEqual(refused.returncode, USAGE, refused)
+        self.assertIn("--kernels: only GPUs have kernels", refused.stderr)
+
     def test_a_study_of_1_2_and_4_ranks_has_three_rows(self):
         traces = [self.folder / f"gpus_{ranks}" for ranks in (1, 2, 4)]
         for ranks, folder in zip((1, 2, 4), traces, strict=True):

@@ -188,6 +188,32 @@ TEST_P(ConvolutionGpu, BitsDoNotDependOnWhichPartIsComputed) {
   }
 }
 
+TEST_P(ConvolutionGpu, FramesMayLieInSeveralTensors) {
+  const ConvolutionShape shape = GetParam().shape();
+  for (const at::ScalarType type : {at::kFloat, at::kHalf}) {
+    const at::Tensor x = x_.to(type);
+    const at::Tensor weight = weight_.to(type);
+    const at::Tensor whole = convolved(x, weight, shape);
+    const auto memory = [&](std::int64_t first, std::int64_t count) {  // rows of a larger tensor
+      const at::Tensor larger = at::full({count, x.size(1) + 2, x.size(2), x.size(3)}, NAN, x.options());
+      larger.narrow(1, 1, x.size(1)).copy_(x.narrow(0, first, count));
+      return larger.narrow(1, 1, x.size(1));
+    };
+    for (const std::int64_t first : {1, 2}) {
+      const std::int64_t rest = x.size(0) - first;
+      if (rest < 1) continue;
+      const at::Tensor out = at::full_like(whole, NAN);
+      convolve_pieces_out(out, {memory(0, first), memory(first, rest)}, weight, bias_, shape);
+      EXPECT_TRUE(at::equal(out, whole)) << first;
+      if (rest < 2) continue;
+      out.fill_(NAN);
+      convolve_pieces_out(out, {memory(0, first), memory(first, 1), memory(first + 1, rest - 1)}, weight,
+                          bias_, shape);
+      EXPECT_TRUE(at::equal(out, whole)) << first;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Autoencoder, ConvolutionGpu, testing::ValuesIn(cases),
                          [](const auto& test_case) { return std::string(test_case.param.name); });
 
@@ -214,6 +240,9 @@ TEST_P(PixelNormGpu, IsTheNormWhateverThePosition) {
       const at::Tensor part = at::empty({3, 2, 7, channels}, x.options());
       rms_norm_silu_out(part, x.narrow(1, 2, 2).narrow(2, 5, 7), gamma, silu);
       EXPECT_TRUE(at::equal(part, out.narrow(1, 2, 2).narrow(2, 5, 7)));
+      const at::Tensor unrounded = at::full(x.sizes(), NAN, wide.options());
+      rms_norm_silu_out(unrounded, x, gamma, silu);
+      EXPECT_LT(relative_error(unrounded, silu ? at::silu(normed) : normed), 1e-6);
     }
   }
 }

@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "core/check.h"
 #include "kernels/cuda/arguments.h"
 #include "kernels/cuda/convolution_sm90.h"
+#include "kernels/cuda/pixel_norm.h"
 
 namespace wan::kernels::cuda {
 namespace {
@@ -74,7 +76,8 @@ Axes axes(std::int64_t time, std::int64_t rows, std::int64_t columns) {
 
 /// A convolution as the kernel takes it: pixels of a multiple of 16 bytes.
 struct Operands {
-  at::Tensor x, weight;
+  std::vector<at::Tensor> pieces;  ///< of x
+  at::Tensor weight;
   ConvolutionShape shape;
 };
 
@@ -92,35 +95,43 @@ Operands packed(const at::Tensor& x, const at::Tensor& weight, ConvolutionShape 
                         {padded.stride(0), padded.stride(1), channels, 1});
   const at::Tensor taps = at::constant_pad_nd(weight, {0, missing, 0, neighbours - weight.size(3)});
   shape.before[2] = shape.after[2] = 0;
-  return {windows, taps.flatten(3).unsqueeze(3), shape};
+  return {{windows}, taps.flatten(3).unsqueeze(3), shape};
 }
 
-Operands operands_of(const at::Tensor& x, const at::Tensor& weight, const ConvolutionShape& shape) {
-  if (x.size(3) <= elements_of_access(x) && weight.size(3) == 3 && shape.stride[2] == 1) {
-    return packed(x, weight, shape);
-  }
+/// Whether pixels lie in memory as the kernel takes them.
+bool is_whole(const at::Tensor& x) { return x.size(3) % elements_of_access(x) == 0; }
+
+bool becomes_packed(const at::Tensor& x, const at::Tensor& weight, const ConvolutionShape& shape) {
+  return x.size(3) <= elements_of_access(x) && weight.size(3) == 3 && shape.stride[2] == 1;
+}
+
+Operands operands_of(at::TensorList pieces, const at::Tensor& weight, const ConvolutionShape& shape) {
+  const at::Tensor& x = pieces.front();
+  if (becomes_packed(x, weight, shape)) return packed(x, weight, shape);
+  if (is_whole(x)) return {pieces.vec(), weight, shape};
   const std::int64_t missing = -x.size(3) & (elements_of_access(x) - 1);
-  if (missing == 0) return {x, weight, shape};
-  return {at::constant_pad_nd(x, {0, missing}), at::constant_pad_nd(weight, {0, missing}), shape};
+  return {{at::constant_pad_nd(x, {0, missing})}, at::constant_pad_nd(weight, {0, missing}), shape};
 }
 
 /// The convolution as one launch.
-void launch(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+void launch(const at::Tensor& out, at::TensorList pieces, const at::Tensor& weight, const at::Tensor& bias,
             const ConvolutionShape& shape, const at::Tensor& addend) {
-  const Operands operands = operands_of(x, weight, shape);
+  const Operands operands = operands_of(pieces, weight, shape);
   const at::Tensor& weights = operands.weight;
-  const DeviceStream device(x);
-  const ConvolutionCall call{
-      .x = activation(operands.x),
+  const DeviceStream device(weight);
+  ConvolutionCall call{
+      .x = {},
+      .pieces = static_cast<int>(operands.pieces.size()),
       .out = activation(out),
       .addend = addend.defined() ? activation(addend) : Activation{},
       .weight = weights.const_data_ptr(),
       .bias = bias.const_data_ptr<float>(),
-      .type = element_of(x, kernel),
+      .type = element_of(weight, kernel),
       .wide = out.scalar_type() == at::kFloat,
       .kernel = axes(weights.size(1), weights.size(2), weights.size(3)),
       .stride = axes(shape.stride[0], shape.stride[1], shape.stride[2]),
       .before = axes(operands.shape.before[0], operands.shape.before[1], operands.shape.before[2])};
+  std::ranges::transform(operands.pieces, call.x, activation);
   check_launch(launch_convolution_sm90(call, device.stream()), kernel);
 }
 
@@ -133,8 +144,9 @@ bool has_few_outputs(const at::Tensor& weight, const ConvolutionShape& shape, co
 }
 
 /// A convolution in time with a result for each tap, then their sums.
-void convolve_few(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight,
+void convolve_few(const at::Tensor& out, at::TensorList pieces, const at::Tensor& weight,
                   const at::Tensor& bias, const ConvolutionShape& shape) {
+  const at::Tensor& x = pieces.front();
   const std::int64_t channels = weight.size(0) * weight.size(2) * weight.size(3);
   const std::int64_t missing = -channels & 3;
   const at::Tensor by_tap =  // [rows * columns * out, time, 1, 1, in]
@@ -142,7 +154,8 @@ void convolve_few(const at::Tensor& out, const at::Tensor& x, const at::Tensor& 
   const at::Tensor weights = at::constant_pad_nd(by_tap, {0, 0, 0, 0, 0, 0, 0, 0, 0, missing});
   const at::TensorOptions fp32 = x.options().dtype(at::kFloat);
   const at::Tensor taps = at::empty({out.size(0), x.size(1), x.size(2), channels + missing}, fp32);
-  launch(taps, x, weights, at::zeros({channels + missing}, fp32), {.before = {shape.before[0], 0, 0}}, {});
+  launch(taps, pieces, weights, at::zeros({channels + missing}, fp32), {.before = {shape.before[0], 0, 0}},
+         {});
   const DeviceStream device(x);
   check_launch(launch_tap_sums({.taps = activation(taps),
                                 .out = activation(out),
@@ -155,6 +168,10 @@ void convolve_few(const at::Tensor& out, const at::Tensor& x, const at::Tensor& 
 }
 
 }  // namespace
+
+bool has_convolution_kernel(const at::Tensor& weight, bool tf32) {
+  return on_hopper(weight) && fits_type(weight, tf32);
+}
 
 bool fits_convolution(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight,
                       const ConvolutionShape& shape, const at::Tensor& addend) {
@@ -171,9 +188,18 @@ bool fits_convolution(const at::Tensor& out, const at::Tensor& x, const at::Tens
          (!strided || shape.stride[1] == shape.stride[2]);
 }
 
-void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight,
+bool fits_pieces(const at::Tensor& out, at::TensorList pieces, const at::Tensor& weight,
+                 const ConvolutionShape& shape, const at::Tensor& addend) {
+  return std::ranges::all_of(pieces, [&](const at::Tensor& x) {
+    return fits_convolution(out, x, weight, shape, addend) && is_whole(x) &&
+           !becomes_packed(x, weight, shape);
+  });
+}
+
+void convolve_out(const at::Tensor& out, at::TensorList pieces, const at::Tensor& weight,
                   const at::Tensor& bias, const ConvolutionShape& shape, const at::Tensor& addend) {
   if (out.numel() == 0) return;
+  const at::Tensor& x = pieces.front();
   const at::Tensor biases = dense(bias, at::kFloat, weight.size(0), x, kernel);
   WAN_CHECK(weight.scalar_type() == x.scalar_type() && weight.device() == x.device(),
             "GPU kernel {}: the weight is {} on {}, the input {} on {}", kernel,
@@ -182,13 +208,14 @@ void convolve_out(const at::Tensor& out, const at::Tensor& x, const at::Tensor& 
   WAN_CHECK((out.scalar_type() == at::kFloat || out.scalar_type() == x.scalar_type()) &&
                 (!addend.defined() || addend.scalar_type() == out.scalar_type()),
             "GPU kernel {}: the result has the input's type or fp32, and the addend the result's", kernel);
-  if (has_few_outputs(weight, shape, addend)) return convolve_few(out, x, weight, biases, shape);
-  launch(out, x, weight, biases, shape, addend);
+  if (has_few_outputs(weight, shape, addend)) return convolve_few(out, pieces, weight, biases, shape);
+  launch(out, pieces, weight, biases, shape, addend);
 }
 
 bool fits_pixel_norm(const at::Tensor& out, const at::Tensor& x) {
-  return x.is_cuda() && out.scalar_type() == x.scalar_type() && fits_type(x, /*tf32=*/true) && small(x) &&
-         dense_channels(x) && dense_channels(out) && aligned_pixels(x) && aligned_pixels(out) &&
+  return x.is_cuda() && (out.scalar_type() == x.scalar_type() || out.scalar_type() == at::kFloat) &&
+         fits_type(x, /*tf32=*/true) && small(x) && dense_channels(x) && dense_channels(out) &&
+         aligned_pixels(x) && aligned_pixels(out) &&
          pixel_norm_lanes(static_cast<int>(x.size(3)), element_of(x, "norm")) > 0;
 }
 
@@ -197,13 +224,13 @@ void rms_norm_silu_out(const at::Tensor& out, const at::Tensor& x, const at::Ten
   if (x.numel() == 0) return;
   const at::Tensor factors = dense(gamma, at::kFloat, x.size(3), x, norm);
   const DeviceStream device(x);
-  check_launch(launch_rms_norm_silu({.x = activation(x),
-                                     .out = activation(out),
-                                     .gamma = factors.const_data_ptr<float>(),
-                                     .type = element_of(x, norm),
-                                     .silu = silu},
-                                    device.stream()),
-               norm);
+  const PixelNormCall call{.x = activation(x),
+                           .out = activation(out),
+                           .gamma = factors.const_data_ptr<float>(),
+                           .type = element_of(x, norm),
+                           .silu = silu};
+  const bool wide = out.scalar_type() == at::kFloat;
+  check_launch((wide ? launch_wide_rms_norm_silu : launch_rms_norm_silu)(call, device.stream()), norm);
 }
 
 }  // namespace wan::kernels::cuda

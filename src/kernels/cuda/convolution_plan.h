@@ -18,7 +18,9 @@ constexpr int convolution_threads = 128 + 32 * consumer_warps;
 constexpr int max_ring = 12;
 
 struct ConvolutionPlan {
-  CUtensorMap x, weight, addend_map;
+  CUtensorMap x[max_pieces], weight, addend_map;
+  int pieces;
+  int first_frames[max_pieces + 1];  ///< of each piece, and the frames of all
   const float* bias;
   const void* addend;
   void* out;

@@ -54,7 +54,6 @@ int divided(int a, int b) { return (a + b - 1) / b; }
 /// Boxes of pixels with the halo of all taps, or with a stride boxes of one tap each.
 bool map_pixels(ConvolutionPlan& plan, const ConvolutionCall& call) {
   const auto size = static_cast<std::int64_t>(size_of(call.type));
-  const Activation& x = call.x;
   const bool strided = call.stride.rows > 1 || call.stride.columns > 1;
   const int rows = tile_rows + (strided ? 0 : call.kernel.rows - 1);
   const int columns = tile_columns + (strided ? 0 : call.kernel.columns - 1);
@@ -67,18 +66,24 @@ bool map_pixels(ConvolutionPlan& plan, const ConvolutionCall& call) {
   const auto box_columns = static_cast<cuuint32_t>(columns * call.stride.columns);
   const auto row_step = static_cast<cuuint32_t>(call.stride.rows);
   const auto column_step = static_cast<cuuint32_t>(call.stride.columns);
-  const MapShape shape{4,
-                       {extent(x.channels), extent(x.columns), extent(x.rows), extent(x.frames)},
-                       {bytes(x.column_stride), bytes(x.row_stride), bytes(x.frame_stride)},
-                       {side(box_width / size), box_columns, box_rows, 1},
-                       {1, column_step, row_step, 1},
-                       CU_TENSOR_MAP_SWIZZLE_128B};
-  return encode(plan.x, shape, x.data, call.type);
+  plan.pieces = call.pieces;
+  for (int piece = 0; piece < call.pieces; ++piece) {
+    const Activation& x = call.x[piece];
+    plan.first_frames[piece + 1] = plan.first_frames[piece] + x.frames;
+    const MapShape shape{4,
+                         {extent(x.channels), extent(x.columns), extent(x.rows), extent(x.frames)},
+                         {bytes(x.column_stride), bytes(x.row_stride), bytes(x.frame_stride)},
+                         {side(box_width / size), box_columns, box_rows, 1},
+                         {1, column_step, row_step, 1},
+                         CU_TENSOR_MAP_SWIZZLE_128B};
+    if (!encode(plan.x[piece], shape, x.data, call.type)) return false;
+  }
+  return true;
 }
 
 bool map_weight(ConvolutionPlan& plan, const ConvolutionCall& call, int channels) {
   const auto size = static_cast<cuuint64_t>(size_of(call.type));
-  const auto in = static_cast<cuuint64_t>(call.x.channels);
+  const auto in = static_cast<cuuint64_t>(call.x[0].channels);
   const auto taps = extent(std::int64_t{call.kernel.time} * call.kernel.rows * call.kernel.columns);
   const MapShape shape{3,
                        {in, taps, static_cast<cuuint64_t>(call.out.channels)},
@@ -113,8 +118,8 @@ void divide_work(ConvolutionPlan& plan, const ConvolutionCall& call, int channel
   plan.stride = call.stride;
   plan.before = call.before;
   const int block = box_width / size_of(call.type);
-  const int rest = call.x.channels % block;
-  plan.channel_blocks = divided(call.x.channels, block);
+  const int rest = call.x[0].channels % block;
+  plan.channel_blocks = divided(call.x[0].channels, block);
   plan.half_block = rest > 0 && rest <= block / 2;
 }
 

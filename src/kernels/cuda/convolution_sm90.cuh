@@ -74,8 +74,11 @@ __device__ void bring_boxes(const ConvolutionPlan& plan, const Rings& rings) {
       const SharedBarrier full = rings.box_full(place.index);
       rings.box_empty(place.index).wait(place.parity ^ 1);
       full.arrive_and_expect(plan.box_bytes);
-      load_box(plan.x, rings.boxes + place.index * plan.box_pitch, full, block * Elements, column, row,
-               frame);
+      // Frames before the first and after the last are beyond a piece's border, and so zeros.
+      int piece = 0;
+      while (piece + 1 < plan.pieces && frame >= plan.first_frames[piece + 1]) ++piece;
+      load_box(plan.x[piece], rings.boxes + place.index * plan.box_pitch, full, block * Elements, column, row,
+               frame - plan.first_frames[piece]);
       place.advance(plan.box_ring);
       if (i == prefetch_at && plan.prefetch) {
         prefetch_box(plan.addend_map, tile.channel, tile.column, tile.row, tile.frame);
@@ -331,7 +334,7 @@ __global__ void __launch_bounds__(convolution_threads, 1)
   rings.weights = rings.boxes + plan.box_ring * plan.box_pitch;
   rings.barriers = rings.weights + plan.weight_ring * N * box_width;
   if (threadIdx.x == 0) {
-    prefetch_map(plan.x);
+    for (int piece = 0; piece < plan.pieces; ++piece) prefetch_map(plan.x[piece]);
     prefetch_map(plan.weight);
     for (int i = 0; i < max_ring; ++i) {
       rings.box_full(i).init(1);

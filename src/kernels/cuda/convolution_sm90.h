@@ -23,8 +23,11 @@ struct Axes {
   int time = 1, rows = 1, columns = 1;
 };
 
+constexpr int max_pieces = 3;  ///< of the input
+
 struct ConvolutionCall {
-  Activation x;       ///< strides are multiples of 16 bytes
+  Activation x[max_pieces];  ///< frames one piece after the other; strides are multiples of 16 bytes
+  int pieces = 1;
   Activation out;     ///< written
   Activation addend;  ///< data is null, or the shape of out
   const void* weight =

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "kernels/cuda/convolution_sm90.h"
+#include "kernels/cuda/pixel_norm.h"
 #include "kernels/cuda/row.cuh"
 
 namespace wan::kernels::cuda {
@@ -8,11 +8,11 @@ namespace {
 
 constexpr int threads = 256;
 
-template <typename T>
+template <typename T, typename Out>
 struct NormPlan {
   const T* x;
   const float* gamma;
-  T* out;
+  Out* out;
   int rows, columns, segments;
   std::int64_t x_frame, x_row, x_column, out_frame, out_row, out_column;
   float scale;  ///< sqrt(channels)
@@ -28,8 +28,8 @@ __device__ float silu(float value) {
 
 /// `Lanes` threads handle a pixel, each `Vectors` times 16 bytes. The order of the sum depends on these
 /// alone.
-template <typename T, int Lanes, int Vectors>
-__global__ void __launch_bounds__(threads) norm_pixels(const NormPlan<T> plan) {
+template <typename T, typename Out, int Lanes, int Vectors>
+__global__ void __launch_bounds__(threads) norm_pixels(const NormPlan<T, Out> plan) {
   constexpr int width = 16 / sizeof(T);
   constexpr int pixels = threads / Lanes;
   const int lane = static_cast<int>(threadIdx.x) % Lanes;
@@ -58,59 +58,59 @@ __global__ void __launch_bounds__(threads) norm_pixels(const NormPlan<T> plan) {
     sum += __shfl_xor_sync(0xffffffffU, sum, distance);
   if (!inside) return;
   const float factor = plan.scale / fmaxf(sqrtf(sum), 1e-12F);
-  T* const to = plan.out + frame * plan.out_frame + row * plan.out_row + column * plan.out_column;
+  Out* const to = plan.out + frame * plan.out_frame + row * plan.out_row + column * plan.out_column;
 #pragma unroll
   for (int i = 0; i < Vectors; ++i) {
     const int channel = (i * Lanes + lane) * width;
     const auto gamma = Elements<float, width>::load(plan.gamma + channel);
-    Elements<T, width> result;
+    Elements<Out, width> result;
 #pragma unroll
     for (int k = 0; k < width; ++k) {
       const float normed = widen(values[i].value[k]) * factor * gamma.value[k];
-      result.value[k] = narrow<T>(plan.silu ? silu<T>(normed) : normed);
+      result.value[k] = narrow<Out>(plan.silu ? silu<Out>(normed) : normed);
     }
     result.store(to + channel);
   }
 }
 
-template <typename T, int Lanes, int Vectors>
+template <typename T, typename Out, int Lanes, int Vectors>
 cudaError_t launch(const PixelNormCall& call, cudaStream_t stream) {
   const Activation& x = call.x;
   const Activation& out = call.out;
   constexpr int pixels = threads / Lanes;
   const int segments = (x.columns + pixels - 1) / pixels;
-  const NormPlan<T> plan{static_cast<const T*>(x.data),
-                         call.gamma,
-                         static_cast<T*>(const_cast<void*>(out.data)),
-                         x.rows,
-                         x.columns,
-                         segments,
-                         x.frame_stride,
-                         x.row_stride,
-                         x.column_stride,
-                         out.frame_stride,
-                         out.row_stride,
-                         out.column_stride,
-                         sqrtf(static_cast<float>(x.channels)),
-                         call.silu};
-  norm_pixels<T, Lanes, Vectors><<<segments * x.rows * x.frames, threads, 0, stream>>>(plan);
+  const NormPlan<T, Out> plan{static_cast<const T*>(x.data),
+                              call.gamma,
+                              static_cast<Out*>(const_cast<void*>(out.data)),
+                              x.rows,
+                              x.columns,
+                              segments,
+                              x.frame_stride,
+                              x.row_stride,
+                              x.column_stride,
+                              out.frame_stride,
+                              out.row_stride,
+                              out.column_stride,
+                              sqrtf(static_cast<float>(x.channels)),
+                              call.silu};
+  norm_pixels<T, Out, Lanes, Vectors><<<segments * x.rows * x.frames, threads, 0, stream>>>(plan);
   return cudaGetLastError();
 }
 
-template <typename T, int Lanes>
+template <typename T, typename Out, int Lanes>
 cudaError_t launch_lanes(const PixelNormCall& call, int vectors, cudaStream_t stream) {
   switch (vectors) {
     case 3:
-      return launch<T, Lanes, 3>(call, stream);
+      return launch<T, Out, Lanes, 3>(call, stream);
     case 4:
-      return launch<T, Lanes, 4>(call, stream);
+      return launch<T, Out, Lanes, 4>(call, stream);
     case 5:
-      return launch<T, Lanes, 5>(call, stream);
+      return launch<T, Out, Lanes, 5>(call, stream);
     default:
       break;
   }
   if constexpr (Lanes == 32) {
-    if (vectors == 8) return launch<T, Lanes, 8>(call, stream);
+    if (vectors == 8) return launch<T, Out, Lanes, 8>(call, stream);
   }
   return cudaErrorInvalidValue;
 }
@@ -129,23 +129,37 @@ int pixel_norm_lanes(int channels, Element type) {
   return vectors == 32 * 8 ? 32 : 0;
 }
 
-cudaError_t launch_rms_norm_silu(const PixelNormCall& call, cudaStream_t stream) {
+namespace {
+
+template <typename T, typename Out>
+cudaError_t launch_types(const PixelNormCall& call, cudaStream_t stream) {
   const int lanes = pixel_norm_lanes(call.x.channels, call.type);
   if (lanes == 0) return cudaErrorInvalidValue;
-  const int vectors = call.x.channels / (call.type == Element::fp32 ? 4 : 8) / lanes;
+  const int vectors = call.x.channels / static_cast<int>(16 / sizeof(T)) / lanes;
+  switch (lanes) {
+    case 4:
+      return launch_lanes<T, Out, 4>(call, vectors, stream);
+    case 8:
+      return launch_lanes<T, Out, 8>(call, vectors, stream);
+    case 16:
+      return launch_lanes<T, Out, 16>(call, vectors, stream);
+    default:
+      return launch_lanes<T, Out, 32>(call, vectors, stream);
+  }
+}
+
+}  // namespace
+
+cudaError_t launch_rms_norm_silu(const PixelNormCall& call, cudaStream_t stream) {
   return with_type(call.type, [&](auto type) {
     using T = typename decltype(type)::type;
-    switch (lanes) {
-      case 4:
-        return launch_lanes<T, 4>(call, vectors, stream);
-      case 8:
-        return launch_lanes<T, 8>(call, vectors, stream);
-      case 16:
-        return launch_lanes<T, 16>(call, vectors, stream);
-      default:
-        return launch_lanes<T, 32>(call, vectors, stream);
-    }
+    return launch_types<T, T>(call, stream);
   });
+}
+
+cudaError_t launch_wide_rms_norm_silu(const PixelNormCall& call, cudaStream_t stream) {
+  return with_type(
+      call.type, [&](auto type) { return launch_types<typename decltype(type)::type, float>(call, stream); });
 }
 
 }  // namespace wan::kernels::cuda

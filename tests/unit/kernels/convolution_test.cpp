@@ -8,6 +8,8 @@
 #include <cmath>
 #include <vector>
 
+#include "core/check.h"
+
 namespace wan::kernels {
 namespace {
 
@@ -81,6 +83,22 @@ TEST(Convolution, IsItsDefinition) {
         }
       }
     }
+  }
+}
+
+TEST(Convolution, FramesMayLieInSeveralTensors) {
+  for (const at::ScalarType type : {at::kFloat, at::kHalf}) {
+    const at::Tensor x = random({6, 5, 7, 8}, type);
+    const at::Tensor weight = convolution_weight(random({8, 8, 3, 3, 3}, type));
+    const at::Tensor bias = random({8}, at::kFloat);
+    const ConvolutionShape shape{.before = {0, 1, 1}, .after = {0, 1, 1}};
+    const at::Tensor whole = empty_for(x, weight, shape);
+    convolve_out(whole, x, weight, bias, shape);
+    const at::Tensor out = at::zeros_like(whole);
+    convolve_pieces_out(out, {x.narrow(0, 0, 2).clone(), x.narrow(0, 2, 3), x.narrow(0, 5, 1).clone()},
+                        weight, bias, shape);
+    EXPECT_TRUE(at::equal(out, whole));
+    EXPECT_THROW(convolve_pieces_out(out, std::vector<at::Tensor>(4, x), weight, bias, shape), Error);
   }
 }
 

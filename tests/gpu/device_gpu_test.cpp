@@ -1,0 +1,57 @@
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "core/check.h"
+#include "gpu/gpu_test.h"
+#include "gpu/kernel_profile.h"
+#include "gpu/late_copy.h"
+#include "kernels/residual.h"
+
+namespace wan::gpu {
+namespace {
+
+using DeviceGpu = kernels::GpuTest;
+
+TEST_F(DeviceGpu, LateCopiesHaveTheirValuesAndKeepThem) {
+  LateCopy copies;
+  std::vector<at::Tensor> made;
+  std::vector<at::Tensor> copied;
+  for (const std::int64_t count : {3, 1000, 1 << 20, 17}) {
+    made.push_back(at::randint(0, 256, {count, 5}, at::TensorOptions(at::kCUDA).dtype(at::kByte)));
+    if (copies.is_under_way()) copied.push_back(copies.finish());
+    copies.begin(made.back(), 40);
+  }
+  copied.push_back(copies.finish());
+  EXPECT_FALSE(copies.is_under_way());
+  ASSERT_EQ(copied.size(), made.size());
+  for (std::size_t i = 0; i < made.size(); ++i) EXPECT_TRUE(at::equal(copied[i], made[i].cpu())) << i;
+}
+
+TEST_F(DeviceGpu, LateCopiesRefuseTwoAtOnce) {
+  LateCopy copies;
+  const at::Tensor values = at::ones({5}, at::kCUDA);
+  copies.begin(values, 5);
+  EXPECT_THROW(copies.begin(values, 5), Error);
+  EXPECT_TRUE(at::equal(copies.finish(), values.cpu()));
+  EXPECT_THROW(copies.finish(), Error);
+}
+
+TEST_F(DeviceGpu, AProfileHasTheKernelsThatRan) {
+  at::Tensor x = at::zeros({64, 512}, at::kCUDA);
+  const at::Tensor y = at::ones({64, 512}, x.options());
+  const at::Tensor gate = at::ones({512}, x.options());
+  KernelProfile profile;
+  for (int call = 0; call < 3; ++call) kernels::add_gated(x, y, gate);
+  const std::vector<KernelUse> uses = profile.stop();
+  const auto found = std::ranges::find_if(
+      uses, [](const KernelUse& use) { return use.name.starts_with("add_gated_kernel"); });
+  if (uses.empty()) GTEST_SKIP() << "CUPTI may not record on this machine";
+  ASSERT_NE(found, uses.end());
+  EXPECT_EQ(found->calls, 3);
+  EXPECT_GT(found->ms, 0);
+}
+
+}  // namespace
+}  // namespace wan::gpu
