@@ -87,7 +87,7 @@ std::string name_part(std::string_view text) {
 }
 
 std::filesystem::path cache_folder(const Environment& environment) {
-  const std::filesystem::path own = value_of(environment, "WAN_PRODUCT_CACHE");
+  std::filesystem::path own = value_of(environment, "WAN_PRODUCT_CACHE");
   if (own.is_absolute()) return own;
   for (const auto& [variable, below] : {std::pair{"XDG_CACHE_HOME", ""}, std::pair{"HOME", ".cache"}}) {
     const std::filesystem::path base = value_of(environment, variable);

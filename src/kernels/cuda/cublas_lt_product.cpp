@@ -18,7 +18,7 @@ void check(cublasStatus_t status, const char* call) {
 
 template <typename Value>
 void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t attribute, const Value& value) {
-  check(cublasLtMatmulDescSetAttribute(operation, attribute, &value, sizeof(value)),
+  check(cublasLtMatmulDescSetAttribute(operation, attribute, static_cast<const void*>(&value), sizeof(value)),
         "cublasLtMatmulDescSetAttribute");
 }
 

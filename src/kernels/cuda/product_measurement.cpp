@@ -94,7 +94,7 @@ std::vector<std::vector<std::vector<double>>> times_of(const Bench& bench, const
   std::vector times(kernels.size(), std::vector(rows.size(), std::vector<double>{}));
   std::vector<std::size_t> cells(kernels.size() * rows.size());
   std::iota(cells.begin(), cells.end(), std::size_t{0});
-  std::mt19937 generator(1);  // NOLINT(cert-msc32-c,cert-msc51-cpp): only the order of measurements
+  std::mt19937 generator(1);  // NOLINT(bugprone-random-generator-seed): only the order of measurements
   for (int round = 0; round < count; ++round) {
     std::ranges::shuffle(cells, generator);
     for (const std::size_t cell : cells) {
@@ -132,11 +132,11 @@ MeasuredProduct measure_product(const ProductShape& shape, std::span<const std::
   MeasuredProduct result;
   result.shape = shape;
   result.rows.assign(rows.begin(), rows.end());
-  const auto differs = [&](const auto& kernel) { return !bench.have_same_bits(*kernels.front(), *kernel); };
-  const auto other = std::stable_partition(kernels.begin() + 1, kernels.end(),
-                                           [&](const auto& kernel) { return !differs(kernel); });
-  result.other_bits = static_cast<int>(kernels.end() - other);
-  kernels.erase(other, kernels.end());
+  const auto all = static_cast<std::ptrdiff_t>(kernels.size());
+  std::erase_if(kernels, [&, first = kernels.front().get()](const auto& kernel) {
+    return kernel.get() != first && !bench.have_same_bits(*first, *kernel);
+  });
+  result.other_bits = static_cast<int>(all - std::ssize(kernels));
   bench.warm_up(*kernels.front());
   keep_fastest(kernels, times_of(bench, kernels, rows, 1));
   const auto times = times_of(bench, kernels, rows, timing.rounds);

@@ -34,8 +34,8 @@ class KernelsInUse {
  public:
   /// For the current device. Null if there is no kernel for all numbers of rows.
   const ProductKernel* kernel_for(const ProductShape& shape) {
-    const std::lock_guard lock(mutex_);
-    const int device = at::cuda::current_device();
+    const std::scoped_lock lock(mutex_);
+    const c10::DeviceIndex device = at::cuda::current_device();
     const auto known = kernels_.find({device, shape});
     if (known != kernels_.end()) return known->second.get();
     auto kernel = make(shape, choices_of(device).choices);
@@ -43,12 +43,12 @@ class KernelsInUse {
   }
 
   const FoundChoices& choices() {
-    const std::lock_guard lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     return choices_of(at::cuda::current_device());
   }
 
  private:
-  const FoundChoices& choices_of(int device) {
+  const FoundChoices& choices_of(c10::DeviceIndex device) {
     const auto known = choices_.find(device);
     if (known != choices_.end()) return known->second;
     return choices_.emplace(device, find_product_choices(product_machine(), read_environment()))
@@ -66,8 +66,8 @@ class KernelsInUse {
   }
 
   std::mutex mutex_;
-  std::map<int, FoundChoices> choices_;  ///< by device
-  std::map<std::pair<int, ProductShape>, std::unique_ptr<ProductKernel>> kernels_;
+  std::map<c10::DeviceIndex, FoundChoices> choices_;  ///< by device
+  std::map<std::pair<c10::DeviceIndex, ProductShape>, std::unique_ptr<ProductKernel>> kernels_;
 };
 
 KernelsInUse& kernels_in_use() {
