@@ -18,7 +18,7 @@ def layouts(ranks: int, heads: int) -> Iterator[Layout]:
     """The layouts that fit the ranks and the heads."""
     for group in (size for size in range(1, ranks + 1) if ranks % size == 0):
         for cfg in (1, 2):
-            if group % cfg == 0 and heads % (group // cfg) == 0:
+            if group % cfg == 0 and group // cfg <= heads:
                 for sharded in ("off", "on") if group > 1 else ("off",):
                     yield group, cfg, group // cfg, sharded
 

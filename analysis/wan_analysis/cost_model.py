@@ -130,7 +130,7 @@ class LeftOut:
 class Predictor:
     """Predicts the step of layouts from starts of the same work. Throws ValueError without a start.
 
-    `heads`: of the model, over which the ulysses ranks divide; None: those of the starts' model.
+    `heads`: of the model, which the ulysses ranks divide; None: those of the starts' model.
     """
 
     def __init__(self, starts: Sequence[Start], *, heads: int | None = None, guided: bool = True, node_gpus: int = NODE_GPUS) -> None:
@@ -138,7 +138,7 @@ class Predictor:
             raise ValueError("a cost model needs steps whose layout is recorded")
         self.heads, self.guided, self.node_gpus = heads or starts[0].heads, guided, node_gpus
         self.starts = list(starts)
-        self._measured = Measurements(starts)
+        self._measured = Measurements(starts, self.heads)
 
     @property
     def layouts(self) -> list[Layout]:

@@ -2,8 +2,9 @@
 
 A part's law follows from its work. Computing divides over all GPUs, but its rate falls with the number of ulysses ranks, which have
 fewer heads and rows each. How it falls beyond what was measured is not known: between a loss that nearly ends after the first halving
-and a loss that is proportional to the ranks. An exchange moves (u - 1) / u^2 of a pass's heads and tokens on each of u ranks, a gather
-fetches (n - 1) / n of the weights, and the two passes exchange their predictions or do not.
+and a loss that is proportional to the ranks. Attention takes as long as on the rank with the most heads. An exchange moves
+(u - 1) / u^2 of a pass's heads and tokens on each of u ranks, a gather fetches (n - 1) / n of the weights, and the two passes exchange
+their predictions or do not.
 
 Each fit is linear in the means of the measured layouts. So a prediction has a weight for each part of each layout, and the spread of
 the starts becomes the prediction's error whatever the parts have in common.
@@ -71,7 +72,8 @@ class Estimate:
 class Measurements:
     """The starts by layout, with means and noise of each part."""
 
-    def __init__(self, starts: Sequence[Start]) -> None:
+    def __init__(self, starts: Sequence[Start], heads: int) -> None:
+        self.heads = heads
         self.starts: dict[Layout, list[Start]] = {}
         for start in sorted(starts, key=lambda start: (start.layout.gpus, start.layout)):
             self.starts.setdefault(start.layout, []).append(start)
@@ -146,6 +148,9 @@ class _Computing:
         self.power, self.gpus, self.layouts = power, gpus, measured.layouts
         seconds = gpus * sum(measured.means_s(name) for name in parts)
         scale = float(np.mean(seconds))
+        self.heads = measured.heads
+        by_name = {name: float(np.mean(gpus * measured.means_s(name))) for name in parts}
+        self.attention = by_name.get("attention", 0.0) / max(sum(by_name.values()), 1e-30)  # its fraction of these parts
         self.matrix = np.array([self._row(layout) for layout in measured.layouts])
         if scale <= 0.0:
             self.solution, self.mapping, self.misfit = np.zeros(3), np.zeros((3, len(gpus))), 0.0
@@ -161,7 +166,8 @@ class _Computing:
         self.misfit = float(missed @ (weights * missed) + moved @ prior @ moved)
 
     def _row(self, layout: Layout) -> list[float]:
-        return [1.0, float(layout.cfg == 2), loss_shape(layout.ulysses, self.power)]
+        most = 1.0 + self.attention * (layout.uneven(self.heads) - 1.0)
+        return [most * value for value in (1.0, float(layout.cfg == 2), loss_shape(layout.ulysses, self.power))]
 
     @property
     def loss_s(self) -> float:
@@ -179,10 +185,10 @@ class _Computing:
         return float(row @ self.solution) / asked.gpus, (row @ self.mapping) * self.gpus / asked.gpus
 
 
-def _amount(part: str, layout: Layout) -> float:
+def _amount(part: str, layout: Layout, heads: int = A14B.heads) -> float:
     """The amount to which a part's seconds are proportional; 0: the layout does not have it."""
     if part == "all_to_all":
-        return (layout.ulysses - 1) / layout.ulysses**2 / layout.cfg
+        return (layout.ulysses - 1) / layout.ulysses**2 / layout.cfg * layout.uneven(heads)
     if part == "weight_gather":
         return (layout.gpus - 1) / layout.gpus if layout.sharded else 0.0
     if part == "wait":
@@ -200,7 +206,7 @@ def like(part: str, layout: Layout, asked: Layout) -> bool:
 
 
 def _add_by_law(measured: Measurements, asked: Layout, part: str, result: Estimate) -> None:
-    amount = _amount(part, asked)
+    amount = _amount(part, asked, measured.heads)
     found = [(place, layout) for place, layout in enumerate(measured.layouts) if like(part, layout, asked)]
     if amount == 0.0 or not found:
         result.parts_s[part] = 0.0
@@ -212,7 +218,7 @@ def _add_by_law(measured: Measurements, asked: Layout, part: str, result: Estima
     shares /= shares.sum()
     seconds = 0.0
     for share, (place, layout) in zip(shares, found, strict=True):
-        weight = float(share) * amount / _amount(part, layout)
+        weight = float(share) * amount / _amount(part, layout, measured.heads)
         seconds += weight * float(means[place])
         result.add_weight(layout, part, weight)
     result.parts_s[part] = seconds

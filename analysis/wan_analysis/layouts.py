@@ -27,6 +27,10 @@ class Layout:
         """GPUs of the group."""
         return self.cfg * self.ulysses
 
+    def uneven(self, heads: int) -> float:
+        """Heads of the rank that has the most, over those of an even division: 14 of 40 on 3 ranks are 1.05."""
+        return -(-heads // self.ulysses) * self.ulysses / heads
+
     def __str__(self) -> str:
         parts = [f"cfg{self.cfg} x ulysses{self.ulysses}"]
         if self.sharded:
@@ -96,10 +100,10 @@ def hosts_of(row: StepRow) -> set[str]:
 def group_layouts(gpus: int, heads: int, *, guided: bool) -> list[tuple[int, int]]:
     """(cfg, ulysses) of every way in which wan_batch divides a step over a group of so many GPUs, its choice first.
 
-    As possible_grids() in src/parallel/layout.cpp: the passes of guidance are split or not, and the heads divide.
+    As possible_grids() in src/parallel/layout.cpp: the passes of guidance are split or not, and each rank has a head at least.
     """
     ways = [(cfg, gpus // cfg) for cfg in ((2, 1) if guided else (1,)) if gpus % cfg == 0]
-    return [(cfg, ulysses) for cfg, ulysses in ways if heads % ulysses == 0]
+    return [(cfg, ulysses) for cfg, ulysses in ways if ulysses <= heads]
 
 
 def divisions(gpus: int, heads: int, *, guided: bool = True, sharded: bool = False, node_gpus: int = NODE_GPUS) -> list[Division]:

@@ -37,7 +37,7 @@ def add_model(commands: argparse._SubParsersAction) -> None:
     model.add_argument("--all-layouts", action="store_true", help="every division of these GPUs into groups, not only the largest group")
     model.add_argument("--node", type=_count, default=NODE_GPUS, metavar="N", help="GPUs of a node; larger groups are predicted only if "
                        "such a group was measured (default: %(default)s)")
-    model.add_argument("--heads", type=_count, metavar="N", help="attention heads of the model, over which a group's ranks must divide "
+    model.add_argument("--heads", type=_count, metavar="N", help="attention heads of the model, at least one for each rank of a sequence "
                        "(default: those of the traces' model)")
     model.add_argument("--json", type=Path, metavar="FILE", help="also write all values")
 

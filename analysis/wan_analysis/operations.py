@@ -54,5 +54,5 @@ _HEADS = {"t2v-1.3B": 12, "ti2v-5B": 24}
 
 
 def heads_of(task: str | None) -> int:
-    """Attention heads of a model, over which the ulysses ranks of a group must divide."""
+    """Attention heads of a model, which the ulysses ranks of a group divide."""
     return _HEADS.get(task or "", A14B.heads)

@@ -39,7 +39,7 @@ struct BenchResult {
   std::string gpu_model;
   std::string precision;
   std::string layout;
-  std::vector<std::int64_t> head_chunks;  ///< heads of a rank in each exchange
+  std::vector<std::int64_t> head_chunks;  ///< heads of a rank with the most, in each exchange
   std::string attention;
   std::vector<double> step_s;             ///< of the steps that count, without warm-up
   std::map<std::string, double> parts_s;  ///< by part: device time per step, mean of the ranks; may be empty

@@ -275,13 +275,14 @@ constexpr OptionEntry table[] = {
      "2: the passes with and without prompt on ranks of their own (default: auto)",
      [](launch::Options& o, std::string_view text) { o.cfg_size = parse_count_or_auto(text, 2); }},
     {machine, "ulysses-size", Takes::value, "N|auto",
-     "ranks that share a sequence; divides the heads (default: auto)",
+     "ranks that share a sequence and its heads (default: auto)",
      [](launch::Options& o, std::string_view text) {
        o.ulysses_size = parse_count_or_auto(text, largest_rank_count);
      }},
     {machine, "head-chunks", Takes::value, "N|A+B+...|auto",
      "parts of an exchange between these ranks; one is sent while another computes: N equal parts, or the "
-     "heads of each part, for the passes with guidance if there are any (default: auto)",
+     "heads of each part on the ranks that have the most, for the passes with guidance if there are any "
+     "(default: auto)",
      [](launch::Options& o, std::string_view text) { o.head_chunks = parse_head_chunks(text); }},
     {machine, "dit-fsdp", Takes::optional, "on|off|auto", "shard the transformers' weights (default: auto)",
      [](launch::Options& o, std::string_view text) { o.dit_fsdp = parse_automatic_switch(text); }},

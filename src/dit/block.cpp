@@ -46,7 +46,7 @@ at::Tensor Block::self_attention(const at::Tensor& input, const kernels::RotaryT
 void Block::project_qkv(const at::Tensor& input, const kernels::RotaryTable& rotary,
                         SequenceExchange& exchange) const {
   const SequenceShape& shape = exchange.shape();
-  std::vector<at::Tensor> buffers;  // [parts, local_tokens, 3, chunk_heads, head_dim] each
+  std::vector<at::Tensor> buffers;  // [parts, local_tokens, 3, places, head_dim] each
   buffers.reserve(shape.chunk_heads.size());
   for (int chunk = 0; chunk < shape.chunks(); ++chunk) buffers.push_back(exchange.qkv_buffer(chunk));
   // If the shape is undivided, the buffer has the layout of the product.
@@ -59,23 +59,25 @@ void Block::project_qkv(const at::Tensor& input, const kernels::RotaryTable& rot
   }
   {
     const auto scope = clock.measure(Part::elementwise);
-    kernels::norm_rotate_pack(qkv, {.q = weights.norm_q, .k = weights.norm_k, .eps = eps}, rotary, buffers);
+    kernels::norm_rotate_pack(qkv, {.q = weights.norm_q, .k = weights.norm_k, .eps = eps}, rotary, buffers,
+                              static_cast<std::size_t>(shape.short_chunk()));
   }
   for (int chunk = 0; chunk < shape.chunks(); ++chunk) exchange.launch_qkv(chunk);
 }
 
 void Block::attend_chunk(int chunk, SequenceExchange& exchange) const {
   const std::int64_t tokens = exchange.shape().tokens;
+  const std::int64_t own_heads = exchange.shape().heads_of(chunk);
   const at::Tensor qkv = [&] {
     const auto scope = clock.measure(Part::all_to_all);
-    return exchange.wait_qkv(chunk);  // [padded_tokens, 3, chunk_heads, head_dim]
+    return exchange.wait_qkv(chunk);  // [padded_tokens, 3, places, head_dim]
   }();
   {
     const auto scope = clock.measure(Part::attention);
-    at::Tensor out = exchange.attention_buffer(chunk);  // [padded_tokens, chunk_heads, head_dim]
-    // A padding token is not a key. As a query it has a result that nobody reads.
-    const at::Tensor real = qkv.narrow(0, 0, tokens);
-    at::Tensor result = out.narrow(0, 0, tokens);  // [tokens, chunk_heads, head_dim]
+    at::Tensor out = exchange.attention_buffer(chunk);  // [padded_tokens, places, head_dim]
+    // A padding token is not a key. As a query it has a result that nobody reads. An empty place has none.
+    const at::Tensor real = qkv.narrow(0, 0, tokens).narrow(2, 0, own_heads);
+    at::Tensor result = out.narrow(0, 0, tokens).narrow(1, 0, own_heads);  // [tokens, own_heads, head_dim]
     kernels::attention_out(result, real.select(1, 0), real.select(1, 1), real.select(1, 2), attention);
     out.narrow(0, tokens, out.size(0) - tokens).zero_();
   }
@@ -84,20 +86,32 @@ void Block::attend_chunk(int chunk, SequenceExchange& exchange) const {
 
 at::Tensor Block::collect_heads(SequenceExchange& exchange) const {
   const SequenceShape& shape = exchange.shape();
-  at::Tensor result;  // [local_tokens, parts, heads_per_part, head_dim]
-  std::int64_t first = 0;
+  const std::int64_t full_parts = shape.division().full_parts();
+  const std::int64_t per_part = shape.division().per_part();
+  at::Tensor result;      // [local_tokens, heads, head_dim]
+  std::int64_t full = 0;  // first head of the chunk in a full part, and in one with a head less
+  std::int64_t less = 0;
   for (int chunk = 0; chunk < shape.chunks(); ++chunk) {
-    const at::Tensor part = [&] {
+    const at::Tensor received = [&] {
       const auto scope = clock.measure(Part::all_to_all);
-      return exchange.wait_attention(chunk);  // [parts, local_tokens, chunk_heads, head_dim]
+      return exchange.wait_attention(chunk);  // [parts, local_tokens, places, head_dim]
     }();
     const auto scope = clock.measure(Part::elementwise);
-    if (!result.defined()) {
-      result = at::empty({shape.local_tokens, shape.parts, shape.heads_per_part(), shape.head_dim},
-                         part.options());
-    }
-    copy_heads(result.narrow(2, first, shape.heads_of(chunk)), part.transpose(0, 1));
-    first += shape.heads_of(chunk);
+    if (!result.defined())
+      result = at::empty({shape.local_tokens, shape.heads, shape.head_dim}, received.options());
+    const std::int64_t places = shape.places_of(chunk);
+    const std::int64_t in_full_parts = full_parts * per_part;  // heads
+    copy_heads(result.narrow(1, 0, in_full_parts).unflatten(1, {-1, per_part}).narrow(2, full, places),
+               received.narrow(0, 0, full_parts).transpose(0, 1));
+    full += places;
+    if (full_parts == shape.parts) continue;
+    const std::int64_t of_others = places - (chunk == shape.short_chunk() ? 1 : 0);
+    copy_heads(
+        result.narrow(1, in_full_parts, shape.heads - in_full_parts)
+            .unflatten(1, {-1, per_part - 1})
+            .narrow(2, less, of_others),
+        received.narrow(0, full_parts, shape.parts - full_parts).narrow(2, 0, of_others).transpose(0, 1));
+    less += of_others;
   }
   return result.flatten(1);  // [local_tokens, dim]
 }

@@ -51,7 +51,8 @@ void require_attention_backend(AttentionBackend backend, const at::Device& devic
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      AttentionBackend backend = AttentionBackend::automatic, std::int64_t last_repeats = 1);
 
-/// The same, written to `out`: [queries, heads, head_dim], dense, in q's type.
+/// The same, written to `out`: [queries, heads, head_dim] in q's type. Tokens and heads lie at multiples of
+/// 16 bytes.
 void attention_out(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                    AttentionBackend backend = AttentionBackend::automatic);
 

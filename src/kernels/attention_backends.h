@@ -19,7 +19,7 @@ struct AttentionRow {
   bool (*takes)(const at::Device& device, at::ScalarType type, std::int64_t head_dim) = nullptr;
   /// A kernel that allocates its result; null for one that writes to a given place.
   at::Tensor (*attend)(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) = nullptr;
-  /// A kernel that writes to a given place, dense; null for one that allocates its result. `last_repeats` is
+  /// A kernel that writes to a given place; null for one that allocates its result. `last_repeats` is
   /// 1 unless `counts_repeats`.
   void (*attend_into)(at::Tensor& out, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                       std::int64_t last_repeats) = nullptr;

@@ -137,10 +137,10 @@ std::vector<LayoutCandidate> impossible_candidates(int ranks, const parallel::Pl
     if (ranks % group_size != 0) continue;
     for (const int cfg : {2, 1}) {
       const int ulysses = group_size / cfg;
-      if (group_size % cfg != 0 || (cfg == 2 && !model.guided) || heads % ulysses == 0) continue;
+      if (group_size % cfg != 0 || (cfg == 2 && !model.guided) || ulysses <= heads) continue;
       LayoutCandidate candidate;
       candidate.grid = {.group_size = group_size, .cfg = cfg, .ulysses = ulysses};
-      candidate.refusal = fmt::format("{} heads are not divisible by {}", heads, ulysses);
+      candidate.refusal = fmt::format("{} heads are fewer than {} ranks", heads, ulysses);
       found.push_back(std::move(candidate));
     }
   }

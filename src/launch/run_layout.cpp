@@ -17,6 +17,7 @@
 #include "core/check.h"
 #include "engine/step_passes.h"
 #include "gpu/device.h"
+#include "kernels/head_division.h"
 #include "launch/group_schedule.h"
 #include "launch/plan_report.h"
 #include "launch/writer_count.h"
@@ -109,10 +110,18 @@ std::string describe_what_fits(const Options& options, MachineSize machine,
 void check_head_chunks(const parallel::HeadChunkWish& wish, const parallel::PlanInput& plan,
                        const RunLayout& layout) {
   const int ulysses = plan.guided ? layout.guided.ulysses : layout.unguided.ulysses;
-  const std::int64_t own_heads = plan.transformer.num_heads / ulysses;
-  if (wish.fits(own_heads)) return;
-  fail<UsageError>("--head-chunks {} {} the {} heads of each of {} ranks", parallel::describe(wish),
-                   wish.count ? "does not divide" : "does not add up to", own_heads, ulysses);
+  if (wish.fits(plan.transformer.num_heads, ulysses)) return;
+  const kernels::HeadDivision division{.heads = plan.transformer.num_heads, .parts = ulysses};
+  const std::string_view no_fit = wish.count ? "does not divide" : "does not add up to";
+  if (division.is_even()) {
+    fail<UsageError>("--head-chunks {} {} the {} heads of each of {} ranks", parallel::describe(wish), no_fit,
+                     division.per_part(), ulysses);
+  }
+  fail<UsageError>(
+      "--head-chunks {} does not fit {} heads over {} ranks: it must {} {}, the most heads of a rank, with a "
+      "chunk of 2 heads or more, from which ranks with {} leave one out",
+      parallel::describe(wish), division.heads, ulysses, wish.count ? "divide" : "add up to",
+      division.per_part(), division.per_part() - 1);
 }
 
 }  // namespace

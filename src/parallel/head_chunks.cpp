@@ -66,9 +66,12 @@ std::int64_t sum(const std::vector<std::int64_t>& sizes) {
 
 }  // namespace
 
-bool HeadChunkWish::fits(std::int64_t own_heads) const {
-  if (count) return own_heads % *count == 0;
-  return sizes.empty() || sum(sizes) == own_heads;
+bool HeadChunkWish::fits(std::int64_t heads, int ulysses) const {
+  const kernels::HeadDivision division{.heads = heads, .parts = ulysses};
+  const std::int64_t most = division.per_part();
+  if (!count && sizes.empty()) return true;
+  if (count ? most % *count != 0 : sum(sizes) != most) return false;
+  return division.is_even() || (count ? most / *count : *std::ranges::max_element(sizes)) > 1;
 }
 
 std::string describe(const HeadChunkWish& wish) {
@@ -78,31 +81,33 @@ std::string describe(const HeadChunkWish& wish) {
 
 std::vector<std::int64_t> divide_heads(const HeadChunkWish& wish, std::int64_t heads, int ulysses,
                                        std::int64_t tokens) {
-  WAN_CHECK(heads % ulysses == 0, "{} heads over {} ranks", heads, ulysses);
-  const std::int64_t own_heads = heads / ulysses;
-  if (ulysses == 1) return {own_heads};
+  WAN_CHECK(heads >= ulysses, "{} heads over {} ranks", heads, ulysses);
+  const kernels::HeadDivision division{.heads = heads, .parts = ulysses};
+  const std::int64_t most = division.per_part();
+  if (ulysses == 1) return {most};
   const bool is_said = wish.count || !wish.sizes.empty();
-  if (!is_said || !wish.fits(own_heads)) return choose_head_chunks(own_heads, ulysses, tokens);
+  if (!is_said || !wish.fits(heads, ulysses)) return choose_head_chunks(division, tokens);
   if (!wish.count) return wish.sizes;
-  std::vector<std::int64_t> equal(static_cast<std::size_t>(*wish.count), own_heads / *wish.count);
+  std::vector<std::int64_t> equal(static_cast<std::size_t>(*wish.count), most / *wish.count);
   return equal;
 }
 
-std::vector<std::int64_t> choose_head_chunks(std::int64_t own_heads, int ulysses, std::int64_t tokens) {
-  if (ulysses == 1) return {own_heads};
-  const BlockTime time(reference_machine(), ulysses, tokens);
-  std::vector<std::int64_t> best{own_heads};
+std::vector<std::int64_t> choose_head_chunks(const kernels::HeadDivision& division, std::int64_t tokens) {
+  const std::int64_t heads = division.per_part();
+  if (division.parts == 1) return {heads};
+  const BlockTime time(reference_machine(), static_cast<int>(division.parts), tokens);
+  std::vector<std::int64_t> best{heads};
   double least_s = time.seconds(best);
   const auto consider = [&](std::vector<std::int64_t> chunks) {
+    if (!division.is_even() && *std::ranges::max_element(chunks) == 1) return;
     const double chunks_s = time.seconds(chunks);
     if (chunks_s >= least_s) return;
     least_s = chunks_s;
     best = std::move(chunks);
   };
-  for (std::int64_t first = 1; first < own_heads; ++first) {
-    consider({first, own_heads - first});
-    for (std::int64_t last = 1; last < own_heads - first; ++last)
-      consider({first, own_heads - first - last, last});
+  for (std::int64_t first = 1; first < heads; ++first) {
+    consider({first, heads - first});
+    for (std::int64_t last = 1; last < heads - first; ++last) consider({first, heads - first - last, last});
   }
   return best;
 }

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/head_division.h"
+
 namespace wan::parallel {
 
 /// The user's wish for how a rank's heads travel between ranks that share a sequence. If both fields are
@@ -13,16 +15,19 @@ struct HeadChunkWish {
   std::optional<int> count = {};         ///< number of chunks of equal size
   std::vector<std::int64_t> sizes = {};  ///< or the heads in each chunk, in the order in which they travel
 
-  /// Whether `own_heads` heads can be divided like this. Always true without a wish.
-  bool fits(std::int64_t own_heads) const;
+  /// Whether the heads of each of `ulysses` ranks can be divided like this. Always true without a wish.
+  /// Counts the ranks that have the most heads; the others have one head less in their largest chunk, and not
+  /// none.
+  bool fits(std::int64_t heads, int ulysses) const;
 };
 
 /// "4", "3+17" or "auto".
 std::string describe(const HeadChunkWish& wish);
 
-/// Heads in each exchange of one of `ulysses` ranks that share a sequence of `tokens` tokens. Follows the
-/// wish if it fits these heads, otherwise choose_head_chunks(). Without a split sequence there is one chunk.
-/// `heads`, the model's number, must be a multiple of `ulysses`. All ranks get the same result.
+/// Heads in each exchange of those of `ulysses` ranks that have the most, as in dit::SequenceShape. The ranks
+/// share a sequence of `tokens` tokens. Follows the wish if it fits these heads, otherwise
+/// choose_head_chunks(). Without a split sequence there is one chunk. `heads`, the model's number, must be at
+/// least `ulysses`. All ranks get the same result.
 std::vector<std::int64_t> divide_heads(const HeadChunkWish& wish, std::int64_t heads, int ulysses,
                                        std::int64_t tokens);
 
@@ -35,7 +40,10 @@ std::vector<std::int64_t> divide_heads(const HeadChunkWish& wish, std::int64_t h
 /// back. So these two become small, as long as that wastes no waves. For 20 heads and 32,760 tokens, 1 + 18 +
 /// 1 takes 39 waves, as many as all heads at once; two times 10 takes 40.
 ///
+/// `division`: the model's heads over the ranks that share the sequence. The time is that of the ranks with
+/// the most heads. If others have one head less, the largest chunk has at least two.
+///
 /// The model uses reference_machine(), whatever the GPUs are, because all ranks must get the same result.
-std::vector<std::int64_t> choose_head_chunks(std::int64_t own_heads, int ulysses, std::int64_t tokens);
+std::vector<std::int64_t> choose_head_chunks(const kernels::HeadDivision& division, std::int64_t tokens);
 
 }  // namespace wan::parallel

@@ -17,6 +17,8 @@ std::vector<int> divisors(std::int64_t of, int at_most) {
   return result;
 }
 
+int at_most(std::int64_t heads, int ranks) { return static_cast<int>(std::min<std::int64_t>(heads, ranks)); }
+
 void check_wishes(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided) {
   const LayoutWishNames& names = wishes.names;
   if (wishes.group_size && (*wishes.group_size < 1 || world_size % *wishes.group_size != 0)) {
@@ -31,10 +33,12 @@ void check_wishes(const LayoutWishes& wishes, int world_size, std::int64_t heads
     fail<UsageError>("{} 2: with guidance scale 1 there is only one pass to compute; use {} 1",
                      names.cfg_size, names.cfg_size);
   }
-  if (wishes.ulysses_size && (*wishes.ulysses_size < 1 || heads % *wishes.ulysses_size != 0)) {
-    fail<UsageError>("{} {} does not divide the model's {} attention heads; sizes that work on {} rank{}: {}",
-                     names.ulysses_size, *wishes.ulysses_size, heads, world_size, world_size == 1 ? "" : "s",
-                     fmt::join(divisors(heads, world_size), ", "));
+  if (wishes.ulysses_size && (*wishes.ulysses_size < 1 || *wishes.ulysses_size > heads)) {
+    fail<UsageError>(
+        "{} {}: each rank needs one of the model's {} attention heads at least; sizes that work on {} "
+        "rank{}: {}",
+        names.ulysses_size, *wishes.ulysses_size, heads, world_size, world_size == 1 ? "" : "s",
+        fmt::join(divisors(world_size, at_most(heads, world_size)), ", "));
   }
 }
 
@@ -60,7 +64,7 @@ std::vector<comm::GridShape> possible_grids(int world_size, std::int64_t heads, 
   std::vector<comm::GridShape> shapes;
   for (const int group_size : divisors(world_size, world_size)) {
     for (int cfg = 1; cfg <= (guided ? 2 : 1); ++cfg) {
-      if (group_size % cfg == 0 && heads % (group_size / cfg) == 0) {
+      if (group_size % cfg == 0 && group_size / cfg <= heads) {
         shapes.push_back({.group_size = group_size, .cfg = cfg, .ulysses = group_size / cfg});
       }
     }
@@ -94,9 +98,7 @@ comm::GridShape choose_grid(const LayoutWishes& wishes, int world_size, std::int
 comm::GridShape unguided_shape(const comm::GridShape& shape, const LayoutWishes& wishes, std::int64_t heads) {
   comm::GridShape result{.group_size = shape.group_size, .cfg = 1, .ulysses = shape.ulysses};
   if (wishes.ulysses_size) return result;
-  for (const int ulysses : divisors(shape.group_size, shape.group_size)) {
-    if (heads % ulysses == 0) result.ulysses = std::max(result.ulysses, ulysses);
-  }
+  result.ulysses = divisors(shape.group_size, at_most(heads, shape.group_size)).back();
   return result;
 }
 
@@ -170,8 +172,9 @@ GroupCommunicators make_team_communicators(const GroupCommunicators& base, const
 }
 
 std::optional<TeamShape> choose_team_shape(int ranks, std::int64_t heads) {
-  const comm::GridShape guided{.group_size = ranks, .cfg = 2, .ulysses = ranks / 2};
-  if (ranks % 2 != 0 || heads % guided.ulysses != 0) return std::nullopt;
+  const int cfg = ranks % 2 == 0 ? 2 : 1;
+  const comm::GridShape guided{.group_size = ranks, .cfg = cfg, .ulysses = ranks / cfg};
+  if (guided.ulysses > heads) return std::nullopt;
   return TeamShape{.guided = guided, .unguided = unguided_shape(guided, {}, heads)};
 }
 

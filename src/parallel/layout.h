@@ -46,8 +46,8 @@ std::vector<comm::GridShape> granted_grids(const LayoutWishes& wishes, int world
 /// granted_grids().
 comm::GridShape choose_grid(const LayoutWishes& wishes, int world_size, std::int64_t heads, bool guided);
 
-/// The same group for a request without an unconditional pass. It has no cfg split. If the heads do not
-/// divide over all ranks, some ranks compute the same as others (copies).
+/// The same group for a request without an unconditional pass. It has no cfg split. If there are more ranks
+/// than heads, some ranks may compute the same as others (copies).
 comm::GridShape unguided_shape(const comm::GridShape& shape, const LayoutWishes& wishes, std::int64_t heads);
 
 /// "cfg2 x ulysses2", with " x 2 copies" if ranks repeat work.
@@ -106,7 +106,8 @@ struct TeamShape {
   comm::GridShape guided;
   comm::GridShape unguided;
 };
-/// The shapes for a team of `ranks` ranks, an even number. Nothing if the heads do not divide over each half.
+/// The shapes for a team of `ranks` ranks. An even number has the passes of guidance on two halves. Nothing
+/// if more ranks than heads would share a sequence.
 std::optional<TeamShape> choose_team_shape(int ranks, std::int64_t heads);
 
 }  // namespace wan::parallel

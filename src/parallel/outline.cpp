@@ -51,7 +51,7 @@ void OutlineWeights::settle() {
 
 at::Tensor OutlineExchange::qkv_buffer(int chunk) {
   const dit::SequenceShape& own = shape();
-  return outline_of({own.parts, own.local_tokens, 3, own.heads_of(chunk), own.head_dim}, type_);
+  return outline_of({own.parts, own.local_tokens, 3, own.places_of(chunk), own.head_dim}, type_);
 }
 
 void OutlineExchange::launch_qkv(int chunk) {
@@ -60,12 +60,12 @@ void OutlineExchange::launch_qkv(int chunk) {
 
 at::Tensor OutlineExchange::wait_qkv(int chunk) {
   real_.wait_qkv(chunk);
-  return qkv_buffer(chunk).flatten(0, 1);  // [padded_tokens, 3, chunk_heads, head_dim]
+  return qkv_buffer(chunk).flatten(0, 1);  // [padded_tokens, 3, places, head_dim]
 }
 
 at::Tensor OutlineExchange::attention_buffer(int chunk) {
   const dit::SequenceShape& own = shape();
-  return outline_of({own.padded_tokens(), own.heads_of(chunk), own.head_dim}, type_);
+  return outline_of({own.padded_tokens(), own.places_of(chunk), own.head_dim}, type_);
 }
 
 void OutlineExchange::launch_attention(int chunk) {
@@ -75,7 +75,7 @@ void OutlineExchange::launch_attention(int chunk) {
 at::Tensor OutlineExchange::wait_attention(int chunk) {
   real_.wait_attention(chunk);
   const dit::SequenceShape& own = shape();
-  return outline_of({own.parts, own.local_tokens, own.heads_of(chunk), own.head_dim}, type_);
+  return outline_of({own.parts, own.local_tokens, own.places_of(chunk), own.head_dim}, type_);
 }
 
 OutlineRows::OutlineRows(vae::RowExchange& real, OwedCalls& calls, at::Device device)

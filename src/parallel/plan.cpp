@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "checkpoint/weight_source.h"
+#include "kernels/head_division.h"
 #include "parallel/unit_weights.h"
 
 namespace wan::parallel {
@@ -35,13 +36,19 @@ std::int64_t gather_buffer_elements(const std::vector<checkpoint::UnitLayout>& u
 
 int passes_per_rank(const PlanInput& input) { return input.guided && input.grid.cfg == 1 ? 2 : 1; }
 
+/// Heads of a rank that has the most.
+std::int64_t most_heads(const PlanInput& input) {
+  return kernels::HeadDivision{.heads = input.transformer.num_heads, .parts = input.grid.ulysses}.per_part();
+}
+
 /// Bytes that a rank sends in a step to the ranks that share its sequence, in both directions.
 std::int64_t ulysses_bytes(const PlanInput& input, std::int64_t local_tokens) {
   const checkpoint::TransformerConfig& model = input.transformer;
   const int parts = input.grid.ulysses;
+  const std::int64_t own_dim = most_heads(input) * model.head_dim();
   // On a rank that makes both passes, block 0's attention serves both.
   const std::int64_t attentions = model.num_layers * passes_per_rank(input) - (passes_per_rank(input) - 1);
-  return attentions * 4 * local_tokens * model.dim / parts * (parts - 1) * input.element_bytes;
+  return attentions * 4 * local_tokens * own_dim * (parts - 1) * input.element_bytes;
 }
 
 /// Bytes that a rank sends to others in a step: Ulysses, guidance, weights.
@@ -65,7 +72,8 @@ std::int64_t activation_bytes(const PlanInput& input, std::int64_t local_tokens)
   const bool split = input.grid.ulysses > 1;
   const std::int64_t exchanged_rows =
       split ? 8 : 3;  // q, k, v and results, sent and received; or q, k, v alone
-  const std::int64_t exchanged = exchanged_rows * model.dim * input.element_bytes;
+  const std::int64_t places_dim = most_heads(input) * input.grid.ulysses * model.head_dim();
+  const std::int64_t exchanged = exchanged_rows * places_dim * input.element_bytes;
   const std::int64_t widest =
       std::max(split ? 3 * model.dim : model.dim, model.ffn_dim + 2 * model.dim) * input.element_bytes;
   return local_tokens * exchanged +
@@ -234,8 +242,12 @@ Plan make_plan(const PlanInput& input) {
   const double rows = static_cast<double>(plan.local_tokens) * passes_per_rank(input);
   plan.linear_flop_per_step =
       2.0 * static_cast<double>(model.dim * (6 * model.dim + 2 * model.ffn_dim) * model.num_layers) * rows;
+  // A rank attends to the video with its own heads for all tokens, and to texts with all heads for its
+  // tokens.
+  const auto heads_for_all_tokens = static_cast<double>(most_heads(input) * input.grid.ulysses * tokens) /
+                                    static_cast<double>(model.num_heads);
   plan.attention_flop_per_step = 4.0 * static_cast<double>(model.dim * model.num_layers) * rows *
-                                 static_cast<double>(tokens + model.text_len + image_tokens);
+                                 (heads_for_all_tokens + static_cast<double>(model.text_len + image_tokens));
   plan.wire_bytes_per_step = wire_bytes(input, plan.local_tokens);
   plan.step_s = expected_step_s(input, plan, rows);
   if (input.guided && input.unguided_steps > 0) plan.unguided_step_s = make_plan(unguided_part(input)).step_s;

@@ -57,7 +57,7 @@ struct Plan {
   Parts phase_bytes = {};  ///< for each rank in addition, by phase of a request; phases never overlap
   std::int64_t wire_bytes_per_step = 0;  ///< bytes that each rank sends to others
   double linear_flop_per_step = 0;       ///< for each rank
-  double attention_flop_per_step = 0;    ///< for each rank
+  double attention_flop_per_step = 0;    ///< for a rank with the most heads
   double step_s = 0;                     ///< expected on the input's machine, in bf16
   double unguided_step_s = 0;            ///< the same of the input's unguided steps; 0: it has none
   std::int64_t host_bytes = 0;           ///< page-locked host memory in which a GPU rank keeps both experts

@@ -24,9 +24,11 @@ UlyssesExchange::UlyssesExchange(comm::Communicator& group, std::int64_t tokens,
              .head_dim = head_dim,
              .chunk_heads = std::move(chunk_heads)} {
   std::vector<std::int64_t>& chunks = shape_.chunk_heads;
-  if (chunks.empty()) chunks = {shape_.heads_per_part()};
-  WAN_CHECK(heads % shape_.parts == 0 && *std::ranges::min_element(chunks) > 0 &&
-                std::accumulate(chunks.begin(), chunks.end(), std::int64_t{0}) == shape_.heads_per_part(),
+  if (chunks.empty()) chunks = {shape_.division().per_part()};
+  const bool has_places =
+      std::accumulate(chunks.begin(), chunks.end(), std::int64_t{0}) == shape_.division().per_part() &&
+      (shape_.division().is_even() || *std::ranges::max_element(chunks) > 1);
+  WAN_CHECK(heads >= shape_.parts && *std::ranges::min_element(chunks) > 0 && has_places,
             "{} heads over {} ranks in chunks of {}", heads, shape_.parts, fmt::join(chunks, " + "));
   constexpr std::int64_t qkv = 3;
   constexpr std::int64_t result = 1;
@@ -47,7 +49,7 @@ UlyssesExchange::UlyssesExchange(comm::Communicator& group, std::int64_t tokens,
 }
 
 std::vector<std::int64_t> UlyssesExchange::shape_of_way(int chunk, std::int64_t tensors) const {
-  return {shape_.parts, shape_.local_tokens, tensors, shape_.heads_of(chunk), shape_.head_dim};
+  return {shape_.parts, shape_.local_tokens, tensors, shape_.places_of(chunk), shape_.head_dim};
 }
 
 UlyssesExchange::Way UlyssesExchange::make_way(int chunk, std::int64_t tensors,
@@ -69,13 +71,12 @@ at::Tensor UlyssesExchange::wait_qkv(int chunk) {
   Way& way = qkv_.at(static_cast<std::size_t>(chunk));
   way.ticket.wait();
   return way.receive.flatten(
-      0, 1);  // [parts, local_tokens, ...] is [padded_tokens, 3, chunk_heads, head_dim] in order
+      0, 1);  // [parts, local_tokens, ...] is [padded_tokens, 3, places, head_dim] in order
 }
 
 at::Tensor UlyssesExchange::attention_buffer(int chunk) {
-  return attention_.at(static_cast<std::size_t>(chunk))
-      .send.squeeze(2)
-      .flatten(0, 1);  // [padded_tokens, chunk_heads, head_dim]
+  return attention_.at(static_cast<std::size_t>(chunk)).send.squeeze(2).flatten(0, 1);  // [padded_tokens,
+                                                                                        // places, head_dim]
 }
 
 void UlyssesExchange::launch_attention(int chunk) { launch(attention_.at(static_cast<std::size_t>(chunk))); }
@@ -83,7 +84,7 @@ void UlyssesExchange::launch_attention(int chunk) { launch(attention_.at(static_
 at::Tensor UlyssesExchange::wait_attention(int chunk) {
   Way& way = attention_.at(static_cast<std::size_t>(chunk));
   way.ticket.wait();
-  return way.receive.squeeze(2);  // [parts, local_tokens, chunk_heads, head_dim]
+  return way.receive.squeeze(2);  // [parts, local_tokens, places, head_dim]
 }
 
 }  // namespace wan::parallel

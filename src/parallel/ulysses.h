@@ -16,8 +16,12 @@ namespace wan::parallel {
 /// sent or copied.
 class UlyssesExchange final : public dit::SequenceExchange {
  public:
-  /// `chunk_heads`: a rank's heads in each exchange, as in dit::SequenceShape; empty: all in one. `heads`
-  /// must be a multiple of the ranks. Collective over the group. Throws Error if the chunks do not add up.
+  /// `chunk_heads`: heads in each exchange, as in dit::SequenceShape; empty: all in one. There are at least
+  /// as many heads as ranks. Collective over the group. Throws Error if the chunks do not add up.
+  ///
+  /// If the ranks do not divide the heads, the first ranks have one head more than the others. All blocks of
+  /// an exchange have the size for that many heads, so that it stays an all-to-all, which copy engines move.
+  /// The empty places cost no time: the ranks with the most heads receive as much in any case.
   UlyssesExchange(comm::Communicator& group, std::int64_t tokens, std::int64_t heads, std::int64_t head_dim,
                   const kernels::Compute& compute, std::vector<std::int64_t> chunk_heads = {});
 
@@ -41,8 +45,8 @@ class UlyssesExchange final : public dit::SequenceExchange {
 
   comm::Communicator& group_;
   dit::SequenceShape shape_;
-  std::vector<Way> qkv_;        ///< for each chunk, [parts, local_tokens, 3, chunk_heads, head_dim]
-  std::vector<Way> attention_;  ///< for each chunk, [parts, local_tokens, chunk_heads, head_dim]
+  std::vector<Way> qkv_;        ///< for each chunk, [parts, local_tokens, 3, places, head_dim]
+  std::vector<Way> attention_;  ///< for each chunk, [parts, local_tokens, places, head_dim]
 };
 
 }  // namespace wan::parallel

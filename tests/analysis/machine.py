@@ -1,6 +1,6 @@
 """A machine that makes the starts of a scaling study, described by its cards, kernels and links, and not by the model's formulas.
 
-A rank computes its rows, at a rate that may fall with fewer rows. Its card has a speed of its own in each start, and the whole start
+A rank computes its rows and heads, at a rate that may fall with fewer rows. Its card has a speed of its own in each start, and the whole start
 has one. Ranks meet at the exchanges, so that all wait for the slowest. A link has a latency and a bandwidth.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from wan_analysis.cost_parts import Start
 from wan_analysis.layouts import Layout
+from wan_analysis.operations import A14B
 
 PASSES, BLOCKS = 2, 40
 #: Seconds of both passes on one card, about an H200 at 480p, and the share of a pass's block 0 that does not depend on the text.
@@ -64,6 +65,7 @@ class Machine:
     def _step(self, layout: Layout, cards: np.ndarray) -> dict[str, float]:
         rows = 1.0 / layout.ulysses
         work = {part: seconds * rows / layout.cfg / self.rate(rows, self.losses.get(part, 0.0)) for part, seconds in SECONDS.items()}
+        work["attention"] *= layout.uneven(A14B.heads)
         if layout.cfg == 1:  # the second pass takes the beginning of block 0 from the first
             work = {part: seconds * (1.0 - SHARED_OF_BLOCK / PASSES / BLOCKS) for part, seconds in work.items()}
         slow = cards * np.exp(JITTER * self.random.standard_normal(layout.gpus))
@@ -73,7 +75,7 @@ class Machine:
         transfer = 0.0
         if layout.ulysses > 1:
             calls = 4 * BLOCKS * PASSES / layout.cfg
-            sent = EXCHANGED_BYTES * PASSES / layout.cfg * (layout.ulysses - 1) / layout.ulysses**2
+            sent = EXCHANGED_BYTES * PASSES / layout.cfg * (layout.ulysses - 1) / layout.ulysses**2 * layout.uneven(A14B.heads)
             transfer = (1.0 - HIDDEN) * (sent / BYTES_PER_S + calls * LATENCY_S)
         parts["all_to_all"] = transfer + late if layout.ulysses > 1 else 0.0
         parts["weight_gather"] = 0.1 * WEIGHT_BYTES / BYTES_PER_S * (layout.gpus - 1) / layout.gpus if layout.sharded else 0.0

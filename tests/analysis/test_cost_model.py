@@ -16,7 +16,7 @@ import synthetic
 from machine import Machine, a_constant_per_kernel, drawn
 from wan_analysis.cli import main
 from wan_analysis.cost_model import Prediction, Predictor, Refusal, starts_of, unknown_parts
-from wan_analysis.cost_parts import Start
+from wan_analysis.cost_parts import Measurements, Start, estimate
 from wan_analysis.layouts import Layout, divisions, group_layouts
 from wan_analysis.operations import heads_of
 from wan_analysis.study import make_study
@@ -61,7 +61,7 @@ def test_the_interval_holds_a_new_run_on_8(noise):
     assert abs(np.mean(missed)) <= 0.02
 
 
-@pytest.mark.parametrize("asked", [Layout(1, 1), Layout(2, 1), Layout(1, 4), Layout(1, 5), Layout(1, 8), Layout(2, 8)])
+@pytest.mark.parametrize("asked", [Layout(1, 1), Layout(2, 1), Layout(1, 3), Layout(1, 4), Layout(1, 5), Layout(1, 8), Layout(2, 8)])
 def test_other_layouts_are_held_too(asked):
     random = np.random.default_rng(7)
     held, draws = 0, 3 * DRAWS
@@ -197,20 +197,30 @@ def test_heads_are_those_of_the_traces_model(tmp_path):
         synthetic.scaled_run(gpus, steps=4, attributes={"task": "t2v-1.3B"}).write(tmp_path / str(gpus))
     predictor = Predictor(starts_of(make_study(read_traces([tmp_path / "1", tmp_path / "2"])).steps))
     assert predictor.heads == 12
-    assert [str(predictor.choice(gpus)) for gpus in (3, 5)] == ["cfg1 x ulysses3, sharded over 3", "5 groups of cfg1 x ulysses1"]
+    assert [str(predictor.choice(gpus)) for gpus in (3, 5)] == ["cfg1 x ulysses3, sharded over 3", "cfg1 x ulysses5, sharded over 5"]
 
 
 def test_layouts_are_those_of_the_program():
-    # As `wan_batch --plan --gpus N` lists them: 80 is the largest group of 40 heads.
+    # As `wan_batch --plan --gpus N` lists them: each rank has one of 40 heads at least.
     taken = [gpus for gpus in range(1, 101) if group_layouts(gpus, 40, guided=True)]
-    assert taken == [1, 2, 4, 5, 8, 10, 16, 20, 40, 80]
+    assert taken == [*range(1, 41), *range(42, 81, 2)]
     assert [str(way) for way in divisions(6, 40)] == [
-        "3 groups of cfg2 x ulysses1", "3 groups of cfg1 x ulysses2", "6 groups of cfg1 x ulysses1"]
+        "cfg2 x ulysses3", "cfg1 x ulysses6", "2 groups of cfg1 x ulysses3", "3 groups of cfg2 x ulysses1", "3 groups of cfg1 x ulysses2",
+        "6 groups of cfg1 x ulysses1"]
     assert str(divisions(8, 40, sharded=True)[0]) == "cfg2 x ulysses4, sharded over 8"
     assert str(divisions(5, 40, guided=False)[0]) == "cfg1 x ulysses5"
-    assert [way.groups for way in divisions(7, 40)] == [7]
+    assert [way.groups for way in divisions(7, 40)] == [1, 7]
     assert [way.layout.spans for way in divisions(10, 40)] == [True, True, True, False, False, False]
     assert (heads_of("i2v-A14B"), heads_of("t2v-1.3B"), heads_of("ti2v-5B"), heads_of(None)) == (40, 12, 24, 40)
+
+
+def test_attention_takes_as_long_as_on_the_rank_with_the_most_heads():
+    assert [round(Layout(1, ulysses).uneven(40), 3) for ulysses in (1, 2, 3, 6, 7)] == [1.0, 1.0, 1.05, 1.05, 1.05]
+    starts = starts_on(Machine(np.random.default_rng(9), 0.005), (ONE, CFG2, FOUR))
+    parts = {heads: estimate(Measurements(starts, heads), Layout(1, 3)).parts_s for heads in (40, 42)}
+    assert parts[40]["attention"] == pytest.approx(1.05 * parts[42]["attention"])
+    assert parts[40]["all_to_all"] == pytest.approx(1.05 * parts[42]["all_to_all"])
+    assert parts[40]["linear"] == parts[42]["linear"]
 
 
 @pytest.mark.skipif(not PROGRAM.exists(), reason="wan_batch is not built")
@@ -236,12 +246,12 @@ def test_the_command_prints_measured_and_asked_layouts(tmp_path, capsys):
     said = capsys.readouterr()
     assert [int(row.split()[0]) for row in said.out.splitlines()[2:8]] == [1, 2, 4, 8, 3, 16]
     assert re.search(r"8  cfg2 x ulysses4, sharded over 8 +none", said.out)
-    assert re.search(r"3  3 groups of cfg1 x ulysses1 +1 .*--group-size 1 --cfg-size 1 --ulysses-size 1", said.out)
+    assert re.search(r"3  cfg1 x ulysses3, sharded over 3 +none.*--group-size 3 --cfg-size 1 --ulysses-size 3", said.out)
     assert re.search(r"16  2 groups of cfg2 x ulysses4", said.out)
     assert re.search(r"4  cfg2 x ulysses2, sharded over 4 .*unknown: all to all", said.out)
     assert "start each one 5 times" in said.err
     values = json.loads(page.read_text())
-    assert [entry["groups"] for entry in values["predicted"]] == [1, 3, 2]
+    assert [entry["groups"] for entry in values["predicted"]] == [1, 1, 2]
     assert values["predicted"][0]["low_s"] is None
     assert values["left_out"][2]["unknown"][0] == "all to all"
 

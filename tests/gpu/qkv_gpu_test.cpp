@@ -16,10 +16,12 @@ constexpr double eps = 1e-6;
 
 struct PackCase {
   std::int64_t tokens, parts;
-  std::vector<std::int64_t> chunk_heads;  ///< of each part
+  std::vector<std::int64_t> chunk_heads;  ///< of a part that has the most
   std::int64_t head_dim;
+  std::int64_t short_parts = 0;  ///< the last parts, which have one head less
+  std::size_t short_chunk = 0;
   std::int64_t heads() const {
-    return parts * std::accumulate(chunk_heads.begin(), chunk_heads.end(), std::int64_t{0});
+    return parts * std::accumulate(chunk_heads.begin(), chunk_heads.end(), std::int64_t{0}) - short_parts;
   }
   std::int64_t dim() const { return heads() * head_dim; }
 };
@@ -41,11 +43,11 @@ class NormRotatePackGpu : public GpuTest, public testing::WithParamInterface<Pac
 
   RotaryTable gpu_table() const { return {.cos = table_.cos.cuda(), .sin = table_.sin.cuda()}; }
 
-  /// One per chunk, [parts, tokens, 3, heads of the chunk, head_dim]; NaN.
+  /// One per chunk, [parts, tokens, 3, heads of the chunk, head_dim]; a value that no head has.
   std::vector<at::Tensor> poisoned(at::TensorOptions options) const {
     std::vector<at::Tensor> buffers;
     for (const std::int64_t heads : shape_.chunk_heads) {
-      buffers.push_back(at::full({shape_.parts, shape_.tokens, 3, heads, shape_.head_dim}, NAN, options));
+      buffers.push_back(at::full({shape_.parts, shape_.tokens, 3, heads, shape_.head_dim}, 99, options));
     }
     return buffers;
   }
@@ -55,7 +57,8 @@ class NormRotatePackGpu : public GpuTest, public testing::WithParamInterface<Pac
     const std::vector<at::Tensor> buffers = poisoned(type);
     const at::Tensor norm_q = norm_q_.to(type);
     const at::Tensor norm_k = norm_k_.to(type);
-    norm_rotate_pack(qkv_.to(type), {.q = norm_q, .k = norm_k, .eps = eps}, table_, buffers);
+    norm_rotate_pack(qkv_.to(type), {.q = norm_q, .k = norm_k, .eps = eps}, table_, buffers,
+                     shape_.short_chunk);
     return at::cat(buffers, 3);
   }
 
@@ -89,25 +92,35 @@ TEST_P(NormRotatePackGpu, MatchesTheCpuPath) {
     const at::Tensor norm_k = norm_k_.to(type).cuda();
     const QkNorm norm{.q = norm_q, .k = norm_k, .eps = eps};
     const std::vector<at::Tensor> buffers = poisoned(qkv.options());
-    norm_rotate_pack(qkv, norm, gpu_table(), buffers);
+    norm_rotate_pack(qkv, norm, gpu_table(), buffers, shape_.short_chunk);
     const at::Tensor all = at::cat(buffers, 3);  // [parts, tokens, 3, heads_per_part, head_dim]
     expect_close(all, type);
     EXPECT_TRUE(at::equal(qkv.cpu(), qkv_.to(type))) << "the product is read only";
+    if (shape_.short_parts > 0) {
+      std::int64_t empty_place = -1;
+      for (std::size_t chunk = 0; chunk <= shape_.short_chunk; ++chunk)
+        empty_place += shape_.chunk_heads[chunk];
+      const at::Tensor empty = all.narrow(0, shape_.parts - shape_.short_parts, shape_.short_parts)
+                                   .select(3, empty_place);  // [short parts, tokens, 3, head_dim]
+      EXPECT_TRUE((empty == 99).all().item<bool>()) << "an empty place stays as it was";
+      continue;  // in one chunk the empty place is another one
+    }
     const at::Tensor in_one_chunk = at::full_like(all, NAN);
     norm_rotate_pack(qkv, norm, gpu_table(), std::array{in_one_chunk});
     EXPECT_TRUE(at::equal(all, in_one_chunk)) << "where a head goes must not change its bits";
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, NormRotatePackGpu,
-                         testing::Values(PackCase{1, 1, {1}, 8}, PackCase{37, 2, {2}, 24},
-                                         PackCase{37, 1, {1, 1, 1}, 32}, PackCase{64, 2, {1, 1}, 24},
-                                         PackCase{64, 3, {1, 4, 2}, 24}, PackCase{1001, 1, {40}, 128},
-                                         PackCase{515, 4, {10}, 128}, PackCase{333, 2, {4, 4, 4, 4, 4}, 128},
-                                         PackCase{333, 2, {3, 17}, 128}, PackCase{333, 2, {1, 18, 1}, 128},
-                                         PackCase{201, 4, {1, 8, 1}, 128}, PackCase{129, 8, {5}, 128},
-                                         PackCase{5, 1, {100}, 128}, PackCase{37, 2, {2}, 12},
-                                         PackCase{37, 1, {1, 2}, 12}, PackCase{9, 1, {3}, 20}));
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, NormRotatePackGpu,
+    testing::Values(PackCase{1, 1, {1}, 8}, PackCase{37, 2, {2}, 24}, PackCase{37, 1, {1, 1, 1}, 32},
+                    PackCase{64, 2, {1, 1}, 24}, PackCase{64, 3, {1, 4, 2}, 24}, PackCase{1001, 1, {40}, 128},
+                    PackCase{515, 4, {10}, 128}, PackCase{333, 2, {4, 4, 4, 4, 4}, 128},
+                    PackCase{333, 2, {3, 17}, 128}, PackCase{333, 2, {1, 18, 1}, 128},
+                    PackCase{201, 4, {1, 8, 1}, 128}, PackCase{129, 8, {5}, 128}, PackCase{5, 1, {100}, 128},
+                    PackCase{37, 2, {2}, 12}, PackCase{37, 1, {1, 2}, 12}, PackCase{9, 1, {3}, 20},
+                    PackCase{129, 3, {1, 12, 1}, 128, 2, 1}, PackCase{65, 7, {6}, 128, 2},
+                    PackCase{65, 6, {2, 5}, 128, 2, 1}, PackCase{37, 3, {2}, 12, 2}));
 
 using NormRotatePackInPlaceGpu = NormRotatePackGpu;
 

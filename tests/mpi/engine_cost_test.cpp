@@ -9,11 +9,11 @@ namespace {
 
 using test::Backend;
 
-/// A toy checkpoint whose heads divide over the ranks, and a request whose sequence is larger than the
-/// weights.
+/// A toy checkpoint, by default one whose heads divide over the ranks, and a request whose sequence is larger
+/// than the weights.
 struct Toy {
-  explicit Toy(int ranks)
-      : parity(test::load_parity_case(ranks == 3 ? "i2v_portrait_ragged" : "i2v_landscape")) {}
+  explicit Toy(int ranks) : Toy(ranks == 3 ? "i2v_portrait_ragged" : "i2v_landscape") {}
+  explicit Toy(const char* name) : parity(test::load_parity_case(name)) {}
 
   test::ParityCase parity;
   checkpoint::CheckpointFolder folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
@@ -37,9 +37,11 @@ struct Toy {
   kernels::TokenGrid grid() const { return {.frames = 4, .rows = 32, .columns = 32}; }
 };
 
-TEST(Traffic, IsThatOfThePlanForEveryLayout) {
+class Traffic : public testing::TestWithParam<const char*> {};
+
+TEST_P(Traffic, IsThatOfThePlanForEveryLayout) {
   test::RankWorld ranks;
-  const Toy model(ranks.size());
+  const Toy model(GetParam());
   for (const comm::GridShape& shape : test::shapes_of(ranks.size(), model.heads)) {
     for (const bool sharded : {false, true}) {
       SCOPED_TRACE(parallel::describe(shape) + (sharded ? " sharded" : ""));
@@ -66,6 +68,9 @@ TEST(Traffic, IsThatOfThePlanForEveryLayout) {
     }
   }
 }
+
+// 4 heads, over 3 ranks 2 + 1 + 1; and 3 heads, over 2 ranks 2 + 1.
+INSTANTIATE_TEST_SUITE_P(Heads, Traffic, testing::Values("i2v_landscape", "i2v_portrait_ragged"));
 
 TEST(Allocations, NoRankHoldsTheWholeSequence) {
   test::RankWorld ranks;

@@ -114,7 +114,7 @@ inline parallel::GroupCommunicators lone_communicators() {
 inline std::vector<comm::GridShape> shapes_of(int ranks, std::int64_t heads) {
   std::vector<comm::GridShape> shapes;
   for (int cfg = 1; cfg <= 2; ++cfg) {
-    if (ranks % cfg == 0 && heads % (ranks / cfg) == 0)
+    if (ranks % cfg == 0 && ranks / cfg <= heads)
       shapes.push_back({.group_size = ranks, .cfg = cfg, .ulysses = ranks / cfg});
   }
   return shapes;

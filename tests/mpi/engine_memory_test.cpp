@@ -153,9 +153,9 @@ TEST_P(Cases, MemoryThatRunsOutAnywhereFailsTheRequestOnAllRanksAndNothingElse) 
   const std::vector<comm::GridShape> shapes = test::shapes_of(ranks.size(), toy.heads);
   if (shapes.empty()) GTEST_SKIP() << toy.heads << " heads over " << ranks.size() << " ranks";
   for (const comm::GridShape& shape : shapes) {
-    const std::int64_t own_heads = toy.heads / shape.ulysses;
+    const std::int64_t own_heads = (toy.heads + shape.ulysses - 1) / shape.ulysses;  // of the first rank
     std::vector<std::int64_t> chunks{own_heads};
-    if (own_heads > 1) chunks = {1, own_heads - 1};
+    if (own_heads > 2 || (own_heads == 2 && toy.heads % shape.ulysses == 0)) chunks = {1, own_heads - 1};
     run_out_in_every_phase(ranks, toy, shape,
                            {.placement = test::all_sharded, .head_chunks = {.sizes = chunks}});
   }

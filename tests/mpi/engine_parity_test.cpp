@@ -60,7 +60,7 @@ int run_variant(test::RankWorld& ranks, const Variant& variant, const char* case
   const test::Made alone = test::make_alone(folder, request);
   int layouts = 0;
   for (const comm::GridShape& shape : test::shapes_of(ranks.size(), heads)) {
-    if (!variant.head_chunks.fits(heads / shape.ulysses)) continue;
+    if (!variant.head_chunks.fits(heads, shape.ulysses)) continue;
     SCOPED_TRACE(case_name + (" " + parallel::describe(shape)));
     ++layouts;
     const Stopwatch clock;

@@ -117,7 +117,7 @@ class Scripts(SlurmCase):
         self.model_takes(*(folder / f"gpus_{count}" for count in (1, 2, 4)))
 
     def model_takes(self, *traces: Path) -> None:
-        """`model` predicts 8 ranks in one group, and 64 ranks in groups of 8, because no group of 64 divides 40 heads."""
+        """`model` predicts 8 ranks in one group, and 64 ranks in groups of 8, because no group on several nodes was measured."""
         heads = ["--heads", "40", "--gpus", "8,64"]
         done = subprocess.run([str(PROJECT / "jobs" / "analysis.sh"), "model", *map(str, traces), *heads], capture_output=True, text=True,
                               check=False)

@@ -23,10 +23,13 @@ constexpr std::int64_t sm90_head_dim = 128;
 
 /// Tensor memory accelerator descriptors want strides and addresses of 16 bytes; x: [tokens, heads,
 /// head_dim].
+bool is_tma_ready(const at::Tensor& x) {
+  return x.stride(2) == 1 && x.stride(1) % row_multiple == 0 && x.stride(0) % row_multiple == 0 &&
+         reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % 16 == 0;
+}
+
 at::Tensor tma_ready(const at::Tensor& x) {
-  const bool ready = x.stride(2) == 1 && x.stride(1) % row_multiple == 0 && x.stride(0) % row_multiple == 0 &&
-                     reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % 16 == 0;
-  return ready ? x : x.clone(at::MemoryFormat::Contiguous);
+  return is_tma_ready(x) ? x : x.clone(at::MemoryFormat::Contiguous);
 }
 
 HeadRows rows_of(const at::Tensor& x) {
@@ -39,8 +42,8 @@ void check_shapes(const char* kernel, const at::Tensor& out, const at::Tensor& q
                 k.scalar_type() == q.scalar_type() && v.scalar_type() == q.scalar_type(),
             "{}: q is [{}, {}, {}], k [{}, {}, {}]", kernel, q.size(0), q.size(1), q.size(2), k.size(0),
             k.size(1), k.size(2));
-  WAN_CHECK(out.sizes() == q.sizes() && out.is_contiguous() && out.scalar_type() == q.scalar_type(),
-            "{}: the result has the shape of q, is dense and of its type", kernel);
+  WAN_CHECK(out.sizes() == q.sizes() && is_tma_ready(out) && out.scalar_type() == q.scalar_type(),
+            "{}: the result has the shape and type of q, and heads at multiples of 16 bytes", kernel);
 }
 
 /// Calls `launch` with the tensors' addresses and strides; the last key counts `last_repeats` times.

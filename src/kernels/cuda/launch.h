@@ -76,7 +76,9 @@ struct QkvRows {
   std::int64_t tokens = 0;
   int heads = 0;
   int head_dim = 0;
-  int parts = 1;
+  int heads_per_part = 0;  ///< of the first `full_parts` parts; the parts after them have one less
+  int full_parts = 1;
+  int empty_place = 0;  ///< the place of a part that stays empty where it has one head less
   float eps = 0;
 };
 cudaError_t launch_norm_rotate_pack(const QkvRows& rows, cudaStream_t stream);

@@ -4,11 +4,12 @@
 
 #include "core/check.h"
 #include "kernels/cuda/arguments.h"
+#include "kernels/head_division.h"
 
 namespace wan::kernels::cuda {
 
 void norm_rotate_pack(const at::Tensor& qkv, const QkNorm& norm, const RotaryTable& table,
-                      std::span<const at::Tensor> buffers) {
+                      std::span<const at::Tensor> buffers, std::size_t short_chunk) {
   const char* const kernel = "norm_rotate_pack";
   check_rows(qkv.narrow(1, 0, qkv.size(1) / 3), kernel);
   const at::Tensor& first = buffers.front();  // [parts, tokens, 3, heads of the chunk, head_dim]
@@ -35,17 +36,20 @@ void norm_rotate_pack(const at::Tensor& qkv, const QkNorm& norm, const RotaryTab
                .tokens = qkv.size(0),
                .heads = static_cast<int>(dim / head_dim),
                .head_dim = static_cast<int>(head_dim),
-               .parts = static_cast<int>(first.size(0)),
                .eps = static_cast<float>(norm.eps)};
-  int heads_per_part = 0;
+  int ends = 0;
   for (std::size_t chunk = 0; chunk < buffers.size(); ++chunk) {
     const at::Tensor& buffer = buffers[chunk];
     WAN_CHECK(buffer.is_contiguous() && buffer.device() == qkv.device(),
               "GPU kernel {}: buffer {} must be contiguous and on {}", kernel, chunk, qkv.device().str());
     check_rows(buffer.view({-1, head_dim}), kernel);
     rows.buffers[chunk] = buffer.mutable_data_ptr();
-    rows.chunk_ends[chunk] = heads_per_part += static_cast<int>(buffer.size(3));
+    rows.chunk_ends[chunk] = ends += static_cast<int>(buffer.size(3));
   }
+  const HeadDivision division{.heads = rows.heads, .parts = first.size(0)};
+  rows.heads_per_part = static_cast<int>(division.per_part());
+  rows.full_parts = static_cast<int>(division.full_parts());
+  rows.empty_place = rows.chunk_ends[short_chunk] - 1;
   const DeviceStream device(qkv);
   check_launch(launch_norm_rotate_pack(rows, device.stream()), kernel);
 }

@@ -1,4 +1,5 @@
 #include "kernels/cuda/row.cuh"
+#include "kernels/head_division.h"
 
 namespace wan::kernels::cuda {
 namespace {
@@ -59,15 +60,13 @@ enum class Third { q = 0, k = 1, v = 2 };
 /// The destination of a head of a token's row.
 template <typename T>
 __device__ T* head_destination(const QkvRows& rows, std::int64_t token, Third third, int head) {
-  const int heads_per_part = rows.heads / rows.parts;
-  const int part = head / heads_per_part;
-  const int in_part = head - part * heads_per_part;
+  const HeadPlace at = place_of_head(head, rows.heads_per_part, rows.full_parts, rows.empty_place);
   int chunk = 0;
-  while (in_part >= rows.chunk_ends[chunk]) ++chunk;  // ends, because the last chunk_end is heads_per_part
+  while (at.place >= rows.chunk_ends[chunk]) ++chunk;  // ends, because the last chunk_end is heads_per_part
   const int first = chunk > 0 ? rows.chunk_ends[chunk - 1] : 0;
   const int chunk_heads = rows.chunk_ends[chunk] - first;
-  const std::int64_t row = (part * rows.tokens + token) * 3 + static_cast<int>(third);
-  return static_cast<T*>(rows.buffers[chunk]) + (row * chunk_heads + in_part - first) * rows.head_dim;
+  const std::int64_t row = (at.part * rows.tokens + token) * 3 + static_cast<int>(third);
+  return static_cast<T*>(rows.buffers[chunk]) + (row * chunk_heads + at.place - first) * rows.head_dim;
 }
 
 /// Divides by a number that the whole launch shares, through a multiplication. It is exact while dividend

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/head_division.h"
 #include "kernels/linear.h"
 #include "kernels/qkv.h"
 #include "kernels/residual.h"
@@ -107,19 +108,21 @@ INSTANTIATE_TEST_SUITE_P(Types, FusedResidual, testing::Values(at::kFloat, at::k
 
 struct PackCase {
   std::int64_t tokens, parts;
-  std::vector<std::int64_t> chunk_heads;  ///< of each part
+  std::vector<std::int64_t> chunk_heads;  ///< of a part that has the most
   std::int64_t head_dim;
   at::ScalarType type;
+  std::int64_t short_parts = 0;  ///< the last parts, which have one head less
+  std::size_t short_chunk = 0;
   std::int64_t heads_per_part() const {
     return std::accumulate(chunk_heads.begin(), chunk_heads.end(), std::int64_t{0});
   }
-  std::int64_t heads() const { return parts * heads_per_part(); }
+  std::int64_t heads() const { return parts * heads_per_part() - short_parts; }
   std::int64_t dim() const { return heads() * head_dim; }
 };
 void PrintTo(const PackCase& c, std::ostream* out) {
   *out << c.tokens << " tokens, " << c.parts << " parts in chunks of";
   for (const std::int64_t heads : c.chunk_heads) *out << " " << heads;
-  *out << " heads of " << c.head_dim << ", " << at::toString(c.type);
+  *out << " heads of " << c.head_dim << ", " << at::toString(c.type) << ", " << c.short_parts << " short";
 }
 class NormRotatePack : public testing::TestWithParam<PackCase> {
  protected:
@@ -151,16 +154,21 @@ class NormRotatePack : public testing::TestWithParam<PackCase> {
 
 TEST_P(NormRotatePack, PutsEveryHeadWhereItsOwnerLooks) {
   const std::vector<at::Tensor> buffers = poisoned_buffers();
-  norm_rotate_pack(qkv_, {.q = norm_q_, .k = norm_k_, .eps = eps}, table_, buffers);
+  norm_rotate_pack(qkv_, {.q = norm_q_, .k = norm_k_, .eps = eps}, table_, buffers, shape_.short_chunk);
   for (std::int64_t third = 0; third < 3; ++third) {
     const at::Tensor wanted = expected(third);  // [tokens, heads, head_dim]
     std::int64_t head = 0;
     for (std::int64_t part = 0; part < shape_.parts; ++part) {
-      for (const at::Tensor& buffer : buffers) {
-        const at::Tensor packed = buffer[part].select(1, third);  // [tokens, heads of the chunk, head_dim]
-        const std::int64_t heads = packed.size(1);
+      for (std::size_t chunk = 0; chunk < buffers.size(); ++chunk) {
+        const at::Tensor places = buffers[chunk][part].select(1, third);  // [tokens, places, head_dim]
+        const bool is_short = part >= shape_.parts - shape_.short_parts && chunk == shape_.short_chunk;
+        const std::int64_t heads = places.size(1) - (is_short ? 1 : 0);
+        const at::Tensor packed = places.narrow(1, 0, heads);  // [tokens, heads of the chunk, head_dim]
         EXPECT_TRUE(at::equal(packed, wanted.narrow(1, head, heads)))
             << heads << " heads from " << head << " of third " << third;
+        if (is_short) {
+          EXPECT_TRUE(places.select(1, heads).isnan().all().item<bool>()) << "an empty place";
+        }
         head += heads;
       }
     }
@@ -183,7 +191,9 @@ TEST_P(NormRotatePack, RefusesBuffersThatDoNotHoldTheRow) {
   const auto expect_refused = [&](at::IntArrayRef shape, at::ScalarType type) {
     std::vector<at::Tensor> buffers = poisoned_buffers();
     buffers.back() = at::empty(shape, type);
-    EXPECT_THROW(norm_rotate_pack(qkv_, {.q = norm_q_, .k = norm_k_, .eps = eps}, table_, buffers), Error);
+    EXPECT_THROW(
+        norm_rotate_pack(qkv_, {.q = norm_q_, .k = norm_k_, .eps = eps}, table_, buffers, shape_.short_chunk),
+        Error);
   };
   const std::int64_t last = shape_.chunk_heads.back();
   expect_refused({shape_.parts, shape_.tokens, 3, last + 1, shape_.head_dim}, shape_.type);
@@ -196,7 +206,41 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(PackCase{13, 1, {4}, 24, at::kFloat}, PackCase{7, 2, {1, 1}, 24, at::kFloat},
                     PackCase{11, 2, {3}, 8, at::kBFloat16}, PackCase{5, 3, {2, 2}, 16, at::kFloat},
                     PackCase{9, 2, {1, 3}, 16, at::kFloat}, PackCase{6, 3, {1, 4, 2}, 8, at::kBFloat16},
-                    PackCase{6, 1, {2, 1}, 24, at::kFloat}));
+                    PackCase{6, 1, {2, 1}, 24, at::kFloat}, PackCase{5, 3, {2}, 24, at::kFloat, 2},
+                    PackCase{4, 3, {1, 3, 1}, 8, at::kBFloat16, 1, 1},
+                    PackCase{3, 7, {2, 4}, 8, at::kFloat, 2, 1},
+                    PackCase{3, 4, {3, 1}, 8, at::kFloat, 3, 0}));
+
+TEST(HeadDivision, GivesEachHeadThePlaceAfterTheOneBefore) {
+  EXPECT_EQ((HeadDivision{.heads = 40, .parts = 3}.full_parts()), 1);  // 14 + 13 + 13
+  for (int heads = 1; heads <= 40; ++heads) {
+    for (int parts = 1; parts <= heads; ++parts) {
+      const HeadDivision division{.heads = heads, .parts = parts};
+      const auto most = static_cast<int>(division.per_part());
+      const auto full = static_cast<int>(division.full_parts());
+      const int empty = most / 2;
+      int head = 0;
+      for (int part = 0; part < parts; ++part) {
+        for (int place = 0; place < most; ++place) {
+          if (part >= full && place == empty) continue;
+          const HeadPlace found = place_of_head(head++, most, full, empty);
+          EXPECT_EQ(std::pair(found.part, found.place), std::pair(part, place)) << heads << " over " << parts;
+        }
+        EXPECT_EQ(division.heads_of(part), most - (part < full ? 0 : 1));
+      }
+      EXPECT_EQ(head, heads);
+    }
+  }
+}
+
+TEST(NormRotatePackUneven, NeedsAPlaceThatCanStayEmpty) {
+  const at::Tensor qkv = at::randn({2, 3 * 5 * 8});  // 5 heads over 3 parts: 2 + 2 + 1
+  const at::Tensor norm = at::ones({5 * 8});
+  const RotaryTable table = make_rotary_table({.frames = 1, .rows = 1, .columns = 2}, 8, 0, 2);
+  const std::vector<at::Tensor> buffers(2, at::empty({3, 2, 3, 1, 8}));
+  for (const std::size_t chunk : {0, 1, 2})
+    EXPECT_THROW(norm_rotate_pack(qkv, {.q = norm, .k = norm, .eps = eps}, table, buffers, chunk), Error);
+}
 
 INSTANTIATE_TEST_SUITE_P(Shapes, NormRotatePackInPlace,
                          testing::Values(PackCase{13, 1, {4}, 24, at::kFloat},

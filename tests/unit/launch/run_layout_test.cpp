@@ -214,6 +214,14 @@ TEST(Layout, RefusesHeadChunksThatDoNotFit) {
   EXPECT_EQ(outcome({.count = 3}), "--head-chunks 3 does not divide the 20 heads of each of 2 ranks");
   EXPECT_EQ(outcome({.sizes = {3, 7}}),
             "--head-chunks 3+7 does not add up to the 20 heads of each of 2 ranks");
+  Options options;
+  options.head_chunks = {.count = 14};
+  EXPECT_EQ(refusal_for(3, 140 * gib, options),
+            "--head-chunks 14 does not fit 40 heads over 3 ranks: it must divide 14, the most heads of a "
+            "rank, with "
+            "a chunk of 2 heads or more, from which ranks with 13 leave one out");
+  options.head_chunks = {.sizes = {4, 10}};
+  EXPECT_EQ(refusal_for(3, 140 * gib, options), "accepted");
 }
 
 std::map<std::string, std::string> reasons_for(const Options& options, const MachineSize& machine) {
@@ -237,11 +245,11 @@ TEST(Layout, SaysWhyOthersWereNotChosen) {
   EXPECT_THAT(reasons.at("cfg1 x ulysses4 sharded"), HasSubstr("slower"));
   options.objective = Objective::throughput;
   options.cfg_size = 2;
-  reasons = reasons_for(options, {.ranks = 16, .memory_bytes = 140 * gib});
+  reasons = reasons_for(options, {.ranks = 48, .memory_bytes = 140 * gib});
   EXPECT_EQ(reasons.at("cfg2 x ulysses1 whole"), "chosen");
   EXPECT_EQ(reasons.at("cfg1 x ulysses2 whole"), "refused by --cfg-size 2");
   EXPECT_THAT(reasons.at("cfg2 x ulysses2 whole"), HasSubstr("fewer items per hour"));
-  EXPECT_EQ(reasons.at("cfg1 x ulysses16 whole"), "40 heads are not divisible by 16");
+  EXPECT_EQ(reasons.at("cfg1 x ulysses48 whole"), "40 heads are fewer than 48 ranks");
 }
 
 TEST(PlanReport, ShowsChoiceTimesAndAlternatives) {

@@ -54,16 +54,16 @@ class RecordedExchange final : public dit::SequenceExchange {
   RecordedExchange(at::ScalarType type, Calls& calls) : type_(type), calls_(calls) {}
   const dit::SequenceShape& shape() const override { return shape_; }
   at::Tensor qkv_buffer(int chunk) override {
-    return at::zeros({shape_.parts, shape_.local_tokens, 3, shape_.heads_of(chunk), shape_.head_dim}, type_);
+    return at::zeros({shape_.parts, shape_.local_tokens, 3, shape_.places_of(chunk), shape_.head_dim}, type_);
   }
   void launch_qkv(int chunk) override { calls_.push_back(fmt::format("qkv {}", chunk)); }
   at::Tensor wait_qkv(int chunk) override { return qkv_buffer(chunk).flatten(0, 1); }
   at::Tensor attention_buffer(int chunk) override {
-    return at::zeros({shape_.padded_tokens(), shape_.heads_of(chunk), shape_.head_dim}, type_);
+    return at::zeros({shape_.padded_tokens(), shape_.places_of(chunk), shape_.head_dim}, type_);
   }
   void launch_attention(int chunk) override { calls_.push_back(fmt::format("result {}", chunk)); }
   at::Tensor wait_attention(int chunk) override {
-    return at::zeros({shape_.parts, shape_.local_tokens, shape_.heads_of(chunk), shape_.head_dim}, type_);
+    return at::zeros({shape_.parts, shape_.local_tokens, shape_.places_of(chunk), shape_.head_dim}, type_);
   }
 
  private:
