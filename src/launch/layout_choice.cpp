@@ -222,7 +222,9 @@ std::string LayoutChoice::reason(std::size_t index, parallel::Objective objectiv
   }
   if (own.grid.group_size != taken().grid.group_size)
     return for_latency ? "a smaller group than there can be" : "a larger group than is needed";
-  return own.grid == taken().grid ? "the weights need not move" : "not faster";
+  if (own.grid == taken().grid) return "the weights need not move";
+  return loss < 0 && own.grid.cfg < taken().grid.cfg ? "the passes of guidance are split first"
+                                                     : "not faster";
 }
 
 }  // namespace wan::launch

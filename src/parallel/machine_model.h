@@ -19,7 +19,9 @@ struct MachineModel {
   double attention_flop_per_s;          ///< attention, with all waves full
   double elementwise_s_per_token;       ///< all elementwise kernels of a step of A14B with two passes
   double exposed_s_per_exchanged_byte;  ///< for the bytes that a rank sends to others for attention
-  double sharded_step_ratio;  ///< time of a step with sharded weights, divided by that with whole weights
+  double split_guidance_ratio;  ///< time of a step whose passes run on different ranks, divided by an equal
+                                ///< share
+  double sharded_step_ratio;    ///< time of a step with sharded weights, divided by that with whole weights
 
   // One exchange of heads, in the model of head_chunks.h.
   std::int64_t multiprocessors;

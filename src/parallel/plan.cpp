@@ -197,10 +197,11 @@ double expected_step_s(const PlanInput& input, const Plan& plan, double rows) {
       static_cast<double>(input.transformer.dim * input.transformer.num_layers) / a14b_elements_per_token;
   const double exchanged_bytes =
       static_cast<double>(ulysses_bytes(input, plan.local_tokens)) * bf16_bytes / input.element_bytes;
-  const double step_s = plan.linear_flop_per_step / machine.linear_flop_per_s +
-                        plan.attention_flop_per_step / machine.attention_flop_per_s +
-                        machine.elementwise_s_per_token * width / 2 * rows +
-                        machine.exposed_s_per_exchanged_byte * exchanged_bytes;
+  const double computing_s = plan.linear_flop_per_step / machine.linear_flop_per_s +
+                             plan.attention_flop_per_step / machine.attention_flop_per_s +
+                             machine.elementwise_s_per_token * width / 2 * rows;
+  const double split_ratio = input.guided && input.grid.cfg == 2 ? machine.split_guidance_ratio : 1;
+  const double step_s = computing_s * split_ratio + machine.exposed_s_per_exchanged_byte * exchanged_bytes;
   return input.placement.transformers.is_sharded() ? step_s * machine.sharded_step_ratio : step_s;
 }
 

@@ -38,9 +38,10 @@ TEST(MachineModel, HasEveryFigure) {
   for (const MachineModel& machine : known_machines()) {
     for (const double figure :
          {machine.linear_flop_per_s, machine.attention_flop_per_s, machine.elementwise_s_per_token,
-          machine.exposed_s_per_exchanged_byte, machine.sharded_step_ratio, machine.exchange_bytes_per_s,
-          machine.chunk_s, machine.vae_encode_s_per_pixel, machine.vae_decode_s_per_pixel,
-          machine.text_encode_s, machine.h264_s_per_pixel, machine.host_to_gpu_bytes_per_s})
+          machine.exposed_s_per_exchanged_byte, machine.split_guidance_ratio, machine.sharded_step_ratio,
+          machine.exchange_bytes_per_s, machine.chunk_s, machine.vae_encode_s_per_pixel,
+          machine.vae_decode_s_per_pixel, machine.text_encode_s, machine.h264_s_per_pixel,
+          machine.host_to_gpu_bytes_per_s})
       EXPECT_GT(figure, 0) << machine.name;
     for (const double share : {machine.vae_encode_undivided, machine.vae_decode_undivided}) {
       EXPECT_GT(share, 0) << machine.name;
