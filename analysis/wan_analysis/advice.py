@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wan_analysis.campaign_facts import LayoutFacts
-from wan_analysis.campaign_play import Pace, play
+from wan_analysis.campaign_play import Pace, play, team_widths
 from wan_analysis.intervals import LEVEL, Interval
 
 SECONDS_PER_HOUR = 3600.0
@@ -128,7 +128,7 @@ def _steps_of(facts: Sequence[LayoutFacts]) -> dict[int, float]:
 def pace_of(facts: LayoutFacts, step_s: Mapping[int, float]) -> Pace:
     """The medians of a layout's starts as the pace of a campaign."""
     interval_s = facts.median("interval_s")
-    widths = [2**power for power in range(1, 12) if 2**power <= facts.groups] if facts.joins else []
+    widths = team_widths(facts.groups) if facts.joins else []
     own = step_s.get(facts.group_gpus, math.nan)
     speeds = {width: own / step_s[facts.group_gpus * width] for width in widths if facts.group_gpus * width in step_s}
     return Pace(facts.groups, facts.median("ready_s"), facts.median("first_s", interval_s), interval_s,

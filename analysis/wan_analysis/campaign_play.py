@@ -1,8 +1,8 @@
 """Plays a campaign in a few events: groups claim items until none is left, then idle groups join their running neighbours.
 
 Whole rounds of items far from the end are skipped: they only add their time. The rules of joining are those of src/batch: a group that has
-no items of its own is idle, and an item goes on with the widest block of neighbours (2, 4, ... groups) that are all idle, if that saves
-it enough time.
+no items of its own is idle, and an item goes on with the widest block of neighbours (2, 4, ... groups, or all) that are all idle, if that
+saves it enough time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PLAYED_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Pace:
-    """The seconds of one start. `team_speed`: groups of a team (2, 4, ...) -> times as fast as one group's denoising."""
+    """The seconds of one start. `team_speed`: groups of a team (`team_widths`) -> times as fast as one group's denoising."""
 
     groups: int
     ready_s: float
@@ -45,6 +45,11 @@ class _Item:
     @property
     def end_s(self) -> float:
         return self.denoise_to_s + self.rest_s
+
+
+def team_widths(groups: int) -> list[int]:
+    """The teams of a run by their number of groups: 2, 4, ..., and all (src/comm/rank_grid.h)."""
+    return sorted({*(2**power for power in range(1, groups.bit_length()) if 2**power <= groups), groups} - {1})
 
 
 def play(pace: Pace, items: int, random: np.random.Generator | None = None) -> tuple[float, float]:
@@ -118,10 +123,8 @@ class _Play:
         for leader, item in list(self.running.items()):
             at_s = max(now_s, item.denoise_from_s)
             left_s = item.denoise_to_s - at_s
-            width = self.idle_width(leader, item.width)
             own = self.pace.team_speed.get(item.width, 1.0) if item.width > 1 else 1.0
-            while width > item.width and width not in self.pace.team_speed:
-                width //= 2
+            width = max((wide for wide in self.idle_widths(leader) if wide in self.pace.team_speed), default=1)
             if width <= item.width or left_s <= 0.0:
                 continue
             if left_s * (1.0 - item.width / width) < JOIN_WORTH_S:
@@ -134,16 +137,11 @@ class _Play:
             grown.append(leader)
         return grown
 
-    def idle_width(self, leader: int, width: int) -> int:
-        """The widest block around a leader whose other groups are idle or its own."""
-        own = set(self.members[leader])
-        found = width
-        while True:
-            wider = 2 * found
-            block = leader // wider * wider
-            if block + wider > self.pace.groups or not set(range(block, block + wider)) - own <= self.idle:
-                return found
-            found = wider
+    def idle_widths(self, leader: int) -> list[int]:
+        """The widths of the complete blocks around a leader whose other groups are idle or its own."""
+        free = self.idle | set(self.members[leader])
+        blocks = {width: range(leader // width * width, leader // width * width + width) for width in team_widths(self.pace.groups)}
+        return [width for width, block in blocks.items() if block.stop <= self.pace.groups and set(block) <= free]
 
 
 def _spread(groups: int) -> list[int]:

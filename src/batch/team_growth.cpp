@@ -3,7 +3,8 @@
 namespace wan::batch {
 
 bool TeamGrowth::is_worth_joining(const Request& request, int steps_left, double step_s) {
-  for (int width = teams_.idle_width(); width > width_; width /= 2) {
+  for (const int width : teams_.idle_widths()) {
+    if (width <= width_) break;
     if (!engine_.can_team(request, width)) continue;
     next_width_ = width;
     const double gain_s = steps_left * step_s * (1.0 - static_cast<double>(width_) / width);

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "comm/rank_grid.h"
 #include "core/check.h"
 
 namespace wan::batch {
@@ -89,17 +90,17 @@ bool TeamLetters::are_all_idle() const {
   return mailbox_ == nullptr || std::ranges::all_of(is_idle_, [](bool idle) { return idle; });
 }
 
-int TeamLetters::idle_width() const {
-  int width = 1;
-  while (true) {
-    const int wider = 2 * width;
-    const int first = sender_.group_index / wider * wider;
-    if (first + wider > sender_.group_count) return width;
-    for (int group = first; group < first + wider; ++group) {
-      if (group != sender_.group_index && !is_idle_[static_cast<std::size_t>(group)]) return width;
+std::vector<int> TeamLetters::idle_widths() const {
+  std::vector<int> widths;
+  for (const int width : comm::team_widths(sender_.group_count)) {
+    const std::optional<int> first = comm::first_of_team(sender_.group_index, width, sender_.group_count);
+    if (!first) continue;
+    for (int group = *first; group < *first + width; ++group) {
+      if (group != sender_.group_index && !is_idle_[static_cast<std::size_t>(group)]) return widths;
     }
-    width = wider;
+    widths.insert(widths.begin(), width);
   }
+  return widths;
 }
 
 std::optional<Order> TeamLetters::take_invitation() {

@@ -12,8 +12,8 @@ namespace wan::batch {
 // Groups that have nothing left to do help those that still work. Nobody waits for a letter, and there is no
 // master. A leader whose queue is empty tells all other leaders so, once, and listens. A leader that still
 // works looks between two steps whether all its neighbours are idle, and if so invites them. Teams are
-// aligned (groups 0-1, 2-3, 0-3, 4-7, ...), so that two working leaders never compete: if two teams share a
-// group, one contains the other, and then not all groups of the larger team are idle.
+// aligned (groups 0-1, 2-3, 0-3, 4-7, ..., and all groups), so that two working leaders never compete: if two
+// teams share a group, one contains the other, and then not all groups of the larger team are idle.
 
 /// One leader's letters to and from the other leaders of its run, for the main thread. A rank that does not
 /// lead can only tell its own leader that the run is to stop.
@@ -36,8 +36,8 @@ class TeamLetters {
   void read_letters();
   bool has_heard_stop() const { return has_heard_stop_; }
   bool are_all_idle() const;
-  /// The width of the widest team around this group whose other groups are all idle; 1 if there is none.
-  int idle_width() const;
+  /// The widths of the teams around this group whose other groups are all idle, widest first.
+  std::vector<int> idle_widths() const;
   std::optional<Order> take_invitation();
 
  private:

@@ -69,4 +69,16 @@ std::vector<int> cfg_members(const GridShape& shape, int world_rank) {
   return arithmetic_ranks(world_rank - at.cfg * shape.ulysses, shape.ulysses, shape.cfg);
 }
 
+std::vector<int> team_widths(int groups) {
+  std::vector<int> widths;
+  for (int width = 2; width < groups; width *= 2) widths.push_back(width);
+  if (groups > 1) widths.push_back(groups);
+  return widths;
+}
+
+std::optional<int> first_of_team(int group, int width, int groups) {
+  const int first = group / width * width;
+  return first + width <= groups ? std::optional(first) : std::nullopt;
+}
+
 }  // namespace wan::comm

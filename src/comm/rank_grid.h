@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 namespace wan::comm {
@@ -40,5 +41,11 @@ GridPosition position(const GridShape& shape, int world_rank);
 std::vector<int> group_members(const GridShape& shape, int world_rank);    ///< the group: weights, latents
 std::vector<int> ulysses_members(const GridShape& shape, int world_rank);  ///< the same copy and cfg
 std::vector<int> cfg_members(const GridShape& shape, int world_rank);      ///< the same copy and ulysses
+
+/// The widths of teams of neighbouring groups, in groups, ascending: 2, 4, 8, ..., and all groups.
+std::vector<int> team_widths(int groups);
+/// The first group of the team of `width` groups around `group`. Nothing if there are too few groups after
+/// it.
+std::optional<int> first_of_team(int group, int width, int groups);
 
 }  // namespace wan::comm

@@ -17,7 +17,7 @@ class GroupTeams {
  public:
   explicit GroupTeams(parallel::GroupCommunicators own) : own_(std::move(own)) {}
 
-  /// Lets teams of 2, 4, ... groups be made, up to `largest_width`.
+  /// Lets teams of several groups be made, up to `largest_width`.
   void allow(TeamFactory make_team, int largest_width);
   bool allows(int width) const { return width >= 2 && width <= largest_width_ && make_team_; }
 

@@ -99,7 +99,7 @@ class WanEngine final : public Engine {
   /// The same as begin_idle(), at an earlier time.
   void begin_idle_at(double time_s);
 
-  /// Allows teams of 2, 4, ... groups, up to `largest_width`. Without this call each request is made by one
+  /// Allows teams of several groups, up to `largest_width`. Without this call each request is made by one
   /// group.
   void allow_teams(TeamFactory make_team, int largest_width) {
     groups_.allow(std::move(make_team), largest_width);

@@ -138,12 +138,13 @@ parallel::NodeRanks RunCommunicators::make_node(double timeout_s) {
 
 int RunCommunicators::prepare_teams(const RunLayout& layout, double timeout_s) {
   int widest = 1;
-  for (int width = 2; width * layout.guided.group_size <= world_.size(); width *= 2) {
-    const int team_size = width * layout.guided.group_size;
-    const int first = world_.rank() / team_size * team_size;
-    const bool is_complete = first + team_size <= world_.size();
-    std::vector<int> members(static_cast<std::size_t>(is_complete ? team_size : 1));
-    std::iota(members.begin(), members.end(), is_complete ? first : world_.rank());
+  const int group_size = layout.guided.group_size;
+  const int groups = world_.size() / group_size;
+  for (const int width : comm::team_widths(groups)) {
+    const std::optional<int> first = comm::first_of_team(world_.rank() / group_size, width, groups);
+    const bool is_complete = first.has_value();
+    std::vector<int> members(static_cast<std::size_t>(is_complete ? width * group_size : 1));
+    std::iota(members.begin(), members.end(), is_complete ? *first * group_size : world_.rank());
     auto team = make_control(members, fmt::format("team of {}", width), timeout_s);
     if (is_complete)
       teams_.insert_or_assign(width, Ranks{.control = std::move(team), .world_ranks = std::move(members)});

@@ -54,7 +54,7 @@ class RunCommunicators {
   /// its node. Collective over the world. Throws as make_group() does.
   parallel::NodeRanks make_node(double timeout_s);
 
-  /// Prepares for teams of 2, 4, ... groups: a control communicator for each that is complete. Collective
+  /// Prepares for teams of several groups: a control communicator for each that is complete. Collective
   /// over the world. Returns the width of the widest.
   int prepare_teams(const RunLayout& layout, double timeout_s);
 

@@ -1,7 +1,7 @@
 """A machine that makes the starts of a scaling study, described by its cards, kernels and links, and not by the model's formulas.
 
-A rank computes its rows and heads, at a rate that may fall with fewer rows. Its card has a speed of its own in each start, and the whole start
-has one. Ranks meet at the exchanges, so that all wait for the slowest. A link has a latency and a bandwidth.
+A rank computes its rows and heads, at a rate that may fall with fewer rows. Its card has a speed of its own in each start, and the
+whole start has one. Ranks meet at the exchanges, so that all wait for the slowest. A link has a latency and a bandwidth.
 """
 
 from __future__ import annotations

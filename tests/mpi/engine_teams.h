@@ -40,11 +40,10 @@ class Teams {
   Teams(RankWorld& ranks, const Toy& toy, const comm::GridShape& group, const engine::EngineOptions& options)
       : toy_(toy), engine_(toy.folder, options, ranks.communicators(group, Backend::mpi, toy.heads), clock_) {
     const int groups = ranks.size() / group.group_size;
-    for (int width = 2; width <= groups; width *= 2) {
-      const int count = width * group.group_size;
-      const int first = ranks.rank() / count * count;
-      std::vector<int> members(static_cast<std::size_t>(first + count <= ranks.size() ? count : 1));
-      std::iota(members.begin(), members.end(), members.size() > 1 ? first : ranks.rank());
+    for (const int width : comm::team_widths(groups)) {
+      const auto first = comm::first_of_team(ranks.rank() / group.group_size, width, groups);
+      std::vector<int> members(static_cast<std::size_t>(first ? width * group.group_size : 1));
+      std::iota(members.begin(), members.end(), first ? *first * group.group_size : ranks.rank());
       parents_.emplace(width, comm::make_mpi_group(ranks.world(), members, "team", {.timeout_s = 60}));
     }
     engine_.allow_teams([this](int width) { return make_team(width); }, groups);

@@ -14,6 +14,7 @@ namespace {
 using test::Post;
 using test::TestMailbox;
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 /// The leaders of `groups` groups of two ranks.
 class Leaders {
@@ -38,20 +39,32 @@ class Leaders {
 
 TEST(TeamLettersTest, TeamsAreAlignedAndWholeOrNotAtAll) {
   Leaders leaders(8);
-  EXPECT_EQ(leaders[5].idle_width(), 1);
+  EXPECT_THAT(leaders[5].idle_widths(), IsEmpty());
   for (const int idle : {6, 7, 0, 1}) leaders[idle].announce_idle();
-  EXPECT_EQ(leaders[5].idle_width(), 1) << "its neighbour 4 is at work";
+  EXPECT_THAT(leaders[5].idle_widths(), IsEmpty()) << "its neighbour 4 is at work";
   leaders[4].announce_idle();
-  EXPECT_EQ(leaders[5].idle_width(), 4);
-  EXPECT_EQ(leaders[2].idle_width(), 1);
+  EXPECT_THAT(leaders[5].idle_widths(), ElementsAre(4, 2));
+  EXPECT_THAT(leaders[2].idle_widths(), IsEmpty());
   leaders[3].announce_idle();
-  EXPECT_EQ(leaders[2].idle_width(), 4);
-  EXPECT_EQ(leaders[5].idle_width(), 4) << "2 is still at work";
+  EXPECT_THAT(leaders[2].idle_widths(), ElementsAre(4, 2));
+  EXPECT_THAT(leaders[5].idle_widths(), ElementsAre(4, 2)) << "2 is still at work";
   leaders[2].announce_idle();
-  EXPECT_EQ(leaders[5].idle_width(), 8);
+  EXPECT_THAT(leaders[5].idle_widths(), ElementsAre(8, 4, 2));
   EXPECT_FALSE(leaders[5].are_all_idle());
   leaders[5].announce_idle();
   for (int group = 0; group < 8; ++group) EXPECT_TRUE(leaders[group].are_all_idle());
+}
+
+TEST(TeamLettersTest, AllGroupsAreATeamOfAnyWidth) {
+  Leaders leaders(7);
+  for (const int idle : {0, 1, 2, 3, 5}) leaders[idle].announce_idle();
+  EXPECT_THAT(leaders[4].idle_widths(), ElementsAre(2)) << "4 to 7 would be a team, but there is no group 7";
+  EXPECT_THAT(leaders[6].idle_widths(), IsEmpty()) << "4 is at work";
+  leaders[4].announce_idle();
+  EXPECT_THAT(leaders[6].idle_widths(), ElementsAre(7));
+  Leaders three(3);
+  for (const int idle : {0, 2}) three[idle].announce_idle();
+  EXPECT_THAT(three[1].idle_widths(), ElementsAre(3, 2));
 }
 
 TEST(TeamLettersTest, ARankThatDoesNotLeadTellsItsLeaderToStop) {
@@ -83,10 +96,10 @@ TEST(TeamLettersTest, AnInvitationReachesTheOthersOfTheTeam) {
   for (const int other : {0, 3, 6}) EXPECT_FALSE(leaders[other].take_invitation().has_value());
 }
 
-TEST(TeamLettersTest, ACountOfGroupsThatIsNoPowerOfTwoLeavesTheRestAlone) {
+TEST(TeamLettersTest, ACountOfGroupsThatIsNoPowerOfTwoJoinsInPairsAndAtLastAll) {
   Leaders leaders(6);
   for (const int idle : {0, 1, 2, 3, 4}) leaders[idle].announce_idle();
-  EXPECT_EQ(leaders[5].idle_width(), 2);
+  EXPECT_THAT(leaders[5].idle_widths(), ElementsAre(6, 2));
 }
 
 TEST(TeamLettersTest, AStopIsHeardByAll) {
@@ -99,7 +112,7 @@ TEST(TeamLettersTest, AStopIsHeardByAll) {
 TEST(TeamLettersTest, AGroupAloneNeedsNobody) {
   TeamLetters alone;
   EXPECT_FALSE(alone.take_invitation().has_value());
-  EXPECT_EQ(alone.idle_width(), 1);
+  EXPECT_THAT(alone.idle_widths(), IsEmpty());
   EXPECT_TRUE(alone.are_all_idle());
   alone.announce_idle();
   alone.announce_stop();
