@@ -117,5 +117,20 @@ TEST_F(HopperAttentionGpu, WritesNothingBesideItsResult) {
   EXPECT_LT(relative_error(out, exact(q, k, k)), 4e-3);
 }
 
+/// As on a rank that has one head less than others, and an empty place in its exchange.
+TEST_F(HopperAttentionGpu, ThePlacesOfItsHeadsMayBeFollowedByAnEmptyOne) {
+  const at::Tensor qkv = random({2100, 3, 5, 128}).narrow(2, 0, 4);  // [tokens, 3, heads, 128]
+  const at::Tensor q = qkv.select(1, 0);
+  const at::Tensor k = qkv.select(1, 1);
+  const at::Tensor v = qkv.select(1, 2);
+  for (const char* name : {"hopper", "flashinfer", "cudnn"}) {
+    const at::Tensor around = at::full({2100, 5, 128}, 42.0, q.options());
+    at::Tensor out = around.narrow(1, 0, 4);
+    attention_out(out, q, k, v, parse_attention_backend(name));
+    EXPECT_TRUE(around.narrow(1, 4, 1).eq(42.0).all().item<bool>()) << name;
+    EXPECT_LT(relative_error(out, exact(q, k, v)), 4e-3) << name;
+  }
+}
+
 }  // namespace
 }  // namespace wan::kernels
