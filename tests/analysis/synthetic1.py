@@ -17,9 +17,8 @@ from wan_analysis.trace_format import TABLES
 COMPUTING = ("attention", "linear", "elementwise")
 #: A column's type in the file, where it is not that of its kind.
 TYPES = {"expert": EXPERT_TYPE, "warm_up": "i1", "background": "i1", "merged_bytes": "u8", "latent_digest": "i8",
-         "seed": "i8", "sent_bytes": "u8",
-         "vram_used_bytes": "i8",
-         "throttle_reasons": "i8", "vram_allocated_bytes": "u8", "vram_reserved_bytes": "u8", "vram_peak_bytes": "u8"}
+         "seed": "i8", "sent_bytes": "u8", "vram_used_bytes": "i8", "throttle_reasons": "i8",
+         "vram_allocated_bytes": "u8", "vram_reserved_bytes": "u8", "vram_peak_bytes": "u8"}
 KINDS = {"text": TEXT, "int": "i4", "float": "f8"}
 
 
