@@ -13,9 +13,8 @@ struct VaeCost {
   double encode, decode;   ///< time for a pixel of a frame, relative to that of Wan 2.1
 };
 constexpr VaeCost wan21_vae{.full_parameters = 126'892'531, .encode = 1, .decode = 1};
-// Measured with cuDNN's convolutions (analysis/results/family_h200.md), so it takes no longer than this. One
-// frame is encoded, which fills a GPU less than a clip.
-constexpr VaeCost wan22_vae{.full_parameters = 704'688'668, .encode = 6.08, .decode = 2.52};
+// analysis/results/vae_h200.md. One frame is encoded, which fills a GPU less than a clip.
+constexpr VaeCost wan22_vae{.full_parameters = 704'688'668, .encode = 8.05, .decode = 1.90};
 
 /// Takes a site's figure in place of the machine's.
 void take(const std::optional<SitedSeconds>& figure, double& seconds, std::string& source) {

@@ -36,9 +36,10 @@ constexpr MachineModel h200{
     .multiprocessors = 132,
     .exchange_bytes_per_s = 240e9,
     .chunk_s = 50e-6,
-    // analysis/results/convolutions_h200.md: the whole autoencoder at 480p, on 1 and 2 GPUs.
-    .vae_encode_s_per_pixel = 0.248 / pixels_480p,
-    .vae_decode_s_per_pixel = 1.038 / pixels_480p,
+    // analysis/results/vae_h200.md: the whole autoencoder at 480p on 1 GPU. The shares that 2 GPUs do not
+    // divide are those of an earlier version (analysis/results/convolutions_h200.md).
+    .vae_encode_s_per_pixel = 0.165 / pixels_480p,
+    .vae_decode_s_per_pixel = 0.874 / pixels_480p,
     .vae_encode_undivided = undivided(0.248, 0.175),
     .vae_decode_undivided = undivided(1.038, 0.612),
     .text_encode_s = 0.019,  // umT5-XXL on a prompt of 120 tokens
@@ -50,7 +51,10 @@ constexpr MachineModel h200{
     .host_to_gpu_bytes_per_s = 55e9,
     // "Memory": chosen so that the plan gives the peaks on 1, 2 and 4 GPUs.
     .context_bytes = std::int64_t{1300} << 20,
-    .nccl_bytes = std::int64_t{500} << 20};
+    .nccl_bytes = std::int64_t{500} << 20,
+    // A little more than the most in analysis/results/vae_h200.md.
+    .vae_bytes_per_pixel = {
+        .wan21_fp32 = 14'500, .wan21_half = 8'200, .wan22_fp32 = 12'000, .wan22_half = 6'900}};
 
 /// analysis/results/gpu_h100x2.md, "one GPU, 40 heads": attention and matrix products take the H200's time to
 /// 1 %. The elementwise kernels, which wait for the slower memory, take 0.223 s. Autoencoder, text encoder
@@ -84,7 +88,9 @@ MachineChoice choose_machine(std::string gpu) {
   for (const MachineModel& machine : machines) {
     if (has_word(gpu, machine.name)) return {.model = machine, .gpu = std::move(gpu)};
   }
-  return {.model = reference_machine(), .gpu = std::move(gpu)};
+  MachineChoice choice{.model = reference_machine(), .gpu = std::move(gpu)};
+  if (!choice.gpu.empty()) choice.model.vae_bytes_per_pixel = vae_bytes_elsewhere;
+  return choice;
 }
 
 std::string describe(const MachineChoice& choice) {

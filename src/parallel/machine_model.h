@@ -7,6 +7,21 @@
 
 namespace wan::parallel {
 
+/// Bytes of the autoencoder's activations at their peak, for each pixel of a frame.
+struct VaeBytesPerPixel {
+  std::int64_t wan21_fp32;  ///< activations of 32 bits
+  std::int64_t wan21_half;  ///< of 16 bits
+  std::int64_t wan22_fp32;
+  std::int64_t wan22_half;
+};
+
+/// Without our own kernels, which Hopper GPUs have for other precisions than fp32: windows are joined and
+/// pixels are doubled in memory. The first figure was measured with cuDNN's convolutions
+/// (analysis/results/gpu_h200.md, "Memory"). The widest tensors of the Wan 2.2 autoencoder have 512 channels
+/// at half the resolution, where those of Wan 2.1 have 192 at the full one.
+inline constexpr VaeBytesPerPixel vae_bytes_elsewhere{
+    .wan21_fp32 = 30'000, .wan21_half = 15'000, .wan22_fp32 = 20'000, .wan22_half = 10'000};
+
 /// Measured performance of one kind of machine, with one GPU per rank, all in one node and connected by
 /// NVLink. All figures are of this program in bf16. The table in the implementation names the source of each.
 struct MachineModel {
@@ -40,6 +55,7 @@ struct MachineModel {
   // Memory of a GPU.
   std::int64_t context_bytes;  ///< memory of the driver and the libraries
   std::int64_t nccl_bytes;     ///< NCCL's own buffers
+  VaeBytesPerPixel vae_bytes_per_pixel;
 };
 
 /// The measured machines. The one that was measured most comes first.
@@ -58,8 +74,9 @@ struct MachineChoice {
 };
 
 /// Chooses the figures for a GPU by the driver's name, for example "NVIDIA H200". Prefers a machine that was
-/// measured with this GPU, then one of the same family ("NVIDIA H100 NVL"), then the reference. An empty name
-/// means an unknown GPU.
+/// measured with this GPU, then one of the same family ("NVIDIA H100 NVL"), then the reference with the
+/// memory that the autoencoder needs where it has no kernels of its own. An empty name means an unknown GPU:
+/// the reference.
 MachineChoice choose_machine(std::string gpu);
 
 /// "H200 (analysis/results/gpu_h200.md)", and the GPU if it differs or is unknown.

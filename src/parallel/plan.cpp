@@ -9,14 +9,9 @@
 namespace wan::parallel {
 namespace {
 
-// Properties of this program on every GPU (analysis/results/gpu_h200.md, "Memory"): the autoencoder's peak
-// over its weights, divided by the video's pixels, and the ratio of the allocator's memory to the tensors'.
-constexpr std::int64_t vae_bytes_per_pixel = 30'000;
+// A property of this program: the ratio of the allocator's memory to the tensors'
+// (analysis/results/gpu_h200.md, "Memory").
 constexpr double allocator_share = 1.4;
-// The widest tensors of the Wan 2.2 autoencoder have 512 channels at half the pixels' resolution, those of
-// Wan 2.1 have 192 at the full one. With these bytes the plan for TI2V-5B gives 28.7 GiB in tensors, and 28.3
-// were measured (analysis/results/family_h200.md).
-constexpr std::int64_t wan22_vae_bytes_per_pixel = vae_bytes_per_pixel * 512 / (std::int64_t{4} * 192);
 
 constexpr int fp32_bytes = 4;
 constexpr int bf16_bytes = 2;
@@ -134,9 +129,12 @@ std::int64_t image_encoder_bytes(const PlanInput& input) {
 /// The autoencoder's activations for the pixels of one rank's rows.
 std::int64_t vae_bytes(const PlanInput& input) {
   const std::int64_t pixels = input.geometry.frame_pixels(input.tokens);
-  const bool is_wan22 = input.vae_family == vae::Family::wan22;
-  return pixels / input.grid.group_size * (is_wan22 ? wan22_vae_bytes_per_pixel : vae_bytes_per_pixel) *
-         input.vae_element_bytes / fp32_bytes;
+  const VaeBytesPerPixel& bytes =
+      input.element_bytes < fp32_bytes ? input.machine.vae_bytes_per_pixel : vae_bytes_elsewhere;
+  const bool is_half = input.vae_element_bytes < fp32_bytes;
+  const std::int64_t wan21 = is_half ? bytes.wan21_half : bytes.wan21_fp32;
+  const std::int64_t wan22 = is_half ? bytes.wan22_half : bytes.wan22_fp32;
+  return pixels / input.grid.group_size * (input.vae_family == vae::Family::wan22 ? wan22 : wan21);
 }
 
 /// In the steps of the kind that takes most.
