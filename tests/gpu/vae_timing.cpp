@@ -111,6 +111,19 @@ void print(const char* what, const Case& c, const Measured& measured) {
   static_cast<void>(std::fflush(stdout));
 }
 
+/// Whether equal inputs give equal bits.
+void print_bits(const Case& c, const std::function<at::Tensor()>& encode,
+                const std::function<at::Tensor()>& decode) {
+  const auto repeats = [](const std::function<at::Tensor()>& work) {
+    const at::Tensor first = work().cpu().clone();
+    std::int64_t differing = 0;
+    for (int call = 0; call < 3; ++call) differing += work().cpu().ne(first).sum().item<std::int64_t>();
+    return differing;
+  };
+  fmt::print("{}: of three more calls, {} values of the latent and {} of the frames differ\n", c.text,
+             repeats(encode), repeats(decode));
+}
+
 void time_case(const Case& c, const Wishes& wishes) {
   const at::Device device(at::kCUDA, 0);
   const auto group = comm::make_local("vae");
@@ -124,6 +137,13 @@ void time_case(const Case& c, const Wishes& wishes) {
   const auto decode = [&] { vae.decode(latent, *group, 0, [](const at::Tensor& /*frames*/) {}); };
   print("encode", c, measure(encode, wishes.once));
   print("decode", c, measure(decode, wishes.once));
+  print_bits(
+      c, [&] { return vae.encode_image(image, encoded_frames, *group); },
+      [&] {
+        std::vector<at::Tensor> frames;
+        vae.decode(latent, *group, 0, [&](const at::Tensor& some) { frames.push_back(some); });
+        return at::cat(frames);
+      });
   if (!wishes.kernels) return;
   gpu::KernelProfile profile;
   encode();

@@ -122,6 +122,7 @@ class Consumer {
     cute::warpgroup_wait<0>();
     fence(scores_);
     release(memory_.k_empty, k_);
+    release_queries();
     float correction[2];
     mask();
     softmax<true>(scores_, weights_, state_, parameters_.scale_log2, correction, [](float) {});
@@ -167,6 +168,7 @@ class Consumer {
     cute::warpgroup_wait<1>();
     fence(scores_);
     release(memory_.k_empty, k_);
+    release_queries();
     const RowState finished = state_;
     float correction[2];
     mask();
@@ -200,9 +202,14 @@ class Consumer {
   __device__ __forceinline__ void take_queries() {
     memory_.q_full[group_].wait(q_parity_);
     load_queries(queries_, memory_.q[group_]);
+    q_parity_ ^= 1;
+  }
+
+  /// Lets the producer overwrite the queries in shared memory. Only a product that has used the registers
+  /// shows that the loads into them have ended: an arrival can overtake loads that were issued before it.
+  __device__ __forceinline__ void release_queries() {
     __syncwarp();
     if (threadIdx.x % 32 == 0) memory_.q_empty[group_].arrive();
-    q_parity_ ^= 1;
   }
 
   __device__ __forceinline__ void issue_scores() { start_scores<S>(scores_, queries_, memory_.k[k_.slot]); }
