@@ -64,6 +64,14 @@ std::int64_t sum(const std::vector<std::int64_t>& sizes) {
   return std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0});
 }
 
+/// With the rates of the kernels with which the sizes of chunks were measured.
+MachineModel earlier_machine() {
+  MachineModel machine = reference_machine();
+  machine.linear_flop_per_s = earlier_linear_flop_per_s;
+  machine.attention_flop_per_s = earlier_attention_flop_per_s;
+  return machine;
+}
+
 }  // namespace
 
 bool HeadChunkWish::fits(std::int64_t heads, int ulysses) const {
@@ -95,7 +103,7 @@ std::vector<std::int64_t> divide_heads(const HeadChunkWish& wish, std::int64_t h
 std::vector<std::int64_t> choose_head_chunks(const kernels::HeadDivision& division, std::int64_t tokens) {
   const std::int64_t heads = division.per_part();
   if (division.parts == 1) return {heads};
-  const BlockTime time(reference_machine(), static_cast<int>(division.parts), tokens);
+  const BlockTime time(earlier_machine(), static_cast<int>(division.parts), tokens);
   std::vector<std::int64_t> best{heads};
   double least_s = time.seconds(best);
   const auto consider = [&](std::vector<std::int64_t> chunks) {

@@ -43,7 +43,8 @@ std::vector<std::int64_t> divide_heads(const HeadChunkWish& wish, std::int64_t h
 /// `division`: the model's heads over the ranks that share the sequence. The time is that of the ranks with
 /// the most heads. If others have one head less, the largest chunk has at least two.
 ///
-/// The model uses reference_machine(), whatever the GPUs are, because all ranks must get the same result.
+/// The model uses reference_machine() with the earlier rates, whatever the GPUs are, because all ranks must
+/// get the same result.
 std::vector<std::int64_t> choose_head_chunks(const kernels::HeadDivision& division, std::int64_t tokens);
 
 }  // namespace wan::parallel

@@ -19,29 +19,29 @@ constexpr double undivided(double one_s, double two_s) { return 2 * two_s / one_
 constexpr MachineModel h200{
     .name = "H200",
     .gpu = "NVIDIA H200",
-    .source = "analysis/results/gpu_h200.md",
-    // "Speed": chosen so that the plan gives the steps at 480p and 720p on 1 GPU.
-    .linear_flop_per_s = 735e12,
-    .attention_flop_per_s = 640e12,
-    .elementwise_s_per_token = 0.19 / tokens_480p,
-    // The least squares of the errors for the steps on 2 and 4 GPUs at 480p, on 4 at 720p, and on two H100s
-    // that share a sequence (analysis/results/gpu_h100x2.md, 1 + 18 + 1 heads). The plan holds each to 1.4 %.
-    // The first figure stands for transfers that attention does not hide and kernels on fewer rows. The
-    // second one stands for ranks that wait for the other pass, and for work that two passes share.
+    .source = "analysis/results/step_h200.md",
+    // Chosen so that the plan gives the steps at 480p and 720p on 1 GPU.
+    .linear_flop_per_s = 715e12,
+    .attention_flop_per_s = 696e12,
+    .elementwise_s_per_token = 0.171 / tokens_480p,
+    // With the rates of the earlier kernels, the least squares of the errors for the steps on 2 and 4 GPUs at
+    // 480p, on 4 at 720p (analysis/results/gpu_h200.md), and on two H100s that share a sequence
+    // (analysis/results/gpu_h100x2.md, 1 + 18 + 1 heads). The first figure stands for transfers that
+    // attention does not hide and kernels on fewer rows. The second one stands for ranks that wait for the
+    // other pass, and for work that two passes share: 1.03 there, 1.01 in the step of two GPUs today.
     .exposed_s_per_exchanged_byte = 5.2e-12,
-    .split_guidance_ratio = 1.03,
+    .split_guidance_ratio = 1.02,
     .sharded_step_ratio = 1.406 / 1.399,
     // "Where a 480p step goes": the time that one exchange of all heads leaves exposed. The cost of one more
     // chunk, launches and handshakes, is an estimate.
     .multiprocessors = 132,
     .exchange_bytes_per_s = 240e9,
     .chunk_s = 50e-6,
-    // analysis/results/vae_h200.md: the whole autoencoder at 480p on 1 GPU. The shares that 2 GPUs do not
-    // divide are those of an earlier version (analysis/results/convolutions_h200.md).
-    .vae_encode_s_per_pixel = 0.165 / pixels_480p,
-    .vae_decode_s_per_pixel = 0.874 / pixels_480p,
-    .vae_encode_undivided = undivided(0.248, 0.175),
-    .vae_decode_undivided = undivided(1.038, 0.612),
+    // The whole autoencoder at 480p, on 1 and 2 GPUs.
+    .vae_encode_s_per_pixel = 0.212 / pixels_480p,
+    .vae_decode_s_per_pixel = 0.876 / pixels_480p,
+    .vae_encode_undivided = undivided(0.212, 0.157),
+    .vae_decode_undivided = undivided(0.876, 0.528),
     .text_encode_s = 0.019,  // umT5-XXL on a prompt of 120 tokens
     // analysis/results/no_gpu_waits_h200.md: the last video's writing, with nothing beside it, in the runs of
     // 3 and 8 items on 2 GPUs and of 4 items on one. They are videos of noise.
@@ -56,14 +56,16 @@ constexpr MachineModel h200{
     .vae_bytes_per_pixel = {
         .wan21_fp32 = 14'500, .wan21_half = 8'200, .wan22_fp32 = 12'000, .wan22_half = 6'900}};
 
-/// analysis/results/gpu_h100x2.md, "one GPU, 40 heads": attention and matrix products take the H200's time to
-/// 1 %. The elementwise kernels, which wait for the slower memory, take 0.223 s. Autoencoder, text encoder
-/// and memory were not measured on it, so these figures are the H200's.
+/// analysis/results/gpu_h100x2.md, "one GPU, 40 heads": attention and matrix products took the time of the
+/// earlier kernels on an H200 to 1 %. The elementwise kernels, which wait for the slower memory, take 0.223
+/// s. Autoencoder, text encoder and memory were not measured on it, so these figures are the H200's.
 constexpr MachineModel make_h100() {
   MachineModel h100 = h200;
   h100.name = "H100";
   h100.gpu = "NVIDIA H100 80GB HBM3";
   h100.source = "analysis/results/gpu_h100x2.md";
+  h100.linear_flop_per_s = earlier_linear_flop_per_s;
+  h100.attention_flop_per_s = earlier_attention_flop_per_s;
   h100.elementwise_s_per_token = 0.223 / tokens_480p;
   return h100;
 }
@@ -84,13 +86,17 @@ bool has_word(std::string_view name, std::string_view word) {
 
 std::span<const MachineModel> known_machines() { return machines; }
 
+MachineModel unknown_machine() {
+  MachineModel machine = reference_machine();
+  machine.vae_bytes_per_pixel = vae_bytes_elsewhere;
+  return machine;
+}
+
 MachineChoice choose_machine(std::string gpu) {
   for (const MachineModel& machine : machines) {
     if (has_word(gpu, machine.name)) return {.model = machine, .gpu = std::move(gpu)};
   }
-  MachineChoice choice{.model = reference_machine(), .gpu = std::move(gpu)};
-  if (!choice.gpu.empty()) choice.model.vae_bytes_per_pixel = vae_bytes_elsewhere;
-  return choice;
+  return {.model = unknown_machine(), .gpu = std::move(gpu)};
 }
 
 std::string describe(const MachineChoice& choice) {

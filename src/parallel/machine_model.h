@@ -58,15 +58,23 @@ struct MachineModel {
   VaeBytesPerPixel vae_bytes_per_pixel;
 };
 
+/// Rates of the kernels before ours for attention and products, on H200s (analysis/results/gpu_h200.md,
+/// "Speed"). H100s and four GPUs were measured with them.
+inline constexpr double earlier_linear_flop_per_s = 735e12;
+inline constexpr double earlier_attention_flop_per_s = 640e12;
+
 /// The measured machines. The one that was measured most comes first.
 std::span<const MachineModel> known_machines();
 
 /// The first of them. All ranks can calculate with it, whatever their GPUs are.
 inline const MachineModel& reference_machine() { return known_machines().front(); }
 
+/// The first of them with the memory that the autoencoder needs without our own kernels.
+MachineModel unknown_machine();
+
 /// The figures with which a plan calculates, and the GPU that they are for.
 struct MachineChoice {
-  MachineModel model = reference_machine();
+  MachineModel model = unknown_machine();
   std::string gpu = {};  ///< the driver's name of the planned GPU; empty: unknown
 
   /// Whether the figures were measured on this GPU.
@@ -74,9 +82,8 @@ struct MachineChoice {
 };
 
 /// Chooses the figures for a GPU by the driver's name, for example "NVIDIA H200". Prefers a machine that was
-/// measured with this GPU, then one of the same family ("NVIDIA H100 NVL"), then the reference with the
-/// memory that the autoencoder needs where it has no kernels of its own. An empty name means an unknown GPU:
-/// the reference.
+/// measured with this GPU, then one of the same family ("NVIDIA H100 NVL"), then
+/// unknown_machine(). An empty name means an unknown GPU.
 MachineChoice choose_machine(std::string gpu);
 
 /// "H200 (analysis/results/gpu_h200.md)", and the GPU if it differs or is unknown.

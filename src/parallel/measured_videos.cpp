@@ -10,31 +10,35 @@
 namespace wan::parallel {
 namespace {
 
-constexpr std::string_view a14b_source = "analysis/results/gpu_h200.md";
+constexpr std::string_view a14b_source = "analysis/results/step_h200.md";
 constexpr std::string_view family_source = "analysis/results/family_h200.md";
 constexpr PixelSize size_480p{.width = 832, .height = 480};
 constexpr PixelSize size_720p{.width = 1280, .height = 720};
 
-// The times of the autoencoder are those of analysis/results/vae_h200.md. Rows without them were measured
-// with an earlier one.
+// The times of the autoencoder of TI2V-5B are those of analysis/results/vae_h200.md. Rows without such times
+// were measured with an earlier one, and steps of other models than A14B with earlier kernels.
 constexpr std::array videos{
     MeasuredVideo{.task = "i2v-A14B",
                   .gpus = 1,
                   .size = size_480p,
-                  .step_s = 5.139,
-                  .encode_s = 0.165,
-                  .decode_s = 0.874,
+                  .step_s = 4.928,
+                  .encode_s = 0.212,
+                  .decode_s = 0.876,
                   .source = a14b_source},
-    MeasuredVideo{.task = "i2v-A14B", .gpus = 2, .size = size_480p, .step_s = 2.644, .source = a14b_source},
-    MeasuredVideo{.task = "i2v-A14B", .gpus = 4, .size = size_480p, .step_s = 1.399, .source = a14b_source},
+    MeasuredVideo{.task = "i2v-A14B",
+                  .gpus = 2,
+                  .size = size_480p,
+                  .step_s = 2.487,
+                  .encode_s = 0.157,
+                  .decode_s = 0.528,
+                  .source = a14b_source},
     MeasuredVideo{.task = "i2v-A14B",
                   .gpus = 1,
                   .size = size_720p,
-                  .step_s = 19.88,
-                  .encode_s = 0.409,
-                  .decode_s = 2.043,
+                  .step_s = 18.998,
+                  .encode_s = 0.530,
+                  .decode_s = 2.077,
                   .source = a14b_source},
-    MeasuredVideo{.task = "i2v-A14B", .gpus = 4, .size = size_720p, .step_s = 5.263, .source = a14b_source},
     MeasuredVideo{.task = "ti2v-5B",
                   .gpus = 1,
                   .size = {.width = 1280, .height = 704},

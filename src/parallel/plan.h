@@ -36,9 +36,9 @@ struct PlanInput {
   int unguided_steps = 0;              ///< of a guided request's steps: those whose expert has guidance 1
   comm::GridShape unguided_grid = {};  ///< the same group in these steps
   WeightPlacement placement = {};
-  bool on_gpu = false;                         ///< else everything lies in host memory
-  MachineModel machine = reference_machine();  ///< one of its GPUs per rank; times are its
-  int element_bytes = 2;                       ///< of weights and matrix work: 2 in bf16, 4 in fp32
+  bool on_gpu = false;                       ///< else everything lies in host memory
+  MachineModel machine = unknown_machine();  ///< one of its GPUs per rank; times are its
+  int element_bytes = 2;                     ///< of weights and matrix work: 2 in bf16, 4 in fp32
   /// A site's own figures, in place of the machine's where it measured a layout; null: none. They count in
   /// expected times of items only.
   std::shared_ptr<const SiteFigures> site = {};

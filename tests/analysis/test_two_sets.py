@@ -156,7 +156,7 @@ def test_several_folders_on_each_side(base, tmp_path, capsys):
     more, new = write_starts(tmp_path / "more", 7, count=1), write_starts(tmp_path / "new", 8, count=2)
     assert main(["compare", str(base), str(more), "--with", str(new)]) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith("5 starts against 2: ")
+    assert "\n5 starts against 2: " in captured.out
     assert f"{base} and 1 more: each start counts once: " in captured.err
 
 

@@ -118,9 +118,9 @@ void product(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weigh
 }
 
 ProductState product_state(const at::Device& device) {
-  const c10::cuda::CUDAGuard guard(device);
-  const at::Device current(at::kCUDA, at::cuda::current_device());
-  if (!on_hopper(current)) return {};
+  WAN_CHECK(!device.has_index() || device.index() == at::cuda::current_device(),
+            "the products of GPU {} while another one is current", device.index());
+  if (!on_hopper({at::kCUDA, at::cuda::current_device()})) return {};
   return {.has_kernels = true, .machine = product_machine(), .found = kernels_in_use().choices()};
 }
 

@@ -90,8 +90,8 @@ TEST(Residency, ExpertsTakeTurnsWhereNeitherGpuNorHostHoldsBoth) {
   Options options;
   options.offload_model = Offload::disk;
   EXPECT_EQ(layout(140, 500, options).placement.transformers, in_turns) << "a wish";
-  // Reading both experts takes 28.6 s, and an item's steps 5.15 s each.
-  EXPECT_EQ(layout(140, 500, options).items_in_turn, 7);
+  // Reading both experts takes 28.6 s, and an item's steps 4.93 s each.
+  EXPECT_EQ(layout(140, 500, options).items_in_turn, 8);
   EXPECT_EQ(layout(140, 500, {}).items_in_turn, 0);
 }
 
@@ -242,7 +242,7 @@ TEST(Layout, SaysWhyOthersWereNotChosen) {
   EXPECT_EQ(reasons.at("cfg2 x ulysses2 sharded"), "chosen");
   EXPECT_THAT(reasons.at("cfg2 x ulysses2 whole"), HasSubstr("does not fit by"));
   EXPECT_THAT(reasons.at("cfg1 x ulysses1 one expert on the host"), HasSubstr("more time per item"));
-  EXPECT_EQ(reasons.at("cfg1 x ulysses4 sharded"), "the passes of guidance are split first");
+  EXPECT_THAT(reasons.at("cfg1 x ulysses4 sharded"), HasSubstr("more time per item"));
   options.objective = Objective::throughput;
   options.cfg_size = 2;
   reasons = reasons_for(options, {.ranks = 48, .memory_bytes = 140 * gib});
@@ -268,9 +268,12 @@ TEST(PlanReport, ShowsChoiceTimesAndAlternatives) {
   for (const char* part :
        {"4 in 1 group of 4", "cfg2 x ulysses2; experts sharded over 4", "832*480, 81 frames, 40 steps",
         "with one H200 per rank",
-        "figures          H200 (analysis/results/gpu_h200.md); the GPU is not known", "fits into 24.0 GiB",
-        "i2v-A14B: measured on up to 4 GPUs (analysis/results/gpu_h200.md)\n", "precision        bf16\n",
-        "denoise: 40 steps of 1.", "2 h 00 min for the manifest's 10 items", "chosen", "does not fit by"})
+        "figures          H200 (analysis/results/step_h200.md); the GPU is not known", "fits into 24.0 GiB",
+        "i2v-A14B: measured on up to 2 GPUs (analysis/results/step_h200.md); for 4 in a group, bytes and "
+        "times are computed from these "
+        "figures\n",
+        "precision        bf16\n", "denoise: 40 steps of 1.", "2 h 00 min for the manifest's 10 items",
+        "chosen", "does not fit by"})
     EXPECT_THAT(report, HasSubstr(part));
   EXPECT_TRUE(layout.placement.transformers.is_sharded());
 }

@@ -27,11 +27,11 @@ TEST(MachineModel, OthersTakeTheNearestAndSaySo) {
 }
 
 TEST(MachineModel, SaysWhichFiguresItUses) {
-  EXPECT_EQ(describe(choose_machine("NVIDIA H200")), "H200 (analysis/results/gpu_h200.md)");
+  EXPECT_EQ(describe(choose_machine("NVIDIA H200")), "H200 (analysis/results/step_h200.md)");
   EXPECT_EQ(describe(choose_machine("NVIDIA H100 80GB HBM3")), "H100 (analysis/results/gpu_h100x2.md)");
-  EXPECT_EQ(describe(choose_machine("")), "H200 (analysis/results/gpu_h200.md); the GPU is not known");
+  EXPECT_EQ(describe(choose_machine("")), "H200 (analysis/results/step_h200.md); the GPU is not known");
   EXPECT_EQ(describe(choose_machine("NVIDIA L40S")),
-            "H200 (analysis/results/gpu_h200.md), the nearest that was measured; the GPU is NVIDIA L40S");
+            "H200 (analysis/results/step_h200.md), the nearest that was measured; the GPU is NVIDIA L40S");
 }
 
 TEST(MachineModel, HasEveryFigure) {
