@@ -16,7 +16,8 @@ bool takes_product(const at::Tensor& x, const at::Tensor& weight, const at::Tens
 void product(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
              ProductEnd end);
 
-/// kernels::product_state() and kernels::measure_product() for the current GPU. The choices are read at the first use.
+/// kernels::product_state() and kernels::measure_product() for the current GPU. The choices are read at the
+/// first use.
 ProductState product_state(const at::Device& device);
 MeasuredProduct measure_product(const ProductShape& shape, std::span<const std::int64_t> rows,
                                 const at::Device& device, const ProductTiming& timing);
