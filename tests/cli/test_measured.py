@@ -38,7 +38,7 @@ class Measured(CliCase):
                 r"measured +.*report.json: 3 layouts of i2v-A14B on NVIDIA H200", r"text +0.0\d s  H200's figures",
                 r"denoise: 40 steps of 1.5 s +60.00 s  measured, 6 starts", r"encode the image +0.25 s  measured, 6 starts",
                 r"decode +0.50 s  measured, 6 starts", r"H.264 +9.00 s  measured, 6 starts",
-                r"figures +H200 \(analysis/results/gpu_h200.md\)$", r"cfg2 x ulysses2 +whole .* measured +chosen",
+                r"figures +H200 \(analysis/results/step_h200.md\)$", r"cfg2 x ulysses2 +whole .* measured +chosen",
                 r"cfg2 x ulysses2 +sharded .* 89.\d .* measured ", r"cfg2 x ulysses1 +whole .* measured ",
                 r"cfg1 x ulysses4 +whole .* H200 "):
             self.assertRegex(result.out, re.compile(line, re.MULTILINE))

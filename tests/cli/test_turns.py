@@ -62,7 +62,7 @@ class Turns(CliCase):
         plan = ["--plan", "--task", "i2v-A14B", "--gpus", "1", "--gpu-memory", "140GiB", "--size", "832*480", "--offload-model"]
         said = self.run_program(*plan, "disk").out
         self.assertIn("one of them in memory at a time", said)
-        self.assertIn("read experts, once for 7 items (an estimate)", said)
+        self.assertIn("read experts, once for 8 items (an estimate)", said)
         result = self.run_program(*plan[:-1], "--offload-model=disc")
         self.assertEqual(result.code, USAGE)
         self.assertIn("'disc' is not one of on, off, disk, auto", result.err)
