@@ -8,6 +8,8 @@ wan_names=(
   WAN_STUDY_DIR WAN_STUDY_STARTS WAN_STUDY_PRECISION WAN_STUDY_HOURS WAN_BENCH
   # The scripts set it for the program: where it keeps the record of this start of the job.
   WAN_JOB_START
+  # The programs: the folder of measured choices of matrix products, which a modulefile may set.
+  WAN_PRODUCT_CACHE
   # The modulefile sets it for users, who type it: the folder of the installed scripts.
   WAN_SLURM
   # jobs/.
