@@ -14,7 +14,7 @@
 #   --precision PERCENT    a case has enough starts when the 95 % interval of its median step (wan_bench) or of its items per hour
 #                          (wan_batch) ends so near the median (default: 1)
 #   --starts N             but at least so many (default: 6); --most-starts N: at most so many (default: 40)
-#   --budget HOURS         all starts together (default: no bound)
+#   --budget HOURS         all starts together (default: no bound); --session-hours HOURS: the starts of this call
 #   --seed N               of the random order (default: another one for each study; study.json holds it)
 #
 # A study that was stopped or killed at any moment goes on with the same command, and repeats no start that had ended. The end of the output
@@ -33,7 +33,7 @@ powers_up_to() {
 program=wan_bench counts="" cases=() passed=()
 while (($#)) && [ "$1" != -- ]; do
   case $1 in
-    --program | --counts | --case | -o | --output | --precision | --starts | --most-starts | --budget | --seed)
+    --program | --counts | --case | -o | --output | --precision | --starts | --most-starts | --budget | --session-hours | --seed)
       (($# > 1)) || die "$1 needs a value"
       case $1 in
         --program) program=$2 ;;

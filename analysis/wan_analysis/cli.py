@@ -19,6 +19,7 @@ from wan_analysis.nightly_command import add_nightly
 from wan_analysis.plan import read_plans
 from wan_analysis.quality_command import add_quality
 from wan_analysis.report import Report
+from wan_analysis.scaling_parts import read_parts
 from wan_analysis.study import make_study
 from wan_analysis.study_command import add_study
 from wan_analysis.study_record import record_of
@@ -64,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
                         help="output of wan_batch --plan, to compare with peaks; may be given several times")
     report.add_argument("--videos", type=videos_count, default=DEFAULT_VIDEOS, metavar="N",
                         help="advise which layout makes so many videos (default: %(default)s)")
+    report.add_argument("--parts", type=Path, metavar="DIR",
+                        help="a study of jobs/scaling.sh: the page has its checks, loads and stops, and what is missing")
     report.add_argument("--title", default="Scaling study", help="heading of the page (default: %(default)s)")
     add_compare(commands)
     add_ab(commands)
@@ -81,7 +84,12 @@ def _report(options: argparse.Namespace) -> int:
     plans = read_plans(options.plan, plan_problems)
     study = make_study(read_traces(options.traces), WEAK[options.weak] if options.weak else None)
     record = record_of(options.traces)
-    page = Report(study, plans, options.title, plan_problems, record, advice_of(study, Wishes(options.videos), record))
+    try:
+        parts = read_parts(options.parts) if options.parts else []
+    except (OSError, ValueError) as error:
+        print(f"wan_analysis: error: {error}", file=sys.stderr)
+        return FAILURE
+    page = Report(study, plans, options.title, plan_problems, record, advice_of(study, Wishes(options.videos), record), parts)
     for problem in page.problems:
         print(f"wan_analysis: {problem}", file=sys.stderr)
     if not any(not run.steps.empty for run in study.runs):

@@ -44,9 +44,14 @@ _PARTS = {
 def starts_of(rows: Iterable[StepRow], problems: list[Problem] | None = None) -> list[Start]:
     """One start for each row of a step table. A row whose layout is not that of one group becomes a problem.
 
-    The attention kernel must be the same in all: rows with another one than most are left out, too.
+    The attention kernel must be the same in all: rows with another one than most are left out, too. If a layout ran with several
+    numbers of head chunks, the fastest number counts.
     """
     rows, said = list(rows), problems if problems is not None else []
+    slower = _slower_chunks(rows)
+    said += [Problem(f"run {row.run.name}", f"{row.layout.head_chunks} head chunks are slower than another number: its steps are left out "
+                     "of the model") for row in slower]
+    rows = [row for row in rows if row not in slower]
     kernels = [row.layout.attention for row in rows]
     usual = max(dict.fromkeys(kernels), key=kernels.count, default=None)
     found = []
@@ -62,6 +67,17 @@ def starts_of(rows: Iterable[StepRow], problems: list[Problem] | None = None) ->
         scale = row.median_s / row.step_s  # the parts are those of the mean step
         found.append(Start(layout, row.median_s, {part: seconds * scale for part, seconds in row.parts_s.items()}, row.run.name,
                            heads_of(row.work.task)))
+    return found
+
+
+def _slower_chunks(rows: Sequence[StepRow]) -> list[StepRow]:
+    by_layout: dict[str, dict[int | None, list[StepRow]]] = {}
+    for row in rows:
+        by_layout.setdefault(str(row.layout), {}).setdefault(row.layout.head_chunks, []).append(row)
+    found = []
+    for chunks in by_layout.values():
+        best = min(chunks, key=lambda one: float(np.median([row.median_s for row in chunks[one]])))
+        found += [row for one, of in chunks.items() if one != best for row in of]
     return found
 
 
@@ -174,6 +190,16 @@ class Predictor:
                 rest = Predictor(others, heads=self.heads, guided=self.guided, node_gpus=self.node_gpus)
                 found.append(LeftOut(self._of_own(layout, of_layout), rest.predict(layout)))
         return found
+
+    def largest_from_fewer(self) -> list[LeftOut]:
+        """Each layout of the largest measured group beside what the layouts on fewer GPUs say of it. Empty: all are equally large."""
+        most = max(layout.gpus for layout in self.layouts)
+        fewer = [start for start in self.starts if start.layout.gpus < most]
+        if not fewer:
+            return []
+        rest = Predictor(fewer, heads=self.heads, guided=self.guided, node_gpus=self.node_gpus)
+        return [LeftOut(self._of_own(layout, of_layout), rest.predict(layout)) for layout, of_layout in self._measured.starts.items()
+                if layout.gpus == most]
 
     def doubts(self) -> list[str]:
         """Why predictions should not be trusted; empty: nothing speaks against them."""

@@ -18,13 +18,15 @@ from wan_analysis.measured import measured_values
 from wan_analysis.plan import Plans
 from wan_analysis.repetitions import is_repeated
 from wan_analysis.report_repeated import RepeatedReport
+from wan_analysis.scaling_parts import PartRow, missing_of, parts_section
 from wan_analysis.sections_advice import advice_section
 from wan_analysis.sections_causes import RunCauses
-from wan_analysis.sections_model import model_section
+from wan_analysis.sections_model import largest_section, model_section
 from wan_analysis.step_table import StepTable, merged_table
 from wan_analysis.study import MOST_UNITS, Study
 from wan_analysis.study_record import StudyRecord
 from wan_analysis.study_rules import judge_rules, rules_section
+from wan_analysis.texts import listed
 from wan_analysis.trace_file import Problem
 
 #: The page shows this many problems and counts the rest; stderr has them all.
@@ -35,14 +37,15 @@ class Report:
     """Collects the blocks of a page; `write` puts them on disk."""
 
     def __init__(self, study: Study, plans: Plans, title: str, plan_problems: Sequence[Problem] = (),
-                 record: StudyRecord | None = None, advice: Advice | None = None) -> None:
+                 record: StudyRecord | None = None, advice: Advice | None = None, parts: Sequence[PartRow] = ()) -> None:
         self.study = study
         self.record = record
         self.advice = advice
+        self.parts = list(parts)
         self.plans = plans
         self.title = title
         left_out = [Problem("study", text) for text in record.left_out] if record else []
-        self.problems = [*left_out, *study.problems, *plan_problems]
+        self.problems = [*missing_of(self.parts), *left_out, *study.problems, *plan_problems]
 
     @cached_property
     def blocks(self) -> list[Block]:
@@ -51,9 +54,13 @@ class Report:
             return [sentence("No run with steps was found.", kind="lead"), *self._problem_list()]
         if is_repeated(self.study.cases):
             page = RepeatedReport(self.study, self.plans, self.record)
-            return [*self._advice(), *page.answers(), *self._problem_list(), *page.tables(), *page.charts()]
+            return [*self._advice(), *page.answers(), *self._problem_list(), *self._of_parts(), *page.tables(), *page.charts()]
         said = answers(self.study, self.causes)
-        return [*self._advice(), *said, *self._problem_list(), *self._tables(), Heading("Charts"), *self._charts()]
+        return [*self._advice(), *said, *self._problem_list(), *self._of_parts(), *self._tables(), Heading("Charts"), *self._charts()]
+
+    def _of_parts(self) -> list[Block]:
+        unit = self.study.unit
+        return [*parts_section(self.parts, unit), *largest_section(self.study.step_tables, unit)] if self.parts else []
 
     def _advice(self) -> list[Block]:
         return advice_section(self.advice, self.study.unit) if self.advice else []
@@ -94,9 +101,10 @@ class Report:
     def _problem_list(self) -> list[Block]:
         if not self.problems:
             return []
-        lines = [sentence(str(problem)) for problem in self.problems[:MOST_PROBLEMS]]
-        if len(self.problems) > MOST_PROBLEMS:
-            lines.append(sentence(count("problems/hidden", len(self.problems) - MOST_PROBLEMS), " more are on stderr."))
+        problems = _together(self.problems)
+        lines = [sentence(str(problem)) for problem in problems[:MOST_PROBLEMS]]
+        if len(problems) > MOST_PROBLEMS:
+            lines.append(sentence(count("problems/hidden", len(problems) - MOST_PROBLEMS), " more are on stderr."))
         return [Heading("To know before reading on"), Listing(tuple(lines), "problems")]
 
     def _tables(self) -> list[Block]:
@@ -163,6 +171,14 @@ class Report:
                 (f"{one.figures.label}\n{one.figures.division}", {name: seconds / share for name, seconds in one.gpu_s.items()})
             )
         return bars, "finished item" if per_item else "run"
+
+
+def _together(problems: Sequence[Problem]) -> list[Problem]:
+    """The same facts; one that is true of several places is one line."""
+    places: dict[str, list[str]] = {}
+    for problem in problems:
+        places.setdefault(problem.what, []).append(problem.where)
+    return [Problem(listed(where, 3), what) for what, where in places.items()]
 
 
 def scaling_points(rows: Sequence[Scaled]) -> list[charts.Point]:

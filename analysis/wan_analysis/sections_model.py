@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from wan_analysis.blocks import Block, Cell, Heading, Listing, Number, Table, count, note, number, sentence
 from wan_analysis.cost_model import LeftOut, Prediction, Predictor, Refusal, starts_of
@@ -34,6 +35,42 @@ def model_section(table: StepTable | None, unit: str) -> list[Block]:
         note(f"{table.work}. A layout without a start is predicted from the others; its interval holds the noise of starts, the error of "
              "the fit, and the doubt about rates with fewer heads and rows. The last columns predict a measured layout from the others."),
     ]
+
+
+def largest_section(tables: Sequence[StepTable], unit: str) -> list[Block]:
+    """The largest measured group beside the model that was fitted to smaller ones, for each work that ran on several counts."""
+    rows: list[list[Cell]] = []
+    reasons: list[str] = []
+    for place, table in enumerate(tables):
+        starts = starts_of(table.rows)
+        if not starts:
+            continue
+        for left in Predictor(starts, guided=table.work.passes != 1).largest_from_fewer():
+            rows.append(_largest_row(f"largest/{place}", str(table.work), left))
+            reasons += [left.predicted.text] if isinstance(left.predicted, Refusal) else []
+    if not rows:
+        return []
+    header = [("work", ""), ("layout", unit + "s"), ("measured", "s a step"), ("starts", ""), ("from fewer " + unit + "s", "s [95 %]"),
+              ("error", "%"), ("measured lies", "")]
+    shared = "" if unit == "GPU" else "CPU ranks share cores and memory, which the model does not know."
+    return [
+        Heading(f"The largest count, from fewer {unit}s"),
+        Table(header, rows),
+        *([Listing(tuple(sentence(text) for text in dict.fromkeys(reasons)), "notes")] if reasons else []),
+        note(f"The model is fitted to the starts on fewer {unit}s alone, and asked for the median step of a new start in the layouts of "
+             f"the largest group that was measured. There is no interval if no layout was started twice. {shared}".strip()),
+    ]
+
+
+def _largest_row(place: str, work: str, left: LeftOut) -> list[Cell]:
+    measured, said = left.measured, left.predicted
+    key = f"{place}/{measured.layout}"
+    cells: list[Cell] = [work, (count(f"{key}/gpus", measured.layout.gpus), f": {measured.layout}"),
+                         number(f"{key}/measured_s", measured.step_s, 4), count(f"{key}/starts", measured.starts)]
+    if isinstance(said, Refusal):
+        return [*cells, f"unknown: {', '.join(said.unknown)}", "–", "–"]
+    place_of = "–" if math.isnan(said.low_s) else "within" if left.is_held else "outside"
+    return [*cells, _interval(key, said), number(f"{key}/error_percent", PERCENT * left.error), place_of]
 
 
 def _others(predictor: Predictor) -> list[Layout]:

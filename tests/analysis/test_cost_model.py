@@ -9,8 +9,10 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import synthetic
 from machine import Machine, a_constant_per_kernel, drawn
@@ -19,6 +21,7 @@ from wan_analysis.cost_model import Prediction, Predictor, Refusal, starts_of, u
 from wan_analysis.cost_parts import Measurements, Start, estimate
 from wan_analysis.layouts import Layout, divisions, group_layouts
 from wan_analysis.operations import heads_of
+from wan_analysis.series import Layout as SeriesLayout
 from wan_analysis.study import make_study
 from wan_analysis.trace_file import read_traces
 
@@ -314,3 +317,31 @@ def test_traces_without_a_step_and_impossible_counts_are_refused(tmp_path, capsy
     for counts in ("0", "8,-1", "x", "100000"):
         with pytest.raises(SystemExit, match="2"):
             main(["model", str(tmp_path), "--gpus", counts])
+
+
+def test_the_largest_group_is_predicted_from_smaller_ones_only():
+    machine = drawn(np.random.default_rng(3), 0.005, falls=True)
+    starts = starts_on(machine, (ONE, CFG2, FOUR, EIGHT))
+    (left,) = Predictor(starts).largest_from_fewer()
+    assert (left.measured.layout, left.measured.starts) == (EIGHT, 5)
+    assert left.predicted == Predictor(starts[:15]).predict(EIGHT)
+    assert left.predicted.low_s < left.measured.step_s < left.predicted.high_s
+    slow = [*starts[:15], *(slower(start, 1.5) for start in starts[15:])]
+    (left,) = Predictor(slow).largest_from_fewer()
+    assert not left.is_held
+    assert left.error < -0.25
+    assert Predictor(starts[:5]).largest_from_fewer() == []
+    (refused,) = Predictor(starts_on(machine, (ONE, CFG2))).largest_from_fewer()
+    assert isinstance(refused.predicted, Refusal)
+
+
+def test_slower_head_chunks_do_not_count_for_their_layout(tmp_path):
+    def row(name, chunks, step_s):
+        run, work = SimpleNamespace(name=name, rank_info=pd.DataFrame()), SimpleNamespace(task="i2v-A14B")
+        return SimpleNamespace(layout=SeriesLayout(4, 2, 2, "whole", "hopper", chunks), median_s=step_s, step_s=step_s,
+                               parts_s={"linear": step_s}, run=run, work=work)
+
+    said = []
+    starts = starts_of([row("a", 1, 1.5), row("b", 2, 1.4), row("c", 2, 1.41), row("d", 1, 1.39)], said)
+    assert [start.name for start in starts] == ["b", "c"]
+    assert [problem.where for problem in said] == ["run a", "run d"]
