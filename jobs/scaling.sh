@@ -20,7 +20,7 @@
 #   -o, --output DIR       the study (default: scaling)
 #   --counts "N N..."      numbers of ranks (default: 1, 2, 4, 8 up to the GPUs of this machine)
 #   --device NAME          cuda or cpu (default: cuda); cpu takes small sizes
-#   --seconds N            of this call (default: 470)
+#   --seconds N            of this call (default: 450; a program that does not end then is killed 20 s later)
 #   --starts N             starts of each case of the benchmarks (default: 3)
 #   --steps N, --items N   steps of wan_bench that count (default: 3; half of them at 720p); rows of the manifest (default: 16)
 #   --seed N               of the random orders (default: another one for each study)
@@ -44,7 +44,7 @@ usage_error() {
   exit 2
 }
 
-folder=scaling counts_text="" device=cuda seconds=470 starts=3 steps=3 items=16 seed="" types_text="bf16 fp32" scratch=/dev/shm/wan_scaling
+folder=scaling counts_text="" device=cuda seconds=450 starts=3 steps=3 items=16 seed="" types_text="bf16 fp32" scratch=/dev/shm/wan_scaling
 build=$project/build only_plan=no asked=()
 while (($#)); do
   case $1 in

@@ -51,15 +51,20 @@ two_largest() { printf '%s\n' "${counts[@]}" | tail -2; }
 
 # Every row of the study: part, name, ranks, starts.
 rows() {
-  local case type count name
+  local type count name
   for name in "${checks[@]}"; do printf 'checks\t%s\t%s\t1\n' "$name" "$largest"; done
-  for name in bench-480p bench-720p items; do
-    while read -r case; do printf '%s\t%s\t%s\t%s\n' "$name" "$case" "${case%% *}" "$([ "$name" = items ] && echo 1 || echo "$starts")"; done < <(cases_of "$name")
-  done
+  case_rows bench-480p "$starts"
+  case_rows bench-720p "$starts"
   for type in "${types[@]}"; do
     for count in $(two_largest); do printf 'load\t%s files on %s\t%s\t1\n' "$type" "$count" "$count"; done
   done
+  case_rows items 1
   ((largest < 2)) || printf 'stop\t%s, then %s\t%s\t1\n' "$largest" "$((largest / 2))" "$largest"
+}
+
+case_rows() { # PART STARTS
+  local case
+  while read -r case; do printf '%s\t%s\t%s\t%s\n' "$1" "$case" "${case%% *}" "$2"; done < <(cases_of "$1")
 }
 
 write_plan() {

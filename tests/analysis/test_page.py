@@ -1,17 +1,20 @@
 """The page as a whole: texts of files are shown letter by letter, many runs and ranks fit, and the answers have numbers."""
 
+import io
 import json
 import os
 import re
 import resource
 import time
+import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
 from synthetic1 import Slow, Start
 from wan_analysis.blocks import count, number
+from wan_analysis.chart_style import new_figure
 from wan_analysis.cli import main
-from wan_analysis.html_page import table
+from wan_analysis.html_page import figure_bytes, table
 from wan_analysis.texts import chart_text, printable
 
 HOSTILE = r"$\frac{1$ _x^ <script>alert(1)</script> & \"quoted\" a" + "\x00\x1b[31m\n\u202e"
@@ -56,6 +59,24 @@ def test_labels_of_charts_hold_no_formulas():
     assert chart_text("_hidden") == " _hidden"
     assert printable("a\x00b\nc\u202ed") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}c\N{REPLACEMENT CHARACTER}d"
     assert len(printable("x" * 10_000)) == 400
+
+
+def test_a_chart_is_the_same_drawing_in_fewer_bytes():
+    figure, axes = new_figure(1, 1, 5, 3)
+    axes[0, 0].plot([0, 1, 2], [1 / 3, 2 / 7, 1.5e-3], label="half - a_chart")
+    axes[0, 0].legend()
+    plain = io.BytesIO()
+    figure.savefig(plain, format="svg")
+    short = figure_bytes(figure, "svg")
+    assert len(short) < 0.85 * len(plain.getvalue())
+    drawn = [[element for element in ET.fromstring(text).iter() if element.tag.endswith(("}path", "}use"))]
+             for text in (plain.getvalue(), short)]
+    assert len(drawn[0]) == len(drawn[1]) > 40
+    for before, after in zip(*drawn, strict=True):
+        for name in ("d", "x", "y"):
+            old, new = ([float(value) for value in re.findall(r"-?\d+(?:\.\d+)?", one.get(name, ""))] for one in (before, after))
+            assert new == pytest.approx(old, abs=0.00501)
+        assert re.findall(r"scale\(.*?\)", before.get("transform", "")) == re.findall(r"scale\(.*?\)", after.get("transform", ""))
 
 
 @pytest.mark.parametrize(("value", "shown"), [

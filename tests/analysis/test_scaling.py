@@ -126,8 +126,8 @@ def test_the_plan_has_seconds_for_each_row_and_a_call_for_each_part(tmp_path):
     assert plain[1] > plain[2] > plain[4] > plain[8] > 8
     calls = [line for line in done.stdout.splitlines() if line.startswith("jobs/scaling.sh")]
     assert [line.split()[3] for line in calls] == ["checks", "bench-480p"]
-    assert calls[0].endswith(" in 1 call of 470 s, and 3 rows (-)")
-    assert f"{sum(int(words[-1]) for words in rows)} s in 1 call of 470 s" in calls[1]
+    assert calls[0].endswith(" in 1 call of 450 s, and 3 rows (-)")
+    assert f"{sum(int(words[-1]) for words in rows)} s in 1 call of 450 s" in calls[1]
 
 
 def stub(folder, name, text):
