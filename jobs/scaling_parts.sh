@@ -95,7 +95,11 @@ record() {
 is_passed() { [ -e "$folder/parts.jsonl" ] && grep -qF "{\"part\": \"$1\", \"name\": \"$2\", \"ranks\": $3, \"outcome\": \"passed\"" "$folder/parts.jsonl"; }
 
 # in_time COMMAND...: ends it with the call. Exit code 124: it was cut off.
-in_time() { timeout --kill-after=20 "$(left_s)" "$@"; }
+in_time() {
+  local left
+  left=$(left_s)
+  timeout --kill-after=20 "$((left > 0 ? left : 1))" "$@" # timeout 0 would have no end
+}
 
 # new_log NAME: the path of an output file
 new_log() {
