@@ -183,7 +183,7 @@ make_checkpoint() {
     --dtype "$1" --same-experts >"$log" 2>&1 && return
   rm -rf "$ckpt"
   tail -5 "$log"
-  raise 1
+  raise "$( (($(left_s) > 0)) && echo 1 || echo 85)"
   return 1
 }
 
