@@ -3,11 +3,13 @@
 import json
 import os
 import pty
+import shlex
+import shutil
 import subprocess
 import unittest
 from pathlib import Path
 
-from cli_case import CHECKPOINT, DONE, FAILURE, MPIEXEC, PROGRAM, SMALL, USAGE, CliCase, each, environment, nightly
+from cli_case import CHECKPOINT, DONE, FAILURE, MPIEXEC, PROGRAM, PROJECT, SMALL, USAGE, CliCase, each, environment, nightly
 
 DOCTOR = Path(os.environ.get("WAN_DOCTOR", PROGRAM.parent / "wan_doctor"))
 SHIM = os.environ.get("WAN_FILE_SYSTEM_SHIM", "")
@@ -72,6 +74,23 @@ class Starts(StartCase):
     @nightly
     def test_what_only_looks_needs_no_mpi(self):
         self.check_needs_no_mpi()
+
+    def path_without_ssh(self) -> Path:
+        """A folder for PATH as in a container without ssh: Open MPI's programs, and the words that jobs/common.sh uses."""
+        folder = self.folder / "programs"
+        folder.mkdir()
+        for name in ("orted", "mpirun", "orterun", "env", "bash", "id", "dirname", "basename", "sh"):
+            if (program := shutil.which(name)) is not None:
+                (folder / name).symlink_to(Path(program).resolve() if name != "mpirun" else program)
+        return folder
+
+    def test_a_start_without_mpirun_needs_no_ssh(self):
+        self.check_made(self.start(*self.run_words(), variables={"PATH": str(self.path_without_ssh())}))
+
+    def test_mpirun_of_the_jobs_needs_no_ssh(self):
+        words = " ".join(shlex.quote(str(word)) for word in self.run_words())
+        script = f'. {PROJECT}/jobs/common.sh && mpi_environment && mpirun "${{mpi_options[@]}}" -np 1 {words}'
+        self.check_made(self.start(shutil.which("bash"), "-c", script, variables={"PATH": str(self.path_without_ssh())}))
 
     def test_a_run_in_a_step_without_pmix_says_how_to_start(self):
         done = self.start(*self.run_words(), variables=INTERACTIVE)

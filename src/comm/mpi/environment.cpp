@@ -46,7 +46,7 @@ void start_mpi() {
     fail<UsageError>("{}", describe_failed_start());
   if (const std::string problem = launch.has_pmi ? "" : describe_temporary_folder(); !problem.empty())
     fail<UsageError>("{}", problem);
-  prepare_environment_for_mpi();
+  prepare_environment_for_mpi(launch);
   int provided = MPI_THREAD_SINGLE;  // MpiRanks looks at it
   check_mpi(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread", "at start");
 }

@@ -138,13 +138,14 @@ std::string describe_temporary_folder(const Lookup& lookup) {
       name, shown, name);
 }
 
-void prepare_environment_for_mpi() {
+void prepare_environment_for_mpi(const Launch& launch) {
   // NOLINTNEXTLINE(concurrency-mt-unsafe): no threads yet
   if (!environment_value("HOME") && ::getpwuid(::geteuid()) == nullptr) set_unless_set("HOME", "/");
   if (!can_read_memory_of_processes()) {
     set_unless_set("OMPI_MCA_btl_vader_single_copy_mechanism", "none");  // Open MPI 4
     set_unless_set("OMPI_MCA_smsc", "^cma");                             // Open MPI 5
   }
+  if (!launch.has_pmi) set_unless_set("OMPI_MCA_ess_singleton_isolated", "1");  // Open MPI 4
 }
 
 }  // namespace wan::comm
