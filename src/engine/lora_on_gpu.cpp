@@ -1,6 +1,7 @@
 #include "engine/lora_on_gpu.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
 #include <utility>
@@ -57,6 +58,14 @@ class LoraOnGpu final : public parallel::DeviceMerge {
     return type == at::kBFloat16 && loses_nothing ? at::kBFloat16 : at::kFloat;
   }
 
+  void prepare(const checkpoint::Parameter& parameter, const at::Device& device) const override {
+    const c10::DeviceGuard guard(device);  // a new thread would use GPU 0
+    for (const lora::LoraMerge::Term& term : loras_->terms(parameter.name)) {
+      if (term.change.down != nullptr)
+        downs_.prepare(*term.change.down, [&] { return send_down(term, device); });
+    }
+  }
+
   void read_base(const checkpoint::Parameter& parameter, std::int64_t first,
                  const at::Tensor& out) const override {
     read_(parameter, first, out);
@@ -72,11 +81,9 @@ class LoraOnGpu final : public parallel::DeviceMerge {
       const lora::LoraChange& change = term.change;
       kernels::LowRankShare share{.factor = term.strength * change.scale, .strength = term.strength};
       if (change.down != nullptr) {
-        const auto send_down = [&] {
-          return send(*term.file, *change.down, 0, change.down->elements(), out.device());
-        };
         const std::int64_t rank = change.down->shape.front();
-        share.down = downs_.get(*change.down, send_down).view({rank, columns});
+        const at::Tensor down = downs_.get(*change.down, [&] { return send_down(term, out.device()); });
+        share.down = down.view({rank, columns});
         share.first_row = first / columns;
         const std::int64_t count = (first + out.numel() - 1) / columns + 1 - share.first_row;
         share.up = send(*term.file, *change.up, share.first_row * rank, count * rank, out.device())
@@ -90,6 +97,11 @@ class LoraOnGpu final : public parallel::DeviceMerge {
   }
 
  private:
+  static at::Tensor send_down(const lora::LoraMerge::Term& term, const at::Device& device) {
+    const checkpoint::TensorEntry& down = *term.change.down;
+    return send(*term.file, down, 0, down.elements(), device);
+  }
+
   static constexpr std::size_t most_downs = 32;  // of the weights that the threads of a rank read
 
   const checkpoint::Checkpoint& from_;

@@ -1,15 +1,41 @@
 #include "gpu/memory.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/AllocatorConfig.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/util/Exception.h>
+#include <sys/mman.h>
 
 #include <cstdlib>
 
 #include "gpu/cuda_check.h"
 
 namespace wan::gpu {
+namespace {
+
+constexpr std::size_t least_mapped_bytes = std::size_t{64} << 20;
+
+/// Memory of the system that all threads of LibTorch touch first, page-locked then. cudaHostAlloc() makes and
+/// locks small pages in one thread: 2 GB/s for 9 to 19 (analysis/results/expert_switch_h200.md). Null if
+/// anything refuses.
+void* map_pinned(std::size_t bytes) {
+  void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  static_cast<void>(madvise(memory, bytes, MADV_HUGEPAGE));  // where the system has them, they are faster
+  constexpr std::int64_t page_bytes = 4096;
+  constexpr std::int64_t pages_at_a_time = 4096;
+  const std::int64_t pages = (static_cast<std::int64_t>(bytes) + page_bytes - 1) / page_bytes;
+  at::parallel_for(0, pages, pages_at_a_time, [&](std::int64_t first, std::int64_t end) {
+    for (std::int64_t page = first; page < end; ++page) static_cast<char*>(memory)[page * page_bytes] = 0;
+  });
+  if (cudaHostRegister(memory, bytes, cudaHostRegisterDefault) == cudaSuccess) return memory;
+  static_cast<void>(cudaGetLastError());
+  static_cast<void>(munmap(memory, bytes));
+  return nullptr;
+}
+
+}  // namespace
 
 MemoryUse memory_use(int device) {
   constexpr auto all = static_cast<std::size_t>(c10::CachingAllocator::StatType::AGGREGATE);
@@ -52,6 +78,14 @@ void use_expandable_segments() {
 
 at::Tensor make_pinned(at::IntArrayRef shape, at::ScalarType type) {
   const auto bytes = static_cast<std::size_t>(c10::multiply_integers(shape)) * c10::elementSize(type);
+  const at::TensorOptions options(type);
+  if (void* const mapped = bytes < least_mapped_bytes ? nullptr : map_pinned(bytes)) {
+    const auto unmap = [bytes](void* pinned) {
+      static_cast<void>(cudaHostUnregister(pinned));
+      static_cast<void>(munmap(pinned, bytes));
+    };
+    return at::from_blob(mapped, shape, unmap, options);
+  }
   void* memory = nullptr;
   const cudaError_t code = cudaHostAlloc(&memory, std::max<std::size_t>(bytes, 1), cudaHostAllocDefault);
   if (code != cudaSuccess) {
@@ -62,7 +96,7 @@ at::Tensor make_pinned(at::IntArrayRef shape, at::ScalarType type) {
   }
   // The tensor library's own pinned allocator rounds up to powers of two. For weights that wastes gigabytes.
   const auto release = [](void* pinned) { static_cast<void>(cudaFreeHost(pinned)); };
-  return at::from_blob(memory, shape, release, at::TensorOptions().dtype(type));
+  return at::from_blob(memory, shape, release, options);
 }
 
 }  // namespace wan::gpu

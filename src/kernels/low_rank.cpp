@@ -1,7 +1,5 @@
 #include "kernels/low_rank.h"
 
-#include <cstdint>
-
 #include "core/check.h"
 #include "kernels/cuda/low_rank.h"
 #include "kernels/device.h"
@@ -19,8 +17,6 @@ void check_share(const LowRankShare& share, const at::Tensor& out, std::int64_t 
               share.up.size(0), share.up.size(1), share.first_row, share.down.size(0), share.down.size(1),
               out.numel(), first, columns);
   }
-  WAN_CHECK(!share.up.defined() || reinterpret_cast<std::uintptr_t>(share.up.const_data_ptr()) % 16 == 0,
-            "the rows of a pair must be aligned to 16 bytes");
   WAN_CHECK(!share.difference.defined() || share.difference.numel() == out.numel(),
             "a difference of {} values for {}", share.difference.numel(), out.numel());
   for (const at::Tensor& tensor : {share.up, share.down, share.difference}) {

@@ -12,7 +12,7 @@ namespace wan::kernels {
 /// One LoRA's share in a weight [rows, columns]: factor x (up down) + strength x difference (model.md 1.9).
 struct LowRankShare {
   double factor = 1;
-  at::Tensor up = {};          ///< [some rows, rank], fp32, dense, aligned to 16 bytes; undefined: no pair
+  at::Tensor up = {};          ///< [some rows, rank], fp32, dense; undefined: no pair
   at::Tensor down = {};        ///< [rank, columns], fp32, dense
   std::int64_t first_row = 0;  ///< the weight's row that `up` begins with
   double strength = 1;

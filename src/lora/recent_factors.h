@@ -29,6 +29,14 @@ class RecentFactors {
     return *slot->factor;
   }
 
+  /// Makes the factor if it is not there and no other thread makes it. Exceptions of make() pass through.
+  template <typename Make>
+  void prepare(const checkpoint::TensorEntry& entry, const Make& make) {
+    const std::shared_ptr<Slot> slot = find(entry);
+    const std::unique_lock lock(slot->mutex, std::try_to_lock);
+    if (lock && !slot->factor) slot->factor = make();
+  }
+
  private:
   struct Slot {
     const checkpoint::TensorEntry* entry = nullptr;

@@ -28,6 +28,9 @@ class DeviceMerge {
                      at::ScalarType type) const = 0;
   /// The type in which the values are uploaded to be merged into values of `type`.
   virtual at::ScalarType base_type(const checkpoint::Parameter& parameter, at::ScalarType type) const = 0;
+  /// Begins with what merge() needs beside the values, so that threads that read them do not wait for it.
+  /// Returns at once if another thread has begun.
+  virtual void prepare(const checkpoint::Parameter& parameter, const at::Device& device) const = 0;
   /// Fills `out`, in host memory, with the values before the change.
   virtual void read_base(const checkpoint::Parameter& parameter, std::int64_t first,
                          const at::Tensor& out) const = 0;

@@ -12,6 +12,7 @@ namespace {
 /// Elements [first, first + out.numel()) of a parameter that the GPU changes.
 void upload_merged(const checkpoint::Parameter& parameter, std::int64_t first, const at::Tensor& out,
                    const DeviceMerge& merge, gpu::Upload& upload) {
+  merge.prepare(parameter, out.device());
   const at::ScalarType type = merge.base_type(parameter, out.scalar_type());
   const at::Tensor base = type == out.scalar_type() ? out : at::empty(out.sizes(), out.options().dtype(type));
   upload.fill(base,

@@ -14,7 +14,7 @@
 namespace wan::parallel {
 namespace {
 
-constexpr std::int64_t task_bytes = std::int64_t{4} << 20;  // in memory, not in the file
+constexpr std::int64_t task_bytes = std::int64_t{8} << 20;  // in memory, not in the file
 constexpr int most_threads = 32;
 
 /// Whether a GPU changes values of the model, also of units that are kept on the host.

@@ -7,6 +7,7 @@
 #include "gpu/gpu_test.h"
 #include "gpu/kernel_profile.h"
 #include "gpu/late_copy.h"
+#include "gpu/memory.h"
 #include "kernels/residual.h"
 
 namespace wan::gpu {
@@ -36,6 +37,20 @@ TEST_F(DeviceGpu, LateCopiesRefuseTwoAtOnce) {
   EXPECT_THROW(copies.begin(values, 5), Error);
   EXPECT_TRUE(at::equal(copies.finish(), values.cpu()));
   EXPECT_THROW(copies.finish(), Error);
+}
+
+/// Both ways to page-lock memory: from 64 MiB on the threads of the process make it.
+TEST_F(DeviceGpu, PageLockedMemoryOfAnySizeIsCopied) {
+  for (const std::int64_t bytes : {std::int64_t{1}, std::int64_t{1} << 20, (std::int64_t{65} << 20) + 3}) {
+    SCOPED_TRACE(testing::Message() << bytes << " bytes");
+    const at::Tensor host = make_pinned({bytes}, at::kByte);
+    ASSERT_EQ(host.numel(), bytes);
+    EXPECT_TRUE(host.is_pinned());
+    const at::Tensor values = at::randint(0, 256, {bytes}, at::TensorOptions(at::kCUDA).dtype(at::kByte));
+    host.copy_(values);
+    EXPECT_TRUE(at::equal(host.cuda(), values));
+    EXPECT_TRUE(at::equal(host, values.cpu()));
+  }
 }
 
 TEST_F(DeviceGpu, AProfileHasTheKernelsThatRan) {

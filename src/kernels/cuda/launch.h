@@ -87,7 +87,7 @@ cudaError_t launch_norm_rotate_pack(const QkvRows& rows, cudaStream_t stream);
 /// LoRAs. Types are fp32 or bf16. Only `up` need be aligned.
 struct LowRankRange {
   struct Share {
-    const float* up = nullptr;    ///< [some rows, rank], aligned to 16 bytes
+    const float* up = nullptr;    ///< [some rows, rank]
     const float* down = nullptr;  ///< [rank, columns]
     std::int64_t first_row = 0;   ///< the weight's row that `up` begins with
     int rank = 0;                 ///< 0: no pair

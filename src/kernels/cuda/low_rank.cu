@@ -7,77 +7,199 @@
 namespace wan::kernels::cuda {
 namespace {
 
-constexpr int columns_per_block = 128;  // a thread has one column
-constexpr int rows_per_block = 16;  // of a thread, too: each value of `down` that it reads serves them all
+// A block has a tile of the weight, and each of its threads a part of 4 rows and of twice 4 columns.
+constexpr int threads_per_block = 256;
+constexpr int rows_per_thread = 4;
+constexpr int columns_per_group = 4;
+constexpr int groups = 2;
+constexpr int columns_per_thread = columns_per_group * groups;
+constexpr int threads_across = 16;  // a warp has two rows of threads
+constexpr int rows_per_block = threads_per_block / threads_across * rows_per_thread;
+constexpr int columns_per_block = threads_across * columns_per_thread;
+constexpr int depth = 16;  // columns of `up` and rows of `down` that lie in shared memory at a time
 
 __device__ float as_float(float value) { return value; }
 __device__ float as_float(__nv_bfloat16 value) { return __bfloat162float(value); }
 __device__ void store(float* place, float value) { *place = value; }
 __device__ void store(__nv_bfloat16* place, float value) { *place = __float2bfloat16_rn(value); }
 
-/// Adds factor x (up down) of one column to the sums of the rows. Rows behind the last one repeat it.
-__device__ void add_pair(const LowRankRange::Share& share, long long first_row, long long last_row,
-                         long long column, long long columns, double (&sums)[rows_per_block]) {
-  float products[rows_per_block] = {};
-  int k = 0;
-  if (share.rank % 4 == 0) {  // four at a time: a quarter of the loads of `up`
-    for (; k < share.rank; k += 4) {
-      const float* const down = share.down + k * columns + column;
-      const float values[] = {down[0], down[columns], down[2 * columns], down[3 * columns]};
+struct Tile {
+  long long first_row, last_row;  // of the range; rows behind the last one repeat it
+  long long first_column, columns;
+};
+
+struct Factors {
+  // Padded, so that threads of a warp write to different banks, and aligned for loads of 16 bytes.
+  alignas(16) float up[depth][rows_per_block + 4];
+  alignas(16) float down[depth][columns_per_block];
+};
+
+using Products = float[rows_per_thread][columns_per_thread];  // of a thread's part
+using Sums = double[rows_per_thread][columns_per_thread];
+
+/// The row or column in its tile of a thread's part.
+__device__ int row_of(int row) {
+  return static_cast<int>(threadIdx.x) / threads_across * rows_per_thread + row;
+}
+__device__ int column_of(int column) {
+  const int group = column / columns_per_group;
+  return group * threads_across * columns_per_group +
+         static_cast<int>(threadIdx.x) % threads_across * columns_per_group + column % columns_per_group;
+}
+
+/// A thread's part of the factors that the block loads.
+struct Loaded {
+  float up[rows_per_block * depth / threads_per_block];
+  float down[columns_per_block * depth / threads_per_block];
+};
+
+/// Columns [k, k + depth) of `up` and these rows of `down`. All loads are on their way before one is awaited.
+__device__ Loaded load(const LowRankRange::Share& share, const Tile& tile, int k) {
+  const int thread = static_cast<int>(threadIdx.x);
+  Loaded loaded = {};
 #pragma unroll
-      for (int row = 0; row < rows_per_block; ++row) {
-        const long long at = min(first_row + row, last_row) - share.first_row;
-        const float4 up = *reinterpret_cast<const float4*>(share.up + at * share.rank + k);
-        products[row] = __fmaf_rn(up.x, values[0], products[row]);
-        products[row] = __fmaf_rn(up.y, values[1], products[row]);
-        products[row] = __fmaf_rn(up.z, values[2], products[row]);
-        products[row] = __fmaf_rn(up.w, values[3], products[row]);
-      }
+  for (int i = 0; i < rows_per_block * depth / threads_per_block; ++i) {
+    const int at = k + thread % depth;
+    const long long row =
+        min(tile.first_row + thread / depth + i * (threads_per_block / depth), tile.last_row);
+    if (at < share.rank) loaded.up[i] = __ldg(share.up + (row - share.first_row) * share.rank + at);
+  }
+  const long long column = tile.first_column + thread % columns_per_block;
+#pragma unroll
+  for (int i = 0; i < columns_per_block * depth / threads_per_block; ++i) {
+    const int at = k + thread / columns_per_block + i * (threads_per_block / columns_per_block);
+    if (at < share.rank && column < tile.columns)
+      loaded.down[i] = __ldg(share.down + at * tile.columns + column);
+  }
+  return loaded;
+}
+
+__device__ void put(const Loaded& loaded, Factors& factors) {
+  const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+  for (int i = 0; i < rows_per_block * depth / threads_per_block; ++i)
+    factors.up[thread % depth][thread / depth + i * (threads_per_block / depth)] = loaded.up[i];
+#pragma unroll
+  for (int i = 0; i < columns_per_block * depth / threads_per_block; ++i) {
+    const int row = thread / columns_per_block + i * (threads_per_block / columns_per_block);
+    factors.down[row][thread % columns_per_block] = loaded.down[i];
+  }
+}
+
+/// One addend of each product.
+__device__ void add_products(const Factors& factors, int k, Products& products) {
+  const float4 up = *reinterpret_cast<const float4*>(&factors.up[k][row_of(0)]);
+  const float of_rows[rows_per_thread] = {up.x, up.y, up.z, up.w};
+#pragma unroll
+  for (int group = 0; group < groups; ++group) {
+    const int first = group * columns_per_group;
+    const float4 down = *reinterpret_cast<const float4*>(&factors.down[k][column_of(first)]);
+    const float of_columns[columns_per_group] = {down.x, down.y, down.z, down.w};
+#pragma unroll
+    for (int row = 0; row < rows_per_thread; ++row) {
+#pragma unroll
+      for (int i = 0; i < columns_per_group; ++i)
+        products[row][first + i] = __fmaf_rn(of_rows[row], of_columns[i], products[row][first + i]);
     }
   }
-  for (; k < share.rank; ++k) {
-    const float down = share.down[k * columns + column];
+}
+
+/// up x down. Each product is one chain of fused operations in the order of k, as on the CPU. While a part of
+/// the factors is used, the next one comes.
+__device__ void multiply(const LowRankRange::Share& share, const Tile& tile, Factors& factors,
+                         Products& products) {
+  Loaded next = load(share, tile, 0);
+  for (int k = 0; k < share.rank; k += depth) {
+    __syncthreads();  // the factors before have been used
+    put(next, factors);
+    __syncthreads();
+    if (k + depth < share.rank) next = load(share, tile, k + depth);
+    const int count = min(depth, share.rank - k);
+    if (count == depth) {
 #pragma unroll
-    for (int row = 0; row < rows_per_block; ++row) {
-      const long long at = min(first_row + row, last_row) - share.first_row;
-      products[row] = __fmaf_rn(share.up[at * share.rank + k], down, products[row]);
+      for (int i = 0; i < depth; ++i) add_products(factors, i, products);
+    } else {
+      for (int i = 0; i < count; ++i) add_products(factors, i, products);
     }
   }
-  // Rounded after each operation, as on the CPU.
+}
+
+/// Rounded after each operation, as on the CPU.
+__device__ double plus(double sum, double strength, float value) {
+  return __dadd_rn(sum, __dmul_rn(strength, static_cast<double>(value)));
+}
+
+/// Calls work(row, column, place in the range) for the elements of a thread's part that lie in the range.
+template <typename Work>
+__device__ void for_each(const LowRankRange& range, const Tile& tile, const Work& work) {
 #pragma unroll
-  for (int row = 0; row < rows_per_block; ++row)
-    sums[row] = __dadd_rn(sums[row], __dmul_rn(share.factor, static_cast<double>(products[row])));
+  for (int row = 0; row < rows_per_thread; ++row) {
+#pragma unroll
+    for (int column = 0; column < columns_per_thread; ++column) {
+      const long long at = tile.first_column + column_of(column);
+      const long long place = (tile.first_row + row_of(row)) * tile.columns + at - range.first;
+      if (at < tile.columns && place >= 0 && place < range.count) work(row, column, place);
+    }
+  }
+}
+
+__device__ Tile tile_of(const LowRankRange& range) {
+  return {.first_row = range.first / range.columns + static_cast<long long>(blockIdx.x) * rows_per_block,
+          .last_row = (range.first + range.count - 1) / range.columns,
+          .first_column = static_cast<long long>(blockIdx.y) * columns_per_block,
+          .columns = range.columns};
+}
+
+/// base + sum(row, column). All elements of the base are on their way before the first one is replaced.
+template <typename Base, typename Out, typename Sum>
+__device__ void add(const LowRankRange& range, const Tile& tile, const Sum& sum) {
+  Products base = {};
+  for_each(range, tile, [&](int row, int column, long long place) {
+    base[row][column] = as_float(static_cast<const Base*>(range.base)[place]);
+  });
+  for_each(range, tile, [&](int row, int column, long long place) {
+    const double value = __dadd_rn(static_cast<double>(base[row][column]), sum(row, column, place));
+    store(static_cast<Out*>(range.out) + place, __double2float_rn(value));
+  });
+}
+
+/// For one LoRA, the usual case: no sums lie in registers while the factors are multiplied.
+template <typename Base, typename Out>
+__global__ void __launch_bounds__(threads_per_block, 2) add_one_kernel(LowRankRange range) {
+  __shared__ Factors factors;
+  const Tile tile = tile_of(range);
+  const LowRankRange::Share& share = range.shares[0];
+  Products products = {};
+  multiply(share, tile, factors, products);
+  add<Base, Out>(range, tile, [&](int row, int column, long long place) {
+    const double sum = plus(0, share.factor, products[row][column]);
+    return share.difference == nullptr ? sum : plus(sum, share.strength, share.difference[place]);
+  });
 }
 
 template <typename Base, typename Out>
-__global__ void __launch_bounds__(columns_per_block) add_low_rank_kernel(LowRankRange range) {
-  const long long columns = range.columns;
-  const long long column = static_cast<long long>(blockIdx.y) * columns_per_block + threadIdx.x;
-  if (column >= columns) return;
-  const long long end = range.first + range.count;
-  const long long last_row = (end - 1) / columns;
-  const long long first_row = range.first / columns + static_cast<long long>(blockIdx.x) * rows_per_block;
-  double sums[rows_per_block] = {};
+__global__ void __launch_bounds__(threads_per_block, 2) add_low_rank_kernel(LowRankRange range) {
+  __shared__ Factors factors;
+  const Tile tile = tile_of(range);
+  Sums sums = {};
   for (int i = 0; i < range.share_count; ++i) {
     const LowRankRange::Share& share = range.shares[i];
-    if (share.rank > 0) add_pair(share, first_row, last_row, column, columns, sums);
-    if (share.difference == nullptr) continue;
+    if (share.rank > 0) {
+      Products products = {};
+      multiply(share, tile, factors, products);
 #pragma unroll
-    for (int row = 0; row < rows_per_block; ++row) {
-      const long long place = (first_row + row) * columns + column;
-      if (place < range.first || place >= end) continue;
-      const double difference = share.difference[place - range.first];
-      sums[row] = __dadd_rn(sums[row], __dmul_rn(share.strength, difference));
+      for (int row = 0; row < rows_per_thread; ++row) {
+#pragma unroll
+        for (int column = 0; column < columns_per_thread; ++column)
+          sums[row][column] = plus(sums[row][column], share.factor, products[row][column]);
+      }
     }
+    if (share.difference == nullptr) continue;
+    for_each(range, tile, [&](int row, int column, long long place) {
+      sums[row][column] = plus(sums[row][column], share.strength, share.difference[place]);
+    });
   }
-#pragma unroll
-  for (int row = 0; row < rows_per_block; ++row) {
-    const long long place = (first_row + row) * columns + column;
-    if (place < range.first || place >= end) continue;
-    const float base = as_float(static_cast<const Base*>(range.base)[place - range.first]);
-    const double sum = __dadd_rn(static_cast<double>(base), sums[row]);
-    store(static_cast<Out*>(range.out) + (place - range.first), __double2float_rn(sum));
-  }
+  add<Base, Out>(range, tile, [&](int row, int column, long long) { return sums[row][column]; });
 }
 
 template <typename Base, typename Out>
@@ -85,7 +207,9 @@ cudaError_t launch(const LowRankRange& range, cudaStream_t stream) {
   const long long rows = (range.first + range.count - 1) / range.columns - range.first / range.columns + 1;
   const dim3 blocks(static_cast<unsigned>((rows + rows_per_block - 1) / rows_per_block),
                     static_cast<unsigned>((range.columns + columns_per_block - 1) / columns_per_block));
-  add_low_rank_kernel<Base, Out><<<blocks, columns_per_block, 0, stream>>>(range);
+  const bool is_one_pair = range.share_count == 1 && range.shares[0].rank > 0;
+  const auto kernel = is_one_pair ? add_one_kernel<Base, Out> : add_low_rank_kernel<Base, Out>;
+  kernel<<<blocks, threads_per_block, 0, stream>>>(range);
   return cudaGetLastError();
 }
 
