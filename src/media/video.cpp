@@ -32,9 +32,10 @@ constexpr std::array codec_choices{
                 .library_options_key = "x265-params",
                 .library_options = "log-level=none:frame-threads=1:pools=none:wpp=0"},
 };
-// The number of frame threads changes the result, so it must not depend on the machine. Encoding takes
-// seconds; making the frames takes minutes.
-constexpr int encoder_threads = 1;
+// The number of frame threads changes the result, so it must not depend on the machine. A single video and
+// the last one of a batch wait for the encoder, and one core would take 10 s and more for them. libx265's
+// option above keeps it at one.
+constexpr int encoder_threads = 8;
 constexpr int largest_side = largest_video_side_pixels;
 constexpr int largest_fps = 1000;
 constexpr int largest_crf = 51;

@@ -32,9 +32,9 @@ void require_video_codec(const std::string& name);
 void require_video_quality(const std::string& codec, int crf);
 
 /// Writes frames as MP4: yuv420p by BT.709 with limited range and the matching tags, no audio, index before
-/// the data. The same frames give the same bytes on every machine with the same libraries, because one thread
-/// encodes and no date is written. If a writer is destroyed before finish() has returned, it removes its
-/// file.
+/// the data. The same frames give the same bytes on every machine with the same libraries, because the
+/// number of the encoder's threads is fixed and no date is written. If a writer is destroyed before finish()
+/// has returned, it removes its file.
 class VideoWriter {
  public:
   /// Creates the file (replaces an existing one) and opens the encoder. The name needs no ending. Throws

@@ -43,9 +43,8 @@ constexpr MachineModel h200{
     .vae_encode_undivided = undivided(0.212, 0.157),
     .vae_decode_undivided = undivided(0.876, 0.528),
     .text_encode_s = 0.019,  // umT5-XXL on a prompt of 120 tokens
-    // analysis/results/no_gpu_waits_h200.md: the last video's writing, with nothing beside it, in the runs of
-    // 3 and 8 items on 2 GPUs and of 4 items on one. They are videos of noise.
-    .h264_s_per_pixel = 13.1 / (768.0 * 512 * 81),
+    // analysis/results/four_steps_h200.md: videos of noise, on 8 cores or more, one video at a time.
+    .h264_s_per_pixel = 2.0 / (832.0 * 464 * 81),
     // An estimate: PCIe 5.0 x16 carries 32e9 * 16 * 128 / 130 / 8 = 63e9 bytes/s. Packet headers and flow
     // control leave about seven eighths of them.
     .host_to_gpu_bytes_per_s = 55e9,
