@@ -4,6 +4,7 @@
 #include <array>
 #include <span>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "core/check.h"
@@ -145,8 +146,8 @@ ProductChoices parse_product_choices(std::string_view text, const ProductMachine
     const std::size_t end = text.find('\n');
     if (end == std::string_view::npos) fail<ValueError>("line {}: cut off", line);
     try {
-      choices.insert_or_assign(parse_choice(text.substr(0, end)).first,
-                               parse_choice(text.substr(0, end)).second);
+      auto [shape, kernel] = parse_choice(text.substr(0, end));
+      choices.insert_or_assign(shape, std::move(kernel));
     } catch (const ValueError& error) {
       fail<ValueError>("line {}: {}", line, error.what());
     }
