@@ -9,5 +9,9 @@ template FMT_API auto dragonbox::to_decimal(float value) noexcept -> dragonbox::
 template FMT_API auto dragonbox::to_decimal(double value) noexcept -> dragonbox::decimal_fp<double>;
 template FMT_API auto thousands_sep_impl(locale_ref locale) -> thousands_sep_result<char>;
 template FMT_API auto decimal_point_impl(locale_ref locale) -> char;
+#if FMT_VERSION >= 100000 && FMT_VERSION < 110100
+template FMT_API void vformat_to(buffer<char>& out, string_view text, vformat_args<>::type values,
+                                 locale_ref locale);
+#endif
 }  // namespace detail
 FMT_END_NAMESPACE
