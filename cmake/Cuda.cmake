@@ -155,6 +155,13 @@ if(WAN_HAS_CUDA)
   target_compile_definitions(wan_cuda INTERFACE WAN_WITH_CUDA=1)
   target_include_directories(wan_cuda SYSTEM INTERFACE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
   target_link_libraries(wan_cuda INTERFACE ${wan_cudart})
+  # LibTorch and cuDNN compile some kernels at run time. NVRTC opens this part of it by its name alone, and would find only a system's.
+  cmake_path(GET wan_cudart PARENT_PATH folder)
+  file(GLOB wan_nvrtc_builtins ${folder}/libnvrtc-builtins.so.*)
+  if(wan_nvrtc_builtins)
+    list(GET wan_nvrtc_builtins 0 wan_nvrtc_builtins)
+    target_link_libraries(wan_cuda INTERFACE "-Wl,--push-state,--no-as-needed,${wan_nvrtc_builtins},--pop-state")
+  endif()
 
   add_library(wan_nccl INTERFACE)
   target_include_directories(wan_nccl SYSTEM INTERFACE ${WAN_NCCL_INCLUDE})

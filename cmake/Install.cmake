@@ -51,7 +51,7 @@ function(wan_set_install_rpath target folder)
   # A library of a module, which no loader knows.
   foreach(library IN LISTS wan_outside_libraries)
     cmake_path(GET library PARENT_PATH outside)
-    if(IS_ABSOLUTE "${library}" AND NOT outside IN_LIST CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
+    if(IS_ABSOLUTE "${library}" AND NOT library MATCHES "\\.a$" AND NOT outside IN_LIST CMAKE_CXX_IMPLICIT_LINK_DIRECTORIES)
       list(APPEND paths ${outside})
     endif()
   endforeach()
