@@ -14,7 +14,8 @@ KernelProfiles profile_kernels(const ProfiledRequest& request, engine::Denoiser&
     work();
     profiles.emplace_back(what, profile.stop());
   };
-  const auto& [settings, model, inputs, group, bf16_terms] = request;
+  const auto& [settings, model, inputs, communicators, bf16_terms] = request;
+  const auto& group = communicators;  // Clang 14 lets no lambda see a structured binding
   const model::ModelKind& kind = *model.kind;
   const auto shape =
       kind.geometry.latent_shape(kind.geometry.latent_channels, settings.frame_num, settings.size);

@@ -18,7 +18,8 @@ std::vector<const ItemOutcome*> choose(std::span<const ItemOutcome> outcomes, st
   std::vector<const ItemOutcome*> shown;
   for (const ItemOutcome& outcome : outcomes) shown.push_back(&outcome);
   if (shown.size() <= max_lines) return shown;
-  std::ranges::stable_partition(shown, [](const ItemOutcome* o) {
+  // Not of std::ranges, whose subrange Clang 14 refuses.
+  std::stable_partition(shown.begin(), shown.end(), [](const ItemOutcome* o) {
     return o->status == ItemStatus::failed || o->status == ItemStatus::open;
   });
   shown.resize(max_lines);

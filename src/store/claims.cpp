@@ -219,8 +219,7 @@ std::vector<std::string> Claims::claimed_ids() const {
     if (end != std::string::npos && end > 0) ids.push_back(name.substr(0, end));
   }
   std::ranges::sort(ids);
-  const auto repeated = std::ranges::unique(ids);
-  ids.erase(repeated.begin(), repeated.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());  // Clang 14 has no subrange of libstdc++ 12
   return ids;
 }
 

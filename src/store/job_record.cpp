@@ -9,7 +9,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <ranges>
 #include <sstream>
 
 #include "core/file.h"
@@ -98,7 +97,7 @@ JobStart start_from(const std::filesystem::path& path, int number) {
     if (!name.starts_with(group_prefix) || !name.ends_with(".json")) continue;
     groups.emplace(name, group_progress_from(content_of(entry.path())));
   }
-  for (GroupProgress& group : groups | std::views::values) {
+  for (auto& [name, group] : groups) {
     if (!start.has_ended) start.ended_s = std::max(start.ended_s, group.at_s);
     start.groups.push_back(std::move(group));
   }

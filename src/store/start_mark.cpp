@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <ranges>
 
 namespace wan::store {
 namespace {
@@ -37,7 +36,7 @@ StartMark::StartMark(const std::filesystem::path& folder, const std::string& run
 
 StartMark::~StartMark() {
   claims_.reset();
-  for (const std::filesystem::path& folder : created_ | std::views::reverse) ::rmdir(folder.c_str());
+  for (auto folder = created_.rbegin(); folder != created_.rend(); ++folder) ::rmdir(folder->c_str());
 }
 
 }  // namespace wan::store

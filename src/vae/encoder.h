@@ -29,7 +29,7 @@ struct Chunk {
 /// changes from frame to frame (model.md 4.7). From then on, one frame of the output is enough.
 template <typename Layer>
 struct LayerProgress {
-  Layer::State state;
+  typename Layer::State state;
   at::Tensor constant_frame;  ///< [1, h, W, C] once reached, else undefined
 };
 

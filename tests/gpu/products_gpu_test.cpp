@@ -114,7 +114,8 @@ TEST_F(ProductTableGpu, NamesKernelsThatTheLibraryHas) {
               machine.gpu.c_str(), machine.multiprocessors, static_cast<long long>(machine.cublas_lt));
   for (const auto& [shape, name] : choices) {
     const cuda::ProductKernels kernels = cuda::cublas_lt_kernels(shape);
-    EXPECT_TRUE(std::ranges::any_of(kernels, [&](const auto& kernel) { return kernel->name() == name; }))
+    EXPECT_TRUE(std::ranges::any_of(
+        kernels, [&wanted = name](const auto& kernel) { return kernel->name() == wanted; }))
         << describe(shape) << ": " << name;
   }
 }

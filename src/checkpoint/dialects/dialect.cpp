@@ -217,7 +217,8 @@ std::vector<ModuleName> module_names(Part part, std::int64_t count) {
 TensorEntries with_official_names(Part part, TensorEntries&& entries, const std::filesystem::path& where) {
   const Dialect* dialect = dialect_of(part, entries);
   if (dialect == nullptr) return std::move(entries);
-  for (const auto& [name, entry] : entries) {
+  for (const auto& [key, entry] : entries) {
+    const std::string& name = key;  // Clang 14 lets no lambda see a structured binding
     const auto is_theirs = [&](const NameRule& rule) { return match(rule.theirs, name).has_value(); };
     const auto is_unused = [&](std::string_view unused) { return match(unused, name).has_value(); };
     if (std::ranges::none_of(dialect->rules, is_theirs) && std::ranges::none_of(dialect->unused, is_unused))

@@ -134,7 +134,8 @@ void time_low_rank() {
                              .down = at::randn({rank, columns}, at::kCUDA)};
     const double flop = 2.0 * static_cast<double>(rows * columns) * rank;
     print_row("add_low_rank, rank 64", fmt::format("{} x {}", rows, columns),
-              median_ms([&] { add_low_rank(base, base, 0, columns, std::array{share}); }), flop, Bound::fp32);
+              median_ms([&, width = columns] { add_low_rank(base, base, 0, width, std::array{share}); }),
+              flop, Bound::fp32);
   }
 }
 

@@ -58,8 +58,9 @@ TEST(Solvers, FollowTheReferenceTrajectoriesOfDistilledModels) {
     EXPECT_EQ(schedule.timesteps, c["timesteps"].get<std::vector<float>>());
     EXPECT_EQ(schedule.sigmas, c["sigmas"].get<std::vector<float>>());
     for (const auto& [boundary, model] : {std::pair(0.9, "i2v"), std::pair(0.875, "t2v")}) {
-      const auto high = std::ranges::count_if(
-          schedule.timesteps, [&](float t) { return expert_for(t, boundary) == Expert::high_noise; });
+      const auto high = std::ranges::count_if(schedule.timesteps, [limit = boundary](float t) {
+        return expert_for(t, limit) == Expert::high_noise;
+      });
       EXPECT_EQ(high, c["high_noise_steps"][model].get<int>()) << model;
     }
     const auto stepper = make_solver(solver, schedule);
