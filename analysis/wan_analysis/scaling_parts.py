@@ -44,7 +44,7 @@ class PartRow:
 
     @property
     def missing(self) -> str:
-        """What is missing."""
+        """A few words for the part that has not been made."""
         if self.outcome == "failed":
             return "failed" + (f" ({self.told})" if self.told else "")
         return f"{self.made} of {plural(self.wanted, 'start')}" if self.made else "not made"
