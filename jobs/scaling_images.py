@@ -7,6 +7,7 @@ from PIL import Image
 
 
 def main() -> None:
+    """Writes the images that the command line names."""
     folder, count, (width, height) = Path(sys.argv[1]), int(sys.argv[2]), map(int, sys.argv[3].split("x"))
     sources = sys.argv[4:]
     for number in range(count):
