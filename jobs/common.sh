@@ -25,7 +25,7 @@ mpi_environment() {
     export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism-none}
     # mpirun wants a program that reaches other nodes, also where there are none: a container often has no ssh.
     if ! command -v ssh >/dev/null && ! command -v rsh >/dev/null; then
-      export OMPI_MCA_plm_rsh_agent=${OMPI_MCA_plm_rsh_agent-sh}
+      export OMPI_MCA_plm_rsh_agent=${OMPI_MCA_plm_rsh_agent-/bin/sh}
     fi
     if [ "$(id -u)" -eq 0 ]; then
       export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

@@ -87,6 +87,19 @@ class Starts(StartCase):
     def test_a_start_without_mpirun_needs_no_ssh(self):
         self.check_made(self.start(*self.run_words(), variables={"PATH": str(self.path_without_ssh())}))
 
+    def test_starts_at_the_same_time_need_no_ssh(self):
+        path = str(self.path_without_ssh())
+        words = [str(word) for word in self.run_words()]
+        place = words.index("--output-dir") + 1
+        started = []
+        for number in range(6):
+            words[place] = str(self.folder / f"out{number}")
+            started.append(subprocess.Popen(words, env=environment() | {"PATH": path}, cwd=self.folder, stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        for process in started:
+            output = process.communicate(timeout=240)[0]
+            self.assertEqual(process.returncode, DONE, output)
+
     def test_mpirun_of_the_jobs_needs_no_ssh(self):
         words = " ".join(shlex.quote(str(word)) for word in self.run_words())
         script = f'. {PROJECT}/jobs/common.sh && mpi_environment && mpirun "${{mpi_options[@]}}" -np 1 {words}'

@@ -1,6 +1,7 @@
 """Jobs that are disturbed from outside: preempted, with the controller away, with a node down, with ranks that crash."""
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -40,11 +41,10 @@ class Survival(SurvivalCase):
                    "step": lambda job, out: steps_in_flight(out) >= 5,
                    "later step": lambda job, out: steps_in_flight(out) >= STEPS // 2}
         expected = self.expected()
-        for index, (name, has_come) in enumerate(moments.items()):
-            for partition in ("grace", "abrupt"):
-                launcher = ("srun", "mpirun")[index % 2]
+        for name, has_come in moments.items():
+            for partition, launcher in itertools.product(("grace", "abrupt"), ("srun", "mpirun")):
                 with self.subTest(moment=name, partition=partition, launcher=launcher):
-                    job, out = self.start(f"{partition}{index}", (f"--partition={partition}",), launcher)
+                    job, out = self.start(f"{name[:5]}-{partition}-{launcher}", (f"--partition={partition}",), launcher)
                     job.wait_for(lambda job=job, out=out, has_come=has_come: has_come(job, out), name)
                     self.preempt()
                     self.check(job, out, expected)
@@ -57,11 +57,10 @@ class Survival(SurvivalCase):
     def test_preempted_in_the_short_moments(self):
         rows = self.rows(steps=20, size="96*96")
         expected = self.expected(rows)
-        for index, (name, has_come) in enumerate(MOMENTS.items()):
-            for partition in ("grace", "abrupt"):
-                launcher = ("srun", "mpirun")[(index + (partition == "abrupt")) % 2]
+        for name, has_come in MOMENTS.items():
+            for partition, launcher in itertools.product(("grace", "abrupt"), ("srun", "mpirun")):
                 with self.subTest(moment=name, partition=partition, launcher=launcher):
-                    job, out = self.start(f"{partition}{index}", (f"--partition={partition}",), launcher, rows=rows)
+                    job, out = self.start(f"{name}-{partition}-{launcher}", (f"--partition={partition}",), launcher, rows=rows)
                     self.catch(job, lambda job=job, out=out, has_come=has_come: has_come(job, out), name)
                     self.preempt()
                     wait_until(lambda job=job: job.fields().get("PreemptTime", "None") != "None" or job.restarts > 0, 60, "not preempted")

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 #include <string_view>
 
 #include "core/printable.h"
@@ -51,6 +52,16 @@ bool can_read_memory_of_processes() {
   const iovec local{.iov_base = to.data(), .iov_len = 1};
   const iovec remote{.iov_base = from.data(), .iov_len = 1};
   return ::process_vm_readv(::getpid(), &local, 1, &remote, 1, 0) == 1;
+}
+
+/// Whether PATH has a program of this name.
+bool is_on_path(std::string_view program) {
+  std::istringstream folders(environment_value("PATH").value_or(""));
+  for (std::string folder; std::getline(folders, folder, ':');) {
+    const std::filesystem::path place = std::filesystem::path(folder.empty() ? "." : folder) / program;
+    if (::access(place.c_str(), X_OK) == 0) return true;
+  }
+  return false;
 }
 
 void set_unless_set(const char* name, const char* value) {
@@ -145,7 +156,10 @@ void prepare_environment_for_mpi(const Launch& launch) {
     set_unless_set("OMPI_MCA_btl_vader_single_copy_mechanism", "none");  // Open MPI 4
     set_unless_set("OMPI_MCA_smsc", "^cma");                             // Open MPI 5
   }
-  if (!launch.has_pmi) set_unless_set("OMPI_MCA_ess_singleton_isolated", "1");  // Open MPI 4
+  // Not OMPI_MCA_ess_singleton_isolated: all such processes of a user share one folder under /tmp, and break
+  // each other's start.
+  if (!launch.has_pmi && !is_on_path("ssh") && !is_on_path("rsh"))
+    set_unless_set("OMPI_MCA_plm_rsh_agent", "/bin/sh");  // Open MPI 4
 }
 
 }  // namespace wan::comm

@@ -41,9 +41,9 @@ std::string describe_temporary_folder(const Lookup& lookup = environment_value);
 
 /// Sets what MPI needs and the environment lacks. Never replaces the user's settings. Sets HOME, because Open
 /// MPI crashes in a container whose user has no home and no line in its passwd file. Where the kernel forbids
-/// reading the memory of other processes, chooses transfers within a node that do not need it. A process that
-/// no launcher started needs no daemon of Open MPI, which would not start on a machine without ssh. Call it
-/// before MPI_Init and before any thread is made.
+/// reading the memory of other processes, chooses transfers within a node that do not need it. Open MPI
+/// starts a daemon for a process without a launcher, and the daemon wants a program that reaches other nodes:
+/// names one where there is no ssh. Call it before MPI_Init and before any thread is made.
 void prepare_environment_for_mpi(const Launch& launch);
 
 }  // namespace wan::comm
