@@ -18,7 +18,7 @@ std::vector<const ItemOutcome*> choose(std::span<const ItemOutcome> outcomes, st
   std::vector<const ItemOutcome*> shown;
   for (const ItemOutcome& outcome : outcomes) shown.push_back(&outcome);
   if (shown.size() <= max_lines) return shown;
-  // Not of std::ranges, whose subrange Clang 14 refuses.
+  // NOLINTNEXTLINE(modernize-use-ranges): Clang 14 refuses the subrange of std::ranges
   std::stable_partition(shown.begin(), shown.end(), [](const ItemOutcome* o) {
     return o->status == ItemStatus::failed || o->status == ItemStatus::open;
   });

@@ -191,6 +191,7 @@ std::vector<std::string> recorded_jobs(const std::filesystem::path& output_folde
   }
   std::ranges::sort(jobs, std::greater());
   std::vector<std::string> ids;
+  ids.reserve(jobs.size());
   for (const auto& [time, id] : jobs) ids.push_back(id);
   return ids;
 }

@@ -36,6 +36,7 @@ StartMark::StartMark(const std::filesystem::path& folder, const std::string& run
 
 StartMark::~StartMark() {
   claims_.reset();
+  // NOLINTNEXTLINE(modernize-loop-convert): Clang 14 refuses std::views::reverse
   for (auto folder = created_.rbegin(); folder != created_.rend(); ++folder) ::rmdir(folder->c_str());
 }
 

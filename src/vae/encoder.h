@@ -29,7 +29,8 @@ struct Chunk {
 /// changes from frame to frame (model.md 4.7). From then on, one frame of the output is enough.
 template <typename Layer>
 struct LayerProgress {
-  typename Layer::State state;
+  // Clang 14 needs the typename.
+  typename Layer::State state;  // NOLINT(readability-redundant-typename)
   at::Tensor constant_frame;  ///< [1, h, W, C] once reached, else undefined
 };
 
