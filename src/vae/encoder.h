@@ -31,7 +31,7 @@ template <typename Layer>
 struct LayerProgress {
   // Clang 14 needs the typename.
   typename Layer::State state;  // NOLINT(readability-redundant-typename)
-  at::Tensor constant_frame;  ///< [1, h, W, C] once reached, else undefined
+  at::Tensor constant_frame;    ///< [1, h, W, C] once reached, else undefined
 };
 
 /// An encoder's memory of a clip between chunks. Encoder::start() makes it.
