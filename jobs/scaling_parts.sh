@@ -232,7 +232,7 @@ part_items() {
   make_checkpoint bf16 && fits 60 || return 0
   make_manifest "$scratch/items.csv" "$items"
   run_study items 1 "$wan_batch" --ckpt-dir "$ckpt" --size "$item_size" --frame-num "$frames" --base-seed 1 "${item_words[@]}" "$scratch/items.csv"
-  find "$folder/items" -name '*.mp4' -delete # of noise they are large; the traces stay
+  [ ! -d "$folder/items" ] || find "$folder/items" -name '*.mp4' -delete # of noise they are large; the traces stay
 }
 
 # stop_run RANKS FOLDER LOG: the item of the part stop
