@@ -241,22 +241,28 @@ stop_run() {
     --checkpoint-interval 0 --save-latents --output-dir "$2" "$scratch/one.csv" >"$3" 2>&1
 }
 
-# Stops after a saved step by SIGUSR1, which mpirun passes on. Prints the exit code.
+# Stops after a saved step by SIGUSR1 to a rank: not every mpirun passes it on. Prints the exit code.
 stopped_run() {
   local pid code=0
   stop_run "$@" &
   pid=$!
   while kill -0 "$pid" 2>/dev/null && ! ls "$2"/.state/*.json >/dev/null 2>&1; do sleep 0.02; done
-  signal_mpirun_below "$pid"
+  signal_a_rank_below "$pid" || true
   wait "$pid" || code=$?
   echo "$code"
 }
 
-signal_mpirun_below() {
+# Fails if no rank runs there.
+signal_a_rank_below() {
   local child
   for child in $(pgrep -P "$1"); do
-    if [ "$(cat "/proc/$child/comm" 2>/dev/null)" = timeout ]; then signal_mpirun_below "$child"; else kill -USR1 "$child" || true; fi
+    if [ "$(cat "/proc/$child/comm" 2>/dev/null)" = "$(basename "$wan_batch")" ]; then
+      kill -USR1 "$child" && return
+    else
+      signal_a_rank_below "$child" && return
+    fi
   done
+  return 1
 }
 
 part_stop() {
