@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "mpi/engine_fixture.h"
+#include "mpi/lent_communicator.h"
 
 namespace wan {
 namespace {
@@ -143,6 +144,32 @@ TEST(ItemErrors, AreThrownOnEveryRankAndLeaveTheEngineUsable) {
   const test::Made made = test::make(engine, parity.request);
   if (ranks.rank() == 0) {
     EXPECT_LT(test::relative_error(made.latent, parity.final_latent()), reference_tolerance);
+  }
+}
+
+/// As the tests on GPUs do, which connect once for each layout.
+TEST(LentCommunicators, ServeOneEngineAfterTheOther) {
+  test::RankWorld ranks;
+  const test::Toy toy("i2v_landscape", 2);
+  const Stopwatch clock;
+  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), toy.heads)) {
+    const auto make = [&](const parallel::WeightPlacement& placement, parallel::GroupCommunicators group) {
+      engine::WanEngine engine(toy.folder, {.placement = placement}, std::move(group), clock);
+      return test::make(engine, toy.request());
+    };
+    const auto own = [&] { return ranks.communicators(shape, Backend::deferred, toy.heads); };
+    const auto lender = std::make_shared<parallel::GroupCommunicators>(own());
+    for (const auto& placement :
+         {parallel::WeightPlacement(), test::all_sharded, parallel::WeightPlacement()}) {
+      SCOPED_TRACE(parallel::describe(shape));
+      const test::Made expected = make(placement, own());
+      const std::uint64_t sent_before = lender->sent_bytes();
+      const test::Made made = make(placement, test::lend(lender));
+      EXPECT_EQ(lender->sent_bytes() > sent_before, ranks.size() > 1);
+      if (ranks.rank() != 0) continue;
+      EXPECT_TRUE(at::equal(made.latent, expected.latent));
+      EXPECT_TRUE(at::equal(made.frames, expected.frames));
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include "comm/deferred.h"
 #include "comm/local.h"
 #include "mpi/comm_backends.h"
+#include "mpi/lent_communicator.h"
 
 namespace wan::comm::test {
 
@@ -10,7 +11,13 @@ std::vector<Backend> backends() {
       {.name = "mpi", .wrap = as_it_is, .options = {.timeout_s = patience_s}},
       // With a limit of 7, small test data takes the same path as messages over 2 GiB.
       {.name = "mpi_large", .wrap = as_it_is, .options = {.timeout_s = patience_s, .largest_count = 7}},
-      {.name = "deferred", .wrap = make_deferred, .options = {.timeout_s = patience_s}}};
+      {.name = "deferred", .wrap = make_deferred, .options = {.timeout_s = patience_s}},
+      {.name = "lent",
+       .wrap =
+           [](std::unique_ptr<Communicator> inner) {
+             return std::make_unique<wan::test::LentCommunicator>(std::move(inner));
+           },
+       .options = {.timeout_s = patience_s}}};
   if (MpiEnvironment().size() == 1) {
     all.push_back(
         {.name = "local",

@@ -1,12 +1,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "gpu/engine/gpu_ranks.h"
+#include "gpu/engine/shared_gpu_ranks.h"
 
 namespace wan {
 namespace {
 
-using test::GpuRanks;
+using test::SharedGpuRanks;
 
 /// The largest difference between a precision and the official code's fp32 numbers. That code's own bf16
 /// differs by up to 7e-3.
@@ -29,15 +29,13 @@ constexpr Placement placements[] = {
     {{parallel::Division::sharded, parallel::Residence::waits_on_host}, "sharded, one expert on the host"}};
 
 using Parameters = std::tuple<const char*, Mode>;
-class GpuParity : public testing::TestWithParam<Parameters> {};
+class GpuParity : public test::SharedGpuTest<Parameters> {};
 
-void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& mode,
+void check_layout(SharedGpuRanks& shared, const test::ParityCase& parity, const Mode& mode,
                   const comm::GridShape& shape, const Placement& placement) {
-  const launch::RunDevice device = ranks.device(mode.precision);
+  const launch::RunDevice& device = shared.device(mode.precision);
   const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
   const std::int64_t heads = engine::open_expert(folder.experts.front().path).config.num_heads;
-  const auto communicators = ranks.communicators(device);
-  const launch::RunLayout layout{.guided = shape, .unguided = parallel::unguided_shape(shape, {}, heads)};
   const Stopwatch clock;
   engine::WanEngine engine(folder,
                            {.placement = {.transformers = placement.transformers,
@@ -46,14 +44,14 @@ void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& m
                             .compute = device.compute,
                             .gpu = device.gpu,
                             .loras = {.sets = {test::loras_of(parity, "i2v-A14B")}}},
-                           communicators->make_group(layout, 60), clock);
+                           shared.communicators(shape, heads), clock);
   const test::Made made = test::make(engine, parity.request);
-  if (ranks.rank() != 0) return;
+  if (shared.ranks().rank() != 0) return;
   const double error = test::relative_error(made.latent, parity.final_latent());
   const double off =  // a case whose autoencoder is another case's has no frames
       parity.has("frames") ? test::fraction_off_by_more_than_one(made.frames, parity.tensor("frames")) : 0;
   fmt::print("PARITY {} GPUs, {}, {}, {}, {}: final latent {:.2e}, values off by more than 1 level {:.2e}\n",
-             ranks.size(), parity.folder.filename().string(), mode.name, parallel::describe(shape),
+             shared.ranks().size(), parity.folder.filename().string(), mode.name, parallel::describe(shape),
              placement.name, error, off);
   EXPECT_LT(error, mode.tolerance);
   if (mode.precision == launch::Precision::fp32) {
@@ -62,24 +60,24 @@ void check_layout(GpuRanks& ranks, const test::ParityCase& parity, const Mode& m
 }
 
 TEST_P(GpuParity, EveryLayoutGivesTheReferencesNumbers) {
-  if (!GpuRanks::enough()) GTEST_SKIP() << "this test needs a GPU per rank";
   const auto& [case_name, mode] = GetParam();
-  GpuRanks ranks;
+  SharedGpuRanks& shared = test::shared_gpu_ranks();
+  const int ranks = shared.ranks().size();
   const test::ParityCase parity = test::load_parity_case(case_name);
   const auto folder = checkpoint::inspect_checkpoint(parity.folder / "ckpt");
   const std::int64_t heads = engine::open_expert(folder.experts.front().path).config.num_heads;
   int layouts = 0;
-  for (const comm::GridShape& shape : test::shapes_of(ranks.size(), heads)) {
+  for (const comm::GridShape& shape : test::shapes_of(ranks, heads)) {
     for (const Placement& placement : placements) {
       const bool is_only_sharded =
           placement.transformers == parallel::NetworkPlacement{parallel::Division::sharded};
-      if (is_only_sharded && ranks.size() == 1) continue;  // the same as replicated
+      if (is_only_sharded && ranks == 1) continue;  // the same as replicated
       SCOPED_TRACE(parallel::describe(shape) + " " + placement.name);
-      check_layout(ranks, parity, mode, shape, placement);
+      check_layout(shared, parity, mode, shape, placement);
       ++layouts;
     }
   }
-  if (layouts == 0) GTEST_SKIP() << heads << " heads over " << ranks.size() << " ranks";
+  if (layouts == 0) GTEST_SKIP() << heads << " heads over " << ranks << " ranks";
 }
 
 std::string name_of(const testing::TestParamInfo<Parameters>& instance) {
