@@ -8,7 +8,7 @@
 #   jobs/scaling.sh -o dry --device cpu --counts "1 2 4 8"      # the same on CPU ranks, with the toy model
 #
 # Parts, in this order:
-#   checks      tests/gpu.sh kernels, comm and parity, on all counts
+#   checks      tests/gpu.sh kernels once, comm and parity on every count; parity on several GPUs in four pieces, so that each ends in a call
 #   bench-480p  wan_bench on every count, three starts of each in random, interleaved order: text encoder, VAE and steps, exact; also the
 #               sequence on 2 GPUs, sharded weights on the two largest counts, and an exchange in one piece on the largest one
 #   bench-720p  the same at 1280*720

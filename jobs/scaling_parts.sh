@@ -15,13 +15,13 @@ choose_work() {
     bench_words=() size_480='832*480' size_720='1280*720' item_size='832*480' frames=81
     item_words=(--lightning on)                 # 4 steps without guidance
     stop_words=(--frame-num 17 --sample-steps 6) # videos of noise are long files
-    checks=(kernels comm parity) least_gib=0.65
+    least_gib=0.65 check_s=60
   else
     bench_words=(--device cpu --model "$project/inputs/toy/checkpoint/high_noise_model/config.json" --frame-num 5)
     size_480='64*48' size_720='96*64' item_size='64*64' frames=5
     item_words=(--device cpu --sample-steps 4) # the toy has 4 heads, so a group of 8 needs guidance
     stop_words=(--device cpu --frame-num 5 --sample-steps 60)
-    checks=(comm) least_gib=4
+    least_gib=4 check_s=2
   fi
 }
 
@@ -47,12 +47,31 @@ cases_of() {
   esac
 }
 
+# The checks, one on each line: ranks, then the part of tests/gpu.sh. Each must end within a call, so parity on several GPUs is cut into suites.
+check_cases() {
+  local count suite
+  [ "$device" = cpu ] || echo "1 kernels"
+  for count in "${counts[@]}"; do echo "$count comm"; done
+  [ "$device" = cuda ] || return 0
+  for count in "${counts[@]}"; do
+    if ((count == 1)); then
+      echo "1 parity"
+    else
+      for suite in reference lightning family loras; do echo "$count parity-$suite"; done
+    fi
+  done
+}
+
+check_name() { # RANKS CHECK
+  [ "$2" = kernels ] && echo kernels || echo "$2 on $1"
+}
+
 two_largest() { printf '%s\n' "${counts[@]}" | tail -2; }
 
 # Every row of the study: part, name, ranks, starts.
 rows() {
-  local type count name
-  for name in "${checks[@]}"; do printf 'checks\t%s\t%s\t1\n' "$name" "$largest"; done
+  local type count check
+  while read -r count check; do printf 'checks\t%s\t%s\t1\n' "$(check_name "$count" "$check")" "$count"; done < <(check_cases)
   case_rows bench-480p "$starts"
   case_rows bench-720p "$starts"
   for type in "${types[@]}"; do
@@ -107,32 +126,33 @@ new_log() {
   echo "$folder/logs/${1//[ ,]/_}.log"
 }
 
-run_check() {
+run_check() { # RANKS CHECK
   if [ "$device" = cuda ]; then
-    in_time "$project/tests/gpu.sh" run "$1"
+    in_time "$project/tests/gpu.sh" run --ranks "$1" "$2"
   else
-    for count in "${counts[@]}"; do
-      in_time mpirun ${mpi_options[@]+"${mpi_options[@]}"} -np "$count" "$build/tests/bin/comm_conformance_test" --gtest_brief=1 || return
-    done
+    in_time mpirun ${mpi_options[@]+"${mpi_options[@]}"} -np "$1" "$build/tests/bin/comm_conformance_test" --gtest_brief=1
   fi
 }
 
 part_checks() {
-  local name code begun log
-  for name in "${checks[@]}"; do
-    is_passed checks "$name" "$largest" && continue
-    fits 60 || return 0
+  local count check name code begun log
+  while read -r count check; do
+    name=$(check_name "$count" "$check")
+    is_passed checks "$name" "$count" && continue
+    fits "$check_s" || return 0
     begun=$SECONDS code=0 log=$(new_log "checks $name")
-    run_check "$name" >"$log" 2>&1 || code=$?
+    run_check "$count" "$check" >"$log" 2>&1 </dev/null || code=$?
     if ((code == 0)); then
-      record checks "$name" "$largest" passed $((SECONDS - begun)) "up to $largest ranks"
-    elif (($(left_s) == 0)); then
-      raise 85 # cut off; it begins again
-    else
+      record checks "$name" "$count" passed $((SECONDS - begun)) ""
+    elif (($(left_s) > 0)); then
       tail -5 "$log"
-      record checks "$name" "$largest" failed $((SECONDS - begun)) "exit code $code"
+      record checks "$name" "$count" failed $((SECONDS - begun)) "exit code $code"
+    elif ((begun < check_s)); then # it would be cut off in the next call, too
+      record checks "$name" "$count" failed $((SECONDS - begun)) "cut off: it takes longer than a call of $seconds s"
+    else
+      raise 85 # it begins again in the next call
     fi
-  done
+  done < <(check_cases)
 }
 
 # run_study PART STARTS PROGRAM ARGUMENT...: the cases of PART by jobs/study.sh, for the rest of the time.

@@ -2,7 +2,10 @@
 # Tests on a machine with GPUs. Building and running are separate commands, so that a GPU does not wait for a compiler:
 #
 #   tests/gpu.sh build             configures and builds what the parts below need, into build/ (CMAKE_ARGS: more arguments for CMake)
-#   tests/gpu.sh [run] [PART ...]  runs the given parts, or all except the last two; a part that takes 8 minutes is ended and has failed:
+#   tests/gpu.sh [run] [--ranks "N N..."] [PART ...]
+#                   runs the given parts, or all of the list up to sanitizer. comm, ulysses, parity and memory run on each number of
+#                   ranks: 1, 2, 4 and 8 up to the GPUs of this machine, or those of --ranks. A part that takes 8 minutes on one
+#                   number of ranks is ended and has failed
 #     kernels     every kernel and attention backend against its reference; 200 attention calls under load with equal bits; a
 #                 block of the real size in bf16 against fp32; LoRAs that a GPU adds against those of the CPU; experts that come in
 #                 from the host beside the steps, to the bit
@@ -10,7 +13,8 @@
 #                 through registered memory, ranks that hang or stay away
 #     ulysses     two blocks of the real width with the sequence split over the GPUs, in chunks and with padding, against one GPU
 #     parity      the reference cases in fp32 and bf16 on every layout of 1, 2, 4 and 8 GPUs, weights replicated, sharded, offloaded;
-#                 Lightning with its LoRAs; requests with different LoRAs, to the bit: one start for each number of GPUs
+#                 Lightning with its LoRAs; requests with different LoRAs, to the bit. Parts of it: parity-reference,
+#                 parity-lightning, parity-family, parity-loras
 #     memory      memory that runs out on one GPU in each phase of a request fails it alone, and comes back
 #     refusals    a run that is not possible (GPUs too few, too small, unequal or without peer access, an old driver, NCCL failing)
 #                 ends with exit code 2 and a message; a row that is too large fails alone; without peer access the bits are the same
@@ -19,7 +23,7 @@
 #     full        wan_batch on that checkpoint, whose ranks may take 4 GiB of anonymous host memory together while they load, then
 #                 again: the second run must skip everything
 #
-# It uses all GPUs, up to 8. At the end it prints one line for each part; exit code 1 if one failed.
+# At the end it prints one line for each part and number of ranks; exit code 1 if one failed.
 # shellcheck disable=SC2317,SC2329  # the parts are called by their names
 set -uo pipefail
 # shellcheck source=jobs/common.sh
@@ -55,41 +59,37 @@ kernels() {
   "$bin/kernels_gpu_test" && "$bin/full_size_block_test" && "$bin/engine_test" --gtest_filter='LoraWeights*' && "$bin/expert_switch_gpu_test"
 }
 
-comm() {
-  local ranks when failed=0
-  for ranks in "${rank_counts[@]}"; do
-    with_ranks "$ranks" "$bin/comm_conformance_gpu_test" || failed=1
-    with_ranks "$ranks" "$bin/comm_stress_test" || failed=1
-    ((ranks == 1)) && continue
-    with_ranks "$ranks" "$bin/comm_window_test" || failed=1
-    for when in first later; do
-      tests/gpu/comm/comm_hang_test.sh "$ranks" "$when" mpirun "${mpi_options[@]}" -np "$ranks" "$bin/comm_hang_program" || failed=1
-    done
-  done
-  return "$failed"
-}
+# Parts for each number of ranks: PART RANKS
 
-parity() {
-  local ranks failed=0
-  for ranks in "${rank_counts[@]}"; do with_ranks "$ranks" "$bin/engine_parity_gpu_test" || failed=1; done
+comm() {
+  local ranks=$1 when failed=0
+  with_ranks "$ranks" "$bin/comm_conformance_gpu_test" || failed=1
+  with_ranks "$ranks" "$bin/comm_stress_test" || failed=1
+  ((ranks > 1)) || return "$failed"
+  with_ranks "$ranks" "$bin/comm_window_test" || failed=1
+  for when in first later; do
+    tests/gpu/comm/comm_hang_test.sh "$ranks" "$when" mpirun "${mpi_options[@]}" -np "$ranks" "$bin/comm_hang_program" || failed=1
+  done
   return "$failed"
 }
 
 ulysses() {
-  local ranks failed=0
-  for ranks in "${rank_counts[@]}"; do
-    ((ranks == 1)) && continue
-    with_ranks "$ranks" "$bin/ulysses_gpu_test" || failed=1
-  done
-  ((gpus > 1)) || say "nothing to split: there is 1 GPU"
-  return "$failed"
+  if (($1 > 1)); then
+    with_ranks "$1" "$bin/ulysses_gpu_test"
+  else
+    say "one rank has nothing to split"
+  fi
 }
 
-memory() {
-  local ranks failed=0
-  for ranks in "${rank_counts[@]}"; do with_ranks "$ranks" "$bin/engine_memory_gpu_test" || failed=1; done
-  return "$failed"
-}
+parity() { with_ranks "$1" "$bin/engine_parity_gpu_test" "${@:2}"; }
+parity-reference() { parity "$1" --gtest_filter='Reference/*'; }
+parity-lightning() { parity "$1" --gtest_filter='Lightning/*'; }
+parity-family() { parity "$1" --gtest_filter='Family/*'; }
+parity-loras() { parity "$1" --gtest_filter='*GpuLoraSets*'; }
+
+memory() { with_ranks "$1" "$bin/engine_memory_gpu_test"; }
+
+# Parts that are made once
 
 refusals() { "$python" tests/gpu/refusals/refusals.py; }
 
@@ -145,24 +145,52 @@ if [ "${1:-}" = build ]; then
 fi
 ((gpus > 0)) || die "nvidia-smi lists no GPU here"
 mpi_environment
-if [ "${1:-}" = part ]; then  # this script calls itself
-  "$2"
+if [ "${1:-}" = part ]; then # this script calls itself: part PART [RANKS]
+  "${@:2}"
   exit
 fi
 [ "${1:-}" = run ] && shift
+if [ "${1:-}" = --ranks ]; then
+  [ -n "${2:-}" ] || die "--ranks needs numbers of ranks"
+  read -ra rank_counts <<<"$2"
+  shift 2
+  for count in "${rank_counts[@]}"; do
+    if ! [[ $count =~ ^[1-9][0-9]*$ ]] || ((count > gpus)); then
+      die "--ranks takes numbers from 1 to the $gpus GPUs here, not '$count'"
+    fi
+  done
+fi
 parts=("$@")
 [ ${#parts[@]} -gt 0 ] || parts=(kernels comm ulysses parity memory refusals sanitizer)
-summary=() status=0
+runs=() # PART, or PART RANKS
 for part in "${parts[@]}"; do
   case $part in
-    kernels | comm | ulysses | parity | memory | refusals | sanitizer | checkpoint | full) ;;
-    *) die "there is no part '$part'; there are kernels, comm, ulysses, parity, memory, refusals, sanitizer, checkpoint and full" ;;
+    comm | ulysses | parity | parity-reference | parity-lightning | parity-family | parity-loras | memory)
+      for count in "${rank_counts[@]}"; do runs+=("$part $count"); done
+      ;;
+    kernels | refusals | sanitizer | checkpoint | full) runs+=("$part") ;;
+    *) die "there is no part '$part'; there are kernels, comm, ulysses, parity (parity-reference, parity-lightning, parity-family," \
+      "parity-loras), memory, refusals, sanitizer, checkpoint and full" ;;
   esac
 done
-for part in "${parts[@]}"; do
+
+# timeout gives its command a process group of its own, which a signal to this script does not reach.
+running=""
+end_the_running() {
+  [ -z "$running" ] || kill "$running" 2>/dev/null
+  exit 143
+}
+trap end_the_running TERM INT HUP
+
+summary=() status=0
+for run in "${runs[@]}"; do
+  read -ra words <<<"$run"
   start=$SECONDS outcome=passed
-  timeout --kill-after=20 "$part_limit_s" tests/gpu.sh part "$part" || outcome=FAILED status=1
-  summary+=("$(printf '%-10s %-7s %4d s on up to %d GPUs' "$part" "$outcome" $((SECONDS - start)) "${rank_counts[-1]}")")
+  timeout --kill-after=20 "$part_limit_s" tests/gpu.sh part "${words[@]}" &
+  running=$!
+  wait "$running" || outcome=FAILED status=1
+  running=""
+  summary+=("$(printf '%-18s %-7s %4d s%s' "${words[0]}" "$outcome" $((SECONDS - start)) "${words[1]:+ on ${words[1]} GPUs}")")
 done
 printf '%s\n' "${summary[@]}"
 exit $status

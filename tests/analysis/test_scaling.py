@@ -5,8 +5,10 @@ With WAN_NIGHTLY=1 a dry run of 8 ranks makes every part; else 2 ranks do.
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -126,7 +128,7 @@ def test_the_plan_has_seconds_for_each_row_and_a_call_for_each_part(tmp_path):
     assert plain[1] > plain[2] > plain[4] > plain[8] > 8
     calls = [line for line in done.stdout.splitlines() if line.startswith("jobs/scaling.sh")]
     assert [line.split()[3] for line in calls] == ["checks", "bench-480p"]
-    assert calls[0].endswith(" in 1 call of 450 s, and 3 rows (-)")
+    assert calls[0].endswith(" in 1 call of 450 s, and 18 rows (-)")
     assert f"{sum(int(words[-1]) for words in rows)} s in 1 call of 450 s" in calls[1]
 
 
@@ -145,14 +147,102 @@ def test_what_fails_is_told_and_made_again(tmp_path):
     done = scaling(folder, "checks", "load", "stop", build=build, counts=(2,))
     assert done.returncode == 1
     outcomes = [(line["part"], line["name"], line["outcome"]) for line in lines_of(folder / "parts.jsonl")]
-    assert outcomes == [("checks", "comm", "failed"), ("load", "fp32 files on 2", "failed"), ("stop", "2, then 1", "failed")]
+    assert outcomes == [("checks", "comm on 2", "failed"), ("load", "fp32 files on 2", "failed"), ("stop", "2, then 1", "failed")]
     said = {str(problem) for problem in missing_of(read_parts(folder))}
-    assert "checks, comm: failed (exit code 9)" in said
+    assert "checks, comm on 2: failed (exit code 9)" in said
     assert "stop, 2, then 1: failed (exit codes 9 9 9)" in said
     assert "bench-720p, 2: not made" in said
     stub(build, "tests/bin/comm_conformance_test", "exit 0")
     assert scaling(folder, "checks", build=build, counts=(2,)).returncode == 0
     assert not [row for row in read_parts(folder) if row.part == "checks" and not row.is_complete]
+
+
+@pytest.fixture
+def gpu_machine(tmp_path, monkeypatch):
+    """A checkout whose programs and four GPUs are played. A row of mpirun.txt for each program: ranks, program, filter."""
+    tree, tools = tmp_path / "tree", tmp_path / "tools"
+    for name in ("jobs/scaling.sh", "jobs/scaling_parts.sh", "jobs/common.sh", "tests/gpu.sh"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, tree / name)
+    programs = ("kernels_gpu_test", "full_size_block_test", "engine_test", "expert_switch_gpu_test")
+    for name in ("build/bin/wan_bench", "build/bin/wan_batch", *(f"build/tests/bin/{name}" for name in programs)):
+        stub(tree, name, "exit 0")
+    stub(tree, "tests/gpu/comm/comm_hang_test.sh", "exit 0")
+    stub(tools, "nvidia-smi", "printf 'GPU 0\\nGPU 1\\nGPU 2\\nGPU 3\\n'")
+    stub(tools, "mpirun", f"""[ "$1" = --version ] && exit 0
+echo "$2 $(basename "$3") $4" >>{tmp_path}/mpirun.txt
+[ ! -e {tmp_path}/slow ] || {{ sleep 1.5; touch {tmp_path}/late; }}
+case "$2 $4" in "4 --gtest_filter=Family/*") [ ! -e {tmp_path}/broken ] || exit 3 ;; esac""")
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    return tree
+
+
+def on_gpus(tree, *words, program="jobs/scaling.sh"):
+    return subprocess.run([str(tree / program), *words], capture_output=True, text=True, check=False, timeout=60, cwd=tree)
+
+
+def started(tree):
+    """The lines of mpirun.txt, which is emptied."""
+    path = tree.parent / "mpirun.txt"
+    lines = path.read_text().splitlines()
+    path.unlink()
+    return lines
+
+
+def test_checks_are_rows_of_their_own_on_each_count(gpu_machine):
+    tree, folder = gpu_machine, gpu_machine.parent / "study"
+    (tree.parent / "broken").touch()
+    words = ("-o", str(folder), "--counts", "1 4", "--scratch", str(tree.parent / "scratch"), "checks")
+    done = on_gpus(tree, *words)
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = [row for row in read_parts(folder) if row.part == "checks"]
+    suites = ("reference", "lightning", "family", "loras")
+    names = ["kernels", "comm on 1", "comm on 4", "parity on 1", *(f"parity-{suite} on 4" for suite in suites)]
+    assert [(row.name, row.ranks) for row in rows] == [(name, int(name[-1]) if " on " in name else 1) for name in names]
+    assert [str(problem) for problem in missing_of(rows)] == ["checks, parity-family on 4: failed (exit code 1)"]
+    parity = [line for line in started(tree) if "engine_parity" in line]
+    assert parity == ["1 engine_parity_gpu_test ", *(f"4 engine_parity_gpu_test --gtest_filter={wanted}" for wanted in
+                                                     ("Reference/*", "Lightning/*", "Family/*", "*GpuLoraSets*"))]
+    (tree.parent / "broken").unlink()
+    assert on_gpus(tree, *words).returncode == 0
+    assert started(tree) == ["4 engine_parity_gpu_test --gtest_filter=Family/*"]
+
+
+def test_the_suites_of_parity_are_all_of_it():
+    names = set()
+    for path in (PROJECT / "tests" / "gpu" / "engine").glob("*_gpu_test.cpp"):
+        if path.name.startswith(("engine_parity", "lora_sets")):
+            names |= set(re.findall(r"INSTANTIATE_TEST_SUITE_P\((\w+), (\w+)", path.read_text()))
+    assert names == {("Reference", "GpuParity"), ("Lightning", "GpuParity"), ("Family", "GpuParity"), ("Precisions", "GpuLoraSets")}
+
+
+def test_gpu_tests_run_on_chosen_counts_and_end_with_their_caller(gpu_machine):
+    tree = gpu_machine
+    done = on_gpus(tree, "run", "--ranks", "2 4", "kernels", "parity-loras", program="tests/gpu.sh")
+    assert done.returncode == 0, done.stderr
+    assert started(tree) == [f"{count} engine_parity_gpu_test --gtest_filter=*GpuLoraSets*" for count in (2, 4)]
+    assert [line.split()[0:2] + line.split()[-2:] for line in done.stdout.splitlines()] == [
+        ["kernels", "passed", "0", "s"], ["parity-loras", "passed", "2", "GPUs"], ["parity-loras", "passed", "4", "GPUs"]]
+    assert on_gpus(tree, "memory", program="tests/gpu.sh").returncode == 0
+    assert [line.split()[0] for line in started(tree)] == ["1", "2", "4"]
+    for counts in ("8", "0", "many", ""):
+        assert on_gpus(tree, "run", "--ranks", counts, "comm", program="tests/gpu.sh").returncode == 1
+    (tree.parent / "slow").touch()
+    subprocess.run(["timeout", "0.5", str(tree / "tests/gpu.sh"), "parity"], check=False, capture_output=True, timeout=20)
+    time.sleep(1.5)
+    assert started(tree) == ["1 engine_parity_gpu_test "]
+    assert not (tree.parent / "late").exists()
+
+
+@pytest.mark.skipif(shutil.which("mpirun") is None, reason="there is no mpirun")
+def test_a_check_that_takes_longer_than_a_call_has_failed(tmp_path):
+    build, folder = tmp_path / "build", tmp_path / "study"
+    for name in ("bin/wan_bench", "bin/wan_batch"):
+        stub(build, name, "exit 0")
+    stub(build, "tests/bin/comm_conformance_test", "exec sleep 30")
+    assert scaling(folder, "--seconds", "4", "checks", build=build, counts=(1, 2)).returncode == 1
+    (line,) = lines_of(folder / "parts.jsonl")
+    assert (line["name"], line["told"]) == ("comm on 1", "cut off: it takes longer than a call of 4 s")
 
 
 def test_wrong_usage_is_refused(tmp_path):

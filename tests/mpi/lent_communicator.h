@@ -36,7 +36,7 @@ class LentCommunicator final : public comm::Communicator {
     return lender_->exchange(transfers);
   }
   comm::Ticket barrier() override { return lender_->barrier(); }
-  /// Of all that were lent.
+  /// The traffic of all engines together.
   const comm::Traffic& traffic() const override { return lender_->traffic(); }
   std::shared_ptr<std::byte> allocate(std::size_t bytes) override { return lender_->allocate(bytes); }
 
