@@ -245,6 +245,23 @@ def test_a_check_that_takes_longer_than_a_call_has_failed(tmp_path):
     assert (line["name"], line["told"]) == ("comm on 1", "cut off: it takes longer than a call of 4 s")
 
 
+@needs_programs
+def test_a_stop_reaches_the_ranks_where_mpirun_keeps_signals_to_itself(tmp_path, monkeypatch):
+    """An mpirun need not pass SIGUSR1 on."""
+    stub(tmp_path / "tools", "mpirun", f"""trap : USR1
+trap 'kill "$child"' TERM
+{shutil.which("mpirun")} "$@" &
+child=$!
+while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
+exit $code""")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'tools'}:{os.environ['PATH']}")
+    folder = tmp_path / "study"
+    done = scaling(folder, "stop", counts=(2,))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (stop,) = lines_of(folder / "parts.jsonl")
+    assert stop["outcome"] == "passed", stop
+
+
 def test_wrong_usage_is_refused(tmp_path):
     for words, said in ((("--counts", "2 1"), "the smallest first"), (("--starts", "no"), "a number above 0"), (("bench",), "is no part"),
                         (("--device", "tpu"), "cuda or cpu")):
