@@ -92,7 +92,7 @@ class StepReporter {
   std::vector<PhaseRow> phases_;  ///< not reported yet
 };
 
-/// The median in seconds, the upper of the two middle values; 0 of an empty list.
+/// The median, of an even number of values the mean of the two middle ones; 0 of an empty list.
 double median(std::vector<double> values);
 
 }  // namespace wan::engine

@@ -43,6 +43,8 @@ TEST(Acceptance, JudgesTimesAgainstThePlan) {
   BenchResult uneven = good_result();
   uneven.rank_computing_s = {1.0, 1.0, 1.06};
   EXPECT_FALSE(judge(uneven).is_accepted());
+  uneven.rank_computing_s = {1.0, 1.12};  // 5.7 % above the median of the two
+  EXPECT_FALSE(judge(uneven).is_accepted());
   BenchResult unknown = good_result();
   unknown.vae_decode_s = std::numeric_limits<double>::quiet_NaN();
   EXPECT_FALSE(judge(unknown).is_accepted()) << "a time that is no number is no good time";
