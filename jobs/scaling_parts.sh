@@ -157,13 +157,15 @@ part_checks() {
 
 # run_study PART STARTS PROGRAM ARGUMENT...: the cases of PART by jobs/study.sh, for the rest of the time.
 run_study() {
-  local part=$1 of=$2 program=$3 case options=() wanted=0 made code=0 left
+  local part=$1 of=$2 program=$3 case options=() wanted=0 made before code=0 left begun=$SECONDS least=15
   shift 3
   while read -r case; do options+=(--case "$case") wanted=$((wanted + of)); done < <(cases_of "$part")
   [ -z "$seed" ] || options+=(--seed "$seed")
-  made=$(made_starts "$part")
-  ((made < wanted)) || return 0
-  fits 15 || return 0
+  before=$(made_starts "$part")
+  ((before < wanted)) || return 0
+  # The first start of a part may be the longest one. A call that has only begun tries it all the same.
+  ((before > 0 || begun < check_s)) || least=$(longest_s "$part" "$least")
+  fits "$least" || return 0
   left=$(left_s)
   in_time "$project/jobs/study.sh" -o "$folder/$part" --program "$program" "${options[@]}" --starts "$of" --most-starts "$of" \
     --session-hours "$(awk "BEGIN { print ($left - 8) / 3600 }")" -- "$@" || code=$?
@@ -171,10 +173,13 @@ run_study() {
   say "$part: $made of $wanted starts"
   if ((made >= wanted)); then
     return 0
-  elif ((code == 0 || $(left_s) == 0)); then
-    raise 85
-  else
+  elif ((code != 0 && $(left_s) > 0)); then
     raise 1
+  elif ((made == before && begun < check_s)); then # the next call would come as far
+    say "$part: no start ended well in a whole call of $seconds s; --seconds gives it more"
+    raise 1
+  else
+    raise 85
   fi
 }
 
@@ -349,6 +354,17 @@ expected_s() {
       awk "BEGIN { printf \"%.0f\", $start_s + 3600 * $items / ${figures[3]} + ${figures[2]} }"
       ;;
   esac
+}
+
+# longest_s PART LEAST: the most expected seconds of a start of a part, and LEAST at least
+longest_s() {
+  local part name ranks of each longest=$2
+  while IFS=$'\t' read -r part name ranks of; do
+    [ "$part" = "$1" ] || continue
+    each=$(expected_s "$part" "$name" "$ranks")
+    ((${each:-0} <= longest)) || longest=$each
+  done < <(rows)
+  echo "$longest"
 }
 
 # The rows with their expected seconds, then a line for each part: the command that makes it, and in how many calls.

@@ -132,6 +132,7 @@ class _Runner:
         self.is_seeded = options.seed is not None
         self.record = StudyRecord(kind, list(options.case), arguments, seed, options.starts, options.most_starts, options.precision / 100.0)
         self.values: dict[str, list[float]] = {}
+        self.before_s = 0.0
         self._lock = -1
 
     def unlock(self) -> None:
@@ -159,8 +160,7 @@ class _Runner:
         self._adopt_unrecorded(there, runs)
         for start in self.record.starts:
             self._add_value(start, runs.get(self.folder / start.folder))
-        before_s = Schedule(self.record, self.values).spent_s
-        self.budget_s = min(self.budget_s, before_s + self.session_s)
+        self.before_s = Schedule(self.record, self.values).spent_s
         if self.record.starts:
             print(f"{self.folder}: goes on after {len(self.record.starts)} starts")
 
@@ -191,7 +191,7 @@ class _Runner:
 
     def make_starts(self) -> None:
         """Starts the program until the schedule ends."""
-        while (case := Schedule(self.record, self.values, self.budget_s).next_case()) is not None:
+        while (case := self._schedule().next_case()) is not None:
             number = len(self.record.of_case(case.name)) + 1
             start = self._start(case, number)
             self.record.add(self.folder, start)
@@ -199,6 +199,9 @@ class _Runner:
             print(f"{start.folder}: GPUs: {case.ranks}, exit code {start.exit_code}, {time_text(start.wall_s)}", flush=True)
             if start.exit_code:
                 self._show_output(start)
+
+    def _schedule(self) -> Schedule:
+        return Schedule(self.record, self.values, self.budget_s, self.session_s, self.before_s)
 
     def _start(self, case: StudyCase, number: int) -> StartRecord:
         name = f"{case.name}/start_{number}"
@@ -237,7 +240,7 @@ class _Runner:
 
     def finish(self) -> int:
         """Says what was left out and writes the page. Exit code 1 if a case failed."""
-        schedule = Schedule(self.record, self.values, self.budget_s)
+        schedule = self._schedule()
         self.record.left_out = schedule.left_out()
         self.record.write_settings(self.folder)
         for text in self.record.left_out:

@@ -24,11 +24,16 @@ SECONDS_PER_HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Schedule:
-    """The decisions of a study. `values` has a value (a time or a rate) for each successful start, by case."""
+    """The decisions of a study. `values` has a value (a time or a rate) for each successful start, by case.
+
+    `budget_s` bounds all starts; `session_s` those of this session, which began when `before_s` were spent.
+    """
 
     record: StudyRecord
     values: Mapping[str, Sequence[float]]
     budget_s: float = math.inf
+    session_s: float = math.inf
+    before_s: float = 0.0
 
     def interval(self, case: StudyCase) -> Interval:
         """The value of a case."""
@@ -61,18 +66,41 @@ class Schedule:
         """Seconds of all starts so far."""
         return sum(start.wall_s for start in self.record.starts if math.isfinite(start.wall_s))
 
+    @property
+    def end_s(self) -> float:
+        """The seconds of all starts after which this session makes no other."""
+        return min(self.budget_s, self.before_s + self.session_s)
+
     def expected_s(self, case: StudyCase) -> float:
-        """Seconds of a start of a case. 0 if none was made."""
-        found = median_interval([start.wall_s for start in self.record.of_case(case.name)])
-        return found.median if found.n else 0.0
+        """Seconds of a start of a case. Before one ended well: an upper estimate from the other cases; 0 if none of them ended well."""
+        own = self._good_s(case)
+        if own:
+            return median_interval(own).median
+        failed = (start.wall_s for start in self.record.of_case(case.name) if math.isfinite(start.wall_s))
+        return max(self._most_s(case), *failed, 0.0)
+
+    def _good_s(self, case: StudyCase) -> list[float]:
+        return [start.wall_s for start in self.record.of_case(case.name) if start.exit_code == 0 and math.isfinite(start.wall_s)]
+
+    def _most_s(self, case: StudyCase) -> float:
+        """The longest start of the cases with the nearest number of ranks. From there to fewer ranks it may grow by their ratio."""
+        found = [(abs(math.log(other.ranks / case.ranks)), max(1.0, other.ranks / case.ranks) * max(good))
+                 for other in self.record.cases if (good := self._good_s(other))]
+        nearest = min((distance for distance, _ in found), default=0.0)
+        return max((most_s for distance, most_s in found if distance == nearest), default=0.0)
 
     def fits(self, case: StudyCase) -> bool:
-        """Whether another start of a case is likely to end within the budget."""
-        return self.spent_s < self.budget_s and self.spent_s + self.expected_s(case) <= self.budget_s
+        """Whether another start of a case is likely to end in time."""
+        return self.spent_s < self.end_s and self.spent_s + self.expected_s(case) <= self.end_s
+
+    def _is_worth_a_try(self, case: StudyCase) -> bool:
+        """A case that never ended well may take less than was guessed, so a session may begin with it."""
+        return not self._good_s(case) and self.spent_s == self.before_s and self.spent_s + self.expected_s(case) <= self.budget_s
 
     def next_case(self) -> StudyCase | None:
-        """The case of the next start. None: the study has ended."""
-        cases = [case for case in self.record.cases if self.is_open(case) and self.fits(case)]
+        """The case of the next start. None: the study has ended, or nothing fits into this session."""
+        opened = [case for case in self.record.cases if self.is_open(case)]
+        cases = [case for case in opened if self.fits(case)] or [case for case in opened if self._is_worth_a_try(case)]
         if not cases:
             return None
         made = {case.name: len(self.record.of_case(case.name)) for case in cases}
@@ -102,6 +130,6 @@ class Schedule:
         return found
 
     def _why(self) -> str:
-        if math.isfinite(self.budget_s):
-            return f"the budget of {self.budget_s / SECONDS_PER_HOUR:.3g} h ended after {self.spent_s / SECONDS_PER_HOUR:.3g} h"
+        if math.isfinite(self.end_s):
+            return f"the budget of {self.end_s / SECONDS_PER_HOUR:.3g} h ended after {self.spent_s / SECONDS_PER_HOUR:.3g} h"
         return "the study was stopped"

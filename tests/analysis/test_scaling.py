@@ -208,6 +208,16 @@ def test_checks_are_rows_of_their_own_on_each_count(gpu_machine):
     assert started(tree) == ["4 engine_parity_gpu_test --gtest_filter=Family/*"]
 
 
+def test_a_late_part_begins_no_start_that_the_call_has_no_time_for(gpu_machine, monkeypatch):
+    tree, folder = gpu_machine, gpu_machine.parent / "study"
+    stub(tree, "build/bin/wan_batch", "echo '  text  1 s'; echo '  denoise: 4 steps of 100 s'")
+    words = ("-o", str(folder), "--counts", "1 4", "--scratch", str(tree.parent / "scratch"), "bench-480p")
+    monkeypatch.setenv("SECONDS", "100")  # bash counts on from there
+    late = on_gpus(tree, *words)
+    assert (late.returncode, "of 12 starts" in late.stdout) == (85, False), late.stdout + late.stderr
+    assert "bench-480p: 0 of 12 starts" in on_gpus(tree, "--seconds", "600", *words).stdout  # 409 s each; jobs/study.sh is not there
+
+
 def test_the_suites_of_parity_are_all_of_it():
     names = set()
     for path in (PROJECT / "tests" / "gpu" / "engine").glob("*_gpu_test.cpp"):
@@ -260,6 +270,15 @@ exit $code""")
     assert done.returncode == 0, done.stdout + done.stderr
     (stop,) = lines_of(folder / "parts.jsonl")
     assert stop["outcome"] == "passed", stop
+
+
+@pytest.mark.skipif(not NIGHTLY or shutil.which("mpirun") is None, reason="it waits for a whole call")
+def test_a_start_that_takes_longer_than_a_call_does_not_begin_again_for_ever(tmp_path):
+    for name in ("wan_bench", "wan_batch"):
+        stub(tmp_path / "build" / "bin", name, "exec sleep 60")
+    done = scaling(tmp_path / "study", "--seconds", "17", "bench-480p", build=tmp_path / "build", counts=(1, 2))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "no start ended well in a whole call of 17 s" in done.stdout
 
 
 def test_wrong_usage_is_refused(tmp_path):

@@ -62,6 +62,43 @@ def test_the_budget_ends_a_study():
     assert re.fullmatch("gpus_1: [34] of at least 6 starts; the budget of 0.167 h ended after 0.167 h", found.left_out()[0])
 
 
+def with_starts(*starts, **options):
+    """A study with starts (case, seconds, exit code)."""
+    study = record(**options)
+    for case, wall_s, code in starts:
+        study.starts.append(StartRecord(case, len(study.of_case(case)) + 1, "f", code, wall_s))
+    return study
+
+
+@pytest.mark.parametrize(("starts", "expected"), [
+    ((), (0, 0, 0)),
+    ((("gpus_1", 400.0, 0),), (400, 400, 400)),  # on more ranks it takes no longer
+    ((("gpus_4", 100.0, 0), ("gpus_4", 120.0, 0)), (480, 240, 110)),  # on fewer, by their ratio at the most
+    ((("gpus_1", 400.0, 0), ("gpus_4", 110.0, 0)), (400, 400, 110)),
+    ((("gpus_1", 400.0, 0), ("gpus_2", 1.0, 9)), (400, 400, 400)),  # a start that failed at once says nothing
+    ((("gpus_2", 30.0, 9),), (0, 30, 0)),
+])
+def test_a_case_without_a_start_takes_as_long_as_the_nearest_ones_allow(starts, expected):
+    schedule = Schedule(with_starts(*starts), {})
+    assert tuple(schedule.expected_s(case) for case in CASES) == pytest.approx(expected)
+
+
+def test_a_session_begins_no_case_that_is_not_expected_to_end_in_it():
+    study = with_starts(("gpus_2", 150.0, 0), ("gpus_4", 80.0, 0))
+    late = Schedule(study, {}, session_s=450.0)
+    assert not late.fits(CASES[0])  # it may take 300 s, and 220 s are left
+    assert late.next_case() in CASES[1:]
+    assert Schedule(study, {}, session_s=450.0, before_s=230.0).next_case() is CASES[0]
+
+
+def test_a_session_begins_with_a_case_that_may_be_too_long_where_nothing_else_fits():
+    study = with_starts(("gpus_2", 150.0, 0), ("gpus_4", 80.0, 0))
+    assert Schedule(study, {}, session_s=100.0, before_s=230.0).next_case() is CASES[2]
+    assert Schedule(study, {}, session_s=50.0, before_s=230.0).next_case() is CASES[0]
+    assert Schedule(study, {}, session_s=50.0, before_s=229.0).next_case() is None  # only at its begin
+    assert Schedule(study, {}, budget_s=500.0, session_s=50.0, before_s=230.0).next_case() is None  # and within the whole budget
+
+
 def test_a_case_that_fails_twice_is_given_up_and_named():
     study = record(cases=CASES[:2], least_starts=2, most_starts=2)
     while (case := Schedule(study, {"gpus_1": [1.0] * len(study.of_case("gpus_1"))}).next_case()) is not None:
