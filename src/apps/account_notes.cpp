@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/head_division.h"
+
 namespace wan::apps {
 namespace {
 
@@ -20,12 +22,20 @@ struct CommunicationCost {
   double wait = 0;      ///< for the other pass
 };
 
-CommunicationCost cost_of(const RankDivision& division) {
+/// Heads of the rank that has the most, over those of an even division: 3 of 12 on 5 ranks are 1.25.
+double unevenness(std::int64_t heads, const RankDivision& division) {
+  if (heads == 0) return 1;
+  const kernels::HeadDivision over{.heads = heads, .parts = division.ulysses};
+  return static_cast<double>(over.per_part() * over.parts) / static_cast<double>(heads);
+}
+
+CommunicationCost cost_of(const RankDivision& division, std::int64_t heads) {
   const double ranks = division.group_size;
   const double ulysses = division.ulysses;
-  return {.exchange = ranks * (ulysses - 1) / (ulysses * ulysses) / division.cfg,
-          .gather = division.is_sharded ? ranks - 1 : 0,
-          .wait = division.cfg == 2 ? ranks : 0};
+  return {
+      .exchange = ranks * (ulysses - 1) / (ulysses * ulysses) / division.cfg * unevenness(heads, division),
+      .gather = division.is_sharded ? ranks - 1 : 0,
+      .wait = division.cfg == 2 ? ranks : 0};
 }
 
 double part_s(const RunAccount& account, Part part) {
@@ -40,12 +50,20 @@ std::optional<double> scaled(double seconds, double before, double after) {
   return seconds * after / before;
 }
 
+/// Seconds in which ranks wait, in the exchange, for the attention of those that have more heads.
+double waiting_for_heads_s(const RunAccount& account, std::int64_t heads, const RankDivision& division) {
+  return part_s(account, Part::attention) * (unevenness(heads, division) - 1);
+}
+
 /// Seconds of communication that another division would save; below 0 if it costs more.
-std::optional<double> saved_communication_s(const RunAccount& account, const RankDivision& now,
+std::optional<double> saved_communication_s(const RunAccount& account, const AccountFacts& facts,
                                             const RankDivision& then) {
-  const CommunicationCost before = cost_of(now);
-  const CommunicationCost after = cost_of(then);
-  const double exchange_s = part_s(account, Part::all_to_all);
+  const CommunicationCost before = cost_of(facts.division, facts.heads);
+  const CommunicationCost after = cost_of(then, facts.heads);
+  const double all_exchange_s = part_s(account, Part::all_to_all);
+  const double waiting_s =
+      std::min(waiting_for_heads_s(account, facts.heads, facts.division), all_exchange_s);
+  const double exchange_s = all_exchange_s - waiting_s;
   const double gather_s = part_s(account, Part::weight_gather);
   const double wait_s = part_s(account, Part::wait);
   const auto exchange = scaled(exchange_s, before.exchange, after.exchange);
@@ -53,7 +71,8 @@ std::optional<double> saved_communication_s(const RunAccount& account, const Ran
   if (!exchange || !gather) return std::nullopt;
   // Passes that are new to a run wait for each other for a short time only.
   const double wait = scaled(wait_s, before.wait, after.wait).value_or(0);
-  return exchange_s + gather_s + wait_s - *exchange - *gather - wait;
+  return all_exchange_s + gather_s + wait_s - *exchange - *gather - wait -
+         waiting_for_heads_s(account, facts.heads, then);
 }
 
 /// Whether the run had enough items to keep the groups of another division busy.
@@ -61,6 +80,11 @@ bool can_be_kept_busy(const RunAccount& account, const RankDivision& then) {
   constexpr std::int64_t items_of_a_group = 2;
   const auto groups = static_cast<std::int64_t>(account.ranks.size()) / then.group_size;
   return account.sums.items >= items_of_a_group * groups;
+}
+
+/// Whether the ranks of another division would wait longer for those with the most heads.
+bool is_less_even(const AccountFacts& facts, const RankDivision& then) {
+  return unevenness(facts.heads, then) > unevenness(facts.heads, facts.division);
 }
 
 std::string options_of(const RankDivision& now, const RankDivision& then) {
@@ -86,7 +110,7 @@ std::optional<Note> communication_note(const RunAccount& account, const AccountF
     if (then == facts.division || then.group_size > facts.division.group_size) continue;
     if (then.is_offloaded && !facts.division.is_offloaded) continue;
     if (then.group_size < facts.division.group_size && !can_be_kept_busy(account, then)) continue;
-    const auto saved_s = saved_communication_s(account, facts.division, then);
+    const auto saved_s = saved_communication_s(account, facts, then);
     if (!saved_s || *saved_s <= best_s) continue;
     best = &then;
     best_s = *saved_s;
@@ -109,7 +133,7 @@ std::optional<Note> vae_note(const RunAccount& account, const AccountFacts& fact
   const RankDivision* best = nullptr;
   for (const RankDivision& then : facts.others) {
     if (then.group_size >= facts.division.group_size || !can_be_kept_busy(account, then)) continue;
-    if (then.is_offloaded && !facts.division.is_offloaded) continue;
+    if ((then.is_offloaded && !facts.division.is_offloaded) || is_less_even(facts, then)) continue;
     if (best == nullptr || then.group_size < best->group_size) best = &then;
   }
   if (best == nullptr) return std::nullopt;
@@ -201,8 +225,9 @@ std::optional<Note> load_note(const RunAccount& account) {
 std::optional<Note> offload_note(const RunAccount& account, const AccountFacts& facts) {
   const double share = part_s(account, Part::host_copy) / account.total_s();
   if (!facts.division.is_offloaded || share < threshold::offload) return std::nullopt;
-  const auto holds_both =
-      std::ranges::find_if(facts.others, [](const RankDivision& d) { return !d.is_offloaded; });
+  const auto holds_both = std::ranges::find_if(facts.others, [&](const RankDivision& division) {
+    return !division.is_offloaded && !is_less_even(facts, division);
+  });
   if (holds_both == facts.others.end()) return std::nullopt;
   const std::string options = options_of(facts.division, *holds_both);
   return Note{.kind = "offload",
@@ -217,7 +242,7 @@ std::optional<Note> offload_note(const RunAccount& account, const AccountFacts& 
 std::optional<Note> attention_note(const RunAccount& account, const AccountFacts& facts) {
   if (!facts.fallback) return std::nullopt;
   const double share = part_s(account, Part::attention) / account.total_s();
-  const double gain = share * facts.fallback->saved;
+  const double gain = share * unevenness(facts.heads, facts.division) * facts.fallback->saved;
   if (gain < threshold::gain) return std::nullopt;
   return Note{
       .kind = "attention",

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct RankDivision {
 struct AccountFacts {
   RankDivision division;
   std::vector<RankDivision> others = {};  ///< that fit into memory too
+  std::int64_t heads = 0;                 ///< of the model, which the ulysses ranks divide; 0: evenly
   int writers = 0;                        ///< threads of a group that write videos
   bool joins_groups = true;               ///< groups without work help others
   /// The share of the autoencoder's time that more ranks do not divide; empty: not measured on such a device.

@@ -119,6 +119,7 @@ display::RunAccount add_up_account(comm::Communicator& world, const display::Acc
 AccountFacts account_facts(const launch::Options& options, const launch::RunPlan& plan,
                            const launch::RunDevice& device, int writers) {
   AccountFacts facts{.division = division_of(plan.layout.guided, plan.layout.placement.transformers),
+                     .heads = plan.model.transformer.num_heads,
                      .writers = writers,
                      .joins_groups = options.join_groups,
                      .fallback = fallback_of(options, plan, device)};

@@ -100,6 +100,73 @@ TEST(AccountNotes, WeightsThatAreGatheredCouldBeWhole) {
   EXPECT_THAT(texts(account, {.division = sharded, .others = {sharded}}), IsEmpty());
 }
 
+constexpr RankDivision ulysses6{.group_size = 6, .cfg = 1, .ulysses = 6};
+constexpr RankDivision ulysses5{.group_size = 5, .cfg = 1, .ulysses = 5};
+constexpr RankDivision ulysses8{.group_size = 8, .cfg = 1, .ulysses = 8};
+constexpr RankDivision cfg2_ulysses4{.group_size = 8, .cfg = 2, .ulysses = 4};
+
+/// 12 heads on 5 ranks: two ranks have 3 heads, and the exchange carries 3 for each rank.
+TEST(AccountNotes, CommunicationDoesNotProposeUnevenHeadsThatCostMore) {
+  RunAccount account = steps_only(30);
+  account.sums.items = 100;
+  set_part(account, Part::all_to_all, 0.4);
+  set_part(account, Part::attention, 0.3);
+  AccountFacts facts{.division = ulysses6, .others = {ulysses5}, .heads = 60};
+  EXPECT_THAT(texts(account, facts),
+              testing::ElementsAre(HasSubstr("--group-size 5 --ulysses-size 5 would take about 1.6 % less")));
+  facts.heads = 12;
+  EXPECT_THAT(texts(account, facts), IsEmpty());
+}
+
+/// 12 heads on 8 ranks: four of them have 2 heads and four 1, which wait for a third of the attention.
+TEST(AccountNotes, EvenHeadsSaveTheWaitForTheRanksWithMost) {
+  RunAccount account = steps_only(8);
+  set_part(account, Part::all_to_all, 0.14);
+  set_part(account, Part::attention, 0.3);
+  const AccountFacts facts{.division = ulysses8, .others = {cfg2_ulysses4}, .heads = 12};
+  const std::vector<Note> notes = account_notes(account, facts);
+  ASSERT_EQ(notes.size(), 1U);
+  // 0.3 x (16 / 12 - 1) waits; the other 0.04 falls from 7/64 x 16/12 to 3/16 / 2.
+  EXPECT_NEAR(notes[0].gain, 0.14 - 0.04 * (3.0 / 32) / (7.0 / 64 * 16 / 12), 1e-9);
+}
+
+TEST(AccountNotes, WaitingForMoreHeadsIsNoMoreThanTheExchangesTook) {
+  RunAccount account = steps_only(8);
+  set_part(account, Part::all_to_all, 0.06);
+  set_part(account, Part::attention, 0.3);
+  const AccountFacts facts{.division = ulysses8, .others = {cfg2_ulysses4}, .heads = 12};
+  EXPECT_NEAR(account_notes(account, facts).at(0).gain, 0.06, 1e-9);
+}
+
+TEST(AccountNotes, SmallerGroupsForTheVaeHaveNoLessEvenHeads) {
+  RunAccount account = steps_only(30);
+  account.sums.items = 100;
+  move_to(account, TimeName::decode, 0.3 * wall_s);
+  AccountFacts facts{.division = ulysses6, .others = {ulysses5}, .heads = 60, .vae_undivided = 0.5};
+  EXPECT_THAT(texts(account, facts), testing::ElementsAre(HasSubstr("the VAE takes")));
+  facts.heads = 12;
+  EXPECT_THAT(texts(account, facts), IsEmpty());
+}
+
+TEST(AccountNotes, GroupsThatHoldBothExpertsHaveNoLessEvenHeads) {
+  RunAccount account = steps_only();
+  set_part(account, Part::host_copy, 0.06);
+  AccountFacts facts{.division = alone_offloaded, .others = {ulysses5}, .heads = 60};
+  EXPECT_THAT(texts(account, facts), testing::ElementsAre(HasSubstr("--offload-model off")));
+  facts.heads = 12;
+  EXPECT_THAT(texts(account, facts), IsEmpty());
+}
+
+/// All ranks wait for those with the most heads, so that these ranks' attention is what a faster kernel
+/// saves.
+TEST(AccountNotes, AFasterKernelSavesTheAttentionOfTheRanksWithMost) {
+  RunAccount account = steps_only(8);
+  set_part(account, Part::attention, 0.3);
+  AccountFacts facts{.division = ulysses8, .heads = 12};
+  facts.fallback = {.backend = "cudnn", .change = "a build with FlashInfer", .saved = 0.1};
+  EXPECT_NEAR(account_notes(account, facts).at(0).gain, 0.3 * 16 / 12 * 0.1, 1e-9);
+}
+
 TEST(AccountNotes, VaeSaysWhatSmallerGroupsSave) {
   RunAccount account = steps_only();
   move_to(account, TimeName::decode, 0.12 * wall_s);
