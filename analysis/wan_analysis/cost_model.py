@@ -3,7 +3,8 @@
 `Predictor(starts).predict(layout)` gives a `Prediction` (median step of a new start, and the interval that holds it with 95 %), or a
 `Refusal` that names the part which no run determines and the one run that would settle it. A layout that was measured is answered
 from its own starts, any other one by the laws of cost_parts.py. The interval holds the noise from start to start, the error of the fit,
-and the doubt about the laws. `starts_of(rows)` makes the starts of the rows of a step table (`Study.step_tables[n].rows`).
+and the doubt about the laws; it is one of the step's logarithm, so that it never reaches 0.
+`starts_of(rows)` makes the starts of the rows of a step table (`Study.step_tables[n].rows`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ MOST_LOSS = 0.15
 #: The probability with which an interval holds a new start.
 COVERAGE = 0.95
 _NORMAL = 1.96
+#: A wider interval of the logarithm says nothing more, and its ends would be no numbers.
+_MOST_SPREAD = 100.0
 #: A prediction is asked to be known to this fraction; nobody makes more starts than this for it.
 WANTED_HALF_WIDTH, MOST_STARTS = 0.05, 40
 
@@ -93,9 +96,14 @@ class Prediction:
     starts: int  #: of this layout, from which it was taken; 0: it was not measured
 
     @property
+    def spread(self) -> float:
+        """Half of the interval of the step's natural logarithm."""
+        return math.log(self.high_s / self.step_s)
+
+    @property
     def half_width(self) -> float:
-        """Half of the interval, as a fraction of the step."""
-        return (self.high_s - self.low_s) / 2.0 / self.step_s
+        """The farther end's distance from the step, as a fraction of it."""
+        return self.high_s / self.step_s - 1.0
 
     @property
     def is_measured(self) -> bool:
@@ -179,7 +187,10 @@ class Predictor:
         unknown = unknown_parts(layout, self.layouts)
         if unknown:
             return Refusal(layout, *zip(*unknown, strict=True), self._missing(layout))
-        return self._with_interval(layout, estimate(self._measured, layout))
+        found = estimate(self._measured, layout)
+        if found.step_s <= 0.0:
+            return Refusal(layout, ("the step",), ("by the measured layouts, which contradict one another, it would take no time",), layout)
+        return _around(layout, found.step_s, self._spread(found), found.parts_s, 0)
 
     def leave_one_out(self) -> list[LeftOut]:
         """Each measured layout beside what the other layouts say of it."""
@@ -225,8 +236,8 @@ class Predictor:
     def _of_own(self, layout: Layout, starts: Sequence[Start]) -> Prediction:
         step_s = float(np.mean([start.step_s for start in starts]))
         parts_s = {part: float(np.mean([start.parts_s.get(part, 0.0) for start in starts])) for part in EVERY_PART}
-        half_s = self._quantile() * self._step_noise() * step_s * math.sqrt(1.0 + 1.0 / len(starts))
-        return Prediction(layout, step_s, step_s - half_s, step_s + half_s, parts_s, len(starts))
+        spread = self._quantile() * self._step_noise() * math.sqrt(1.0 + 1.0 / len(starts))
+        return _around(layout, step_s, spread, parts_s, len(starts))
 
     def _quantile(self, times: float = 1.0) -> float:
         """The quantile of Student's t with `times` as many starts."""
@@ -237,12 +248,8 @@ class Predictor:
         steps = {layout: [start.step_s for start in starts] for layout, starts in self._measured.starts.items()}
         return self._measured.noise(steps, {layout: float(np.mean(of)) for layout, of in steps.items()})
 
-    def _with_interval(self, layout: Layout, found: Estimate) -> Prediction:
-        half_s = self._half_width_s(found)
-        return Prediction(layout, found.step_s, found.step_s - half_s, found.step_s + half_s, found.parts_s, 0)
-
-    def _half_width_s(self, found: Estimate, times: float = 1.0) -> float:
-        """Half of the interval, with `times` as many starts of each layout and the same noise.
+    def _spread(self, found: Estimate, times: float = 1.0) -> float:
+        """Half of the interval of the step's logarithm, with `times` as many starts of each layout and the same noise.
 
         The error of the fit follows from each start's weighted sum of parts; a new start adds its own noise.
         """
@@ -255,7 +262,7 @@ class Predictor:
         fit_noise = self._measured.noise(values, scales)
         variance = sum((fit_noise * scales[known]) ** 2 / len(values[known]) for known in values) / times
         variance += (self._step_noise() * found.step_s) ** 2
-        return math.hypot(self._quantile(times) * math.sqrt(variance), _NORMAL * found.law_s)
+        return math.hypot(self._quantile(times) * math.sqrt(variance), _NORMAL * found.law_s) / found.step_s
 
     def starts_needed(self, layout: Layout, half_width: float = WANTED_HALF_WIDTH) -> int | None:
         """Starts of each measured layout with which the interval of a predicted one is as narrow as this, a fraction of the step.
@@ -265,7 +272,7 @@ class Predictor:
         found = estimate(self._measured, layout)
         made = len(self.starts) / len(self.layouts)
         for starts in range(math.ceil(made), MOST_STARTS + 1):
-            if self._half_width_s(found, starts / made) <= half_width * found.step_s:
+            if self._spread(found, starts / made) <= math.log1p(half_width):
                 return starts
         return None
 
@@ -283,6 +290,12 @@ class Predictor:
                         if not unknown_parts(asked, [*self.layouts, run]):
                             return run
         return asked
+
+
+def _around(layout: Layout, step_s: float, spread: float, parts_s: dict[str, float], starts: int) -> Prediction:
+    """A step with an interval whose ends are a factor away. A relative error becomes an equal one of the logarithm."""
+    factor = math.exp(min(spread, _MOST_SPREAD))
+    return Prediction(layout, step_s, step_s / factor, step_s * factor, parts_s, starts)
 
 
 def unknown_parts(asked: Layout, known: Sequence[Layout]) -> list[tuple[str, str]]:

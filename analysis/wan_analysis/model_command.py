@@ -102,7 +102,8 @@ def _is_wide(answer: Prediction | Refusal) -> bool:
 def _narrower(predictor: Predictor, layout: Layout) -> str:
     """How to know the step of a layout better."""
     answer, starts = predictor.predict(layout), predictor.starts_needed(layout)
-    said, wanted = f"{layout.short}: its interval is {100 * answer.half_width:.1f} % to each side; ", f"{100 * WANTED_HALF_WIDTH:g} %"
+    wanted = f"{100 * WANTED_HALF_WIDTH:g} %"
+    said = f"{layout.short}: its interval reaches {100 * answer.half_width:.1f} % above the step; "
     if starts is None:
         return said + f"more starts of the others do not make it {wanted}, so measure it: wan_bench {layout.options}"
     return said + f"{plural(starts, 'start')} of each measured layout would make it {wanted}"

@@ -60,7 +60,7 @@ def _predicted(predictor: Predictor, way: Division, known: Sequence[LayoutFacts]
     if not math.isfinite(denoise_s) or not denoise_s <= interval_s:
         return None
     share = ratio * denoise_s / (interval_s + (ratio - 1.0) * denoise_s)
-    of_step = 0.0 if math.isnan(here.half_width) else here.half_width / _NORMAL
+    of_step = 0.0 if math.isnan(here.spread) else here.spread / _NORMAL
     doubt = math.hypot(share * of_step, (1.0 - share) * (_PHASES_DOUBT if donor.group_gpus != way.layout.gpus else 0.0))
     starts = tuple(_scaled(start, ratio) for start in donor.starts)
     name = f"{plural(way.gpus, 'GPU')}, {f'{way.groups} groups of ' if way.groups > 1 else ''}{way.layout}"
