@@ -5,13 +5,16 @@ import os
 import pty
 import shlex
 import shutil
+import signal
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
 from cli_case import CHECKPOINT, DONE, FAILURE, MPIEXEC, PROGRAM, PROJECT, SMALL, USAGE, CliCase, each, environment, nightly
 
 DOCTOR = Path(os.environ.get("WAN_DOCTOR", PROGRAM.parent / "wan_doctor"))
+STOPPED = 85
 SHIM = os.environ.get("WAN_FILE_SYSTEM_SHIM", "")
 # `srun --pty bash` without PMIx: Open MPI takes this for a direct start by srun, finds nobody to ask, and ends the process.
 INTERACTIVE = {"SLURM_JOB_ID": "7", "SLURM_JOBID": "7", "SLURM_NODELIST": "n1", "SLURM_JOB_NODELIST": "n1", "SLURM_NTASKS": "1",
@@ -87,18 +90,34 @@ class Starts(StartCase):
     def test_a_start_without_mpirun_needs_no_ssh(self):
         self.check_made(self.start(*self.run_words(), variables={"PATH": str(self.path_without_ssh())}))
 
+    def begin(self, out: Path, variables: dict[str, str], **changes: str) -> subprocess.Popen:
+        words = self.run_words()
+        for name, value in ({"output-dir": out} | changes).items():
+            words[words.index("--" + name.replace("_", "-")) + 1] = value
+        with (self.folder / f"{out.name}.log").open("w", encoding="utf-8") as log:
+            return subprocess.Popen([str(word) for word in words], env=environment() | variables, cwd=self.folder,
+                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
     def test_starts_at_the_same_time_need_no_ssh(self):
-        path = str(self.path_without_ssh())
-        words = [str(word) for word in self.run_words()]
-        place = words.index("--output-dir") + 1
-        started = []
-        for number in range(6):
-            words[place] = str(self.folder / f"out{number}")
-            started.append(subprocess.Popen(words, env=environment() | {"PATH": path}, cwd=self.folder, stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-        for process in started:
-            output = process.communicate(timeout=240)[0]
-            self.assertEqual(process.returncode, DONE, output)
+        """Open MPI's isolated starts share one folder: each removes it at its end, which ends another one that is in MPI_Init."""
+        shared = self.folder / "tmp"
+        shared.mkdir()
+        variables = {"PATH": str(self.path_without_ssh()), "TMPDIR": str(shared)}
+        long = self.begin(self.folder / "long", variables, sample_steps="1000", frame_num="81")
+        self.addCleanup(long.kill)
+        log = self.folder / "long" / "wan_batch.log"
+        deadline = time.monotonic() + 60
+        while not (log.exists() and "checkpoint loaded" in log.read_text()):
+            self.assertIsNone(long.poll(), (self.folder / "long.log").read_text())
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        folders = [path for path in shared.rglob("*") if path.is_dir()]  # MPI's, of this start alone
+        for process in [self.begin(self.folder / f"out{number}", variables) for number in range(2)]:
+            self.assertEqual(process.wait(timeout=120), DONE, [path.read_text() for path in self.folder.glob("out?.log")])
+        self.assertIsNone(long.poll(), (self.folder / "long.log").read_text())
+        self.assertEqual([path for path in folders if not path.is_dir()], [], "another start removed MPI's folders of this one")
+        long.send_signal(signal.SIGTERM)
+        self.assertEqual(long.wait(timeout=60), STOPPED, (self.folder / "long.log").read_text())
 
     def test_mpirun_of_the_jobs_needs_no_ssh(self):
         words = " ".join(shlex.quote(str(word)) for word in self.run_words())
