@@ -40,6 +40,9 @@ struct StepEvent {
   std::uint64_t vram_allocated_bytes = 0;
   std::uint64_t vram_reserved_bytes = 0;
   std::uint64_t vram_peak_bytes = 0;
+  /// Digest of the whole latent after the step: the same on every rank, and on any number of ranks if the
+  /// latent's bits are. -1: not known.
+  std::int64_t latent_digest = -1;
 };
 
 /// Readings of one GPU at one moment. NaN and -1 mean that the driver does not tell.

@@ -13,16 +13,13 @@
 namespace wan::apps {
 
 /// Keeps the steps for the report, and passes all events on to the trace, if there is one.
-class BenchObserver final : public Observer, public LatentDigestObserver {
+class BenchObserver final : public Observer {
  public:
   /// `leaves_out_half`: steps with an odd number do not come into the trace.
   BenchObserver(TraceObserver* trace, bool leaves_out_half)
       : trace_(trace), leaves_out_half_(leaves_out_half) {}
   void on_phase(const PhaseEvent& event) override {
     if (trace_ != nullptr) trace_->on_phase(event);
-  }
-  void on_latent_digest(std::int64_t digest) override {
-    if (trace_ != nullptr) trace_->on_latent_digest(digest);
   }
   void on_step(const StepEvent& event) override {
     events_.push_back(event);

@@ -248,12 +248,10 @@ void TraceObserver::on_step(const StepEvent& event) {
   step_.push_back({.item = current_.item,
                    .stretch = current_.stretch,
                    .warm_up = static_cast<std::int8_t>(is_warm_up ? 1 : 0),
-                   .latent_digest = latent_digest_,
                    .event = event});
   if (step_.size() < static_cast<std::size_t>(event.group_ranks)) return;
   guarded([&](trace::TraceWriter& writer) { writer.add_steps(step_); });
   step_.clear();
-  latent_digest_ = -1;
   current_.next_is_warm_up = false;
   current_.steps_done = std::max(current_.steps_done, event.step + 1);
 }

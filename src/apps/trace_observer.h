@@ -42,7 +42,7 @@ struct TraceRun {
 
 /// Writes the engine's reports to the group's trace file, OUT/trace/<run>-gNN.h5, and links that file from
 /// the index. docs/trace.md lists the file's tables.
-class TraceObserver final : public batch::ItemObserver, public LatentDigestObserver {
+class TraceObserver final : public batch::ItemObserver {
  public:
   /// Creates the file and its link. `clock`: of the run; it must outlive the observer. Throws UsageError.
   TraceObserver(const TraceRun& run, const Stopwatch& clock);
@@ -62,7 +62,6 @@ class TraceObserver final : public batch::ItemObserver, public LatentDigestObser
   void on_phase(const PhaseEvent& event) override;
   void on_rank_phases(std::span<const PhaseEvent> events) override;
   void on_stretch(const StretchEvent& stretch) override;
-  void on_latent_digest(std::int64_t digest) override { latent_digest_ = digest; }
   void on_step(const StepEvent& event) override;
   void on_samples(std::span<const DeviceSample> samples) override;
   void on_item_start(const batch::ItemStart& start) override;
@@ -109,7 +108,6 @@ class TraceObserver final : public batch::ItemObserver, public LatentDigestObser
   display::AccountLedger ledger_;
   bool has_warned_of_end_ = false;
   bool has_warned_of_drops_ = false;
-  std::int64_t latent_digest_ = -1;      ///< of the step that is being reported
   std::vector<trace::StepRecord> step_;  ///< the ranks' rows of the step that is being reported
   std::string conditions_;               ///< of the last stretch
   Current current_;

@@ -35,10 +35,6 @@ void EnergyMeter::on_samples(std::span<const DeviceSample> samples) {
   next_.on_samples(samples);
 }
 
-void EnergyMeter::on_latent_digest(std::int64_t digest) {
-  if (auto* hearer = dynamic_cast<LatentDigestObserver*>(&next_)) hearer->on_latent_digest(digest);
-}
-
 void EnergyMeter::end(int ranks, double wall_s) {
   const bool is_complete = std::ssize(measured_to_) >= ranks || wall_s < least_sampled_s;
   if (!is_complete) energy_j_ = std::numeric_limits<double>::quiet_NaN();

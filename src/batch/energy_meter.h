@@ -4,14 +4,13 @@
 #include <optional>
 
 #include "wan/engine.h"
-#include "wan/latent_digest.h"
 
 namespace wan::batch {
 
 /// Adds up the energy that a team's GPUs take while it works, from the power samples that its leader hears.
 /// Samples from before the work began do not count: the GPUs did something else then. The meter misses the
 /// last fraction of a sample's period.
-class EnergyMeter final : public Observer, public LatentDigestObserver {
+class EnergyMeter final : public Observer {
  public:
   /// Passes all events on to `next` and adds to `energy_j`, which becomes NaN if a GPU's power is unknown.
   /// Both must outlive the meter.
@@ -22,7 +21,6 @@ class EnergyMeter final : public Observer, public LatentDigestObserver {
   void on_rank_phases(std::span<const PhaseEvent> events) override { next_.on_rank_phases(events); }
   void on_stretch(const StretchEvent& stretch) override { next_.on_stretch(stretch); }
   void on_samples(std::span<const DeviceSample> samples) override;
-  void on_latent_digest(std::int64_t digest) override;
 
   /// Call it after work of `wall_s` seconds on `ranks` GPUs. If a GPU was never sampled, as without a
   /// management library, the energy becomes unknown. Work that is too short for samples is exempt.

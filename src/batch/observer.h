@@ -7,7 +7,6 @@
 #include "batch/item.h"
 #include "store/item_work.h"
 #include "wan/engine.h"
-#include "wan/latent_digest.h"
 
 namespace wan::batch {
 
@@ -49,7 +48,7 @@ class ItemObserver : public Observer {
 };
 
 /// Passes all events on to several observers, in order. Does not own them.
-class ObserverList final : public ItemObserver, public LatentDigestObserver {
+class ObserverList final : public ItemObserver {
  public:
   explicit ObserverList(std::vector<ItemObserver*> observers) : observers_(std::move(observers)) {}
   void on_phase(const PhaseEvent& event) override {
@@ -66,11 +65,6 @@ class ObserverList final : public ItemObserver, public LatentDigestObserver {
   }
   void on_samples(std::span<const DeviceSample> samples) override {
     for (ItemObserver* observer : observers_) observer->on_samples(samples);
-  }
-  void on_latent_digest(std::int64_t digest) override {
-    for (ItemObserver* observer : observers_) {
-      if (auto* hearer = dynamic_cast<LatentDigestObserver*>(observer)) hearer->on_latent_digest(digest);
-    }
   }
   void on_item_start(const ItemStart& start) override {
     for (ItemObserver* observer : observers_) observer->on_item_start(start);

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "engine/latent_digest.h"
-#include "wan/latent_digest.h"
 
 namespace wan::engine {
 
@@ -34,25 +33,26 @@ void StepReporter::end_step(const sample::StepRequest& step, const StepTimes& ti
                         .sent_bytes = group_.sent_bytes() - sent_before_step_,
                         .vram_allocated_bytes = times.memory.allocated_bytes,
                         .vram_reserved_bytes = times.memory.reserved_bytes,
-                        .vram_peak_bytes = times.memory.peak_allocated_bytes};
-  ended_ = StepRow{.event = event, .digest_share = times.digest_share};
+                        .vram_peak_bytes = times.memory.peak_allocated_bytes,
+                        .latent_digest = times.digest_share};
+  ended_ = event;
   step_s_.push_back(times.wall_s);
 }
 
 void StepReporter::report_step() {
   if (!ended_) return;
-  const StepRow own = *std::exchange(ended_, std::nullopt);
+  const StepEvent own = *std::exchange(ended_, std::nullopt);
   comm::Communicator& group = *group_.group;
-  std::vector<StepRow> rows(static_cast<std::size_t>(group.size()));
-  group.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(rows))).wait();
+  std::vector<StepEvent> events(static_cast<std::size_t>(group.size()));
+  group.all_gather(std::as_bytes(std::span(&own, 1)), std::as_writable_bytes(std::span(events))).wait();
   if (group.rank() == leader_rank_) {
-    if (auto* hearer = dynamic_cast<LatentDigestObserver*>(&observer_)) {
-      std::vector<std::int64_t> shares;
-      shares.reserve(rows.size());
-      for (const StepRow& row : rows) shares.push_back(row.digest_share);
-      hearer->on_latent_digest(latent_digest(shares));
+    std::vector<std::int64_t> shares(events.size());
+    std::ranges::transform(events, shares.begin(), &StepEvent::latent_digest);
+    const std::int64_t digest = latent_digest(shares);
+    for (StepEvent& event : events) {
+      event.latent_digest = digest;
+      observer_.on_step(event);
     }
-    for (const StepRow& row : rows) observer_.on_step(row.event);
   }
   report_samples();
 }

@@ -83,12 +83,8 @@ class StepReporter {
   double step_start_s_ = 0;
   std::uint64_t sent_before_step_ = 0;
   std::vector<double> step_s_;
-  /// A step's event and this rank's share of its latent's digest.
-  struct StepRow {
-    StepEvent event;
-    std::int64_t digest_share = 0;
-  };
-  std::optional<StepRow> ended_;  ///< not reported yet
+  /// Not reported yet; its digest is this rank's share.
+  std::optional<StepEvent> ended_;
   std::vector<PhaseRow> phases_;  ///< not reported yet
 };
 

@@ -69,7 +69,6 @@ struct StepRecord {
   std::int32_t item = -1;
   std::int32_t stretch = -1;  ///< row of /stretches
   std::int8_t warm_up = 0;
-  std::int64_t latent_digest = -1;  ///< of the whole latent after the step; -1: not known
   StepEvent event;
 };
 

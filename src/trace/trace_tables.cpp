@@ -149,7 +149,7 @@ Table<StepRecord> make_steps(const Handle& file, const std::filesystem::path& pa
   table.add_column("expert", "1", expert, expert_type(path));
   add_of_event(table, "start_s", "s", &StepEvent::start_s);
   add_of_event(table, "wall_s", "s", &StepEvent::wall_s);
-  add_number(table, "latent_digest", "1", &StepRecord::latent_digest);
+  add_of_event(table, "latent_digest", "1", &StepEvent::latent_digest);
   add_part_columns(table, "wall", &StepEvent::part_wall_s);
   add_part_columns(table, "gpu", &StepEvent::part_gpu_s);
   add_of_event(table, "sent_bytes", "byte", &StepEvent::sent_bytes);

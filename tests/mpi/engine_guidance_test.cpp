@@ -2,10 +2,11 @@
 // other expert divide the tokens over all of them.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "model/guidance.h"
 #include "mpi/engine_teams.h"
 #include "parallel/plan.h"
-#include "wan/latent_digest.h"
 
 namespace wan {
 namespace {
@@ -33,14 +34,17 @@ struct Toy : test::Toy {
 };
 
 /// Keeps the stretches, what each rank sends in each step, and the digests of the latents.
-class Recorder final : public Observer, public LatentDigestObserver {
+class Recorder final : public Observer {
  public:
-  void on_latent_digest(std::int64_t digest) override { digests.push_back(digest); }
   void on_phase(const PhaseEvent& event) override { phases.push_back(event.phase); }
-  void on_step(const StepEvent& event) override { steps.push_back(event); }
+  void on_step(const StepEvent& event) override {
+    steps.push_back(event);
+    digests.try_emplace(event.step, event.latent_digest);
+    EXPECT_EQ(digests[event.step], event.latent_digest) << "rank " << event.group_rank;
+  }
   void on_stretch(const StretchEvent& stretch) override { stretches.push_back(stretch); }
 
-  std::vector<std::int64_t> digests;
+  std::map<int, std::int64_t> digests;  ///< by step
   std::vector<std::string> phases;
   std::vector<StepEvent> steps;
   std::vector<StretchEvent> stretches;
