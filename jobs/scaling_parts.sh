@@ -47,31 +47,27 @@ cases_of() {
   esac
 }
 
-# The checks, one on each line: ranks, then the part of tests/gpu.sh. Each must end within a call, so parity on several GPUs is cut into suites.
+# The checks, one on each line: ranks, the part of tests/gpu.sh, name. Each must end within a call, so parity on several GPUs is cut into suites.
 check_cases() {
   local count suite
-  [ "$device" = cpu ] || echo "1 kernels"
-  for count in "${counts[@]}"; do echo "$count comm"; done
+  [ "$device" = cpu ] || echo "1 kernels kernels"
+  for count in "${counts[@]}"; do echo "$count comm comm on $count"; done
   [ "$device" = cuda ] || return 0
   for count in "${counts[@]}"; do
     if ((count == 1)); then
-      echo "1 parity"
+      echo "1 parity parity on 1"
     else
-      for suite in reference lightning family loras; do echo "$count parity-$suite"; done
+      for suite in reference lightning family loras; do echo "$count parity-$suite parity-$suite on $count"; done
     fi
   done
-}
-
-check_name() { # RANKS CHECK
-  [ "$2" = kernels ] && echo kernels || echo "$2 on $1"
 }
 
 two_largest() { printf '%s\n' "${counts[@]}" | tail -2; }
 
 # Every row of the study: part, name, ranks, starts.
 rows() {
-  local type count check
-  while read -r count check; do printf 'checks\t%s\t%s\t1\n' "$(check_name "$count" "$check")" "$count"; done < <(check_cases)
+  local type count name
+  while read -r count _ name; do printf 'checks\t%s\t%s\t1\n' "$name" "$count"; done < <(check_cases)
   case_rows bench-480p "$starts"
   case_rows bench-720p "$starts"
   for type in "${types[@]}"; do
@@ -111,6 +107,15 @@ record() {
   [ "$4" = passed ] || raise 1
 }
 
+# cut_off PART NAME RANKS BEGUN: the end of the call ended a row. The next call makes it again, unless it had a whole call already.
+cut_off() {
+  if (($4 < check_s)); then
+    record "$1" "$2" "$3" failed $((SECONDS - $4)) "cut off: it takes longer than a call of $seconds s"
+  else
+    raise 85
+  fi
+}
+
 is_passed() { [ -e "$folder/parts.jsonl" ] && grep -qF "{\"part\": \"$1\", \"name\": \"$2\", \"ranks\": $3, \"outcome\": \"passed\"" "$folder/parts.jsonl"; }
 
 # in_time COMMAND...: ends it with the call. Exit code 124: it was cut off.
@@ -136,8 +141,7 @@ run_check() { # RANKS CHECK
 
 part_checks() {
   local count check name code begun log
-  while read -r count check; do
-    name=$(check_name "$count" "$check")
+  while read -r count check name; do
     is_passed checks "$name" "$count" && continue
     fits "$check_s" || return 0
     begun=$SECONDS code=0 log=$(new_log "checks $name")
@@ -147,10 +151,8 @@ part_checks() {
     elif (($(left_s) > 0)); then
       tail -5 "$log"
       record checks "$name" "$count" failed $((SECONDS - begun)) "exit code $code"
-    elif ((begun < check_s)); then # it would be cut off in the next call, too
-      record checks "$name" "$count" failed $((SECONDS - begun)) "cut off: it takes longer than a call of $seconds s"
     else
-      raise 85 # it begins again in the next call
+      cut_off checks "$name" "$count" "$begun"
     fi
   done < <(check_cases)
 }
@@ -241,7 +243,7 @@ part_load() {
       if ((code == 0)); then
         record load "$name" "$count" passed $((SECONDS - begun)) "$loaded; anonymous host memory of all ranks at most $memory GiB"
       elif (($(left_s) == 0)); then
-        raise 85
+        cut_off load "$name" "$count" "$begun"
         return 0
       else
         tail -5 "$log"
@@ -305,7 +307,7 @@ part_stop() {
   code=0 && stop_run "$half" "$scratch/stopped" "${log%.log}_goes_on.log" || code=$?
   codes+=("$code")
   if ((code != 0 && $(left_s) == 0)); then
-    raise 85
+    cut_off stop "$name" "$largest" "$begun"
     return
   fi
   told="exit codes ${codes[*]}"
