@@ -19,6 +19,7 @@ from wan_analysis.sections_advice import advice_sentences, advice_table
 from wan_analysis.study import Study, make_study
 from wan_analysis.study_record import StudyRecord, record_of
 from wan_analysis.trace_file import read_traces
+from wan_analysis.whole_file import write_whole
 
 DONE, FAILURE = 0, 1
 #: Raised when a field of the JSON file changes its meaning.
@@ -89,7 +90,7 @@ def run_advise(options: argparse.Namespace) -> int:
         print(sentence_text(entry))
     if options.json is not None:
         try:
-            options.json.write_text(advice_json(advice, study.unit), encoding="utf-8")
+            write_whole(options.json, advice_json(advice, study.unit))
         except OSError as error:
             print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)
             return FAILURE

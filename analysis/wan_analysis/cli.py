@@ -26,7 +26,7 @@ from wan_analysis.study_record import record_of
 from wan_analysis.trace_file import Problem, read_traces
 from wan_analysis.version import package_version
 
-DONE, FAILURE = 0, 1
+DONE, FAILURE, INTERRUPTED = 0, 1, 130
 WEAK = {"frames": ANY_FRAMES, "items": SAME_KINDS}
 
 
@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(OBJECTS_BETWEEN_SEARCHES, *thresholds[1:])
     try:
         return options.run(options)
+    except KeyboardInterrupt:
+        print("wan_analysis: interrupted", file=sys.stderr)
+        return INTERRUPTED
     finally:
         gc.set_threshold(*thresholds)
 

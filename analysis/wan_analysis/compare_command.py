@@ -17,6 +17,7 @@ from wan_analysis.texts import plural, printable
 from wan_analysis.trace_file import read_traces
 from wan_analysis.two_sets import Comparison, compare_sets, grown_parts, verdicts_text
 from wan_analysis.verdicts import LEAST_STARTS, RISK, WITHIN, Verdict
+from wan_analysis.whole_file import write_whole
 
 DONE, FAILURE, USAGE, REGRESSION = 0, 1, 2, 3
 #: Raised when a key of the JSON file changes its meaning.
@@ -92,7 +93,7 @@ def _finish(file: Path | None, document: dict[str, Any], bits: SameBits, code: i
         return code
     try:
         document |= {"bits": bits.as_json()}
-        file.write_text(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+        write_whole(file, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
     except OSError as error:
         print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)
         return FAILURE

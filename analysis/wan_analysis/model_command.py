@@ -16,6 +16,7 @@ from wan_analysis.step_table import StepTable
 from wan_analysis.study import make_study
 from wan_analysis.texts import plural
 from wan_analysis.trace_file import Problem, read_traces
+from wan_analysis.whole_file import write_whole
 
 DONE, FAILURE = 0, 1
 #: Raised when a key of the JSON file changes its meaning.
@@ -88,7 +89,7 @@ def run_model(options: argparse.Namespace) -> int:
                     "predicted": [{"gpus": way.gpus, "groups": way.groups} | _plain(answer) for way, answer in answers],
                     "left_out": [_plain(left.predicted) | {"measured_s": left.measured.step_s} for left in left_out], "doubts": doubts}
         try:
-            options.json.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            write_whole(options.json, json.dumps(document, indent=1, allow_nan=False) + "\n")
         except OSError as error:
             print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)
             return FAILURE

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wan_analysis.quality_world import has_judge
+from wan_analysis.whole_file import write_whole
 
 if TYPE_CHECKING:
     from wan_analysis.quality import Quality
@@ -51,9 +52,9 @@ def _quality(options: argparse.Namespace) -> int:
 
     try:
         quality = compare_folders(options.a, options.b or options.a)
-        options.output.write_text(quality_html(quality), encoding="utf-8")
+        write_whole(options.output, quality_html(quality))
         if options.json:
-            options.json.write_text(json.dumps(quality.as_json(), indent=1) + "\n", encoding="utf-8")
+            write_whole(options.json, json.dumps(quality.as_json(), indent=1) + "\n")
     except QualityError as error:
         print(f"wan_analysis: error: {error}", file=sys.stderr)
         return FAILURE

@@ -28,6 +28,7 @@ from wan_analysis.study_record import StudyRecord
 from wan_analysis.study_rules import judge_rules, rules_section
 from wan_analysis.texts import listed
 from wan_analysis.trace_file import Problem
+from wan_analysis.whole_file import write_whole
 
 #: The page shows this many problems and counts the rest; stderr has them all.
 MOST_PROBLEMS = 30
@@ -188,4 +189,4 @@ def scaling_points(rows: Sequence[Scaled]) -> list[charts.Point]:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text)

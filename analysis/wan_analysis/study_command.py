@@ -30,7 +30,7 @@ from wan_analysis.repetitions import items_per_hour, step_s
 from wan_analysis.report import Report
 from wan_analysis.run import Run, gather_runs
 from wan_analysis.study import make_study
-from wan_analysis.study_record import StartRecord, StudyCase, StudyError, StudyRecord, read_record
+from wan_analysis.study_record import StartRecord, StudyCase, StudyError, StudyRecord, folders_of, read_record
 from wan_analysis.study_schedule import SECONDS_PER_HOUR, Schedule
 from wan_analysis.texts import listed, printable
 from wan_analysis.times import time_text
@@ -155,7 +155,7 @@ class _Runner:
         elif any(self.folder.iterdir()):
             raise StudyError(f"{self.folder} is not empty and holds no study; name another folder")
         self.record.write_settings(self.folder)
-        there = [path for case in self.record.cases for path in sorted(self.folder.glob(f"{case.name}/start_*")) if path.is_dir()]
+        there = [path for case in self.record.cases for path in folders_of(self.folder, case).values()]
         runs = runs_in(there)
         self._adopt_unrecorded(there, runs)
         for start in self.record.starts:
@@ -192,7 +192,7 @@ class _Runner:
     def make_starts(self) -> None:
         """Starts the program until the schedule ends."""
         while (case := self._schedule().next_case()) is not None:
-            number = len(self.record.of_case(case.name)) + 1
+            number = 1 + max((start.number for start in self.record.of_case(case.name)), default=0)
             start = self._start(case, number)
             self.record.add(self.folder, start)
             self._add_value(start, runs_in([self.folder / start.folder]).get(self.folder / start.folder))

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from wan_analysis.texts import listed, plural
 
 SETTINGS, STARTS = "study.json", "starts.jsonl"
 #: Raised when a field changes its meaning.
@@ -99,19 +102,21 @@ def read_record(folder: Path) -> StudyRecord | None:
 
 
 def _read_starts(path: Path) -> list[StartRecord]:
-    """The lines of starts.jsonl. A last line that a kill cut off is left out."""
-    starts = []
+    """The lines of starts.jsonl, the last one of each folder. A line that a kill cut off or that cannot be true is left out."""
+    starts: dict[str, StartRecord] = {}
     if not path.is_file():
-        return starts
+        return []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             values = json.loads(line)
             wall_s = math.nan if values["wall_s"] is None else float(values["wall_s"])
-            starts.append(StartRecord(str(values["case"]), int(values["number"]), str(values["folder"]), int(values["exit_code"]), wall_s,
-                                      str(values["began"])))
-        except (ValueError, KeyError, TypeError):
+            start = StartRecord(str(values["case"]), int(values["number"]), str(values["folder"]), int(values["exit_code"]), wall_s,
+                                str(values["began"]))
+        except (ValueError, KeyError, TypeError, OverflowError):
             continue
-    return starts
+        if not (Path(start.folder).is_absolute() or ".." in Path(start.folder).parts or "\0" in start.folder):
+            starts[start.folder] = start
+    return list(starts.values())
 
 
 def record_of(folders: Iterable[Path]) -> StudyRecord | None:
@@ -125,6 +130,37 @@ def record_of(folders: Iterable[Path]) -> StudyRecord | None:
         if record is not None:
             found.append(record)
     return found[0] if len(found) == 1 else None
+
+
+def folders_of(folder: Path, case: StudyCase) -> dict[int, Path]:
+    """The folders of a case's starts that are there, by their numbers, whatever the record says."""
+    found = ((path.name.removeprefix("start_"), path) for path in sorted(folder.glob(f"{case.name}/start_*")) if path.is_dir())
+    return {int(number): path for number, path in found if re.fullmatch(r"[1-9][0-9]{0,5}", number)}
+
+
+def record_gaps(folder: Path) -> list[tuple[Path, str]]:
+    """(path, what is wrong) where a study's record does not tell of the traces that lie there. Empty also for a folder without a study."""
+    try:
+        record = read_record(folder)
+    except StudyError:
+        return []
+    if record is None:
+        return []
+    known = {start.folder for start in record.starts}
+    there = [path.relative_to(folder).as_posix() for case in record.cases for path in folders_of(folder, case).values() if has_trace(path)]
+    lost = [name for name in there if name not in known]
+    found = []
+    if lost:
+        found.append((folder / STARTS, f"has no line of {plural(len(lost), 'start')} whose trace is there: {listed(lost)}; left out. "
+                      "The study's own command takes up those that ended"))
+    if not found and not any(start.exit_code == 0 for start in record.starts):
+        found.append((folder, "holds a study none of whose starts ended well"))
+    return found
+
+
+def has_trace(folder: Path) -> bool:
+    """Whether a start of wan_batch or wan_bench wrote into this folder."""
+    return (folder / "trace.h5").is_file() or (folder / "trace").is_dir()
 
 
 def start_folders(folder: Path) -> list[Path]:
@@ -141,4 +177,4 @@ def start_folders(folder: Path) -> list[Path]:
     if any((folder / name).exists() for name in ("trace.h5", "trace")) or any(folder.glob("*.h5")):
         return []
     below = [path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern)) if path.is_dir() and path.name != "trace"]
-    return [path for path in below if (path / "trace.h5").is_file() or (path / "trace").is_dir()]
+    return [path for path in below if has_trace(path)]

@@ -17,7 +17,7 @@ import pandas as pd
 from wan_analysis.clean import clean_attributes, clean_columns, clean_text, wrong_attributes
 from wan_analysis.raw_file import RawFile, missing_columns, not_a_file
 from wan_analysis.reader_process import FileReader
-from wan_analysis.study_record import start_folders
+from wan_analysis.study_record import record_gaps, start_folders
 from wan_analysis.trace_format import REQUIRED_TABLES, TABLES
 from wan_analysis.upgrade import complete, to_frame, upgrade
 
@@ -113,9 +113,12 @@ class _Reading:
             if not path.is_dir():
                 self._file(path)
                 return
-            if below := start_folders(path):
-                for folder in below:
-                    self.named(folder)
+            below, gaps = start_folders(path), record_gaps(path)
+            for where, what in gaps:
+                self._problem(where, what)
+            for folder in below:
+                self.named(folder)
+            if below or gaps:
                 return
             index = path / "trace.h5"
             files = [index] if index.is_file() else sorted(path.glob("trace/*.h5")) or sorted(path.glob("*.h5"))
