@@ -102,6 +102,7 @@ raise() { ((status == 1)) || status=$1; }
 
 # record PART NAME RANKS OUTCOME SECONDS TEXT: adds a line to parts.jsonl. The last one of a name counts.
 record() {
+  [ ! -s "$folder/parts.jsonl" ] || [ -z "$(tail -c 1 "$folder/parts.jsonl")" ] || echo >>"$folder/parts.jsonl" # a kill cut off the last line
   printf '{"part": "%s", "name": "%s", "ranks": %s, "outcome": "%s", "wall_s": %s, "told": "%s"}\n' "$@" >>"$folder/parts.jsonl"
   say "$1, $2: $4, $5 s${6:+, $6}"
   [ "$4" = passed ] || raise 1
@@ -185,7 +186,7 @@ run_study() {
   fi
 }
 
-made_starts() { { grep -c '"exit_code": 0,' "$folder/$1/starts.jsonl" 2>/dev/null || true; } | grep . || echo 0; }
+made_starts() { { grep -c '"exit_code": 0,.*}$' "$folder/$1/starts.jsonl" 2>/dev/null || true; } | grep . || echo 0; }
 
 part_bench_480p() { run_study bench-480p "$starts" "$wan_bench" ${bench_words[@]+"${bench_words[@]}"} --size "$size_480" --steps "$steps" --warmup 1; }
 
@@ -218,10 +219,10 @@ make_checkpoint() {
 make_manifest() {
   mkdir -p "$scratch/images"
   "$python" "$project/jobs/scaling_images.py" "$scratch/images" "$2" "${item_size/\*/x}" "$project"/inputs/toy/images/*
-  local row
+  local row quoted=${scratch//\"/\"\"}
   {
     echo id,image,prompt
-    for ((row = 0; row < $2; ++row)); do echo "item$row,$scratch/images/$row.png,a harbour at dawn with $row boats"; done
+    for ((row = 0; row < $2; ++row)); do echo "item$row,\"$quoted/images/$row.png\",a harbour at dawn with $row boats"; done
   } >"$1"
 }
 

@@ -6,11 +6,11 @@ last line of a name counts. The starts of the benchmarks and of the manifest sta
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from wan_analysis.trace_file import Problem
 PLAN, PARTS_MADE = "plan.jsonl", "parts.jsonl"
 PASSED = "passed"
 _WORDS = {PASSED: PASSED, "failed": "FAILED"}
+#: Errors of a line that is damaged or cannot be true.
+_IMPOSSIBLE = (KeyError, TypeError, ValueError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -54,38 +56,39 @@ def read_parts(folder: Path) -> list[PartRow]:
     """The rows of the plan in a folder. Throws ValueError if it holds no plan, or one that cannot be read."""
     if not (folder / PLAN).is_file():
         raise ValueError(f"{folder} holds no {PLAN}; jobs/scaling.sh writes it")
-    made = {(line["part"], line["name"], line["ranks"]): line for line in _lines(folder / PARTS_MADE)}
+    made: dict[tuple[str, str, int], PartRow] = {}
+    for _, text in _lines(folder / PARTS_MADE):
+        with contextlib.suppress(*_IMPOSSIBLE):  # a kill may have cut off the line
+            row = _made(json.loads(text))
+            made[row.part, row.name, row.ranks] = row
     records: dict[str, StudyRecord | None] = {}
     rows = []
-    for line in _lines(folder / PLAN):
-        row = PartRow(str(line["part"]), str(line["name"]), int(line["ranks"]), int(line["starts"]))
-        if row.part not in records:
-            records[row.part] = _record(folder / row.part)
-        record = records[row.part]
-        found = made.get((row.part, row.name, row.ranks))
-        if record is not None:
-            row = _of_study(row, record)
-        elif found is not None:
-            outcome = str(found["outcome"])
-            row = PartRow(row.part, row.name, row.ranks, row.wanted, int(outcome == PASSED), outcome, float(found["wall_s"]),
-                          str(found["told"]))
+    for number_of, text in _lines(folder / PLAN):
+        try:
+            line = json.loads(text)
+            row = PartRow(str(line["part"]), str(line["name"]), int(line["ranks"]), int(line["starts"]))
+            if row.part not in records:
+                records[row.part] = _record(folder / row.part)
+            record = records[row.part]
+            found = made.get((row.part, row.name, row.ranks), row)
+            row = _of_study(row, record) if record is not None else replace(found, wanted=row.wanted)
+        except _IMPOSSIBLE as error:
+            raise ValueError(f"{folder / PLAN}, line {number_of} is no planned row ({error}); the next call writes it anew") from error
         rows.append(row)
     if not rows:
         raise ValueError(f"{folder / PLAN} holds no row")
     return rows
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines that can be read; a kill may have cut off the last one."""
-    if not path.is_file():
-        return
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and {"part", "name", "ranks"} <= line.keys():
-            yield line
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a file with their numbers from 1. Empty: there is no such file."""
+    return list(enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)) if path.is_file() else []
+
+
+def _made(line: dict[str, Any]) -> PartRow:
+    outcome = str(line["outcome"])
+    return PartRow(str(line["part"]), str(line["name"]), int(line["ranks"]), 1, int(outcome == PASSED), outcome, float(line["wall_s"]),
+                   str(line["told"]))
 
 
 def _record(folder: Path) -> StudyRecord | None:
