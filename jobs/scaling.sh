@@ -32,7 +32,8 @@
 #
 # Options stay the same in all calls of a study; its plan, plan.jsonl, is that of the last call. Rows that passed and starts that ended are
 # not made again.
-# Exit codes: 0 all that was asked for is done; 85 the time is over, and the same command goes on; 1 something failed; 2 wrong usage.
+# Exit codes: 0 all that was asked for is done; 85 the time is over, and the same command goes on; 1 something failed; 2 wrong usage;
+# 130 or 143 it was stopped by Ctrl-C or SIGTERM, and the same command goes on.
 set -euo pipefail
 # shellcheck source=jobs/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -112,6 +113,10 @@ flock -n "$lock" || die "$folder: this study is running"
 mpi_environment
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(mpi_threads "$largest")}
 write_plan
+exec 3>&1 # not into the file to which a command writes
+running=""
+trap 'end_by_signal 130' INT
+trap 'end_by_signal 143' TERM
 status=0
 for part in "${asked[@]}"; do
   say "$part, after $SECONDS s"

@@ -119,11 +119,38 @@ cut_off() {
 
 is_passed() { [ -e "$folder/parts.jsonl" ] && grep -qF "{\"part\": \"$1\", \"name\": \"$2\", \"ranks\": $3, \"outcome\": \"passed\"" "$folder/parts.jsonl"; }
 
-# in_time COMMAND...: ends it with the call. Exit code 124: it was cut off.
+# in_time COMMAND...: ends it with the call. Exit code 124: it was cut off. It runs beside this script, because bash hears of a signal only
+# between two commands, and in a process group of its own, which Ctrl-C does not reach.
 in_time() {
+  begin_in_time "$@"
+  end_in_time
+}
+
+begin_in_time() {
   local left
   left=$(left_s)
-  timeout --kill-after=20 "$((left > 0 ? left : 1))" "$@" # timeout 0 would have no end
+  timeout --kill-after=20 "$((left > 0 ? left : 1))" "$@" & # timeout 0 would have no end
+  running=$!
+}
+
+end_in_time() {
+  local code=0
+  wait "$running" || code=$?
+  running=""
+  return "$code"
+}
+
+# end_by_signal EXIT_CODE: ends the command of in_time, too.
+end_by_signal() {
+  trap '' INT TERM
+  if [ -n "$running" ]; then
+    # First the command alone: mpirun leaves its ranks behind if it hears of two signals, from here and from a study.
+    pkill -TERM -P "$running" || true
+    wait "$running" || true
+    kill -TERM -- "-$running" 2>/dev/null || true # what the command left in its group
+  fi
+  say "stopped; the same command goes on" >&3
+  exit "$1"
 }
 
 # new_log NAME: the path of an output file
@@ -263,21 +290,18 @@ part_items() {
   [ ! -d "$folder/items" ] || find "$folder/items" -name '*.mp4' -delete # of noise they are large; the traces stay
 }
 
-# stop_run RANKS FOLDER LOG: the item of the part stop
+# stop_run in_time|begin_in_time RANKS FOLDER LOG: the item of the part stop
 stop_run() {
-  in_time mpirun ${mpi_options[@]+"${mpi_options[@]}"} -np "$1" "$wan_batch" --ckpt-dir "$ckpt" --size "$item_size" --base-seed 1 "${stop_words[@]}" \
-    --checkpoint-interval 0 --save-latents --output-dir "$2" "$scratch/one.csv" >"$3" 2>&1
+  "$1" mpirun ${mpi_options[@]+"${mpi_options[@]}"} -np "$2" "$wan_batch" --ckpt-dir "$ckpt" --size "$item_size" --base-seed 1 "${stop_words[@]}" \
+    --checkpoint-interval 0 --save-latents --output-dir "$3" "$scratch/one.csv" >"$4" 2>&1
 }
 
-# Stops after a saved step by SIGUSR1 to a rank: not every mpirun passes it on. Prints the exit code.
+# Stops after a saved step by SIGUSR1 to a rank: not every mpirun passes it on. Returns the exit code.
 stopped_run() {
-  local pid code=0
-  stop_run "$@" &
-  pid=$!
-  while kill -0 "$pid" 2>/dev/null && ! ls "$2"/.state/*.json >/dev/null 2>&1; do sleep 0.02; done
-  signal_a_rank_below "$pid" || true
-  wait "$pid" || code=$?
-  echo "$code"
+  stop_run begin_in_time "$@"
+  while kill -0 "$running" 2>/dev/null && ! ls "$2"/.state/*.json >/dev/null 2>&1; do sleep 0.02; done
+  signal_a_rank_below "$running" || true
+  end_in_time
 }
 
 # Fails if no rank runs there.
@@ -302,10 +326,12 @@ part_stop() {
   make_manifest "$scratch/one.csv" 1
   rm -rf "$scratch/straight" "$scratch/stopped"
   begun=$SECONDS log=$(new_log "stop $largest")
-  code=0 && stop_run "$half" "$scratch/straight" "${log%.log}_without.log" || code=$?
-  codes+=("$code" "$(stopped_run "$largest" "$scratch/stopped" "$log")")
+  code=0 && stop_run in_time "$half" "$scratch/straight" "${log%.log}_without.log" || code=$?
+  codes+=("$code")
+  code=0 && stopped_run "$largest" "$scratch/stopped" "$log" || code=$?
+  codes+=("$code")
   step=$(find "$scratch/stopped/.state" -name '*.safetensors' 2>/dev/null | sed -nE 's/.*\.([0-9]+)\.wan-[^/]*/\1/p' | sort -n | tail -1) || true
-  code=0 && stop_run "$half" "$scratch/stopped" "${log%.log}_goes_on.log" || code=$?
+  code=0 && stop_run in_time "$half" "$scratch/stopped" "${log%.log}_goes_on.log" || code=$?
   codes+=("$code")
   if ((code != 0 && $(left_s) == 0)); then
     cut_off stop "$name" "$largest" "$begun"

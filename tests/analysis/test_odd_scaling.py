@@ -2,12 +2,16 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from test_scaling import scaling, stub
+from test_scaling import PROJECT, scaling, stub
 from wan_analysis.scaling_parts import read_parts
 from wan_analysis.study_record import StudyCase, StudyRecord
 
@@ -61,3 +65,25 @@ def test_a_scratch_folder_may_have_any_name(tmp_path):
     scaling(tmp_path / "study", "--scratch", str(scratch), "load", build=build, counts=(1,))
     ((_, image, _),) = list(csv.reader((scratch / "one.csv").open()))[1:]
     assert image == f"{scratch}/images/0.png" and Path(image).is_file()
+
+
+@needs_mpirun
+def test_ctrl_c_ends_what_runs_and_the_same_command_goes_on(tmp_path):
+    build, folder, begun = tmp_path / "build", tmp_path / "study", tmp_path / "begun"
+    stub(build, "bin/wan_batch", "exit 0")
+    stub(build, "bin/wan_bench", f"echo $$ >'{begun}.new'; mv '{begun}.new' '{begun}'; exec sleep 987")
+    command = [str(PROJECT / "jobs" / "scaling.sh"), "-o", str(folder), "--counts", "1", "--build", str(build), "--device", "cpu",
+               "--scratch", str(tmp_path / "scratch"), "--starts", "1", "bench-480p"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    given_up_s = time.monotonic() + 60
+    while not begun.exists() and time.monotonic() < given_up_s:
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGINT)
+    said = child.communicate(timeout=30)[0]
+    assert (child.returncode, said.splitlines()[-1]) == (130, "scaling.sh: stopped; the same command goes on")
+    rank, given_up_s = Path(f"/proc/{begun.read_text().strip()}"), time.monotonic() + 10
+    while rank.exists() and time.monotonic() < given_up_s:  # mpirun may end before it
+        time.sleep(0.05)
+    assert not rank.exists()
+    stub(build, "bin/wan_bench", "exit 0")
+    assert scaling(folder, "--starts", "1", "bench-480p", build=build, counts=(1,)).returncode == 0
