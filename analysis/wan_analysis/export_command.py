@@ -35,13 +35,15 @@ def run_export(options: argparse.Namespace) -> int:
     if not runs:
         print("wan_analysis: error: there is no trace to export; nothing was written", file=sys.stderr)
         return FAILURE
+    place = options.csv  # where it writes: a full disk is an error without a name
     try:
         if options.csv is not None:
             files = export_csv(runs, options.csv)
             print(f"{options.csv}: {', '.join(file.name for file in files)}")
         if options.perfetto is not None:
+            place = options.perfetto
             print(f"{options.perfetto}: {export_perfetto(runs, options.perfetto)} events")
     except OSError as error:
-        print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"wan_analysis: error: {error.filename or place}: {error.strerror}", file=sys.stderr)
         return FAILURE
     return DONE

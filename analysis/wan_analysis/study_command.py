@@ -97,7 +97,7 @@ def run_study(options: argparse.Namespace) -> int:
         print(f"wan_analysis: error: {error}", file=sys.stderr)
         return USAGE
     except OSError as error:
-        print(f"wan_analysis: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"wan_analysis: error: {error.filename or options.output}: {error.strerror}", file=sys.stderr)
         return FAILURE
     except KeyboardInterrupt:
         made = len(runner.record.starts) if runner else 0

@@ -112,7 +112,8 @@ def test_a_file_that_is_no_regular_one_is_written_to(tmp_path):
     assert target.read_text() == "x" and (tmp_path / "link").is_symlink()
 
 
-@pytest.mark.parametrize("words", [["report", "-o", "/dev/full"], ["model", "--json", "/dev/full"]])
+@pytest.mark.parametrize("words", [["report", "-o", "/dev/full"], ["model", "--json", "/dev/full"],
+                                   ["export", "--perfetto", "/dev/full"]])
 def test_a_full_disk_is_told_with_the_file(study, capsys, words):
     command, *options = words
     assert main([command, str(study), *options]) == 1
