@@ -54,7 +54,7 @@ class BlockTime {
            machine_.chunk_s;
   }
 
-  const MachineModel& machine_;
+  MachineModel machine_;  // by value: callers pass a temporary
   std::int64_t tiles_per_head_;
   double wave_s_;
   double back_s_per_head_;
