@@ -39,6 +39,8 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # shellcheck source=jobs/scaling_parts.sh
 . "$project/jobs/scaling_parts.sh"
+# shellcheck source=jobs/scaling_plan.sh
+. "$project/jobs/scaling_plan.sh"
 
 usage_error() {
   say "error: $*; --help lists the options" >&2

@@ -161,7 +161,7 @@ def test_what_fails_is_told_and_made_again(tmp_path):
 def gpu_machine(tmp_path, monkeypatch):
     """A checkout whose programs and four GPUs are played. A row of mpirun.txt for each program: ranks, program, filter."""
     tree, tools = tmp_path / "tree", tmp_path / "tools"
-    for name in ("jobs/scaling.sh", "jobs/scaling_parts.sh", "jobs/common.sh", "tests/gpu.sh"):
+    for name in ("jobs/scaling.sh", "jobs/scaling_parts.sh", "jobs/scaling_plan.sh", "jobs/common.sh", "tests/gpu.sh"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, tree / name)
     programs = ("kernels_gpu_test", "full_size_block_test", "engine_test", "expert_switch_gpu_test")
