@@ -57,7 +57,7 @@ constexpr double join_worth_cpu_s = 0.5;
 /// This start of the program: its name, and the time since it began.
 struct Start {
   double age_s = process_age_s();  ///< of the process, when the clock began
-  std::string began = utc_text_us(std::chrono::system_clock::now());
+  std::chrono::system_clock::time_point began = std::chrono::system_clock::now();
   Stopwatch clock;
   std::string run_id;
   std::string job;                         ///< the scheduler's; may be empty
@@ -206,7 +206,7 @@ batch::RunContext BatchProgram::make_context() {
                  .line = 0,
                  .command = command_again(options_, plan_.layout, device_.compute),
                  .request_options = request_options,
-                 .started = store::utc_now(),
+                 .started = utc_text_s(start_.began),
                  .ranks = plan_.layout.guided.group_size,
                  .libraries = library_versions(),
                  .attention = attention_name(options_, device_.compute, plan_.model.transformer),
@@ -288,7 +288,7 @@ void BatchProgram::allow_teams() {
 TraceRun BatchProgram::trace_run(const batch::RunContext& context) const {
   return {.program = "wan_batch",
           .run = context.origin.run,
-          .started = start_.began,
+          .started = utc_text_us(start_.began),
           .host = context.origin.host,
           .group_index = context.place.group_index,
           .group_count = context.place.group_count,

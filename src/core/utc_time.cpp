@@ -6,18 +6,31 @@
 #include <ctime>
 
 namespace wan {
+namespace {
 
-std::string utc_text_us(std::chrono::system_clock::time_point time) {
-  using std::chrono::microseconds;
-  constexpr std::int64_t per_second = 1'000'000;
-  const std::int64_t since_epoch_us =
-      std::chrono::duration_cast<microseconds>(time.time_since_epoch()).count();
-  const std::time_t seconds = since_epoch_us / per_second;
+constexpr std::int64_t us_per_s = 1'000'000;
+
+std::int64_t since_epoch_us(std::chrono::system_clock::time_point time) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count();
+}
+
+/// "2026-11-29T05:29:25", without a zone.
+std::string whole_seconds_text(std::time_t seconds) {
   std::tm parts{};
   gmtime_r(&seconds, &parts);
   std::array<char, 32> text{};
-  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
-  return fmt::format("{}.{:06}Z", std::string_view(text.data(), length), since_epoch_us % per_second);
+  return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts)};
+}
+
+}  // namespace
+
+std::string utc_text_s(std::chrono::system_clock::time_point time) {
+  return whole_seconds_text(since_epoch_us(time) / us_per_s) + "Z";
+}
+
+std::string utc_text_us(std::chrono::system_clock::time_point time) {
+  const std::int64_t moment_us = since_epoch_us(time);
+  return fmt::format("{}.{:06}Z", whole_seconds_text(moment_us / us_per_s), moment_us % us_per_s);
 }
 
 }  // namespace wan

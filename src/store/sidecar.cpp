@@ -1,8 +1,7 @@
 #include "store/sidecar.h"
 
 #include <algorithm>
-#include <array>
-#include <ctime>
+#include <chrono>
 #include <iterator>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +9,7 @@
 #include "core/checksum.h"
 #include "core/file.h"
 #include "core/strings.h"
+#include "core/utc_time.h"
 #include "store/identity.h"
 #include "store/json_file.h"
 #include "store/output_folder.h"
@@ -252,11 +252,7 @@ bool is_run_record(const std::filesystem::path& path) {
 }
 
 std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  std::array<char, 32> text{};
-  return {text.data(), std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts)};
+  return utc_text_s(std::chrono::system_clock::now());
 }
 
 }  // namespace wan::store

@@ -49,8 +49,8 @@ class Batch:
         self.records.append(record)
 
     def stop(self) -> None:
-        """Lets the runs go on for SECONDS after they made a video each, asks them to stop, and waits for their ends."""
-        self.wait_for_videos(len(self.running))
+        """Lets the runs go on for SECONDS after they made two videos each, asks them to stop, and waits for their ends."""
+        self.wait_for_videos(2 * len(self.running))
         time.sleep(SECONDS)
         for process in self.running:
             for rank in _ranks_of(process.pid):
@@ -65,9 +65,12 @@ class Batch:
             time.sleep(0.1)
 
     def seconds(self) -> list[tuple[float, float]]:
-        """Start and end of each run, in whole seconds since 1970, from its record."""
-        found = [json.loads(record.read_text(encoding="utf-8")) for record in self.records]
-        return [tuple(datetime.fromisoformat(run[name]).timestamp() for name in ("started", "ended")) for run in found]
+        """Start and end of each run in seconds since 1970: the middle of the second that its record tells, and the time of the record."""
+        return [(datetime.fromisoformat(self._started(record)).timestamp() + 0.5, record.stat().st_mtime) for record in self.records]
+
+    @staticmethod
+    def _started(record: Path) -> str:
+        return json.loads(record.read_text(encoding="utf-8"))["started"]
 
     def made(self) -> int:
         return len(list((self.folder / "out").glob("*.mp4")))
@@ -76,6 +79,8 @@ class Batch:
         traces = read_traces([self.folder / "out"])
         assert traces.problems == []
         (campaign,) = find_campaigns(gather_runs(traces.groups))
+        begun = {run.groups[0].attributes["started"][: len("2026-11-30T10:00:00")] + "Z" for run in campaign.runs}
+        assert {self._started(record) for record in self.records if record.exists()} <= begun  # a run starts before it loads
         return campaign
 
 
@@ -88,8 +93,8 @@ def _ranks_of(pid: int) -> list[int]:
 
 
 def close(runs: int, seconds: float) -> float:
-    """3 %, and the whole seconds in which a record tells its start and its end."""
-    return 0.03 * seconds + 1.0 * runs**0.5
+    """3 %, the half second on either side of a start that its record tells, and 0.1 s from the trace's end to the record's."""
+    return 0.03 * seconds + 0.6 * runs
 
 
 def test_a_batch_in_several_starts(tmp_path):
