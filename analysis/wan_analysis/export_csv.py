@@ -15,6 +15,7 @@ import pandas as pd
 from wan_analysis.campaign import find_campaigns
 from wan_analysis.run import Run
 from wan_analysis.trace_format import ATTENTION_BACKEND, PARTS, STRETCH_COLUMNS, TABLES, UNKNOWN
+from wan_analysis.whole_file import whole_file, write_whole
 
 #: The meanings of columns whose names do not say it.
 MEANINGS = {
@@ -46,15 +47,15 @@ def export_csv(runs: Sequence[Run], folder: Path) -> list[Path]:
     for name, table_of in _TABLES.items():
         path = folder / f"{name}.csv"
         columns: list[str] = []
-        for place, run in enumerate(runs):
-            table = _tidy(table_of(run), run)
-            columns = columns or list(table.columns)
-            table = _without_formulas(table.reindex(columns=columns))
-            table.to_csv(path, index=False, mode="a" if place else "w", header=place == 0)
+        with whole_file(path) as file:
+            for place, run in enumerate(runs):
+                table = _tidy(table_of(run), run)
+                columns = columns or list(table.columns)
+                _without_formulas(table.reindex(columns=columns)).to_csv(file, index=False, header=place == 0)
         files.append(path)
         described += [(path.name, column) for column in columns]
     starts = _without_formulas(_starts(runs))
-    starts.to_csv(folder / "starts.csv", index=False)
+    write_whole(folder / "starts.csv", starts.to_csv(index=False))
     described += [("starts.csv", column) for column in starts.columns]
     _describe(described, folder / "columns.csv")
     return [*files, folder / "starts.csv", folder / "columns.csv"]
@@ -118,7 +119,7 @@ def _starts(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def _describe(columns: list[tuple[str, str]], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(["file", "column", "unit", "meaning"])
         for name, column in columns:

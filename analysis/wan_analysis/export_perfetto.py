@@ -18,6 +18,7 @@ import pandas as pd
 from wan_analysis.run import Run
 from wan_analysis.starts import started_s
 from wan_analysis.trace_format import PARTS
+from wan_analysis.whole_file import whole_file
 
 GIB = 2**30
 NS_PER_S = 1_000_000_000
@@ -33,7 +34,7 @@ def export_perfetto(runs: Sequence[Run], path: Path) -> int:
     """Writes the timeline and returns the number of its events. Starts lie at their times of day if all are known. Throws OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    with path.open("w", encoding="utf-8") as file:
+    with whole_file(path) as file:
         file.write('{"displayTimeUnit": "ms", "otherData": ' + json.dumps({"runs": [run.name for run in runs]}) + ', "traceEvents": [\n')
         for event in _events(runs):
             file.write((",\n" if count else "") + json.dumps(event, separators=(",", ":"), allow_nan=False))

@@ -120,6 +120,22 @@ def test_a_full_disk_is_told_with_the_file(study, capsys, words):
     assert "wan_analysis: error: /dev/full: No space left on device" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--csv", "--perfetto"])
+def test_a_full_disk_leaves_the_earlier_export(study, tmp_path, capsys, option):
+    out = tmp_path / ("tables" if option == "--csv" else "timeline.json")
+    assert main(["export", str(study), option, str(out)]) == 0
+    earlier = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.parent in (tmp_path, out)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        assert main(["export", str(study), option, str(out)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"wan_analysis: error: {out}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in earlier} == earlier
+    assert not list(tmp_path.rglob("*.new"))
+
+
 def test_ctrl_c_ends_with_one_line(study, tmp_path, capsys, monkeypatch):
     def interrupted(paths):
         raise KeyboardInterrupt
