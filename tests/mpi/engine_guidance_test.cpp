@@ -149,15 +149,19 @@ TEST_P(Guidance, EveryRankComputesItsShareOfAnUnguidedStep) {
     EXPECT_EQ(own, divided(is_guided ? shape.ulysses : ranks.size())) << step;
   }
   const checkpoint::TransformerConfig model = engine::open_expert(toy.folder.experts.front().path).config;
-  // In both directions, for each block: q, k, v and the results, of all heads but the rank's own.
-  const auto exchanged = [&](int parts) {
-    return model.num_layers * 4 * divided(parts) * model.dim / parts * (parts - 1) * 4;
+  // In both directions, for each block: q, k, v and the results, in blocks for the most heads of a rank.
+  const auto exchanged = [&](int parts, std::int64_t blocks) {
+    const std::int64_t places = (toy.heads + parts - 1) / parts;
+    return blocks * 4 * divided(parts) * places * (model.dim / toy.heads) * (parts - 1) * 4;
   };
+  // Two passes on the same ranks share the attention of the first block.
+  const std::int64_t guided_blocks = shape.cfg == 2 ? model.num_layers : 2 * model.num_layers - 1;
   for (const StepEvent& event : recorder.steps) {
     const bool is_guided = sample::is_guided(event.step, toy.settings());
     const std::int64_t predictions = shape.cfg == 2 ? divided(shape.ulysses) * 64 * 4 : 0;
     EXPECT_EQ(static_cast<std::int64_t>(event.sent_bytes),
-              is_guided ? exchanged(shape.ulysses) + predictions : exchanged(ranks.size()))
+              is_guided ? exchanged(shape.ulysses, guided_blocks) + predictions
+                        : exchanged(ranks.size(), model.num_layers))
         << "step " << event.step << " of rank " << event.group_rank;
   }
 }
