@@ -37,8 +37,8 @@ void check_scale(const TensorEntry& scaled, const TensorEntry& scale) {
   if (!is_fp8(scaled.dtype)) refuse("a scale beside weights that are not fp8");
   if (!is_floating(scale.dtype)) refuse("a scale that is no floating-point number");
   const std::int64_t scales = scale.elements();
-  const bool is_of_rows = !scaled.shape.empty() && scales == scaled.shape.front() &&
-                          (scale.shape.size() == 1 || scale.shape.front() == scales);
+  const bool is_of_rows = !scaled.shape.empty() && !scale.shape.empty() && scales == scaled.shape.front() &&
+                          scale.shape.front() == scales;
   if (scales != 1 && !is_of_rows) refuse("fp8 weights in blocks, with more than one scale for a row");
 }
 

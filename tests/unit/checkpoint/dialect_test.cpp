@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <span>
 
 #include "checkpoint/checkpoint.h"
 #include "checkpoint/fingerprint.h"
@@ -234,6 +235,25 @@ TEST(Dialects, ThePrefixOfLoneFilesIsRemoved) {
     const auto weights = Checkpoint::open_part(Part::transformer, dir / "expert.safetensors");
     expect_same_tensors(official, weights);
     EXPECT_EQ(form_text(Part::transformer, weights.entries()), "official names");
+  }
+}
+
+TEST(Dialects, AScaleMayBeANumberWithoutDimensions) {
+  const wan::test::TempDir dir;
+  const auto bytes = [](const auto& values) {
+    const auto view = std::as_bytes(std::span(values));
+    return std::vector<std::byte>(view.begin(), view.end());
+  };
+  const std::vector<std::uint8_t> one_and_two{0x38, 0x40};  // in F8_E4M3
+  for (const std::vector<std::int64_t>& shape : {std::vector<std::int64_t>{1, 2}, {2, 1}, {2}, {1, 1, 2}}) {
+    test::write_file(
+        dir / "vae.safetensors",
+        {{"x.weight", {.dtype = DType::f8_e4m3, .shape = shape, .bytes = bytes(one_and_two)}},
+         {"x.scale_weight", {.dtype = DType::f32, .shape = {}, .bytes = bytes(std::vector{0.5F})}}});
+    const auto weights = Checkpoint::open_part(Part::vae, dir / "vae.safetensors");
+    std::vector<float> values(2);
+    weights.read_floats(weights.entry("x.weight"), 0, values);
+    EXPECT_EQ(values, (std::vector{0.5F, 1.0F})) << shape_text(shape);
   }
 }
 
