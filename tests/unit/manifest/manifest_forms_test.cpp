@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -141,11 +142,34 @@ TEST(ManifestForms, OtherJsonIsToldOnce) {
               AllOf(HasSubstr("one object instead of a list of rows"), HasSubstr("orient='records'")));
   EXPECT_THAT(usage_error("{\"data\":[{\"image\":\"a.png\",\"prompt\":\"cat\"}]}\n"),
               HasSubstr("list of rows"));
+  EXPECT_THAT(usage_error("{\"image\":{\"0\":\"a.png\"},\n\"prompt\":7}\n"),
+              HasSubstr("an object goes over several lines"));
+  EXPECT_THAT(shown(parse("{\"image\":{\"0\":\"a.png\"},\"prompt\":\"a: {b}\"}\n")).at(0),
+              HasSubstr("image is a list or an object"));
+  EXPECT_THAT(shown(parse("{\"image\":[\"a.png\"],\"prompt\":{\"0\":tru}}\n")).at(0),
+              HasSubstr("image is a list or an object"));
   EXPECT_THAT(usage_error("\"a text\"\n", "in/m.json"),
               StartsWith("in/m.json:1:1: the file's name says JSON"));
   EXPECT_THAT(usage_error("image,prompt\na,b\n", "in/m.jsonl"), HasSubstr("says JSON"));
   EXPECT_EQ(shown(parse("{\"image\":\"a.png\",\"prompt\":\"cat\",\"tags\":[\"x\"]}\n")),
             Texts{"in/m.csv:1:40: tags is a list or an object; write texts and numbers only"});
+}
+
+TEST(ManifestForms, JsonOfAnotherShapeIsToldWithoutHoldingItsValues) {
+  constexpr int lists = 4'000'000;
+  constexpr std::int64_t most_kib = 64 << 10;  // the text takes a fifth of it
+  std::string text = "{\"a\":[";
+  text.reserve(3 * lists + 100);
+  for (int i = 0; i < lists; ++i) text += "[],";
+  text += "[]]}";
+  const auto peak_kib = [] {
+    rusage usage{};
+    EXPECT_EQ(::getrusage(RUSAGE_SELF, &usage), 0);
+    return std::int64_t{usage.ru_maxrss};
+  };
+  const std::int64_t before_kib = peak_kib();
+  EXPECT_THAT(usage_error(text, "in/m.json"), HasSubstr("one object instead of a list of rows"));
+  EXPECT_LT(peak_kib() - before_kib, most_kib);
 }
 
 TEST(ManifestForms, JsonLinesThatEndInCommas) {
