@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include "core/check.h"
+#include "text/bounded_text.h"
 #include "text/unicode.h"
 
 namespace wan::text {
@@ -77,14 +78,14 @@ void CharacterMap::append_normalized(std::string& out, std::string_view cluster)
   if (cluster.size() <= longest_whole_cluster_bytes) {
     // The reference replaces the whole cluster even if the map contains only its beginning.
     if (const auto replaced = replacement(cluster)) {
-      out += *replaced;
+      append_bounded(out, *replaced);
       return;
     }
   }
   for (const char32_t c : decode_utf8(cluster)) {
     std::string character;
     append_utf8(character, c);
-    out += replacement(character).value_or(character);
+    append_bounded(out, replacement(character).value_or(character));
   }
 }
 

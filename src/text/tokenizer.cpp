@@ -3,14 +3,13 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "text/bounded_text.h"
 #include "text/unicode.h"
 
 namespace wan::text {
 namespace {
 
 constexpr std::string_view metaspace = "\u2581";
-// limit for one prompt, which becomes at most 512 tokens
-constexpr std::size_t largest_text_bytes = 64U << 20U;
 
 TokenizerConfig read_config(const std::filesystem::path& path) {
   TokenizerConfig config = read_tokenizer_config(path);
@@ -64,9 +63,9 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
   std::string out;
   while (true) {
     const std::size_t at = text.find(from);
-    out += text.substr(0, at);
+    append_bounded(out, text.substr(0, at));
     if (at == std::string_view::npos) return out;
-    out += to;
+    append_bounded(out, to);
     text.remove_prefix(at + from.size());
   }
 }
@@ -75,14 +74,10 @@ std::string replace_runs_of_spaces(std::string_view text, std::string_view to) {
   std::string out;
   while (!text.empty()) {
     const std::size_t run = std::min(text.find_first_not_of(' '), text.size());
-    if (run >= 2) {
-      out += to;
-    } else {
-      out.append(run, ' ');
-    }
+    append_bounded(out, run >= 2 ? to : text.substr(0, run));
     text.remove_prefix(run);
     const std::size_t other = std::min(text.find(' '), text.size());
-    out += text.substr(0, other);
+    append_bounded(out, text.substr(0, other));
     text.remove_prefix(other);
   }
   return out;
@@ -177,13 +172,7 @@ std::vector<Tokenizer::Part> Tokenizer::split_at_added_tokens(std::string_view t
 std::string Tokenizer::normalize(std::string_view text) const {
   std::string out(text);
   try {
-    for (const NormalizerStep& step : config_.normalizer) {
-      out = std::visit(ApplyNormalizer{out}, step);
-      if (out.size() > largest_text_bytes) {
-        fail("normalizer: it makes a text of {} bytes from a text of {} bytes; at most {} are allowed",
-             out.size(), text.size(), largest_text_bytes);
-      }
-    }
+    for (const NormalizerStep& step : config_.normalizer) out = std::visit(ApplyNormalizer{out}, step);
   } catch (const Error& error) {
     fail<UsageError>("{}: {}", file_.string(), error.what());
   }
@@ -192,12 +181,16 @@ std::string Tokenizer::normalize(std::string_view text) const {
 
 std::vector<std::string> Tokenizer::split_into_words(std::string_view text, bool is_first) const {
   std::vector<std::string> words{std::string(text)};
-  for (const PreTokenizerStep& step : config_.pre_tokenizer) {
-    std::vector<std::string> split;
-    for (std::size_t i = 0; i < words.size(); ++i) {
-      std::visit(ApplyPreTokenizer{words[i], is_first && i == 0, split}, step);
+  try {
+    for (const PreTokenizerStep& step : config_.pre_tokenizer) {
+      std::vector<std::string> split;
+      for (std::size_t i = 0; i < words.size(); ++i) {
+        std::visit(ApplyPreTokenizer{words[i], is_first && i == 0, split}, step);
+      }
+      words = std::move(split);
     }
-    words = std::move(split);
+  } catch (const Error& error) {
+    fail<UsageError>("{}: {}", file_.string(), error.what());
   }
   return words;
 }

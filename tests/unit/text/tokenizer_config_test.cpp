@@ -2,7 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+extern "C" {
+#include <libavutil/base64.h>
+}
+
+#include <array>
 #include <chrono>
 #include <fstream>
 #include <random>
@@ -228,6 +234,59 @@ TEST(TokenizerConfig, DamagedCharacterMapNeverReadsOutsideItself) {
     } catch (const Error&) {
       continue;  // the test accepts any refusal
     }
+  }
+}
+
+/// A character map in base64 that replaces the letter "a" by so many letters "z".
+std::string map_of_letters(std::size_t letters) {
+  constexpr std::size_t units = 512;
+  constexpr std::uint32_t children = 256;
+  std::array<std::uint32_t, units> trie{};
+  trie.at(0) = children << 10U;
+  trie.at(children ^ std::uint32_t{'a'}) = children << 10U | 1U << 8U | 'a';  // its child is a value:
+  trie.at('a') = 0x80000000U;                                                 // the text at byte 0
+  std::string blob;
+  const auto append = [&blob](std::uint32_t value) {
+    for (unsigned shift = 0; shift < 32; shift += 8)
+      blob.push_back(static_cast<char>(value >> shift & 0xFFU));
+  };
+  append(units * sizeof(std::uint32_t));
+  for (const std::uint32_t unit : trie) append(unit);
+  blob += std::string(letters, 'z') + '\0';
+  std::string base64(AV_BASE64_SIZE(blob.size()), '\0');
+  av_base64_encode(base64.data(), static_cast<int>(base64.size()),
+                   reinterpret_cast<const std::uint8_t*>(blob.data()), static_cast<int>(blob.size()));
+  base64.pop_back();  // the NUL
+  return base64;
+}
+
+TEST(TokenizerConfig, ReplacementsOfAnyKindAreBoundedBeforeTheyTakeMemory) {
+  constexpr std::size_t letters = 3 << 20;
+  constexpr std::int64_t most_kib = 64 << 10;
+  const nlohmann::json map{{"type", "Precompiled"}, {"precompiled_charsmap", map_of_letters(letters)}};
+  const nlohmann::json small_map{{"type", "Precompiled"}, {"precompiled_charsmap", map_of_letters(20)}};
+  const nlohmann::json back{{"type", "Replace"}, {"pattern", {{"String", "z"}}}, {"content", "a"}};
+  const nlohmann::json steps =
+      nlohmann::json::array({small_map, back, small_map, back, small_map, back, small_map});
+  const nlohmann::json chain{{"type", "Sequence"}, {"normalizers", steps}};  // 160,000 times as long
+  nlohmann::json json = test::small_tokenizer();
+  for (const nlohmann::json& normalizer : {map, chain}) {
+    json["normalizer"] = normalizer;
+    const wan::test::TempDir folder;
+    test::write_tokenizer(folder, json);
+    const Tokenizer tokenizer(folder.path());
+    rusage before{};
+    ASSERT_EQ(::getrusage(RUSAGE_SELF, &before), 0);
+    try {
+      tokenizer.encode(std::string(400, 'a'));
+      ADD_FAILURE() << "was not refused";
+    } catch (const UsageError& error) {
+      EXPECT_THAT(error.what(), AllOf(HasSubstr((folder / "tokenizer.json").string()),
+                                      HasSubstr("a text of more than 8388608 bytes of one prompt")));
+    }
+    rusage after{};
+    ASSERT_EQ(::getrusage(RUSAGE_SELF, &after), 0);
+    EXPECT_LT(after.ru_maxrss - before.ru_maxrss, most_kib);
   }
 }
 
