@@ -61,7 +61,8 @@ class PngWalker {
     while (chunk()) {
     }
     if (!has_data_) fail<ImageFormatError>("is a PNG file without image data");
-    if (!tags_.has_exif()) tags_.add_exif(raw_profile(raw_exif_));
+    if (!tags_.has_exif() && !raw_exif_.empty()) tags_.add_exif(raw_profile(png_text(raw_exif_)));
+    if (!xmp_.empty()) tags_.add_xmp(png_text(xmp_));
     result_.orientation = tags_.value();
     return std::move(result_);
   }
@@ -134,16 +135,17 @@ class PngWalker {
     if (has_text(chunk, 4, "eXIf")) tags_.add_exif(data);
     const bool is_text =
         has_text(chunk, 4, "tEXt") || has_text(chunk, 4, "zTXt") || has_text(chunk, 4, "iTXt");
-    if (is_text && has_text(data, 0, "Raw profile type exif\0"sv)) raw_exif_ = png_text(chunk);
-    if (has_text(chunk, 4, "iTXt") && has_text(data, 0, "XML:com.adobe.xmp\0"sv))
-      tags_.add_xmp(png_text(chunk));
+    if (is_text && has_text(data, 0, "Raw profile type exif\0"sv)) raw_exif_ = chunk;
+    if (has_text(chunk, 4, "iTXt") && has_text(data, 0, "XML:com.adobe.xmp\0"sv)) xmp_ = chunk;
   }
 
   ByteView file_;
   std::size_t at_ = 0;
   ImageContainer result_;
   OrientationTags tags_;
-  std::string raw_exif_;
+  // The last chunk of each kind counts. The others are not decompressed: a file may have thousands.
+  ByteView raw_exif_;
+  ByteView xmp_;
   bool has_data_ = false;
 };
 

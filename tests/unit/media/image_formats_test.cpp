@@ -1,5 +1,6 @@
 // Kinds of files that cameras, scanners and programs write, each as Pillow reads it.
 #include <algorithm>
+#include <ctime>
 
 #include "core/check.h"
 #include "image_files.h"
@@ -70,6 +71,25 @@ std::string stored(const std::string& text) {
   return "\x78\x01\x01"s + little16(size) + little16(~size & 0xFFFFU) + text + big32(high << 16U | low);
 }
 
+/// The beginning of a zlib stream (RFC 1951, 3.2.6) that becomes 150 times as long: a letter, and copies of
+/// it.
+std::string swelling_stream(int copies) {
+  std::string bytes = "\x78\x01"s;
+  unsigned bits = 0;
+  const auto append = [&](unsigned code, int length) {
+    for (int i = length - 1; i >= 0; --i) {
+      if (bits % 8 == 0) bytes.push_back('\0');
+      bytes.back() =
+          static_cast<char>(static_cast<unsigned char>(bytes.back()) | (code >> i & 1U) << bits % 8);
+      ++bits;
+    }
+  };
+  append(0b110, 3);                                              // the last block, of fixed codes
+  append(0b10010001, 8);                                         // 'a'
+  for (int i = 0; i < copies; ++i) append(0b1100010100000, 13);  // 258 bytes, from one byte before
+  return bytes;
+}
+
 std::string raw_profile(const std::string& bytes) {
   std::string text = "\nexif\n" + std::to_string(bytes.size());
   for (std::size_t i = 0; i < bytes.size(); ++i) {
@@ -105,6 +125,26 @@ TEST(Orientation, IsFoundInEveryPlaceOfAPng) {
     EXPECT_FALSE(is_turned(png_with(chunk("tEXt", key + broken)))) << broken;
   }
   EXPECT_FALSE(is_turned(png_with(chunk("zTXt", key + "\0not zlib"s))));
+}
+
+TEST(Orientation, OnlyTheLastOfManyTextsIsRead) {
+  const std::string exif = "Exif\0\0"s;
+  const std::string key = "Raw profile type exif\0\0"s;
+  const std::string xmp_key = "XML:com.adobe.xmp\0\1\0\0\0"s;
+  const std::string turned = chunk("zTXt", key + stored(raw_profile(exif + exif_block(6, false))));
+  const std::string plain = chunk("zTXt", key + stored(raw_profile(exif + exif_block(1, false))));
+  EXPECT_TRUE(is_turned(png_with(plain + turned)));
+  EXPECT_FALSE(is_turned(png_with(turned + plain)));
+  const std::string xmp_turned = chunk("iTXt", xmp_key + stored(xmp(6)));
+  const std::string xmp_plain = chunk("iTXt", xmp_key + stored(xmp(1)));
+  EXPECT_TRUE(is_turned(png_with(xmp_plain + xmp_turned)));
+  EXPECT_FALSE(is_turned(png_with(xmp_turned + xmp_plain)));
+  std::string many;
+  const std::string swelling = swelling_stream(25'000);  // to 6 MB
+  for (int i = 0; i < 250; ++i) many += chunk("zTXt", key + swelling) + chunk("iTXt", xmp_key + swelling);
+  const std::clock_t begin = std::clock();
+  EXPECT_TRUE(is_turned(png_with(many + turned + xmp_turned)));
+  EXPECT_LT(std::clock() - begin, 2 * CLOCKS_PER_SEC) << "each was decompressed";
 }
 
 TEST(Orientation, MayBeAnyWholeNumber) {
