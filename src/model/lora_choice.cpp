@@ -16,6 +16,7 @@ namespace {
 
 constexpr double largest_strength = 100;
 constexpr std::size_t longest_shown = 200;  // of a text in a message, in bytes
+constexpr std::size_t most_in_a_row = 64;   // each is an open file of each rank
 
 constexpr std::array<std::pair<std::string_view, LoraExperts>, 3> expert_words{
     {{"high", LoraExperts::high_noise}, {"low", LoraExperts::low_noise}, {"both", LoraExperts::both}}};
@@ -97,6 +98,9 @@ std::vector<LoraChoice> parse_loras(std::string_view text, const std::filesystem
   for (std::size_t first = 0; first <= text.size();) {
     const std::size_t end = std::min(text.find(';', first), text.size());
     const std::string_view one = trim(text.substr(first, end - first));
+    if (!one.empty() && choices.size() == most_in_a_row)
+      fail<ValueError>("it names more than {} LoRAs; add some of them to the weights beforehand",
+                       most_in_a_row);
     if (!one.empty()) choices.push_back(parse_lora(one, folder));
     first = end + 1;
   }

@@ -31,7 +31,7 @@ struct LoraChoice {
 /// file or folder, or if the strength is no number between -100 and 100.
 LoraChoice parse_lora(std::string_view text, const std::filesystem::path& folder = {});
 
-/// Parses several, divided by semicolons.
+/// Parses several, divided by semicolons. Throws ValueError, also if there are more than 64.
 std::vector<LoraChoice> parse_loras(std::string_view text, const std::filesystem::path& folder = {});
 
 /// The choice as parse_lora() reads it, with an absolute path.

@@ -56,6 +56,11 @@ TEST_F(LoraChoices, ListsAreDividedBySemicolons) {
               ::testing::ElementsAre(choice("a", 2, LoraExperts::automatic),
                                      choice("b", 1, LoraExperts::high_noise)));
   EXPECT_THAT(parse_loras(" ", dir_.path()), ::testing::IsEmpty());
+  std::string many;
+  for (int i = 0; i < 64; ++i) many += "a:0.01; ";
+  EXPECT_EQ(parse_loras(many + ";", dir_.path()).size(), 64U);
+  EXPECT_THAT(test::message_of<ValueError>([&] { parse_loras(many + "b", dir_.path()); }),
+              HasSubstr("it names more than 64 LoRAs"));
 }
 
 TEST_F(LoraChoices, ProblemsAreNamed) {
