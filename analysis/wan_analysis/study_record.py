@@ -95,8 +95,11 @@ def read_record(folder: Path) -> StudyRecord | None:
         record = StudyRecord(str(values["program"]), cases, [str(word) for word in values["arguments"]], int(values["seed"]),
                              int(values["least_starts"]), int(values["most_starts"]), float(values["precision"]),
                              left_out=[str(text) for text in values["left_out"]])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise StudyError(f"{path} cannot be read as a study: {error}") from error
+    for case in cases:
+        if case.name in ("", ".", "..") or "/" in case.name or "\0" in case.name:
+            raise StudyError(f"{path} cannot be read as a study: {case.name[:80]!r} is no name of a case")
     record.starts = _read_starts(folder / STARTS)
     return record
 
@@ -112,7 +115,7 @@ def _read_starts(path: Path) -> list[StartRecord]:
             wall_s = math.nan if values["wall_s"] is None else float(values["wall_s"])
             start = StartRecord(str(values["case"]), int(values["number"]), str(values["folder"]), int(values["exit_code"]), wall_s,
                                 str(values["began"]))
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
         if not (Path(start.folder).is_absolute() or ".." in Path(start.folder).parts or "\0" in start.folder):
             starts[start.folder] = start
@@ -134,7 +137,7 @@ def record_of(folders: Iterable[Path]) -> StudyRecord | None:
 
 def folders_of(folder: Path, case: StudyCase) -> dict[int, Path]:
     """The folders of a case's starts that are there, by their numbers, whatever the record says."""
-    found = ((path.name.removeprefix("start_"), path) for path in sorted(folder.glob(f"{case.name}/start_*")) if path.is_dir())
+    found = ((path.name.removeprefix("start_"), path) for path in sorted((folder / case.name).glob("start_*")) if path.is_dir())
     return {int(number): path for number, path in found if re.fullmatch(r"[1-9][0-9]{0,5}", number)}
 
 

@@ -107,17 +107,17 @@ class _Reading:
         self._seen: set[Path] = set()
         self.result = Traces()
 
-    def named(self, path: Path) -> None:
-        """A path that the user named: an output folder, a folder of output folders, or a file."""
+    def named(self, path: Path, *, is_start: bool = False) -> None:
+        """A path that the user named: an output folder, a folder of output folders, or a file. Or one of those output folders."""
         try:
             if not path.is_dir():
                 self._file(path)
                 return
-            below, gaps = start_folders(path), record_gaps(path)
+            below, gaps = ([], []) if is_start else (start_folders(path), record_gaps(path))
             for where, what in gaps:
                 self._problem(where, what)
             for folder in below:
-                self.named(folder)
+                self.named(folder, is_start=True)
             if below or gaps:
                 return
             index = path / "trace.h5"
@@ -133,7 +133,8 @@ class _Reading:
     def _problem(self, path: Path, what: str) -> None:
         self.result.problems.append(Problem(str(path), what))
 
-    def _file(self, path: Path) -> None:
+    def _file(self, path: Path, index: Path | None = None) -> None:
+        """A file that the user named, or one that an index links to."""
         wrong = not_a_file(path)
         if wrong:
             self._problem(path, wrong)
@@ -144,7 +145,10 @@ class _Reading:
         self._seen.add(real)
         raw = self._reader.read(path)
         if raw.links is not None:
-            self._index(path, raw.links)
+            if index is None:
+                self._index(path, raw.links)
+            else:
+                self._problem(path, f"is an index, and so is {index.name}, which links to it; not followed")
             return
         group, problems = make_group(path, raw)
         if problems:
@@ -161,7 +165,7 @@ class _Reading:
             elif not_a_file(path.parent / link) in ("does not exist", "is a link to nothing"):
                 missing.append(link)
             else:
-                self._file(path.parent / link)
+                self._file(path.parent / link, index=path)
         said = [f"links to {_names(away)} outside its folder; not followed"] if away else []
         said += [f"links to {_names(missing)}, which does not exist"] if missing else []
         if said:

@@ -110,6 +110,13 @@ def test_an_index_does_not_lead_out_of_its_folder(tmp_path, target):
     assert "outside its folder; not followed" in read_one(tmp_path / "out")
 
 
+def test_an_index_of_indices_is_not_followed(tmp_path):
+    for number in range(700):
+        with h5py.File(tmp_path / f"{number}.h5", "w") as index:
+            index["next"] = h5py.ExternalLink(f"{number + 1}.h5", "/")
+    assert "1.h5: is an index, and so is 0.h5, which links to it; not followed" in read_one(tmp_path / "0.h5")
+
+
 def killed(*_: object) -> None:
     os.kill(os.getpid(), 11)
 

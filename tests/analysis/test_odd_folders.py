@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from synthetic1 import Start
 from wan_analysis.cli import main
-from wan_analysis.study_record import StartRecord, StudyCase, StudyRecord, read_record
+from wan_analysis.study_record import StartRecord, StudyCase, StudyError, StudyRecord, read_record
 from wan_analysis.trace_file import read_traces
 from wan_analysis.whole_file import write_whole
 
@@ -38,6 +38,27 @@ def test_a_line_that_cannot_be_true_is_no_start(study, change):
     with (study / "starts.jsonl").open("a") as lines:
         lines.write(json.dumps(LINE | {"folder": "gpus_1/start_9"} | change) + "\n")
     assert [start.number for start in read_record(study).starts] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", float("inf"))] + [
+    ("cases", [{"name": name, "ranks": 1, "options": []}]) for name in ("/gpus_1", "", "..", "a\0b")])
+def test_a_record_that_cannot_be_true_is_no_study(study, key, value):
+    values = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps(values | {key: value}))
+    with pytest.raises(StudyError, match="cannot be read as a study"):
+        read_record(study)
+    assert len(read_traces([study]).groups) == 3  # of the folder, whatever the record says
+
+
+@pytest.mark.parametrize("file", ["study.json", "starts.jsonl"])
+def test_a_record_nested_without_end_gives_no_traceback(study, file):
+    (study / file).write_text("[" * 100_000 + "\n")
+    assert len(read_traces([study]).groups) == (3 if file == "study.json" else 0)
+
+
+def test_a_study_that_is_its_own_start_is_read_once(study):
+    (study / "starts.jsonl").write_text(json.dumps(LINE | {"folder": "."}) + "\n")
+    assert read_traces([study]).groups == []
 
 
 def test_a_line_that_is_there_twice_counts_once(study):
