@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 
 import av
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 FRAMES = 6
 HEIGHT = 128  # pixels of each picture of the sheet
@@ -28,16 +28,26 @@ def finished_items(folder: Path) -> list[dict]:
     for path in sorted(folder.glob("*.json")):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            if record["status"] == "done" and (folder / record["outputs"]["video"]["file"]).is_file():
+            file, prompt = record["outputs"]["video"]["file"], record["parameters"]["prompt"]
+            is_beside = Path(file).name == file and (folder / file).is_file()
+            if record["status"] == "done" and is_beside and isinstance(prompt, str):
                 records.append(record)
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # another file of JSON, such as run.json
-    return sorted(records, key=lambda record: (record.get("manifest") or {}).get("line") or 0)
+    return sorted(records, key=line_of)
+
+
+def line_of(record: dict) -> int:
+    """The line of the item's row; 0 if it is not known."""
+    manifest = record.get("manifest")
+    line = manifest.get("line") if isinstance(manifest, dict) else None
+    return line if isinstance(line, int) else 0
 
 
 def some_frames(video: Path) -> list[Image.Image]:
     """FRAMES frames, evenly spread from the first to the last."""
-    with av.open(str(video)) as container:
+    # As MP4 only: files of other formats, such as playlists, may name further files.
+    with av.open(str(video.absolute()), format="mp4") as container:
         frames = [frame.to_image() for frame in container.decode(video=0)]
     return [frames[round(index * (len(frames) - 1) / (FRAMES - 1))] for index in range(FRAMES)]
 
@@ -47,13 +57,20 @@ def scaled(picture: Image.Image, height: int = HEIGHT) -> Image.Image:
     return picture.convert("RGB").resize((max(1, round(picture.width * height / picture.height)), height))
 
 
+def first_picture(image: object) -> Image.Image:
+    """The item's image; white for text to video, and if the image is gone or damaged."""
+    try:
+        if isinstance(image, str) and Path(image).is_file():  # a pipe would wait for ever
+            return scaled(Image.open(image))
+    except Exception as error:  # Pillow's decoders throw many kinds
+        print(f"contact_sheet.py: {image}: cannot be shown: {error}", file=sys.stderr)
+    return Image.new("RGB", (HEIGHT, HEIGHT), "white")
+
+
 def row_of(folder: Path, record: dict) -> Image.Image:
     """The image, a wider gap, the frames, and the prompt beneath."""
     frames = [scaled(frame) for frame in some_frames(folder / record["outputs"]["video"]["file"])]
-    try:
-        frames.insert(0, scaled(Image.open(record["parameters"]["image"])))
-    except (KeyError, OSError, UnidentifiedImageError):
-        frames.insert(0, Image.new("RGB", (HEIGHT, HEIGHT), "white"))  # text to video, or the image is gone
+    frames.insert(0, first_picture(record["parameters"].get("image")))
     width = sum(frame.width for frame in frames) + GAP * (len(frames) + 3)
     row = Image.new("RGB", (width, HEIGHT + TEXT + GAP), "white")
     x = GAP
@@ -64,9 +81,16 @@ def row_of(folder: Path, record: dict) -> Image.Image:
     return row
 
 
-def sheet(folder: Path, records: list[dict]) -> Image.Image:
-    """All rows, one below the other."""
-    rows = [row_of(folder, record) for record in records]
+def sheet(folder: Path, records: list[dict]) -> Image.Image | None:
+    """All rows, one below the other. None: no video can be read."""
+    rows = []
+    for record in records:
+        try:
+            rows.append(row_of(folder, record))
+        except (OSError, ValueError, IndexError) as error:  # PyAV's errors are among them
+            print(f"contact_sheet.py: {record['outputs']['video']['file']}: cannot be shown: {error}", file=sys.stderr)
+    if not rows:
+        return None
     whole = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows) + GAP), "white")
     y = GAP
     for row in rows:
@@ -95,7 +119,11 @@ def main() -> int:
         print(f"contact_sheet.py: error: {options.folder} has no finished video; run wan_batch first", file=sys.stderr)
         return 1
     picture = options.folder / f"{options.name}.png"
-    sheet(options.folder, records).save(picture)
+    shown = sheet(options.folder, records)
+    if shown is None:
+        print(f"contact_sheet.py: error: {options.folder} has no video that can be read", file=sys.stderr)
+        return 1
+    shown.save(picture)
     (options.folder / "index.html").write_text(page(records), encoding="utf-8")
     print(f"{len(records)} videos: {picture} shows frames of each, {options.folder / 'index.html'} plays them")
     return 0

@@ -75,20 +75,36 @@ def read_run(folder: Path) -> dict[str, Item]:
         record = _record(path)
         if record is None or record.get("status") != "done":
             continue
-        outputs = record["outputs"]
-        latents = outputs.get("latents")
-        items[record["id"]] = Item(record["id"], record["parameters"]["prompt"], folder / outputs["video"]["file"],
-                                   folder / latents["file"] if latents else None)
+        try:
+            item = _item(folder, record)
+        except (KeyError, TypeError) as error:
+            raise QualityError(f"{path}: is no record of wan_batch ({error!r}); move it away") from error
+        items[item.name] = item
     if not items:
         raise QualityError(f"{folder}: there is no record of a finished item (ID.json); has wan_batch made a video there?")
     return items
+
+
+def _item(folder: Path, record: dict) -> Item:
+    """Throws KeyError or TypeError if the record is not one of wan_batch, whose files lie beside it."""
+    outputs = record["outputs"]
+    latents = outputs["latents"] if "latents" in outputs else None
+    name, prompt = record["id"], record["parameters"]["prompt"]
+    files = [outputs["video"]["file"], *([latents["file"]] if latents else [])]
+    for text in (name, prompt, *files):
+        if not isinstance(text, str):
+            raise TypeError(text)
+    for file in files:
+        if file == ".." or Path(file).name != file:
+            raise KeyError(file)
+    return Item(name, prompt, folder / files[0], folder / files[1] if latents else None)
 
 
 def _record(path: Path) -> dict | None:
     """An item's record; None if the file is another one, such as run.json."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise QualityError(f"{path}: cannot be read as a record: {error}") from error
     is_item = isinstance(record, dict) and {"id", "status", "parameters"} <= record.keys()
     return record if is_item else None
@@ -132,6 +148,10 @@ def _compare_latents(a: Item, b: Item, result: Comparison) -> dict[str, np.ndarr
         without = " and ".join(run for run, item in (("A", a), ("B", b)) if item.latents is None)
         result.notes.append(f"run {without} has no latents: start wan_batch with --save-latents")
         return {}
+    for path in (a.latents, b.latents):
+        if not path.is_file():
+            result.notes.append(f"{path}: there is no such file")
+            return {}
     try:
         with safe_open(a.latents, "np") as one, safe_open(b.latents, "np") as other:
             frames = {"a": one.get_tensor("frames"), "b": other.get_tensor("frames")}

@@ -48,8 +48,11 @@ def read_video(path: Path) -> np.ndarray:
     """All frames of a video as uint8 [frames, height, width, 3]. Raises OSError or ValueError."""
     import av
 
+    if not path.is_file():
+        raise ValueError("there is no such file")
     try:
-        with av.open(str(path)) as container:
+        # As MP4 only: files of other formats, such as playlists, may name further files.
+        with av.open(str(path.absolute()), format="mp4") as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     except (av.error.FFmpegError, IndexError) as error:
         raise ValueError(f"the video cannot be read: {error}") from error

@@ -1,6 +1,7 @@
 """The contact sheet and the page of an output folder's videos."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -28,7 +29,7 @@ def write_items(folder):
 
 def start(folder):
     return subprocess.run([sys.executable, "-B", str(PROJECT / "jobs" / "contact_sheet.py"), str(folder), "--name", "demo"],
-                          capture_output=True, text=True, check=False)
+                          capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_image_frames_and_prompts_are_shown_in_the_manifests_order(tmp_path):
@@ -51,3 +52,42 @@ def test_an_empty_folder_is_named(tmp_path):
     result = start(tmp_path)
     assert result.returncode == 1
     assert f"{tmp_path} has no finished video" in result.stderr
+
+
+@pytest.mark.parametrize("damage", ["video", "image", "pipe", "file", "prompt", "nested", "folder", "line"])
+def test_one_damaged_item_costs_its_own_row_only(tmp_path, damage):
+    write_items(tmp_path)
+    record = json.loads((tmp_path / "first.json").read_text())
+    if damage == "video":
+        (tmp_path / "first.mp4").write_text(f"ffconcat version 1.0\nfile {tmp_path}/second.mp4\n")
+    elif damage == "image":
+        (tmp_path / "first.png").write_bytes((tmp_path / "first.png").read_bytes()[:60])
+    elif damage == "pipe":
+        os.mkfifo(tmp_path / "pipe.png")
+        record["parameters"]["image"] = str(tmp_path / "pipe.png")
+    elif damage == "file":
+        record["outputs"]["video"]["file"] = str(tmp_path / "second.mp4")
+    elif damage == "prompt":
+        record["parameters"]["prompt"] = None
+    elif damage == "nested":
+        (tmp_path / "deep.json").write_text("[" * 100_000)
+    elif damage == "folder":
+        (tmp_path / "folder.json").mkdir()
+    else:
+        record["manifest"] = {"line": "x"}
+    (tmp_path / "first.json").write_text(json.dumps(record))
+    result = start(tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    is_lost = damage in ("video", "file", "prompt")
+    assert Image.open(tmp_path / "demo.png").height == 6 + 154 * (1 if is_lost else 2)
+    assert ("first" in result.stderr) == (damage in ("video", "image"))
+
+
+def test_a_folder_of_broken_videos_is_named(tmp_path):
+    write_items(tmp_path)
+    for name in ("first.mp4", "second.mp4"):
+        (tmp_path / name).write_bytes(b"no video")
+    result = start(tmp_path)
+    assert result.returncode == 1
+    assert "has no video that can be read" in result.stderr

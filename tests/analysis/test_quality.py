@@ -1,6 +1,7 @@
 """The comparison of two runs' videos: every number is computed again, and what cannot be compared is named."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -101,6 +102,40 @@ def test_what_cannot_be_compared_is_named(tmp_path, clip, latent):
     assert item.notes == ["the videos differ in size: 5 frames of 48*32 and 5 frames of 48*16",
                           "run B has no latents: start wan_batch with --save-latents"]
     (tmp_path / "b" / "cat.mp4").write_bytes(b"no video")
+    (item,) = compare_folders(tmp_path / "a", tmp_path / "b").items
+    assert "cat.mp4: the video cannot be read" in item.notes[0]
+
+
+@pytest.mark.parametrize("change", [{"outputs": []}, {"outputs": {"video": {"file": "../a/cat.mp4"}}}, {"outputs": {"video": {"file": 7}}},
+                                    {"parameters": {}}, {"parameters": None}, {"id": ["x"]}, {"outputs": {"video": None}}])
+def test_a_record_that_is_none_is_named(tmp_path, clip, change):
+    write_item(tmp_path / "a", "cat", clip)
+    write_item(tmp_path / "b", "cat", clip)
+    path = tmp_path / "b" / "cat.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(QualityError, match="cat.json: is no record of wan_batch"):
+        compare_folders(tmp_path / "a", tmp_path / "b")
+    path.write_text("[" * 100_000)
+    with pytest.raises(QualityError, match="cat.json: cannot be read as a record"):
+        compare_folders(tmp_path / "a", tmp_path / "b")
+
+
+def test_what_is_no_file_is_not_opened(tmp_path, clip, latent):
+    for run in "ab":
+        write_item(tmp_path / run, "cat", clip, latent)
+    for name in ("cat.mp4", "cat.latent.safetensors"):
+        (tmp_path / "b" / name).unlink()
+        os.mkfifo(tmp_path / "b" / name)
+    (item,) = compare_folders(tmp_path / "a", tmp_path / "b").items
+    assert [note.removeprefix(f"{tmp_path}/b/") for note in item.notes] == [
+        "cat.mp4: there is no such file", "cat.latent.safetensors: there is no such file"]
+
+
+def test_a_video_that_is_a_list_of_others_is_not_followed(tmp_path, clip):
+    for run in "ab":
+        write_item(tmp_path / run, "cat", clip)
+    (tmp_path / "b" / "cat.mp4").write_text("ffconcat version 1.0\nfile dog.mp4\n")
+    write_item(tmp_path / "b", "dog", clip)
     (item,) = compare_folders(tmp_path / "a", tmp_path / "b").items
     assert "cat.mp4: the video cannot be read" in item.notes[0]
 
