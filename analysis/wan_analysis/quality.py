@@ -77,7 +77,7 @@ def read_run(folder: Path) -> dict[str, Item]:
             continue
         try:
             item = _item(folder, record)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise QualityError(f"{path}: is no record of wan_batch ({error!r}); move it away") from error
         items[item.name] = item
     if not items:
@@ -86,9 +86,9 @@ def read_run(folder: Path) -> dict[str, Item]:
 
 
 def _item(folder: Path, record: dict) -> Item:
-    """Throws KeyError or TypeError if the record is not one of wan_batch, whose files lie beside it."""
+    """Throws KeyError, TypeError or AttributeError if the record is not one of wan_batch, whose files lie beside it."""
     outputs = record["outputs"]
-    latents = outputs["latents"] if "latents" in outputs else None
+    latents = outputs.get("latents")
     name, prompt = record["id"], record["parameters"]["prompt"]
     files = [outputs["video"]["file"], *([latents["file"]] if latents else [])]
     for text in (name, prompt, *files):

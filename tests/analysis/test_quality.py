@@ -113,10 +113,10 @@ def test_a_record_that_is_none_is_named(tmp_path, clip, change):
     write_item(tmp_path / "b", "cat", clip)
     path = tmp_path / "b" / "cat.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(QualityError, match="cat.json: is no record of wan_batch"):
+    with pytest.raises(QualityError, match=r"cat\.json: is no record of wan_batch"):
         compare_folders(tmp_path / "a", tmp_path / "b")
     path.write_text("[" * 100_000)
-    with pytest.raises(QualityError, match="cat.json: cannot be read as a record"):
+    with pytest.raises(QualityError, match=r"cat\.json: cannot be read as a record"):
         compare_folders(tmp_path / "a", tmp_path / "b")
 
 
