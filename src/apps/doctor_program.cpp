@@ -143,6 +143,10 @@ ExitCode accept_gpus(const comm::MpiEnvironment& mpi, comm::Communicator& world,
           "--accept measures GPUs, and this build has no GPU support: build it where CUDA is found "
           "(docs/cluster.md), or leave --accept out");
     }
+    if (const gpu::VisibleGpus visible = gpu::visible_gpus(); visible.count == 0) {
+      fail<UsageError>("--accept measures GPUs, and rank {} on {} has no GPU: {}", mpi.rank(),
+                       mpi.host_name(), visible.reason);
+    }
   });
   const Acceptance acceptance = judge(measure_bench(mpi, acceptance_options(options), arguments));
   // Rank 0 alone has all figures.

@@ -167,11 +167,26 @@ std::vector<std::string> OptionParser::canonical_arguments(std::span<const std::
       fail<UsageError>("unknown option '{}'; all options but -h have long names with two dashes, see --help",
                        argument);
     } else {
+      if (positional_.empty())
+        fail<UsageError>("'{}' is no option, and this program takes options only; see --help",
+                         printable(argument));
       result.push_back(argument);
       ++i;
     }
   }
   return result;
+}
+
+/// Says which values an option takes, if `word` stands behind one whose value may be left out.
+std::string OptionParser::values_before(std::span<const std::string> arguments, std::string_view word) const {
+  for (std::size_t i = 1; i < arguments.size(); ++i) {
+    const std::string& before = arguments[i - 1];
+    if (arguments[i] != word || !before.starts_with("--") || before.find('=') != std::string::npos) continue;
+    const OptionEntry& entry = resolve(before);
+    if (entry.takes == Takes::optional)
+      return fmt::format(" (--{} takes {}, and not '{}')", entry.name, entry.value_name, printable(word));
+  }
+  return {};
 }
 
 GivenOptions OptionParser::parse_command_line(std::span<const std::string> arguments) const {
@@ -185,8 +200,10 @@ GivenOptions OptionParser::parse_command_line(std::span<const std::string> argum
   std::optional<std::string> bare;  // whether bare or as the value of its option
   const auto add_bare = [&](const std::string& text) {
     if (bare) {
-      fail<UsageError>("two {}s are given: '{}' and '{}'; give one, and run the program again for the other",
-                       positional_, printable(*bare), printable(text));
+      fail<UsageError>(
+          "two {}s are given: '{}' and '{}'; give one, and run the program again for the other{}{}",
+          positional_, printable(*bare), printable(text), values_before(arguments, *bare),
+          values_before(arguments, text));
     }
     bare = text;
   };

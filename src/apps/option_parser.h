@@ -52,6 +52,7 @@ class OptionParser {
   std::size_t add_canonical_option(std::span<const std::string> arguments, std::size_t at,
                                    std::vector<std::string>& result) const;
   std::vector<std::string> canonical_arguments(std::span<const std::string> arguments) const;
+  std::string values_before(std::span<const std::string> arguments, std::string_view word) const;
   void refuse_not_built(const OptionEntry& entry, const Given& given) const;
 
   std::span<const OptionEntry> table_;

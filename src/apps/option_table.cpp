@@ -52,7 +52,21 @@ launch::Offload parse_offload(std::string_view text) {
 /// A count of ranks or threads, or nothing for "auto".
 std::optional<int> parse_count_or_auto(std::string_view text, int largest, int smallest = 1) {
   if (text == "auto") return std::nullopt;
+  if (text.find_first_of("0123456789") == std::string_view::npos)
+    fail<ValueError>("'{}' is neither auto nor a whole number", printable(text, 40));
   return static_cast<int>(parse_integer(text, smallest, largest));
+}
+
+/// Sets which latents of a video are kept: "final", "steps", or a switch.
+void parse_save_latents(launch::Options& o, std::string_view text) {
+  o.step_latents = text == "steps";
+  o.save_latents = o.step_latents || text == "final";
+  if (o.save_latents) return;
+  try {
+    o.save_latents = parse_switch(text);
+  } catch (const ValueError&) {
+    fail<ValueError>("'{}' is not one of final, steps, off", printable(text, 40));
+  }
 }
 
 /// "N" equal chunks, "A+B+..." heads, or nothing for "auto".
@@ -222,12 +236,10 @@ constexpr OptionEntry table[] = {
     {output, "crf", Takes::value, "N", "quality, 1 (libx265: 0) to 51, smaller is better (default: 10)",
      [](launch::Options& o, std::string_view text) { o.crf = static_cast<int>(parse_integer(text, 0, 51)); }},
     {output, "save-latents", Takes::optional, "final|steps|off",
-     "also write each video's final latent and frames; steps: and the latent after each step",
-     [](launch::Options& o, std::string_view text) {
-       o.step_latents = text == "steps";
-       o.save_latents = o.step_latents || text == "final" || parse_switch(text);
-     }},
-    {output, "stop-after-step", Takes::value, "K", "with --draft: the denoising steps of each item",
+     "final, or no value: also write each video's final latent and its frames; steps: the latent after each "
+     "step, too (default: off)",
+     parse_save_latents},
+    {output, "stop-after-step", Takes::value, "K", "with --draft: denoising steps that are made of each item",
      [](launch::Options& o, std::string_view text) {
        o.stop_after_step = static_cast<int>(parse_integer(text, 1, most_draft_steps));
      }},
@@ -240,7 +252,9 @@ constexpr OptionEntry table[] = {
      "all)",
      [](launch::Options& o, std::string_view text) { o.draft_frames = parse_frame_num(text); }},
     {output, "draft-scale", Takes::value, "S",
-     "height and width of a preview: 1, 1/2 or 1/4 of the video's; each halving costs a quarter (default: 1)",
+     "height and width of a preview: 1, 1/2 or 1/4 of the video's; 1/2 costs a quarter of the decoding "
+     "(default: "
+     "1)",
      [](launch::Options& o, std::string_view text) { o.draft_shrink = parse_draft_scale(text); }},
     {output, "trace", Takes::value, "FILE", "HDF5 trace (default: trace.h5 in the output folder)",
      [](launch::Options& o, std::string_view text) { o.trace = parse_path(text); }},
@@ -248,8 +262,9 @@ constexpr OptionEntry table[] = {
     {machine, "device", Takes::value, "NAME", "auto, cuda or cpu (default: auto)",
      [](launch::Options& o, std::string_view text) { o.device = parse_word(text, device_words); }},
     {machine, "precision", Takes::value, "NAME",
-     "bf16 (also written exact), fp16 (of t2v-1.3B and ti2v-5B, on GPUs), fp32 or fast (default: bf16 on a "
-     "GPU, fp32 on the CPU)",
+     "bf16 (also written exact) on GPUs, fp16 on GPUs for t2v-1.3B and ti2v-5B, or fp32 (default: bf16 on a "
+     "GPU, "
+     "fp32 on the CPU)",
      [](launch::Options& o, std::string_view text) {
        o.precision = parse_word(current_precision_name(text), precision_words);
      }},
@@ -272,7 +287,9 @@ constexpr OptionEntry table[] = {
        o.group_size = parse_count_or_auto(text, largest_rank_count);
      }},
     {machine, "cfg-size", Takes::value, "N|auto",
-     "2: the passes with and without prompt on ranks of their own (default: auto)",
+     "2: one half of the ranks makes the pass with the prompt, the other half the pass without; 1: all ranks "
+     "make "
+     "both (default: auto)",
      [](launch::Options& o, std::string_view text) { o.cfg_size = parse_count_or_auto(text, 2); }},
     {machine, "ulysses-size", Takes::value, "N|auto",
      "ranks that share a sequence and its heads (default: auto)",
@@ -280,9 +297,10 @@ constexpr OptionEntry table[] = {
        o.ulysses_size = parse_count_or_auto(text, largest_rank_count);
      }},
     {machine, "head-chunks", Takes::value, "N|A+B+...|auto",
-     "parts of an exchange between these ranks; one is sent while another computes: N equal parts, or the "
-     "heads of each part on the ranks that have the most, for the passes with guidance if there are any "
-     "(default: auto)",
+     "parts of an exchange between these ranks; one part is sent while another is computed. N: so many equal "
+     "parts. A+B+...: heads of each part on the rank with the most heads, in steps with guidance if there "
+     "are "
+     "any (default: auto)",
      [](launch::Options& o, std::string_view text) { o.head_chunks = parse_head_chunks(text); }},
     {machine, "dit-fsdp", Takes::optional, "on|off|auto", "shard the transformers' weights (default: auto)",
      [](launch::Options& o, std::string_view text) { o.dit_fsdp = parse_automatic_switch(text); }},
@@ -296,7 +314,7 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.offload_model = parse_offload(text); }},
     {machine, "blocks-on-host", Takes::value, "N|auto", "transformer blocks streamed from host memory"},
     {machine, "convert-model-dtype", Takes::optional, "on|off",
-     "accepted for generate.py's sake; --precision decides",
+     "changes nothing; generate.py has this option. --precision decides",
      [](launch::Options&, std::string_view text) { parse_switch(text); }},
 
     {running, "plan", Takes::nothing, "",

@@ -14,11 +14,8 @@ constexpr int most_bench_steps = 10000;
 
 constexpr OptionEntry bench_entries[] = {
     {measured, "model", Takes::value, "NAME|FILE",
-     "i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B, ti2v-5B, or a config.json whose text encoder and VAE "
-     "are "
-     "scaled "
-     "alike "
-     "(default: i2v-A14B)",
+     "i2v-A14B, t2v-A14B, t2v-1.3B, t2v-14B, i2v-14B, ti2v-5B, or a config.json; text encoder and VAE are "
+     "scaled as its transformer is (default: i2v-A14B)",
      [](launch::Options& o, std::string_view text) { o.bench.model = parse_path(text).string(); }},
     {measured, "size", Takes::value, "W*H", "pixels of the video, exactly (default: 832*480)",
      [](launch::Options& o, std::string_view text) { o.bench.size = parse_size(text); }},
@@ -91,8 +88,10 @@ std::vector<OptionEntry> doctor_option_table() {
   for (const OptionEntry& entry : option_table()) {
     if (!names_part(entry) && std::ranges::find(shared, entry.name) == shared.end()) continue;
     entries.push_back(entry);
-    if (entry.name == "output-dir")
+    if (entry.name == "output-dir") {
+      entries.back().help = "output folder of a run, to be tried (default: outputs)";
       entries.insert(entries.end(), std::begin(doctor_entries), std::end(doctor_entries));
+    }
   }
   return entries;
 }

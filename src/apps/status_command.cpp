@@ -23,11 +23,13 @@ constexpr const char* help =
     "  wan_batch status [--json] OUT\n"
     "  wan_batch status --job JOBID OUT\n\n"
     "It shows the items done, failed, running and open, who makes which item, the items per hour and\n"
-    "the time left. --json prints all of it as one JSON object. --job prints the account of a Slurm job:\n"
-    "its starts, why each ended, the GPU-hours, and the command to type next. The command only reads. It may "
-    "take a\n"
-    "few seconds to see whether a process elsewhere is alive. A manifest named 'status' is given as\n"
-    "./status.\n";
+    "the time left. The command only reads. It may take a few seconds to see whether a process elsewhere\n"
+    "is alive. A manifest named 'status' is given as ./status.\n\n"
+    "  --json        print everything as one JSON object\n"
+    "  --job JOBID   print the account of a Slurm job: its starts, why each ended, its GPU-hours, and the\n"
+    "                command to type next\n"
+    "  --help        print this and exit\n\n"
+    "Exit codes: 0 shown; 2 usage, or OUT is no output folder; 1 anything else.\n";
 
 struct StatusOptions {
   std::string folder;

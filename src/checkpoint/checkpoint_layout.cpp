@@ -50,7 +50,7 @@ const model::ModelKind& single_kind(const std::string& type, std::int64_t dim, s
   const model::ModelKind* kind = model::find_single(type, dim);
   if (kind == nullptr) {
     fail<UsageError>(
-        "{}: a transformer of model_type {} in the checkpoint's root; there is no supported task with one: "
+        "{}: the checkpoint's root has a transformer of model_type {}, and no supported task has one there; "
         "this program supports {}",
         where.string(), in_quotes(type), model::known_tasks());
   }

@@ -197,8 +197,9 @@ LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
   }
   choice.chosen = static_cast<std::size_t>(taken - choice.candidates.begin());
   if (!taken->is_allowed()) {
-    fail<UsageError>("the options leave no layout: {}; leave --dit-fsdp and --offload-model to the planner",
-                     taken->refusal);
+    fail<UsageError>(
+        "no layout agrees with the options: the best one is {}; leave --dit-fsdp and --offload-model on auto",
+        taken->refusal);
   }
   std::ranges::move(impossible_candidates(machine.ranks, model), std::back_inserter(choice.candidates));
   return choice;
@@ -206,7 +207,7 @@ LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
 
 std::string LayoutChoice::reason(std::size_t index, parallel::Objective objective) const {
   const LayoutCandidate& own = candidates.at(index);
-  if (index == chosen) return own.fits() ? "chosen" : "the smallest, but it does not fit";
+  if (index == chosen) return own.fits() ? "chosen" : "none fits; the lines above are of this one";
   if (!own.is_allowed()) return own.refusal;
   if (own.missing_bytes > 0) return fmt::format("does not fit by {}", format_bytes(own.missing_bytes));
   if (own.missing_host_bytes > 0)

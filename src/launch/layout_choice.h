@@ -44,7 +44,7 @@ struct LayoutCandidate {
   bool fits() const { return missing_bytes <= 0 && missing_host_bytes <= 0; }
 };
 
-/// All candidates, the one to prefer first, and the one that a run takes.
+/// All candidates, in order of preference, and the one that a run takes.
 struct LayoutChoice {
   std::vector<LayoutCandidate> candidates;
   std::size_t chosen = 0;

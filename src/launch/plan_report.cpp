@@ -205,7 +205,7 @@ std::string objective_lines(const PlanSubject& subject) {
 std::string candidate_lines(const PlanSubject& subject) {
   std::string text = fmt::format("layouts for {} ({})\n",
                                  subject.objective == parallel::Objective::latency ? "latency" : "throughput",
-                                 "the one to prefer first");
+                                 "in order of preference");
   // The source of a candidate's steps: the first word of "measured, 6 starts" or "scaled from ...".
   const auto source = [&](const std::string& said) {
     if (!subject.model.site) return std::string();

@@ -97,8 +97,8 @@ std::string describe_what_fits(const Options& options, MachineSize machine,
   fail<UsageError>(
       "no layout of {} GPU{} fits: the smallest one, {} with weights {}, needs {} {}, {} more than the {} "
       "that can be used; {}; use more GPUs per group (--group-size), a smaller --size or --frame-num, or "
-      "leave --dit-fsdp and --offload-model to the planner (--plan shows what fits, and --plan --gpus N "
-      "--gpu-memory M elsewhere)",
+      "leave --dit-fsdp and --offload-model on auto (--plan shows what fits here, and --plan --gpus N "
+      "--gpu-memory M what fits elsewhere)",
       machine.ranks, machine.ranks == 1 ? "" : "s", parallel::describe(smallest.grid),
       parallel::describe_transformers(smallest.placement.transformers, experts), format_bytes(needed),
       of_host ? "of page-locked host memory for each GPU" : "on each GPU", format_bytes(missing),

@@ -115,8 +115,8 @@ LoraFile::LoraFile(const std::filesystem::path& file, const checkpoint::Transfor
   }
   if (skipped_ > 0) {
     notes_.push_back(
-        fmt::format("{} keys of an image branch, which this model has not, are left out ({}, ...)", skipped_,
-                    checkpoint::in_quotes(first_skipped_)));
+        fmt::format("{} keys of an image branch, which this model does not have, are left out ({}, ...)",
+                    skipped_, checkpoint::in_quotes(first_skipped_)));
   }
 }
 

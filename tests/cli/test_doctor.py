@@ -50,7 +50,7 @@ class Doctor(CliCase):
             with self.subTest(ranks=ranks):
                 result = self.doctor("--accept", ranks=ranks, CUDA_VISIBLE_DEVICES="")
                 self.assertEqual(result.returncode, USAGE, result)
-                self.assertIn("GPU", result.stderr)
+                self.assertIn("--accept measures GPUs, and ", result.stderr)
                 self.assertEqual(result.stdout, "")
 
     def test_an_incomplete_checkpoint_fails(self):

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/option_parser.h"
 #include "apps/option_table.h"
 #include "apps/options.h"
 #include "kernels/attention.h"
@@ -44,6 +45,28 @@ TEST(Options, EveryTableLineIsReachableAndInTheHelp) {
   }
   EXPECT_THAT(help, HasSubstr("1280*720"));
   EXPECT_THAT(help, HasSubstr("Exit codes"));
+}
+
+TEST(Options, AWordBehindASwitchIsExplained) {
+  EXPECT_EQ(message_with({"--offload-model", "perhaps"}),
+            "two manifests are given: 'perhaps' and 'rows.csv'; give one, and run the program again for the "
+            "other (--offload-model takes on|off|disk|auto, and not 'perhaps')");
+  EXPECT_EQ(message_with({"--save-latents=all"}),
+            "option --save-latents: 'all' is not one of final, steps, off");
+  EXPECT_EQ(message_with({"--cfg-size", "both"}),
+            "option --cfg-size: 'both' is neither auto nor a whole number");
+}
+
+TEST(Options, ProgramsWithoutAManifestRefuseBareWords) {
+  for (const auto& table : {bench_option_table(), doctor_option_table()}) {
+    std::string message;
+    try {
+      parse_plain_options(table, Arguments{"extra"});
+    } catch (const UsageError& error) {
+      message = error.what();
+    }
+    EXPECT_EQ(message, "'extra' is no option, and this program takes options only; see --help");
+  }
 }
 
 TEST(Options, HelpAndVersionWinOverEverythingElse) {
