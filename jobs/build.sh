@@ -3,6 +3,11 @@
 #
 #   jobs/build.sh [--preset NAME] [--target NAME ...] [-j N]
 #
+#   --preset NAME      default or developer: warnings are errors (default: default)
+#   --target NAME      builds this target alone, for example wan_batch_program; several may follow
+#   -j N               compiles N files at a time (default: ninja decides by the number of cores)
+#   --help             prints this
+#
 # Without root (docs/cluster.md): needs a C++ compiler, MPI, HDF5 and FFmpeg, from modules for example. The rest is downloaded, checked and
 # built in .deps/ and build-prefix/ of the checkout.
 #
@@ -17,7 +22,7 @@ set -euo pipefail
 . "$project/jobs/without_root.sh"
 
 usage() {
-  printf 'build.sh: error: %s; see the head of the script\n' "$*" >&2
+  printf 'build.sh: error: %s; --help lists the options\n' "$*" >&2
   exit 2
 }
 
@@ -33,6 +38,10 @@ while [ $# -gt 0 ]; do
         --from) archives=$(realpath -m -- "$2") ;;
       esac
       shift
+      ;;
+    -h | --help)
+      print_help
+      exit 0
       ;;
     --cpu) cpu_only=yes ;;
     -j)

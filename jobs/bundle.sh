@@ -5,12 +5,17 @@
 #
 #   jobs/bundle.sh PREFIX FOLDER       hard links where PREFIX is on the same file system
 #   jobs/bundle.sh PREFIX FILE.tar     tar xf FILE.tar makes the folder wan_batch
+#   jobs/bundle.sh --help              prints this
 set -euo pipefail
 # shellcheck source=jobs/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+if [[ ${1-} == --help || ${1-} == -h ]]; then
+  print_help
+  exit 0
+fi
 [ $# -eq 2 ] || {
-  echo "bundle.sh: error: two arguments are needed, PREFIX and FOLDER or FILE.tar; see the head of the script" >&2
+  echo "bundle.sh: error: two arguments are needed, PREFIX and FOLDER or FILE.tar; see --help" >&2
   exit 2
 }
 prefix=$(realpath -- "$1") target=$(realpath -m -- "$2")

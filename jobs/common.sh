@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Shared by the scripts of this folder and tests/run.sh; source it, do not run it.
-# Defines project (the checkout's root), say, die and mpi_environment.
+# Defines project (the checkout's root), say, die, print_help and mpi_environment.
 # shellcheck disable=SC2034  # read by the scripts that source this
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
@@ -10,6 +10,9 @@ die() {
   printf '%s: error: %s\n' "$(basename "$0")" "$*" >&2
   exit 1
 }
+
+# Prints the comment at the head of the script that runs, for --help.
+print_help() { sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' "$0"; }
 
 # Lets Open MPI start on any machine: as root (containers, CI), and with more ranks than cores.
 # Sets the array mpi_options for mpirun. Other MPI libraries ignore all of it but --oversubscribe, which only Open MPI gets.

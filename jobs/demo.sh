@@ -3,6 +3,7 @@
 # in the official layout (inputs/demo/train). After the build it takes half a minute of two CPU cores.
 #
 #   jobs/demo.sh [wan_batch options]        for example: jobs/demo.sh --no-resume
+#   jobs/demo.sh --help                     prints this; build/bin/wan_batch --help lists the options
 #
 # In the end demo.png in the output folder shows frames of each video, and index.html there plays them.
 # RANKS=N changes the number of ranks (2), OUTPUT_DIR the folder (outputs/demo).
@@ -10,6 +11,10 @@ set -euo pipefail
 # shellcheck source=jobs/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
+if [[ ${1-} == --help || ${1-} == -h ]]; then
+  print_help
+  exit 0
+fi
 ranks=${RANKS:-2}
 output_dir=${OUTPUT_DIR:-outputs/demo}
 [[ $ranks =~ ^[1-9][0-9]*$ ]] || die "RANKS is '$ranks', not a number of ranks"

@@ -316,9 +316,10 @@ def is_repository(name: str) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("download", "status", "quick", "verify", "clean"))
-    parser.add_argument("--task", choices=tuple(REPOSITORIES), help="default: i2v-A14B")
-    parser.add_argument("--cache", type=Path, help="default: WAN_MODEL_CACHE, then ~/.cache/wan_batch")
+    parser.add_argument("command", choices=("download", "status", "quick", "verify", "clean"), help="see above")
+    parser.add_argument("--task", choices=tuple(REPOSITORIES), help="the checkpoint (default: i2v-A14B)")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER",
+                        help="folder of all checkpoints (default: WAN_MODEL_CACHE, then ~/.cache/wan_batch)")
     parser.add_argument("--update", action="store_true", help="download: the newest revision instead of the recorded one")
     parser.add_argument("--yes", action="store_true", help="clean: do not ask")
     parser.add_argument("--diffusers", action="store_true", help="the task's repository in Diffusers' layout")

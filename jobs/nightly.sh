@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The nightly benchmark. It runs wan_bench and the demo's manifest on this machine's GPUs, adds the night to a history, and looks for changes
-# of every metric over the whole history. It says since when, by how much, in which part of a step, and what changed with it. A night that
-# is far off is run again at once.
+# The nightly benchmark. It runs wan_bench on this machine's GPUs, and the manifest of inputs/toy on up to four of them. It adds the night to
+# a history, and looks for changes of every metric over the whole history. It says since when, by how much, in which part of a step, and
+# what changed with it. A night that is far off is run again at once.
 #
 #   jobs/nightly.sh [--history FOLDER] [--json FILE] [--junit FILE] [--new-key] [--references FILE] [--update]
 #                   [--manifest-command COMMAND] [-- BENCH COMMAND...]
-#   jobs/nightly.sh [--history FOLDER] --accept NIGHT "why"
+#   jobs/nightly.sh [--history FOLDER] --accept NIGHT "why" [--key TEXT]
 #
 #   --history FOLDER    folder of history.jsonl, accepted.jsonl, verdict.json, junit.xml and trend.html (default: nightly/ in the checkout)
 #   --json, --junit     write verdict and JUnit file there too
@@ -14,7 +14,8 @@
 #   --update            store the result as these bounds
 #   --manifest-command COMMAND   a whole run to be timed, instead of wan_batch on inputs/toy
 #   --accept NIGHT "why"   measure nothing; the change at this night (number or date) is accepted, and fails no more
-#   -- COMMAND...       instead of: mpirun -np GPUS build/bin/wan_bench --size 832*480 --steps 5 --warmup 1; the demo is then left out
+#   --key TEXT          with --accept: a part of the benchmark's name, if the history holds several
+#   -- COMMAND...       instead of: mpirun -np GPUS build/bin/wan_bench --size 832*480 --steps 5 --warmup 1; inputs/toy is then left out
 #
 # Exit codes: 0 nothing became worse, 3 something did and nobody accepted it, 1 the benchmark did not run or its result cannot be true.
 set -euo pipefail
@@ -28,7 +29,11 @@ while (($#)); do
     command=("$@")
     break
   fi
-  [[ $1 != --accept && $1 != --help && $1 != -h ]] || measures=no
+  if [[ $1 == --help || $1 == -h ]]; then
+    print_help
+    exit 0
+  fi
+  [[ $1 != --accept ]] || measures=no
   arguments+=("$1")
   shift
 done

@@ -22,13 +22,15 @@
 #   --device NAME          cuda or cpu (default: cuda); cpu takes small sizes
 #   --seconds N            of this call (default: 450; a program that does not end then is killed 20 s later)
 #   --starts N             starts of each case of the benchmarks (default: 3)
-#   --steps N, --items N   steps of wan_bench that count (default: 3; half of them at 720p); rows of the manifest (default: 16)
+#   --steps N              steps of wan_bench that count (default: 3; half of them at 720p)
+#   --items N              rows of the manifest (default: 16)
 #   --seed N               of the random orders (default: another one for each study)
 #   --types "TYPE TYPE"    types of the files to be loaded (default: bf16 fp32)
 #   --scratch DIR          checkpoints of random weights at full size are made there: DIR/bf16 and DIR/fp32, 40 and 68 GB, and videos
 #                          (default: /dev/shm/wan_scaling)
 #   --build DIR            where the programs were built (default: build)
-#   --plan                 print the plan and end
+#   --plan                 prints the plan and ends
+#   --help                 prints this
 #
 # Options stay the same in all calls of a study; its plan, plan.jsonl, is that of the last call. Rows that passed and starts that ended are
 # not made again.
@@ -70,7 +72,7 @@ while (($#)); do
       shift
       ;;
     -h | --help)
-      sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"
+      print_help
       exit 0
       ;;
     checks | bench-480p | bench-720p | load | items | stop | report)

@@ -6,6 +6,7 @@
 #   jobs/setup.sh
 #   jobs/setup.sh --with prompts    also what jobs/extend_prompts.py needs (transformers)
 #   jobs/setup.sh --with dialects   also what the nightly tests in tests/dialects need (diffusers and transformers)
+#   jobs/setup.sh --help            prints this
 #
 # PIP_CACHE_DIR=FOLDER keeps pip's downloads for the next .venv.
 # A smaller torch without CUDA libraries:  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu jobs/setup.sh
@@ -149,9 +150,13 @@ with_prompts=no
 with_dialects=no
 while [ $# -gt 0 ]; do
   case "$1 ${2-}" in
+    "-h "* | "--help "*)
+      print_help
+      exit 0
+      ;;
     "--with prompts") with_prompts=yes ;;
     "--with dialects") with_dialects=yes ;;
-    *) usage "there are only --with prompts and --with dialects, not '$*'; see the head of the script" ;;
+    *) usage "there are only --with prompts and --with dialects, not '$*'; --help says what they do" ;;
   esac
   shift 2
 done

@@ -13,15 +13,23 @@
 #   --case "N OPTION..."   a number of ranks with options of the program; several times, instead of --counts
 #   --precision PERCENT    a case has enough starts when the 95 % interval of its median step (wan_bench) or of its items per hour
 #                          (wan_batch) ends so near the median (default: 1)
-#   --starts N             but at least so many (default: 6); --most-starts N: at most so many (default: 40)
-#   --budget HOURS         all starts together (default: no bound); --session-hours HOURS: the starts of this call
+#   --starts N             a case has at least so many starts (default: 6)
+#   --most-starts N        a case has at most so many starts (default: 40)
+#   --budget HOURS         all starts together end after so many hours (default: no bound)
+#   --session-hours HOURS  the starts of this call end after so many hours (default: no bound)
 #   --seed N               of the random order (default: another one for each study; study.json holds it)
+#   --help                 prints this
 #
 # A study that was stopped or killed at any moment goes on with the same command, and repeats no start that had ended. The end of the output
 # and the page say what was left out. Exit codes: 0, also if the budget ended; 1 if a case failed or the study was stopped; 2 wrong usage.
 set -euo pipefail
 # shellcheck source=jobs/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+usage_error() {
+  printf 'study.sh: error: %s; --help lists the options\n' "$*" >&2
+  exit 2
+}
 
 # Prints 1, 2, 4 ... up to $1, and $1 itself.
 powers_up_to() {
@@ -34,7 +42,7 @@ program=wan_bench counts="" cases=() passed=()
 while (($#)) && [ "$1" != -- ]; do
   case $1 in
     --program | --counts | --case | -o | --output | --precision | --starts | --most-starts | --budget | --session-hours | --seed)
-      (($# > 1)) || die "$1 needs a value"
+      (($# > 1)) || usage_error "$1 needs a value"
       case $1 in
         --program) program=$2 ;;
         --counts) counts=$2 ;;
@@ -44,10 +52,10 @@ while (($#)) && [ "$1" != -- ]; do
       shift 2
       ;;
     -h | --help)
-      sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' "${BASH_SOURCE[0]}"
+      print_help
       exit 0
       ;;
-    *) die "unknown option $1; the program's arguments come after --" ;;
+    *) usage_error "unknown option '$1'; the program's arguments come after --" ;;
   esac
 done
 [ "${1-}" != -- ] || shift
@@ -63,7 +71,7 @@ mpi_environment
 launches=() widest=1
 for case in "${cases[@]}"; do
   ranks=${case%% *}
-  [[ $ranks =~ ^[1-9][0-9]*$ ]] || die "'$case' does not begin with a number of ranks"
+  [[ $ranks =~ ^[1-9][0-9]*$ ]] || usage_error "'$case' does not begin with a number of ranks"
   if ((ranks > widest)); then widest=$ranks; fi
   passed+=(--case "$case")
   launches+=(--launch "$ranks mpirun${mpi_options[*]:+ $(printf '%q ' "${mpi_options[@]}")} -np $ranks")

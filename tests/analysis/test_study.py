@@ -271,3 +271,7 @@ def test_the_script_gives_the_words_to_launch_ranks(tmp_path):
     assert said == [f"-np 2 {tmp_path}/wan_bench --steps 3 --cfg-size 2 --trace {tmp_path}/study/gpus_2_cfg-size_2/start_{number}/trace.h5"
                     for number in (1, 2)]
     assert read_record(tmp_path / "study").cases == [StudyCase("gpus_2_cfg-size_2", 2, ("--cfg-size", "2"))]
+    for words, message in ((("bogus",), "unknown option 'bogus'"), (("--seed",), "--seed needs a value"),
+                           (("--program", "/bin/true", "--case", "two"), "'two' does not begin with a number of ranks")):
+        done = subprocess.run([str(script), *words], capture_output=True, text=True, check=False)
+        assert (done.returncode, message in done.stderr) == (2, True), done

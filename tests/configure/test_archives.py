@@ -105,6 +105,18 @@ class BuildArguments(unittest.TestCase):
         self.assertIn("--preset is default or developer", self.refused("--preset", "asan"))
 
 
+class Help(unittest.TestCase):
+    def test_each_script_prints_its_head_and_does_nothing(self):
+        for name in ("build", "bundle", "demo", "nightly", "scaling", "setup", "study"):
+            for word in ("--help", "-h"):
+                with self.subTest(name=name, word=word):
+                    command = [PROJECT / f"jobs/{name}.sh", word]
+                    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, check=False)
+                    self.assertEqual(done.returncode, 0, done.stdout)
+                    self.assertIn(f"\n  jobs/{name}.sh", done.stdout)
+                    self.assertNotIn("system packages:", done.stdout)
+
+
 class SetUpWithoutRoot(unittest.TestCase):
     """jobs/setup.sh on machines that it is not for, played by the programs in PATH."""
 
