@@ -232,9 +232,9 @@ def _median_error(values: pd.Series) -> float:
 def changes_text(changes: list[Change]) -> str:
     """A table for a terminal."""
     width = max(len(change.metric) for change in changes)
-    lines = [f"{'':{width}}  {'base':>9} {'new':>9}  {'change':>8}"]
+    lines = [f"{'':{width}}  {'base':>9} {'new':>9}  {'unit':<4} {'change':>9}"]
     for change in changes:
         percent = "" if math.isnan(change.percent) else f"{change.percent:+.1f} %"
-        values = f"{change.base:9.4g} {change.new:9.4g}  {percent:>8} {change.unit:<4}"
-        lines.append(f"{change.metric:{width}}  {values} {change.verdict}")
+        values = f"{change.base:9.4g} {change.new:9.4g}  {change.unit:<4} {percent:>9}"
+        lines.append(f"{change.metric:{width}}  {values}  {change.verdict}")
     return "\n".join(lines) + "\n"

@@ -11,11 +11,11 @@ from wan_analysis.quality_frames import Likeness
 EQUAL, MISSING = "equal", "–"
 
 
-def _decibels(part: Likeness | None, worst: bool = False) -> str:
+def _decibels(part: Likeness | None, worst: bool = False, unit: str = "") -> str:
     if part is None:
         return MISSING
     value = part.worst_psnr_db if worst else part.psnr_db
-    return EQUAL if value is None else f"{value:.1f}"
+    return EQUAL if value is None else f"{value:.1f}{unit}"
 
 
 def _ssim(part: Likeness | None, worst: bool = False) -> str:
@@ -58,7 +58,8 @@ def quality_text(quality: Quality) -> str:
     for item in quality.items:
         part = item.frames or item.video
         latent = f", latent {item.latent.relative:.2e}" if item.latent else ""
-        lines.append(f"{item.name}: PSNR {_decibels(part)} dB, worst frame {_decibels(part, worst=True)}, SSIM {_ssim(part)}{latent}")
+        lines.append(f"{item.name}: PSNR {_decibels(part, unit=' dB')}, worst frame {_decibels(part, worst=True, unit=' dB')}, "
+                     f"SSIM {_ssim(part)}{latent}")
     lines += [f"{item.name}: {note}" for item in quality.items for note in item.notes]
     lines += [f"only in {folder}: {', '.join(names)}" for folder, names in ((quality.a, quality.only_in_a), (quality.b, quality.only_in_b))
               if names]
