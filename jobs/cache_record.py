@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,13 +45,25 @@ def read_record(folder: Path) -> Record:
     path = folder / RECORD
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        files = tuple(WantedFile(str(f["name"]), int(f["size"]), f["sha256"], tuple(map(int, f.get("checked") or ())) or None)
-                      for f in stored["files"])
+        files = tuple(_file_of(fields) for fields in stored["files"])
         return Record(str(stored["repository"]), str(stored["revision"]), files)
     except FileNotFoundError:
         raise CacheError(f"{folder}: nothing was downloaded here; run: model_cache.py download") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise CacheError(f"{path}: is damaged ({error}); run: model_cache.py download") from error
+
+
+def is_inside(name: str) -> bool:
+    """Whether a file's name leads to a place below its folder."""
+    return bool(Path(name).parts) and not Path(name).is_absolute() and ".." not in Path(name).parts and "\0" not in name
+
+
+def _file_of(fields: dict) -> WantedFile:
+    """A file of a record. The record may have come with a folder from anywhere. Throws ValueError, among others."""
+    name, size, sha256 = str(fields["name"]), int(fields["size"]), fields["sha256"]
+    if not is_inside(name) or size < 0 or not (sha256 is None or re.fullmatch("[0-9a-f]{64}", sha256)):
+        raise ValueError(f"it lists a file that cannot be kept: {name[:200]!r}")
+    return WantedFile(name, size, sha256, tuple(map(int, fields.get("checked") or ())) or None)
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -27,7 +27,7 @@ def _owner(path: Path) -> dict[str, str | int]:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         return {"host": str(stored["host"]), "pid": int(stored["pid"]), "since": str(stored["since"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return {"host": "unknown", "pid": 0, "since": "unknown"}
 
 
@@ -44,7 +44,7 @@ def _file_system_now(folder: Path) -> float:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass

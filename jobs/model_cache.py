@@ -39,6 +39,7 @@ from cache_record import (
     Record,
     WantedFile,
     is_checked,
+    is_inside,
     problem_of,
     read_record,
     sha256_of,
@@ -81,7 +82,7 @@ def ask_hub(repository: str, patterns: tuple[str, ...] = WANTED) -> Record:
         name = sibling.rfilename
         if not any(fnmatch(name, pattern) for pattern in patterns):
             continue
-        if name.startswith("/") or ".." in Path(name).parts or sibling.size is None:
+        if not is_inside(name) or sibling.size is None:
             raise CacheError(f"{repository}: the hub lists a file that cannot be kept: {name!r}")
         files.append(WantedFile(name, sibling.size, sibling.lfs.sha256 if sibling.lfs else None))
     if not files:
@@ -147,7 +148,10 @@ def checked_file(path: Path, file: WantedFile) -> WantedFile:
 
 
 def forget(folder: Path, file: WantedFile) -> None:
-    """Removes a file and the hub library's notes about it, so that it is downloaded again."""
+    """Removes a file and the hub library's notes about it, so that it is downloaded again. Throws CacheError if it lies elsewhere."""
+    if not (folder / file.name).parent.resolve().is_relative_to(folder.resolve()):
+        raise CacheError(f"{folder / file.name}: lies outside of {folder}, because a folder on the way is a link; remove the file or the "
+                         "link, and run download again")
     (folder / file.name).unlink(missing_ok=True)
     (folder / ".cache" / "huggingface" / "download" / f"{file.name}.metadata").unlink(missing_ok=True)
 

@@ -133,3 +133,52 @@ os.path.expanduser = expanduser
     assert "--cache or WAN_MODEL_CACHE" in one_line(err)
     code, _, err = cache.run("download", "--cache", str(tmp_path / "cache"))
     assert code == 0, err
+
+
+RECORD = {"repository": "Wan-AI/Wan2.2-I2V-A14B", "revision": "0" * 40}
+
+
+@pytest.mark.parametrize("place", ["absolute", "above", "link"])
+def test_a_record_that_names_files_elsewhere_deletes_nothing(cache, tmp_path, place):
+    private = tmp_path / "home of somebody" / "thesis.tex"
+    private.parent.mkdir()
+    private.write_text("years of work")
+    cache.folder.mkdir(parents=True)
+    (cache.folder / "google").symlink_to(private.parent)
+    name = {"absolute": str(private), "above": f"../../{private.parent.name}/{private.name}", "link": f"google/{private.name}"}[place]
+    assert (cache.folder / name).is_file()
+    record = RECORD | {"files": [{"name": name, "size": 3, "sha256": "1" * 64}]}
+    (cache.folder / ".wan_files.json").write_text(json.dumps(record))
+    code, _, err = cache.run("download")
+    assert "Traceback" not in err
+    assert private.read_text() == "years of work"
+    if place == "link":
+        assert code == 1
+        assert "lies outside" in one_line(err)
+    for command in ("status", "quick", "verify"):
+        code, _, err = cache.run(command)
+        assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("change", [{"name": ""}, {"name": "a\0b"}, {"name": ".."}, {"size": float("inf")}, {"size": -1}, {"sha256": 7},
+                                    {"sha256": "../../x"}, {"checked": 7}])
+def test_a_record_that_cannot_be_true_is_damaged(cache, change):
+    cache.folder.mkdir(parents=True)
+    record = RECORD | {"files": [{"name": "config.json", "size": 2, "sha256": None} | change]}
+    (cache.folder / ".wan_files.json").write_text(json.dumps(record))
+    code, _, err = cache.run("quick")
+    assert code == 1
+    assert "is damaged" in one_line(err)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"host": "x", "pid": 1e999, "since": ""}'])
+def test_a_damaged_record_or_lock_gives_no_traceback(cache, text):
+    lock = leave_lock(cache, host="node7", age_s=200)
+    lock.write_text(text)
+    os.utime(lock, (time.time() - 200, time.time() - 200))
+    (cache.folder / ".wan_files.json").write_text(text)
+    code, _, err = cache.run("download")
+    assert code == 0, err
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": 10**30, "since": "now"}))
+    code, _, err = cache.run("download")
+    assert code == 0, err
