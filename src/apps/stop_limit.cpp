@@ -57,11 +57,12 @@ std::string stop_reason(batch::StopCause cause, std::string_view signal,
 
 std::string stop_note(StopLevel level, std::string_view signal) {
   if (level == StopLevel::leave) {
-    return fmt::format("a second signal, {}, came: the run leaves now, with what is saved already", signal);
+    return fmt::format("a second signal, {}, came: the run ends now, with what is saved already", signal);
   }
   return fmt::format(
-      "{} came: the step in hand is finished and the item saved; SIGTERM or SIGINT (Ctrl-C) after 5 s leaves "
-      "at once with what is saved already",
+      "{} came: the step in hand is finished and the item saved; another SIGTERM or SIGINT (Ctrl-C), 5 s "
+      "later "
+      "or more, ends the run at once with what is saved already",
       signal);
 }
 
