@@ -28,6 +28,10 @@
 set -uo pipefail
 # shellcheck source=jobs/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
+if [[ ${1-} == --help || ${1-} == -h ]]; then
+  print_help | grep -v '^shellcheck '
+  exit 0
+fi
 cd "$project" || exit 1
 bin=build/tests/bin
 programs=(wan_batch_program wan_bench kernels_gpu_test full_size_block_test kernel_timing vae_timing expert_switch_gpu_test switch_timing

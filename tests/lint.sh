@@ -20,7 +20,7 @@ tidy_version=23.1.4  # .clang-tidy is written for it; others find other things
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
-  echo "tests/lint.sh: error: $*; see the head of the script" >&2
+  echo "tests/lint.sh: error: $*; see tests/lint.sh --help" >&2
   exit 2
 }
 
@@ -36,6 +36,10 @@ case ${1:-} in
     [[ $# -eq 2 ]] || usage "--since takes one git commit"
     git rev-parse --quiet --verify "$2^{commit}" >/dev/null || usage "'$2' is no git commit"
     mapfile -t files < <({ git diff --name-only --diff-filter=d "$2"; git ls-files --others --exclude-standard; } | sort -u)
+    ;;
+  -h | --help)
+    sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p;}' tests/lint.sh
+    exit 0
     ;;
   -*) usage "unknown option '$1'" ;;
   "") mapfile -t files < <(git ls-files --cached --others --exclude-standard) ;;

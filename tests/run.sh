@@ -6,6 +6,10 @@ set -euo pipefail
 # shellcheck source=jobs/common.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../jobs/common.sh"
 
+if [[ ${1-} == --help || ${1-} == -h ]]; then
+  print_help
+  exit 0
+fi
 "$project/jobs/setup.sh" --with prompts  # for the tests of jobs/extend_prompts.py
 "$project/jobs/build.sh" --preset developer
 mpi_environment

@@ -107,13 +107,14 @@ class BuildArguments(unittest.TestCase):
 
 class Help(unittest.TestCase):
     def test_each_script_prints_its_head_and_does_nothing(self):
-        for name in ("build", "bundle", "demo", "nightly", "scaling", "setup", "study"):
+        jobs = [f"jobs/{name}.sh" for name in ("build", "bundle", "demo", "nightly", "scaling", "setup", "study")]
+        for name in [*jobs, "tests/gpu.sh", "tests/lint.sh", "tests/run.sh"]:
             for word in ("--help", "-h"):
                 with self.subTest(name=name, word=word):
-                    command = [PROJECT / f"jobs/{name}.sh", word]
+                    command = [PROJECT / name, word]
                     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, check=False)
                     self.assertEqual(done.returncode, 0, done.stdout)
-                    self.assertIn(f"\n  jobs/{name}.sh", done.stdout)
+                    self.assertIn(f"\n  {name}", done.stdout)
                     self.assertNotIn("system packages:", done.stdout)
 
 

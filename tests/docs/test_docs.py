@@ -70,6 +70,19 @@ class ThisCheckout(unittest.TestCase):
         self.assertGreater(named, 100)
         self.assertEqual(gone, [])
 
+    def test_the_table_of_files_of_the_analysis_is_complete(self):
+        page = (PROJECT / "analysis" / "README.md").read_text(encoding="utf-8")
+        modules = [path.name for path in PROJECT.glob("analysis/wan_analysis/[a-z]*.py")]
+        self.assertGreater(len(modules), 80)
+        self.assertEqual([name for name in modules if f"{name}`" not in page], [])
+
+    def test_the_knobs_of_the_slurm_scripts_are_described(self):
+        page = (PROJECT / "slurm" / "README.md").read_text(encoding="utf-8")
+        names = re.search(r"wan_names=\((.*?)\n\)", (PROJECT / "slurm/lib/names.sh").read_text(encoding="utf-8"), re.DOTALL)[1]
+        known = {word for line in names.split("\n") for word in line.split("#")[0].split()}
+        self.assertGreater(len(known), 20)
+        self.assertEqual(known, set(re.findall(r"\bWAN_[A-Z_]*[A-Z]\b", page)))
+
     def test_the_table_of_tests_names_every_label(self):
         labels = set()
         for path in [*PROJECT.glob("tests/**/CMakeLists.txt"), PROJECT / "tests" / "WanTest.cmake"]:
