@@ -9,12 +9,13 @@
 #include <cstring>
 #include <map>
 #include <random>
+#include <string_view>
 #include <thread>
-#include <vector>
 
 #include "core/check.h"
 #include "core/file.h"
 #include "core/place.h"
+#include "core/printable.h"
 #include "trace/hdf5.h"
 
 namespace wan::trace {
@@ -67,44 +68,6 @@ Lock lock_beside(const std::filesystem::path& index) {
   return lock;
 }
 
-struct LinkReader {
-  std::filesystem::path path;
-  Links links;
-  std::string problem;  ///< exceptions must not pass through C code
-};
-
-/// Called by H5Literate for each member of the index's root group.
-herr_t read_link(hid_t group, const char* name, const H5L_info_t* info, void* reader_pointer) {
-  LinkReader& reader = *static_cast<LinkReader*>(reader_pointer);
-  if (info->type != H5L_TYPE_EXTERNAL) {
-    reader.problem = fmt::format("'{}' in it is no external link", name);
-    return -1;
-  }
-  std::vector<char> value(info->u.val_size);
-  const char* file = nullptr;
-  const char* object = nullptr;
-  if (H5Lget_val(group, name, value.data(), value.size(), H5P_DEFAULT) < 0 ||
-      H5Lunpack_elink_val(value.data(), value.size(), nullptr, &file, &object) < 0) {
-    reader.problem = fmt::format("link '{}' in it cannot be read", name);
-    return -1;
-  }
-  reader.links[name] = file;
-  return 0;
-}
-
-Links read_links(const std::filesystem::path& index) {
-  if (!std::filesystem::exists(index)) return {};
-  LinkReader reader{.path = index, .links = {}, .problem = {}};
-  const Handle file = open_file(index);
-  if (H5Literate(file.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr, read_link, &reader) < 0) {
-    const std::string reason = reader.problem.empty() ? error_stack_text() : reader.problem;
-    fail(
-        "{} is not an index of traces ({}), so it was not changed: choose another file or move this one away",
-        index.string(), reason);
-  }
-  return reader.links;
-}
-
 void write_links(const std::filesystem::path& path, const Links& links) {
   const Handle file = create_file(path);
   for (const auto& [name, target] : links) {
@@ -115,17 +78,74 @@ void write_links(const std::filesystem::path& path, const Links& links) {
   checked(H5Fflush(file.get(), H5F_SCOPE_LOCAL), "write out the links", path);
 }
 
+/// Calls `work` with a path at which no file is left, whatever happens.
+template <typename Work>
+auto with_temporary(const std::filesystem::path& temporary, const Work& work) {
+  const auto remove = [&temporary] {
+    std::error_code ignored;
+    std::filesystem::remove(temporary, ignored);
+  };
+  try {
+    auto result = work();
+    remove();
+    return result;
+  } catch (...) {
+    remove();
+    throw;
+  }
+}
+
+/// The links in the bytes of an index. HDF5 stores the value of an external link as a NUL, the file, a NUL,
+/// the object "/" and a NUL, and does not compress it. The link's name is the file's stem.
+Links links_in(std::string_view bytes) {
+  constexpr std::string_view ending(".h5\0/\0", 6);
+  constexpr std::size_t shown_bytes = 3;  // of the ending, which belong to the file's name
+  Links links;
+  for (std::size_t at = bytes.find(ending); at != std::string_view::npos; at = bytes.find(ending, at + 1)) {
+    const std::size_t before = bytes.rfind('\0', at);
+    if (before == std::string_view::npos) continue;
+    const std::string file(bytes.substr(before + 1, at + shown_bytes - before - 1));
+    if (!first_invalid_utf8(file)) links[std::filesystem::path(file).stem().string()] = file;
+  }
+  return links;
+}
+
+/// The links of an index that are whole. HDF5 does not read it: a damaged file makes that library crash, and
+/// the index lies in a folder that others may write to. An index is as long as one that is made anew of its
+/// links; a file that holds more is longer.
+Links read_links(const std::filesystem::path& index, const std::filesystem::path& temporary) {
+  constexpr std::uint64_t most_bytes = 8 << 20;
+  constexpr std::size_t most_links = 50'000;  // more than fit into so many bytes
+  constexpr std::string_view signature("\x89HDF\r\n\x1a\n");
+  if (!std::filesystem::exists(index)) return {};
+  const auto refuse = [&index](std::string_view reason) {
+    fail(
+        "{} is not an index of traces ({}), so it was not changed: choose another file or move this one away",
+        index.string(), reason);
+  };
+  const std::string bytes = read_text_file(index, most_bytes);
+  if (!bytes.starts_with(signature)) refuse("it does not begin as an HDF5 file");
+  Links links = links_in(bytes);
+  if (links.size() > most_links) refuse(fmt::format("it holds {} links", links.size()));
+  const std::uintmax_t expected = with_temporary(temporary, [&] {
+    write_links(temporary, links);
+    return std::filesystem::file_size(temporary);
+  });
+  if (bytes.size() != expected) {
+    refuse(fmt::format("it has {} bytes, and one of its {} links would have {}: it is damaged, or holds more",
+                       bytes.size(), links.size(), expected));
+  }
+  return links;
+}
+
 /// Publishes the index with one more link.
 void write_index(const std::filesystem::path& index, const std::filesystem::path& temporary,
                  const Links& links) {
-  try {
+  with_temporary(temporary, [&] {
     write_links(temporary, links);
     publish_file(temporary, index);
-  } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
-    throw;
-  }
+    return true;
+  });
 }
 
 bool has_link(const Links& links, const std::string& name, const std::string& target) {
@@ -142,7 +162,7 @@ void add_without_lock(const std::filesystem::path& index, const std::string& nam
   std::uniform_int_distribution<int> pause_ms(5, 60);
   const std::filesystem::path temporary = with_suffix(index, fmt::format(".{}.tmp", name).c_str());
   for (int tries = 0; tries < most_tries; ++tries) {
-    Links links = read_links(index);
+    Links links = read_links(index, temporary);
     if (has_link(links, name, target)) {
       if (tries > 0) return;
       // Another process may be about to replace the index by one without our link.
@@ -175,13 +195,13 @@ std::string add_to_index(const std::filesystem::path& index, const std::filesyst
     add_without_lock(index, name, target.string());
     return lock.problem;
   }
-  Links links = read_links(index);
-  if (has_link(links, name, target.string())) return {};
-  links[name] = target.string();
   // used by this process only, because it holds the lock
   const std::filesystem::path temporary = with_suffix(index, ".tmp");
   std::error_code ignored;
   std::filesystem::remove(temporary, ignored);  // may be left of a process that died
+  Links links = read_links(index, temporary);
+  if (has_link(links, name, target.string())) return {};
+  links[name] = target.string();
   write_index(index, temporary, links);
   return {};
 }

@@ -13,6 +13,8 @@ namespace wan::trace {
 /// one. Jobs that share the folder wait for each other by a lock on "<index>.lock", which stays. If the file
 /// system has no locks, the index is written without one, and checked again until the link stays in it.
 ///
+/// An index with damaged bytes is made anew of the links that are whole. HDF5 is not trusted with it.
+///
 /// Adding a link twice changes nothing. `group_file` need not exist yet. Returns why no lock could be taken;
 /// empty if one was taken. Throws Error if something is in the way, the index is another kind of file (it is
 /// not changed), cannot be written, or stays locked for 60 s.

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <fstream>
 
 #include "core/file.h"
 #include "support/temp_dir.h"
@@ -129,6 +130,59 @@ TEST(TraceIndex, TheIndexOfADeadProcessIsNotInTheWay) {
   EXPECT_FALSE(std::filesystem::exists(dir / "trace.h5.tmp"));
 }
 
+/// Adds a link to a damaged index; returns the message, or the number of links.
+std::string added_to_damaged(const std::filesystem::path& index) {
+  try {
+    add_to_index(index, index.parent_path() / "trace" / "new.h5");
+    return fmt::format("{} links", count_links(index));
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+TEST(TraceIndex, ADamagedIndexIsMadeAnewOrNamed) {
+  const test::TempDir dir;
+  const std::filesystem::path index = dir / "trace.h5";
+  for (const int links : {1, 12}) {  // few lie in the group's header, many in a heap
+    std::filesystem::remove(index);
+    for (int link = 0; link < links; ++link)
+      add_to_index(index, dir / "trace" / fmt::format("run-g{:02}.h5", link));
+    const std::string good = read_text_file(index, 1 << 20);
+    int renewed = 0;
+    for (std::size_t at = 0; at < good.size(); at += links == 1 ? 9 : 37) {
+      std::string bad = good;
+      bad[at] = static_cast<char>(~bad[at]);
+      std::ofstream(index, std::ios::binary) << bad;
+      const std::string result = added_to_damaged(index);
+      // A link that is damaged itself may be lost.
+      if (result == fmt::format("{} links", links + 1) || result == fmt::format("{} links", links)) {
+        ++renewed;
+      } else {
+        ASSERT_THAT(result, HasSubstr("trace.h5 is not an index of traces")) << at;
+        ASSERT_EQ(read_text_file(index, 1 << 20), bad) << at;
+      }
+    }
+    EXPECT_GT(renewed, 50);
+  }
+}
+
+TEST(TraceIndex, AnIndexThatIsCutOffOrHoldsMoreIsLeftAlone) {
+  const test::TempDir dir;
+  const std::filesystem::path index = dir / "trace.h5";
+  add_to_index(index, dir / "trace" / "a.h5");
+  const std::string good = read_text_file(index, 1 << 20);
+  for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{100}, good.size() - 1}) {
+    write_file_atomically(index, good.substr(0, size));
+    EXPECT_THAT(added_to_damaged(index), HasSubstr("is not an index of traces")) << size;
+  }
+  write_file_atomically(index, good);
+  {
+    const Handle file(H5Fopen(index.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+    set_attribute(file, index, "note", std::string("of a user"));
+  }
+  EXPECT_THAT(added_to_damaged(index), HasSubstr("it is damaged, or holds more"));
+}
+
 TEST(TraceIndex, LeavesAFileOfAnotherKindAlone) {
   const test::TempDir dir;
   write_file_atomically(dir / "notes.txt", "mine");
@@ -139,7 +193,7 @@ TEST(TraceIndex, LeavesAFileOfAnotherKindAlone) {
     add_to_index(dir / "data.h5", dir / "a.h5");
     FAIL() << "a trace was taken for an index";
   } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("'account' in it is no external link"));
+    EXPECT_THAT(error.what(), HasSubstr("data.h5 is not an index of traces"));
   }
   EXPECT_EQ(count_links(dir / "data.h5"), 11);
 }
