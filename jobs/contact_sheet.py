@@ -26,6 +26,8 @@ def finished_items(folder: Path) -> list[dict]:
     """Records of finished videos whose files are there, in the order of the manifest."""
     records = []
     for path in sorted(folder.glob("*.json")):
+        if not path.is_file():  # a pipe would wait for ever
+            continue
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             file, prompt = record["outputs"]["video"]["file"], record["parameters"]["prompt"]
@@ -60,7 +62,7 @@ def scaled(picture: Image.Image, height: int = HEIGHT) -> Image.Image:
 def first_picture(image: object) -> Image.Image:
     """The item's image; white for text to video, and if the image is gone or damaged."""
     try:
-        if isinstance(image, str) and Path(image).is_file():  # a pipe would wait for ever
+        if isinstance(image, str) and Path(image).is_file():  # no pipe
             return scaled(Image.open(image))
     except Exception as error:  # Pillow's decoders throw many kinds
         print(f"contact_sheet.py: {image}: cannot be shown: {error}", file=sys.stderr)

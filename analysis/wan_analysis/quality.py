@@ -72,7 +72,7 @@ def read_run(folder: Path) -> dict[str, Item]:
         raise QualityError(f"{folder}: there is no such folder; name an output folder of wan_batch")
     items = {}
     for path in sorted(folder.glob("*.json")):
-        record = _record(path)
+        record = _record(path) if path.is_file() else None  # a pipe would wait for ever
         if record is None or record.get("status") != "done":
             continue
         try:

@@ -73,6 +73,7 @@ def test_one_damaged_item_costs_its_own_row_only(tmp_path, damage):
         (tmp_path / "deep.json").write_text("[" * 100_000)
     elif damage == "folder":
         (tmp_path / "folder.json").mkdir()
+        os.mkfifo(tmp_path / "pipe.json")
     else:
         record["manifest"] = {"line": "x"}
     (tmp_path / "first.json").write_text(json.dumps(record))

@@ -126,6 +126,7 @@ def test_what_is_no_file_is_not_opened(tmp_path, clip, latent):
     for name in ("cat.mp4", "cat.latent.safetensors"):
         (tmp_path / "b" / name).unlink()
         os.mkfifo(tmp_path / "b" / name)
+    os.mkfifo(tmp_path / "b" / "pipe.json")
     (item,) = compare_folders(tmp_path / "a", tmp_path / "b").items
     assert [note.removeprefix(f"{tmp_path}/b/") for note in item.notes] == [
         "cat.mp4: there is no such file", "cat.latent.safetensors: there is no such file"]
