@@ -16,7 +16,12 @@
 namespace wan::checkpoint {
 namespace {
 
-constexpr std::int64_t max_size = 1 << 24;  // far above any width; products of two fit into 64 bits
+// Far above any released model. A small file must not ask for terabytes of activations: they are as wide as a
+// layer, the text encoder's bias has the heads times the square of the tokens, and CLIP's attention likewise.
+constexpr std::int64_t max_size = 1 << 19;  // umT5's vocabulary has 256,384 tokens
+constexpr std::int64_t max_text_heads = 1024;
+constexpr std::int64_t max_patch_side = 64;                       // patches in a row of CLIP's image
+constexpr std::int64_t max_image_size = 1024;                     // pixels of it
 constexpr std::string_view image_norm = "img_emb.proj.0.weight";  // only Wan 2.1's image branch has it
 constexpr std::int64_t patch_pixels = 4;                          // the patch is 1x2x2 (model.md 1.2)
 
@@ -221,6 +226,13 @@ ImageEncoderConfig read_image_encoder_config(const Checkpoint& weights) {
                      weights.source().string(), patches + 1);
   }
   config.image_size = side * config.patch_size;
+  if (side > max_patch_side || config.image_size > max_image_size) {
+    fail<UsageError>(
+        "{}: CLIP would see {} x {} patches of {} pixels a side; at most {} x {} and {} pixels in all "
+        "are supported: use the file of the official checkpoint",
+        weights.source().string(), side, side, config.patch_size, max_patch_side, max_patch_side,
+        max_image_size);
+  }
   config.ffn_dim = shape_of(weights, "visual.transformer.0.mlp.0.weight", 2)[0];
   config.num_layers = count_layers(weights, "visual.transformer.") - 1;  // the last one is not used
   if (config.num_layers < 1)
@@ -243,6 +255,12 @@ TextEncoderConfig read_text_encoder_config(const Checkpoint& weights) {
   config.num_buckets = bias[0];
   config.num_heads = bias[1];
   config.num_layers = count_layers(weights);
+  if (config.num_heads > max_text_heads) {
+    fail<UsageError>(
+        "{}: the position bias has {} heads; at most {} are supported: use the file of the official "
+        "checkpoint",
+        weights.source().string(), config.num_heads, max_text_heads);
+  }
   if (config.attention_dim % config.num_heads != 0) {
     fail<UsageError>("{}: the attention width {} is not a multiple of the {} heads of the position bias",
                      weights.source().string(), config.attention_dim, config.num_heads);

@@ -8,6 +8,7 @@
 
 #include "checkpoint/safetensors.h"
 #include "checkpoint_files.h"
+#include "dialect_files.h"
 #include "support/temp_dir.h"
 
 namespace wan::checkpoint {
@@ -179,6 +180,39 @@ TEST(ModelConfig, WeightsWithoutBlocksOrWithGapsAreRefused) {
   EXPECT_THAT(error_of(with(3, "blocks.0.pos_embedding.embedding.weight", {32, 3})),
               HasSubstr("not a multiple of the 3"));
   EXPECT_THAT(error_of(with(3, "blocks.0.pos_embedding.embedding.weight", {30, 2})), HasSubstr("30 buckets"));
+}
+
+TEST(ModelConfig, SmallFilesMayNotAskForTerabytes) {
+  using Shapes = std::map<std::string, std::vector<std::int64_t>>;
+  const wan::test::TempDir dir;
+  const auto written = [&](Shapes shapes, const std::string& name, std::vector<std::int64_t> shape) {
+    shapes[name] = std::move(shape);
+    test::write_headers_only(dir / "f.safetensors", shapes, "F8_E4M3");
+    return Checkpoint::open_safetensors_file(dir / "f.safetensors");
+  };
+  const Shapes text{{"token_embedding.weight", {8, 1}},
+                    {"blocks.0.attn.q.weight", {1 << 18, 1}},
+                    {"blocks.0.ffn.fc1.weight", {8, 1}},
+                    {"blocks.0.pos_embedding.embedding.weight", {4, 1024}}};
+  const auto text_error = [&](const std::string& name, std::vector<std::int64_t> shape) {
+    return test::usage_error_of([&] { read_text_encoder_config(written(text, name, std::move(shape))); });
+  };
+  EXPECT_EQ(read_text_encoder_config(written(text, "x", {1})).num_heads, 1024);
+  EXPECT_THAT(text_error("blocks.0.pos_embedding.embedding.weight", {4, 1 << 18}),
+              HasSubstr("262144 heads; at most 1024"));
+  EXPECT_THAT(text_error("blocks.0.ffn.fc1.weight", {1 << 24, 1}),
+              HasSubstr("expected 2 dimensions of 1 to"));
+  const Shapes image{{"visual.patch_embedding.weight", {16, 3, 14, 14}},
+                     {"visual.pos_embedding", {1, 257, 16}},
+                     {"visual.transformer.0.mlp.0.weight", {8, 16}},
+                     {"visual.transformer.1.mlp.0.weight", {8, 16}}};
+  const auto image_error = [&](const std::string& name, std::vector<std::int64_t> shape) {
+    return test::usage_error_of([&] { read_image_encoder_config(written(image, name, std::move(shape))); });
+  };
+  EXPECT_EQ(read_image_encoder_config(written(image, "x", {1})).image_size, 224);
+  EXPECT_THAT(image_error("visual.pos_embedding", {1, 65 * 65 + 1, 16}),
+              HasSubstr("CLIP would see 65 x 65 patches"));
+  EXPECT_THAT(image_error("visual.patch_embedding.weight", {16, 3, 65, 65}), HasSubstr("1024 pixels in all"));
 }
 
 /// A checkpoint folder of empty files, for tests of recognition by names alone.
