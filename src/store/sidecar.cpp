@@ -251,8 +251,6 @@ bool is_run_record(const std::filesystem::path& path) {
   return fields.contains("counts") && fields.at("counts").is_object();
 }
 
-std::string utc_now() {
-  return utc_text_s(std::chrono::system_clock::now());
-}
+std::string utc_now() { return utc_text_s(std::chrono::system_clock::now()); }
 
 }  // namespace wan::store
