@@ -97,9 +97,8 @@ std::string memory_lines(const PlanSubject& subject, const parallel::Plan& plan)
                             format_bytes(memory), format_bytes(taken.bytes - taken.missing_bytes),
                             format_bytes(taken.missing_bytes));
   if (plan.host_bytes > 0) {
-    text += fmt::format("host memory      {} page-locked for each rank, {} for all {}\n",
-                        format_bytes(plan.host_bytes), format_bytes(plan.host_bytes * subject.machine.ranks),
-                        subject.machine.ranks);
+    text += fmt::format("host memory      {} page-locked for each rank, {} in all\n",
+                        format_bytes(plan.host_bytes), format_bytes(plan.host_bytes * subject.machine.ranks));
     text += copy_line(subject, plan);
   }
   return text;
@@ -149,7 +148,7 @@ std::string time_lines(const PlanSubject& subject) {
                                                            count(manifest.writers, "thread"))
                                              : "");
   }
-  return text + "  not in it: reading the checkpoint; a group is taken to be GPUs of one node\n";
+  return text + "  without reading the checkpoint; the GPUs of a group are taken to be in one node\n";
 }
 
 /// The parts of a group's time. A few steps without guidance leave the autoencoder and the writing a large

@@ -114,8 +114,10 @@ void check_head_chunks(const parallel::HeadChunkWish& wish, const parallel::Plan
   const kernels::HeadDivision division{.heads = plan.transformer.num_heads, .parts = ulysses};
   const std::string_view no_fit = wish.count ? "does not divide" : "does not add up to";
   if (division.is_even()) {
-    fail<UsageError>("--head-chunks {} {} the {} heads of each of {} ranks", parallel::describe(wish), no_fit,
-                     division.per_part(), ulysses);
+    fail<UsageError>("--head-chunks {} {} the {} heads of {}; give {}, or leave it on auto",
+                     parallel::describe(wish), no_fit, division.per_part(),
+                     ulysses == 1 ? "the rank" : fmt::format("each of {} ranks", ulysses),
+                     wish.count ? "a number that does" : "heads that do");
   }
   fail<UsageError>(
       "--head-chunks {} does not fit {} heads over {} ranks: it must {} {}, the most heads of a rank, with a "

@@ -211,9 +211,12 @@ TEST(Layout, RefusesHeadChunksThatDoNotFit) {
   EXPECT_EQ(outcome({}), "accepted");
   EXPECT_EQ(outcome({.count = 4}), "accepted") << "10 heads without guidance are divided by themselves";
   EXPECT_EQ(outcome({.sizes = {3, 17}}), "accepted");
-  EXPECT_EQ(outcome({.count = 3}), "--head-chunks 3 does not divide the 20 heads of each of 2 ranks");
+  EXPECT_EQ(outcome({.count = 3}),
+            "--head-chunks 3 does not divide the 20 heads of each of 2 ranks; give a number that does, or "
+            "leave it on auto");
   EXPECT_EQ(outcome({.sizes = {3, 7}}),
-            "--head-chunks 3+7 does not add up to the 20 heads of each of 2 ranks");
+            "--head-chunks 3+7 does not add up to the 20 heads of each of 2 ranks; give heads that do, or "
+            "leave it on auto");
   Options options;
   options.head_chunks = {.count = 14};
   EXPECT_EQ(refusal_for(3, 140 * gib, options),
