@@ -98,9 +98,10 @@ std::vector<LoraChoice> parse_loras(std::string_view text, const std::filesystem
   for (std::size_t first = 0; first <= text.size();) {
     const std::size_t end = std::min(text.find(';', first), text.size());
     const std::string_view one = trim(text.substr(first, end - first));
-    if (!one.empty() && choices.size() == most_in_a_row)
+    if (!one.empty() && choices.size() == most_in_a_row) {
       fail<ValueError>("it names more than {} LoRAs; add some of them to the weights beforehand",
                        most_in_a_row);
+    }
     if (!one.empty()) choices.push_back(parse_lora(one, folder));
     first = end + 1;
   }
