@@ -110,7 +110,7 @@ find_program() {
     die "$(id -un) may not look into $project/build; its owner can allow it (chmod -R go+rX), or set $knob"
   else
     command -v "$name" ||
-      die "there is no $name: neither $project/build/bin/$name (jobs/build.sh makes it) nor on PATH; or set $knob"
+      die "there is no $name, neither $project/build/bin/$name (jobs/build.sh makes it) nor one on PATH; build it, or set $knob"
   fi
 }
 

@@ -73,7 +73,8 @@ def find_program(given: Path | None, project: Path) -> Path:
         return built
     found = shutil.which("wan_batch")
     if found is None:
-        raise UsageProblem(f"there is no wan_batch: neither {built} (jobs/build.sh makes it) nor on PATH; name it with --wan-batch")
+        raise UsageProblem(f"there is no wan_batch, neither {built} (jobs/build.sh makes it) nor one on PATH; build it, "
+                           "or name it with --wan-batch")
     return Path(found)
 
 
