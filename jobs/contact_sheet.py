@@ -7,7 +7,9 @@ It takes the finished items of the folder's records in the order of their manife
 """
 
 import argparse
+import io
 import json
+import os
 import sys
 from html import escape
 from pathlib import Path
@@ -110,6 +112,17 @@ def page(records: list[dict]) -> str:
             f"<style>{STYLE}</style></head>\n<body><h1>Videos of wan_batch</h1>\n{figures}</body></html>\n")
 
 
+def put(path: Path, content: bytes) -> None:
+    """Writes a file in one step. A link or a pipe of this name is replaced, and nothing is written through it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def main() -> int:
     """Reads the command line and writes both files."""
     parser = argparse.ArgumentParser(description="Shows the videos of an output folder.")
@@ -125,8 +138,10 @@ def main() -> int:
     if shown is None:
         print(f"contact_sheet.py: error: {options.folder} has no video that can be read", file=sys.stderr)
         return 1
-    shown.save(picture)
-    (options.folder / "index.html").write_text(page(records), encoding="utf-8")
+    content = io.BytesIO()
+    shown.save(content, "PNG")
+    put(picture, content.getvalue())
+    put(options.folder / "index.html", page(records).encode())
     print(f"{len(records)} videos: {picture} shows frames of each, {options.folder / 'index.html'} plays them")
     return 0
 

@@ -85,6 +85,20 @@ def test_one_damaged_item_costs_its_own_row_only(tmp_path, damage):
     assert ("first" in result.stderr) == (damage in ("video", "image"))
 
 
+def test_links_and_pipes_in_the_folder_are_not_written_to(tmp_path):
+    (tmp_path / "out").mkdir()
+    write_items(tmp_path / "out")
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "out" / "index.html").symlink_to(tmp_path / "precious")
+    os.mkfifo(tmp_path / "out" / "demo.png")
+    result = start(tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert Image.open(tmp_path / "out" / "demo.png").height == 6 + 2 * 154
+    assert "first.mp4" in (tmp_path / "out" / "index.html").read_text()
+    assert not [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
 def test_a_folder_of_broken_videos_is_named(tmp_path):
     write_items(tmp_path)
     for name in ("first.mp4", "second.mp4"):
