@@ -39,6 +39,11 @@ std::filesystem::path folder_of(const std::filesystem::path& path) {
 
 bool is_storage_errno(int error) { return std::ranges::find(storage_errors, error) != storage_errors.end(); }
 
+bool means_no_hard_links(int error) {
+  return error == EPERM || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK || error == EINVAL ||
+         error == ENOTTY || error == EXDEV || error == EACCES;
+}
+
 void fail_to_write(std::string_view doing, const std::filesystem::path& path, int error) {
   const std::string message = fmt::format("cannot {} {}: {}", doing, path.string(), std::strerror(error));
   if (is_storage_errno(error)) throw StorageError(message);

@@ -17,6 +17,9 @@ namespace wan {
 /// (ESTALE, and the errors of network file systems that lost their server).
 bool is_storage_errno(int error);
 
+/// Whether this errno of link() means that the file system has no hard links, or no more for this file.
+bool means_no_hard_links(int error);
+
 /// Throws StorageError if is_storage_errno(error), else Error: "cannot write PATH: REASON".
 [[noreturn]] void fail_to_write(std::string_view doing, const std::filesystem::path& path, int error);
 

@@ -50,9 +50,4 @@ ClaimLink make_claim_link(const std::filesystem::path& owner, const std::filesys
 
 bool is_claim_copy(std::string_view content) { return content.starts_with(copy_mark); }
 
-bool means_no_hard_links(int error) {
-  return error == EPERM || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK || error == EINVAL ||
-         error == ENOTTY || error == EXDEV || error == EACCES;
-}
-
 }  // namespace wan::store

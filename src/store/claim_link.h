@@ -20,7 +20,4 @@ ClaimLink make_claim_link(const std::filesystem::path& owner, const std::filesys
 /// Whether this is the content of a copied claim.
 bool is_claim_copy(std::string_view content);
 
-/// Whether this errno of link() means that the file system has no hard links, or no more for this file.
-bool means_no_hard_links(int error);
-
 }  // namespace wan::store

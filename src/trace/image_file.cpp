@@ -21,11 +21,6 @@ std::filesystem::path hidden_name(const std::filesystem::path& path, const char*
   return path.parent_path() / ("." + path.filename().string() + suffix);
 }
 
-/// Errors of link() that mean that the file system has no hard links.
-bool has_no_links(int error) {
-  return error == EPERM || error == EOPNOTSUPP || error == ENOSYS || error == EMLINK;
-}
-
 }  // namespace
 
 ImageFile::ImageFile(std::filesystem::path path)
@@ -142,7 +137,7 @@ void ImageFile::write_image(std::size_t which) {
 bool ImageFile::swap_names() {
   // The published image keeps a name, or it could never be published again.
   if (::link(path_.c_str(), hidden_[1].c_str()) != 0) {
-    if (has_no_links(errno)) return false;
+    if (means_no_hard_links(errno)) return false;
     fail_to_write("link", hidden_[1], errno);
   }
   if (::rename(hidden_[0].c_str(), path_.c_str()) != 0) fail_to_write("rename", hidden_[0], errno);

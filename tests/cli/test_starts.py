@@ -229,7 +229,7 @@ class PlayedFileSystems(StartCase):
         variables = {} if ranks else {"LD_PRELOAD": SHIM, "WAN_PLAYED": words}
         return self.start(*launcher, *self.run_words(*more), variables=variables, without=without)
 
-    @each("flock=38,link=1,dirsync=22", "flock=37,link=95,dirsync=95", "flock=95,inode")
+    @each("flock=38,link=1,dirsync=22", "flock=37,link=95,dirsync=95", "flock=38,link=22", "flock=95,inode")
     def test_a_file_system_without_locks_links_and_flushes(self, words):
         done = self.played(words, "--no-resume")
         self.check_made(done)
