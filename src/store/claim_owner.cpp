@@ -139,6 +139,13 @@ std::optional<std::string> read_claim(const std::filesystem::path& path) {
   return beating && parse_owner(*beating) ? beating : content;
 }
 
+std::optional<std::string> copied_token(const std::filesystem::path& path) {
+  const std::optional<std::string> content = read_claim_file(path);
+  if (!content || !is_claim_copy(*content)) return std::nullopt;
+  const auto owner = parse_owner(*content);
+  return owner ? std::optional(owner->token) : std::nullopt;
+}
+
 bool is_there(const std::filesystem::path& path) {
   struct stat status {};
   return ::lstat(path.c_str(), &status) == 0;
@@ -154,6 +161,15 @@ bool has_died(const ClaimOwner& owner, const ClaimOwner& self) {
   return is_gone(owner.pid);
 }
 
+bool is_at_work(std::string_view content, std::string_view id) {
+  const json progress = json::parse(line_of(content, progress_index), nullptr, false);
+  if (!progress.is_object()) return false;
+  const auto item = progress.find("id");
+  const bool is_named = item != progress.end() && *item == id;
+  // The other items that it held were being written.
+  return is_named || progress.contains("writing");
+}
+
 DeadOwner describe_dead(const ClaimOwner& owner, std::string_view content, const std::string& id,
                         const ClaimOwner& self) {
   DeadOwner dead{
@@ -165,11 +181,7 @@ DeadOwner describe_dead(const ClaimOwner& owner, std::string_view content, const
     const auto found = progress.find(key);
     return found != progress.end() && found->is_boolean() && found->get<bool>();
   };
-  const auto item = progress.find("id");
-  const bool is_named = item != progress.end() && *item == id;
-  const auto writing = progress.find("writing");
-  // The other items that it held were being written.
-  dead.was_at_work = is_named || writing != progress.end();
+  dead.was_at_work = is_at_work(content, id);
   dead.was_told_to_stop = is_true("told_to_stop");
   return dead;
 }

@@ -32,6 +32,9 @@ std::string describe(std::string_view content);
 /// link. So while it holds one item, the line is about that item. While it writes others, the line is about
 /// the item that its progress names. Empty if the request is unknown.
 std::string request_for(std::string_view content, std::string_view id);
+/// Whether an owner that holds the claim of `id` says that it works on it: its progress names the item, or it
+/// writes items.
+bool is_at_work(std::string_view content, std::string_view id);
 /// A dead owner that held the claim of `id`, as its file describes it.
 DeadOwner describe_dead(const ClaimOwner& owner, std::string_view content, const std::string& id,
                         const ClaimOwner& self);
@@ -39,6 +42,8 @@ DeadOwner describe_dead(const ClaimOwner& owner, std::string_view content, const
 /// The content of a claim; nothing if the claim is gone. A copy of an owner file (store/claim_link.h) does
 /// not beat: for a copy this is the content of the owner file while that file is there.
 std::optional<std::string> read_claim(const std::filesystem::path& path);
+/// The token of the owner whose file this claim copies; nothing if the claim is no copy.
+std::optional<std::string> copied_token(const std::filesystem::path& path);
 bool is_there(const std::filesystem::path& path);
 /// Whether a file is a claim or an owner file of this program, or one that a crash left empty. False for
 /// somebody else's file of such a name.

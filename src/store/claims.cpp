@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "core/check.h"
@@ -149,10 +150,12 @@ ClaimAttempt Claims::try_claim(const std::string& id, const std::function<std::s
       continue;  // there are links beyond a gap: look at them
     }
     if (!is_there(link)) continue;  // released meanwhile: the request line may be about another item already
+    const bool is_partners = watch_->is_partners(*content);
     return {.outcome = life == OwnerWatch::Life::alive ? Outcome::alive : Outcome::undecided,
             .claim = {},
             .holder = describe(*content),
-            .request = watch_->is_partners(*content) ? std::string() : request_for(*content, id)};
+            .request = is_partners ? std::string() : request_for(*content, id),
+            .may_be_given_back = is_partners && !is_at_work(*content, id)};
   }
   return {.outcome = Outcome::undecided, .claim = {}, .holder = "several at once", .request = {}};
 }
@@ -235,16 +238,25 @@ std::optional<std::string> Claims::find_silent_partner() {
   return std::nullopt;
 }
 
+/// A claim that is a copy does not tell what its owner was at. So the owner's file stays as long as the
+/// claim.
 void Claims::remove_orphans() const {
+  std::set<std::string> orphans;  // tokens
+  std::set<std::string> copied;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
-    if (!entry.path().filename().string().starts_with(owner_prefix)) continue;
+    if (!entry.path().filename().string().starts_with(owner_prefix)) {
+      if (auto token = copied_token(entry.path())) copied.insert(std::move(*token));
+      continue;
+    }
     const auto content = read_claim(entry.path());
     const auto owner = content ? parse_owner(*content) : std::nullopt;
     // A copy that somebody made of an owner's file belongs to that person.
-    if (owner && has_died(*owner, owner_) && entry.path() == owner_file(folder_, owner->token)) {
-      ::unlink(entry.path().c_str());
-    }
+    if (owner && has_died(*owner, owner_) && entry.path() == owner_file(folder_, owner->token))
+      orphans.insert(owner->token);
+  }
+  for (const std::string& token : orphans) {
+    if (!copied.contains(token)) ::unlink(owner_file(folder_, token).c_str());
   }
 }
 

@@ -117,6 +117,9 @@ struct ClaimAttempt {
   std::string holder;          ///< if not acquired: "node7, process 123, job 4711"
   std::string
       request;  ///< if not acquired: the request that a holder of another run says it makes; empty: unknown
+  /// If not acquired: another owner of this run holds it and does not say that it works on it. It may be
+  /// about to give it back.
+  bool may_be_given_back = false;
 };
 
 /// One owner's view of the claims of an output folder. For one thread; the heartbeat and each Claim may have
