@@ -72,8 +72,10 @@ void require_free_names(const launch::Options& options, const launch::RunInput& 
 }
 
 std::string obstacle_to(const launch::Options& options, const manifest::ManifestRow& row) {
-  return store::find_obstacle(store::OutputFolder::view(options.output_dir), row.id, options.save_latents)
-      .value_or("");
+  const store::OutputFolder folder = store::OutputFolder::view(options.output_dir);
+  auto obstacle = store::find_obstacle(folder, row.id, options.save_latents);
+  if (!obstacle && options.draft) obstacle = store::find_draft_obstacle(folder, row.id);
+  return obstacle.value_or("");
 }
 
 }  // namespace wan::apps

@@ -59,6 +59,7 @@ void ItemControl::on_state(int steps_done) {
 
 void ItemControl::on_state_problem(const std::string& message) {
   saver_.begin_interval();  // the next step is not to try again at once
+  state_problem_ = message;
   tools_.log.warn("{}", message);
 }
 

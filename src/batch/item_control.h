@@ -39,6 +39,8 @@ class ItemControl final : public RunControl {
 
   /// The outputs that on_outputs() was given; null if they are written.
   std::unique_ptr<UnwrittenOutputs> take_outputs() { return std::move(outputs_); }
+  /// Why a state could last not be saved; empty if all were.
+  const std::string& state_problem() const { return state_problem_; }
   /// Steps after which a state was last published; 0 if none was.
   int steps_saved() const { return saver_.steps_saved(); }
   /// The width of the team to hand over to, after next_action() has returned StepAction::hand_over.
@@ -57,6 +59,7 @@ class ItemControl final : public RunControl {
   Stopwatch since_action_;
   std::optional<int> last_steps_done_;
   double step_s_ = 0;  ///< the last step's
+  std::string state_problem_;
 };
 
 /// Steers the engine on the other ranks, which can only be told to stop.

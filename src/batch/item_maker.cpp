@@ -88,8 +88,9 @@ MadeItem ItemMaker::make_once(ItemInHand& item, Attempt& attempt) {
     if (report.end != RunEnd::handed_over) {
       const int saved = std::max(control.steps_saved(), item.before ? item.before->steps_done : 0);
       const bool is_saved = saved == report.steps_done;
-      if (report.end == RunEnd::drafted && !is_saved) {  // the storage failed, which ends the run
-        report.end = RunEnd::stopped;
+      if (report.end == RunEnd::drafted && !is_saved) {
+        if (tools_.stop.storage_problem().empty()) throw ItemError("write", control.state_problem());
+        report.end = RunEnd::stopped;  // the storage failed, which ends the run
         static_cast<void>(control.take_outputs());
       }
       return {.report = std::move(report),

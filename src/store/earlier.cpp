@@ -13,6 +13,7 @@
 #include "core/check.h"
 #include "core/file.h"
 #include "core/strings.h"
+#include "store/saved_states.h"
 
 namespace wan::store {
 namespace {
@@ -106,8 +107,11 @@ std::optional<std::string> find_obstacle(const OutputFolder& folder, std::string
   return stranger(latents, note.latents);
 }
 
-/// The record of a preview comes before its video, so that no video of ours is ever without one.
+/// The record of a preview comes before its video, so that no video of ours is ever without one. A draft must
+/// save its state, too.
 std::optional<std::string> find_draft_obstacle(const OutputFolder& folder, std::string_view id) {
+  if (const auto state = SavedStates(folder.states()).foreign_record(id))
+    return advice(*state, "is not a record of wan_batch");
   const std::filesystem::path record = folder.draft_record(id);
   const std::filesystem::path video = folder.draft_video(id);
   if (is_there(record)) {

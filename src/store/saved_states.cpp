@@ -63,6 +63,8 @@ std::filesystem::path SavedStates::temporary(std::string_view id, std::string_vi
 }
 
 void SavedStates::publish(std::string_view id, std::string_view token, const NewState& state) const {
+  if (const auto foreign = foreign_record(id))
+    fail("{} is not a record of wan_batch: move it away", printable(foreign->string()));
   const std::filesystem::path from = temporary(id, token);
   const auto size = plain_file_size(from);
   if (!size || *size == 0) fail("the engine left no state in {}", from.string());
@@ -78,9 +80,6 @@ void SavedStates::publish(std::string_view id, std::string_view token, const New
               {"state", {{"file", name}, {"bytes", *size}, {"sha256", sha256_file_hex(from)}}}};
   add_origin(fields, state.origin);
   publish_file(from, folder_ / name);
-  if (is_there(record(id)) && !has_record(id)) {
-    fail("{} is not a record of wan_batch: move it away", printable(record(id).string()));
-  }
   const std::filesystem::path temporary_record = folder_ / hidden_name(id, token, "json");
   try {
     create_file(temporary_record, dump(fields));
@@ -135,6 +134,11 @@ bool SavedStates::has_record(std::string_view id) const {
   } catch (const Error&) {
     return false;
   }
+}
+
+std::optional<std::filesystem::path> SavedStates::foreign_record(std::string_view id) const {
+  if (!is_there(record(id)) || has_record(id)) return std::nullopt;
+  return record(id);
 }
 
 void SavedStates::remove_temporary(std::string_view id, std::string_view token) const {

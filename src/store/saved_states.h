@@ -63,6 +63,9 @@ class SavedStates {
   void remove(std::string_view id) const;
   /// Whether there is a record of this program, whatever it says of the item.
   bool has_record(std::string_view id) const;
+  /// The record's path if something that is not a record of this program lies there. A state of the item
+  /// cannot be saved then.
+  std::optional<std::filesystem::path> foreign_record(std::string_view id) const;
   /// Removes the unpublished files of the owner of `token`.
   void remove_temporary(std::string_view id, std::string_view token) const;
 

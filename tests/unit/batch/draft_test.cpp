@@ -99,5 +99,31 @@ TEST_F(Drafts, ReplaceNothingForeign) {
               HasSubstr("a.draft.mp4 does not belong to"));
 }
 
+TEST_F(Drafts, WhoseStateCannotBeSavedFailAlone) {
+  std::filesystem::create_directories(out_ / ".state");
+  std::ofstream(out_ / ".state" / "a.json") << "notes";
+  EXPECT_THAT(draft("run-1"), ElementsAre("dog"));
+  EXPECT_EQ(text_of(".state/a.json"), "notes");
+  EXPECT_EQ(result_.counts.drafted, 1);
+  EXPECT_EQ(exit_code(result_.counts), ExitCode::some_failed);
+  EXPECT_EQ(read("a.failed.json")["stage"], "output");
+  EXPECT_THAT(read("a.failed.json")["message"].get<std::string>(),
+              HasSubstr("a.json is not a record of wan_batch"));
+  std::filesystem::remove(out_ / ".state" / "a.json");
+  EXPECT_THAT(draft("run-2"), ElementsAre("cat")) << "the obstacle is gone";
+
+  // Somebody puts the file there while the steps are made.
+  std::filesystem::remove_all(out_);
+  on_step_ = [&](const Request& request, int step) {
+    if (request.prompt == "cat" && step == 2) std::ofstream(out_ / ".state" / "a.json") << "notes";
+  };
+  EXPECT_THAT(draft("run-3"), ElementsAre("cat", "dog"));
+  EXPECT_EQ(result_.counts.drafted, 1);
+  EXPECT_FALSE(result_.counts.stopped) << "nobody asked for that";
+  EXPECT_EQ(exit_code(result_.counts), ExitCode::some_failed);
+  EXPECT_EQ(read("a.failed.json")["stage"], "write");
+  EXPECT_THAT(files_in(out_ / ".state"), ElementsAre(HasSubstr("a.json"), HasSubstr("b.4."), "b.json"));
+}
+
 }  // namespace
 }  // namespace wan::batch
