@@ -39,7 +39,8 @@ RowAttempt RowClaimer::try_row(const manifest::ManifestRow& row, bool is_last_ro
     return give_up(row, fmt::format("another job ({}) is making it with other values", attempt.holder));
   }
   if (!attempt.claim) {
-    const bool is_undecided = attempt.outcome == store::ClaimAttempt::Outcome::undecided;
+    const bool is_undecided =
+        attempt.outcome == store::ClaimAttempt::Outcome::undecided || may_come_last(row, attempt);
     return {.outcome = is_undecided ? Outcome::undecided : Outcome::held};
   }
   clear_after_dead(*attempt.claim);
@@ -70,6 +71,13 @@ std::vector<Death> RowClaimer::deaths_of(const manifest::ManifestRow& row, const
     context_.log->warn("{}: the program ended while it made this item, on {}", row.id, owner.who);
   }
   return deaths_.of(wanted);
+}
+
+/// Whether another group holds the row only to find that it comes last. That group gives it back, and the
+/// first group, which makes such rows, must not have gone by then. A group that hangs is not waited for.
+bool RowClaimer::may_come_last(const manifest::ManifestRow& row, const store::ClaimAttempt& attempt) const {
+  return attempt.may_be_given_back && context_.place.group_index == 0 && deaths_.are_noted(row.id) &&
+         !claims_.find_silent_partner();
 }
 
 /// Whether the item has a record of another request, made by another run that is still at work. The two runs

@@ -51,6 +51,7 @@ class RowClaimer {
  private:
   std::vector<Death> deaths_of(const manifest::ManifestRow& row, const store::Claim& claim) const;
   bool is_made_otherwise(const FoundItem& found) const;
+  bool may_come_last(const manifest::ManifestRow& row, const store::ClaimAttempt& attempt) const;
   RowAttempt give_up(const manifest::ManifestRow& row, const std::string& reason) const;
   bool release_of_dead(const std::string& id);
   void clear_after_dead(const store::Claim& claim) const;

@@ -247,6 +247,37 @@ TEST_F(Rows, WithTwoDeathsComeLast) {
   EXPECT_EQ(claimer.try_row(rows_[0], /*is_last_round=*/true).claimed->deaths.size(), 2U);
 }
 
+TEST_F(Rows, WithTwoDeathsThatAnotherGroupLooksAtAreNotLeft) {
+  using Outcome = RowAttempt::Outcome;
+  const ItemDeaths deaths(context_.folder.states());
+  const store::Parameters wanted = wanted_parameters(rows_[0], context_, task_);
+  for (const char* token : {"one", "two"}) deaths.add(wanted, {.token = token, .who = "node7", .when = ""});
+  store::Claims claims = board("run-1");
+  store::Claims other_group = board("run-1");
+  auto looked_at = other_group.try_claim("a");
+  ASSERT_TRUE(looked_at.claim);
+  RowClaimer claimer(context_, task_, claims);
+  EXPECT_EQ(claimer.try_row(rows_[0], false).outcome, Outcome::undecided);
+  other_group.show_progress(store::ClaimProgress{.id = "a", .phase = "denoise"});
+  EXPECT_EQ(claimer.try_row(rows_[0], false).outcome, Outcome::held) << "the other group makes it";
+  other_group.show_progress(std::nullopt);
+  RunContext in_second_group = context_;
+  in_second_group.place.group_index = 1;
+  in_second_group.place.group_count = 2;
+  EXPECT_EQ(RowClaimer(in_second_group, task_, claims).try_row(rows_[0], false).outcome, Outcome::held);
+
+  rows_.resize(1);
+  ItemQueue queue(rows_, context_, task_, claims);
+  int looks = 0;
+  const auto given_back_later = [&] {
+    if (++looks == 3) looked_at.claim.reset();
+    return looks > 100;
+  };
+  const auto claimed = queue.next(given_back_later);
+  ASSERT_TRUE(claimed) << "the row is left, and nobody makes it";
+  EXPECT_EQ(claimed->deaths.size(), 2U);
+}
+
 TEST_F(Rows, AStateIsPublishedOnlyByTheHolderOfTheClaim) {
   store::Claims claims = board("run-1");
   RowClaimer claimer(context_, task_, claims);
