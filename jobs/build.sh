@@ -45,6 +45,7 @@ while [ $# -gt 0 ]; do
       ;;
     --cpu) cpu_only=yes ;;
     -j)
+      [ -n "${2-}" ] || usage "-j needs a number"
       jobs=(-j "${2-}")
       arguments+=(-j "${2-}")
       shift

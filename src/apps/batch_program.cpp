@@ -317,7 +317,7 @@ batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) 
   std::vector<batch::ItemObserver*> listening{&item_log};
   if (trace_.observer() != nullptr) listening.push_back(trace_.observer());
   if (progress) listening.push_back(progress.get());
-  const auto for_job = observe_for_job(context, input_.rows, [this] { return start_.clock.elapsed_s(); });
+  const auto for_job = observe_for_job(context, input_, [this] { return start_.clock.elapsed_s(); });
   if (for_job) listening.push_back(for_job.get());
   batch::ObserverList observers(listening);
   batch::TeamLetters teams;

@@ -5,7 +5,7 @@
 
 #include "batch/run_context.h"
 #include "display/job_progress.h"
-#include "manifest/manifest.h"
+#include "launch/run_input.h"
 
 namespace wan::apps {
 
@@ -21,7 +21,7 @@ void note_error(const char* message) noexcept;
 
 /// Writes the progress of a group's leader; null if there is no such record.
 std::unique_ptr<display::JobProgress> observe_for_job(const batch::RunContext& context,
-                                                      const std::vector<manifest::ManifestRow>& rows,
+                                                      const launch::RunInput& input,
                                                       std::function<double()> now_s);
 
 }  // namespace wan::apps

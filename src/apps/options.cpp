@@ -31,6 +31,8 @@ void check_consistency(const launch::Options& options) {
   if (options.plan && options.dry_run) fail<UsageError>("--plan and --dry-run exclude each other");
   if (options.list_rows && (options.plan || options.dry_run))
     fail<UsageError>("--list-rows and {} exclude each other", options.plan ? "--plan" : "--dry-run");
+  if (options.list_rows && options.continue_with)
+    fail<UsageError>("--list-rows prints all rows of a manifest or of a --shard; leave --continue out");
   if (options.list_rows && !options.manifest)
     fail<UsageError>("--list-rows prints the rows of a manifest, and no manifest is given");
   if (!options.plan && !options.dry_run && options.gpus)

@@ -325,10 +325,11 @@ void TraceObserver::end_written_item(const Current& item, const batch::ItemOutco
   }
   guarded([&](trace::TraceWriter& writer) {
     writer.add_phases(phases);
-    writer.end_item({.item = item.item,
-                     .time_s = end_s >= 0 ? end_s : now_s,
-                     .outcome = outcome_text(outcome.status),
-                     .steps_done = item.record.steps});
+    writer.end_item(
+        {.item = item.item,
+         .time_s = end_s >= 0 ? end_s : now_s,
+         .outcome = outcome_text(outcome.status),
+         .steps_done = outcome.status == batch::ItemStatus::drafted ? item.steps_done : item.record.steps});
   });
 }
 

@@ -2,7 +2,7 @@
 
 import json
 
-from cli_case import CHECKPOINT, DONE, SMALL, CliCase, nightly
+from cli_case import CHECKPOINT, DONE, SMALL, SOME_FAILED, CliCase, each, nightly
 
 STEPS = 6
 
@@ -99,6 +99,34 @@ class Drafts(CliCase):
         (self.folder / "pick.txt").write_text("row1\nrow7\n")
         result = self.batch(manifest, "--continue", "pick.txt")
         self.assert_usage_error(result, "pick.txt: no row of the manifest has the id 'row7'")
+        self.assert_usage_error(self.run_program(manifest, "--list-rows", "--continue", "pick.txt"), "leave --continue out")
+
+    def test_a_dry_run_finds_what_is_in_the_way_of_a_draft(self):
+        manifest = self.rows(2)
+        (self.out / ".state").mkdir(parents=True)
+        (self.out / ".state" / "row1.json").write_text("notes")
+        result = self.draft(manifest, 2, "--dry-run")
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assertIn("2 items checked, 1 would fail", result.out)
+        self.assertIn("row1.json is not a record of wan_batch", result.err)
+        self.assertEqual(self.batch(manifest, "--dry-run").code, DONE, "only a draft must save its state")
+        result = self.draft(manifest, 2)
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assertEqual(self.names(".draft.mp4"), {"row0"})
+
+    @each(0, 1)
+    def test_the_trace_counts_the_steps_of_a_draft(self, writers):
+        import h5py
+
+        manifest = self.rows(2)
+        self.assertEqual(self.draft(manifest, 2, "--writers", writers).code, DONE)
+        self.assertEqual(self.draft(manifest, 2, "--writers", writers, "--draft-scale", "1/2").code, DONE)
+        files = list((self.out / "trace").glob("*.h5"))
+        self.assertEqual(len(files), 2)
+        for path in files:
+            with h5py.File(path) as trace:
+                ends = trace["item_ends"]
+                self.assertEqual((ends["outcome"].asstr()[:].tolist(), ends["steps_done"][:].tolist()), (["drafted"] * 2, [2, 2]))
 
     def test_the_plan_counts_the_steps_of_drafts(self):
         manifest = self.rows(2)

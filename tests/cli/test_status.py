@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import time
+from unittest import mock
 
-from cli_case import CHECKPOINT, DONE, SMALL, USAGE, CliCase, environment
+from cli_case import CHECKPOINT, DONE, SMALL, SOME_FAILED, USAGE, CliCase, environment
 
 
 class Status(CliCase):
@@ -34,6 +35,23 @@ class Status(CliCase):
         self.assertGreater(status["items_per_hour_overall"], 0)
         self.assertEqual(status["failures"][0]["id"], "bad")
         self.assertEqual(status["last_run"]["exit_code"], 3)
+
+    def test_a_failure_that_was_mended_does_not_count(self):
+        def run(size: str, *more: str) -> int:
+            rows = ["one,good.png,A white cat,64*64", f"two,good.png,A dog,{size}", *more]
+            return self.run_batch(self.manifest("id,image,prompt,size", *rows)).code
+
+        self.assertEqual([run("64*64"), run("wide"), run("64*64")], [DONE, SOME_FAILED, DONE])
+        self.assertTrue((self.out / "two.failed.json").exists(), "its row was faulty while its video was there")
+        self.assertEqual([self.status()[key] for key in ("done", "failed")], [2, 0])
+        with mock.patch.dict(os.environ, {"WAN_JOB_START": str(self.folder / "start-1")}):
+            self.assertEqual(run("64*64", "three,good.png,A bird,64*64"), DONE)
+            progress = json.loads((self.folder / "start-1.group-0.json").read_text())
+            self.assertEqual((progress["rows"], progress["failed_before"], progress["failed"]), (3, 0, 0))
+            self.assertEqual(run("wide", "four,good.png,A fish,64*64"), SOME_FAILED)
+            self.assertEqual(run("wide", "five,good.png,A frog,64*64"), SOME_FAILED)
+            progress = json.loads((self.folder / "start-1.group-0.json").read_text())
+            self.assertEqual((progress["rows"], progress["failed_before"], progress["failed"]), (3, 1, 0))
 
     def test_of_a_running_and_a_killed_batch(self):
         manifest = self.manifest("id,image,prompt,sample_steps", "one,good.png,A white cat,2", "two,good.png,A black cat,1000",

@@ -102,6 +102,7 @@ class BuildArguments(unittest.TestCase):
         self.assertIn("either --fetch or --from", self.refused("--fetch", "x", "--from", "y"))
         self.assertIn("'--target wan' does not go with", self.refused("--prefix", "x", "--target", "wan"))
         self.assertIn("--prefix needs a value", self.refused("--prefix"))
+        self.assertIn("-j needs a number", self.refused("-j"))
         self.assertIn("--preset is default or developer", self.refused("--preset", "asan"))
 
 
