@@ -225,12 +225,13 @@ config_has_checkpoint() {
   local argument file="" is_next=no
   for argument in "$@"; do
     if [ "$is_next" = yes ]; then file=$argument is_next=no; fi
+    # wan_batch accepts shortened names.
     case $argument in
-      --config) is_next=yes ;;
-      --config=*) file=${argument#--config=} ;;
+      --conf | --confi | --config) is_next=yes ;;
+      --conf=* | --confi=* | --config=*) file=${argument#*=} ;;
     esac
   done
-  # wan_batch accepts shortened names; no other option begins with "ck". A byte order mark may precede the name.
+  # No other option begins with "ck". A byte order mark may precede the name.
   [ -r "$file" ] && grep -qE '^[^A-Za-z#]*ck[A-Za-z_-]*[[:space:]]*=' "$file"
 }
 

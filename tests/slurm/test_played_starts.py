@@ -193,6 +193,7 @@ class Starts(PlayedCase):
         for arguments, expected in (("m.csv", "--ckpt-dir /default"), ("--ckpt-dir /mine m.csv", ""), ("--ckpt_dir=/mine m.csv", ""),
                                     ("--config without.cfg m.csv", "--ckpt-dir /default"), ("--config=without.cfg", "--ckpt-dir /default"),
                                     ("--config with.cfg m.csv", ""), ("--config=with.cfg", ""), ("--config short.cfg", ""),
+                                    ("--conf with.cfg m.csv", ""), ("--confi=with.cfg", ""), ("--continue with.cfg", "--ckpt-dir /default"),
                                     ("--config missing.cfg", "--ckpt-dir /default")):
             with self.subTest(arguments=arguments):
                 done = self.bash(f'cd {self.folder}; default_checkpoint {arguments}; echo "${{checkpoint_words[*]}}"',
