@@ -98,6 +98,8 @@ std::string next_text(const QueueState& queue, const store::JobStart& last, cons
   }
   if (status.open() == 0 && status.rows > 0)
     return fmt::format("  next: nothing, all rows are done; see {}\n", look);
+  if (status.has_stop_file)
+    return fmt::format("  next, once the file STOP in the output folder is removed: {}\n", again);
   if (last.exit_code == 1 || last.exit_code >= 128)
     return fmt::format("  next, once the cause in the job's log is mended: {}\n", again);
   return fmt::format("  next: {}\n", again);

@@ -114,6 +114,10 @@ TEST_F(JobRecord, TheNextCommandFollowsFromTheLastStart) {
   EXPECT_THAT(failed, HasSubstr("are mended: sbatch a.sh --retry\n"));
   write(1, "command=sbatch a.sh\nended_s=5\nexit_code=85\nrequeued=no\n");
   EXPECT_THAT(account(gone, counts(2, 1)), HasSubstr("  next: sbatch a.sh\n"));
+  store::BatchStatus stopped = counts(2, 1);
+  stopped.has_stop_file = true;
+  EXPECT_THAT(account(gone, stopped),
+              HasSubstr("  next, once the file STOP in the output folder is removed: sbatch a.sh\n"));
   write(1, "command=sbatch a.sh\nended_s=5\nexit_code=85\nrequeued=yes\n");
   EXPECT_THAT(account(gone, counts(2, 1)),
               HasSubstr("Slurm starts the job again; to watch it: squeue -j 4711\n"));
