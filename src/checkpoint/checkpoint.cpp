@@ -164,6 +164,7 @@ const TensorEntry& Checkpoint::entry(std::string_view name) const {
 
 void Checkpoint::read_floats(const TensorEntry& entry, std::int64_t first_element,
                              std::span<float> out) const {
+  expect_floating(entry);
   check_range(entry, first_element, out.size());
   if (!entry.parts.empty()) {
     for_each_part(entry, first_element, out.size(),
@@ -186,6 +187,7 @@ void Checkpoint::read_floats(const TensorEntry& entry, std::int64_t first_elemen
 
 void Checkpoint::read_bf16(const TensorEntry& entry, std::int64_t first_element,
                            std::span<std::uint16_t> out) const {
+  expect_floating(entry);
   check_range(entry, first_element, out.size());
   if (!entry.parts.empty()) {
     for_each_part(entry, first_element, out.size(),
@@ -263,7 +265,6 @@ void Checkpoint::apply_scale(const TensorEntry& entry, std::int64_t first_elemen
 
 void Checkpoint::check_range(const TensorEntry& entry, std::int64_t first_element,
                              std::size_t elements) const {
-  expect_floating(entry);
   const std::int64_t available = entry.elements();
   if (first_element < 0 || first_element > available ||
       elements > static_cast<std::uint64_t>(available - first_element)) {

@@ -67,7 +67,8 @@ class Checkpoint {
   /// The same as bfloat16 bits. Wider types in the file are rounded to nearest even.
   void read_bf16(const TensorEntry& entry, std::int64_t first_element, std::span<std::uint16_t> out) const;
 
-  /// The same as the file has them, little-endian. The elements must be stored plainly (is_stored_plainly()).
+  /// The same as the file has them, of any type, little-endian. The elements must be stored plainly
+  /// (is_stored_plainly()).
   void read_stored(const TensorEntry& entry, std::int64_t first_element, std::span<std::byte> out) const;
 
   /// From now on keeps what is read from the files in host memory, up to so many bytes, and reads the same

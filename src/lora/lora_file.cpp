@@ -26,6 +26,13 @@ std::pair<std::int64_t, std::int64_t> matrix_of(const checkpoint::TensorEntry& e
   return {rows, rows == 0 ? 0 : entry.elements() / rows};
 }
 
+/// kohya's scripts store an alpha that nobody gave, which is the rank, as an integer.
+bool may_be_alpha(const checkpoint::TensorEntry& entry) {
+  using checkpoint::DType;
+  return is_floating(entry.dtype) ||
+         ((entry.dtype == DType::i64 || entry.dtype == DType::i32) && checkpoint::is_stored_plainly(entry));
+}
+
 std::string describe(const checkpoint::TensorEntry& entry) {
   return fmt::format("{} {}", checkpoint::in_quotes(entry.name), checkpoint::shape_text(entry.shape));
 }
@@ -143,7 +150,7 @@ void LoraFile::add_key(const checkpoint::TensorEntry& entry, const LoraTargets& 
     skip(entry);
     return;
   }
-  if (!is_floating(entry.dtype)) {
+  if (key->role == LoraRole::alpha ? !may_be_alpha(entry) : !is_floating(entry.dtype)) {
     fail<UsageError>("{}: tensor {} is of type {}; floating-point numbers are expected", path().string(),
                      checkpoint::in_quotes(entry.name), to_string(entry.dtype));
   }
@@ -217,10 +224,24 @@ double LoraFile::scale_of(const Parts& parts) const {
   if (parts.alpha->elements() != 1) {
     fail<UsageError>("{}: tensor {} must be one number", path().string(), describe(*parts.alpha));
   }
-  float alpha = 0;
-  read(*parts.alpha, 0, std::span(&alpha, 1));
+  const double alpha = read_alpha(*parts.alpha);
   const std::int64_t rank = matrix_of(*parts.down).first;
-  return alpha == 0 ? 1 : static_cast<double>(alpha) / static_cast<double>(rank);
+  return alpha == 0 ? 1 : alpha / static_cast<double>(rank);
+}
+
+double LoraFile::read_alpha(const checkpoint::TensorEntry& entry) const {
+  if (is_floating(entry.dtype)) {
+    float value = 0;
+    read(entry, 0, std::span(&value, 1));
+    return value;
+  }
+  std::int64_t whole = 0;
+  std::int32_t narrow = 0;
+  const bool is_narrow = entry.dtype == checkpoint::DType::i32;
+  const auto bytes = is_narrow ? std::as_writable_bytes(std::span(&narrow, 1))
+                               : std::as_writable_bytes(std::span(&whole, 1));
+  as_usage_error([&] { tensors_.read_stored(entry, 0, bytes); });
+  return static_cast<double>(is_narrow ? narrow : whole);
 }
 
 const LoraChanges& LoraFile::changes(Expert expert, LoraExperts experts) const {

@@ -71,6 +71,7 @@ class LoraFile {
   std::optional<LoraChange> change_of(const std::string& tensor, const Parts& parts,
                                       std::span<const std::int64_t> shape);
   double scale_of(const Parts& parts) const;
+  double read_alpha(const checkpoint::TensorEntry& entry) const;
   [[noreturn]] void fail_value(const checkpoint::TensorEntry& entry, float value) const;
 
   checkpoint::Checkpoint tensors_;

@@ -20,6 +20,7 @@ namespace wan::lora::test {
 struct Numbers {
   std::vector<std::int64_t> shape;
   std::vector<float> values;
+  std::optional<checkpoint::DType> type = {};  ///< in the file, if not that of the others
 };
 using NumbersByName = std::map<std::string, Numbers>;
 
@@ -100,13 +101,14 @@ inline std::uint16_t f16_bits(float value) {
   return static_cast<std::uint16_t>(sign | (narrow << 10) | ((bits >> 13) & 0x3FFU));
 }
 
-/// Writes tensors in one type.
+/// Writes tensors in one type, or in their own.
 inline void write_numbers(const std::filesystem::path& path, const NumbersByName& tensors,
-                          checkpoint::DType type = checkpoint::DType::f32) {
+                          checkpoint::DType common = checkpoint::DType::f32) {
   std::vector<std::vector<std::byte>> bytes;
   std::vector<checkpoint::TensorView> views;
   bytes.reserve(tensors.size());
   for (const auto& [name, numbers] : tensors) {
+    const checkpoint::DType type = numbers.type.value_or(common);
     std::vector<std::byte>& content =
         bytes.emplace_back(numbers.values.size() * checkpoint::size_bytes(type));
     for (std::size_t i = 0; i < numbers.values.size(); ++i) {
@@ -115,6 +117,10 @@ inline void write_numbers(const std::filesystem::path& path, const NumbersByName
       const std::uint16_t half = f16_bits(numbers.values[i]);
       if (type == checkpoint::DType::bf16) std::memcpy(content.data() + 2 * i, &narrow, 2);
       if (type == checkpoint::DType::f16) std::memcpy(content.data() + 2 * i, &half, 2);
+      const auto whole =
+          static_cast<std::int64_t>(numbers.values[i]);  // little-endian: its begin is narrower
+      if (!checkpoint::is_floating(type))
+        std::memcpy(content.data() + checkpoint::size_bytes(type) * i, &whole, checkpoint::size_bytes(type));
     }
     views.push_back({.name = name, .dtype = type, .shape = numbers.shape, .bytes = content});
   }

@@ -71,6 +71,25 @@ TEST_F(LoraValues, ThatAreNotFiniteAreFoundInEachType) {
   }
 }
 
+TEST_F(LoraValues, AnAlphaMayBeAWholeNumber) {
+  test::NumbersByName tensors;
+  std::mt19937 random(3);
+  tensors["blocks.1.ffn.0.lora_down.weight"] = test::draw({5, 24}, random);
+  tensors["blocks.1.ffn.0.lora_up.weight"] = test::draw({40, 5}, random);
+  for (const DType type : {DType::f32, DType::bf16, DType::i64, DType::i32}) {
+    tensors["blocks.1.ffn.0.alpha"] = {.shape = {}, .values = {16}, .type = type};
+    test::write_numbers(dir_ / "a.safetensors", tensors);
+    const LoraFile file(dir_ / "a.safetensors", test::small_config());
+    const LoraChange& change = file.changes(Expert::single, LoraExperts::both).at("blocks.1.ffn.0.weight");
+    EXPECT_EQ(change.scale, 16.0 / 5) << to_string(type);
+  }
+  tensors["blocks.1.ffn.0.alpha"].type = DType::u8;
+  test::write_numbers(dir_ / "a.safetensors", tensors);
+  EXPECT_THAT(
+      wan::test::message_of<UsageError>([&] { LoraFile(dir_ / "a.safetensors", test::small_config()); }),
+      HasSubstr("tensor 'blocks.1.ffn.0.alpha' is of type U8; floating-point numbers are expected"));
+}
+
 TEST(RecentFactors, AreMadeOnceForAllThreads) {
   const checkpoint::TensorEntry first;
   const checkpoint::TensorEntry second;
