@@ -167,9 +167,10 @@ std::vector<std::string> OptionParser::canonical_arguments(std::span<const std::
       fail<UsageError>("unknown option '{}'; all options but -h have long names with two dashes, see --help",
                        argument);
     } else {
-      if (positional_.empty())
+      if (positional_.empty()) {
         fail<UsageError>("'{}' is no option, and this program takes options only; see --help",
                          printable(argument));
+      }
       result.push_back(argument);
       ++i;
     }
