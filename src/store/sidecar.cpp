@@ -104,9 +104,10 @@ json to_json(const Parameters& parameters) {
       {"precision", parameters.model.precision},
   };
   if (!parameters.model.lossy_options.empty()) fields["lossy_options"] = parameters.model.lossy_options;
-  for (const LoraIdentity& lora : parameters.model.loras)
+  for (const LoraIdentity& lora : parameters.model.loras) {
     fields["loras"].push_back(
         {{"sha256", lora.sha256}, {"strength", lora.strength}, {"experts", lora.experts}});
+  }
   if (!request.image.empty()) {
     fields["image"] = request.image.string();
     fields["image_sha256"] = parameters.image_sha256;
