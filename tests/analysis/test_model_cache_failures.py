@@ -59,8 +59,9 @@ def test_a_killed_download_of_this_host_does_not_wait(cache):
 
 def test_two_downloads_at_a_time_are_refused(cache, hub):
     hub.hold_at_bytes = 1_000_000
+    cache.environment["HF_HUB_DOWNLOAD_TIMEOUT"] = "600"  # the first one waits for the second one's end
     first = cache.start("download")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (cache.folder / ".wan_download.json").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     code, _, err = cache.run("download")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -32,6 +33,13 @@ def scaling(folder, *arguments, build=BUILD, counts=COUNTS, device="cpu"):
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
 
 
+def wait_until(condition):
+    given_up_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < given_up_s
+        time.sleep(0.01)
+
+
 def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -41,9 +49,12 @@ def study(tmp_path_factory):
     """A study whose first call had no time for all of it."""
     if not CAN_START:
         pytest.skip("the programs are not built, or there is no mpirun")
-    folder = tmp_path_factory.mktemp("scaling") / "study"
     words = ("--starts", str(STARTS), "--items", str(ITEMS), "--steps", "2", "--seed", "1")
-    first = scaling(folder, "--seconds", "18", *words, "bench-480p", "items")
+    for seconds in (18, 60, 180):  # a busy machine may need longer than that for one start
+        folder = tmp_path_factory.mktemp("scaling") / "study"
+        first = scaling(folder, "--seconds", str(seconds), *words, "bench-480p", "items")
+        if "no start ended well in a whole call" not in first.stdout and (folder / "bench-480p" / "starts.jsonl").exists():
+            break
     assert first.returncode == 85, first.stdout + first.stderr
     assert "the same command goes on" in first.stdout
     kept = (folder / "bench-480p" / "starts.jsonl").read_text()
@@ -170,6 +181,7 @@ def gpu_machine(tmp_path, monkeypatch):
     stub(tree, "tests/gpu/comm/comm_hang_test.sh", "exit 0")
     stub(tools, "nvidia-smi", "printf 'GPU 0\\nGPU 1\\nGPU 2\\nGPU 3\\n'")
     stub(tools, "mpirun", f"""[ "$1" = --version ] && exit 0
+[ ! -e {tmp_path}/slow ] || echo $$ >{tmp_path}/slow
 echo "$2 $(basename "$3") $4" >>{tmp_path}/mpirun.txt
 [ ! -e {tmp_path}/slow ] || {{ sleep 1.5; touch {tmp_path}/late; }}
 case "$2 $4" in "4 --gtest_filter=Family/*") [ ! -e {tmp_path}/broken ] || exit 3 ;; esac""")
@@ -231,15 +243,20 @@ def test_gpu_tests_run_on_chosen_counts_and_end_with_their_caller(gpu_machine):
     done = on_gpus(tree, "run", "--ranks", "2 4", "kernels", "parity-loras", program="tests/gpu.sh")
     assert done.returncode == 0, done.stderr
     assert started(tree) == [f"{count} engine_parity_gpu_test --gtest_filter=*GpuLoraSets*" for count in (2, 4)]
-    assert [line.split()[0:2] + line.split()[-2:] for line in done.stdout.splitlines()] == [
-        ["kernels", "passed", "0", "s"], ["parity-loras", "passed", "2", "GPUs"], ["parity-loras", "passed", "4", "GPUs"]]
+    assert [re.sub(r" +\d+ s\b", " N s", line) for line in done.stdout.splitlines()] == [
+        "kernels            passed N s", "parity-loras       passed N s on 2 GPUs", "parity-loras       passed N s on 4 GPUs"]
     assert on_gpus(tree, "memory", program="tests/gpu.sh").returncode == 0
     assert [line.split()[0] for line in started(tree)] == ["1", "2", "4"]
     for counts in ("8", "0", "many", ""):
         assert on_gpus(tree, "run", "--ranks", counts, "comm", program="tests/gpu.sh").returncode == 1
     (tree.parent / "slow").touch()
-    subprocess.run(["timeout", "0.5", str(tree / "tests/gpu.sh"), "parity"], check=False, capture_output=True, timeout=20)
-    time.sleep(1.5)
+    caller = subprocess.Popen([tree / "tests" / "gpu.sh", "parity"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              start_new_session=True)
+    wait_until((tree.parent / "mpirun.txt").exists)
+    os.killpg(caller.pid, signal.SIGTERM)
+    caller.wait(60)
+    rank = Path("/proc", (tree.parent / "slow").read_text().strip())
+    wait_until(lambda: not rank.exists())
     assert started(tree) == ["1 engine_parity_gpu_test "]
     assert not (tree.parent / "late").exists()
 

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 import zlib
 from dataclasses import dataclass, field
@@ -130,8 +131,8 @@ class CliCase(unittest.TestCase):
         launcher = [MPIEXEC, "-np", str(ranks), "--oversubscribe"] if ranks else []
         return [*launcher, *self.prefix, str(PROGRAM), *map(str, arguments)]
 
-    def run_program(self, *arguments, ranks: int = 0, timeout_s: int = 120) -> Result:
-        """In the scratch folder, so that a path taken as relative by mistake shows."""
+    def run_program(self, *arguments, ranks: int = 0, timeout_s: int = 600) -> Result:
+        """In the scratch folder, so that a path taken as relative by mistake shows. Ranks that share busy cores take turns very slowly."""
         before = self.snapshot()
         done = subprocess.run(self.command(*arguments, ranks=ranks), cwd=self.folder, env=environment(), timeout=timeout_s,
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
@@ -142,6 +143,25 @@ class CliCase(unittest.TestCase):
         for word in self.crash_words:
             self.assertNotIn(word, result.err)
         return result
+
+    def step_at_work(self, name: str) -> int | None:
+        """Steps done of the item that a run makes now, as its owner's claim tells; None while nobody says that it is at work."""
+        for owner in (self.out / ".claims").glob(".owner-*"):
+            try:
+                progress = json.loads(owner.read_text(encoding="utf-8").splitlines()[2])
+            except (FileNotFoundError, IndexError, ValueError):  # it came, went or was written to a moment ago
+                continue
+            if progress.get("id") == name:
+                return progress["step"]
+        return None
+
+    def wait_for_step(self, process: subprocess.Popen, name: str, steps: int, log: Path | None = None) -> None:
+        """Waits until an item has made that many steps since it was first seen at work. A resumed item is first seen at a later step."""
+        deadline, first = time.monotonic() + 120, None
+        while (step := self.step_at_work(name)) is None or step < (first := step if first is None else first) + steps:
+            self.assertIsNone(process.poll(), log and log.read_text())
+            self.assertLess(time.monotonic(), deadline, f"{name} made no {steps} steps")
+            time.sleep(0.01)
 
     def snapshot(self) -> set[tuple[str, int]]:
         """All that is in the scratch folder, with times of change."""

@@ -41,15 +41,15 @@ class Killed(CliCase):
 
     def kill_in_second_item(self, ranks: int) -> list:
         """Kills one process with SIGKILL well inside the second of three items; returns the arguments of the run."""
-        manifest = self.manifest("id,image,prompt,sample_steps", "one,good.png,A white cat,2", "two,good.png,A black cat,1000",
+        manifest = self.manifest("id,image,prompt,sample_steps", "one,good.png,A white cat,2", "two,good.png,A black cat,300",
                                  "three,good.png,A dog,2")
         arguments = ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, manifest]
         with open(self.folder / "killed.log", "w", encoding="utf-8") as log:
             process = subprocess.Popen(self.command(*arguments, ranks=ranks), cwd=self.folder, env=environment(), stdout=log,
                                        stderr=log)
             try:
-                self.wait_for(self.out / "one.json", process, timeout_s=60)
-                time.sleep(0.3)  # well into the 1000 steps
+                self.wait_for_step(process, "two", 10)
+                self.wait_for(self.out / "one.json", process, timeout_s=60)  # a thread writes it beside the steps
             finally:
                 victim = processes_of(process)[-1] if ranks else process.pid
                 os.kill(victim, signal.SIGKILL)

@@ -59,12 +59,11 @@ class Status(CliCase):
         process = subprocess.Popen(self.command("--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, manifest), cwd=self.folder,
                                    env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            deadline = time.monotonic() + 60
-            while not (self.out / ".claims" / "two.claim").exists() and time.monotonic() < deadline:
+            self.wait_for_step(process, "two", 1)
+            while not (self.out / "one.json").exists() or (self.out / ".claims" / "one.claim").exists():
+                self.assertIsNone(process.poll(), "a thread writes it beside the steps")
                 time.sleep(0.02)
             status = self.status()
-            while status["workers"][0]["step"] == 0 and time.monotonic() < deadline:
-                status = self.status()
             self.assertEqual([status[key] for key in ("state", "rows", "done", "running", "open")], ["running", 3, 1, 1, 1])
             worker = status["workers"][0]
             self.assertEqual((worker["id"], worker["alive"], worker["pid"]), ("two", True, process.pid))

@@ -23,21 +23,7 @@ class Stopped(CliCase):
         return subprocess.Popen(self.command(*arguments, ranks=ranks), cwd=self.folder, env=environment(), stdout=log, stderr=log)
 
     def wait_for_steps(self, process: subprocess.Popen, steps: int) -> None:
-        """Waits until item "two" has made that many steps since its first claim was seen. A resumed item is first seen at a later step."""
-        deadline = time.monotonic() + 60
-        first_step = None
-        while time.monotonic() < deadline:
-            self.assertIsNone(process.poll(), (self.folder / "stopped.log").read_text())
-            for owner in (self.out / ".claims").glob(".owner-*"):
-                lines = owner.read_text(encoding="utf-8").splitlines()
-                progress = json.loads(lines[2]) if len(lines) > 2 else {}
-                if progress.get("id") != "two":
-                    continue
-                first_step = progress["step"] if first_step is None else first_step
-                if progress["step"] >= first_step + steps:
-                    return
-            time.sleep(0.01)
-        self.fail(f"no step {steps}")
+        self.wait_for_step(process, "two", steps, self.folder / "stopped.log")
 
     def outputs(self, folder) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in folder.glob("*") if path.suffix in (".mp4", ".safetensors")}
@@ -89,17 +75,21 @@ class Stopped(CliCase):
         self.check_stop_and_go_on(2, self.to_last_rank, ["--objective", "throughput", "--join-groups", "off"])
 
     def test_time_limit(self):
-        rows = [f"{name},good.png,A black cat,1000" for name in ("long", "longer", "longest")]  # a fast machine makes more than one
+        rows = [f"row{number},good.png,A black cat,1000" for number in range(20)]  # a fast machine makes more than one
         manifest = self.manifest("id,image,prompt,sample_steps", *rows)
-        arguments = ["--ckpt-dir", CHECKPOINT, "--output-dir", self.out, *SMALL, "--time-limit", "0-00:00:08", manifest]
-        began = time.monotonic()
-        result = self.run_program(*arguments, "--size", "160*96", "--frame-num", "17")
-        self.assertEqual(result.code, STOPPED, result)
-        self.assertLess(time.monotonic() - began, 0.99 * 8)
-        self.assertGreater(time.monotonic() - began, 4)
-        self.assertIn("the time limit of 8.0 s is near", result.err)
-        self.assertGreater(json.loads((self.out / "run.json").read_text())["steps_gained"], 0)
-
+        for limit_s in (8, 50):  # a busy machine may take longer than the first to start and to end
+            out = self.folder / f"out_{limit_s}"
+            arguments = ["--ckpt-dir", CHECKPOINT, "--output-dir", out, *SMALL, "--time-limit", f"0-00:00:{limit_s:02}", manifest]
+            began = time.monotonic()
+            result = self.run_program(*arguments, "--size", "160*96", "--frame-num", "17")
+            seconds = time.monotonic() - began
+            self.assertEqual(result.code, STOPPED, result)
+            self.assertGreater(seconds, limit_s / 2)
+            self.assertRegex(result.err, rf"the time limit of {limit_s}(\.0)? s is near")
+            gained = json.loads((out / "run.json").read_text())["steps_gained"]
+            if gained > 0 and seconds < 0.99 * limit_s:
+                return
+        self.fail(f"{gained} steps in {seconds:.2f} s of {limit_s}")
 
     def long_run(self, *extra) -> list:
         """A run that nobody waits for: it takes many seconds on any machine."""
@@ -143,11 +133,7 @@ class Stopped(CliCase):
     def start_long_phase(self) -> subprocess.Popen:
         """A run that is in its first item for much longer than these tests take, and between whose steps nobody asks for signals."""
         process = self.start(self.long_run("--size", "832*480", "--frame-num", "81"), 0)
-        deadline = time.monotonic() + 60
-        while not any('"two"' in owner.read_text(encoding="utf-8") for owner in (self.out / ".claims").glob(".owner-*")):
-            self.assertIsNone(process.poll(), (self.folder / "stopped.log").read_text())
-            self.assertLess(time.monotonic(), deadline, "the item was not begun")
-            time.sleep(0.02)
+        self.wait_for_steps(process, 0)
         return process
 
     def assert_runs_on(self, process: subprocess.Popen, seconds: float) -> None:
