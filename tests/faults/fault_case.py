@@ -1,5 +1,6 @@
 """Shared by the fault tests: a scratch batch, runs of it that are disturbed, and checks that hold at any moment."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,6 +26,8 @@ NIGHTLY = os.environ.get("WAN_NIGHTLY") == "1"
 WORKERS = int(os.environ.get("WAN_FAULT_WORKERS", "4"))
 
 DONE, FAILURE, SOME_FAILED = 0, 1, 3
+# Seconds of silence after which an owner is dead. A beat may come late, on a busy machine or disk: nobody is given up for that.
+PATIENCE = ["--stale-after", "60"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) 
         time.sleep(0.005)
 
 
+def until_in_time(case: Callable[[int], bool], limits_s: tuple[int, ...] = (5, 20, 80)) -> None:
+    """Runs a case with a time limit, of which the start of a busy machine may leave nothing: it says so by False, and gets a longer one."""
+    check(any(case(limit_s) for limit_s in limits_s), f"the run did not come far enough within {limits_s[-1]} s")
+
+
 class Running:
     """A run under way; its output goes to a file, so that it never waits for a reader."""
 
@@ -123,8 +131,12 @@ class Running:
         return found
 
     def kill_all(self, program: Path = STUB) -> None:
+        self.signal_all(signal.SIGKILL, program)
+
+    def signal_all(self, number: signal.Signals, program: Path = STUB) -> None:
         for pid in self.ranks(program):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it ended a moment ago
+                os.kill(pid, number)
 
 
 class Batch:
@@ -132,6 +144,7 @@ class Batch:
 
     def __init__(self, items: int, program: Path = STUB):
         self.program = program
+        self.patience = PATIENCE if program == STUB else []
         self.ids = [f"item{number}" for number in range(items)]
         self.runs = 0
 
@@ -162,7 +175,8 @@ class Batch:
             else:
                 environ["LD_PRELOAD"] = str(SHIM)
         self.runs += 1
-        command = [*launcher, str(self.program), *self.arguments(layout), *more]
+        patience = [] if "--stale-after" in more else self.patience
+        command = [*launcher, str(self.program), *self.arguments(layout), *patience, *more]
         return Running(command, environ, self.folder, self.folder / f"run{self.runs}.log")
 
     def run(self, layout: Layout, *more: str, fault: Fault | None = None, timeout_s: float = 90) -> Ended:
@@ -188,8 +202,19 @@ class Batch:
 
     def saved_states(self) -> dict[str, int]:
         """Steps done of the items in mid-work, by id."""
-        records = [json.loads(path.read_text()) for path in (self.out / ".state").glob("[!.]*.json")]
-        return {record["id"]: record["steps_done"] for record in records}
+        states = {}
+        for path in (self.out / ".state").glob("[!.]*.json"):
+            with contextlib.suppress(FileNotFoundError):  # the item was finished a moment ago
+                record = json.loads(path.read_text())
+                states[record["id"]] = record["steps_done"]
+        return states
+
+    def let_files_age(self) -> None:
+        """Makes what unfinished work left older than an owner may be silent: nothing says whose it is, and it goes when it is old."""
+        for folder in (self.out, self.out / ".claims", self.out / ".state"):
+            for path in folder.glob(".*"):
+                if path.is_file() and not path.is_symlink():
+                    os.utime(path, (path.stat().st_atime - 3600, path.stat().st_mtime - 3600))
 
     def check_resumed(self, states: dict[str, int], finished_before: dict[str, list[tuple]]) -> None:
         """After the last run: it went on from the states that were there and whose items were not finished."""

@@ -17,6 +17,7 @@
 //         hold-after    the same, after the call
 //         stop          suspend this process by SIGSTOP before the call; it goes on after SIGCONT
 //         stall         wait for three seconds before the call, as on a disk that stalls
+//         wait          wait before the call until the test removes WAN_FAULT_LOG
 //         ENOSPC, EIO, EDQUOT, EROFS, ESTALE   the call fails with this error
 //         ENOSPC+       this call and every later one of the same kind and path pattern fails: the disk stays
 //         full count         nothing; WAN_FAULT_LOG gets a line for each such call
@@ -149,6 +150,10 @@ Fault fault_at(const char* call, const std::string& path) {
   if (action == "hold") hold();
   if (action == "stop") ::syscall(SYS_kill, ::getpid(), SIGSTOP);
   if (action == "stall") std::this_thread::sleep_for(std::chrono::seconds(3));
+  if (action == "wait") {
+    while (::syscall(SYS_faccessat, AT_FDCWD, wanted->log.c_str(), F_OK) == 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
   return {
       .error = error_of(action), .dies_after = action == "kill-after", .holds_after = action == "hold-after"};
 }

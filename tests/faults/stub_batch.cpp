@@ -74,6 +74,8 @@ po::options_description describe(Options& options, std::string& journal) {
   add("items-in-turn", po::value(&options.items_in_turn),
       "items that go through the high-noise steps before the low-noise steps begin; 0: experts take no "
       "turns");
+  add("hold-at-steps", po::value(&options.stub.hold_at_steps),
+      "begin no step with so many lines in JOURNAL.steps and no file JOURNAL.go_on; 0: never wait");
   add("write-seconds", po::value(&options.stub.write_s), "duration of writing a video");
   add("save-latents", po::bool_switch(&options.save_latents), "as wan_batch's");
   add("no-resume", po::bool_switch(&options.no_resume), "as wan_batch's");

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <thread>
@@ -30,6 +32,11 @@ void append_line(const std::filesystem::path& path, const std::string& line) {
   if (!file || ::write(file.get(), line.data(), line.size()) != std::ssize(line)) {
     fail("cannot append to the journal {}: {}", path.string(), std::strerror(errno));
   }
+}
+
+std::ptrdiff_t count_lines(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  return std::count(std::istreambuf_iterator<char>(file), {}, '\n');
 }
 
 void write_file(const std::filesystem::path& path, std::string_view content) {
@@ -112,6 +119,14 @@ void StubEngine::validate(const Request& request) const {
 void StubEngine::enter(const std::string& stage, const Request& request) {
   announce(stage, request.id, group_.rank());
   group_.barrier().wait();
+}
+
+/// A test signals the run meanwhile.
+void StubEngine::await_go_on() const {
+  if (options_.hold_at_steps == 0 || !leads()) return;
+  const std::filesystem::path go_on = options_.journal.string() + ".go_on";
+  while (count_lines(options_.steps_journal) >= options_.hold_at_steps && !std::filesystem::exists(go_on))
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
 }
 
 template <typename Work>
@@ -201,6 +216,7 @@ RunEnd StubEngine::denoise(const Request& request, const OutputPaths& outputs, O
     }
     const Expert expert = step < high_noise_steps ? Expert::high_noise : Expert::low_noise;
     const double start_s = clock_.elapsed_s();
+    await_go_on();
     enter(std::string(to_string(expert)), request);
     std::this_thread::sleep_for(std::chrono::duration<double>(options_.step_s));
     if (!leads()) continue;

@@ -20,6 +20,9 @@ struct StubOptions {
   std::string run;  ///< name of this run in the journal
   std::filesystem::path
       steps_journal;  ///< gets a line "ID STEP" for every step that a group makes; may be empty
+  /// With so many lines in it, no group begins a step until there is a file JOURNAL.go_on. 0: they never
+  /// wait.
+  int hold_at_steps = 0;
 };
 
 /// Replaces the model. It takes every request through the stages of the real engine, and all ranks of the
@@ -42,6 +45,7 @@ class StubEngine final : public Engine {
  private:
   bool leads() const { return group_.rank() == 0; }
   void enter(const std::string& stage, const Request& request);
+  void await_go_on() const;
   template <typename Work>
   void phase(const char* name, RequestReport& report, Observer& observer, Work&& work);
   int first_step(const Request& request, const OutputPaths& outputs);

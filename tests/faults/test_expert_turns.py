@@ -2,11 +2,10 @@
 an item whose state was saved is made again."""
 
 import functools
-import os
 import signal
 from collections import Counter
 
-from fault_case import DONE, NIGHTLY, STUB, Batch, Fault, FaultCase, Layout, check, wait_until
+from fault_case import DONE, NIGHTLY, Batch, Fault, FaultCase, Layout, check, wait_until
 from test_kill_matrix import SEVERAL_TIMES, STAGES
 
 REPEATS = 20 if NIGHTLY else 3
@@ -60,10 +59,10 @@ class Turns(FaultCase):
     def stop(self, wanted_steps: int, repeat: int) -> None:
         layout = LAYOUTS[repeat % len(LAYOUTS)]
         with Batch(self.items) as batch:
-            running = batch.start(layout, *turns(repeat), "--step-seconds", "0.1")
+            running = batch.start(layout, *turns(repeat), "--step-seconds", "0.1", "--hold-at-steps", str(wanted_steps))
             wait_until(lambda: self.steps_made(batch).total() >= wanted_steps or running.process.poll() is not None, "the steps")
-            for rank in running.ranks(STUB):
-                os.kill(rank, signal.SIGTERM)
+            running.signal_all(signal.SIGTERM)
+            (batch.folder / "journal.go_on").touch()
             ended = running.wait()
             check(ended.code == STOPPED_EARLY, f"{ended}")
             states, made = batch.saved_states(), self.steps_made(batch)

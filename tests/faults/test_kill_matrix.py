@@ -1,7 +1,6 @@
 """Ends one rank or all ranks by kill -9 at named stages of an item, then repeats the run to its end."""
 
 import functools
-import time
 from dataclasses import replace
 
 from fault_case import DONE, NIGHTLY, STUB, Batch, Fault, FaultCase, Layout, check, wait_until
@@ -37,7 +36,6 @@ STAGES = {
 }
 HAS_SIDECAR = ("release_of_claim", "owner_file_removed", "run_record")  # the item is finished when this stage comes
 LEAVES_FILES_THAT_AGE = ("owner_file", "run_record")  # nothing says whose they are: they go when they are old
-STALE_AFTER_S = 0.5  # the stub program's default
 SAVES_STATES = ("state_being_written", "rename_of_state", "rename_of_state_record", "older_state_removed")
 SEVERAL_TIMES = {  # how often in one item
     "state_being_written": 3, "rename_of_state": 3, "rename_of_state_record": 3, "older_state_removed": 2, "high_noise_step": 2,
@@ -74,7 +72,7 @@ class KillMatrix(FaultCase):
             check(twice <= may_be_made_twice, f"made twice: {twice}")
 
             if stage in LEAVES_FILES_THAT_AGE:
-                time.sleep(STALE_AFTER_S)
+                batch.let_files_age()
             ended = batch.run(again)
             check(ended.code == DONE, str(ended))
             batch.check_complete(self.reference, finished, made)

@@ -1,7 +1,6 @@
 """wan_batch on the toy model with rows of different LoRAs: killed, stopped and without a file in the middle of a change."""
 
 import functools
-import os
 import signal
 
 from cli_case import PROGRAM
@@ -64,10 +63,10 @@ class LoraRows(FaultCase):
 
     def stop(self, layout: Layout, rank: int, expert: int) -> None:
         with LoraBatch(self.items) as batch:
-            running = batch.start(layout, fault=self.fault("stall", layout, rank, expert))
+            running = batch.start(layout, fault=self.fault("wait", layout, rank, expert))
             wait_until(lambda: batch.fault_log.exists() or running.process.poll() is not None, "the change")
-            for process in running.ranks(PROGRAM):
-                os.kill(process, signal.SIGTERM)
+            running.signal_all(signal.SIGTERM, PROGRAM)
+            batch.fault_log.unlink()
             ended = running.wait()
             check(ended.code == STOPPED_EARLY, f"{ended}")
             self.go_on(batch, layout)

@@ -50,7 +50,7 @@ def sleeper(self: ManyStarts, call: str, pattern: str, action: str) -> None:
     with Batch(self.items) as batch:
         asleep = batch.start(Layout(), fault=Fault(call, pattern, action))
         wait_until(batch.fault_log.exists, "the fault")
-        ended = batch.run(Layout(2, 1))
+        ended = batch.run(Layout(2, 1), "--stale-after", "2")
         self.assertEqual(ended.code, DONE, ended)
         finished, made = batch.finished(), batch.engine_runs()
         self.assertEqual(set(finished), set(batch.ids))
