@@ -21,10 +21,10 @@ StopLimit find_stop_limit(comm::Communicator& world, const launch::Options& opti
   const std::string found = launch::on_rank_0(world, [&] {
     const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
     const launch::JobEnd end = launch::slurm_job_end(
-        read_environment(), now.count(),
+        read_environment(), now.count(), age_s,
         [](const std::vector<std::string>& words) { return output_of_command(words, squeue_timeout_s); });
     if (!end.problem.empty()) log.warn("{}", end.problem);
-    return end.left_s ? fmt::format("{}", *end.left_s + age_s) : std::string();
+    return end.limit_s ? fmt::format("{}", *end.limit_s) : std::string();
   });
   StopLimit limit{.limit_s = options.time_limit_s};
   if (found.empty()) return limit;

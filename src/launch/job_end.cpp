@@ -59,29 +59,29 @@ std::optional<double> parse_time_left(std::string_view text) {
   return static_cast<double>(days * 86400 + seconds);
 }
 
-JobEnd slurm_job_end(const Environment& environment, double now_unix_s, const AskCommand& ask) {
+JobEnd slurm_job_end(const Environment& environment, double now_unix_s, double age_s, const AskCommand& ask) {
   const auto job = job_id(environment);
   if (!job) return {};
   if (const std::string text = value_of(environment, "SLURM_JOB_END_TIME"); !text.empty()) {
     const auto end = number_of(environment, "SLURM_JOB_END_TIME");
     const auto ignored = [&](std::string_view why) {
       return JobEnd{
-          .left_s = {},
+          .limit_s = {},
           .problem = fmt::format("SLURM_JOB_END_TIME is '{}', {}: the end of job {} is not known, and "
                                  "only a signal or --time-limit stops this run in time",
                                  printable(text, 40), why, *job)};
     };
     if (!end) return ignored("which is no time");
-    const double left_s = static_cast<double>(*end) - now_unix_s;
-    if (left_s <= 0) return ignored("which is over already");
-    if (left_s > longest_job_s) return {};
-    return {.left_s = left_s, .problem = {}};
+    const double limit_s = static_cast<double>(*end) - (now_unix_s - age_s);
+    if (limit_s <= 0) return ignored("which was over before this start");
+    if (limit_s > longest_job_s) return {};
+    return {.limit_s = limit_s, .problem = {}};
   }
   const auto answer = ask({"squeue", "--noheader", "--jobs=" + *job, "--format=%L"});
   if (!answer) return {};
   const auto left_s = parse_time_left(*answer);
   if (!left_s || *left_s <= 0 || *left_s > longest_job_s) return {};
-  return {.left_s = left_s, .problem = {}};
+  return {.limit_s = *left_s + age_s, .problem = {}};
 }
 
 }  // namespace wan::launch
