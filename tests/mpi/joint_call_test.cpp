@@ -30,7 +30,7 @@ class JointCallTest : public testing::Test {
     return {.what = fmt::format("rank {}: a call", world_->rank()),
             .call = std::move(work),
             .timeout_s = 60,
-            .grace_s = 0.2,
+            .grace_s = grace_s_,
             .advice = "Look at it."};
   }
   std::string error_of(const JointCall& call) const {
@@ -44,6 +44,7 @@ class JointCallTest : public testing::Test {
 
   MpiEnvironment environment_;
   std::unique_ptr<Communicator> world_ = make_mpi_world(environment_, {.timeout_s = 30});
+  double grace_s_ = 30;  ///< the ranks of a busy machine may fail at very different times
 };
 
 TEST_F(JointCallTest, EndsWhenItHasEndedOnAllRanks) {
@@ -66,6 +67,7 @@ TEST_F(JointCallTest, SaysThatItFailedOnAllRanksAlike) {
 
 /// Such a failure once left the other ranks inside NCCL for ever, because no watchdog observed them there.
 TEST_F(JointCallTest, ARankThatFailsFreesThoseThatWaitForIt) {
+  grace_s_ = 0.2;
   const Stopwatch watch;
   const std::string error = error_of(call([last = is_last()] {
     if (last) throw std::runtime_error("no room for the window");
@@ -81,7 +83,7 @@ TEST_F(JointCallTest, RunsOutOfTimeOnAllRanksTogether) {
   JointCall hanging = call([last = is_last()] {
     if (last) wait_for_ever();
   });
-  hanging.timeout_s = 0.2;
+  if (is_last()) hanging.timeout_s = 0.2;  // the others have ended long before, however busy the machine is
   const std::string error = error_of(hanging);
   EXPECT_EQ(error, fmt::format("rank {}: a call timed out after 0.2 s. Look at it.", world_->size() - 1));
 }

@@ -12,13 +12,13 @@ class Starts(PlayedCase):
     def test_a_launcher_that_does_not_start_the_ranks_is_named(self):
         self.stand_in("ompi_info", "echo mca:pmix:ext3x:version:component:4.1.4")
         text = (f"mkdir {self.folder}/job; start_number=1 start_record={self.folder}/job/start-1 launcher=srun launcher_kind=pmix; "
-                "silence_s=1; start_watcher; /bin/sleep 3; stop_watcher")
-        done = self.bash(text)
+                f"silence_s=1; start_watcher >{self.folder}/said; AWAIT; /bin/sleep 3; stop_watcher; cat {self.folder}/said")
+        done = self.bash(text.replace("AWAIT", f"until grep -q 'no rank' {self.folder}/said; do /bin/sleep 0.05; done"))
         self.assertIn("no rank has passed MPI_Init after 1 s. The job goes on waiting.", done.stdout)
         self.assertIn("Launcher: srun --mpi=pmix; Slurm has: pmix ; the MPI library has PMIx: ext3x 4.1.4.", done.stdout)
         self.assertEqual(done.stdout.count("no rank has passed"), 1)
         (self.folder / "job" / "start-1.mpi").write_text("")
-        self.assertNotIn("no rank", self.bash(text.replace("mkdir", "ls")).stdout)
+        self.assertNotIn("no rank", self.bash(text.replace("mkdir", "ls").replace("AWAIT", ":")).stdout)
 
     def test_the_comment_keeps_the_users_own(self):
         ledger = self.folder / "job"

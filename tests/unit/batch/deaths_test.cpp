@@ -98,8 +98,15 @@ TEST_F(Deaths, AnAttemptThatSavedAStepDoesNotCount) {
 
 TEST_F(Deaths, WhoWasToldToStopDidNotDieOfItsRow) {
   const auto told = [](RunContext& context) { context.stop.is_pending = [] { return true; }; };
-  on_step_ = [](const Request&, int) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  const auto is_noted = [this] {
+    for (const auto& entry : std::filesystem::directory_iterator(out_ / ".claims")) {
+      if (!entry.path().filename().string().starts_with(".owner-")) continue;
+      if (read_text_file(entry.path(), 1 << 20).find("told_to_stop") != std::string::npos) return true;
+    }
+    return false;
+  };
+  on_step_ = [&](const Request&, int) {
+    while (!is_noted()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     ::raise(SIGKILL);
   };
   for (int i = 0; i < 4; ++i) run_and_die(rows_, fmt::format("run-{}", i), told);

@@ -23,6 +23,7 @@ class Runner : public ::testing::Test {
     RunContext context = context_for(out_, name);
     if (change) change(context);
     StubEngine engine(kind_);
+    held_ = &engine.held;
     engine.on_run = on_run_;
     AloneGroup group;
     Recorder recorder;
@@ -61,7 +62,8 @@ class Runner : public ::testing::Test {
   RunResult result_;
   std::vector<Request> runs_;
   std::vector<int> first_steps_;
-  int most_held_ = 0;  ///< items whose outputs were held at the same time
+  const StubOutputs::Held* held_ = nullptr;  ///< during a run
+  int most_held_ = 0;                        ///< items whose outputs were held at the same time
   std::vector<ItemOutcome> ended_;
 };
 

@@ -25,6 +25,9 @@ using ::testing::HasSubstr;
 
 constexpr store::StatusTiming quick{
     .fresh = milliseconds(0), .look = milliseconds(300), .poll = milliseconds(5)};
+/// Waits for the beat of a living owner, which may come late.
+constexpr store::StatusTiming patient{
+    .fresh = milliseconds(0), .look = std::chrono::hours(1), .poll = milliseconds(5)};
 constexpr const char* token = "0123456789abcdef0123456789abcdef";
 
 void write(const std::filesystem::path& path, const std::string& text) {
@@ -286,7 +289,7 @@ TEST(BatchStatus, ShowsWhoWorksOnWhat) {
       std::this_thread::sleep_for(milliseconds(10));
     }
   });
-  const store::BatchStatus status = store::read_status(folder.path(), quick);
+  const store::BatchStatus status = store::read_status(folder.path(), patient);
   EXPECT_EQ(status.running, 2);
   EXPECT_EQ(status.open(), 1);
   EXPECT_TRUE(status.is_running());
@@ -331,9 +334,9 @@ TEST(BatchStatus, TheDeadAreToldFromTheLiving) {
 TEST(BatchStatus, AFreshOwnerIsNotWaitedFor) {
   const wan::test::TempDir folder;
   write(folder / ".claims/a.claim", owner_text("{}"));
-  const auto begin = std::chrono::steady_clock::now();
-  EXPECT_EQ(store::read_status(folder.path()).running, 1);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, milliseconds(2000));
+  store::StatusTiming for_ever;
+  for_ever.look = std::chrono::hours(1);
+  EXPECT_EQ(store::read_status(folder.path(), for_ever).running, 1);
 }
 
 TEST(BatchStatus, FilesMayBeAnything) {

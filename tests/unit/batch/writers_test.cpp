@@ -125,12 +125,17 @@ TEST_F(Writers, TheRecordTellsTheSecondsOfWriting) {
 
 TEST_F(Writers, SlowWritersNeverLetMoreFramesBeHeldThanTheBound) {
   rows_ = rows_of(many_rows(12));
-  on_write_ = [](const Request&, const GivenUp&) {
-    std::this_thread::sleep_for(a_moment);  // the steps take nothing
-    return true;
+  std::atomic<int> begun = 0;
+  int writers = 0;
+  on_run_ = [&](const Request&, const OutputPaths&) { ++begun; };
+  on_write_ = [&](const Request&, const GivenUp& is_given_up) {
+    const bool goes_on = until([&] { return held_->now > writers || begun == 12; }, is_given_up);
+    std::this_thread::sleep_for(a_moment);  // in which one more would come, as the steps take nothing
+    return goes_on;
   };
-  for (const int writers : {1, 2, 3}) {
+  for (writers = 1; writers <= 3; ++writers) {
     std::filesystem::remove_all(out_);
+    begun = 0;
     run_with(writers);
     EXPECT_EQ(result_.counts.made, 12);
     EXPECT_EQ(most_held_, writers + 1) << "one for each thread, and the one that is being made";

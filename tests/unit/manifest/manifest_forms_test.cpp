@@ -4,8 +4,8 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
-#include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 
 #include "manifest/item_id.h"
@@ -88,9 +88,9 @@ TEST(ManifestForms, RowsWithoutAnyValueAreSkipped) {
   EXPECT_EQ(usage_error("image,prompt\n,\n,\n"), "in/m.csv: the manifest has a header but no rows");
   std::string text = "image,prompt,seed\na.png,cat,\n";
   for (int i = 0; i < 100'000; ++i) text += ",,\r\n";
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();  // of this process: others may take the cores
   EXPECT_EQ(parse(text).size(), 1U);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+  EXPECT_LT(std::clock() - begin, 2 * CLOCKS_PER_SEC);
 }
 
 TEST(ManifestForms, NumbersAsPandasWritesThem) {

@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,6 +13,7 @@
 #include <csignal>
 #include <fstream>
 #include <functional>
+#include <latch>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -24,6 +27,33 @@ using Outcome = ClaimAttempt::Outcome;
 using std::chrono::milliseconds;
 
 constexpr ClaimTiming quick{.heartbeat = milliseconds(20), .stale_after = milliseconds(300)};
+/// An observer with this waits for a beat, however late it comes on a busy machine.
+constexpr ClaimTiming patient{.heartbeat = milliseconds(20), .stale_after = std::chrono::hours(1)};
+/// An owner with this never beats. As an observer, it does not take its own late beats for an absence.
+constexpr ClaimTiming silent{.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)};
+
+/// A number that a child process counts up and its parent reads.
+class SharedCount {
+ public:
+  SharedCount()
+      : count_(static_cast<std::atomic<int>*>(::mmap(
+            nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {}
+  SharedCount(const SharedCount&) = delete;
+  SharedCount& operator=(const SharedCount&) = delete;
+  ~SharedCount() { ::munmap(count_, sizeof(std::atomic<int>)); }
+  std::atomic<int>& operator*() { return *count_; }
+  /// Returns false if the child has ended.
+  bool wait_for_more(int more, pid_t child = 0) {
+    for (const int wanted = *count_ + more; *count_ < wanted;) {
+      if (child != 0 && ::waitpid(child, nullptr, WNOHANG) != 0) return false;
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return true;
+  }
+
+ private:
+  std::atomic<int>* count_;
+};
 
 class ClaimsTest : public ::testing::Test {
  protected:
@@ -36,7 +66,7 @@ class ClaimsTest : public ::testing::Test {
   static ClaimAttempt settle(Claims& board, const std::string& id) {
     for (int tries = 0;; ++tries) {
       ClaimAttempt attempt = board.try_claim(id);
-      if (attempt.outcome != Outcome::undecided || tries == 2000) return attempt;
+      if (attempt.outcome != Outcome::undecided || tries == 20'000) return attempt;
       std::this_thread::sleep_for(milliseconds(2));
     }
   }
@@ -53,35 +83,44 @@ class ClaimsTest : public ::testing::Test {
 
 /// All processes of a run are suspended for longer than it takes to be dead, and go on one after the other.
 TEST_F(ClaimsTest, AnObserverThatWasAwayItselfStartsCountingAgain) {
-  const auto in_child = [&](int looks, const std::function<bool(Claims&)>& has_ended) {
+  constexpr ClaimTiming timing{.heartbeat = milliseconds(20), .stale_after = milliseconds(1000)};
+  const auto in_child = [&](SharedCount& looks, const std::function<bool(Claims&)>& has_ended) {
     const pid_t child = ::fork();
     if (child != 0) return child;
-    Claims own(folder_.claims(), ClaimOwner::this_process("one run", "job"), quick);
-    for (int look = 0; look < looks; ++look) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    Claims own(folder_.claims(), ClaimOwner::this_process("one run", "job"), timing);
+    for (;; ++*looks) {
       if (has_ended(own)) ::_exit(1);
       std::this_thread::sleep_for(milliseconds(5));
     }
-    ::_exit(0);
   };
-  const pid_t partner = in_child(10000, [](Claims&) { return false; });
-  const pid_t observer = in_child(200, [](Claims& own) { return own.find_silent_partner().has_value(); });
-  std::this_thread::sleep_for(milliseconds(200));
-  for (const pid_t child : {observer, partner}) ::kill(child, SIGSTOP);
-  std::this_thread::sleep_for(milliseconds(500));
+  SharedCount of_partner;
+  const pid_t partner = in_child(of_partner, [](Claims&) { return false; });
+  of_partner.wait_for_more(1);
+  SharedCount of_observer;
+  const pid_t observer =
+      in_child(of_observer, [](Claims& own) { return own.find_silent_partner().has_value(); });
+  EXPECT_TRUE(of_observer.wait_for_more(2, observer));
+  for (const pid_t child : {observer, partner}) {
+    ::kill(child, SIGSTOP);
+    ::waitpid(child, nullptr, WUNTRACED);
+  }
+  std::this_thread::sleep_for(timing.stale_after + milliseconds(100));
   ::kill(observer, SIGCONT);
-  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_TRUE(of_observer.wait_for_more(2, observer)) << "the partner, still suspended, was taken for dead";
   ::kill(partner, SIGCONT);
-  int status = 0;
-  ::waitpid(observer, &status, 0);
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "the partner was taken for dead";
-  ::kill(partner, SIGKILL);
-  ::waitpid(partner, &status, 0);
+  of_partner.wait_for_more(2);
+  EXPECT_TRUE(of_observer.wait_for_more(20, observer)) << "the partner was taken for dead";
+  for (const pid_t child : {observer, partner}) {
+    ::kill(child, SIGKILL);
+    ::waitpid(child, nullptr, 0);
+  }
 }
 
 TEST_F(ClaimsTest, OneHoldsOthersSeeItAliveUntilReleased) {
   {
     Claims first = board();
-    Claims second = board();
+    Claims second = board(patient);
     {
       const ClaimAttempt mine = first.try_claim("a");
       ASSERT_EQ(mine.outcome, Outcome::acquired);
@@ -97,7 +136,7 @@ TEST_F(ClaimsTest, OneHoldsOthersSeeItAliveUntilReleased) {
 
 TEST_F(ClaimsTest, AClaimTellsWhatItsOwnerMakes) {
   Claims first = board();
-  Claims second = board();
+  Claims second = board(patient);
   {
     const ClaimAttempt mine = first.try_claim("a", [] { return std::string("0123456789abcdef 42"); });
     ASSERT_EQ(mine.outcome, Outcome::acquired);
@@ -142,7 +181,7 @@ TEST_F(ClaimsTest, SilentOwnerOfAnotherMachineIsTakenOverOnce) {
       << "0000000000000007\n"
       << R"({"host":"far","pid":1,"job":"","run":"r","machine":"other","token":")" << token << "\"}\n";
   Claims first = board();
-  Claims second = board();
+  Claims second = board(patient);
   EXPECT_EQ(first.try_claim("a").outcome, Outcome::undecided) << "nobody is dead at first sight";
   const ClaimAttempt taken = settle(first, "a");
   ASSERT_EQ(taken.outcome, Outcome::acquired);
@@ -171,9 +210,8 @@ TEST_F(ClaimsTest, OwnersOfOneRunDoNotWaitToSeeEachOtherBeat) {
 }
 
 TEST_F(ClaimsTest, ASilentOwnerOfTheSameRunIsNamed) {
-  Claims first(folder_.claims(), ClaimOwner::this_process("run", "4711"), quick);
+  Claims first(folder_.claims(), ClaimOwner::this_process("run", "4711"), silent);
   EXPECT_EQ(first.find_silent_partner(), std::nullopt) << "alone";
-  const ClaimTiming silent{.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)};
   Claims hung(folder_.claims(), ClaimOwner::this_process("run", "4711"), silent);
   Claims stranger(folder_.claims(), ClaimOwner::this_process("another run", "12"), silent);
   EXPECT_EQ(first.find_silent_partner(), std::nullopt) << "not seen for long enough";
@@ -211,7 +249,7 @@ TEST_F(ClaimsTest, OthersKnowTheRequestOfTheItemAtWorkAndNotOfThoseInWriting) {
     return mine.try_claim(id, [&] { return "request of " + id; });
   };
   const auto seen = [&](const std::string& id) {
-    Claims other = board();
+    Claims other = board(patient);
     return settle(other, id).request;
   };
   const ClaimAttempt first = claim("a");
@@ -230,7 +268,7 @@ TEST_F(ClaimsTest, OthersKnowTheRequestOfTheItemAtWorkAndNotOfThoseInWriting) {
 }
 
 TEST_F(ClaimsTest, SuspendedOwnerLearnsThatItLost) {
-  Claims sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
+  Claims sleeper = board(silent);
   const ClaimAttempt early = sleeper.try_claim("a");
   ASSERT_EQ(early.outcome, Outcome::acquired);
   Claims taker = board();
@@ -241,14 +279,14 @@ TEST_F(ClaimsTest, SuspendedOwnerLearnsThatItLost) {
 }
 
 TEST_F(ClaimsTest, SuspendedOwnersReleaseLeavesTheTakersClaimAlone) {
-  Claims sleeper = board({.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)});
+  Claims sleeper = board(silent);
   auto early = std::make_unique<ClaimAttempt>(sleeper.try_claim("a"));
   Claims taker = board();
   const ClaimAttempt late = settle(taker, "a");
   ASSERT_EQ(late.outcome, Outcome::acquired);
   early.reset();
   EXPECT_TRUE(late.claim->is_held());
-  Claims third = board();
+  Claims third = board(patient);
   EXPECT_EQ(settle(third, "a").outcome, Outcome::alive);
 }
 
@@ -263,7 +301,7 @@ TEST_F(ClaimsTest, ProcessKilledOnThisMachineIsTakenOverAtOnce) {
   ASSERT_EQ(::waitpid(child, nullptr, 0), child);
   ASSERT_EQ(entries(), 2U);
   board();  // a start that looks at no item
-  Claims mine = board({.heartbeat = milliseconds(20), .stale_after = std::chrono::hours(1)});
+  Claims mine = board(patient);
   const ClaimAttempt attempt = mine.try_claim("a");
   EXPECT_EQ(attempt.outcome, Outcome::acquired);
   ASSERT_EQ(attempt.claim->dead_tokens().size(), 1U);
@@ -295,8 +333,8 @@ TEST_F(ClaimsTest, WhatACrashInTheMiddleOfAReleaseLeftIsTakenOver) {
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     ASSERT_EQ(status, 0);
-    Claims first = board();
-    Claims second = board();
+    Claims first = board(patient);
+    Claims second = board(patient);
     const ClaimAttempt attempt = settle(first, id);
     ASSERT_EQ(attempt.outcome, Outcome::acquired) << id;
     EXPECT_TRUE(attempt.claim->is_held()) << id;
@@ -315,7 +353,7 @@ TEST_F(ClaimsTest, ZombieIsDead) {
   siginfo_t ended{};
   ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);  // and stays a zombie
   {
-    Claims mine = board({.heartbeat = milliseconds(20), .stale_after = std::chrono::hours(1)});
+    Claims mine = board(patient);
     EXPECT_EQ(mine.held_at_start(), std::vector<std::string>{"a"});
     EXPECT_EQ(mine.try_claim("a").outcome, Outcome::acquired);
   }
@@ -330,7 +368,7 @@ TEST_F(ClaimsTest, SilenceOfAnOwnerCountsForAllOfItsItems) {
         << "0000000000000007\n"
         << R"({"host":"far","pid":1,"job":"","run":"r","machine":"other","token":")" << token << "\"}\n";
   }
-  Claims mine = board();
+  Claims mine = board(silent);
   EXPECT_EQ(mine.try_claim("b").outcome, Outcome::undecided);
   EXPECT_EQ(settle(mine, "a").outcome, Outcome::acquired);
   EXPECT_EQ(mine.try_claim("b").outcome, Outcome::acquired) << "waited for a second time";
@@ -338,7 +376,7 @@ TEST_F(ClaimsTest, SilenceOfAnOwnerCountsForAllOfItsItems) {
 
 TEST_F(ClaimsTest, ItemsPassedByTakeNoMemory) {
   Claims first = board();
-  Claims second = board();
+  Claims second = board(patient);
   const auto pass_by = [&](int begin, int end) {
     for (int i = begin; i < end; ++i) {
       const std::string id = fmt::format("item{}", i);
@@ -359,6 +397,7 @@ TEST_F(ClaimsTest, ManyThreadsRaceForDeadClaimsAndOneWinsEach) {
   std::array<std::atomic<int>, items> holders{};
   std::array<std::atomic<int>, items> wins{};
   std::atomic<bool> overlap = false;
+  std::latch all_have_raced(threads);
   std::vector<std::jthread> racers;
   for (int t = 0; t < threads; ++t) {
     racers.emplace_back([&] {
@@ -375,7 +414,7 @@ TEST_F(ClaimsTest, ManyThreadsRaceForDeadClaimsAndOneWinsEach) {
         ++wins.at(static_cast<std::size_t>(i));
         held.push_back(std::move(*attempt.claim));
       }
-      std::this_thread::sleep_for(milliseconds(4500));
+      all_have_raced.arrive_and_wait();
     });
   }
   racers.clear();

@@ -9,7 +9,7 @@ extern "C" {
 }
 
 #include <array>
-#include <chrono>
+#include <ctime>
 #include <fstream>
 #include <random>
 
@@ -158,10 +158,9 @@ TEST(TokenizerConfig, LongListsOfObjectsAreReadInTimeThatGrowsWithTheirLength) {
   nlohmann::json json = test::small_tokenizer();
   json["post_processor"]["pair"] = std::vector(200'000, nlohmann::json{{"Sequence", {{"id", "A"}}}});
   const std::string text = json.dump();
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();  // of this process: others may take the cores
   EXPECT_EQ(refusal(text), "accepted");
-  EXPECT_LT(std::chrono::steady_clock::now() - begin,
-            std::chrono::seconds(4));  // 0.5 s; the parser with a callback: 15 s
+  EXPECT_LT(std::clock() - begin, 4 * CLOCKS_PER_SEC);  // 0.5 s; the parser with a callback: 15 s
 }
 
 TEST(TokenizerConfig, PointersAndPagesAreNamed) {
