@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include <thread>
 
 #include "store/output_folder.h"
+#include "support/shared_count.h"
 #include "support/temp_dir.h"
 
 namespace wan::store {
@@ -31,29 +31,6 @@ constexpr ClaimTiming quick{.heartbeat = milliseconds(20), .stale_after = millis
 constexpr ClaimTiming patient{.heartbeat = milliseconds(20), .stale_after = std::chrono::hours(1)};
 /// An owner with this never beats. As an observer, it does not take its own late beats for an absence.
 constexpr ClaimTiming silent{.heartbeat = std::chrono::hours(1), .stale_after = milliseconds(300)};
-
-/// A number that a child process counts up and its parent reads.
-class SharedCount {
- public:
-  SharedCount()
-      : count_(static_cast<std::atomic<int>*>(::mmap(
-            nullptr, sizeof(std::atomic<int>), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {}
-  SharedCount(const SharedCount&) = delete;
-  SharedCount& operator=(const SharedCount&) = delete;
-  ~SharedCount() { ::munmap(count_, sizeof(std::atomic<int>)); }
-  std::atomic<int>& operator*() { return *count_; }
-  /// Returns false if the child has ended.
-  bool wait_for_more(int more, pid_t child = 0) {
-    for (const int wanted = *count_ + more; *count_ < wanted;) {
-      if (child != 0 && ::waitpid(child, nullptr, WNOHANG) != 0) return false;
-      std::this_thread::sleep_for(milliseconds(1));
-    }
-    return true;
-  }
-
- private:
-  std::atomic<int>* count_;
-};
 
 class ClaimsTest : public ::testing::Test {
  protected:
@@ -71,9 +48,8 @@ class ClaimsTest : public ::testing::Test {
     }
   }
   std::size_t entries() const {
-    std::size_t count = 0;
-    for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder_.claims())) ++count;
-    return count;
+    return static_cast<std::size_t>(
+        std::ranges::distance(std::filesystem::directory_iterator(folder_.claims())));
   }
 
   wan::test::TempDir dir_;
@@ -84,7 +60,7 @@ class ClaimsTest : public ::testing::Test {
 /// All processes of a run are suspended for longer than it takes to be dead, and go on one after the other.
 TEST_F(ClaimsTest, AnObserverThatWasAwayItselfStartsCountingAgain) {
   constexpr ClaimTiming timing{.heartbeat = milliseconds(20), .stale_after = milliseconds(1000)};
-  const auto in_child = [&](SharedCount& looks, const std::function<bool(Claims&)>& has_ended) {
+  const auto in_child = [&](wan::test::SharedCount& looks, const std::function<bool(Claims&)>& has_ended) {
     const pid_t child = ::fork();
     if (child != 0) return child;
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -94,27 +70,25 @@ TEST_F(ClaimsTest, AnObserverThatWasAwayItselfStartsCountingAgain) {
       std::this_thread::sleep_for(milliseconds(5));
     }
   };
-  SharedCount of_partner;
+  wan::test::SharedCount of_partner;
   const pid_t partner = in_child(of_partner, [](Claims&) { return false; });
   of_partner.wait_for_more(1);
-  SharedCount of_observer;
+  wan::test::SharedCount of_observer;
   const pid_t observer =
       in_child(of_observer, [](Claims& own) { return own.find_silent_partner().has_value(); });
   EXPECT_TRUE(of_observer.wait_for_more(2, observer));
-  for (const pid_t child : {observer, partner}) {
-    ::kill(child, SIGSTOP);
+  const auto send = [](pid_t child, int signal) {
+    ::kill(child, signal);
     ::waitpid(child, nullptr, WUNTRACED);
-  }
+  };
+  for (const pid_t child : {observer, partner}) send(child, SIGSTOP);
   std::this_thread::sleep_for(timing.stale_after + milliseconds(100));
   ::kill(observer, SIGCONT);
   EXPECT_TRUE(of_observer.wait_for_more(2, observer)) << "the partner, still suspended, was taken for dead";
   ::kill(partner, SIGCONT);
   of_partner.wait_for_more(2);
   EXPECT_TRUE(of_observer.wait_for_more(20, observer)) << "the partner was taken for dead";
-  for (const pid_t child : {observer, partner}) {
-    ::kill(child, SIGKILL);
-    ::waitpid(child, nullptr, 0);
-  }
+  for (const pid_t child : {observer, partner}) send(child, SIGKILL);
 }
 
 TEST_F(ClaimsTest, OneHoldsOthersSeeItAliveUntilReleased) {
