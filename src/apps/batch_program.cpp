@@ -308,16 +308,14 @@ TraceRun BatchProgram::trace_run(const batch::RunContext& context) const {
 /// Makes this rank's part of its group's items, with trace and progress on the ranks that have them.
 batch::GroupCounts BatchProgram::work_through(const batch::RunContext& context) {
   host_->engine().begin_idle_at(trace_.open(*world_, *control_.orders, trace_run(context), load_));
+  const auto now_s = [this] { return start_.clock.elapsed_s(); };
   std::unique_ptr<display::Progress> progress;
-  if (is_rank_0()) {
-    progress =
-        make_progress(options_, context.place.group_count, [this] { return start_.clock.elapsed_s(); });
-  }
+  if (is_rank_0()) progress = make_progress(options_, context.place.group_count, now_s);
   display::ItemLog item_log(*log_);
   std::vector<batch::ItemObserver*> listening{&item_log};
   if (trace_.observer() != nullptr) listening.push_back(trace_.observer());
   if (progress) listening.push_back(progress.get());
-  const auto for_job = observe_for_job(context, input_, [this] { return start_.clock.elapsed_s(); });
+  const auto for_job = observe_for_job(context, input_.rows, input_.checkpoint.task, now_s);
   if (for_job) listening.push_back(for_job.get());
   batch::ObserverList observers(listening);
   batch::TeamLetters teams;

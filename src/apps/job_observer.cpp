@@ -19,10 +19,11 @@ void note(std::string_view extension, std::string_view text) noexcept {
 
 /// Rows that an earlier run failed to make and that this run does not try again. The record of a failure may
 /// lie beside a video that counts, or be of another request.
-std::int64_t count_failed_before(const batch::RunContext& context, const launch::RunInput& input) {
-  return std::ranges::count_if(input.rows, [&](const manifest::ManifestRow& row) {
+std::int64_t count_failed_before(const batch::RunContext& context,
+                                 const std::vector<manifest::ManifestRow>& rows, const Task& task) {
+  return std::ranges::count_if(rows, [&](const manifest::ManifestRow& row) {
     if (!store::plain_file_size(context.folder.failure(row.id))) return false;
-    const batch::FoundItem found = batch::look_up(row, context, input.checkpoint.task, /*by_content=*/false);
+    const batch::FoundItem found = batch::look_up(row, context, task, /*by_content=*/false);
     return found.status == batch::ItemStatus::failed;
   });
 }
@@ -39,8 +40,8 @@ void end_for_hang(const std::string& message) {
 }
 
 std::unique_ptr<display::JobProgress> observe_for_job(const batch::RunContext& context,
-                                                      const launch::RunInput& input,
-                                                      std::function<double()> now_s) {
+                                                      const std::vector<manifest::ManifestRow>& rows,
+                                                      const Task& task, std::function<double()> now_s) {
   if (context.job_start.empty() || context.place.world_rank % context.origin.ranks != 0) return nullptr;
   return std::make_unique<display::JobProgress>(
       display::JobProgress::Place{
@@ -49,7 +50,7 @@ std::unique_ptr<display::JobProgress> observe_for_job(const batch::RunContext& c
           .group_index = context.place.group_index,
           .group_count = context.place.group_count,
           .group_ranks = context.origin.ranks,
-          .failed_before = context.place.group_index == 0 ? count_failed_before(context, input) : 0},
+          .failed_before = context.place.group_index == 0 ? count_failed_before(context, rows, task) : 0},
       std::move(now_s));
 }
 

@@ -2,10 +2,12 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "batch/run_context.h"
 #include "display/job_progress.h"
-#include "launch/run_input.h"
+#include "manifest/manifest.h"
+#include "wan/request.h"
 
 namespace wan::apps {
 
@@ -21,7 +23,7 @@ void note_error(const char* message) noexcept;
 
 /// Writes the progress of a group's leader; null if there is no such record.
 std::unique_ptr<display::JobProgress> observe_for_job(const batch::RunContext& context,
-                                                      const launch::RunInput& input,
-                                                      std::function<double()> now_s);
+                                                      const std::vector<manifest::ManifestRow>& rows,
+                                                      const Task& task, std::function<double()> now_s);
 
 }  // namespace wan::apps
