@@ -18,9 +18,7 @@ sys.dont_write_bytecode = True
 
 from cli_case import PROGRAM, is_nightly  # noqa: E402  (needs the path)
 
-MODULES = ["test_usage", "test_measured", "test_rows", "test_manifests", "test_runs", "test_identity", "test_kill", "test_stop",
-           "test_draft", "test_turns", "test_bench", "test_status", "test_doctor", "test_starts", "test_progress", "test_trace",
-           "test_dialects", "test_lora", "test_lora_rows", "test_distilled", "test_same_bits"]
+MODULES = sorted(path.stem for path in Path(__file__).resolve().parent.glob("test_*.py"))
 MOST_SLOW_CASES = 10
 
 
