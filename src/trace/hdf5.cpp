@@ -99,6 +99,10 @@ void prepare_hdf5() {
 Handle create_file(const std::filesystem::path& path) {
   prepare_hdf5();
   const Handle access = access_without_locks(path);
+  // HDF5 2.0 would begin with a newer layout. Older programs read this one, and the same content has the same
+  // length in each version, which the index of traces needs.
+  checked(H5Pset_libver_bounds(access.get(), H5F_LIBVER_EARLIEST, H5F_LIBVER_LATEST), "set up file access",
+          path);
   const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_EXCL, H5P_DEFAULT, access.get());
   if (id < 0) fail_with_stack("create", path);
   return {id, H5Fclose};

@@ -145,6 +145,20 @@ class Traces(CliCase):
         self.assertEqual((stretch["passes"], stretch["guidance"], stretch["placement"]), (1, "1:1", "sharded over 2"))
         self.assertEqual((stretch["attention"], stretch["solver"], stretch["layout"]), ("reference", "euler", "cfg1 x ulysses2"))
 
+    def test_an_index_that_another_hdf5_wrote_gets_one_more_link(self):
+        index = self.out / "trace.h5"
+        for runs in (1, 2, 3):
+            result = self.run_batch(self.good_manifest(), "--sample-steps", "1", "--no-resume")
+            self.assertEqual(result.code, 0, result)
+            with h5py.File(index) as found:
+                links = {name: found.get(name, getlink=True) for name in found}
+            self.assertEqual({name: link.filename for name, link in links.items()},
+                             {path.stem: f"trace/{path.name}" for path in (self.out / "trace").glob("*.h5")})
+            self.assertEqual(len(links), runs)
+            with h5py.File(index, "w") as rewritten:
+                for name, link in links.items():
+                    rewritten[name] = link
+
     def test_idle_groups(self):
         run, idle = self.traces_of_batch("--group-size", "1", "--join-groups", "off"), {}
         self.check_named(run)
