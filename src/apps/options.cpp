@@ -60,9 +60,10 @@ void check_consistency(const launch::Options& options) {
 void check_drafts(const launch::Options& options) {
   if (options.draft && !options.stop_after_step)
     fail<UsageError>("--draft needs --stop-after-step K: the steps of each item before its preview");
-  if (!options.draft && options.stop_after_step)
+  if (!options.draft && options.stop_after_step) {
     fail<UsageError>("--stop-after-step goes with --draft only; --time-limit and {} stop a run early",
                      "the file OUT/STOP");
+  }
   if (!options.draft && (options.draft_frames || options.draft_shrink))
     fail<UsageError>("--draft-frames and --draft-scale go with --draft only");
   if (options.draft && options.save_latents)

@@ -227,7 +227,7 @@ RunEnd StubEngine::denoise(const Request& request, const OutputPaths& outputs, O
                         .group_rank = rank,
                         .step = step,
                         .step_count = step_count,
-                        .timestep = 1000.0 - 1000 * step / step_count,
+                        .timestep = 1000.0 - 1000.0 * step / step_count,
                         .expert = expert,
                         .start_s = start_s,
                         .wall_s = clock_.elapsed_s() - start_s});

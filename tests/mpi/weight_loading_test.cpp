@@ -135,9 +135,10 @@ TEST(WeightLoading, ReadingMayTakeLongerThanACollective) {
   std::atomic<std::int64_t> read{0};
   WeightShards shards(units(), node.share(1, false), {});
   WeightLoading loading({{.shards = &shards, .read = file_reader(read, [&](const auto& parameter) {
-                                               if (node.rank() == 0 && parameter.name == "c.weight")
+                                               if (node.rank() == 0 && parameter.name == "c.weight") {
                                                  std::this_thread::sleep_for(
                                                      std::chrono::duration<double>(1.4 * limit_s));
+                                               }
                                              })}});
   EXPECT_TRUE(loading.finish(&node.ranks()));
   EXPECT_EQ(node.sum(read), all_elements());

@@ -14,7 +14,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 
 store::BatchStatus counts(std::int64_t rows, std::int64_t done, std::int64_t failed = 0) {
   store::BatchStatus status;

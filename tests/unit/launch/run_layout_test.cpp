@@ -272,11 +272,9 @@ TEST(PlanReport, ShowsChoiceTimesAndAlternatives) {
        {"4 in 1 group of 4", "cfg2 x ulysses2; experts sharded over 4", "832*480, 81 frames, 40 steps",
         "with one H200 per rank",
         "figures          H200 (analysis/results/step_h200.md); the GPU is not known", "fits into 24.0 GiB",
-        "i2v-A14B: measured on up to 2 GPUs (analysis/results/step_h200.md); for 4 in a group, bytes and "
-        "times are computed from these "
-        "figures\n",
-        "precision        bf16\n", "denoise: 40 steps of 1.", "2 h 00 min for the manifest's 10 items",
-        "chosen", "does not fit by"})
+        "for 4 in a group, bytes and times are computed from these figures\n", "precision        bf16\n",
+        "i2v-A14B: measured on up to 2 GPUs (analysis/results/step_h200.md); ", "denoise: 40 steps of 1.",
+        "2 h 00 min for the manifest's 10 items", "chosen", "does not fit by"})
     EXPECT_THAT(report, HasSubstr(part));
   EXPECT_TRUE(layout.placement.transformers.is_sharded());
 }
