@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -334,9 +335,7 @@ TEST(BatchStatus, TheDeadAreToldFromTheLiving) {
 TEST(BatchStatus, AFreshOwnerIsNotWaitedFor) {
   const wan::test::TempDir folder;
   write(folder / ".claims/a.claim", owner_text("{}"));
-  store::StatusTiming for_ever;
-  for_ever.look = std::chrono::hours(1);
-  EXPECT_EQ(store::read_status(folder.path(), for_ever).running, 1);
+  EXPECT_EQ(store::read_status(folder.path(), {.look = std::chrono::hours(1)}).running, 1);
 }
 
 TEST(BatchStatus, FilesMayBeAnything) {
@@ -376,10 +375,9 @@ TEST(BatchStatus, OnlyReads) {
   write_done(folder.path(), "a", "2025-11-03T10:10:00Z", 600);
   write(folder / ".claims/b.claim", owner_text("{}"));
   const auto contents = [&] {
-    std::vector<std::pair<std::string, std::filesystem::file_time_type>> found;
+    std::map<std::string, std::filesystem::file_time_type> found;
     for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path()))
-      found.emplace_back(entry.path().string(), std::filesystem::last_write_time(entry.path()));
-    std::ranges::sort(found);
+      found[entry.path().string()] = std::filesystem::last_write_time(entry.path());
     return found;
   };
   const auto before = contents();
