@@ -174,8 +174,7 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.shard = parse_shard(text); }},
     {input, "continue", Takes::value, "FILE",
      "only the manifest's rows whose ids FILE holds, one on each line; or FILE is a manifest with them; "
-     "drafted "
-     "items go on from their saved states, and the others stay as they are",
+     "drafted items go on from their saved states, and the others stay as they are",
      [](launch::Options& o, std::string_view text) { o.continue_with = parse_path(text); }},
     {input, "image", Takes::value, "FILE", "one request without a manifest: its image",
      [](launch::Options& o, std::string_view text) { o.image = parse_path(text); }},
@@ -186,8 +185,7 @@ constexpr OptionEntry table[] = {
 
     {sampling, "size", Takes::value, "W*H",
      "pixels, or 480p or 720p (default: 1280*720, t2v-1.3B 832*480, ti2v-5B 1280*704); with an image an "
-     "area, "
-     "whose aspect follows the image",
+     "area, whose aspect follows the image",
      [](launch::Options& o, std::string_view text) { o.request.size = parse_size(text); }},
     {sampling, "lightning", Takes::optional, "on|off|auto",
      "the model is distilled: by default 4 steps of euler, shift 5 and guidance 1; auto: if the metadata or "
@@ -253,8 +251,7 @@ constexpr OptionEntry table[] = {
      [](launch::Options& o, std::string_view text) { o.draft_frames = parse_frame_num(text); }},
     {output, "draft-scale", Takes::value, "S",
      "height and width of a preview: 1, 1/2 or 1/4 of the video's; 1/2 costs a quarter of the decoding "
-     "(default: "
-     "1)",
+     "(default: 1)",
      [](launch::Options& o, std::string_view text) { o.draft_shrink = parse_draft_scale(text); }},
     {output, "trace", Takes::value, "FILE", "HDF5 trace (default: trace.h5 in the output folder)",
      [](launch::Options& o, std::string_view text) { o.trace = parse_path(text); }},
@@ -262,16 +259,14 @@ constexpr OptionEntry table[] = {
     {machine, "device", Takes::value, "NAME", "auto, cuda or cpu (default: auto)",
      [](launch::Options& o, std::string_view text) { o.device = parse_word(text, device_words); }},
     {machine, "precision", Takes::value, "NAME",
-     "bf16 (also written exact) on GPUs, fp16 on GPUs for t2v-1.3B and ti2v-5B, or fp32 (default: bf16 on a "
-     "GPU, "
-     "fp32 on the CPU)",
+     "bf16 (also written exact) on GPUs, fp16 on GPUs for t2v-1.3B and ti2v-5B, or fp32 (default: bf16 on "
+     "a GPU, fp32 on the CPU)",
      [](launch::Options& o, std::string_view text) {
        o.precision = parse_word(current_precision_name(text), precision_words);
      }},
     {machine, "vae-precision", Takes::value, "NAME",
      "exact, or the approximations fp16 and bf16: the VAE's activations and weights in 16 bits (default: "
-     "exact, "
-     "as --precision says)",
+     "exact, as --precision says)",
      [](launch::Options& o, std::string_view text) {
        o.vae_precision = parse_word(text, vae_precision_words);
      }},
@@ -287,9 +282,8 @@ constexpr OptionEntry table[] = {
        o.group_size = parse_count_or_auto(text, largest_rank_count);
      }},
     {machine, "cfg-size", Takes::value, "N|auto",
-     "2: one half of the ranks makes the pass with the prompt, the other half the pass without; 1: all ranks "
-     "make "
-     "both (default: auto)",
+     "2: one half of the ranks makes the pass with the prompt, the other half the pass without; 1: all "
+     "ranks make both (default: auto)",
      [](launch::Options& o, std::string_view text) { o.cfg_size = parse_count_or_auto(text, 2); }},
     {machine, "ulysses-size", Takes::value, "N|auto",
      "ranks that share a sequence and its heads (default: auto)",
@@ -297,10 +291,9 @@ constexpr OptionEntry table[] = {
        o.ulysses_size = parse_count_or_auto(text, largest_rank_count);
      }},
     {machine, "head-chunks", Takes::value, "N|A+B+...|auto",
-     "parts of an exchange between these ranks; one part is sent while another is computed. N: so many equal "
-     "parts. A+B+...: heads of each part on the rank with the most heads, in steps with guidance if there "
-     "are "
-     "any (default: auto)",
+     "parts of an exchange between these ranks; one part is sent while another is computed. N: so many "
+     "equal parts. A+B+...: heads of each part on the rank with the most heads, in steps with guidance if "
+     "there are any (default: auto)",
      [](launch::Options& o, std::string_view text) { o.head_chunks = parse_head_chunks(text); }},
     {machine, "dit-fsdp", Takes::optional, "on|off|auto", "shard the transformers' weights (default: auto)",
      [](launch::Options& o, std::string_view text) { o.dit_fsdp = parse_automatic_switch(text); }},
@@ -329,8 +322,8 @@ constexpr OptionEntry table[] = {
      "with --plan or --dry-run: memory of each GPU, for example 48GiB (default: a GPU's here)",
      [](launch::Options& o, std::string_view text) { o.gpu_memory_bytes = parse_bytes(text); }},
     {running, "measured", Takes::value, "FILE",
-     "with --plan: this site's own times in place of this program's, as jobs/analysis.sh report --json wrote "
-     "them",
+     "with --plan: this site's own times in place of this program's, as jobs/analysis.sh report --json "
+     "wrote them",
      [](launch::Options& o, std::string_view text) { o.measured = parse_path(text); }},
     {running, "dry-run", Takes::nothing, "", "check every row, image and the checkpoint; write nothing",
      [](launch::Options& o, std::string_view text) { o.dry_run = parse_switch(text); }},

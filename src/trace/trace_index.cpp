@@ -11,6 +11,7 @@
 #include <random>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include "core/check.h"
 #include "core/file.h"
@@ -78,22 +79,17 @@ void write_links(const std::filesystem::path& path, const Links& links) {
   checked(H5Fflush(file.get(), H5F_SCOPE_LOCAL), "write out the links", path);
 }
 
-/// Calls `work` with a path at which no file is left, whatever happens.
-template <typename Work>
-auto with_temporary(const std::filesystem::path& temporary, const Work& work) {
-  const auto remove = [&temporary] {
+/// Leaves no file at this path, whatever happens.
+struct RemovedAtEnd {
+  explicit RemovedAtEnd(std::filesystem::path file) : path(std::move(file)) {}
+  RemovedAtEnd(const RemovedAtEnd&) = delete;
+  RemovedAtEnd& operator=(const RemovedAtEnd&) = delete;
+  ~RemovedAtEnd() {
     std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
-  };
-  try {
-    auto result = work();
-    remove();
-    return result;
-  } catch (...) {
-    remove();
-    throw;
+    std::filesystem::remove(path, ignored);
   }
-}
+  std::filesystem::path path;
+};
 
 /// The links in the bytes of an index. HDF5 stores the value of an external link as a NUL, the file, a NUL,
 /// the object "/" and a NUL, and does not compress it. The link's name is the file's stem.
@@ -115,7 +111,7 @@ Links links_in(std::string_view bytes) {
 /// links; a file that holds more is longer.
 Links read_links(const std::filesystem::path& index, const std::filesystem::path& temporary) {
   constexpr std::uint64_t most_bytes = 8 << 20;
-  constexpr std::size_t most_links = 50'000;  // more than fit into so many bytes
+  constexpr std::size_t most_links = 50'000;  // more than a whole file of so many bytes holds
   constexpr std::string_view signature("\x89HDF\r\n\x1a\n");
   if (!std::filesystem::exists(index)) return {};
   const auto refuse = [&index](std::string_view reason) {
@@ -127,10 +123,9 @@ Links read_links(const std::filesystem::path& index, const std::filesystem::path
   if (!bytes.starts_with(signature)) refuse("it does not begin as an HDF5 file");
   Links links = links_in(bytes);
   if (links.size() > most_links) refuse(fmt::format("it holds {} links", links.size()));
-  const std::uintmax_t expected = with_temporary(temporary, [&] {
-    write_links(temporary, links);
-    return std::filesystem::file_size(temporary);
-  });
+  const RemovedAtEnd anew(temporary);
+  write_links(anew.path, links);
+  const std::uintmax_t expected = std::filesystem::file_size(anew.path);
   if (bytes.size() != expected) {
     refuse(fmt::format("it has {} bytes, and one of its {} links would have {}: it is damaged, or holds more",
                        bytes.size(), links.size(), expected));
@@ -141,11 +136,9 @@ Links read_links(const std::filesystem::path& index, const std::filesystem::path
 /// Publishes the index with one more link.
 void write_index(const std::filesystem::path& index, const std::filesystem::path& temporary,
                  const Links& links) {
-  with_temporary(temporary, [&] {
-    write_links(temporary, links);
-    publish_file(temporary, index);
-    return true;
-  });
+  const RemovedAtEnd anew(temporary);
+  write_links(anew.path, links);
+  publish_file(anew.path, index);
 }
 
 bool has_link(const Links& links, const std::string& name, const std::string& target) {

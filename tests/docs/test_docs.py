@@ -76,7 +76,7 @@ class ThisCheckout(unittest.TestCase):
         self.assertGreater(len(modules), 80)
         self.assertEqual([name for name in modules if f"{name}`" not in page], [])
 
-    def test_the_knobs_of_the_slurm_scripts_are_described(self):
+    def test_the_settings_of_the_slurm_scripts_are_described(self):
         page = (PROJECT / "slurm" / "README.md").read_text(encoding="utf-8")
         names = re.search(r"wan_names=\((.*?)\n\)", (PROJECT / "slurm/lib/names.sh").read_text(encoding="utf-8"), re.DOTALL)[1]
         known = {word for line in names.split("\n") for word in line.split("#")[0].split()}

@@ -178,6 +178,12 @@ class Rows : public ::testing::Test {
   store::Claims board(const std::string& run) {
     return {out_ / ".claims", store::ClaimOwner::this_process(run, ""), context_.timing};
   }
+  /// The program has ended twice with the first row.
+  void note_two_deaths() {
+    const ItemDeaths deaths(context_.folder.states());
+    const store::Parameters wanted = wanted_parameters(rows_[0], context_, task_);
+    for (const char* token : {"one", "two"}) deaths.add(wanted, {.token = token, .who = "node7", .when = ""});
+  }
 
   wan::test::TempDir dir_;
   std::filesystem::path out_ = dir_ / "out";
@@ -238,9 +244,7 @@ TEST_F(Rows, TellWhyTheyCannotBeClaimed) {
 
 TEST_F(Rows, WithTwoDeathsComeLast) {
   using Outcome = RowAttempt::Outcome;
-  const ItemDeaths deaths(context_.folder.states());
-  const store::Parameters wanted = wanted_parameters(rows_[0], context_, task_);
-  for (const char* token : {"one", "two"}) deaths.add(wanted, {.token = token, .who = "node7", .when = ""});
+  note_two_deaths();
   store::Claims claims = board("run-1");
   RowClaimer claimer(context_, task_, claims);
   EXPECT_EQ(claimer.try_row(rows_[0], /*is_last_round=*/false).outcome, Outcome::comes_last);
@@ -249,9 +253,7 @@ TEST_F(Rows, WithTwoDeathsComeLast) {
 
 TEST_F(Rows, WithTwoDeathsThatAnotherGroupLooksAtAreNotLeft) {
   using Outcome = RowAttempt::Outcome;
-  const ItemDeaths deaths(context_.folder.states());
-  const store::Parameters wanted = wanted_parameters(rows_[0], context_, task_);
-  for (const char* token : {"one", "two"}) deaths.add(wanted, {.token = token, .who = "node7", .when = ""});
+  note_two_deaths();
   store::Claims claims = board("run-1");
   store::Claims other_group = board("run-1");
   auto looked_at = other_group.try_claim("a");
