@@ -13,8 +13,9 @@
 namespace wan::apps {
 namespace {
 
-/// Tokens of 480p on one, two and four GPUs.
-constexpr std::array<std::int64_t, 3> measured_rows{32760, 16380, 8190};
+/// Rows of a rank. 480p has 32,760 tokens, which one to eight ranks share; 720p has 75,600, of which four and
+/// eight ranks' parts are here. With more rows, the choice for 32,760 is as good as any.
+constexpr std::array<std::int64_t, 6> measured_rows{32760, 18900, 16380, 9450, 8190, 4095};
 
 /// The products that each block of each step makes (model.md 5.5).
 std::vector<kernels::ProductShape> shapes_of(const checkpoint::TransformerConfig& model,
@@ -51,7 +52,7 @@ std::string measure_products(comm::Communicator& world, const comm::MpiRanks& ra
     for (const kernels::ProductShape& shape :
          shapes_of(engine::describe_named_model(options.bench.model).transformer, device.compute.type)) {
       products.push_back(kernels::measure_product(shape, measured_rows, device.compute.device));
-      choices.emplace(shape, products.back().kernels[products.back().best].kernel);
+      choices.emplace(shape, choices_of(products.back()));
     }
     keep_product_choices(file, state.machine, choices);
     report = fmt::format("{}, {} multiprocessors, cuBLASLt {}\n{}kept in {}\n", state.machine.gpu,

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <span>
+#include <iterator>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -16,7 +16,7 @@
 namespace wan::kernels {
 namespace {
 
-constexpr std::string_view first_line = "wan_batch matrix products 1";
+constexpr std::string_view first_line = "wan_batch matrix products 2";
 constexpr std::uint64_t max_file_bytes = 1 << 16;
 constexpr std::size_t max_name_bytes = 64;
 constexpr std::int64_t max_side = 1 << 24;
@@ -53,21 +53,21 @@ std::vector<std::string_view> words_of(std::string_view line) {
   return words;
 }
 
-/// bf16 OUT IN bias KERNEL
-std::pair<ProductShape, std::string> parse_choice(std::string_view line) {
+/// bf16 OUT IN bias ROWS KERNEL
+void add_choice(ProductChoices& choices, std::string_view line) {
   const std::vector<std::string_view> words = words_of(line);
-  constexpr std::size_t word_count = 5;
+  constexpr std::size_t word_count = 6;
   if (words.size() != word_count)
-    fail<ValueError>("'{}' is no choice: TYPE OUT IN END KERNEL", printable(line));
-  const std::string_view kernel = words[4];
+    fail<ValueError>("'{}' is no choice: TYPE OUT IN END ROWS KERNEL", printable(line));
+  const std::string_view kernel = words[5];
   if (kernel.empty() || kernel.size() > max_name_bytes || !std::ranges::all_of(kernel, is_name_character)) {
     fail<ValueError>("'{}' is no name of a kernel", printable(kernel));
   }
-  return {{.type = value_named(types, words[0], "element type"),
-           .out = parse_integer(words[1], 1, max_side),
-           .in = parse_integer(words[2], 1, max_side),
-           .end = value_named(ends, words[3], "end of a product")},
-          std::string(kernel)};
+  const ProductShape shape{.type = value_named(types, words[0], "element type"),
+                           .out = parse_integer(words[1], 1, max_side),
+                           .in = parse_integer(words[2], 1, max_side),
+                           .end = value_named(ends, words[3], "end of a product")};
+  choices[shape].insert_or_assign(parse_integer(words[4], 1, max_side), std::string(kernel));
 }
 
 std::string head_of(const ProductMachine& machine) {
@@ -109,11 +109,19 @@ ProductChoices shipped_product_choices(const ProductMachine& machine) {
   if (machine != h200) return {};
   constexpr auto bf16 = c10::ScalarType::BFloat16;
   const std::string tile_256x152 = "cublaslt:66.501.35.1.0.0.7.0.5";
-  // The blocks of the 14B models: 0.4 % faster than the library's choices for 32,760 rows, 3.3 % for 16,380.
-  return {{{.type = bf16, .out = 15360, .in = 5120, .end = ProductEnd::bias}, tile_256x152},
-          {{.type = bf16, .out = 5120, .in = 5120, .end = ProductEnd::bias}, tile_256x152},
-          {{.type = bf16, .out = 13824, .in = 5120, .end = ProductEnd::gelu}, tile_256x152},
-          {{.type = bf16, .out = 5120, .in = 13824, .end = ProductEnd::bias}, tile_256x152}};
+  const std::string tile_256x144 = "cublaslt:66.500.35.1.0.0.7.0.5";
+  // The rows of a rank at 480p (32,760 tokens) and 720p (75,600) on one to eight GPUs.
+  const auto choices = [&](const std::string& for_4095_rows) {
+    return RowChoices{{4095, for_4095_rows}, {8190, tile_256x152},  {9450, tile_256x144},
+                      {16380, tile_256x152}, {18900, tile_256x144}, {32760, tile_256x152}};
+  };
+  const std::string tile_256x128 = "cublaslt:66.24.35.1.0.0.7.0.5",
+                    tile_128x256 = "cublaslt:66.23.35.1.0.0.4.0.3",
+                    tile_192x208 = "cublaslt:66.470.35.1.0.0.7.0.5";
+  return {{{.type = bf16, .out = 15360, .in = 5120, .end = ProductEnd::bias}, choices(tile_256x128)},
+          {{.type = bf16, .out = 5120, .in = 5120, .end = ProductEnd::bias}, choices(tile_128x256)},
+          {{.type = bf16, .out = 13824, .in = 5120, .end = ProductEnd::gelu}, choices(tile_192x208)},
+          {{.type = bf16, .out = 5120, .in = 13824, .end = ProductEnd::bias}, choices(tile_128x256)}};
 }
 
 std::filesystem::path product_choices_file(const ProductMachine& machine, const Environment& environment) {
@@ -125,9 +133,11 @@ std::filesystem::path product_choices_file(const ProductMachine& machine, const 
 
 std::string format_product_choices(const ProductMachine& machine, const ProductChoices& choices) {
   std::string text = head_of(machine);
-  for (const auto& [shape, kernel] : choices) {
-    text += fmt::format("{} {} {} {} {}\n", name_of_value(types, shape.type), shape.out, shape.in,
-                        name_of_value(ends, shape.end), kernel);
+  for (const auto& [shape, by_rows] : choices) {
+    for (const auto& [rows, kernel] : by_rows) {
+      text += fmt::format("{} {} {} {} {} {}\n", name_of_value(types, shape.type), shape.out, shape.in,
+                          name_of_value(ends, shape.end), rows, kernel);
+    }
   }
   return text;
 }
@@ -146,8 +156,7 @@ ProductChoices parse_product_choices(std::string_view text, const ProductMachine
     const std::size_t end = text.find('\n');
     if (end == std::string_view::npos) fail<ValueError>("line {}: cut off", line);
     try {
-      auto [shape, kernel] = parse_choice(text.substr(0, end));
-      choices.insert_or_assign(shape, std::move(kernel));
+      add_choice(choices, text.substr(0, end));
     } catch (const ValueError& error) {
       fail<ValueError>("line {}: {}", line, error.what());
     }
@@ -163,8 +172,8 @@ FoundChoices find_product_choices(const ProductMachine& machine, const Environme
   std::error_code error;
   if (file.empty() || !std::filesystem::exists(std::filesystem::symlink_status(file, error))) return found;
   try {
-    for (auto& [shape, kernel] : parse_product_choices(read_text_file(file, max_file_bytes), machine)) {
-      found.choices.insert_or_assign(shape, kernel);
+    for (auto& [shape, by_rows] : parse_product_choices(read_text_file(file, max_file_bytes), machine)) {
+      found.choices.insert_or_assign(shape, by_rows);
     }
     found.file = file;
   } catch (const ValueError& problem) {
@@ -192,17 +201,35 @@ void keep_product_choices(const std::filesystem::path& file, const ProductMachin
   write_file_atomically(file, format_product_choices(machine, all));
 }
 
-std::size_t best_kernel(const std::vector<KernelTimes>& kernels) {
-  constexpr double noise = 0.005;
+const std::string* choice_for(const RowChoices& choices, std::int64_t rows) {
+  if (choices.empty()) return nullptr;
+  const auto above = choices.lower_bound(rows);
+  if (above == choices.begin()) return &above->second;
+  const auto below = std::prev(above);
+  if (above == choices.end()) return &below->second;
+  const double ratio_above = static_cast<double>(above->first) / static_cast<double>(rows);
+  const double ratio_below = static_cast<double>(rows) / static_cast<double>(below->first);
+  return ratio_above <= ratio_below ? &above->second : &below->second;
+}
+
+std::vector<std::size_t> best_kernels(const std::vector<KernelTimes>& kernels) {
+  constexpr double noise = 0.005, gain = 0.02;
   WAN_CHECK(!kernels.empty(), "no kernel was timed");
   std::vector<double> sums(kernels.size());
+  std::vector<std::size_t> fastest;
   for (std::size_t rows = 0; rows < kernels.front().seconds.size(); ++rows) {
     const auto time = [&](const KernelTimes& kernel) { return kernel.seconds.at(rows); };
-    const double least = time(*std::ranges::min_element(kernels, {}, time));
-    for (std::size_t i = 0; i < kernels.size(); ++i) sums[i] += time(kernels[i]) / least;
+    const auto best = std::ranges::min_element(kernels, {}, time);
+    fastest.push_back(static_cast<std::size_t>(best - kernels.begin()));
+    for (std::size_t i = 0; i < kernels.size(); ++i) sums[i] += time(kernels[i]) / time(*best);
   }
-  const auto best = static_cast<std::size_t>(std::ranges::min_element(sums) - sums.begin());
-  return sums[best] < (1 - noise) * sums.front() ? best : 0;
+  auto for_all = static_cast<std::size_t>(std::ranges::min_element(sums) - sums.begin());
+  if (sums[for_all] >= (1 - noise) * sums.front()) for_all = 0;
+  for (std::size_t rows = 0; rows < fastest.size(); ++rows) {
+    const double least = kernels[fastest[rows]].seconds[rows];
+    if (least >= (1 - gain) * kernels[for_all].seconds[rows]) fastest[rows] = for_all;
+  }
+  return fastest;
 }
 
 }  // namespace wan::kernels

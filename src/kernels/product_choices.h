@@ -38,8 +38,14 @@ struct ProductMachine {
   bool operator==(const ProductMachine&) const = default;
 };
 
-/// The name of a kernel for each shape that was measured.
-using ProductChoices = std::map<ProductShape, std::string>;
+/// The names of kernels for a shape, by the number of rows for which each was chosen. All have the same bits.
+using RowChoices = std::map<std::int64_t, std::string>;
+
+/// The choice for the number of rows whose ratio to `rows` is nearest to 1. Null if there is no choice.
+const std::string* choice_for(const RowChoices& choices, std::int64_t rows);
+
+/// The choices for each shape that was measured.
+using ProductChoices = std::map<ProductShape, RowChoices>;
 
 /// The choices that come with the program, measured on such machines (analysis/results/products_h200.md).
 /// Empty for all others.
@@ -66,8 +72,9 @@ struct FoundChoices {
 /// nothing but `problem`.
 FoundChoices find_product_choices(const ProductMachine& machine, const Environment& environment);
 
-/// Adds choices to the file and replaces it in one step. A broken file is replaced. If two programs do so at
-/// a time, the choices of one may be missing; no reader sees half a file. Throws Error.
+/// Adds choices to the file and replaces it in one step. A shape's new choices replace all its earlier ones.
+/// A broken file is replaced. If two programs do so at a time, the choices of one may be missing; no reader
+/// sees half a file. Throws Error.
 void keep_product_choices(const std::filesystem::path& file, const ProductMachine& machine,
                           const ProductChoices& choices);
 
@@ -77,9 +84,11 @@ struct KernelTimes {
   std::vector<double> seconds;
 };
 
-/// The kernel with the least sum of times, each over the least time for that number of rows. The first
-/// kernel, which is the library's own choice, stays unless another is faster by more than repeated
-/// measurements differ.
-std::size_t best_kernel(const std::vector<KernelTimes>& kernels);
+/// The kernel to take for each number of rows. That is the kernel with the least sum of times, each over the
+/// least time for that number of rows. The first kernel, which is the library's own choice, stays unless
+/// another is faster by more than repeated measurements differ. Where a kernel is faster for some number of
+/// rows by more than 2 %, it is taken there: less is lost between other products
+/// (analysis/results/products_h200.md).
+std::vector<std::size_t> best_kernels(const std::vector<KernelTimes>& kernels);
 
 }  // namespace wan::kernels

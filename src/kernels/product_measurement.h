@@ -25,7 +25,7 @@ struct MeasuredProduct {
   std::vector<std::int64_t> rows;
   std::vector<KernelTimes> kernels;  ///< the library's first choice first
   std::vector<double> spreads;       ///< of each kernel: the largest difference over the median, of all rows
-  std::size_t best = 0;
+  std::vector<std::size_t> best;     ///< for each number of rows: the kernel to take
   int other_bits = 0;  ///< kernels that were left out because their bits differ from the first one's
 };
 
@@ -42,7 +42,10 @@ struct ProductTiming {
 MeasuredProduct measure_product(const ProductShape& shape, std::span<const std::int64_t> rows,
                                 const at::Device& device, const ProductTiming& timing = {});
 
-/// A table of measured kernels, with TFLOP/s.
+/// The names of the best kernels.
+RowChoices choices_of(const MeasuredProduct& product);
+
+/// A table of measured kernels, with TFLOP/s. A star stands at the best ones.
 std::string product_table(std::span<const MeasuredProduct> products);
 
 }  // namespace wan::kernels

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <numeric>
 #include <random>
+#include <set>
 
 #include "core/check.h"
 #include "kernels/cuda/product_kernel.h"
@@ -16,7 +17,7 @@
 namespace wan::kernels::cuda {
 namespace {
 
-constexpr std::size_t finalists = 6;
+constexpr std::size_t finalists_for_rows = 3;
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);
@@ -105,19 +106,19 @@ std::vector<std::vector<std::vector<double>>> times_of(const Bench& bench, const
   return times;
 }
 
-/// Keeps the first kernel and the fastest others.
+/// Keeps the first kernel, and the fastest ones for each number of rows.
 void keep_fastest(ProductKernels& kernels, const std::vector<std::vector<std::vector<double>>>& times) {
   std::vector<std::size_t> order(kernels.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  const auto sum = [&](std::size_t kernel) {
-    double total = 0;
-    for (const auto& by_round : times[kernel]) total += median(by_round);
-    return total;
-  };
-  std::ranges::sort(order.begin() + 1, order.end(), {}, sum);
-  order.resize(std::min(order.size(), finalists));
+  std::set<std::size_t> finalists{0};
+  for (std::size_t place = 0; place < times.front().size(); ++place) {
+    std::ranges::sort(order, {}, [&](std::size_t kernel) { return median(times[kernel][place]); });
+    for (const std::size_t kernel : std::span(order).first(std::min(order.size(), finalists_for_rows))) {
+      finalists.insert(kernel);
+    }
+  }
   ProductKernels kept;
-  for (const std::size_t kernel : order) kept.push_back(std::move(kernels[kernel]));
+  for (const std::size_t kernel : finalists) kept.push_back(std::move(kernels[kernel]));
   kernels = std::move(kept);
 }
 
@@ -150,7 +151,7 @@ MeasuredProduct measure_product(const ProductShape& shape, std::span<const std::
     }
     result.spreads.push_back(widest);
   }
-  result.best = best_kernel(result.kernels);
+  result.best = best_kernels(result.kernels);
   return result;
 }
 

@@ -28,18 +28,23 @@ bool is_aligned(const at::Tensor& x) {
   return reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % access_bytes == 0;
 }
 
-/// The kernels that are in use. Which one a shape has follows from the device, the library and the choices
+/// The kernels that are in use. Which one a product has follows from the device, the library and the choices
 /// that were read at the first use, so it does not matter who asks first.
 class KernelsInUse {
  public:
   /// For the current device. Null if there is no kernel for all numbers of rows.
-  const ProductKernel* kernel_for(const ProductShape& shape) {
+  const ProductKernel* kernel_for(const ProductShape& shape, std::int64_t rows) {
     const std::scoped_lock lock(mutex_);
     const c10::DeviceIndex device = at::cuda::current_device();
-    const auto known = kernels_.find({device, shape});
-    if (known != kernels_.end()) return known->second.get();
-    auto kernel = make(shape, choices_of(device).choices);
-    return kernels_.emplace(std::pair{device, shape}, std::move(kernel)).first->second.get();
+    auto known = kernels_.find({device, shape});
+    if (known == kernels_.end())
+      known = kernels_.emplace(std::pair{device, shape}, cublas_lt_kernels(shape)).first;
+    const ProductKernels& kernels = known->second;
+    if (kernels.empty()) return nullptr;
+    const std::string* const name = name_for(choices_of(device).choices, shape, rows);
+    const auto chosen = std::ranges::find_if(
+        kernels, [&](const auto& kernel) { return name != nullptr && kernel->name() == *name; });
+    return chosen == kernels.end() ? kernels.front().get() : chosen->get();
   }
 
   const FoundChoices& choices() {
@@ -55,19 +60,15 @@ class KernelsInUse {
         .first->second;
   }
 
-  static std::unique_ptr<ProductKernel> make(const ProductShape& shape, const ProductChoices& choices) {
-    ProductKernels kernels = cublas_lt_kernels(shape);
-    if (kernels.empty()) return nullptr;
-    const auto choice = choices.find(shape);
-    const auto chosen = std::ranges::find_if(kernels, [&](const auto& kernel) {
-      return choice != choices.end() && kernel->name() == choice->second;
-    });
-    return std::move(chosen == kernels.end() ? kernels.front() : *chosen);
+  static const std::string* name_for(const ProductChoices& choices, const ProductShape& shape,
+                                     std::int64_t rows) {
+    const auto of_shape = choices.find(shape);
+    return of_shape == choices.end() ? nullptr : choice_for(of_shape->second, rows);
   }
 
   std::mutex mutex_;
   std::map<c10::DeviceIndex, FoundChoices> choices_;  ///< by device
-  std::map<std::pair<c10::DeviceIndex, ProductShape>, std::unique_ptr<ProductKernel>> kernels_;
+  std::map<std::pair<c10::DeviceIndex, ProductShape>, ProductKernels> kernels_;
 };
 
 KernelsInUse& kernels_in_use() {
@@ -97,7 +98,7 @@ bool fits_kernels(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 bool takes_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, ProductEnd end) {
   if (!fits_kernels(x, weight, bias)) return false;
   const DeviceStream device(x);
-  return kernels_in_use().kernel_for(shape_of(weight, end)) != nullptr;
+  return kernels_in_use().kernel_for(shape_of(weight, end), x.size(0)) != nullptr;
 }
 
 void product(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
@@ -107,7 +108,7 @@ void product(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weigh
                 out.size(1) == weight.size(0) && bias.defined() == (end != ProductEnd::plain),
             "no place for a product of {} rows", x.size(0));
   const DeviceStream device(x);
-  const ProductKernel* const kernel = kernels_in_use().kernel_for(shape_of(weight, end));
+  const ProductKernel* const kernel = kernels_in_use().kernel_for(shape_of(weight, end), x.size(0));
   WAN_CHECK(kernel != nullptr, "no kernel for {}", describe(shape_of(weight, end)));
   kernel->launch({.out = out.mutable_data_ptr(),
                   .x = x.const_data_ptr(),

@@ -11,8 +11,9 @@ namespace wan::kernels::cuda {
 bool takes_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, ProductEnd end);
 
 /// out = x W^T + bias, and with ProductEnd::gelu its GELU, rounded once. x: [rows, in]; weight: [out, in];
-/// bias: [out] or undefined; out: [rows, out], dense. A weight shape has one kernel, whatever the number of
-/// rows: the one that the table of choices names, else the library's first.
+/// bias: [out] or undefined; out: [rows, out], dense. The table of choices names the kernel; it may depend
+/// on the number of rows, because all kernels in the table have the same bits. A weight shape that is not in
+/// the table has one kernel for all rows, the library's first choice.
 void product(const at::Tensor& out, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
              ProductEnd end);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -15,31 +16,38 @@ namespace wan::timing {
 
 using namespace kernels;
 
-/// The heads of one of two GPUs, at once and in chunks. Each chunk has its own buffers, as in an exchange.
+/// Attention of a rank's heads, as they travel between the ranks that share a sequence. Each chunk has its
+/// own buffers, as in an exchange. `chunk_heads`: the heads of each chunk.
+std::function<void()> chunked_attention(std::int64_t tokens, const std::vector<std::int64_t>& chunk_heads) {
+  std::vector<at::Tensor> chunks;   // [tokens, 3, heads of the chunk, head_dim]
+  std::vector<at::Tensor> results;  // [tokens, heads of the chunk, head_dim]
+  for (const std::int64_t count : chunk_heads) {
+    chunks.push_back(at::randn({tokens, 3, count, head_dim}, bf16()));
+    results.push_back(at::empty({tokens, count, head_dim}, bf16()));
+  }
+  return [chunks, results] {
+    for (std::size_t i = 0; i < chunks.size(); ++i) {
+      at::Tensor out = results[i];
+      attention_out(out, chunks[i].select(1, 0), chunks[i].select(1, 1), chunks[i].select(1, 2),
+                    AttentionBackend::automatic);
+    }
+  };
+}
+
+/// The heads of one of two, four and eight GPUs, at once and in chunks, beside all heads.
 void time_chunked_attention(std::int64_t tokens) {
   using Sizes = std::vector<std::int64_t>;
-  const std::vector<Sizes> divisions{{20},    {10, 10},   {5, 5, 5, 5}, {3, 17},    {2, 18},
-                                     {1, 19}, {3, 14, 3}, {2, 16, 2},   {2, 17, 1}, {1, 18, 1}};
+  const std::vector<Sizes> divisions{{heads},    {20}, {10, 10},  {1, 19},   {1, 18, 1},
+                                     {2, 16, 2}, {10}, {5, 5},    {1, 8, 1}, {2, 6, 2},
+                                     {3, 4, 3},  {5},  {1, 3, 1}, {2, 3}};
   std::vector<std::function<void()>> calls;
-  for (const Sizes& division : divisions) {
-    std::vector<at::Tensor> chunks;   // [tokens, 3, heads of the chunk, head_dim]
-    std::vector<at::Tensor> results;  // [tokens, heads of the chunk, head_dim]
-    for (const std::int64_t chunk_heads : division) {
-      chunks.push_back(at::randn({tokens, 3, chunk_heads, head_dim}, bf16()));
-      results.push_back(at::empty({tokens, chunk_heads, head_dim}, bf16()));
-    }
-    calls.emplace_back([chunks, results] {
-      for (std::size_t i = 0; i < chunks.size(); ++i) {
-        at::Tensor out = results[i];
-        attention_out(out, chunks[i].select(1, 0), chunks[i].select(1, 1), chunks[i].select(1, 2),
-                      AttentionBackend::automatic);
-      }
-    });
-  }
+  calls.reserve(divisions.size());
+  for (const Sizes& division : divisions) calls.push_back(chunked_attention(tokens, division));
   const std::vector<double> times_ms = medians_ms(calls);
-  const double flop = 4.0 * static_cast<double>(tokens) * static_cast<double>(tokens) * 0.5 *
-                      static_cast<double>(heads * head_dim);
   for (std::size_t i = 0; i < divisions.size(); ++i) {
+    const auto of_division = std::accumulate(divisions[i].begin(), divisions[i].end(), std::int64_t{0});
+    const double flop = 4.0 * static_cast<double>(tokens) * static_cast<double>(tokens) *
+                        static_cast<double>(of_division * head_dim);
     print_row(fmt::format("attention, {} heads", fmt::join(divisions[i], " + ")),
               fmt::format("{} x {}", tokens, tokens), times_ms[i], flop, Bound::bf16);
   }
