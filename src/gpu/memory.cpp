@@ -16,6 +16,9 @@ namespace {
 
 constexpr std::size_t least_mapped_bytes = std::size_t{64} << 20;
 
+/// So much more than asked for is free that an allocation cannot fail.
+constexpr std::size_t certain_bytes = std::size_t{2} << 30;
+
 /// Memory of the system that all threads of LibTorch touch first, page-locked then. cudaHostAlloc() makes and
 /// locks small pages in one thread: 2 GB/s for 9 to 19 (analysis/results/expert_switch_h200.md). Null if
 /// anything refuses.
@@ -57,6 +60,11 @@ std::uint64_t used_bytes() {
 }
 
 bool has_room(std::int64_t bytes) {
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+  WAN_CUDA_CHECK(cudaMemGetInfo(&free_bytes, &total_bytes));
+  // To map and unmap gigabytes takes the driver milliseconds (analysis/results/scaling_2xh200.md).
+  if (free_bytes >= static_cast<std::size_t>(bytes) + certain_bytes) return true;
   try {
     const at::Tensor taken = at::empty({bytes}, at::TensorOptions(at::kCUDA).dtype(at::kByte));
   } catch (const c10::OutOfMemoryError&) {

@@ -19,7 +19,8 @@ void reset_peak(int device);
 /// Bytes in use on this thread's GPU by all processes, contexts and communication buffers included.
 std::uint64_t used_bytes();
 
-/// Whether this thread's GPU can give `bytes` more. Takes them and gives them back.
+/// Whether this thread's GPU can give `bytes` more. Where little more is free, takes them and gives them
+/// back.
 bool has_room(std::int64_t bytes);
 
 /// Returns memory that no tensor holds to the driver. Waits for the GPU.

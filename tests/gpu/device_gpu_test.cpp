@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
+#include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 #include "core/check.h"
@@ -51,6 +53,21 @@ TEST_F(DeviceGpu, PageLockedMemoryOfAnySizeIsCopied) {
     EXPECT_TRUE(at::equal(host.cuda(), values));
     EXPECT_TRUE(at::equal(host, values.cpu()));
   }
+}
+
+TEST_F(DeviceGpu, RoomIsFoundToTheLastGigabyte) {
+  release_unused();
+  std::size_t free_bytes = 0;
+  std::size_t total_bytes = 0;
+  ASSERT_EQ(cudaMemGetInfo(&free_bytes, &total_bytes), cudaSuccess);
+  const auto all = static_cast<std::int64_t>(free_bytes);
+  constexpr std::int64_t gibibyte = std::int64_t{1} << 30;
+  EXPECT_TRUE(has_room(0));
+  EXPECT_TRUE(has_room(all / 2));
+  EXPECT_TRUE(has_room(all - gibibyte));  // takes it
+  EXPECT_FALSE(has_room(all + gibibyte));
+  EXPECT_FALSE(has_room(static_cast<std::int64_t>(total_bytes)));
+  EXPECT_LT(memory_use(0).reserved_bytes, static_cast<std::uint64_t>(gibibyte)) << "all is given back";
 }
 
 TEST_F(DeviceGpu, AProfileHasTheKernelsThatRan) {
