@@ -115,7 +115,7 @@ void RequestRun::phase(std::string_view name, double start_s, const std::functio
     work();
     if (setup_.gpu != nullptr) {
       gpu::wait_for_compute();  // the next expert's weights may be on their way
-      gpu::release_unused();
+      gpu::release_where_scarce();
     }
   } catch (const ItemError&) {
     end();

@@ -26,6 +26,10 @@ bool has_room(std::int64_t bytes);
 /// Returns memory that no tensor holds to the driver. Waits for the GPU.
 void release_unused();
 
+/// The same if little memory is free. Between the phases of an item this keeps what the next one needs, which
+/// the driver would unmap and map again.
+void release_where_scarce();
+
 /// Lets the allocator grow its segments in place. Otherwise it keeps a hole for every size that it has seen.
 /// Call it before the first tensor is made.
 void use_expandable_segments();

@@ -33,6 +33,7 @@ void reset_peak(int /*device*/) { fail_without_cuda(); }
 std::uint64_t used_bytes() { fail_without_cuda(); }
 bool has_room(std::int64_t /*bytes*/) { fail_without_cuda(); }
 void release_unused() { fail_without_cuda(); }
+void release_where_scarce() { fail_without_cuda(); }
 void use_expandable_segments() { fail_without_cuda(); }
 at::Tensor make_pinned(at::IntArrayRef /*shape*/, at::ScalarType /*type*/) { fail_without_cuda(); }
 
