@@ -40,9 +40,9 @@ constexpr OptionEntry bench_entries[] = {
      "with --trace: leave every second step out of the trace, and report what a step in it costs more",
      [](launch::Options& o, std::string_view text) { o.bench.trace_cost = parse_switch(text); }},
     {measured, "measure-products", Takes::nothing, "",
-     "in place of all else: time the GPU's kernels for the model's matrix products for about a minute, and "
-     "keep "
-     "the best of each, which later runs take (WAN_PRODUCT_CACHE, else ~/.cache/wan_batch/products)",
+     "in place of all else: time the GPU's kernels for the model's matrix products for about three minutes, "
+     "and keep the best of each, which later runs take (WAN_PRODUCT_CACHE, else "
+     "~/.cache/wan_batch/products)",
      [](launch::Options& o, std::string_view text) { o.bench.measure_products = parse_switch(text); }},
     {measured, "kernels", Takes::nothing, "",
      "after the measurements, record the GPU's kernels in one more step, encoding and decoding, and print a "

@@ -110,18 +110,21 @@ ProductChoices shipped_product_choices(const ProductMachine& machine) {
   constexpr auto bf16 = c10::ScalarType::BFloat16;
   const std::string tile_256x152 = "cublaslt:66.501.35.1.0.0.7.0.5";
   const std::string tile_256x144 = "cublaslt:66.500.35.1.0.0.7.0.5";
+  const std::string tile_256x128 = "cublaslt:66.24.35.1.0.0.7.0.5";
+  const std::string tile_192x208 = "cublaslt:66.470.35.1.0.0.5.0.3";
   // The rows of a rank at 480p (32,760 tokens) and 720p (75,600) on one to eight GPUs.
-  const auto choices = [&](const std::string& for_4095_rows) {
-    return RowChoices{{4095, for_4095_rows}, {8190, tile_256x152},  {9450, tile_256x144},
+  const auto choices = [&](const std::string& for_4095_rows, const std::string& for_8190_rows) {
+    return RowChoices{{4095, for_4095_rows}, {8190, for_8190_rows}, {9450, tile_256x144},
                       {16380, tile_256x152}, {18900, tile_256x144}, {32760, tile_256x152}};
   };
-  const std::string tile_256x128 = "cublaslt:66.24.35.1.0.0.7.0.5",
-                    tile_128x256 = "cublaslt:66.23.35.1.0.0.4.0.3",
-                    tile_192x208 = "cublaslt:66.470.35.1.0.0.7.0.5";
-  return {{{.type = bf16, .out = 15360, .in = 5120, .end = ProductEnd::bias}, choices(tile_256x128)},
-          {{.type = bf16, .out = 5120, .in = 5120, .end = ProductEnd::bias}, choices(tile_128x256)},
-          {{.type = bf16, .out = 13824, .in = 5120, .end = ProductEnd::gelu}, choices(tile_192x208)},
-          {{.type = bf16, .out = 5120, .in = 13824, .end = ProductEnd::bias}, choices(tile_128x256)}};
+  return {
+      {{.type = bf16, .out = 15360, .in = 5120, .end = ProductEnd::bias},
+       choices(tile_256x128, tile_256x152)},
+      {{.type = bf16, .out = 5120, .in = 5120, .end = ProductEnd::bias}, choices(tile_256x128, tile_256x128)},
+      {{.type = bf16, .out = 13824, .in = 5120, .end = ProductEnd::gelu},
+       choices(tile_192x208, tile_256x152)},
+      {{.type = bf16, .out = 5120, .in = 13824, .end = ProductEnd::bias},
+       choices(tile_256x128, tile_256x128)}};
 }
 
 std::filesystem::path product_choices_file(const ProductMachine& machine, const Environment& environment) {
