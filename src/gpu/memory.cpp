@@ -27,7 +27,7 @@ struct Free {
   std::size_t total_bytes = 0;
 };
 
-/// Of this thread's GPU.
+/// The memory of this thread's GPU.
 Free free_memory() {
   Free memory;
   WAN_CUDA_CHECK(cudaMemGetInfo(&memory.free_bytes, &memory.total_bytes));
