@@ -25,12 +25,21 @@ StepAction ItemControl::next_action(int steps_done, int step_count) {
   tools_.writers.settle();
   note_time(steps_done);
   show_progress(steps_done, step_count);
-  if (tools_.stop.stops_at_step(steps_done, step_count)) return StepAction::stop;
   const int last_step = draft_step_ > 0 ? std::min(draft_step_, step_count) : step_count;
+  if (steps_done >= last_step) await_writer();
+  if (tools_.stop.stops_at_step(steps_done, step_count)) return StepAction::stop;
   if (growth_.is_worth_joining(item_.parameters.request, last_step - steps_done, step_s_)) {
     return StepAction::hand_over;
   }
   return saver_.is_due(steps_done, step_count) ? StepAction::save : StepAction::go_on;
+}
+
+/// An item that was expected to wait for the second expert has begun without room among the writers. If it
+/// needs no second expert, its frames need that room now.
+void ItemControl::await_writer() {
+  if (!item_.first_expert_only) return;
+  tools_.writers.await_room();
+  since_action_ = Stopwatch();  // the waiting is no part of what comes next
 }
 
 void ItemControl::show_progress(int steps_done, int step_count) const {

@@ -48,6 +48,7 @@ class ItemControl final : public RunControl {
 
  private:
   void note_time(int steps_done);
+  void await_writer();
   void show_progress(int steps_done, int step_count) const;
 
   const ItemInHand& item_;

@@ -142,6 +142,25 @@ TEST_F(Writers, SlowWritersNeverLetMoreFramesBeHeldThanTheBound) {
   }
 }
 
+/// With a single step no item comes to the second expert, so none waits for it.
+TEST_F(Writers, TheBoundHoldsForItemsThatNeedOneOfTwoExpertsInTurn) {
+  rows_ = rows_of(many_rows(8));
+  constexpr int writers = 1;
+  std::atomic<int> begun = 0;
+  on_run_ = [&](const Request&, const OutputPaths&) { ++begun; };
+  on_write_ = [&](const Request&, const GivenUp& is_given_up) {
+    const bool goes_on = until([&] { return held_->now > writers || begun == 8; }, is_given_up);
+    std::this_thread::sleep_for(a_moment);  // in which more would come, as the steps take nothing
+    return goes_on;
+  };
+  run_with(writers, "run-1", [](RunContext& context) {
+    context.requests.command_line.sample_steps = 1;
+    context.items_in_turn = 16;
+  });
+  EXPECT_EQ(result_.counts.made, 8);
+  EXPECT_EQ(most_held_, writers + 1);
+}
+
 TEST_F(Writers, AnErrorOfAWriterFailsItsItemAlone) {
   on_write_ = [](const Request& request, const GivenUp&) -> bool {
     if (request.id == "item1") fail_item("write", "the encoder does not like it");
