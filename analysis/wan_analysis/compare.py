@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from wan_analysis.compare_tables import WAITING, gaps_s, phase_seconds, step_parts
+from wan_analysis.guided import StepKind, other_guidance, step_kinds
 from wan_analysis.late_windows import LEAST_EXCESS, LEAST_EXCESS_CPU
-from wan_analysis.measures import DEVIATION_PER_MAD, Shape, shape_text, shapes_of, vram_peaks_bytes
+from wan_analysis.measures import DEVIATION_PER_MAD, Shape, shape_text, vram_peaks_bytes
 from wan_analysis.run import Run, join_starts
 from wan_analysis.series import differences, step_series
 from wan_analysis.stragglers import CardExcess, excesses, stragglers
@@ -100,13 +101,13 @@ def compare_runs(base: Run | Sequence[Run], new: Run | Sequence[Run]) -> list[Ch
     """
     bases, news = ([runs] if isinstance(runs, Run) else list(runs) for runs in (base, new))
     before, after = join_starts(bases), join_starts(news)
-    shapes = [shape for shape in shapes_of(before) if shape in shapes_of(after)]
-    if not shapes:
+    kinds = step_kinds([before], [after])
+    if not kinds:
         raise ValueError("the two runs have no size in common")
     if before.gpus != after.gpus:
         raise ValueError(f"the runs are on {before.gpus} and {after.gpus} ranks; {OTHER_RANKS}")
     _refuse_other_work(bases[0], news[0])
-    changes = [change for shape in shapes for change in _step_changes(before, after, shape)]
+    changes = [change for kind in kinds for change in _step_changes(before, after, kind)]
     return changes + late_changes(bases, news) + _phase_changes(before, after) + _memory_change(before, after)
 
 
@@ -117,6 +118,8 @@ def _refuse_other_work(base: Run, new: Run) -> None:
     if found and all(found):
         named = "; ".join(f"{name} {one} and {other}" for name, one, other in min(found, key=len))
         raise ValueError(f"the two runs did other work: {named}")
+    if scales := other_guidance(base, new):
+        raise ValueError(f"the two runs did other work: guidance {scales[0]} and {scales[1]}")
 
 
 def late_ranks(changes: list[Change]) -> list[str]:
@@ -133,23 +136,22 @@ def culprits(changes: list[Change]) -> list[str]:
     parts = [change for change in changes if change.is_regression and change.metric.startswith("part ")]
     parts.sort(key=lambda change: change.base - change.new)
     explained = {_part_of(change) for change in late} | ({WAITING} if late else set())
-    return [_part_of(change) for change in parts if _part_of(change) not in explained]
+    return list(dict.fromkeys(_part_of(change) for change in parts if _part_of(change) not in explained))
 
 
 def _part_of(change: Change) -> str:
     return change.metric.split("part ", 1)[1].split(",")[0]
 
 
-def _step_changes(base: Run, new: Run, shape: Shape) -> list[Change]:
-    before, after = step_parts(base, shape), step_parts(new, shape)
-    where = shape_text(shape)
+def _step_changes(base: Run, new: Run, kind: StepKind) -> list[Change]:
+    before, after, where = step_parts(base, kind), step_parts(new, kind), str(kind)
     if min(len(before), len(after)) < LEAST_STEPS:
         return [Change(f"step, {where}", "s", _median(before["wall_s"]), _median(after["wall_s"]), "too few steps")]
     changes = [_time_change(f"step, {where}", before["wall_s"], after["wall_s"], 0.0)]
     floor_s = LEAST_SHARE * _median(before["wall_s"])
     for part in (*PARTS, WAITING, REMAINDER):
         changes.append(_time_change(f"part {part.replace('_', ' ')}, {where}", before[part], after[part], floor_s))
-    gaps = gaps_s(base, shape), gaps_s(new, shape)
+    gaps = gaps_s(base, kind), gaps_s(new, kind)
     if all(len(gap) for gap in gaps):
         changes.append(_time_change(f"time between steps, {where}", *gaps, LEAST_GAP_SHARE * _median(before["wall_s"])))
     return changes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from wan_analysis.measures import Shape
-from wan_analysis.run import SHAPE, Run
+from wan_analysis.guided import StepKind, is_of_kind
+from wan_analysis.run import Run
 from wan_analysis.step_rows import COMPUTING_PARTS
 from wan_analysis.trace_format import COMMUNICATION_PARTS, ITEM_PHASES, PARTS, REMAINDER
 
@@ -16,12 +16,12 @@ WAITING = "waiting"
 RUN_PHASES = ("start_up", "load")
 
 
-def step_parts(run: Run, shape: Shape) -> pd.DataFrame:
-    """One row for each step of one size: `wall_s` of the slowest rank, PARTS, `waiting` and `other` in seconds, which add up to it.
+def step_parts(run: Run, kind: StepKind) -> pd.DataFrame:
+    """One row for each step of one kind: `wall_s` of the slowest rank, PARTS, `waiting` and `other` in seconds, which add up to it.
 
     Computing and host parts are means over the ranks. Communication parts are those of the rank that communicates least.
     """
-    rows = _rows(run, shape)
+    rows = _rows(run, kind)
     key = ["group", "item", "step"]
     steps = rows.groupby(key, sort=True).agg(wall_s=("wall_s", "max"), **{part: (part, "mean") for part in (*COMPUTING_PARTS, "host_copy")})
     least = rows.loc[rows.groupby(key, sort=True)["exchange_s"].idxmin()].set_index(key)
@@ -32,9 +32,9 @@ def step_parts(run: Run, shape: Shape) -> pd.DataFrame:
     return steps.reset_index()
 
 
-def gaps_s(run: Run, shape: Shape) -> pd.Series:
+def gaps_s(run: Run, kind: StepKind) -> pd.Series:
     """Seconds between a step's end and the next step's start in the same item, a mean over the ranks; one for each pair."""
-    rows = _rows(run, shape).sort_values(["group", "item", "world_rank", "start_s"])
+    rows = _rows(run, kind).sort_values(["group", "item", "world_rank", "start_s"])
     key = ["group", "item", "world_rank"]
     follows = (rows[key] == rows[key].shift()).all(axis=1) & (rows["step"] == rows["step"].shift() + 1)
     rows["gap_s"] = (rows["start_s"] - (rows["start_s"] + rows["wall_s"]).shift()).clip(lower=0.0)
@@ -69,8 +69,7 @@ def _between_phases_s(phases: pd.DataFrame) -> float:
     return float(gaps.sum()) / len(ordered[key].drop_duplicates())
 
 
-def _rows(run: Run, shape: Shape) -> pd.DataFrame:
-    steps = run.rank_steps
-    rows = steps[(steps[SHAPE] == list(shape)).all(axis=1)].copy()
+def _rows(run: Run, kind: StepKind) -> pd.DataFrame:
+    rows = run.rank_steps[is_of_kind(run, kind)].copy()
     rows["exchange_s"] = np.sum([rows[part].to_numpy(float) for part in COMMUNICATION_PARTS], axis=0)
     return rows

@@ -10,12 +10,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
-from wan_analysis.command_line import given_options
+from wan_analysis.guided import given_scales, passes_of
 from wan_analysis.operations import step_flop
 from wan_analysis.run import Run
-from wan_analysis.series import LayoutNames, StepSeries, described_steps, step_series
+from wan_analysis.series import LayoutNames, StepSeries, described_steps, is_unknown, step_series
 from wan_analysis.texts import listed
 
 BENCHMARK = "wan_bench"
@@ -32,10 +33,11 @@ class RunWork:
     task: str | None
     device: str
     precision: str | None
-    passes: str | None  #: "2"; "1, 2" where items differ
+    passes: str | None  #: "2"; "1:2" with guidance in the high-noise expert only; "1, 2" where items differ
     solver: str | None
     items: frozenset[tuple[str, Kind, int]]  #: name, kind and how many
     guidance: str = field(default="", compare=False)
+    mean_passes: float = field(default=2.0, compare=False)  #: over all steps; 2 if they are not recorded
 
     @cached_property
     def kinds(self) -> Counter[Kind]:
@@ -50,8 +52,7 @@ class RunWork:
     @property
     def flop(self) -> float:
         """Floating-point operations of all steps, as the plan counts them. Two passes if their number is not recorded."""
-        passes = 1 if self.passes == "1" else 2
-        return sum(number * kind[3] * step_flop(*kind[:3], passes) for kind, number in self.kinds.items())
+        return sum(number * kind[3] * step_flop(*kind[:3], self.mean_passes) for kind, number in self.kinds.items())
 
 
 def kind_text(kind: Kind) -> str:
@@ -205,6 +206,8 @@ class RunFigures:
         # Steps with two passes speak for an item of which others have one.
         told = self.steps.sort_values("passes", ascending=False, kind="stable") if len(self.steps) else None
         told = told if told is None else told.drop_duplicates(["group", "item"]).set_index(["group", "item"])
+        if told is not None:
+            told = told.assign(passes=[self._passes_of_item(*cells) for cells in zip(told["passes"], told["guidance"], strict=True)])
         for column in ("passes", "solver"):
             items[column] = (
                 None if told is None else told[column].reindex(pd.MultiIndex.from_frame(items[["group", "item"]])).to_numpy(dtype=object)
@@ -241,14 +244,24 @@ class RunFigures:
             solver=_only(set(done["solver"])),
             items=frozenset((name, kind, number) for (name, kind), number in kinds.items()),
             guidance=self._guidance(),
+            mean_passes=self._mean_passes(),
         )
+
+    def _passes_of_item(self, passes: int | None, scales: str) -> int | str | None:
+        """The passes of an item's steps: 2, or "1:2" if its scales ask for other passes of each expert."""
+        asked = passes_of(given_scales(self.run) if is_unknown(scales) else scales) or ()
+        return ":".join(map(str, asked)) if len(asked) > 1 else passes
+
+    def _mean_passes(self) -> float:
+        known = self.steps.drop_duplicates(["group", "item", "step"])["passes"].dropna() if len(self.steps) else ()
+        return float(np.mean(list(known))) if len(known) else 2.0
 
     def _guidance(self) -> str:
         if "guidance" in self.run.rank_steps:
             said = [str(text) for text in self.run.rank_steps["guidance"].unique() if text not in ("", "unknown")]
             if said:
                 return listed(said, 3)
-        return given_options(self.run.attribute("command")).get("sample-guide-scale", "")
+        return given_scales(self.run)
 
     @cached_property
     def window(self) -> tuple[float, float]:

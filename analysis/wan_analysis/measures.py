@@ -17,10 +17,6 @@ Shape = tuple[int, int, int]
 
 SECONDS_PER_HOUR = 3600.0
 
-#: A step is an outlier when it is slower than its shape's median by this many robust standard deviations ...
-OUTLIER_DEVIATIONS = 5.0
-#: ... and by this fraction of the median.
-OUTLIER_FRACTION = 0.05
 #: Standard deviation of a normal distribution over its median absolute deviation.
 DEVIATION_PER_MAD = 1.4826
 
@@ -119,55 +115,3 @@ def vram_peaks_bytes(run: Run) -> pd.DataFrame:
         peaks["allocator"] = steps.groupby("world_rank")["vram_peak_bytes"].max().reindex(ranks).astype(float)
     peaks["device"] = run.samples.groupby("rank")["vram_used_bytes"].max().reindex(ranks).astype(float)
     return peaks.where(peaks > 0)
-
-
-@once_per_run
-def outliers(run: Run) -> pd.DataFrame:
-    """Steps far slower than their shape's median, slowest first.
-
-    Columns: item (its id), step, wall_s, median_s, part and part_growth_s (the part that grew most over its own
-    median, and by how much), cause ("first step of the run", "expert switch", or empty).
-    """
-    found = [_outliers_of_shape(run, shape) for shape in shapes_of(run)] if _has_slow_step(run) else []
-    columns = ["item", "step", "wall_s", "median_s", "part", "part_growth_s", "cause"]
-    if not found:
-        return pd.DataFrame(columns=columns)
-    table = pd.concat(found, ignore_index=True)
-    return table.sort_values("wall_s", ascending=False, ignore_index=True)[columns]
-
-
-def _has_slow_step(run: Run) -> bool:
-    """Whether a step is slower than its shape's median by OUTLIER_FRACTION. Most runs have none, and are done quickly."""
-    walls = run.steps["wall_s"].to_numpy(float)
-    _, shape = np.unique(run.steps[SHAPE].to_numpy(float), axis=0, return_inverse=True)
-    shape = shape.reshape(-1)
-    medians = np.array([np.median(walls[shape == place]) for place in range(shape.max() + 1)]) if len(walls) else np.array([])
-    return bool(len(walls)) and bool((walls > (1 + OUTLIER_FRACTION) * medians[shape]).any())
-
-
-def _outliers_of_shape(run: Run, shape: Shape) -> pd.DataFrame:
-    steps = steps_of_shape(run, shape)
-    names = [*PARTS, REMAINDER]
-    medians = steps[["wall_s", *names]].median()
-    excess = steps["wall_s"] - medians["wall_s"]
-    deviation = DEVIATION_PER_MAD * float(excess.abs().median())
-    slow = steps[excess > max(OUTLIER_DEVIATIONS * deviation, OUTLIER_FRACTION * medians["wall_s"])].copy()
-    growth = slow[names] - medians[names]
-    slow["median_s"] = medians["wall_s"]
-    slow["part"] = growth.idxmax(axis=1) if len(slow) else ""
-    slow["part_growth_s"] = growth.max(axis=1)
-    slow["cause"] = [_cause(run, row.group, row.item, row.step) for row in slow.itertuples()]
-    ids = run.items.set_index(["group", "item"])["id"]
-    slow["item"] = [ids[(row.group, row.item)] for row in slow.itertuples()]
-    return slow
-
-
-def _cause(run: Run, group: int, item: int, step: int) -> str:
-    steps = run.steps[run.steps["group"] == group]
-    first = steps.iloc[0]
-    if (item, step) == (first["item"], first["step"]):
-        return "first step of the run"
-    of_item = steps[steps["item"] == item].set_index("step")["expert"]
-    if step - 1 in of_item.index and of_item[step] != of_item[step - 1]:
-        return "expert switch"
-    return ""

@@ -32,19 +32,19 @@ def tokens(width: int, height: int, frames: int) -> int:
     return ((frames - 1) // _LATENT_FRAMES + 1) * (height // _TOKEN_PIXELS) * (width // _TOKEN_PIXELS)
 
 
-def linear_flop(width: int, height: int, frames: int, passes: int, sizes: ModelSizes = A14B) -> float:
+def linear_flop(width: int, height: int, frames: int, passes: float, sizes: ModelSizes = A14B) -> float:
     """Operations of a step's linear layers, over all ranks."""
     rows = tokens(width, height, frames) * passes
     return 2.0 * sizes.dim * (6 * sizes.dim + 2 * sizes.ffn_dim) * sizes.layers * rows
 
 
-def attention_flop(width: int, height: int, frames: int, passes: int, sizes: ModelSizes = A14B) -> float:
+def attention_flop(width: int, height: int, frames: int, passes: float, sizes: ModelSizes = A14B) -> float:
     """Operations of a step's attention, over all ranks: every token attends to all tokens and to the text."""
     count = tokens(width, height, frames)
     return 4.0 * sizes.dim * sizes.layers * passes * count * (count + sizes.text_tokens)
 
 
-def step_flop(width: int, height: int, frames: int, passes: int, sizes: ModelSizes = A14B) -> float:
+def step_flop(width: int, height: int, frames: int, passes: float, sizes: ModelSizes = A14B) -> float:
     """Operations of a step, over all ranks."""
     return linear_flop(width, height, frames, passes, sizes) + attention_flop(width, height, frames, passes, sizes)
 

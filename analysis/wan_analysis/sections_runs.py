@@ -8,7 +8,8 @@ from wan_analysis.blocks import Block, Cell, Heading, Table, count, note, number
 from wan_analysis.campaign import MISSING_TIME, Campaign
 from wan_analysis.charts_run import MOST_GPUS
 from wan_analysis.figures import RunFigures
-from wan_analysis.measures import outliers, vram_peaks_bytes
+from wan_analysis.measures import vram_peaks_bytes
+from wan_analysis.outliers import outliers
 from wan_analysis.plan import Plans, planned_bytes
 from wan_analysis.run import Run
 from wan_analysis.sections import MOST_ROWS, PERCENT, limited, most_rows
@@ -89,10 +90,10 @@ def _starts(campaign: Campaign, unit: str) -> list[Block]:
 
 
 def outliers_section(runs: Sequence[Run], unit: str) -> list[Block]:
-    """Single steps far slower than others of their size."""
+    """Single steps far slower than others of their kind."""
     found = [(run, row) for run in runs for row in outliers(run).itertuples()]
     if not found:
-        return [Heading("Outliers"), sentence("None: no step stands out from its size's median.")]
+        return [Heading("Outliers"), sentence("None: no step stands out from the median of its kind.")]
     if len(runs) > 1:
         found.sort(key=lambda entry: entry[1].median_s - entry[1].wall_s)
     places: dict[str, int] = {}
@@ -117,7 +118,7 @@ def outliers_section(runs: Sequence[Run], unit: str) -> list[Block]:
         ("item", ""),
         ("step", "from 0"),
         ("time", "s"),
-        ("median of its size", "s"),
+        ("median of its kind", "s"),
         ("part that grew most", ""),
         ("growth", "s"),
         ("coincides with", ""),

@@ -15,7 +15,8 @@ import numpy as np
 from wan_analysis.compare import LEAST_GAP_SHARE, LEAST_SHARE
 from wan_analysis.compare_tables import WAITING, gaps_s, phase_seconds, step_parts
 from wan_analysis.figures import SAME_KINDS, Kind, RunFigures, kind_text, work_differences
-from wan_analysis.measures import Shape, shape_text, shapes_of, vram_peaks_bytes
+from wan_analysis.guided import StepKind, step_kinds
+from wan_analysis.measures import shapes_of, vram_peaks_bytes
 from wan_analysis.run import SHAPE, Run
 from wan_analysis.trace_format import PARTS, REMAINDER
 from wan_analysis.verdicts import AMOUNT, RATE, TIME, Sample
@@ -39,12 +40,12 @@ class Value:
 
 def layout_samples(bases: Sequence[Run], news: Sequence[Run]) -> list[Sample]:
     """The metrics of starts that have the same number of ranks in groups of the same size."""
-    shapes = [shape for shape in _shapes(bases) if shape in _shapes(news)]
-    if not shapes:
+    steps = step_kinds(bases, news)
+    if not steps:
         raise ValueError("the two sets of runs have no size in common")
     kinds = _kinds(bases) & _kinds(news)
     with_energy = not kinds_differ(bases, news)
-    sides = [[_values(run, shapes, sorted(kinds), with_energy=with_energy) for run in runs] for runs in (bases, news)]
+    sides = [[_values(run, steps, sorted(kinds), with_energy=with_energy) for run in runs] for runs in (bases, news)]
     return _samples(*sides)
 
 
@@ -73,10 +74,6 @@ def _samples(bases: Sequence[dict[str, Value]], news: Sequence[dict[str, Value]]
     return found
 
 
-def _shapes(runs: Sequence[Run]) -> list[Shape]:
-    return sorted({shape for run in runs for shape in shapes_of(run)})
-
-
 def _kinds(runs: Sequence[Run]) -> set[Kind]:
     return {kind for run in runs for kind in _item_seconds(run)}
 
@@ -97,13 +94,11 @@ def _item_seconds(run: Run) -> dict[Kind, float]:
     return {tuple(int(value) for value in kind): float(walls.median()) for kind, walls in items.groupby([*SHAPE, "steps"])["wall_s"]}
 
 
-def _values(run: Run, shapes: Sequence[Shape], kinds: Sequence[Kind], *, with_energy: bool) -> dict[str, Value]:
+def _values(run: Run, steps: Sequence[StepKind], kinds: Sequence[Kind], *, with_energy: bool) -> dict[str, Value]:
     """The metrics of one start by name."""
     values: dict[str, Value] = {}
-    own = set(shapes_of(run))
-    for shape in shapes:
-        if shape in own:
-            values |= _step_values(run, shape)
+    for kind in steps:
+        values |= _step_values(run, kind)
     of_items = _item_seconds(run)
     for kind in kinds:
         if kind in of_items:
@@ -120,18 +115,18 @@ def _values(run: Run, shapes: Sequence[Shape], kinds: Sequence[Kind], *, with_en
     return values | (_energy(run) if with_energy else {})
 
 
-def _step_values(run: Run, shape: Shape) -> dict[str, Value]:
-    """A step without warm-up, its parts, and the time between steps. Empty if the start made warm-up steps only."""
+def _step_values(run: Run, kind: StepKind) -> dict[str, Value]:
+    """A step without warm-up, its parts, and the time between steps. Empty if the start made none of this kind but warm-up steps."""
     key = ["group", "item", "step"]
     measured = run.steps.loc[~run.steps["warm_up"], key]
-    parts, where = step_parts(run, shape).merge(measured, on=key), shape_text(shape)
+    parts, where = step_parts(run, kind).merge(measured, on=key), str(kind)
     if parts.empty:
         return {}
     step_s = float(parts["wall_s"].median())
     values = {f"step, {where}": Value(step_s, is_main=True)}
     for part in (*PARTS, WAITING, REMAINDER):
         values[f"part {part.replace('_', ' ')}, {where}"] = Value(float(parts[part].median()), floor=LEAST_SHARE * step_s)
-    gaps = gaps_s(run, shape)
+    gaps = gaps_s(run, kind)
     if len(gaps):
         values[f"time between steps, {where}"] = Value(float(gaps.median()), floor=LEAST_GAP_SHARE * step_s)
     return values

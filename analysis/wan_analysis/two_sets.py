@@ -9,6 +9,7 @@ import numpy as np
 
 from wan_analysis.compare import Change, choose_comparable, late_changes, late_ranks, ranks_text
 from wan_analysis.compare_tables import WAITING
+from wan_analysis.guided import guidance_of, other_guidance, shares_of_size, step_kinds
 from wan_analysis.measures import Shape
 from wan_analysis.run import Run
 from wan_analysis.series import Work, differences, step_series
@@ -65,7 +66,8 @@ def compare_sets(bases: Sequence[Run], news: Sequence[Run], within: float = WITH
     verdicts = judge(samples, within)
     slower = any(verdict.is_regression and verdict.metric.startswith("step, ") for verdict in verdicts)
     late = late_changes(base, new) if slower else []
-    return Comparison(base, new, [_explained(verdict, samples, late) for verdict in verdicts], late_ranks(late))
+    shares = shares_of_size(base[0], step_kinds(base, new))
+    return Comparison(base, new, [_explained(verdict, samples, late, shares) for verdict in verdicts], late_ranks(late))
 
 
 def _refuse_same_starts(bases: Sequence[Run], news: Sequence[Run]) -> None:
@@ -81,6 +83,9 @@ def _refuse_other_work(runs: Sequence[Run]) -> None:
     known: dict[Shape, set[Work]] = {}
     for run in runs:
         works = {series.work for series in step_series(run)}
+        # A run with guidance in one expert may have been stopped before it made steps of both kinds: its scales are compared instead.
+        works = {replace(work, passes=None) if any(len(passes) > 1 for passes in guidance_of(run).get(work.size, ())) else work
+                 for work in works}
         for work in works:
             first = known.get(work.size)
             found = [differences(other, work) for other in first or ()]
@@ -89,10 +94,12 @@ def _refuse_other_work(runs: Sequence[Run]) -> None:
                 raise ValueError(f"the runs did other work: {named} (start {run.name})")
         for size in {work.size for work in works} - set(known):
             known[size] = {work for work in works if work.size == size}
+        if scales := other_guidance(runs[0], run):
+            raise ValueError(f"the runs did other work: guidance {scales[0]} and {scales[1]} (start {run.name})")
 
 
-def _explained(verdict: Verdict, samples: Sequence[Sample], late: Sequence[Change]) -> Verdict:
-    """The verdict with the parts that explain it, if it is about a step or an item that changed."""
+def _explained(verdict: Verdict, samples: Sequence[Sample], late: Sequence[Change], shares: Mapping[str, float]) -> Verdict:
+    """The verdict with the parts that explain it, if it is about a step or an item that changed. `shares`: `shares_of_size`."""
     what, _, where = verdict.metric.partition(", ")
     if verdict.answer not in (WORSE, BETTER) or what not in ("step", "item"):
         return verdict
@@ -100,12 +107,18 @@ def _explained(verdict: Verdict, samples: Sequence[Sample], late: Sequence[Chang
               if np.isfinite([*sample.base, *sample.new]).all()}
     sign = 1.0 if verdict.change > 0.0 else -1.0
     if what == "item":
-        return replace(verdict, cause=listed(_largest(_item_growth(growth, where), sign), MOST_CAUSES))
+        return replace(verdict, cause=listed(_largest(_item_growth(growth, where, shares), sign), MOST_CAUSES))
     names = []
     for part in _largest(_step_growth(growth, where, with_waiting=not late), sign):
-        ranks = [change.metric.split(",")[0] for change in late if change.metric.endswith(f", part {part}, {where}")]
+        ranks = [change.metric.split(",")[0] for change in late if _is_of_part(change, part, where)]
         names.append(f"{part} of {listed(ranks, 2)}" if ranks else part)
     return replace(verdict, cause=listed(names, MOST_CAUSES))
+
+
+def _is_of_part(change: Change, part: str, where: str) -> bool:
+    """Whether a change of a rank is about this part of steps of the size with which `where` begins."""
+    _, found, size = change.metric.partition(f", part {part}, ")
+    return bool(found) and where.startswith(size)
 
 
 def _step_growth(growth: Mapping[str, float], shape: str, *, with_waiting: bool) -> dict[str, float]:
@@ -115,14 +128,16 @@ def _step_growth(growth: Mapping[str, float], shape: str, *, with_waiting: bool)
     return {part: seconds for part, seconds in parts.items() if with_waiting or part != WAITING}
 
 
-def _item_growth(growth: Mapping[str, float], kind: str) -> dict[str, float]:
+def _item_growth(growth: Mapping[str, float], kind: str, shares: Mapping[str, float]) -> dict[str, float]:
     """Seconds by which the pieces of an item grew; `kind` is "832×480, 81 frames, 40 steps"."""
     shape, _, steps = kind.rpartition(", ")
     count = int(steps.split(" ")[0])
     pieces = {name.removeprefix("phase "): seconds for name, seconds in growth.items()
               if name.startswith("phase ") and name not in ("phase load", "phase start up")}
-    pieces["steps"] = count * growth.get(f"step, {shape}", 0.0)
-    pieces["time between steps"] = (count - 1) * growth.get(f"time between steps, {shape}", 0.0)
+    own = {where: share for where, share in shares.items() if where.startswith(shape)}
+    pieces["steps"] = count * sum(share * growth.get(f"step, {where}", 0.0) for where, share in own.items())
+    pieces["time between steps"] = (count - 1) * sum(
+        share * growth.get(f"time between steps, {where}", 0.0) for where, share in own.items())
     pieces["time between phases"] = growth.get("time between phases", 0.0)
     return pieces
 

@@ -61,6 +61,7 @@ class Start:
     ids: tuple[str, ...] = ()  #: of all groups' items, group after group; default: g0-item0, ...
     steps: int = 40
     switch: int = 15
+    one_pass_from: int | None = None  #: from this step on there is no guidance: a step computes half
     sizes: tuple[tuple[int, int, int], ...] = ((832, 480, 81),)
     first_steps: dict[int, int] = field(default_factory=dict)  #: item -> steps that an earlier start made of it
     idle_groups: tuple[int, ...] = ()
@@ -128,6 +129,7 @@ class _File:
         self.random = np.random.default_rng([start.seed, group])
         self.clock_s, self.items, self.stretches, self.steps_made = 0.0, 0, 0, 0
         self.last_size: tuple | None = None
+        self.values: dict[str, object] = {}  #: of the last row of /stretches
 
     def add(self, table: str, **values: object) -> None:
         self.rows[table].append({"merged_bytes": 0, **values} if table == "phases" else values)
@@ -161,11 +163,18 @@ class _File:
         self.add("items", id=name, seed=number, width=width, height=height, frames=frames, steps=start.steps, layout=layout)
         values = {"layout": layout, "placement": "whole", "precision": "bf16", "passes": 2, "guidance": "3.5:3.5", "solver": "unipc",
                   "shift": 5.0, "attention": "cudnn", "head_chunks": 1, **start.stretch}
-        self.add("stretches", item=self.items, first_step=first, team_width=len(ranks) // start.group_size,
-                 ranks=",".join(map(str, ranks)), start_s=float(start.own_clock(ranks[0], self.clock_s)), **values)
+        if start.one_pass_from is not None:
+            values |= {"guidance": "1:3.5", "passes": 1 if first >= start.one_pass_from else 2}
+        self.stretch(self.items, first, ranks, values)
         self.items += 1
-        self.stretches += 1
         return self.items - 1
+
+    def stretch(self, item: int, first: int, ranks: np.ndarray, values: dict[str, object]) -> None:
+        """A row of /stretches."""
+        self.add("stretches", item=item, first_step=first, team_width=len(ranks) // self.start.group_size, ranks=",".join(map(str, ranks)),
+                 start_s=float(self.start.own_clock(ranks[0], self.clock_s)), **values)
+        self.values = values
+        self.stretches += 1
 
     def item(self, item: int, files: list[_File]) -> None:
         start = self.start
@@ -216,6 +225,14 @@ class _File:
         start, count, width = self.start, end - first, len(ranks)
         if count <= 0:
             return
+        change = start.one_pass_from
+        if change is not None and first < change < end:
+            self.denoise(row, item, first, change, ranks, parts_s)
+            self.stretch(row, change, ranks, self.values | {"passes": 1})
+            self.denoise(row, item, change, end, ranks, parts_s)
+            return
+        if change is not None and first >= change:
+            parts_s = {part: seconds / (2 if part in COMPUTING else 1) for part, seconds in parts_s.items()}
         size = start.sizes[item % len(start.sizes)]
         area = size[0] * size[1] * size[2] / (832 * 480 * 81)
         number = np.arange(first, end)

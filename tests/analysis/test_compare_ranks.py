@@ -9,6 +9,7 @@ import synthetic1
 from wan_analysis.cli import main
 from wan_analysis.compare import changes_text, compare_runs, culprits, late_ranks
 from wan_analysis.compare_tables import gaps_s, phase_seconds, step_parts
+from wan_analysis.guided import StepKind
 from wan_analysis.run import gather_runs
 from wan_analysis.trace_file import read_traces
 from wan_analysis.trace_format import PARTS
@@ -95,7 +96,7 @@ def test_time_between_steps_is_a_part_like_the_others(tmp_path, capsys):
     assert main(["compare", str(tmp_path / "base"), str(tmp_path / "new")]) == 3
     said = capsys.readouterr().out
     assert "regression: time between steps, 832×480, 81 frames" in said
-    between = gaps_s(gather_runs(read_traces([tmp_path / "new"]).groups)[0], SIZE)
+    between = gaps_s(gather_runs(read_traces([tmp_path / "new"]).groups)[0], StepKind(SIZE))
     assert len(between) == 19
     assert between.to_numpy() == pytest.approx(np.full(19, 0.2))
 
@@ -119,7 +120,7 @@ def test_phases_are_means_over_ranks_and_items(tmp_path):
 
 def test_a_step_is_split_without_a_rest(tmp_path):
     run, = runs_of(tmp_path, eight(1, slow=(synthetic1.Slow(2, "attention", 1.1),), noise=0.0, cards={}))
-    parts = step_parts(run, SIZE)
+    parts = step_parts(run, StepKind(SIZE))
     assert len(parts) == 20
     assert parts[[*PARTS, "waiting", "other"]].sum(axis=1).to_numpy() == pytest.approx(parts["wall_s"].to_numpy(), rel=1e-12)
     more_s = 0.1 * EIGHT_S["attention"]
