@@ -11,12 +11,13 @@ import pandas as pd
 
 from wan_analysis.command_line import given_options, switch
 from wan_analysis.figures import RunFigures
-from wan_analysis.repetitions import Case, step_s
+from wan_analysis.repetitions import Case, step_walls
 from wan_analysis.run import Run
 from wan_analysis.study_record import StudyRecord
 
 #: Fewer readings of a rank's power tell nothing.
 _LEAST_SAMPLES = 3
+_KIND = ["width", "height", "frames", "steps"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class StartFacts:
     launch_s: float  #: from the command to the end of MPI_Init; only jobs/study.sh knows it
     ready_s: float  #: from the end of MPI_Init to the first item's start
     first_s: float  #: of a group's first item
-    interval_s: float  #: between the ends of two items that one group makes in a row
+    interval_s: float  #: between the ends of two items that one group makes in a row; of several sizes, in the shares that were made
     item_noise: float  #: standard deviation of such intervals within the start, as a fraction
     denoise_s: float  #: of an item: its steps and the time between them
     finish_s: float  #: from the last item's end to the end of the start
@@ -103,35 +104,57 @@ def facts_of_start(figures: RunFigures, walls: dict[str, float] | None = None) -
         return None
     ready_s, last_s = float(begun["start_s"].min()), float(begun["end_s"].max())
     end_s = float(run.rank_spans["end_s"].max())
-    firsts, intervals = _of_groups(run)
-    interval_s = float(np.mean(np.concatenate(intervals))) if intervals else math.nan
-    denoise_s = _denoise_s(run, done, figures)
+    alone = _made_alone(run)
+    firsts, intervals = _of_groups(items, alone)
+    interval_s = _mean_interval_s(alone, intervals)
+    denoise_s = _denoise_s(figures, alone if len(alone) else done)
     first_s = float(np.median(firsts)) if firsts else interval_s
     launch_s = math.nan
     for folder in run.folders:
         wall_s = (walls or {}).get(f"{folder.parent.name}/{folder.name}", math.nan)
         if math.isfinite(wall_s):
             launch_s = max(wall_s - end_s, 0.0)
-    return StartFacts(launch_s, ready_s, first_s, interval_s if intervals else first_s, _noise(intervals), denoise_s,
+    return StartFacts(launch_s, ready_s, first_s, first_s if math.isnan(interval_s) else interval_s, _noise(intervals), denoise_s,
                       max(end_s - last_s, 0.0), *_powers(run, ready_s))
 
 
-def _of_groups(run: Run) -> tuple[list[float], list[np.ndarray]]:
-    """Seconds of each group's first item, and of the intervals between the ends of its items. Items that a team made do not count."""
+def _made_alone(run: Run) -> pd.DataFrame:
+    """Rows of the items that their group made from the first step to the last, in the order of their starts."""
     items = run.items
     team = _made_by_teams(run)
-    alone = items[items["done"] & (items["first_step"] == 0) & ~items.set_index(["group", "item"]).index.isin(team)]
+    is_alone = items["done"] & (items["first_step"] == 0) & ~items.set_index(["group", "item"]).index.isin(team)
+    return items[is_alone].sort_values(["group", "start_s"])
+
+
+def _of_groups(items: pd.DataFrame, alone: pd.DataFrame) -> tuple[list[float], list[pd.Series]]:
+    """Seconds of each group's first item, and from the end of the item before to the end of each other one. Only those `alone` count.
+
+    The item before may have failed: its time is not that of the next one.
+    """
     firsts, intervals = [], []
-    for _, of_group in alone.groupby("group"):
-        ordered = of_group.sort_values("start_s")
-        if ordered["item"].iloc[0] == 0:
-            firsts.append(float(ordered["end_s"].iloc[0] - ordered["start_s"].iloc[0]))
-        if len(ordered) > 1:
-            intervals.append(np.diff(np.sort(ordered["end_s"].to_numpy(float))))
+    for group, own in alone.groupby("group"):
+        first = own.iloc[0]
+        if first["item"] == 0:
+            firsts.append(float(first["end_s"] - first["start_s"]))
+        before = items[items["group"] == group].sort_values("start_s")["end_s"].cummax().shift()
+        seconds = (own["end_s"] - before.reindex(own.index)).clip(lower=0.0).dropna()
+        if len(seconds):
+            intervals.append(seconds)
     return firsts, intervals
 
 
-def _noise(intervals: Sequence[np.ndarray]) -> float:
+def _mean_interval_s(alone: pd.DataFrame, intervals: Sequence[pd.Series]) -> float:
+    """The mean interval. The first item of a group has none, so each kind of items counts with its share of all. NaN: no interval."""
+    if not intervals:
+        return math.nan
+    kinds = alone[_KIND].apply(tuple, axis=1)
+    seconds = pd.concat(intervals)
+    means = seconds.groupby(kinds.reindex(seconds.index)).mean()
+    shares = kinds.value_counts().reindex(means.index)
+    return float((means * shares).sum() / shares.sum())
+
+
+def _noise(intervals: Sequence[pd.Series]) -> float:
     """Standard deviation of a group's intervals about their mean, as a fraction, over all groups. 0: no group has two intervals."""
     known = [found for found in intervals if len(found) > 1 and found.mean() > 0.0]
     freedom = sum(len(found) - 1 for found in known)
@@ -146,10 +169,15 @@ def _made_by_teams(run: Run) -> list[tuple[int, int]]:
     return list(zip(wide["group"], wide["item"], strict=True))
 
 
-def _denoise_s(run: Run, done: pd.DataFrame, figures: RunFigures) -> float:
-    """Mean seconds of an item's steps: the median step times their number."""
-    seconds = step_s(figures)
-    return seconds * float(done["steps"].mean()) if math.isfinite(seconds) else math.nan
+def _denoise_s(figures: RunFigures, items: pd.DataFrame) -> float:
+    """Mean seconds of the steps of these items: the median step of each kind times the number of its steps."""
+    of_items = pd.MultiIndex.from_frame(items[["group", "item"]])
+    total = 0.0
+    for series in figures.series:
+        made = series.steps[["group", "item", "step"]].drop_duplicates()
+        number = int(pd.MultiIndex.from_frame(made[["group", "item"]]).isin(of_items).sum())
+        total += number * float(np.median(step_walls(series.counted))) if number else 0.0
+    return total / len(items) if total > 0.0 else math.nan
 
 
 def _powers(run: Run, ready_s: float) -> tuple[float, float]:

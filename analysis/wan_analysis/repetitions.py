@@ -102,11 +102,12 @@ def step_s(figures: RunFigures) -> float:
         return float("nan")
     longest = figures.series[0]
     alike = [series for series in figures.series if (series.work, series.layout) == (longest.work, longest.layout)]
-    walls = [_step_walls(series.counted) for series in alike]
+    walls = [step_walls(series.counted) for series in alike]
     return float(np.median(np.concatenate(walls)))
 
 
-def _step_walls(rows: pd.DataFrame) -> np.ndarray:
+def step_walls(rows: pd.DataFrame) -> np.ndarray:
+    """Seconds of each step, from the first rank's start to the last one's end."""
     ended = rows.assign(end_s=rows["start_s"] + rows["wall_s"]).groupby(["group", "item", "step"])
     return (ended["end_s"].max() - ended["start_s"].min()).to_numpy(float)
 

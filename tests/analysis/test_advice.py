@@ -15,12 +15,14 @@ from wan_analysis.advice import Spread, Wishes, advise, outcome_of
 from wan_analysis.advice_lines import sbatch_line
 from wan_analysis.advise_command import advice_json, advice_of
 from wan_analysis.answers import answers
-from wan_analysis.campaign_facts import LayoutFacts, StartFacts, find_facts
+from wan_analysis.campaign_facts import LayoutFacts, StartFacts, facts_of_start, find_facts
 from wan_analysis.cli import main
+from wan_analysis.figures import RunFigures
 from wan_analysis.html_page import blocks_html
 from wan_analysis.json_page import json_page
 from wan_analysis.predicted_layouts import predicted_facts
 from wan_analysis.sections_advice import advice_section
+from wan_analysis.run import gather_runs
 from wan_analysis.sections_causes import RunCauses
 from wan_analysis.study import make_study
 from wan_analysis.trace_file import read_traces
@@ -210,3 +212,24 @@ def test_a_layout_that_was_not_measured_is_predicted_from_the_others(tmp_path):
     assert eight.options == ("--group-size", "8", "--cfg-size", "2", "--ulysses-size", "4")
     assert 0.0 < eight.doubt < 0.1
     assert predicted_facts(known.step_tables[0], find_facts(known.cases), 4)[-1].gpus <= 4
+
+
+@pytest.mark.parametrize("options", [{"items": 4, "sizes": ((832, 480, 81), (1280, 720, 81))},
+                                     {"items": 5, "sizes": ((832, 480, 81), (1280, 720, 81))},
+                                     {"items": 3, "one_pass_from": 7}, {"items": 3, "one_pass_from": 4}])
+def test_items_of_several_sizes_and_steps_without_guidance_count_as_they_were_made(tmp_path, options):
+    """The first item of a group is no interval, and most steps are of one kind: neither may stand for all items."""
+    Start(steps=10, **options).write(tmp_path)
+    run = gather_runs(read_traces([tmp_path]).groups)[0]
+    facts = facts_of_start(RunFigures(run))
+    phases = run.phases[run.phases["item"] >= 0]
+    assert facts.denoise_s == pytest.approx(phases.loc[phases["phase"] == "denoise", "wall_s"].sum() / options["items"])
+    assert facts.interval_s == pytest.approx(phases["wall_s"].sum() / options["items"])
+
+
+def test_the_time_of_an_item_that_failed_is_not_that_of_the_next_one(tmp_path):
+    Start(steps=10, items=4).write(tmp_path)
+    run = gather_runs(read_traces([tmp_path]).groups)[0]
+    whole = facts_of_start(RunFigures(run)).interval_s
+    run.items.loc[1, ["done", "outcome"]] = [False, "failed"]
+    assert facts_of_start(RunFigures(run)).interval_s == pytest.approx(whole)
