@@ -66,6 +66,7 @@ class Advice:
     cheapest: Outcome | None
     by_deadline: Outcome | None  #: the cheapest that is sure to meet it; if none is, the soonest whose median meets it
     is_sure: bool = True  #: the end of its interval meets the deadline, too
+    left_out: tuple[str, ...] = ()  #: cases of the study that did other work, in sentences
 
 
 def advise(facts: Sequence[LayoutFacts], wishes: Wishes, step_s: Mapping[int, float] | None = None) -> Advice:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from wan_analysis.advice import SECONDS_PER_HOUR, Advice, Wishes, advise
@@ -66,12 +67,13 @@ def _seconds(text: str) -> float:
 
 def advice_of(study: Study, wishes: Wishes, record: StudyRecord | None = None) -> Advice:
     """The advice of a study, with layouts that can be predicted. Without a whole video it has no outcomes."""
-    facts = find_facts(study.cases, record)
+    facts, left_out, runs = find_facts(study.cases, record)
     if not facts:
         return Advice(wishes, [], None, None, None)
     most = wishes.most_gpus or max(one.gpus for one in facts)
-    table = study.step_tables[0]
-    return advise([*facts, *predicted_facts(table, facts, most)], wishes, step_seconds(table))
+    table = next((table for table in study.step_tables if any(row.run in runs for row in table.rows)), None)
+    predicted, steps = (predicted_facts(table, facts, most), step_seconds(table)) if table else ([], None)
+    return replace(advise([*facts, *predicted], wishes, steps), left_out=tuple(left_out))
 
 
 def run_advise(options: argparse.Namespace) -> int:
@@ -85,6 +87,8 @@ def run_advise(options: argparse.Namespace) -> int:
         print("wan_analysis: error: advice needs whole videos, and no start of wan_batch here finished one in all its groups; make a study "
               "with: jobs/study.sh --program wan_batch -- ... MANIFEST", file=sys.stderr)
         return FAILURE
+    for text in advice.left_out:
+        print(f"wan_analysis: {text}", file=sys.stderr)
     print(table_text(advice_table(advice, study.unit)))
     for entry in advice_sentences(advice, study.unit):
         print(sentence_text(entry))
@@ -110,8 +114,9 @@ def advice_json(advice: Advice, unit: str) -> str:
         "is_on_front": one.is_on_front, "sbatch": sbatch_line(one)} for one in advice.outcomes]
     document = {
         "format": ADVICE_FORMAT, "videos": wishes.videos, "within_h": _finite(wishes.within_s / SECONDS_PER_HOUR),
-        "gpu_hours": _finite(wishes.gpu_hours), "gpus": wishes.most_gpus, "soonest": named(advice.soonest),
-        "cheapest": named(advice.cheapest), "deadline": named(advice.by_deadline), "deadline_is_sure": advice.is_sure,
+        "gpu_hours": _finite(wishes.gpu_hours), "gpus": wishes.most_gpus, "left_out": list(advice.left_out),
+        "soonest": named(advice.soonest), "cheapest": named(advice.cheapest), "deadline": named(advice.by_deadline),
+        "deadline_is_sure": advice.is_sure,
         "sentences": [sentence_text(entry) for entry in advice_sentences(advice, unit)], "layouts": layouts}
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 

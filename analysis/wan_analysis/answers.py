@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wan_analysis.blocks import Block, Listing, Number, Sentence, count, number, sentence
-from wan_analysis.efficiency import Throughput
+from wan_analysis.efficiency import SAME_KINDS, Throughput, most_frequent
 from wan_analysis.factors import factors, losses_against
+from wan_analysis.figures import work_differences
 from wan_analysis.step_table import StepRow, StepTable
 from wan_analysis.texts import plural
 from wan_analysis.times import UNKNOWN
@@ -62,17 +63,22 @@ def _speed(study: Study) -> Sentence | None:
     if not study.throughput:
         return _step_speed(study.steps, unit) if study.steps else None
     most = max(row.figures.gpus for row in study.throughput)
+    largest = [row for row in study.throughput if row.figures.gpus == most]
+    reference = most_frequent([row.figures for row in largest], SAME_KINDS).work
     best: dict[tuple[int, str], Throughput] = {}
-    for row in study.throughput:
+    for row in largest:
         key = (row.figures.groups, row.figures.layouts[0])
-        if row.figures.gpus == most and (key not in best or row.figures.work.count > best[key].figures.work.count):
+        if work_differences(row.figures.work, reference, SAME_KINDS):
+            continue  # items of other kinds take other times
+        if key not in best or row.figures.work.count > best[key].figures.work.count:
             best[key] = row
     chosen = [best[key] for key in sorted(best)][:_MOST_DIVISIONS]
     parts: list[Number | str] = ["On ", count("answer/gpus", most), f" {plural(most, unit).split(' ', 1)[1]}, "]
     for place, row in enumerate(chosen):
         parts += ["; " if place else "", *_division_parts(row, f"answer/speed/{place}")]
     if len(best) > len(chosen):
-        parts += ["; ", count("answer/speed/more", len(best) - len(chosen)), " more divisions are in the tables"]
+        more = len(best) - len(chosen)
+        parts += ["; ", count("answer/speed/more", more), f" more division{' is' if more == 1 else 's are'} in the tables"]
     return sentence(*parts, ".")
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from wan_analysis.answers import PERCENT, WORDS
 from wan_analysis.blocks import Block, Listing, Number, Sentence, count, sentence
 from wan_analysis.blocks_intervals import figure, starts_cell
+from wan_analysis.efficiency import SAME_KINDS, most_frequent
+from wan_analysis.figures import work_differences
 from wan_analysis.intervals import median_interval
 from wan_analysis.repetitions import Case, items_per_hour, step_s
 from wan_analysis.sections_repeated import scaled_cases, scaling_of, step_cases, step_scaling
@@ -30,7 +32,9 @@ def repeated_answers(study: Study, cases: Sequence[Case], causes: Sequence[RunCa
 def _speed(study: Study, cases: Sequence[Case]) -> Sentence:
     batches = [case for case in cases if not case.first.is_benchmark and case.first.work.count]
     chosen = batches or [case for case in cases if case.first.series]
-    most = sorted(chosen, key=lambda case: -case.gpus)[:_MOST_CASES]
+    reference = most_frequent([start for case in chosen for start in case.starts], SAME_KINDS).work
+    alike = [case for case in chosen if not work_differences(case.first.work, reference, SAME_KINDS)]
+    most = sorted(alike, key=lambda case: -case.gpus)[:_MOST_CASES]
     parts: list[Number | str] = []
     for place, case in enumerate(most):
         key = f"answer/speed/{place}"
@@ -40,8 +44,8 @@ def _speed(study: Study, cases: Sequence[Case]) -> Sentence:
         else:
             parts += [*figure(f"{key}/step_s", case.interval(step_s)), " s a step"]
         parts += [", ", count(f"{key}/starts", len(case.starts)), f" start{'' if len(case.starts) == 1 else 's'}"]
-    if len(chosen) > len(most):
-        parts += ["; ", count("answer/speed/more", len(chosen) - len(most)), " more cases are in the tables"]
+    if more := len(chosen) - len(most):
+        parts += ["; ", count("answer/speed/more", more), f" more case{' is' if more == 1 else 's are'} in the tables"]
     return sentence(*parts, ".")
 
 

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from wan_analysis.command_line import given_options, switch
-from wan_analysis.figures import RunFigures
+from wan_analysis.efficiency import SAME_KINDS, most_frequent
+from wan_analysis.figures import RunFigures, work_differences
 from wan_analysis.repetitions import Case, step_walls
 from wan_analysis.run import Run
 from wan_analysis.study_record import StudyRecord
+from wan_analysis.texts import printable
 
 #: Fewer readings of a rank's power tell nothing.
 _LEAST_SAMPLES = 3
@@ -192,6 +194,22 @@ def _powers(run: Run, ready_s: float) -> tuple[float, float]:
     return (float(before.mean()) if len(before) else work_w), work_w
 
 
-def find_facts(cases: Sequence[Case], record: StudyRecord | None = None) -> list[LayoutFacts]:
-    """The facts of every case of wan_batch."""
-    return [facts for case in cases if (facts := facts_of_case(case, record)) is not None]
+def find_facts(cases: Sequence[Case], record: StudyRecord | None = None) -> tuple[list[LayoutFacts], list[str], list[Run]]:
+    """The facts of the cases of wan_batch whose items are of the kinds that most have; why others are left out; the starts of the former.
+
+    Layouts can be compared for equal videos only: items with fewer steps, or on another GPU model, would win or lose in any layout.
+    """
+    known = [(case, facts) for case in cases if (facts := facts_of_case(case, record)) is not None]
+    if not known:
+        return [], [], []
+    reference = most_frequent([start for case, _ in known for start in case.starts], SAME_KINDS)
+    chosen, left_out, runs = [], [], []
+    for case, facts in known:
+        differ = work_differences(case.first.work, reference.work, SAME_KINDS)
+        if differ:
+            said = "; ".join(f"{name} {one}, not {other}" for name, one, other in differ)
+            left_out.append(printable(f"{case.name}: left out of the advice, because it did other work: {said}", 400))
+        else:
+            chosen.append(facts)
+            runs += case.runs
+    return chosen, left_out, runs

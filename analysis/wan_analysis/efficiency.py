@@ -70,7 +70,7 @@ def scaling_table(figures: Sequence[RunFigures], equal: str = SAME_ITEMS) -> Sca
     candidates = [one for one in figures if _can_scale(one, problems)]
     if not candidates:
         return ScalingTable(equal, [], problems)
-    reference = _most_frequent(candidates, equal)
+    reference = most_frequent(candidates, equal)
     kept = []
     for one in candidates:
         different = work_differences(one.work, reference.work, equal)
@@ -106,7 +106,7 @@ def _can_scale(figures: RunFigures, problems: list[Problem]) -> bool:
     return math.isfinite(figures.seconds) and figures.seconds > 0
 
 
-def _most_frequent(candidates: Sequence[RunFigures], equal: str) -> RunFigures:
+def most_frequent(candidates: Sequence[RunFigures], equal: str) -> RunFigures:
     """The run whose work most others did: on the most numbers of GPUs, then in the most runs, then with the most items."""
     unique: dict[object, RunFigures] = {}
     same: Counter[object] = Counter()
@@ -172,4 +172,5 @@ def throughput(figures: Sequence[RunFigures]) -> list[Throughput]:
     return sorted(rows, key=lambda row: (row.figures.gpus, row.figures.groups, row.figures.name))
 
 
-__all__ = ["ANY_FRAMES", "SAME_ITEMS", "SAME_KINDS", "Scaled", "ScalingTable", "Throughput", "scaling_table", "series_name", "throughput"]
+__all__ = ["ANY_FRAMES", "SAME_ITEMS", "SAME_KINDS", "Scaled", "ScalingTable", "Throughput", "most_frequent", "scaling_table",
+           "series_name", "throughput"]

@@ -85,6 +85,7 @@ def advice_section(advice: Advice, unit: str) -> list[Block]:
              + (". " if has_launch else ", nor is the start of the processes, which no trace holds. ")
              + f"{unit}-hours: all {unit}s of a job from its start to its end. Brackets hold a new campaign with 95 %. On the front: no "
              "other layout is both sooner and cheaper. A predicted layout is advised only if it is better at the end of its interval."),
+        *(note(f"{text}.") for text in advice.left_out),
         advice_chart(advice, unit)]
 
 

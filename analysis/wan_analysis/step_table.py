@@ -46,6 +46,7 @@ class StepRow:
     speedup: float = float("nan")
     efficiency: float = float("nan")  #: 0 to 1
     runs: int = 1  #: runs that the row stands for; more than one in a merged table
+    is_warm_up: bool = False  #: the run made no other such steps
 
     @property
     def label(self) -> str:
@@ -128,7 +129,7 @@ def step_tables(figures: Sequence[RunFigures], problems: list[Problem]) -> list[
         leaders[work] = fitting[0] if len(fitting) == 1 else work
     tables = []
     for leader in dict.fromkeys(leaders.values()):
-        of_table = [row for row in rows if leaders[row.work] == leader]
+        of_table = _without_warm_up([row for row in rows if leaders[row.work] == leader], problems)
         tables.append(StepTable(leader, _against_base(of_table)))
         unknown = not_recorded([row.work for row in of_table])
         if unknown:
@@ -137,6 +138,16 @@ def step_tables(figures: Sequence[RunFigures], problems: list[Problem]) -> list[
     return sorted(
         tables, key=lambda table: (-len({row.gpus for row in table.rows}), -len(table.rows), -sum(row.steps for row in table.rows))
     )
+
+
+def _without_warm_up(rows: list[StepRow], problems: list[Problem]) -> list[StepRow]:
+    """The rows of measured steps, or all if there are no others. Says so: a warm-up step takes longer, so the two cannot be compared."""
+    warm = [row for row in rows if row.is_warm_up]
+    measured = [row for row in rows if not row.is_warm_up]
+    for row in warm:
+        said = "left out, because others are measured without warm-up" if measured else "they take longer than later ones"
+        problems.append(Problem(f"run {row.run.name}", f"made warm-up steps only as {row.name} ({row.work}); {said}"))
+    return measured or rows
 
 
 def _known(work: Work) -> int:
@@ -170,6 +181,7 @@ def _row(figures: RunFigures, work: Work, layout: Layout, found: list[StepSeries
         between_s=between_steps_s(times),
         sent_bytes=float(rows["sent_bytes"].astype(float).mean()),
         rank_steps=rows,
+        is_warm_up=all(series.measured.empty for series in found),
     )
 
 

@@ -204,14 +204,14 @@ def test_a_layout_that_was_not_measured_is_predicted_from_the_others(tmp_path):
         return start.write(tmp_path / f"gpus_{gpus}" / f"start_{number}").parent
 
     known = make_study(read_traces([written(gpus, number) for gpus in (1, 2, 4) for number in (1, 2)]))
-    found = predicted_facts(known.step_tables[0], find_facts(known.cases), 8)
+    found = predicted_facts(known.step_tables[0], find_facts(known.cases)[0], 8)
     assert all(one.groups == 1 and not one.is_measured for one in found)
     (eight,) = [one for one in found if one.layout == "cfg2 x ulysses4"]
-    real = find_facts(make_study(read_traces([written(8, 1)])).cases)[0]
+    real = find_facts(make_study(read_traces([written(8, 1)])).cases)[0][0]
     assert eight.median("interval_s") == pytest.approx(real.median("interval_s"), rel=0.03)
     assert eight.options == ("--group-size", "8", "--cfg-size", "2", "--ulysses-size", "4")
     assert 0.0 < eight.doubt < 0.1
-    assert predicted_facts(known.step_tables[0], find_facts(known.cases), 4)[-1].gpus <= 4
+    assert predicted_facts(known.step_tables[0], find_facts(known.cases)[0], 4)[-1].gpus <= 4
 
 
 @pytest.mark.parametrize("options", [{"items": 4, "sizes": ((832, 480, 81), (1280, 720, 81))},
@@ -233,3 +233,37 @@ def test_the_time_of_an_item_that_failed_is_not_that_of_the_next_one(tmp_path):
     whole = facts_of_start(RunFigures(run)).interval_s
     run.items.loc[1, ["done", "outcome"]] = [False, "failed"]
     assert facts_of_start(RunFigures(run)).interval_s == pytest.approx(whole)
+
+
+def test_layouts_are_advised_for_equal_videos_only(tmp_path, capsys):
+    """A start with fewer steps would be the soonest and the cheapest one, in whatever layout it ran."""
+    for number in range(2):
+        Start(name=f"a{number}", items=3).write(tmp_path / f"one_{number}")
+        Start(name=f"b{number}", items=3, group_size=2, layout="cfg2 x ulysses1").write(tmp_path / f"two_{number}")
+        Start(name=f"c{number}", items=3, steps=4).write(tmp_path / f"draft_{number}")
+    folders = list(map(str, sorted(tmp_path.iterdir())))
+    assert main(["advise", *folders, "--videos", "500", "--json", str(tmp_path / "advice.json")]) == 0
+    found = json.loads((tmp_path / "advice.json").read_text())
+    assert {layout["gpus"] for layout in found["layouts"] if layout["is_measured"]} == {1, 2}
+    assert found["cheapest"].startswith("1 GPU, cfg1 x ulysses1, work ")
+    assert found["layouts"][0]["gpu_hours"]["median"] > 25.0
+    reason = "did other work: kinds of items 3 of 832×480, 81 frames, 4 steps, not 3 of 832×480, 81 frames, 40 steps"
+    assert len(found["left_out"]) == 1
+    assert found["left_out"][0].endswith(reason)
+    assert reason in capsys.readouterr().err
+    assert main(["report", *folders, "-o", str(tmp_path / "page.html"), "--json", str(tmp_path / "page.json")]) == 0
+    page = json.loads((tmp_path / "page.json").read_text())
+    assert "; 1 more case is in the tables." in page["answers"][0]
+    assert page["answers"][0].count("17.12 videos an hour") == 2
+    assert reason in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_the_first_sentence_of_single_starts_is_about_equal_videos(tmp_path):
+    Start(name="a", items=3, groups=2).write(tmp_path / "groups")
+    Start(name="b", items=3, group_size=2, layout="cfg2 x ulysses1").write(tmp_path / "whole")
+    Start(name="c", items=2, group_size=2, layout="cfg1 x ulysses2", steps=4).write(tmp_path / "draft")
+    study = make_study(read_traces(sorted(tmp_path.iterdir())))
+    said = json.loads(json_page("", answers(study, [RunCauses(one) for one in study.shown])))["answers"][0]
+    assert said.startswith("On 2 GPUs, one group (cfg2 x ulysses1) makes an item every ")
+    assert "; 2 groups (cfg1 x ulysses1) make each an item every " in said
+    assert "cfg1 x ulysses2" not in said

@@ -184,3 +184,15 @@ def test_efficiency_by_wall_times_is_the_product_of_the_factors(tmp_path):
         here = factors(row.rank_steps)
         product = computation_scaling(base, here) * here.parallel_efficiency / base.parallel_efficiency
         assert row.efficiency == pytest.approx(product, rel=1e-9)
+
+
+def test_warm_up_steps_are_not_compared_with_measured_ones(tmp_path):
+    """A run of one step has nothing but its warm-up, which takes longer."""
+    Start(name="a", steps=10, items=2, warm_up_s=3.0).write(tmp_path / "one")
+    Start(name="b", steps=1, group_size=2, layout="cfg2 x ulysses1", warm_up_s=3.0).write(tmp_path / "two")
+    study = make_study(read_traces([tmp_path / "one", tmp_path / "two"]))
+    assert [row.gpus for row in study.steps] == [1]
+    assert any("run b: made warm-up steps only as cfg2 x ulysses1" in str(problem) for problem in study.problems)
+    alone = make_study(read_traces([tmp_path / "two"]))
+    assert [row.step_s for row in alone.steps] == [pytest.approx(8.14)]
+    assert any("they take longer than later ones" in str(problem) for problem in alone.problems)
