@@ -5,6 +5,7 @@ All times are seconds of one clock, that of world rank 0, whose zero is the end 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 from wan_analysis.clocks import Clocks
 from wan_analysis.grouping import Groups
 from wan_analysis.starts import find_starts
+from wan_analysis.texts import listed
 from wan_analysis.trace_file import GroupTrace, Problem
 from wan_analysis.trace_format import (
     ATTENTION_BACKEND,
@@ -71,10 +73,21 @@ class Run:
         """/notes: what the program said at the end. Empty before format 2, and without the file of group 0."""
         return self.groups[0].notes
 
-    @property
+    @cached_property
     def device(self) -> str:
-        """GPU model, or "cpu"."""
-        return self.attribute("gpu_model") or self.attribute("device") or "unknown device"
+        """GPU model, or "cpu". Several models are joined by "and"."""
+        return self.device_of(self._models)
+
+    def device_of(self, ranks: Iterable[int]) -> str:
+        """The same of some ranks. A rank whose model no trace holds has that of its start."""
+        models = sorted({self._models[rank] for rank in ranks if rank in self._models})
+        return listed(models) if models else self.attribute("gpu_model") or self.attribute("device") or "unknown device"
+
+    @cached_property
+    def _models(self) -> dict[int, str]:
+        """The GPU models that are known, by world rank."""
+        known = self.rank_info[~self.rank_info["gpu_model"].isin(["", UNKNOWN["text"]])]
+        return dict(zip(known["world_rank"].astype(int), known["gpu_model"].astype(str), strict=True))
 
     @property
     def precision(self) -> str:
@@ -314,12 +327,16 @@ def _problems_of(run: Run) -> list[Problem]:
             problems.append(Problem(str(group.path), f"steps of {there} of {group.ranks} ranks only; means are over these ranks"))
     if run.rank_steps.empty:
         problems.append(Problem(where, "has no steps (all items were already done, or it was killed before the first step)"))
-    cut = run.items[~run.items["outcome"].isin(["done", "handed over"])]
-    if len(cut):
-        named = ", ".join(f"item '{item.id}' stopped after {item.steps_done} of {item.steps} steps"
-                          for item in cut.head(MOST_NAMED).itertuples())
-        more = f", and {len(cut) - MOST_NAMED} more items stopped" if len(cut) > MOST_NAMED else ""
-        problems.append(Problem(where, f"{named}{more} (killed, failed, or still running); their steps count, the items do not"))
+    drafted = run.items["outcome"] == "drafted"
+    cut = ~drafted & ~run.items["outcome"].isin(["done", "handed over"])
+    for chosen, word, why in ((cut, "stopped", " (killed, failed, or still running)"), (drafted, "drafted", "")):
+        items = run.items[chosen]
+        if items.empty:
+            continue
+        named = ", ".join(f"item '{item.id}' {word} after {item.steps_done} of {item.steps} steps"
+                          for item in items.head(MOST_NAMED).itertuples())
+        more = f", and {len(items) - MOST_NAMED} more items {word}" if len(items) > MOST_NAMED else ""
+        problems.append(Problem(where, f"{named}{more}{why}; their steps count, the items do not"))
     dropped = sum(int(group.drops["rows"].clip(lower=0).sum()) for group in run.groups)
     if dropped:
         problems.append(Problem(where, f"{dropped} rows of its trace were dropped, because the disk was too slow"))

@@ -175,6 +175,7 @@ def described_steps(run: Run) -> pd.DataFrame:
         return steps
     given = given_options(run.attribute("command"))
     _add_ranks(steps)
+    steps["device"] = _devices(run, steps["ranks"])
     _add_layout(run, steps)
     _fill(steps, "precision", run.precision or precision_name(given.get("precision", "")) or None)
     _fill(steps, ATTENTION_BACKEND, None if given.get("attention") in (None, "", "automatic") else given["attention"])
@@ -223,6 +224,12 @@ def _add_ranks(steps: pd.DataFrame) -> None:
     of_step = pd.Series(texts, index=pd.MultiIndex.from_arrays(keys[begins].T))
     of_step = of_step.reindex(pd.MultiIndex.from_frame(steps[["group", "item", "step"]])).to_numpy()
     steps["ranks"] = steps["ranks"].where(steps["ranks"].notna(), pd.Series(of_step, index=steps.index))
+
+
+def _devices(run: Run, teams: pd.Series) -> pd.Series:
+    """The GPU models of each row's team."""
+    devices = {text: run.device_of(map(int, str(text).split(","))) for text in teams.unique()}
+    return teams.map(devices)
 
 
 def _add_layout(run: Run, steps: pd.DataFrame) -> None:
@@ -304,7 +311,7 @@ def _text(value: Any) -> str | None:  # noqa: ANN401
 
 
 def _work_of(run: Run, row: pd.Series) -> Work:
-    return Work(task=run.attribute("task") or None, device=run.device, precision=_text(row["precision"]), width=int(row["width"]),
+    return Work(task=run.attribute("task") or None, device=str(row["device"]), precision=_text(row["precision"]), width=int(row["width"]),
                 height=int(row["height"]), frames=int(row["frames"]), passes=_number(row["passes"]), solver=_text(row["solver"]))
 
 

@@ -21,8 +21,8 @@ from wan_analysis.figures import RunFigures
 from wan_analysis.html_page import blocks_html
 from wan_analysis.json_page import json_page
 from wan_analysis.predicted_layouts import predicted_facts
-from wan_analysis.sections_advice import advice_section
 from wan_analysis.run import gather_runs
+from wan_analysis.sections_advice import advice_section
 from wan_analysis.sections_causes import RunCauses
 from wan_analysis.study import make_study
 from wan_analysis.trace_file import read_traces

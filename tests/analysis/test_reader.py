@@ -159,3 +159,10 @@ def test_a_file_that_cannot_be_true_is_refused_in_one_line(tmp_path, attributes,
     assert traces.groups == []
     (problem,) = traces.problems
     assert said in str(problem)
+
+
+def test_a_draft_is_no_item_that_was_cut_off(tmp_path):
+    synthetic1.Start(steps=10, items=2, outcome="drafted").write(tmp_path)
+    run = gather_runs(read_traces([tmp_path]).groups)[0]
+    assert [str(problem).partition(": ")[2] for problem in run.problems] == [
+        "item 'g0-item0' drafted after 10 of 10 steps, item 'g0-item1' drafted after 10 of 10 steps; their steps count, the items do not"]

@@ -1,11 +1,15 @@
 """Work and layouts of step series: what a trace says, what follows from it, and what stays unknown."""
 
+import h5py
 import pandas as pd
 import pytest
 import synthetic
+from synthetic1 import Start
 from wan_analysis.command_line import given_options, switch
 from wan_analysis.run import Run, gather_runs
 from wan_analysis.series import Layout, LayoutNames, Work, differences, not_recorded, step_series
+from wan_analysis.stragglers import stragglers
+from wan_analysis.study import make_study
 from wan_analysis.trace_file import GroupTrace, read_traces
 
 COMMAND = "--ckpt-dir ckpt {} manifest.csv"
@@ -104,3 +108,16 @@ def test_names_of_layouts_hold_what_differs():
     assert names.name(chunked) == "cfg2 x ulysses2, attention cudnn, 5 head chunks"
     assert names.name(math) == "cfg2 x ulysses2, sharded over 4, offloaded, attention math"
     assert names.kind(math) == "sharded, offloaded, attention math"
+
+
+def test_groups_on_other_gpu_models_are_not_taken_together(tmp_path):
+    """The mean of both would be called that of the first group's model, and the slower model a late rank."""
+    Start(steps=10, items=2, groups=2, cards={1: 1.6}).write(tmp_path)
+    with h5py.File(next((tmp_path / "trace").glob("*-g01.h5")), "r+") as file:
+        file["ranks/gpu_model"][...] = "NVIDIA A100"
+    study = make_study(read_traces([tmp_path]))
+    assert study.runs[0].device == "NVIDIA A100 and NVIDIA H200"
+    found = {table.work.device: table.base.step_s for table in study.step_tables}
+    assert set(found) == {"NVIDIA A100", "NVIDIA H200"}
+    assert found["NVIDIA A100"] > 1.5 * found["NVIDIA H200"]
+    assert stragglers(study.runs[0]) == []
