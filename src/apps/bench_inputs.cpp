@@ -4,6 +4,8 @@
 
 #include <numeric>
 
+#include "core/check.h"
+#include "launch/plan_report.h"
 #include "model/guidance.h"
 
 namespace wan::apps {
@@ -33,6 +35,18 @@ engine::DenoiseInput BenchInputs::request(const engine::ModelDescription& model,
                        .bf16_terms = bf16_terms},
           .first_frame = first_frame,
           .image_features = image_features};
+}
+
+void require_small_without_gpu(const launch::Options& options, const parallel::PlanInput& plan) {
+  constexpr std::int64_t largest_on_cpu_bytes = 2'000'000'000;  // wan_batch's limit
+  if (plan.on_gpu || options.device == launch::Device::cpu) return;
+  std::int64_t weights_bytes = 0;
+  for (const auto& [part, bytes] : parallel::make_plan(plan).bytes) weights_bytes += bytes;
+  if (weights_bytes <= largest_on_cpu_bytes) return;
+  fail<UsageError>(
+      "no GPU was found, and {} would take {} of this host's memory for each rank, and days on the CPU; run "
+      "where there is a GPU, or insist with --device cpu",
+      options.bench.model, launch::format_bytes(weights_bytes));
 }
 
 std::vector<std::int64_t> bench_prompt() {

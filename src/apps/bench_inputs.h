@@ -8,6 +8,7 @@
 #include "engine/denoiser.h"
 #include "engine/model_description.h"
 #include "launch/options.h"
+#include "parallel/plan.h"
 #include "wan/request.h"
 
 namespace wan::apps {
@@ -28,6 +29,10 @@ struct BenchInputs {
   engine::DenoiseInput request(const engine::ModelDescription& model, const at::Tensor& noise,
                                const launch::BenchSettings& settings, bool bf16_terms) const;
 };
+
+/// Refuses a model that would take much of a host's memory, and days, where no GPU was found and the user
+/// does not insist on the CPU.
+void require_small_without_gpu(const launch::Options& options, const parallel::PlanInput& plan);
 
 /// Token ids of a prompt of the usual length.
 std::vector<std::int64_t> bench_prompt();

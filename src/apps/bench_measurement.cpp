@@ -119,6 +119,7 @@ void BenchMeasurement::set_up(std::span<const std::string> arguments) {
     parallel::PlanInput plan = plan_input();
     const launch::MachineSize machine = launch::machine_size(options_, mpi_.size(), device_);
     layout_ = launch::choose_layout(options_, machine, plan);
+    require_small_without_gpu(options_, plan);
     launch::share_cores(mpi_);
     result_.expected = parallel::expected_item_time(plan);
     result_.expected_step_s = parallel::make_plan(plan).step_s;

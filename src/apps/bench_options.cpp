@@ -7,7 +7,15 @@ namespace wan::apps {
 
 ParsedCommandLine parse_bench_options(std::span<const std::string> arguments) {
   ParsedCommandLine parsed = parse_plain_options(bench_option_table(), arguments);
-  if (parsed.action != Action::run || !parsed.options.bench.trace_cost) return parsed;
+  if (parsed.action != Action::run) return parsed;
+  const launch::BenchSettings& bench = parsed.options.bench;
+  if (bench.measure_products && (bench.kernels || bench.trace_cost || parsed.options.trace)) {
+    fail<UsageError>("--measure-products times products and makes no steps: leave {} out",
+                     bench.kernels      ? "--kernels"
+                     : bench.trace_cost ? "--trace-cost"
+                                        : "--trace");
+  }
+  if (!bench.trace_cost) return parsed;
   if (!parsed.options.trace)
     fail<UsageError>("--trace-cost measures the trace, and none is written: give --trace FILE");
   if (parsed.options.bench.steps < 2)

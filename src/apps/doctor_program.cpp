@@ -57,6 +57,12 @@ std::vector<doctor::Finding> check_checkpoint(const launch::Options& options) {
   return findings;
 }
 
+/// Whether the user names a part of a checkpoint by itself.
+bool names_part(const checkpoint::GivenParts& parts) {
+  return parts.has_experts() || !parts.vae.empty() || !parts.text_encoder.empty() ||
+         !parts.image_encoder.empty() || !parts.tokenizer.empty();
+}
+
 RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& options) {
   const Environment environment = read_environment();
   RankReport report;
@@ -79,7 +85,7 @@ RankReport examine(const comm::MpiEnvironment& mpi, const launch::Options& optio
     add(doctor::check_host(system));
     add(doctor::check_encoders(media::video_codecs()));
     add(check_output(options.output_dir));
-    if (!options.ckpt_dir.empty() || options.parts.has_experts()) add(check_checkpoint(options));
+    if (!options.ckpt_dir.empty() || names_part(options.parts)) add(check_checkpoint(options));
   }
   report.facts = {.rank = mpi.rank(),
                   .host = mpi.host_name(),

@@ -10,6 +10,7 @@
 #include "core/file.h"
 #include "core/printable.h"
 #include "core/strings.h"
+#include "model/value_names.h"
 
 namespace wan::apps {
 namespace {
@@ -85,9 +86,28 @@ const OptionEntry* OptionParser::find_entry(std::string_view name) const {
   return found == table_.end() ? nullptr : &*found;
 }
 
+/// The option of this program that another program calls `name`, if there is one.
+const OptionEntry* OptionParser::find_meant(std::string_view name) const {
+  std::string spelling(name);
+  std::ranges::replace(spelling, '-', '_');
+  const auto value = value_called(spelling);
+  if (!value) return nullptr;
+  spelling = *value;
+  std::ranges::replace(spelling, '_', '-');
+  return find_entry(spelling);
+}
+
 /// Throws the message for an unknown option name. `dashes` are those that the user would write there.
 void OptionParser::fail_unknown(std::string_view written, std::string_view name, const std::string& where,
                                 std::string_view dashes) const {
+  if (find_entry("prompt") != nullptr && name.find("prompt-extend") != std::string_view::npos) {
+    fail<UsageError>(
+        "unknown option '{}'{}: prompts are used as they are; jobs/extend_prompts.py makes those of a "
+        "manifest longer (docs/prompts.md)",
+        written, where);
+  }
+  if (const OptionEntry* meant = find_meant(name))
+    fail<UsageError>("unknown option '{}'{}; did you mean {}{}?", written, where, dashes, meant->name);
   constexpr std::size_t longest_name = 64;  // longer names are not compared: the arguments are untrusted
   const std::string_view compared = name.substr(0, longest_name);
   const auto distance_to = [&](const OptionEntry& entry) { return edit_distance(compared, entry.name); };
@@ -261,6 +281,8 @@ void OptionParser::add_config_file(const std::filesystem::path& path, const std:
     const std::string in_path = fmt::format(" in {}", path.string());
     if (find_entry(name) == nullptr) fail_unknown(option.name, name, in_path, "");
     if (name == "config") fail<UsageError>("option config{}: a file cannot name another one", in_path);
+    if (find_entry(name)->group == option_group::general)
+      fail<UsageError>("option {}{}: it belongs on the command line", name, in_path);
     if (in_file.contains(name) && !find_entry(name)->may_repeat)
       fail<UsageError>("option {}{} is given twice", name, in_path);
     add_given(name, Given{option.value, fmt::format("option {}{}", name, in_path), true}, in_file);

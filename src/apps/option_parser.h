@@ -45,6 +45,7 @@ class OptionParser {
  private:
   void add_given(const std::string& name, Given value, GivenOptions& given) const;
   const OptionEntry* find_entry(std::string_view name) const;
+  const OptionEntry* find_meant(std::string_view name) const;
   [[noreturn]] void fail_unknown(std::string_view written, std::string_view name, const std::string& where,
                                  std::string_view dashes) const;
   const OptionEntry& resolve(std::string_view written) const;

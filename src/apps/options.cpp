@@ -56,6 +56,24 @@ void check_consistency(const launch::Options& options) {
   }
 }
 
+/// --save-file decides where all files of its request lie. Another --output-dir would have no effect.
+void check_folder(const GivenOptions& given, const launch::Options& options) {
+  const auto folder = given.find("output-dir");
+  if (!options.save_file || folder == given.end()) return;
+  const bool wins = folder->second.is_in_file && !given.at("save-file").is_in_file;
+  const auto whole = [](const std::filesystem::path& path) {
+    std::error_code unknown;  // where the working folder is gone, the path as it is written
+    const std::filesystem::path absolute = std::filesystem::absolute(path, unknown);
+    return (unknown ? path : absolute).lexically_normal();
+  };
+  const std::filesystem::path in_folder = options.output_dir / options.save_file->filename();
+  if (wins || whole(in_folder) == whole(*options.save_file)) return;
+  fail<UsageError>(
+      "--save-file {} says where the video and all other files of the request lie, so --output-dir {} would "
+      "have no effect: leave it out, or write --save-file {}",
+      options.save_file->string(), options.output_dir.string(), in_folder.string());
+}
+
 /// Checks the rules for drafts and for going on with some of them.
 void check_drafts(const launch::Options& options) {
   if (options.draft && !options.stop_after_step)
@@ -89,6 +107,7 @@ ParsedCommandLine parse_options(std::span<const std::string> arguments) {
   }
   result.options = options.apply(given);
   check_consistency(result.options);
+  check_folder(given, result.options);
   check_drafts(result.options);
   if (result.options.max_hours) result.options.time_limit_s = 3600 * *result.options.max_hours;
   return result;

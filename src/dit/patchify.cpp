@@ -22,7 +22,8 @@ at::Tensor unpatchify(const at::Tensor& tokens, const kernels::TokenGrid& grid) 
   return tokens
       .reshape({grid.frames, grid.rows, grid.columns, channels, 2, 2})  // [t, i, j, c, di, dj]
       .permute({3, 0, 1, 4, 2, 5})                                      // [c, t, i, di, j, dj]
-      .reshape({channels, grid.frames, grid.rows * 2, grid.columns * 2});
+      .reshape({channels, grid.frames, grid.rows * 2, grid.columns * 2})
+      .contiguous();  // one token in a frame: reshape() returns a view
 }
 
 at::Tensor head_to_patch_order(const at::Tensor& head) {

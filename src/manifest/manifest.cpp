@@ -181,7 +181,7 @@ class RowParser {
 
   void parse_overrides() {
     RequestOverrides& to = row_.overrides;
-    if (const Cell* cell = find("negative_prompt")) {
+    if (const Cell* cell = find("negative_prompt"); cell != nullptr && !means_nothing(trim(cell->text))) {
       to.negative_prompt = cell->text;
       row_.negative_prompt_place = cell->position;
     }

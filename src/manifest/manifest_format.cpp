@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "core/strings.h"
 #include "manifest/manifest.h"
+#include "model/value_names.h"
 
 namespace wan::manifest {
 namespace {
@@ -51,7 +52,8 @@ bool is_misspelt_column(std::string_view name) {
 
 std::string_view known_column(std::string_view name, Position position) {
   if (const auto column = find_column(name)) return *column;
-  const auto nearest = nearest_name(name, manifest_columns);
+  const auto known = value_called(usual_spelling(name));
+  const auto nearest = known ? known : nearest_name(name, manifest_columns);
   throw ManifestError(
       position, nearest
                     ? fmt::format("unknown column '{}'; did you mean '{}'?", printable(name, 80), *nearest)

@@ -87,6 +87,11 @@ class Bench(CliCase):
         self.assertEqual(refused.returncode, USAGE, refused)
         self.assertIn("--measure-products needs a Hopper GPU", refused.stderr)
 
+    def test_a_large_model_does_not_fill_a_host_without_gpus(self):
+        refused = self.run_bench("--size", "96*64", "--frame-num", "5")
+        self.assertEqual(refused.returncode, USAGE, refused)
+        self.assertIn("insist with --device cpu", refused.stderr)
+
     def test_kernels_are_refused_on_the_cpu(self):
         refused = self.run_bench("--model", TOY, "--device", "cpu", "--kernels")
         self.assertEqual(refused.returncode, USAGE, refused)

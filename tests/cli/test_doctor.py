@@ -63,6 +63,13 @@ class Doctor(CliCase):
         self.assertEqual((finding["verdict"], finding["ranks"]), ("FAIL", [0]))
         self.assertIn("00002-of-00002", finding["found"])
 
+    def test_a_part_without_a_model_is_not_passed_over(self):
+        result = self.doctor("--json", "--vae", CHECKPOINT / "Wan2.1_VAE.pth")
+        self.assertEqual(result.returncode, FAILURE, result)
+        finding = self.findings(result)["checkpoint: folder"][0]
+        self.assertIn("no model is named", finding["found"])
+        self.assertIn("--high-noise-model", finding["found"])
+
     def test_a_launcher_of_another_mpi_is_noticed(self):
         result = self.doctor("--json", SLURM_JOB_ID="7", SLURM_STEP_NUM_TASKS="4")
         self.assertEqual(result.returncode, FAILURE, result)

@@ -6,7 +6,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, USAGE, CliCase, environment, project_version
+from cli_case import CHECKPOINT, DONE, PROJECT, SMALL, SOME_FAILED, USAGE, CliCase, environment, png, project_version
 
 T2V_CHECKPOINT = PROJECT / "tests" / "data" / "parity" / "t2v_square" / "ckpt"
 
@@ -98,6 +98,18 @@ class SingleRequest(CliCase):
         width, height = record["width"], record["height"]
         self.assertEqual((header["latent"]["dtype"], header["latent"]["shape"]), ("F32", [16, 2, height // 8, width // 8]))
         self.assertEqual((header["frames"]["dtype"], header["frames"]["shape"]), ("U8", [5, height, width, 3]))
+
+    def test_frames_of_one_token(self):
+        (self.folder / "square.png").write_bytes(png(64, 64))
+        result = self.request("--save-file", "dot.mp4", "--image", "square.png", "--size", "16*16", "--save-latents", "steps")
+        self.assertEqual(result.code, DONE, result)
+        content = (self.folder / "dot.latent.safetensors").read_bytes()
+        header = json.loads(content[8:8 + struct.unpack("<Q", content[:8])[0]])
+        self.assertEqual(header["step.1"]["shape"], [16, 2, 2, 2])
+
+    def test_an_output_folder_that_would_have_no_effect_is_refused(self):
+        self.assert_usage_error(self.request("--save-file", "cat.mp4", "--output-dir", "out"), "--output-dir out",
+                                "--save-file out/cat.mp4")
 
 
 class Batches(CliCase):

@@ -58,6 +58,7 @@ TEST(ConfigFile, ErrorsNameTheFile) {
             "option size in F: '5' is not a size; write WIDTH*HEIGHT, for example 1280*720");
   EXPECT_EQ(message("size = 64*64\nsize = 96*64\n"), "option size in F is given twice");
   EXPECT_EQ(message("config = x\n"), "option config in F: a file cannot name another one");
+  EXPECT_EQ(message("help = on\n"), "option help in F: it belongs on the command line");
   EXPECT_EQ(message("\nno equals sign\n"),
             "F:2: 'no equals sign' is no option; write NAME = VALUE, one a line");
   EXPECT_THAT(message("prompt = \"a \"red\" cat\"\n"),

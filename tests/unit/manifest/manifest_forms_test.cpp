@@ -113,6 +113,9 @@ TEST(ManifestForms, NumbersAsPandasWritesThem) {
   EXPECT_EQ(json[2].overrides.seed, 42U);
   EXPECT_EQ(json[3].overrides.seed, 18446744073709551615U);
   EXPECT_EQ(parse("image,prompt\na.png,null\n")[0].prompt, "null") << "a text may say so";
+  const auto texts = parse("image,prompt,negative_prompt\na.png,cat,nan\na.png,dog,NaN noise\n");
+  EXPECT_EQ(texts[0].overrides.negative_prompt, std::nullopt) << "the task's default, not the word";
+  EXPECT_EQ(texts[1].overrides.negative_prompt, "NaN noise");
 }
 
 TEST(ManifestForms, JsonLists) {
