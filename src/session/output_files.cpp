@@ -35,6 +35,10 @@ OutputFiles::OutputFiles(const SessionOutputs& outputs) : final_(outputs) {
   if (outputs.video.empty()) fail_item("write", "SessionOutputs::video is empty: name the video's file");
   require_place(outputs.video, "the video");
   if (!outputs.latents.empty()) require_place(outputs.latents, "the latents");
+  if (outputs.latents.lexically_normal() == outputs.video.lexically_normal()) {
+    fail_item("write", "SessionOutputs: the video and the latents have one name, {}; give each its own",
+              printable(outputs.video.string()));
+  }
   const std::string token = random_token();
   temporary_.video = temporary_name(outputs.video, token);
   if (!outputs.latents.empty()) temporary_.latents = temporary_name(outputs.latents, token);

@@ -30,7 +30,7 @@ void check_text(const char* name, const std::string& text) {
 
 }  // namespace
 
-void check_values(const Request& request, bool on_gpu) {
+void check_values(const Request& request, TaskKind task, bool on_gpu) {
   constexpr int most_fps = 240;
   constexpr int largest_crf = 51;
   check_text("prompt", request.prompt);
@@ -49,6 +49,11 @@ void check_values(const Request& request, bool on_gpu) {
     media::require_video_codec(request.codec);
     media::require_video_quality(request.codec, request.crf);
   });
+  if (task == TaskKind::t2v && !request.image.empty())
+    fail_item(stage, "image: the checkpoint makes videos from text alone; leave it empty");
+  if (request.lora_set != 0)
+    fail_item(stage, "lora_set: a session has one set of LoRAs, and its number is 0, not {}",
+              request.lora_set);
   if (request.noise_device == NoiseDevice::cuda && !on_gpu)
     fail_item(stage, "noise_device: cuda needs a GPU, and this session computes on the CPU; use cpu");
 }

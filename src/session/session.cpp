@@ -105,7 +105,7 @@ class Session::Impl {
   const Task& task() const { return input_.checkpoint.task; }
   Request make_request(const std::string& prompt, const std::filesystem::path& image) const;
   void validate(const Request& request) const {
-    session::check_values(request, device_.compute.on_gpu());
+    session::check_values(request, task().kind, device_.compute.on_gpu());
     host_->engine().validate(request);
   }
   RequestReport run(const Request& request, const SessionOutputs& outputs, Observer* observer,
@@ -167,7 +167,7 @@ void Session::Impl::together(Work&& work) {
 RequestReport Session::Impl::make(const Request& request, const SessionOutputs& outputs,
                                   std::optional<session::OutputFiles>& files, session::Callbacks& callbacks) {
   require_same(request);
-  parallel::agree(*world_, [&] { session::check_values(request, device_.compute.on_gpu()); });
+  parallel::agree(*world_, [&] { session::check_values(request, task().kind, device_.compute.on_gpu()); });
   parallel::agree_on_root(*world_, 0, "write", [&] { files.emplace(outputs); });
   const OutputPaths paths = files ? files->temporary() : OutputPaths();
   engine::WanEngine& engine = host_->engine();

@@ -1,4 +1,4 @@
-// wan::Session as another program uses it: only through the public headers, on the toy checkpoint.
+// wan::Session on the toy checkpoint, as another program uses it: all but one check by the public headers.
 #include "wan/session.h"
 
 #include <gmock/gmock.h>
@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "session/request_check.h"
 #include "support/temp_dir.h"
 
 namespace wan {
@@ -154,11 +155,28 @@ TEST_F(SessionTest, ARequestThatFailsLeavesTheSessionUsable) {
   bad = good;
   bad.noise_device = NoiseDevice::cuda;
   EXPECT_THROW(make(session, bad), ItemError);
+  bad = good;
+  bad.lora_set = 1;
+  EXPECT_THROW(make(session, bad), ItemError);
   EXPECT_THROW(session.run(good, {.video = folder_ / "no_such_folder/video.mp4"}), ItemError);
+  EXPECT_THROW(session.run(good, {.video = folder_ / "one.mp4", .latents = folder_ / "./one.mp4"}),
+               ItemError);
   EXPECT_EQ(files(), 0) << "nothing half made is left";
 
   session.validate(good);
   EXPECT_EQ(make(session, good), video);
+}
+
+TEST_F(SessionTest, AnImageForATextModelIsRefusedAndNotPassedOver) {
+  const Session session = Session::open(toy_options(), MPI_COMM_WORLD);
+  const Request request = small_request(session);
+  EXPECT_NO_THROW(session::check_values(request, TaskKind::i2v, /*on_gpu=*/false));
+  try {
+    session::check_values(request, TaskKind::t2v, /*on_gpu=*/false);
+    ADD_FAILURE() << "accepted";
+  } catch (const ItemError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("image: the checkpoint makes videos from text alone"));
+  }
 }
 
 TEST_F(SessionTest, DifferentRequestsAreRefusedOnEveryRank) {
