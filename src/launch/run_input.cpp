@@ -157,7 +157,7 @@ RunInput read_run_input(comm::Communicator& world, const Options& options, bool 
   input.overrides = options.request;
   input.overrides.seed.reset();
   agree(world, [&] { drop_empty_negative_prompts(input); });
-  agree(world, [&] { find_lora_sets(options, input); });
+  find_lora_sets(world, options, input);
   const std::string base_seed = on_rank_0(world, [&] {
     return std::to_string(options.request.seed ? *options.request.seed : manifest::draw_base_seed());
   });

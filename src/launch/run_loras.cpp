@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <span>
 #include <utility>
+#include <vector>
 
+#include "comm/first_message.h"
 #include "core/check.h"
+#include "core/checksum.h"
 #include "core/printable.h"
 #include "launch/agreement.h"
 #include "launch/distilled_model.h"
@@ -51,6 +55,80 @@ void take_defaults(const TaskDefaults& defaults, const RequestOverrides& command
   if (!row.solver && !command_line.solver) row.solver = defaults.solver;
   if (!row.sample_shift && !command_line.sample_shift) row.sample_shift = defaults.sample_shift;
   if (!row.guide_scale && !command_line.guide_scale) row.guide_scale = defaults.guide_scale;
+}
+
+/// The sets as this rank finds them.
+void find_sets(const Options& options, RunInput& input) {
+  input.lora_sets.clear();
+  const Choices given = input.overrides.loras.value_or(Choices());
+  std::vector<std::pair<Choices, int>> known;  // the set of choices; few are distinct
+  std::vector<std::pair<Choices, std::string>> broken;
+  for (manifest::ManifestRow& row : input.rows) {
+    if (row.error) continue;
+    const bool is_own = row.overrides.loras.has_value() && *row.overrides.loras != given;
+    const Choices choices = row.overrides.loras.value_or(given);
+    const auto same = [&](const auto& entry) { return entry.first == choices; };
+    if (const auto found = std::ranges::find_if(known, same); found != known.end()) {
+      row.lora_set = found->second;
+      continue;
+    }
+    if (const auto found = std::ranges::find_if(broken, same); found != broken.end()) {
+      fail_row(row, found->second, input.manifest_name);
+      continue;
+    }
+    try {
+      RowLoras set = resolve(options, input, choices);
+      set.is_of_rows = is_own;
+      row.lora_set = add_set(std::move(set), input.lora_sets);
+      known.emplace_back(choices, row.lora_set);
+    } catch (const UsageError& error) {
+      if (!is_own) throw;
+      broken.emplace_back(choices, with_options(error.what()));
+      fail_row(row, broken.back().second, input.manifest_name);
+    }
+  }
+  if (input.lora_sets.empty()) input.lora_sets.push_back(resolve(options, input, given));
+}
+
+/// Everything of a row that files on this rank's node have decided.
+std::string describe(const manifest::ManifestRow& row, const RunInput& input) {
+  if (row.error) return fmt::format("error: {}", *row.error);
+  const RowLoras& set = input.lora_sets[static_cast<std::size_t>(row.lora_set)];
+  std::string text = fmt::format("{} {}", row.image.string(), set.distilled.is_distilled);
+  for (const lora::Lora& lora : set.loras)
+    text += fmt::format("; {} {} {}", lora.file.string(), lora.strength, to_string(lora.experts));
+  return text;
+}
+
+/// A file may lie on the disk of one node only. A row with an error on one rank, or for which a rank finds
+/// other files than rank 0, gets the error of the lowest such rank on all. Returns whether there was one.
+bool share_errors(comm::Communicator& world, RunInput& input) {
+  std::string own;
+  for (const manifest::ManifestRow& row : input.rows) own += describe(row, input) + between_errors;
+  const std::string sum = sha256_hex(own);
+  std::int64_t differs = on_rank_0(world, [&] { return sum; }) == sum ? 0 : 1;
+  world.all_reduce(std::span(&differs, 1), comm::ReduceOp::max).wait();
+  if (differs == 0) return false;
+  const std::string of_rank_0 = on_rank_0(world, [&] { return own; });
+  std::vector<std::int64_t> has_error;
+  std::size_t begin = 0;
+  for (manifest::ManifestRow& row : input.rows) {
+    const std::size_t end = of_rank_0.find(between_errors, begin);
+    if (!row.error && describe(row, input) != of_rank_0.substr(begin, end - begin))
+      fail_row(row, "rank 0 finds other files for it than this rank; every node must see the same ones",
+               input.manifest_name);
+    begin = end + 1;
+    has_error.push_back(row.error ? 1 : 0);
+  }
+  world.all_reduce(std::span(has_error), comm::ReduceOp::max).wait();
+  for (std::size_t row = 0; row < input.rows.size(); ++row) {
+    if (has_error[row] == 0) continue;
+    std::optional<std::string>& error = input.rows[row].error;
+    input.rows[row].lora_set = 0;
+    const auto said = comm::first_message(world, error);
+    error = said->rank == 0 ? said->text : fmt::format("{} (rank {})", said->text, said->rank);
+  }
+  return true;
 }
 
 /// The run's model is distilled if each set says so. Else rows of a set that says so get its defaults.
@@ -108,35 +186,9 @@ std::vector<std::string> inspect(const RunInput& input, const checkpoint::Transf
 
 }  // namespace
 
-void find_lora_sets(const Options& options, RunInput& input) {
-  const Choices given = input.overrides.loras.value_or(Choices());
-  std::vector<std::pair<Choices, int>> known;  // the set of choices; few are distinct
-  std::vector<std::pair<Choices, std::string>> broken;
-  for (manifest::ManifestRow& row : input.rows) {
-    if (row.error) continue;
-    const bool is_own = row.overrides.loras.has_value() && *row.overrides.loras != given;
-    const Choices choices = row.overrides.loras.value_or(given);
-    const auto same = [&](const auto& entry) { return entry.first == choices; };
-    if (const auto found = std::ranges::find_if(known, same); found != known.end()) {
-      row.lora_set = found->second;
-      continue;
-    }
-    if (const auto found = std::ranges::find_if(broken, same); found != broken.end()) {
-      fail_row(row, found->second, input.manifest_name);
-      continue;
-    }
-    try {
-      RowLoras set = resolve(options, input, choices);
-      set.is_of_rows = is_own;
-      row.lora_set = add_set(std::move(set), input.lora_sets);
-      known.emplace_back(choices, row.lora_set);
-    } catch (const UsageError& error) {
-      if (!is_own) throw;
-      broken.emplace_back(choices, with_options(error.what()));
-      fail_row(row, broken.back().second, input.manifest_name);
-    }
-  }
-  if (input.lora_sets.empty()) input.lora_sets.push_back(resolve(options, input, given));
+void find_lora_sets(comm::Communicator& world, const Options& options, RunInput& input) {
+  agree(world, [&] { find_sets(options, input); });
+  if (share_errors(world, input)) agree(world, [&] { find_sets(options, input); });
   find_defaults(input);
 }
 

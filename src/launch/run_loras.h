@@ -14,8 +14,9 @@ namespace wan::launch {
 
 /// Finds the sets of LoRAs of a run: of its rows, or of the command line for a row without any. Fills in
 /// `input.lora_sets`, the set of each row, and whether each set makes the model a distilled one. A set that
-/// cannot be used fails the rows that name it; throws UsageError if it is the command line's.
-void find_lora_sets(const Options& options, RunInput& input);
+/// cannot be used on every rank fails the rows that name it. Throws AgreedError if it is the command line's.
+/// Collective.
+void find_lora_sets(comm::Communicator& world, const Options& options, RunInput& input);
 
 /// The notes on a run's LoRAs for its log.
 struct LoraNotes {

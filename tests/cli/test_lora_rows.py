@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy
 
-from cli_case import CHECKPOINT, DONE, SMALL
+from cli_case import CHECKPOINT, DONE, SMALL, SOME_FAILED
 from lora_files import pairs
 from test_lora import MODEL, LoraCase, Q, half, with_value
 
@@ -62,6 +62,28 @@ class Rows(LoraCase):
         again = self.run_batch(manifest, "--lora", f"{one}:0.25")
         self.assertIn("two  kept ", again.out, again)
         self.assertIn("loras: ", self.records()["one"]["made_again"]["because"])
+
+    def test_one_that_a_rank_does_not_see_fails_its_rows_alone(self):
+        """As on the disk of another node: a file that rank 1 lacks, and a folder that is a file there. No rank waits for the other."""
+        self.prefix = ["sh", "-c", 'cd "rank$OMPI_COMM_WORLD_RANK" && exec "$@"', "sh"]
+        for rank in "01":
+            self.lora(pairs(MODEL), f"rank{rank}/here.safetensors")
+            (self.folder / f"rank{rank}/good.png").write_bytes((self.folder / "good.png").read_bytes())
+        self.lora(pairs(MODEL, seed=9), "rank0/away.safetensors")
+        for name in ("high", "low"):
+            self.lora(pairs(MODEL, seed=9), f"rank0/lightning/{name}_noise_model.safetensors")
+        self.lora(pairs(MODEL, seed=9), "rank1/lightning")
+        head = "id,image,prompt,lora"
+        self.manifest(head, "one,good.png,A cat,here.safetensors", "two,good.png,A dog,away.safetensors",
+                      "three,good.png,A hen,lightning", "four,good.png,A pig,", name="rank0/rows.csv")  # fmt: skip
+        words = ["--ckpt-dir", CHECKPOINT, "--device", "cpu", "--output-dir", self.out, *SMALL, "rows.csv"]
+        result = self.run_program(*words, ranks=2, timeout_s=120)
+        self.assertEqual(result.code, SOME_FAILED, result)
+        self.assertEqual(set(self.records()), {"one", "four"})
+        for name, fragment in (("two", "away.safetensors"), ("three", "rows.csv:4:22: rank 0 finds other files for it than this rank")):
+            message = json.loads((self.out / f"{name}.failed.json").read_text(encoding="utf-8"))["message"]
+            self.assertIn(fragment, message)
+            self.assertIn("(rank 1)", message)
 
     def test_a_broken_one_fails_its_rows_alone(self):
         """Each kind of fault: a file that does not fit, a value that is no number, a folder that is not Lightning's."""

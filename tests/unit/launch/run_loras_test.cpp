@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "comm/local.h"
 #include "launch/base_memory.h"
 #include "launch/distilled_model.h"
 #include "layout_inputs.h"
@@ -28,6 +29,9 @@ RunInput input_with(const std::vector<const char*>& loras) {
   return input;
 }
 
+/// On one rank.
+void find_sets(RunInput& input) { find_lora_sets(*comm::make_local("world"), {}, input); }
+
 std::vector<int> sets_of(const RunInput& input) {
   std::vector<int> sets;
   for (const manifest::ManifestRow& row : input.rows) sets.push_back(row.lora_set);
@@ -36,7 +40,7 @@ std::vector<int> sets_of(const RunInput& input) {
 
 TEST(LoraSets, EqualOnesAreOne) {
   RunInput input = input_with({"", "/l/a.pt", "/l/b.pt", "/l/a.pt", ""});
-  find_lora_sets({}, input);
+  find_sets(input);
   EXPECT_THAT(sets_of(input), ElementsAre(0, 1, 2, 1, 0));
   EXPECT_EQ(input.lora_sets.size(), 3U);
   EXPECT_TRUE(input.lora_sets[1].is_of_rows);
@@ -45,7 +49,7 @@ TEST(LoraSets, EqualOnesAreOne) {
 TEST(LoraSets, ARowMayNameThoseOfTheCommandLine) {
   RunInput input = input_with({"/l/a.pt", ""});
   input.overrides.loras = lora("/l/a.pt");
-  find_lora_sets({}, input);
+  find_sets(input);
   EXPECT_THAT(sets_of(input), ElementsAre(0, 0));
   EXPECT_FALSE(input.lora_sets.front().is_of_rows) << "the command line's errors end the run";
 }
@@ -54,7 +58,7 @@ TEST(LoraSets, WithoutRowsTheCommandLinesAreThere) {
   RunInput input = input_with({""});
   input.rows.clear();
   input.overrides.loras = lora("/l/a.pt");
-  find_lora_sets({}, input);
+  find_sets(input);
   ASSERT_EQ(input.lora_sets.size(), 1U);
   EXPECT_EQ(input.lora_sets.front().loras.front().file, "/l/a.pt");
 }
@@ -62,7 +66,7 @@ TEST(LoraSets, WithoutRowsTheCommandLinesAreThere) {
 TEST(LoraSets, RowsOfADistilledSetHaveItsDefaults) {
   RunInput input = input_with({"", "/l/x_4step.pt", "/l/x_4step.pt"});
   input.rows[2].overrides.sample_steps = 8;
-  find_lora_sets({}, input);
+  find_sets(input);
   EXPECT_FALSE(input.distilled.is_distilled);
   EXPECT_EQ(resolve_row(input, input.rows[0]).sample_steps, 40);
   EXPECT_EQ(resolve_row(input, input.rows[1]).sample_steps, 4);
@@ -74,14 +78,14 @@ TEST(LoraSets, RowsOfADistilledSetHaveItsDefaults) {
 
 TEST(LoraSets, AModelIsDistilledWhereAllAre) {
   RunInput input = input_with({"/l/x_4step.pt", "/l/y_lightning.pt"});
-  find_lora_sets({}, input);
+  find_sets(input);
   EXPECT_TRUE(input.distilled.is_distilled);
   EXPECT_EQ(input.checkpoint.task.defaults.sample_steps, 4);
 }
 
 TEST(LoraSets, GroupsBeginWithDifferentOnes) {
   RunInput input = input_with({"", "", "", "", "", "", "/l/a.pt", "/l/a.pt", "/l/a.pt", "/l/b.pt"});
-  find_lora_sets({}, input);
+  find_sets(input);
   std::vector<int> first;
   for (int group = 0; group < 5; ++group) first.push_back(first_lora_set(input, group, 5));
   EXPECT_THAT(first, ElementsAre(0, 1, 0, 0, 1));
