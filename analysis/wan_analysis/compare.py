@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from wan_analysis.compare_tables import WAITING, gaps_s, phase_seconds, step_parts
+from wan_analysis.compare_tables import WAITING, gaps_s, phase_seconds, shared_kinds, step_parts
 from wan_analysis.guided import StepKind, other_guidance, step_kinds
 from wan_analysis.late_windows import LEAST_EXCESS, LEAST_EXCESS_CPU
 from wan_analysis.measures import DEVIATION_PER_MAD, Shape, shape_text, vram_peaks_bytes
@@ -195,7 +195,8 @@ def _time_change(metric: str, before: pd.Series, after: pd.Series, floor_s: floa
 
 
 def _phase_changes(base: Run, new: Run) -> list[Change]:
-    before, after = phase_seconds(base), phase_seconds(new)
+    kinds = shared_kinds([base, new])
+    before, after = phase_seconds(base, kinds), phase_seconds(new, kinds)
     changes = []
     for name in before:
         if name not in after:

@@ -7,13 +7,13 @@ compared by videos per GPU-hour, of all GPUs of a start, whether they work or no
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from wan_analysis.compare import LEAST_GAP_SHARE, LEAST_SHARE
-from wan_analysis.compare_tables import WAITING, gaps_s, phase_seconds, step_parts
+from wan_analysis.compare_tables import WAITING, gaps_s, phase_seconds, shared_kinds, step_parts
 from wan_analysis.figures import SAME_KINDS, Kind, RunFigures, kind_text, work_differences
 from wan_analysis.guided import StepKind, step_kinds
 from wan_analysis.measures import shapes_of, vram_peaks_bytes
@@ -45,7 +45,8 @@ def layout_samples(bases: Sequence[Run], news: Sequence[Run]) -> list[Sample]:
         raise ValueError("the two sets of runs have no size in common")
     kinds = _kinds(bases) & _kinds(news)
     with_energy = not kinds_differ(bases, news)
-    sides = [[_values(run, steps, sorted(kinds), with_energy=with_energy) for run in runs] for runs in (bases, news)]
+    of_all = shared_kinds([*bases, *news])
+    sides = [[_values(run, steps, sorted(kinds), of_all, with_energy=with_energy) for run in runs] for runs in (bases, news)]
     return _samples(*sides)
 
 
@@ -94,8 +95,9 @@ def _item_seconds(run: Run) -> dict[Kind, float]:
     return {tuple(int(value) for value in kind): float(walls.median()) for kind, walls in items.groupby([*SHAPE, "steps"])["wall_s"]}
 
 
-def _values(run: Run, steps: Sequence[StepKind], kinds: Sequence[Kind], *, with_energy: bool) -> dict[str, Value]:
-    """The metrics of one start by name."""
+def _values(run: Run, steps: Sequence[StepKind], kinds: Sequence[Kind], of_all: Collection[Kind], *,
+            with_energy: bool) -> dict[str, Value]:
+    """The metrics of one start by name. `kinds`: of items that both sides made; `of_all`: of which every start has phases."""
     values: dict[str, Value] = {}
     for kind in steps:
         values |= _step_values(run, kind)
@@ -105,7 +107,7 @@ def _values(run: Run, steps: Sequence[StepKind], kinds: Sequence[Kind], *, with_
             values[f"item, {kind_text(kind)}"] = Value(of_items[kind], is_main=True)
     least_s = LEAST_SHARE * float(np.mean(list(of_items.values()))) if of_items else 0.0
     least_of_run_s = LEAST_SHARE * float(run.rank_walls().max())
-    for name, seconds in phase_seconds(run).items():
+    for name, seconds in phase_seconds(run, of_all).items():
         is_load = name == "phase load"
         floor = least_of_run_s if is_load or name == "phase start_up" else least_s
         values[name.replace("_", " ")] = Value(seconds, is_main=is_load, floor=floor)

@@ -3,6 +3,7 @@
 import json
 import os
 
+import h5py
 import numpy as np
 import pytest
 import synthetic
@@ -211,3 +212,18 @@ def test_a_start_that_was_killed_early_does_not_count(base, tmp_path):
     found = answers(base, new)
     assert (found[f"step, {SIZE}"].new_starts, found[f"step, {SIZE}"].text) == (4, "equal within 1 %")
     assert found["phase load"].new_starts == 5
+
+
+def test_other_numbers_of_small_and_large_items_are_no_change_of_their_phases(tmp_path):
+    """Starts of two small items and a large one, and of one small item and two large ones, which decode three times as long."""
+    sizes = {"base": ((832, 480, 81), (832, 480, 81), (1280, 720, 81)), "new": ((832, 480, 81), (1280, 720, 81), (1280, 720, 81))}
+    for side, of_items in sizes.items():
+        write_starts(tmp_path / side, 1 if side == "base" else 2, items=3, sizes=of_items)
+        for path in (tmp_path / side / "trace").glob("*.h5"):
+            with h5py.File(path, "r+") as file:
+                large = np.array([size[0] == 1280 for size in of_items])
+                rows = (file["phases/phase"][:] == b"decode") & large[file["phases/item"][:]]
+                file["phases/wall_s"][:] = np.where(rows, 3.0, 1.0) * file["phases/wall_s"][:]
+    found = answers(tmp_path / "base", tmp_path / "new")
+    assert found["phase decode"].text == "equal within 1 %"
+    assert found["phase decode"].base == pytest.approx(2.0 * 2.7)
