@@ -29,6 +29,7 @@ struct HandOver {
   PixelSize size;
   std::size_t stage = 0;  ///< of the pipeline, to go on with
   int steps_done = 0;     ///< of all clips
+  int steps_saved = 0;    ///< of them: those in the last state that was saved or resumed
   int clips = 1;
   StepLatents step_latents = {};
 };

@@ -45,6 +45,7 @@ void RequestRun::restore(at::IntArrayRef latent_shape) {
   state_ = std::move(saved.state);
   step_latents_ = std::move(saved.step_latents);
   begin_at(state_.steps_done);
+  steps_saved_ = report_.steps_done;
   if (loop) {
     values_.add(std::move(saved.carried));
     values_.broadcast(meeting_.group(), meeting_.leader_rank());
@@ -53,7 +54,7 @@ void RequestRun::restore(at::IntArrayRef latent_shape) {
 
 /// `steps_done`: of all clips.
 void RequestRun::begin_at(int steps_done) {
-  report_.first_step = report_.steps_done = steps_saved_ = steps_done;
+  report_.first_step = report_.steps_done = steps_done;
   clip_ = std::max(steps_done - 1, 0) / setup_.request.sample_steps;
   state_.steps_done = steps_done - steps_before();
 }
@@ -70,19 +71,20 @@ void RequestRun::hand_over(DenoiseState state, RunEnd end) {
                                           .size = size_,
                                           .stage = stage_,
                                           .steps_done = report_.steps_done,
+                                          .steps_saved = steps_saved_,
                                           .clips = clips_,
                                           .step_latents = std::move(step_latents_)});
 }
 
 void RequestRun::take_over(std::unique_ptr<HandOver> taken_over) {
   WAN_CHECK(!meeting_.leads() || taken_over != nullptr, "nothing was handed over");
-  std::array<std::int64_t, 5> numbers{};  // width, height, stage, steps done of all clips, clips
+  std::array<std::int64_t, 6> numbers{};  // width, height, stage, steps done of all clips, clips, steps saved
   if (meeting_.leads()) {
     state_ = std::move(taken_over->state);
     values_ = std::move(taken_over->values);
     step_latents_ = std::move(taken_over->step_latents);
     numbers = {taken_over->size.width, taken_over->size.height, static_cast<std::int64_t>(taken_over->stage),
-               taken_over->steps_done, taken_over->clips};
+               taken_over->steps_done, taken_over->clips,       taken_over->steps_saved};
   }
   comm::Communicator& group = meeting_.group();
   group.broadcast(std::as_writable_bytes(std::span(numbers)), meeting_.leader_rank()).wait();
@@ -92,6 +94,7 @@ void RequestRun::take_over(std::unique_ptr<HandOver> taken_over) {
   values_.broadcast(group, meeting_.leader_rank());
   clips_ = static_cast<int>(numbers[4]);
   begin_at(static_cast<int>(numbers[3]));
+  steps_saved_ = static_cast<int>(numbers[5]);
 }
 
 StageValues RequestRun::carried_values() const {

@@ -164,6 +164,26 @@ TEST(StepLatents, AreKeptThroughAStop) {
   if (ranks.rank() == 0) expect_reference_steps(test::load_tensors(outputs.latents), toy.parity);
 }
 
+/// A stop may come while the ranks of a team connect. Nobody has saved the steps before that.
+TEST(States, AStopBeforeATeamsFirstStepKeepsTheStepsOfTheGroup) {
+  test::RankWorld ranks;
+  if (ranks.size() != 2) GTEST_SKIP() << "a team of 2 groups";
+  const Toy toy("t2v_square");
+  Teams teams(ranks, toy, {}, {});
+  const SharedFolder out(ranks);
+  OutputPaths outputs{.video = out / "v.mp4", .latents = out / "latent", .state = out / "state"};
+  ScriptedControl alone({{1, StepAction::save}, {3, StepAction::hand_over}});
+  if (ranks.rank() == 0) teams.run(outputs, alone, {});
+  ScriptedControl control({{3, StepAction::stop}});
+  const RequestReport report = teams.run(outputs, control, {.width = 2, .leader = 0});
+  EXPECT_EQ(report.end, RunEnd::stopped);
+  if (ranks.rank() != 0) return;
+  EXPECT_EQ(control.steps_saved, 3);
+  outputs.resume_from = outputs.state;
+  test::NoControl no_control;
+  EXPECT_EQ(teams.run(outputs, no_control, {}).first_step, 3);
+}
+
 TEST(StepLatents, AreHandedOverToATeam) {
   constexpr const char* name = "t2v_square";
   test::RankWorld ranks;
