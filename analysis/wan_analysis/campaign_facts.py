@@ -114,8 +114,8 @@ def facts_of_start(figures: RunFigures, walls: dict[str, float] | None = None) -
     launch_s = math.nan
     for folder in run.folders:
         wall_s = (walls or {}).get(f"{folder.parent.name}/{folder.name}", math.nan)
-        if math.isfinite(wall_s):
-            launch_s = max(wall_s - end_s, 0.0)
+        if wall_s > end_s:  # of a start whose study was killed meanwhile, the record has no more than its trace
+            launch_s = wall_s - end_s
     return StartFacts(launch_s, ready_s, first_s, first_s if math.isnan(interval_s) else interval_s, _noise(intervals), denoise_s,
                       max(end_s - last_s, 0.0), *_powers(run, ready_s))
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from wan_analysis.guided import given_scales, passes_of
 from wan_analysis.operations import step_flop
-from wan_analysis.run import Run
+from wan_analysis.run import SHAPE, Run
 from wan_analysis.series import LayoutNames, StepSeries, described_steps, is_unknown, step_series
 from wan_analysis.texts import listed
 
@@ -284,33 +284,43 @@ class RunFigures:
 
     @cached_property
     def item_interval_s(self) -> float:
-        """Mean seconds from one item's end to the next one's in a group; with one item a group, the seconds that it took."""
-        done = self.run.items[self.run.items["done"]]
-        spans, intervals, single = 0.0, 0, []
-        for _, of_group in done.groupby("group"):
-            ends = of_group["end_s"]
-            spans += float(ends.max() - ends.min())
-            intervals += len(of_group) - 1
-            if len(of_group) == 1:
-                single.append(float((of_group["end_s"] - of_group["start_s"]).iloc[0]))
-        if intervals:
-            return spans / intervals
-        return sum(single) / len(single) if single else float("nan")
+        """Mean seconds from one item's end to the next one's in a group; with one item a group, the seconds that it took.
+
+        The first item of a group has no such interval, so items of several sizes count in the shares that were made. A size that only
+        groups' first items have counts with the seconds that they took.
+        """
+        done = self.run.items[self.run.items["done"]].sort_values(["group", "end_s"])
+        if done.empty:
+            return float("nan")
+        intervals = done.groupby("group")["end_s"].diff()
+        kinds = [done[name] for name in (*SHAPE, "steps")]
+        means = intervals.groupby(kinds).mean()
+        if means.isna().any():
+            means = means.fillna((done["end_s"] - done["start_s"]).groupby(kinds).mean())
+        shares = intervals.groupby(kinds).size()
+        return float((means * shares).sum() / shares.sum())
 
     @cached_property
     def phase_seconds(self) -> dict[str, float]:
-        """Mean seconds of each phase of a finished item, without a group's first item if it made more. Largest first."""
+        """Mean seconds of each phase of a finished item, without a group's first item if it made more of that kind. Largest first.
+
+        Items of several sizes count in the shares that were made.
+        """
+        kind = [*SHAPE, "steps"]
         done = self.run.items[self.run.items["done"]].sort_values("start_s")
-        first = done.groupby("group").head(1)
-        rest = done.drop(first.index)
-        chosen = rest if len(rest) else done
+        rest = done.drop(done.groupby("group").head(1).index)
+        has_rest = pd.MultiIndex.from_frame(done[kind]).isin(pd.MultiIndex.from_frame(rest[kind]))
+        chosen = pd.concat([rest, done[~has_rest]])
+        weights = done.groupby(kind).size() / chosen.groupby(kind).size()
+        chosen = chosen.assign(weight=weights.reindex(pd.MultiIndex.from_frame(chosen[kind])).to_numpy())
         phases = self.run.phases
         if "background" in phases:
             phases = phases[phases["background"] != 1]
-        phases = phases.merge(chosen[["group", "item"]], on=["group", "item"])
+        phases = phases.merge(chosen[["group", "item", "weight"]], on=["group", "item"])
         per_rank = "world_rank" if "world_rank" in phases else "group"
         of_item = phases.groupby(["phase", "group", "item", per_rank])["wall_s"].sum().groupby(["phase", "group", "item"]).max()
-        means = of_item.groupby("phase").mean() if len(of_item) else of_item
+        weight = phases.groupby(["phase", "group", "item"])["weight"].first()
+        means = (of_item * weight).groupby("phase").sum() / weight.groupby("phase").sum() if len(of_item) else of_item
         return {str(phase): float(seconds) for phase, seconds in means.sort_values(ascending=False).items()}
 
 

@@ -41,7 +41,7 @@ def items_section(figures: Sequence[RunFigures], unit: str) -> list[Block]:
         Heading("Items"),
         Table(header, rows),
         *more,
-        note("Phases: seconds of the slowest rank, means over finished items, without a group's first item if it made more."),
+        note("Phases: seconds of the slowest rank, means over finished items, without a group's first item if it made more of that size."),
     ]
 
 

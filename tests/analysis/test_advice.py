@@ -267,3 +267,15 @@ def test_the_first_sentence_of_single_starts_is_about_equal_videos(tmp_path):
     assert said.startswith("On 2 GPUs, one group (cfg2 x ulysses1) makes an item every ")
     assert "; 2 groups (cfg1 x ulysses1) make each an item every " in said
     assert "cfg1 x ulysses2" not in said
+
+
+def test_a_start_whose_study_was_killed_tells_nothing_of_its_launch(tmp_path):
+    """Its record has the end of its trace as the seconds of the whole command: a launch of 0 s would halve the median of two."""
+    for number in (1, 2):
+        Start(name=f"a{number}", steps=10).write(tmp_path / "gpus_1" / f"start_{number}")
+    study = make_study(read_traces([tmp_path / "gpus_1" / "start_1", tmp_path / "gpus_1" / "start_2"]))
+    end_s = float(study.runs[0].rank_spans["end_s"].max())
+    walls = {"gpus_1/start_1": end_s, "gpus_1/start_2": end_s + 8.0}
+    found = [facts_of_start(one, walls).launch_s for one in study.figures]
+    assert np.isnan(found[0])
+    assert found[1] == pytest.approx(8.0)

@@ -1,5 +1,7 @@
 """Efficiency of runs and steps on traces whose truth is known: idle ranks, teams, other work, ways of computing, several starts."""
 
+import math
+
 import pytest
 from synthetic1 import Join, Start
 from wan_analysis.efficiency import ANY_FRAMES, SAME_KINDS
@@ -196,3 +198,20 @@ def test_warm_up_steps_are_not_compared_with_measured_ones(tmp_path):
     alone = make_study(read_traces([tmp_path / "two"]))
     assert [row.step_s for row in alone.steps] == [pytest.approx(8.14)]
     assert any("they take longer than later ones" in str(problem) for problem in alone.problems)
+
+
+def test_an_item_every_so_many_seconds_agrees_with_the_rate_for_items_of_two_sizes(tmp_path):
+    """Each group makes a small item, then a large one. The large ones alone have an item before them."""
+    Start(steps=10, items=2, groups=2, sizes=((832, 480, 81), (1280, 720, 81))).write(tmp_path)
+    (row,) = make_study(read_traces([tmp_path])).throughput
+    assert row.figures.item_interval_s / 2 == pytest.approx(3600.0 / row.items_per_hour)
+    phases = row.figures.run.phases
+    true_s = phases[phases["phase"] == "denoise"].groupby(["group", "item"])["wall_s"].first().mean()
+    assert row.figures.phase_seconds["denoise"] == pytest.approx(true_s)
+
+
+def test_a_run_without_a_finished_item_has_no_phases_of_items(tmp_path):
+    Start(steps=10, items=2, killed_after=(0, 5)).write(tmp_path)
+    (figures,) = make_study(read_traces([tmp_path])).figures
+    assert figures.phase_seconds == {}
+    assert math.isnan(figures.item_interval_s)
