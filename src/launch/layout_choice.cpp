@@ -196,6 +196,11 @@ LayoutChoice weigh_layouts(const Options& options, const MachineSize& machine,
     });
   }
   choice.chosen = static_cast<std::size_t>(taken - choice.candidates.begin());
+  if (!taken->is_allowed() && options.offload_model == Offload::on && !model.on_gpu) {
+    fail<UsageError>(
+        "--offload-model on moves weights between GPU and host, and there is no GPU here: leave it out, or "
+        "name the GPUs of the run by --gpus and --gpu-memory");
+  }
   if (!taken->is_allowed()) {
     fail<UsageError>(
         "no layout agrees with the options: the best one is {}; leave --dit-fsdp and --offload-model on auto",

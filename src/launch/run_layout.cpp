@@ -126,6 +126,14 @@ void check_head_chunks(const parallel::HeadChunkWish& wish, const parallel::Plan
       division.per_part(), division.per_part() - 1);
 }
 
+/// Whether a dry run is of a job on other GPUs than those here: it names them, or asks for a placement that
+/// only GPUs have.
+bool checks_for_elsewhere(const Options& options, bool on_gpu) {
+  if (!options.dry_run) return false;
+  const bool needs_gpus = options.offload_model == Offload::on && options.device != Device::cpu;
+  return options.gpus || options.gpu_memory_bytes || (needs_gpus && !on_gpu);
+}
+
 }  // namespace
 
 parallel::PlanInput sizes_of(const engine::ModelDescription& model, bool has_files,
@@ -149,6 +157,11 @@ MachineSize machine_size(const Options& options, int ranks, const RunDevice& dev
                       .memory_bytes = device.memory_bytes,
                       .figures = parallel::choose_machine(device.reference_gpu),
                       .writers = options.writers.value_or(most_automatic_writers)};
+  if (checks_for_elsewhere(options, on_gpu)) {
+    machine.ranks = options.gpus.value_or(ranks);
+    machine.memory_bytes = std::uint64_t{1} << 50;  // rows_beyond_gpus() counts with theirs, row by row
+    return machine;
+  }
   if (!options.plan) {
     if (on_gpu) machine.host_memory_bytes = device.host_memory_bytes;
     return machine;
@@ -173,7 +186,8 @@ parallel::PlanInput describe_model(const RunInput& input, const Options& options
       shapes, {}, [](const ItemShape& shape) { return std::pair(shape.tokens.tokens(), shape.steps); });
   set_shape(largest, plan);
   plan.guided = std::ranges::any_of(shapes, &ItemShape::guided);
-  plan.on_gpu = on_gpu || (options.plan && (options.gpus || options.gpu_memory_bytes));
+  plan.on_gpu = on_gpu || (options.plan && (options.gpus || options.gpu_memory_bytes)) ||
+                checks_for_elsewhere(options, on_gpu);
   plan.placement.text_encoder.residence = parallel::text_encoder_residence(plan.on_gpu, options.t5_cpu);
   plan.element_bytes = plan.on_gpu && options.precision != Precision::fp32 ? bf16_bytes : fp32_bytes;
   return plan;

@@ -80,6 +80,17 @@ class Rows(CliCase):
         self.assertNotIn("first:", result.err)
         self.assertEqual(self.run_batch(manifest, "--dry-run", "--gpus", 2, "--gpu-memory", "1000GiB").code, DONE)
 
+    def test_a_dry_run_for_gpus_elsewhere_takes_their_layout(self):
+        manifest = self.good_manifest()
+        elsewhere = ("--dry-run", "--gpus", 4, "--gpu-memory", "80GiB")
+        result = self.run_batch(manifest, *elsewhere, "--group-size", 4, "--ulysses-size", 2, "--offload-model", "on")
+        self.assertEqual(result.code, DONE, result)
+        self.assertIn("layout cfg2 x ulysses2", result.out + result.err)
+        self.assert_usage_error(self.run_batch(manifest, *elsewhere, "--group-size", 3), "the number of ranks, 4")
+        self.assertEqual(self.run_batch(manifest, "--dry-run", "--device", "auto", "--offload_model", "True").code, DONE)
+        here = self.run_batch(manifest, "--dry-run", "--device", "cpu", "--offload-model", "on")
+        self.assert_usage_error(here, "no GPU here", "--gpu-memory")
+
     def test_bad_values_name_line_and_column(self):
         manifest = self.manifest(
             "id,image,prompt,size,frame_num,sample_steps",
