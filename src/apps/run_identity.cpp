@@ -1,5 +1,9 @@
 #include "apps/run_identity.h"
 
+#include <algorithm>
+#include <array>
+
+#include "apps/run_places.h"
 #include "core/check.h"
 #include "core/strings.h"
 #include "kernels/attention.h"
@@ -59,11 +63,39 @@ std::string attention_name(const launch::Options& options, const kernels::Comput
   return fmt::format("{} (automatic)", kernels::to_string(chosen));
 }
 
+namespace {
+
+/// Whether the run writes a file of this name that the run's record would replace.
+bool is_name_of_run(const std::filesystem::path& record, const launch::Options& options,
+                    const launch::RunInput& input) {
+  const auto whole = [](const std::filesystem::path& path) {
+    return std::filesystem::absolute(path).lexically_normal();
+  };
+  const std::filesystem::path name = whole(record);
+  if (name == whole(trace_index(options))) return true;
+  if (name.parent_path() != whole(options.output_dir / "run.json").parent_path()) return false;
+  if (name.filename() == "wan_batch.log") return true;
+  const std::string text = name.filename().string();
+  constexpr std::array<std::string_view, 6> ends{".json", ".failed.json", ".draft.json",
+                                                 ".mp4",  ".draft.mp4",   ".latent.safetensors"};
+  return std::ranges::any_of(ends, [&](std::string_view end) {
+    if (!text.ends_with(end)) return false;
+    const std::string_view id = std::string_view(text).substr(0, text.size() - end.size());
+    return std::ranges::find(input.rows, id, &manifest::ManifestRow::id) != input.rows.end();
+  });
+}
+
+}  // namespace
+
 void require_free_names(const launch::Options& options, const launch::RunInput& input) {
   const bool is_single = options.save_file && !input.rows.empty();
   store::require_free_names(options.output_dir, is_single ? input.rows.front().id : std::string(),
                             options.save_latents, options.save_file ? "--save-file" : "--output-dir");
   if (!options.run_record) return;
+  if (is_name_of_run(*options.run_record, options, input)) {
+    fail<UsageError>("--run-record: {} is the name of another file of this run: name another one",
+                     printable(options.run_record->string()));
+  }
   std::error_code error;
   if (std::filesystem::exists(*options.run_record, error) && !store::is_run_record(*options.run_record)) {
     fail<UsageError>("--run-record: {} is not a record of wan_batch and would be replaced: name another file",

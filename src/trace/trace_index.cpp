@@ -174,6 +174,12 @@ std::string in_the_way_of_trace(const std::filesystem::path& index) {
   for (const char* suffix : {"", ".tmp", ".lock"}) {
     if (problem.empty()) problem = in_the_way_of_file(with_suffix(index, suffix), "the index of traces");
   }
+  if (problem.empty() && !index.has_extension()) {
+    problem = fmt::format(
+        "the trace {} has a name without an ending, which the folder of the traces beside it "
+        "would have, too: add one, such as .h5",
+        printable(index.string()));
+  }
   return problem;
 }
 

@@ -89,6 +89,15 @@ class Identity(CliCase):
         self.assert_usage_error(self.request("--save-file", self.folder / "cat.mp4", "--run-record", notes), "notes.txt")
         self.assertEqual(notes.read_text(), "mine")
 
+    @each("cat.json", "cat.mp4", "./cat.failed.json", "wan_batch.log", "t.h5")
+    def test_the_runs_record_takes_the_place_of_none_of_its_files(self, name):
+        request = ("--save-file", self.folder / "cat.mp4", "--trace", self.folder / "t.h5")
+        self.assert_usage_error(self.request(*request, "--run-record", f"{self.folder}/{name}"), "--run-record", name,
+                                "another file of this run")
+
+    def test_a_trace_needs_an_ending(self):
+        self.assert_usage_error(self.request("--save-file", self.folder / "cat.mp4", "--trace", self.folder / "trace"), "--trace", ".h5")
+
     def test_a_dry_run_finds_files_of_the_user(self):
         self.out.mkdir()
         (self.out / "one.mp4").write_text("mine")
