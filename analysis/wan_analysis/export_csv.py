@@ -92,7 +92,9 @@ def _tidy(table: pd.DataFrame, run: Run) -> pd.DataFrame:
         if values.dtype == bool:
             table[column] = values.astype(int)
         elif column in ("width_pixel", "height_pixel", "frames") or (column in _UNKNOWN_IF_NEGATIVE and (values == UNKNOWN["int"]).any()):
-            table[column] = values.where(values >= 0).astype("Int64")
+            # Integers all the way: a digest of 64 bits would be rounded as a float, and it may be below 0.
+            values = values.astype("Int64")
+            table[column] = values.mask(values == UNKNOWN["int"] if column == "latent_digest" else values < 0)
         elif column in STRETCH_COLUMNS or column in (ATTENTION_BACKEND, "gpu_model", "gpu_uuid", "pci_bus", "host"):
             table[column] = values.where(values != UNKNOWN["text"], "")
     if "group" in table and len(run.groups) and "groups" not in table:

@@ -281,7 +281,8 @@ class _File:
             self.phase("finish", start.finish_s)
         hosts = [f"node{rank // start.ranks_per_host + 1}" for rank in self.ranks]
         for place, rank in enumerate(self.ranks):
-            card = {"gpu_model": start.attributes.get("gpu_model", "NVIDIA H200"), "gpu_uuid": f"GPU-{start.seed:04x}-{rank:04x}", "pci_bus": f"0000:{rank + 1:02x}:00.0"}
+            card = {"gpu_model": start.attributes.get("gpu_model", "NVIDIA H200"), "gpu_uuid": f"GPU-{start.seed:04x}-{rank:04x}",
+                    "pci_bus": f"0000:{rank + 1:02x}:00.0"}
             self.add("ranks", world_rank=int(rank), group_rank=place, host=hosts[place], numa_node=-1,
                      power_limit_w=700.0 if start.gpu else np.nan, **(card if start.gpu else dict.fromkeys(card, "unknown")))
             for true_s in (0.0, self.clock_s)[:1 if start.killed_after else 2]:

@@ -156,3 +156,11 @@ def test_no_name_becomes_a_formula_of_a_spreadsheet(tmp_path):
         assert [row["item_id"] for row in csv.DictReader(file)] == ["'=1+2", "'@SUM(A1)", "plain"]
     with (tmp_path / "csv" / "steps.csv").open(newline="", encoding="utf-8") as file:
         assert {row["item_id"] for row in csv.DictReader(file)} == {"'=1+2", "'@SUM(A1)", "plain"}
+
+
+def test_digests_keep_all_their_bits_beside_one_that_is_not_known(tmp_path):
+    synthetic1.Start(steps=5, digests={1: -5, 2: -1, 3: 2**62 + 1}).write(tmp_path)
+    assert main(["export", str(tmp_path), "--csv", str(tmp_path / "csv")]) == 0
+    with (tmp_path / "csv" / "steps.csv").open() as file:
+        found = [row["latent_digest"] for row in csv.DictReader(file)]
+    assert found == ["1000003", "-5", "", str(2**62 + 1), "5000015"]
