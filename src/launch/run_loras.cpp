@@ -103,12 +103,14 @@ std::string describe(const manifest::ManifestRow& row, const RunInput& input) {
 /// A file may lie on the disk of one node only. A row with an error on one rank, or for which a rank finds
 /// other files than rank 0, gets the error of the lowest such rank on all. Returns whether there was one.
 bool share_errors(comm::Communicator& world, RunInput& input) {
-  std::string own;
-  for (const manifest::ManifestRow& row : input.rows) own += describe(row, input) + between_errors;
-  const std::string sum = sha256_hex(own);
+  if (world.size() == 1) return false;
+  std::string sum;  // a chain, as a manifest may have a million rows
+  for (const manifest::ManifestRow& row : input.rows) sum = sha256_hex(sum + describe(row, input));
   std::int64_t differs = on_rank_0(world, [&] { return sum; }) == sum ? 0 : 1;
   world.all_reduce(std::span(&differs, 1), comm::ReduceOp::max).wait();
   if (differs == 0) return false;
+  std::string own;
+  for (const manifest::ManifestRow& row : input.rows) own += describe(row, input) + between_errors;
   const std::string of_rank_0 = on_rank_0(world, [&] { return own; });
   std::vector<std::int64_t> has_error;
   std::size_t begin = 0;
