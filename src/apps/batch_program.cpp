@@ -133,9 +133,9 @@ ExitCode BatchProgram::run() {
   for (const std::string& note : device_.notes) log_->info("{}", note);
   input_ = launch::read_run_input(*world_, options_, device_.compute.on_gpu());
   if (options_.shard && input_.rows.empty()) {
-    log_->info("{}: shard {}/{} of {} row{} is empty: nothing to do", printable(input_.manifest_name),
+    log_->info("{}: shard {}/{} of {} row{} {}: nothing to do", printable(input_.manifest_name),
                options_.shard->index, options_.shard->count, input_.whole_rows,
-               input_.whole_rows == 1 ? "" : "s");
+               input_.whole_rows == 1 ? "" : "s", input_.is_chosen ? "has no chosen row" : "is empty");
     return ExitCode::done;
   }
   plan_ = launch::plan_run(*world_, options_, input_, device_);

@@ -55,6 +55,13 @@ class Drafts(CliCase):
         for name in chosen:
             self.assertEqual((self.out / f"{name}.mp4").read_bytes(), (whole / f"{name}.mp4").read_bytes(), name)
 
+    def test_a_shard_without_a_chosen_row_says_so(self):
+        manifest = self.rows(3)
+        (self.folder / "pick.txt").write_text("row0")
+        result = self.batch(manifest, "--continue", "pick.txt", "--shard", "1/3")
+        self.assertEqual(result.code, DONE, result)
+        self.assertIn("shard 1/3 of 3 rows has no chosen row: nothing to do", result.err)
+
     def test_six_drafts_of_which_two_go_on(self):
         self.check_drafted_and_continued(6, ["row4", "row1"], ranks=2)
 
