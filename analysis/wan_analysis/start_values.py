@@ -58,7 +58,11 @@ def rate_samples(bases: Sequence[Run], news: Sequence[Run]) -> list[Sample]:
         differ = "runs of wan_bench can be compared with those of wan_bench at the same sizes only"
     if differ:
         raise ValueError(f"the two sets of runs did other work: {differ}")
-    return _samples(*([_rates(run) for run in runs] for runs in (bases, news)))
+    samples = _samples(*([_rates(run) for run in runs] for runs in (bases, news)))
+    if not samples:
+        raise ValueError("videos per hour of two other layouts need starts, on both sides, whose groups all left a trace and that made "
+                         "each of their items whole; name such starts")
+    return samples
 
 
 def _samples(bases: Sequence[dict[str, Value]], news: Sequence[dict[str, Value]]) -> list[Sample]:
@@ -134,10 +138,16 @@ def _step_values(run: Run, kind: StepKind) -> dict[str, Value]:
     return values
 
 
+def _made_whole_items(run: Run) -> bool:
+    """Whether the start made every item that it finished from the first step on, and no step of others. Else no rate is of whole items."""
+    of_id = run.items.groupby("id").agg(first_step=("first_step", "min"), steps=("steps_done", "sum"), done=("done", "any"))
+    return not ((of_id["done"] & (of_id["first_step"] > 0)) | (~of_id["done"] & (of_id["steps"] > 0))).any()
+
+
 def _rates(run: Run) -> dict[str, Value]:
     """Work per GPU-hour, from the first item's start and with start and load; energy."""
     figures = RunFigures(run)
-    if not figures.is_complete:
+    if not figures.is_complete or not (figures.is_benchmark or _made_whole_items(run)):
         return {}
     unit = run.unit.replace(" ", "-")
     thing, count = ("steps", _measured_steps(figures)) if figures.is_benchmark else ("videos", figures.work.count)
@@ -153,7 +163,10 @@ def _measured_steps(figures: RunFigures) -> int:
 
 
 def _energy(run: Run) -> dict[str, Value]:
-    """Wh of all GPUs: per item over the whole start, or per measured step of wan_bench. Empty if a GPU's power is not known."""
+    """Wh of all GPUs: per item over the whole start, or per measured step of wan_bench.
+
+    Empty if a GPU's power is not known, or if the start made a part of an item.
+    """
     figures, samples = RunFigures(run), run.samples.dropna(subset=["power_w"])
     count, first_s, last_s = figures.work.count, -math.inf, math.inf
     if figures.is_benchmark:
@@ -161,7 +174,8 @@ def _energy(run: Run) -> dict[str, Value]:
     samples = samples[samples["time_s"].between(first_s, last_s)]
     of_rank = samples.groupby("rank")["power_w"]
     walls = run.rank_walls()
-    is_known = len(walls) == figures.gpus and (of_rank.size().reindex(walls.index).fillna(0) >= LEAST_SAMPLES).all()
+    is_whole = figures.is_benchmark or _made_whole_items(run)
+    is_known = is_whole and len(walls) == figures.gpus and (of_rank.size().reindex(walls.index).fillna(0) >= LEAST_SAMPLES).all()
     if not count or not is_known:
         return {}
     seconds = last_s - first_s if figures.is_benchmark else walls

@@ -227,3 +227,21 @@ def test_other_numbers_of_small_and_large_items_are_no_change_of_their_phases(tm
     found = answers(tmp_path / "base", tmp_path / "new")
     assert found["phase decode"].text == "equal within 1 %"
     assert found["phase decode"].base == pytest.approx(2.0 * 2.7)
+
+
+def test_starts_with_parts_of_items_have_no_energy_of_a_video(base, tmp_path):
+    """They went on with an item after 2 of 4 steps, or were stopped in one: their energy is not that of whole items."""
+    for name, options in (("resumed", {"first_steps": {0: 2}}), ("killed", {"killed_after": (1, 3)})):
+        new = write_starts(tmp_path / name, 2, **options)
+        for found in (answers(base, new), answers(new, base)):
+            assert "energy of a video" not in found
+            assert f"step, {SIZE}" in found
+            assert not [verdict for verdict in found.values() if verdict.is_regression]
+
+
+def test_layouts_without_a_whole_start_cannot_be_compared(base, tmp_path, capsys):
+    write_starts(tmp_path / "groups", 2, groups=2)
+    for path in (tmp_path / "groups" / "trace").glob("*-g01.h5"):
+        path.unlink()
+    assert main(["compare", str(base), str(tmp_path / "groups")]) == 1
+    assert "need starts, on both sides, whose groups all left a trace" in capsys.readouterr().err
