@@ -184,11 +184,6 @@ def factors(rank_steps: pd.DataFrame) -> Factors:
     return _factors(_measured(prepared(rank_steps)))
 
 
-def all_factors(rank_steps: pd.DataFrame) -> Factors:
-    """The factors of all steps of a run: each series by itself, their GPU-seconds added."""
-    return added([_factors(rows) for _, rows in _measured(prepared(rank_steps)).groupby("series", sort=False)])
-
-
 @once_per_run
 def run_factors(run: Run) -> RunFactors:
     """The factors of one run, over the ranks whose trace is there."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wan_analysis.step_table import StepRow
-from wan_analysis.texts import listed, plural
+from wan_analysis.texts import plural
 
 #: GPUs of a node, unless the user says otherwise: those of the machines with H100 and H200.
 NODE_GPUS = 8
@@ -118,8 +117,3 @@ def divisions(gpus: int, heads: int, *, guided: bool = True, sharded: bool = Fal
             found += [Division(gpus // size, Layout(cfg, ulysses, sharded and size > 1, spans=spans))
                       for cfg, ulysses in group_layouts(size, heads, guided=guided)]
     return found
-
-
-def sizes_text(ways: Sequence[Division]) -> str:
-    """"groups of 4, 2 and 1 GPUs"."""
-    return f"groups of {listed(list(dict.fromkeys(str(way.layout.gpus) for way in ways)), 20)} GPUs"

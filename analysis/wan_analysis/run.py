@@ -21,7 +21,6 @@ from wan_analysis.trace_file import GroupTrace, Problem
 from wan_analysis.trace_format import (
     ATTENTION_BACKEND,
     COMMUNICATION_PARTS,
-    ITEM_PHASES,
     PARTS,
     REMAINDER,
     STRETCH_COLUMNS,
@@ -267,11 +266,6 @@ class Run:
         """Seconds from the end of MPI_Init to the end of the run, by world rank."""
         spans = self.rank_spans
         return (spans["end_s"] - spans["start_s"]).rename("wall_s")
-
-    def phase_names(self) -> list[str]:
-        """Phases of items that happened, known ones in their order."""
-        there = list(dict.fromkeys(self.phases.loc[self.phases["item"] >= 0, "phase"]))
-        return [phase for phase in ITEM_PHASES if phase in there] + [p for p in there if p not in ITEM_PHASES]
 
 
 def _together(frames: list[pd.DataFrame]) -> pd.DataFrame:
