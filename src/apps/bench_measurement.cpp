@@ -105,9 +105,10 @@ parallel::PlanInput BenchMeasurement::plan_input() const {
 void BenchMeasurement::set_up(std::span<const std::string> arguments) {
   device_ = launch::choose_device(*world_, mpi_, options_);
   launch::agree(*world_, [&] {
-    if (options_.bench.kernels && !on_gpu())
+    if (options_.bench.kernels && !on_gpu()) {
       fail<UsageError>("--kernels: only GPUs have kernels that are recorded, and the device is {}",
                        device_.name());
+    }
     try {
       model_ = engine::describe_named_model(options_.bench.model);
     } catch (const UsageError& error) {

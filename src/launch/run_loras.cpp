@@ -105,7 +105,8 @@ std::string describe(const manifest::ManifestRow& row, const RunInput& input) {
 bool share_errors(comm::Communicator& world, RunInput& input) {
   if (world.size() == 1) return false;
   std::string sum;  // a chain, as a manifest may have a million rows
-  for (const manifest::ManifestRow& row : input.rows) sum = sha256_hex(sum + describe(row, input));
+  for (const manifest::ManifestRow& row : input.rows)
+    sum = sha256_hex(fmt::format("{}{}", sum, describe(row, input)));
   std::int64_t differs = on_rank_0(world, [&] { return sum; }) == sum ? 0 : 1;
   world.all_reduce(std::span(&differs, 1), comm::ReduceOp::max).wait();
   if (differs == 0) return false;
@@ -116,9 +117,10 @@ bool share_errors(comm::Communicator& world, RunInput& input) {
   std::size_t begin = 0;
   for (manifest::ManifestRow& row : input.rows) {
     const std::size_t end = of_rank_0.find(between_errors, begin);
-    if (!row.error && describe(row, input) != of_rank_0.substr(begin, end - begin))
+    if (!row.error && describe(row, input) != of_rank_0.substr(begin, end - begin)) {
       fail_row(row, "rank 0 finds other files for it than this rank; every node must see the same ones",
                input.manifest_name);
+    }
     begin = end + 1;
     has_error.push_back(row.error ? 1 : 0);
   }

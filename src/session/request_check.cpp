@@ -51,9 +51,10 @@ void check_values(const Request& request, TaskKind task, bool on_gpu) {
   });
   if (task == TaskKind::t2v && !request.image.empty())
     fail_item(stage, "image: the checkpoint makes videos from text alone; leave it empty");
-  if (request.lora_set != 0)
+  if (request.lora_set != 0) {
     fail_item(stage, "lora_set: a session has one set of LoRAs, and its number is 0, not {}",
               request.lora_set);
+  }
   if (request.noise_device == NoiseDevice::cuda && !on_gpu)
     fail_item(stage, "noise_device: cuda needs a GPU, and this session computes on the CPU; use cpu");
 }

@@ -1,4 +1,5 @@
 // Options that would contradict each other, and names that belong to other programs.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -53,8 +54,10 @@ TEST(OptionRules, NamesOfOtherProgramsLeadToOurs) {
                                                                {"--num-inference-steps", "--sample-steps"},
                                                                {"--seed", "--base-seed"},
                                                                {"--height", "--size"}};
-  for (const auto& [theirs, ours] : names)
-    EXPECT_EQ(message_with({theirs, "5"}), "unknown option '" + theirs + "'; did you mean " + ours + "?");
+  for (const auto& [theirs, ours] : names) {
+    EXPECT_EQ(message_with({theirs, "5"}),
+              fmt::format("unknown option '{}'; did you mean {}?", theirs, ours));
+  }
   EXPECT_THAT(message_with({"--use_prompt_extend"}), HasSubstr("jobs/extend_prompts.py"));
   EXPECT_THAT(message_with({"--prompt_extend_method", "local_qwen"}), HasSubstr("docs/prompts.md"));
 }
