@@ -16,20 +16,20 @@ namespace {
 
 constexpr std::size_t least_mapped_bytes = std::size_t{64} << 20;
 
-/// So much more than asked for is free that an allocation cannot fail.
+/// An allocation cannot fail if so much more than it asks for is free.
 constexpr std::size_t certain_bytes = std::size_t{2} << 30;
 
 /// So much must be free for what is not the allocator's: NCCL's windows and buffers, other contexts.
 constexpr std::size_t scarce_bytes = std::size_t{16} << 30;
 
-struct Free {
+struct GpuMemory {
   std::size_t free_bytes = 0;
   std::size_t total_bytes = 0;
 };
 
 /// The memory of this thread's GPU.
-Free free_memory() {
-  Free memory;
+GpuMemory gpu_memory() {
+  GpuMemory memory;
   WAN_CUDA_CHECK(cudaMemGetInfo(&memory.free_bytes, &memory.total_bytes));
   return memory;
 }
@@ -68,13 +68,13 @@ void reset_peak(int device) {
 }
 
 std::uint64_t used_bytes() {
-  const Free memory = free_memory();
+  const GpuMemory memory = gpu_memory();
   return memory.total_bytes - memory.free_bytes;
 }
 
 bool has_room(std::int64_t bytes) {
   // To map and unmap gigabytes takes the driver milliseconds (analysis/results/scaling_2xh200.md).
-  if (free_memory().free_bytes >= static_cast<std::size_t>(bytes) + certain_bytes) return true;
+  if (gpu_memory().free_bytes >= static_cast<std::size_t>(bytes) + certain_bytes) return true;
   try {
     const at::Tensor taken = at::empty({bytes}, at::TensorOptions(at::kCUDA).dtype(at::kByte));
   } catch (const c10::OutOfMemoryError&) {
@@ -87,8 +87,7 @@ bool has_room(std::int64_t bytes) {
 void release_unused() { c10::cuda::CUDACachingAllocator::emptyCache(); }
 
 void release_where_scarce() {
-  const Free memory = free_memory();
-  if (memory.free_bytes < scarce_bytes) release_unused();
+  if (gpu_memory().free_bytes < scarce_bytes) release_unused();
 }
 
 void use_expandable_segments() {

@@ -84,11 +84,11 @@ struct KernelTimes {
   std::vector<double> seconds;
 };
 
-/// The kernel to take for each number of rows. That is the kernel with the least sum of times, each over the
-/// least time for that number of rows. The first kernel, which is the library's own choice, stays unless
-/// another is faster by more than repeated measurements differ. Where a kernel is faster for some number of
-/// rows by more than 2 %, it is taken there: less is lost between other products
-/// (analysis/results/products_h200.md).
+/// The kernel to take for each number of rows, as its place in `kernels`. For most it is one kernel: that
+/// with the least sum of times, each over the least time for that number of rows. The first kernel, which is
+/// the library's own choice, stays unless another is faster by more than repeated measurements differ. A
+/// number of rows has a kernel of its own if that one is faster by more than 2 %. Steps do not show what a
+/// product alone gains below that (analysis/results/products_h200.md).
 std::vector<std::size_t> best_kernels(const std::vector<KernelTimes>& kernels);
 
 }  // namespace wan::kernels

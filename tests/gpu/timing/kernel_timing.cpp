@@ -5,11 +5,11 @@
 //   kernel_timing --attention [tokens ...]   attention only, all fast backends in turn
 //   kernel_timing --rows [tokens ...]    only what the memory bounds: norms, residuals, rotary turns
 //   kernel_timing --products [tokens ...]    only the matrix products
-//   kernel_timing --split [tokens ...]   only what two GPUs that share a sequence lose: 20 heads at once and
-//                                        in chunks, matrix products of all rows and of half of them
+//   kernel_timing --split [tokens ...]   only what GPUs that share a sequence lose: the heads of one of two,
+//                                        four and eight GPUs at once and in chunks, matrix products of all
+//                                        rows and of half of them
 //   kernel_timing --vae                  the layers of the Wan 2.1 autoencoder at 480p, as one chunk of
-//   latent
-//                                        frames has them
+//                                        latent frames has them
 //   kernel_timing --merge                LoRAs that the GPU adds to weights
 //
 // Random data; three calls to warm up, then the median of fifteen, each between two CUDA events.
